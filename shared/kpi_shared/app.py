@@ -1,0 +1,88 @@
+"""How the two services build their FastAPI application: one set of layers, handlers and health checks."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from fastapi import APIRouter, FastAPI
+
+from kpi_shared.database import Database, install_database_handlers
+from kpi_shared.errors import install_error_handlers
+from kpi_shared.health import NotReadyError, health_router
+from kpi_shared.logging import configure_logging
+from kpi_shared.middleware import BodyLimit, RequestContext
+from kpi_shared.migrations import current_revision, known_revisions, newest_revision
+from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi
+from kpi_shared.settings import DatabaseSettings, TokenSettings
+from kpi_shared.tokens import TokenCodec
+
+# 40,000 characters of text may take 12 bytes each when a client escapes them all.
+MAX_BODY_BYTES = 1024 * 1024
+
+
+class ServiceSettings(DatabaseSettings, TokenSettings):
+    """What a service needs: a database of its own and the key that tokens are sealed with."""
+
+
+# Something else that a service keeps from start to end; it is closed in reverse order.
+Resource = Callable[[FastAPI], AsyncIterator[None]]
+
+
+def build_service(
+    settings: ServiceSettings,
+    *,
+    title: str,
+    version: str,
+    routers: Sequence[APIRouter],
+    resources: Sequence[Resource] = (),
+) -> FastAPI:
+    configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
+    app = FastAPI(
+        title=title,
+        version=version,
+        debug=False,
+        lifespan=_lifespan(settings, resources),
+        responses=COMMON_PROBLEMS,
+        # The gateway shows one document for all parts; a service shows its own only to developers.
+        docs_url="/docs" if settings.debug else None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    for router in routers:
+        app.include_router(router)
+    app.include_router(health_router(settings, version=version, checks=_checks(app, settings)))
+    install_error_handlers(app)
+    install_database_handlers(app)
+    install_openapi(app)
+    app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
+    app.add_middleware(RequestContext, access_log=settings.debug)
+    return app
+
+
+def _lifespan(
+    settings: ServiceSettings, resources: Sequence[Resource]
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.tokens = TokenCodec.of(settings)
+        app.state.database = Database(settings)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(app.state.database.close)
+            for resource in resources:
+                await stack.enter_async_context(asynccontextmanager(resource)(app))
+            yield
+
+    return lifespan
+
+
+def _checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
+    newest, known = newest_revision(settings.part), known_revisions(settings.part)
+
+    async def database() -> None:
+        async with app.state.database.reading() as connection:
+            revision = await current_revision(connection)
+        # A revision that this code does not know is newer than it: migrations stay compatible with the
+        # code that still runs, and a rolling deployment must not take the old replicas out at once.
+        if revision is None or (revision in known and revision != newest):
+            raise NotReadyError(f"at migration {revision}, {newest} is needed")
+
+    return {"database": database}

@@ -1,0 +1,132 @@
+"""One part's PostgreSQL: a pool for reads, a pool for writes, and what goes wrong with them.
+
+A read runs on an AUTOCOMMIT connection: no BEGIN, no COMMIT, one round trip. A write is one transaction that
+commits before the response leaves.
+"""
+
+import select
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import structlog
+from fastapi import Depends, FastAPI, Request, Response
+from sqlalchemy import MetaData, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from kpi_shared.errors import UnavailableError, problem_response
+from kpi_shared.settings import DatabaseSettings
+
+log = structlog.get_logger(__name__)
+
+# Constraints get names from their kind, table and columns, so that code and migrations can name them.
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+MAX_ID = 2**63 - 1
+
+
+def named_metadata() -> MetaData:
+    return MetaData(naming_convention=NAMING_CONVENTION)
+
+
+class Database:
+    """The two engines of a part; built in the lifespan, closed with it."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._reads = _engine(settings, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+        self._writes = _engine(settings)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reads.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed at the end of the block, rolled back by any exception."""
+        async with self._writes.begin() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        await self._reads.dispose()
+        await self._writes.dispose()
+
+
+def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 they are SQLAlchemy's own
+    milliseconds = int(settings.database_statement_timeout * 1000)
+    engine = create_async_engine(
+        settings.database_url.get_secret_value(),
+        # Parameters are passwords' hashes and people's words: they stay out of the log and of errors.
+        hide_parameters=True,
+        echo=settings.database_echo,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        pool_timeout=settings.database_pool_timeout,
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": settings.part.program,
+            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
+        },
+        **more,
+    )
+    event.listen(engine.sync_engine, "checkout", _refuse_dropped)
+    return engine
+
+
+def _refuse_dropped(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 the adapter's
+    """Find a connection that the server has closed, without the round trip of a ping.
+
+    An idle connection has nothing to read unless the server said goodbye; the pool then makes a new one.
+    """
+    poll = select.poll()
+    poll.register(dbapi_connection.driver_connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        raise DisconnectionError
+
+
+async def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+DatabaseOfApp = Annotated[Database, Depends(_database)]
+
+
+async def _reader(database: DatabaseOfApp) -> AsyncIterator[AsyncConnection]:
+    async with database.reading() as connection:
+        yield connection
+
+
+async def _writer(database: DatabaseOfApp) -> AsyncIterator[AsyncConnection]:
+    async with database.writing() as connection:
+        yield connection
+
+
+# The scope ends both with the endpoint's function, before the response is sent: a client that has its
+# answer finds the row, and a slow client holds no connection.
+Reader = Annotated[AsyncConnection, Depends(_reader, scope="function")]
+Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
+
+
+def constraint_of(error: DBAPIError) -> str | None:
+    """The name of the constraint that a statement broke, if it broke one."""
+    diagnostic = getattr(error.orig, "diag", None)
+    return getattr(diagnostic, "constraint_name", None)
+
+
+def install_database_handlers(app: FastAPI) -> None:
+    """A database that is away, or has no connection to spare, is a 503 that says when to come back."""
+    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+        app.add_exception_handler(kind, _render_unavailable)
+
+
+async def _render_unavailable(_request: Request, error: Exception) -> Response:
+    log.error("database unavailable", error=type(error).__name__, reason=str(getattr(error, "orig", error)))
+    return problem_response(UnavailableError("The database cannot be reached just now"))

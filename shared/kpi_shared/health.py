@@ -1,0 +1,67 @@
+"""The health endpoints of every part: alive, ready, and what it is."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
+
+import structlog
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from kpi_shared.errors import UnavailableError
+from kpi_shared.openapi import problems
+from kpi_shared.settings import PartSettings
+
+log = structlog.get_logger(__name__)
+
+# A check returns when all is well and raises NotReadyError, or anything else, when not.
+Check = Callable[[], Awaitable[None]]
+
+
+class NotReadyError(Exception):
+    """A check's answer in words that may be shown to anyone."""
+
+
+class Alive(BaseModel):
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
+    checks: dict[str, Literal["ok"]]
+
+
+class Info(BaseModel):
+    name: str
+    version: str
+    environment: str
+
+
+def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, Check]) -> APIRouter:
+    router = APIRouter(prefix="/health", tags=["health"])
+
+    @router.get("", summary="Is the process alive?")
+    @router.get("/live", summary="Is the process alive? (for probes)")
+    async def live() -> Alive:
+        return Alive(status="alive")
+
+    @router.get("/ready", summary="Can it answer?", responses=problems(UnavailableError))
+    async def ready() -> Ready:
+        for name, check in checks.items():
+            await _passed(name, check)
+        return Ready(status="ready", checks=dict.fromkeys(checks, "ok"))
+
+    @router.get("/info", summary="What is it?")
+    async def info() -> Info:
+        return Info(name=settings.part.program, version=version, environment=settings.app_env.value)
+
+    return router
+
+
+async def _passed(name: str, check: Check) -> None:
+    try:
+        await check()
+    except NotReadyError as error:
+        raise UnavailableError(f"{name}: {error}") from None
+    except Exception:
+        log.warning("health check failed", check=name, exc_info=True)
+        raise UnavailableError(f"{name}: does not answer") from None

@@ -1,0 +1,55 @@
+"""The form and strength of a symmetric key, and its PASERK id."""
+
+import base64
+import hashlib
+import re
+
+KEY_BYTES = 32
+_HEX_DIGITS = 2 * KEY_BYTES
+# A key of 32 random bytes has 30 distinct ones on average; fewer than 16 happen once in about 10^15 keys.
+_FEWEST_DISTINCT_BYTES = 16
+_WELL_KNOWN = (
+    # The keys of the official PASETO and PASERK test vectors are public.
+    bytes(range(0x70, 0x90)),
+    bytes([*range(0x70, 0x8F), 0x90]),
+    bytes(range(32)),
+)
+
+
+class WeakKeyError(ValueError):
+    """A key of the wrong form, or one that others can guess."""
+
+
+def checked_key(text: str) -> bytes:
+    """The 32 bytes of a key written as 64 hex digits; WeakKeyError says what is wrong with any other."""
+    text = text.strip()
+    if not re.fullmatch(r"[0-9a-fA-F]*", text) or len(text) != _HEX_DIGITS:
+        raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_form(text)}")
+    key = bytes.fromhex(text)
+    if key in _WELL_KNOWN:
+        raise WeakKeyError("this key is published and protects nothing; make one with: kpi keys new")
+    if len(set(key)) < _FEWEST_DISTINCT_BYTES:
+        raise WeakKeyError("this key repeats itself and can be guessed; make one with: kpi keys new")
+    return key
+
+
+def _form(text: str) -> str:
+    if re.fullmatch(r"[0-9a-fA-F]+", text):
+        return f"{len(text)} hex digits"
+    return f"{len(text)} characters" if text else "nothing"
+
+
+def key_id(key: bytes) -> str:
+    """The PASERK ``k4.lid`` of a local key, which names the key and reveals nothing of it.
+
+    Source: the PASERK specification, operations/ID: BLAKE2b-264 over ``k4.lid.`` and the ``k4.local`` form.
+    """
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a local key has {KEY_BYTES} bytes, got {len(key)}")
+    paserk = b"k4.local." + _base64url(key)
+    digest = hashlib.blake2b(b"k4.lid." + paserk, digest_size=33).digest()
+    return "k4.lid." + _base64url(digest).decode("ascii")
+
+
+def _base64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")

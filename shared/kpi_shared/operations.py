@@ -1,0 +1,47 @@
+"""What an operator does to a service's database: migrate it, and ask how it is."""
+
+import asyncio
+import sys
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from kpi_shared.database import Database
+from kpi_shared.findings import finding
+from kpi_shared.migrations import current_revision, newest_revision, upgrade
+from kpi_shared.parts import Part
+from kpi_shared.settings import DatabaseSettings
+
+
+def migrate(part: Part, settings: DatabaseSettings) -> int:
+    """Bring the database to the newest revision; the exit code says whether it is there."""
+    try:
+        upgrade(part, settings)
+    except SQLAlchemyError as error:
+        print(f"{part.program}: the database cannot be migrated: {_reason(error)}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(f"{part.program}: the database is at {newest_revision(part)}")  # noqa: T201 the operator reads it
+    return 0
+
+
+def database_finding(part: Part, settings: DatabaseSettings) -> dict[str, object]:
+    try:
+        revision = asyncio.run(_current_revision(settings))
+    except SQLAlchemyError as error:
+        fix = "start the database, or set DATABASE_URL to one that runs"
+        return finding("database", ok=False, detail=_reason(error), fix=fix)
+    newest = newest_revision(part)
+    detail = f"at migration {revision}, newest {newest}"
+    return finding("migrations", ok=revision == newest, detail=detail, fix=f"kpi migrate {part.name}")
+
+
+async def _current_revision(settings: DatabaseSettings) -> str | None:
+    database = Database(settings)
+    try:
+        async with database.reading() as connection:
+            return await current_revision(connection)
+    finally:
+        await database.close()
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]

@@ -1,0 +1,51 @@
+"""Who is calling: the protections that an endpoint names in its signature.
+
+``CurrentUser`` needs a valid token, ``AdminUser`` an admin's; an endpoint with neither is public.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import OAuth2PasswordBearer
+
+from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.tokens import InvalidTokenError, Subject, TokenCodec
+
+# Services serve at their root; the gateway's merged document rewrites the address of the log-in.
+_scheme = OAuth2PasswordBearer(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
+
+
+async def optional_user(request: Request, _documented: Annotated[str | None, Depends(_scheme)]) -> Subject | None:
+    """The caller, or None where no token was sent. A token that does not count is refused, never ignored."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    scheme, _, token = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer":
+        raise UnauthenticatedError("One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True)
+    codec: TokenCodec = request.app.state.tokens
+    try:
+        return codec.verify(token.strip(" "))
+    except InvalidTokenError:
+        raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
+
+
+OptionalUser = Annotated[Subject | None, Depends(optional_user)]
+
+
+async def current_user(subject: OptionalUser) -> Subject:
+    if subject is None:
+        raise UnauthenticatedError
+    return subject
+
+
+CurrentUser = Annotated[Subject, Depends(current_user)]
+
+
+async def admin_user(subject: CurrentUser) -> Subject:
+    if not subject.is_admin:
+        raise ForbiddenError("Only an admin may do this")
+    return subject
+
+
+AdminUser = Annotated[Subject, Depends(admin_user)]

@@ -1,0 +1,89 @@
+"""The HTTP/1.1 protocol of every part: uvicorn's httptools one, with a bounded head and problem documents."""
+
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from kpi_shared.errors import PROBLEM_MEDIA_TYPE, problem_body
+
+# The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
+MAX_HEAD_BYTES = 64 * 1024
+# What is still read, and thrown away, of a refused request, so that the answer is not lost to a reset.
+_MAX_DRAINED_BYTES = 32 * 1024 * 1024
+_DRAIN_SECONDS = 5.0
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Answers 431 to a head over MAX_HEAD_BYTES and 400 to bytes that are no HTTP, both as problems."""
+
+    _head_bytes = 0
+    _in_head = True
+    _head_too_large = False
+    _drained: int | None = None
+
+    def data_received(self, data: bytes) -> None:
+        if self._drained is not None:
+            self._drain(len(data))
+            return
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and self._drained is None:
+            self._refuse(431, "head-too-large", f"The request line and headers have over {MAX_HEAD_BYTES} bytes")
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
+            # The parser turns this into its own error, which ends in send_400_response below.
+            self._head_too_large = True
+            raise ValueError("head too large")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._head_too_large:
+            self._refuse(431, "head-too-large", f"The request line and headers have over {MAX_HEAD_BYTES} bytes")
+        else:
+            self._refuse(400, "bad-request", msg)
+
+    def _refuse(self, status: int, slug: str, detail: str) -> None:
+        title = STATUS_LINE[status].split(b" ", 2)[2].strip().decode("ascii")
+        body = problem_body(type=slug, title=title, status=status, detail=detail)
+        head = f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head.encode("ascii") + body)
+        self._drained = 0
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(_DRAIN_SECONDS, self.transport.close)
+
+    def _drain(self, length: int) -> None:
+        assert self._drained is not None  # noqa: S101 data_received has asked
+        self._drained += length
+        if self._drained > _MAX_DRAINED_BYTES:
+            self.transport.close()
+
+    def eof_received(self) -> None:
+        if self._drained is not None:
+            self.transport.close()
+
+
+def uvicorn_options(**more: Any) -> dict[str, Any]:  # noqa: ANN401 they are uvicorn's own
+    """How every part runs under uvicorn."""
+    return {
+        "loop": "uvloop",
+        "http": BoundedHttpProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        # A service trusts the token and never a forwarding header; the gateway sets its own.
+        "proxy_headers": False,
+        "timeout_keep_alive": 65,
+        "timeout_graceful_shutdown": 3,
+        **more,
+    }

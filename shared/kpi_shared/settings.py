@@ -1,0 +1,164 @@
+"""Settings of a part: where they come from, in which order, and what refuses to start.
+
+From strongest to weakest: an AWS secret (when switched on), environment variables, files named by ``X_FILE``
+variables, and the part's ``config/.env.<APP_ENV>`` or else ``config/.env``.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from kpi_shared.aws import AwsSecretSource
+from kpi_shared.keys import checked_key
+from kpi_shared.parts import Part
+
+
+class SettingsError(Exception):
+    """A part cannot start with the settings it was given; the message is a sentence for the operator."""
+
+
+class Environment(StrEnum):
+    DEVELOPMENT = "development"
+    STAGING = "staging"
+    PRODUCTION = "production"
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _checked_secret_key(value: SecretStr) -> SecretStr:
+    checked_key(value.get_secret_value())
+    return value
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
+SecretKeys = Annotated[tuple[SecretKey, ...], NoDecode, BeforeValidator(_split)]
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Reads X from the file that the variable ``X_FILE`` names, as container secrets are handed over."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the base's
+        path = os.environ.get(f"{field_name.upper()}_FILE")
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "is not UTF-8 text"
+            raise SettingsError(f"{field_name.upper()}_FILE: {path}: {reason}") from error
+
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(field, name)[0] for name, field in self._fields()}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def _fields(self) -> list[tuple[str, FieldInfo]]:
+        return list(self.settings_cls.model_fields.items())
+
+
+class PartSettings(BaseSettings):
+    """What every part can be told. A subclass names its part and adds its own."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
+    part: ClassVar[Part]
+
+    app_env: Environment = Environment.DEVELOPMENT
+    debug: bool = False
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    aws_secrets_enabled: bool = False
+    aws_secret_name: str | None = None
+    aws_region: str | None = None
+    aws_endpoint_url: str | None = None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 replaced by one that follows APP_ENV
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 X_FILE serves container secrets
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        local = (
+            env_settings,
+            FileSource(settings_cls),
+            DotEnvSettingsSource(settings_cls, env_file=cls.env_file()),
+        )
+        return (init_settings, AwsSecretSource(settings_cls, below=local), *local)
+
+    @classmethod
+    def env_file(cls) -> Path | None:
+        """``config/.env.<APP_ENV>`` of the part if it is there, else ``config/.env``."""
+        config = cls.part.folder / "config"
+        environment = os.environ.get("APP_ENV", Environment.DEVELOPMENT)
+        candidates = (config / f".env.{environment}", config / ".env")
+        return next((path for path in candidates if path.is_file()), None)
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings, or a SettingsError that names each refused one and never shows a value."""
+        try:
+            return cls()
+        except ValidationError as error:
+            raise SettingsError(_sentences(error)) from None
+        except ValueError as error:
+            # pydantic-settings and boto3 report an unreadable source this way.
+            raise SettingsError(str(error)) from None
+
+
+class TokenSettings(PartSettings):
+    """The shared key that tokens are sealed with, and whom they are from and for."""
+
+    paseto_secret_key: SecretKey
+    paseto_previous_keys: SecretKeys = ()
+    token_issuer: str = "kpi-one"  # noqa: S105 a name that stands in every token
+    token_audience: str = "kpi-one"  # noqa: S105 as above
+
+
+def _checked_database_url(value: SecretStr) -> SecretStr:
+    scheme, separator, rest = value.get_secret_value().partition("://")
+    if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
+        raise ValueError("a postgresql:// address is needed")
+    if not rest.partition("/")[2].partition("?")[0]:
+        raise ValueError("the address names no database")
+    return SecretStr(f"postgresql+psycopg://{rest}")
+
+
+class DatabaseSettings(PartSettings):
+    """One Postgres database of the part's own. Times are in seconds."""
+
+    database_url: Annotated[SecretStr, AfterValidator(_checked_database_url)]
+    database_echo: bool = False
+    database_pool_size: int = Field(default=5, ge=1, le=100)
+    database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
+    database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+
+
+def _sentences(error: ValidationError) -> str:
+    return "; ".join(f"{_variable(item['loc'])}: {_reason(item)}" for item in error.errors(include_input=False))
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return str(location[0]).upper() if location else "settings"
+
+
+def _reason(item: Any) -> str:  # noqa: ANN401 pydantic's ErrorDetails is a TypedDict of a private module
+    if item["type"] == "missing":
+        return "is required and not set"
+    return str(item["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,242 @@
+"""Access tokens: PASETO v4.local with a strict parser around the ``paseto`` library.
+
+The library accepts non-canonical base64url, padding and tokens with no expiry (vectors 4-F-4 and 4-F-5), so
+the parser here demands the canonical form, bounds every length before it parses, and turns each failure
+into one InvalidTokenError that does not say which check failed.
+"""
+
+import base64
+import binascii
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NoReturn, cast
+
+from paseto.exceptions import PasetoException
+from paseto.keys.symmetric_key import SymmetricKey
+from paseto.protocols.v4 import ProtocolVersion4
+
+from kpi_shared.keys import KEY_BYTES, checked_key, key_id
+from kpi_shared.settings import TokenSettings
+
+HEADER = "v4.local."
+# A token of ours has about 700 characters; a name of 32 four-byte characters adds some 200.
+MAX_TOKEN_LENGTH = 2048
+MAX_FOOTER_LENGTH = 256
+# Nonce and MAC of v4.local, 32 bytes each, around at least one byte of text.
+_MIN_BODY_BYTES = 65
+# How far two machines' clocks may differ. An expiry gets no leeway: the token is simply shorter-lived.
+CLOCK_LEEWAY = timedelta(seconds=10)
+_TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
+_MAX_ID = 2**63 - 1
+
+
+class InvalidTokenError(Exception):
+    """The token does not count. Why is nobody's business but the test's."""
+
+
+class Role(StrEnum):
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who a verified token speaks for."""
+
+    id: int
+    username: str
+    role: Role
+    session_id: str
+    token_id: str
+    expires_at: datetime
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role is Role.ADMIN
+
+
+class KeyRing:
+    """The current key, which seals, and previous ones, which still open what they sealed."""
+
+    def __init__(self, current: bytes, previous: Iterable[bytes] = ()) -> None:
+        self.current_id = key_id(current)
+        self._keys = {key_id(key): key for key in (*previous, current)}
+
+    @classmethod
+    def of(cls, settings: TokenSettings) -> "KeyRing":
+        previous = [checked_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
+        return cls(checked_key(settings.paseto_secret_key.get_secret_value()), previous)
+
+    def find(self, kid: str) -> bytes | None:
+        return self._keys.get(kid)
+
+    @property
+    def current(self) -> bytes:
+        return self._keys[self.current_id]
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """All keys, the current one last."""
+        return tuple(self._keys.values())
+
+
+class TokenCodec:
+    """Mints and verifies the platform's access tokens (claims and footer: the outside contract)."""
+
+    def __init__(self, ring: KeyRing, *, issuer: str, audience: str) -> None:
+        self._ring = ring
+        self._issuer = issuer
+        self._audience = audience
+
+    @classmethod
+    def of(cls, settings: TokenSettings) -> "TokenCodec":
+        return cls(KeyRing.of(settings), issuer=settings.token_issuer, audience=settings.token_audience)
+
+    def mint(self, *, user_id: int, username: str, role: Role, session_id: str, lifetime: timedelta) -> str:
+        now = datetime.now(UTC).replace(microsecond=0)
+        claims = {
+            "sub": str(user_id),
+            "username": username,
+            "role": role.value,
+            "sid": session_id,
+            "jti": secrets.token_urlsafe(16),
+            "iss": self._issuer,
+            "aud": self._audience,
+            "iat": _rfc3339(now),
+            "nbf": _rfc3339(now),
+            "exp": _rfc3339(now + lifetime),
+        }
+        footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
+        return seal(json.dumps(claims).encode(), key=self._ring.current, footer=footer.encode())
+
+    def verify(self, token: str) -> Subject:
+        """Who the token speaks for, or InvalidTokenError.
+
+        This is the one place through which every service checks every token: a check for revoked sessions
+        belongs here too.
+        """
+        _body, footer = split(token)
+        key = self._ring.find(_kid(footer))
+        if key is None:
+            raise InvalidTokenError
+        claims = _object(open_sealed(token, key=key))
+        self._check_times(claims)
+        return self._subject(claims)
+
+    def _check_times(self, claims: dict[str, Any]) -> None:
+        now = datetime.now(UTC)
+        issued, not_before, expires = (_instant(claims.get(name)) for name in ("iat", "nbf", "exp"))
+        if expires <= now or max(issued, not_before) > now + CLOCK_LEEWAY:
+            raise InvalidTokenError
+
+    def _subject(self, claims: dict[str, Any]) -> Subject:
+        if not all(isinstance(claims.get(name), str) for name in _TEXT_CLAIMS):
+            raise InvalidTokenError
+        if claims["iss"] != self._issuer or claims["aud"] != self._audience:
+            raise InvalidTokenError
+        return Subject(
+            id=_user_id(claims["sub"]),
+            username=claims["username"],
+            role=_role(claims["role"]),
+            session_id=claims["sid"],
+            token_id=claims["jti"],
+            expires_at=_instant(claims["exp"]),
+        )
+
+
+def seal(payload: bytes, *, key: bytes, footer: bytes = b"", implicit: bytes = b"") -> str:
+    token = ProtocolVersion4.encrypt(payload, _symmetric(key), footer=footer, implicit=implicit)
+    return cast("bytes", token).decode("ascii")
+
+
+def open_sealed(token: str, *, key: bytes, implicit: bytes = b"") -> bytes:
+    """The payload of a v4.local token in its one canonical form, or InvalidTokenError."""
+    split(token)
+    try:
+        payload = ProtocolVersion4.decrypt(token.encode("ascii"), _symmetric(key), implicit=implicit)
+    except (PasetoException, ValueError):
+        _refuse()
+    return cast("bytes", payload)
+
+
+def split(token: str) -> tuple[bytes, bytes]:
+    """The decoded body and footer, after every check that needs no key."""
+    if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or not token.startswith(HEADER):
+        raise InvalidTokenError
+    body, dot, footer = token.removeprefix(HEADER).partition(".")
+    if dot and not footer:
+        raise InvalidTokenError
+    decoded_body, decoded_footer = _decoded(body), _decoded(footer)
+    if len(decoded_body) < _MIN_BODY_BYTES or len(decoded_footer) > MAX_FOOTER_LENGTH:
+        raise InvalidTokenError
+    return decoded_body, decoded_footer
+
+
+def _refuse() -> NoReturn:
+    raise InvalidTokenError from None
+
+
+def _symmetric(key: bytes) -> SymmetricKey:
+    if len(key) != KEY_BYTES:
+        raise InvalidTokenError
+    return SymmetricKey(key, ProtocolVersion4)
+
+
+def _decoded(text: str) -> bytes:
+    """Base64url with neither padding nor spare bits: encoding again must give the same text."""
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        _refuse()
+    if base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
+        raise InvalidTokenError
+    return data
+
+
+def _kid(footer: bytes) -> str:
+    members = _object(footer)
+    kid = members.get("kid")
+    if set(members) != {"kid"} or not isinstance(kid, str):
+        raise InvalidTokenError
+    return kid
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        _refuse()
+    if not isinstance(value, dict):
+        raise InvalidTokenError
+    return value
+
+
+def _instant(value: object) -> datetime:
+    try:
+        instant = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        _refuse()
+    if instant is None or instant.tzinfo is None:
+        raise InvalidTokenError
+    return instant
+
+
+def _user_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or len(text) > len(str(_MAX_ID)) or not 0 < int(text) <= _MAX_ID:
+        raise InvalidTokenError
+    return int(text)
+
+
+def _role(text: str) -> Role:
+    try:
+        return Role(text)
+    except ValueError:
+        _refuse()
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
