@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
-from sqlalchemy import MetaData, event
+from sqlalchemy import MetaData, Row, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -30,6 +30,9 @@ NAMING_CONVENTION = {
     "pk": "pk_%(table_name)s",
 }
 MAX_ID = 2**63 - 1
+
+# A row whose columns a response schema picks by name.
+AnyRow = Row[*tuple[Any, ...]]
 
 
 def named_metadata() -> MetaData:

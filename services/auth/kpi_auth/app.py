@@ -1,0 +1,20 @@
+"""The auth service as one application."""
+
+from fastapi import FastAPI
+from kpi_shared.app import build_service
+
+from kpi_auth import __version__
+from kpi_auth.passwords.hasher import password_hasher
+from kpi_auth.sessions.endpoints import router as sessions
+from kpi_auth.settings import AuthSettings
+from kpi_auth.users.endpoints import router as users
+
+
+def create_app(settings: AuthSettings | None = None) -> FastAPI:
+    return build_service(
+        settings or AuthSettings.load(),
+        title="KPI-One auth",
+        version=__version__,
+        routers=[sessions, users],
+        resources=[password_hasher],
+    )

@@ -1,0 +1,91 @@
+"""Hashing passwords with argon2id, in a bounded pool of threads beside the event loop."""
+
+import asyncio
+import os
+import secrets
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Annotated, TypeVar
+
+from argon2 import PasswordHasher as Argon2
+from argon2.exceptions import InvalidHashError, VerificationError
+from fastapi import Depends, FastAPI, Request
+
+from kpi_auth.passwords.errors import HashingBusyError
+from kpi_auth.settings import AuthSettings
+
+Result = TypeVar("Result")
+# How much less of a processor a hashing thread gets than the event loop, when both want it (see nice(2)).
+_NICENESS = 10
+
+
+class PasswordHasher:
+    """argon2id with at most ``hash_workers`` at work and ``hash_queue`` waiting; beyond that, HashingBusyError."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._argon2 = Argon2(
+            time_cost=settings.argon2_time_cost,
+            memory_cost=settings.argon2_memory_kib,
+            parallelism=settings.argon2_parallelism,
+        )
+        self._room = settings.hash_workers + settings.hash_queue
+        self._pending = 0
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_step_back)
+        # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
+        self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
+
+    async def hash(self, password: str) -> str:
+        return await self._run(lambda: self._argon2.hash(password))
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Does the password fit? Always takes the time of one hash, and is False for None."""
+        matches = await self._run(lambda: self._matches(password, password_hash or self._dummy))
+        return matches and password_hash is not None
+
+    def is_outdated(self, password_hash: str) -> bool:
+        """Was the hash made with other parameters than today's?"""
+        return self._argon2.check_needs_rehash(password_hash)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _matches(self, password: str, password_hash: str) -> bool:
+        try:
+            return self._argon2.verify(password_hash, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[[], Result]) -> Result:
+        with self._lock:
+            if self._pending >= self._room:
+                raise HashingBusyError
+            self._pending += 1
+        future = self._pool.submit(work)
+        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
+        future.add_done_callback(self._leave)
+        return await asyncio.wrap_future(future)
+
+    def _leave(self, _future: "Future[Result]") -> None:
+        with self._lock:
+            self._pending -= 1
+
+
+def _step_back() -> None:
+    """Let the event loop go first: on Linux a thread has a niceness of its own."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+
+
+async def password_hasher(app: FastAPI) -> AsyncIterator[None]:
+    app.state.hasher = PasswordHasher(app.state.settings)
+    yield
+    app.state.hasher.close()
+
+
+async def _hasher(request: Request) -> PasswordHasher:
+    hasher: PasswordHasher = request.app.state.hasher
+    return hasher
+
+
+Hasher = Annotated[PasswordHasher, Depends(_hasher)]

@@ -1,0 +1,20 @@
+"""What can be wrong with signing in."""
+
+from kpi_shared.errors import ProblemError
+
+
+class InvalidCredentialsError(ProblemError):
+    """The same for an unknown name, a wrong password and an account that may not sign in."""
+
+    status = 401
+    type = "invalid-credentials"
+    title = "The username or the password is wrong"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="kpi-one"'})
+
+
+class UnsupportedMediaTypeError(ProblemError):
+    status = 415
+    type = "unsupported-media-type"
+    title = "Credentials come as a form or as JSON"

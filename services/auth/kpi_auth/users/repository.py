@@ -1,0 +1,68 @@
+"""The SQL of users. Statements are built once; each call only binds its values."""
+
+from kpi_shared.database import AnyRow, constraint_of
+from kpi_shared.tokens import Role
+from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
+
+from kpi_auth.users.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
+from kpi_auth.users.models import Account, User
+from kpi_auth.users.schemas import NewUser
+
+_TAKEN = {"uq_users_username": UsernameTakenError, "uq_users_email": EmailTakenError}
+
+_shown = (
+    col(User.id),
+    col(User.username),
+    col(User.email),
+    col(User.role),
+    col(User.is_active),
+    col(User.created_at),
+    col(User.updated_at),
+)
+_insert = insert(User).returning(*_shown)
+_get = select(*_shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
+_find_by_login = select(
+    col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
+).where(or_(func.lower(col(User.username)) == bindparam("login"), col(User.email) == bindparam("login")))
+_replace_hash = (
+    update(User)
+    .where(col(User.id) == bindparam("of"), col(User.password_hash) == bindparam("old"))
+    .values(password_hash=bindparam("new"))
+)
+
+
+async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow:
+    """Insert a user; UsernameTakenError or EmailTakenError when the database says so."""
+    try:
+        return (await connection.execute(_insert, user.model_dump())).one()
+    except IntegrityError as error:
+        taken = _TAKEN.get(constraint_of(error) or "")
+        raise (taken() if taken else error) from None
+
+
+async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
+    return (await connection.execute(_get, {"id": user_id})).one_or_none()
+
+
+async def get_or_raise(connection: AsyncConnection, *, user_id: int) -> AnyRow:
+    row = await get(connection, user_id=user_id)
+    if row is None:
+        raise UserNotFoundError
+    return row
+
+
+async def find_by_login(connection: AsyncConnection, *, login: str) -> Account | None:
+    """The account of a username or an e-mail address, in any case. A username holds no ``@``, so at most one fits."""
+    row = (await connection.execute(_find_by_login, {"login": login.lower()})).one_or_none()
+    if row is None:
+        return None
+    may_sign_in = row.is_active and row.deleted_at is None
+    return Account(row.id, row.username, Role(row.role), row.password_hash, may_sign_in)
+
+
+async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, new: str) -> None:
+    """Put a stronger hash of the same password in place, unless the password was changed meanwhile."""
+    await connection.execute(_replace_hash, {"of": user_id, "old": old, "new": new})

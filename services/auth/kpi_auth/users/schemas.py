@@ -1,0 +1,80 @@
+"""What people send about a user, and what they are shown."""
+
+import unicodedata
+from datetime import datetime
+from typing import Annotated, Self
+
+from email_validator import EmailNotValidError, validate_email
+from kpi_shared.tokens import Role
+from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from sqlmodel import Field, SQLModel
+
+from kpi_auth.passwords.policy import MAX_LENGTH, MIN_LENGTH, refusal
+
+
+def _nfkc(value: object) -> object:
+    return unicodedata.normalize("NFKC", value) if isinstance(value, str) else value
+
+
+def normalised_email(value: str) -> str:
+    """The one form in which an address is stored and looked up; no DNS is asked."""
+    try:
+        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False)
+    except EmailNotValidError as error:
+        raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
+    return address.normalized.lower()
+
+
+Username = Annotated[
+    str,
+    BeforeValidator(_nfkc),
+    StringConstraints(min_length=3, max_length=32, pattern=r"^[A-Za-z0-9_.-]+$"),
+]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(normalised_email),
+    Field(schema_extra={"json_schema_extra": {"format": "email"}}),
+]
+Password = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
+
+
+class UserCreate(SQLModel, extra="forbid", hide_input_in_errors=True):
+    """A registration."""
+
+    username: Username
+    email: Email
+    password: Password
+
+    @model_validator(mode="after")
+    def _password_is_not_guessable(self) -> Self:
+        reason = refusal(self.password.get_secret_value(), username=self.username, email=self.email)
+        if reason is not None:
+            raise PydanticCustomError("password", "The password {reason}", {"reason": reason})
+        return self
+
+
+class UserPublic(SQLModel):
+    """What any signed-in user sees of another."""
+
+    id: int
+    username: str
+    created_at: datetime
+
+
+class UserPrivate(UserPublic):
+    """What users see of themselves, and admins of everyone."""
+
+    email: str | None
+    role: Role
+    is_active: bool
+    updated_at: datetime
+
+
+class NewUser(SQLModel):
+    """A registration whose password has been hashed."""
+
+    username: str
+    email: str
+    password_hash: str

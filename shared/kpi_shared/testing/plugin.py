@@ -1,0 +1,37 @@
+"""The pytest plugin of all parts: starts PostgreSQL once for all workers."""
+
+import os
+import secrets
+
+import pytest
+
+from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
+
+_SERVER = pytest.StashKey[TestServer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A worker of pytest-xdist inherits the variable from the process that started it.
+    if not hasattr(config, "workerinput") and URL_VARIABLE not in os.environ and not config.option.collectonly:
+        server = TestServer()
+        config.stash[_SERVER] = server
+        os.environ[URL_VARIABLE] = server.url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _SERVER in config.stash:
+        config.stash[_SERVER].stop()
+        del os.environ[URL_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def secret_key() -> str:
+    """A PASETO key made for this run."""
+    return secrets.token_hex(32)
+
+
+@pytest.fixture(scope="session")
+def worker(request: pytest.FixtureRequest) -> str:
+    """What tells this worker's databases from another's."""
+    workerinput: dict[str, str] = getattr(request.config, "workerinput", {})
+    return workerinput.get("workerid", "main")
