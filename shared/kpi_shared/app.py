@@ -11,7 +11,7 @@ from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.migrations import current_revision, known_revisions, newest_revision
-from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi
+from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.settings import DatabaseSettings, TokenSettings
 from kpi_shared.tokens import TokenCodec
 
@@ -42,6 +42,7 @@ def build_service(
         debug=False,
         lifespan=_lifespan(settings, resources),
         responses=COMMON_PROBLEMS,
+        generate_unique_id_function=operation_id,
         # The gateway shows one document for all parts; a service shows its own only to developers.
         docs_url="/docs" if settings.debug else None,
         redoc_url=None,

@@ -39,7 +39,7 @@ class Info(BaseModel):
 def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, Check]) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
 
-    @router.get("", summary="Is the process alive?")
+    @router.get("", name="alive", summary="Is the process alive?")
     @router.get("/live", summary="Is the process alive? (for probes)")
     async def live() -> Alive:
         return Alive(status="alive")

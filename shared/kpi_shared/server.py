@@ -1,10 +1,14 @@
 """The HTTP/1.1 protocol of every part: uvicorn's httptools one, with a bounded head and problem documents."""
 
+import secrets
 from typing import Any
 
+import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, problem_body
+
+log = structlog.get_logger(__name__)
 
 # The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
 MAX_HEAD_BYTES = 64 * 1024
@@ -52,8 +56,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, slug: str, detail: str) -> None:
         title = STATUS_LINE[status].split(b" ", 2)[2].strip().decode("ascii")
-        body = problem_body(type=slug, title=title, status=status, detail=detail)
-        head = f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        # No application has seen the request, so it gets its id here.
+        request_id = secrets.token_hex(16)
+        log.warning("request refused", status=status, reason=detail, request_id=request_id)
+        body = problem_body(type=slug, title=title, status=status, detail=detail, instance=request_id)
+        headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "connection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head.encode("ascii") + body)
         self._drained = 0
         if self.transport.can_write_eof():

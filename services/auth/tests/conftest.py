@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+from auth_support import Accounts
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import RollbackDatabase, rolled_back
+from kpi_shared.testing.database import rolled_back
 from kpi_shared.testing.postgres import create_database
 from pydantic import SecretStr
 
@@ -34,18 +35,21 @@ async def running_app(settings: AuthSettings) -> AsyncIterator[FastAPI]:
 
 
 @pytest.fixture
-async def database(running_app: FastAPI) -> AsyncIterator[RollbackDatabase]:
-    async with rolled_back(running_app.state.database) as database:
-        yield database
-
-
-@pytest.fixture
-def app(running_app: FastAPI, database: RollbackDatabase, monkeypatch: pytest.MonkeyPatch) -> FastAPI:
-    monkeypatch.setattr(running_app.state, "database", database)
-    return running_app
+async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
+    """The running application, on a database that forgets the test."""
+    state = running_app.state
+    database, tokens = state.database, state.tokens
+    async with rolled_back(database) as state.database:
+        yield running_app
+    state.database, state.tokens = database, tokens
 
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(app) as client:
         yield client
+
+
+@pytest.fixture
+def accounts(app: FastAPI, client: httpx.AsyncClient) -> Accounts:
+    return Accounts(app, client)

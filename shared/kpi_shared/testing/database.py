@@ -16,6 +16,11 @@ class RollbackDatabase(Database):
         self._connection = connection
         self._turn = asyncio.Lock()
 
+    @property
+    def is_in_use(self) -> bool:
+        """Does anyone hold the connection just now?"""
+        return self._turn.locked()
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         async with self._turn:

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import SecretStr, StringConstraints, ValidationError, model_validator
+from kpi_shared.text import StorableSecret, StorableText
+from pydantic import StringConstraints, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
@@ -13,18 +14,20 @@ from kpi_auth.sessions.errors import UnsupportedMediaTypeError
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
-Login = Annotated[str, StringConstraints(min_length=1, max_length=254)]
+Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 
 
-class Credentials(SQLModel, extra="ignore", hide_input_in_errors=True):
+class Credentials(SQLModel):
     """A password and whose it is: a username, or an e-mail address in either field.
 
     The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
     """
 
+    model_config = {"hide_input_in_errors": True}
+
     username: Login | None = None
     email: Login | None = None
-    password: Annotated[SecretStr, Field(min_length=1, max_length=MAX_LENGTH)]
+    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
     grant_type: Literal["password", ""] = "password"
 
     @model_validator(mode="after")

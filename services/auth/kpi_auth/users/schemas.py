@@ -2,11 +2,12 @@
 
 import unicodedata
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
+from kpi_shared.text import StorableSecret
 from kpi_shared.tokens import Role
-from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, SecretStr, StringConstraints, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
@@ -20,7 +21,7 @@ def _nfkc(value: object) -> object:
 def normalised_email(value: str) -> str:
     """The one form in which an address is stored and looked up; no DNS is asked."""
     try:
-        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False)
+        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False, strict=True)
     except EmailNotValidError as error:
         raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
     return address.normalized.lower()
@@ -28,8 +29,8 @@ def normalised_email(value: str) -> str:
 
 Username = Annotated[
     str,
-    BeforeValidator(_nfkc),
     StringConstraints(min_length=3, max_length=32, pattern=r"^[A-Za-z0-9_.-]+$"),
+    BeforeValidator(_nfkc),
 ]
 Email = Annotated[
     str,
@@ -37,22 +38,26 @@ Email = Annotated[
     AfterValidator(normalised_email),
     Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
-Password = Annotated[SecretStr, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
+Password = Annotated[StorableSecret, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
 
 
-class UserCreate(SQLModel, extra="forbid", hide_input_in_errors=True):
+class UserCreate(SQLModel):
     """A registration."""
+
+    model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     username: Username
     email: Email
     password: Password
 
-    @model_validator(mode="after")
-    def _password_is_not_guessable(self) -> Self:
-        reason = refusal(self.password.get_secret_value(), username=self.username, email=self.email)
+    @field_validator("password")
+    @classmethod
+    def _password_is_not_guessable(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
+        named = [str(info.data.get(name, "")) for name in ("username", "email")]
+        reason = refusal(password.get_secret_value(), username=named[0], email=named[1])
         if reason is not None:
-            raise PydanticCustomError("password", "The password {reason}", {"reason": reason})
-        return self
+            raise PydanticCustomError("guessable_password", "The password {reason}", {"reason": reason})
+        return password
 
 
 class UserPublic(SQLModel):

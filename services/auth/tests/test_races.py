@@ -1,0 +1,77 @@
+"""What real, parallel connections do to the users table."""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from auth_support import registration
+from fastapi import FastAPI
+from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.client import client_of
+from kpi_shared.testing.process import clean_environment
+from sqlalchemy import text
+
+
+@pytest.fixture
+async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on the pool of real connections; what it leaves behind is removed."""
+    async with client_of(running_app) as client:
+        yield client
+    async with running_app.state.database.writing() as connection:
+        await connection.execute(text("TRUNCATE users"))
+
+
+async def test_of_many_registrations_of_one_name_one_wins(shared_client: httpx.AsyncClient) -> None:
+    bodies = [registration("Race" if n % 2 else "race", email=f"race{n}@example.com") for n in range(20)]
+    answers = await asyncio.gather(*[shared_client.post("/users", json=body) for body in bodies])
+    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
+
+
+async def test_dropped_connections_are_replaced_before_anyone_sees_an_error(
+    shared_client: httpx.AsyncClient, running_app: FastAPI
+) -> None:
+    assert (await shared_client.get("/health/ready")).status_code == 200
+    async with running_app.state.database.writing() as connection:
+        others = "datname = current_database() AND pid <> pg_backend_pid()"
+        # Each is waited for, up to 5,000 ms, so that the server has really said goodbye.
+        await connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
+    for _ in range(10):
+        assert (await shared_client.get("/health/ready")).status_code == 200
+
+
+def _import(settings: AuthSettings, lines: list[str]) -> "subprocess.CompletedProcess[str]":
+    environment = clean_environment(
+        {
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
+        }
+    )
+    command = [sys.executable, "-m", "kpi_auth", "import-users"]
+    return subprocess.run(command, env=environment, input="\n".join(lines), capture_output=True, text=True, check=False)
+
+
+async def test_import_adds_each_user_once_and_answers_all_ids(
+    shared_client: httpx.AsyncClient, settings: AuthSettings, running_app: FastAPI
+) -> None:
+    names = ["ch", "Yk", "anna.b", "anna-c"]
+    lines = [json.dumps({"username": name, "created_at": "2015-09-06T05:56:00Z"}) for name in names]
+    first, second = _import(settings, lines), _import(settings, lines)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    ids = [json.loads(line) for line in io.StringIO(first.stdout)]
+    assert [user["username"] for user in ids] == names
+    assert len({user["id"] for user in ids}) == 4
+    assert second.stdout == first.stdout
+    refused = await shared_client.post("/auth/login", json={"username": "ch", "password": "any password"})
+    assert refused.status_code == 401
+
+
+def test_import_names_a_bad_line_and_adds_nothing(settings: AuthSettings) -> None:
+    result = _import(settings, ['{"username": "fine"}', '{"username": "not fine"}'])
+    assert result.returncode == 1
+    assert "line 2: field username" in result.stderr
+    assert result.stdout == ""

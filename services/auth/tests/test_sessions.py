@@ -1,0 +1,145 @@
+"""Signing in, and the token that it buys."""
+
+import asyncio
+from datetime import timedelta
+
+import httpx
+import pytest
+from argon2 import PasswordHasher as Argon2
+from auth_support import PASSWORD, Accounts
+from kpi_auth.settings import AuthSettings
+from kpi_shared.tokens import KeyRing, Role, TokenCodec
+
+
+@pytest.mark.parametrize("login", ["anna", "ANNA", "anna@example.com", "Anna@Example.com"])
+@pytest.mark.parametrize("form", ["data", "json"])
+async def test_sign_in_by_username_or_email_in_form_or_json(
+    client: httpx.AsyncClient, accounts: Accounts, login: str, form: str
+) -> None:
+    await accounts.add("anna")
+    answer = await client.post("/auth/login", **{form: {"username": login, "password": PASSWORD}})  # type: ignore[arg-type]
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    assert {**answer.json(), "access_token": ""} == {
+        "access_token": "",
+        "token_type": "bearer",
+        "expires_in": 900,
+        "username": "anna",
+    }
+
+
+async def test_json_takes_an_email_field(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await accounts.add("anna")
+    answer = await client.post("/auth/login", json={"email": "anna@example.com", "password": PASSWORD})
+    assert answer.status_code == 200
+
+
+async def test_the_oauth2_form_as_a_library_sends_it(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await accounts.add("anna")
+    form = {"grant_type": "password", "username": "anna", "password": PASSWORD, "scope": "", "client_id": "docs"}
+    assert (await client.post("/auth/login", data=form)).status_code == 200
+
+
+async def test_the_token_opens_me_and_says_who_it_is(
+    client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
+) -> None:
+    anna = await accounts.add("anna")
+    me = await client.get("/auth/me", headers=anna.headers)
+    assert (me.json()["id"], me.json()["email"]) == (anna.id, "anna@example.com")
+    subject = TokenCodec.of(settings).verify(anna.token)
+    assert (subject.id, subject.username, subject.role) == (anna.id, "anna", Role.USER)
+
+
+async def test_failures_look_alike(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    for name in ("anna", "closed", "gone", "imported"):
+        await accounts.add(name)
+    await accounts.execute("UPDATE users SET is_active = false WHERE username = 'closed'")
+    await accounts.execute("UPDATE users SET deleted_at = now() WHERE username = 'gone'")
+    await accounts.execute("UPDATE users SET password_hash = NULL WHERE username = 'imported'")
+    tries = [("anna", "wrong password"), ("nobody", PASSWORD), *[(n, PASSWORD) for n in ("closed", "gone", "imported")]]
+    answers = [await client.post("/auth/login", json={"username": n, "password": p}) for n, p in tries]
+    assert {answer.status_code for answer in answers} == {401}
+    bodies = [{**answer.json(), "instance": ""} for answer in answers]
+    assert all(body == bodies[0] for body in bodies)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"username": "anna"},
+        {"password": PASSWORD},
+        {"username": "anna", "email": "anna@example.com", "password": PASSWORD},
+        {"username": "", "password": PASSWORD},
+        {"username": "nul\0", "password": PASSWORD},
+        {"username": "anna", "password": "p" * 257},
+        {"username": ["anna"], "password": PASSWORD},
+        {"username": "anna", "password": PASSWORD, "grant_type": "client_credentials"},
+        [],
+        "anna",
+    ],
+)
+async def test_credentials_of_another_form_are_refused(client: httpx.AsyncClient, body: object) -> None:
+    answer = await client.post("/auth/login", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize("body", [b"{", b'{"username": "\xff"}', b"", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
+async def test_bytes_that_are_no_json_are_refused(client: httpx.AsyncClient, body: bytes) -> None:
+    answer = await client.post("/auth/login", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code in {400, 422}
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_another_media_type_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/auth/login", content=b"<login/>", headers={"content-type": "text/xml"})
+    assert answer.status_code == 415
+
+
+async def test_a_hash_of_other_parameters_is_replaced_at_sign_in(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    old = Argon2(time_cost=2, memory_cost=128, parallelism=2).hash(PASSWORD)
+    await accounts.execute("UPDATE users SET password_hash = :hash WHERE id = :id", hash=old, id=anna.id)
+    assert not await accounts.sign_in("anna", "wrong password")
+    assert await accounts.scalar("SELECT password_hash FROM users WHERE id = :id", id=anna.id) == old
+    assert await accounts.sign_in("anna", PASSWORD)
+    new = await accounts.scalar("SELECT password_hash FROM users WHERE id = :id", id=anna.id)
+    assert "m=64,t=1,p=1" in str(new)
+    assert await accounts.sign_in("anna", PASSWORD)
+
+
+async def test_a_token_of_a_previous_key_counts_and_of_a_retired_one_does_not(
+    client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
+) -> None:
+    anna = await accounts.add("anna")
+    retired, previous, current = (bytes([n]) * 16 + bytes(range(16)) for n in (1, 2, 3))
+    names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
+    accounts.use_tokens(TokenCodec(KeyRing(current, [previous]), **names))
+    for key, status in ((current, 200), (previous, 200), (retired, 401)):
+        codec = TokenCodec(KeyRing(key), **names)
+        token = codec.mint(
+            user_id=anna.id, username="anna", role=Role.USER, session_id="s", lifetime=timedelta(minutes=1)
+        )
+        answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == status
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer v4.local.x", "v4.local.x", "Bearer é"]
+)
+async def test_a_header_that_is_no_token_is_challenged(client: httpx.AsyncClient, header: str) -> None:
+    answer = await client.get("/auth/me", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
+    assert answer.status_code == 401
+    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+
+
+async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    twice = [("Authorization", f"Bearer {anna.token}")] * 2
+    assert (await client.get("/auth/me", headers=twice)).status_code == 401
+
+
+async def test_parallel_sign_ins_all_succeed(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await accounts.add("anna")
+    assert all(await asyncio.gather(*[accounts.sign_in("anna", PASSWORD) for _ in range(20)]))

@@ -1,0 +1,46 @@
+"""What is open to whom, and whether the service does what its description says."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from kpi_auth.app import create_app
+from kpi_auth.settings import PART, AuthSettings
+from kpi_shared.migrations import upgrade
+from kpi_shared.testing.fuzzing import fuzz
+from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.process import started
+from kpi_shared.testing.surface import operations, protected_operations
+from kpi_shared.tokens import Role, TokenCodec
+from pydantic import SecretStr
+
+PUBLIC = {
+    "POST /users",
+    "POST /auth/login",
+    "GET /health",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /health/info",
+}
+
+
+def test_every_route_but_these_needs_a_token(settings: AuthSettings) -> None:
+    document = create_app(settings).openapi()
+    assert operations(document) - protected_operations(document) == PUBLIC
+
+
+def test_generated_requests_meet_what_the_description_says(worker: str, secret_key: str, tmp_path: Path) -> None:
+    url = create_database(f"auth_fuzz_{worker}")
+    settings = AuthSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key))
+    upgrade(PART, settings)
+    environment = {
+        "DATABASE_URL": url,
+        "PASETO_SECRET_KEY": secret_key,
+        "ARGON2_MEMORY_KIB": "64",
+        "ARGON2_TIME_COST": "1",
+    }
+    token = TokenCodec.of(settings).mint(
+        user_id=1, username="root", role=Role.ADMIN, session_id="fuzz", lifetime=timedelta(minutes=5)
+    )
+    with started("kpi_auth", environment, log=tmp_path / "auth.log") as address:
+        # A schema cannot say which e-mail addresses are reserved or which passwords are common.
+        fuzz(address, token=token, folder=tmp_path, excluded=["positive_data_acceptance"])

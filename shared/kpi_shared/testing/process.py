@@ -1,0 +1,60 @@
+"""A part as a real process: started as an operator would, awaited, and stopped."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+_PATIENCE_SECONDS = 60.0
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPDIR")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """The settings, and of this process's environment only what programs need to run at all."""
+    return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(settings)
+
+
+@contextmanager
+def started(package: str, settings: Mapping[str, str], *, log: Path, port: int | None = None) -> Iterator[str]:
+    """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""
+    port = port or free_port()
+    command = [sys.executable, "-m", package, "--port", str(port)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _await_life(process, address, log)
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_life(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{address}/health/live", timeout=2).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"{process.args!r} does not answer; its log ends:\n{log.read_text()[-2000:]}")
