@@ -37,9 +37,12 @@ async def test_dropped_connections_are_replaced_before_anyone_sees_an_error(
 ) -> None:
     assert (await shared_client.get("/health/ready")).status_code == 200
     async with running_app.state.database.writing() as connection:
-        others = "datname = current_database() AND pid <> pg_backend_pid()"
         # Each is waited for, up to 5,000 ms, so that the server has really said goodbye.
-        await connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
+        statement = """
+            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()
+        """
+        await connection.execute(text(statement))
     for _ in range(10):
         assert (await shared_client.get("/health/ready")).status_code == 200
 
