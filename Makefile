@@ -87,7 +87,7 @@ clean: ## Remove what was installed and cached; the stack's data and keys stay
 
 clean-data: ## Remove the data, keys and logs of make up, for ever
 	@! .venv/bin/kpi status -o env >/dev/null 2>&1 || { echo "make: the stack is running: stop it first" >&2; exit 1; }
-	rm -rf .kpi/postgres .kpi/postgres.draft .kpi/secrets .kpi/logs .kpi/mails .kpi/ports.json .kpi/state.json
+	rm -rf .kpi/postgres .kpi/postgres.draft .kpi/secrets .kpi/logs .kpi/mails .kpi/ports.json .kpi/migrations.json .kpi/state.json
 
 $(UV): requirements-uv.txt
 	@$(FIND_PYTHON); \

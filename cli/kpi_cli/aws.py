@@ -16,9 +16,7 @@ from kpi_cli.errors import FailureError
 if TYPE_CHECKING:
     from types_boto3_secretsmanager.client import SecretsManagerClient
 
-PLACEHOLDER = re.compile(
-    r"<[^>]*>|change.?me|replace.?me|\bexample\b|\byour[-_]|\btodo\b|\bxxx", re.IGNORECASE
-)
+PLACEHOLDER = re.compile(r"<[^>]*>|change.?me|replace.?me|\bexample\b|\byour[-_]|\btodo\b|\bxxx", re.IGNORECASE)
 LONGEST_MINUTES = 60 * 24
 
 
@@ -28,9 +26,7 @@ def push(template: Path, *, name: str, region: str, endpoint_url: str | None = N
     try:
         # Short and few: someone waits at a terminal for the answer.
         patience = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-        client = boto3.client(
-            "secretsmanager", region_name=region, endpoint_url=endpoint_url, config=patience
-        )
+        client = boto3.client("secretsmanager", region_name=region, endpoint_url=endpoint_url, config=patience)
         return _put(client, name, secret)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown error")
@@ -56,9 +52,7 @@ def _object(template: Path) -> dict[str, object]:
     try:
         values = json.loads(template.read_text(encoding="utf-8"))
     except OSError as error:
-        raise FailureError(
-            "secrets", f"{template}: {error.strerror}", fix="name a filled-in template"
-        ) from error
+        raise FailureError("secrets", f"{template}: {error.strerror}", fix="name a filled-in template") from error
     except ValueError as error:
         # The parser's own message may quote the text, and with it a secret.
         raise FailureError("secrets", f"{template} is not JSON", fix=_fix()) from error

@@ -48,9 +48,7 @@ def as_json(layout: Layout, state: State | None) -> str:
 
 def as_env(layout: Layout, state: State | None) -> str:
     """The facts as assignments that a shell can evaluate."""
-    return "\n".join(
-        f"KPI_{name.upper()}={shlex.quote(value)}" for name, value in facts(layout, state).items()
-    )
+    return "\n".join(f"KPI_{name.upper()}={shlex.quote(value)}" for name, value in facts(layout, state).items())
 
 
 def show(console: Console, layout: Layout, state: State, seconds: float | None = None) -> None:

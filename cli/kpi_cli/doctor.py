@@ -67,9 +67,7 @@ def _python() -> Finding:
 
 def _libsodium() -> Finding:
     found = find_library("sodium")
-    return Finding(
-        "libsodium", bool(found), found or "not on this machine, and tokens need it", libsodium.fix()
-    )
+    return Finding("libsodium", bool(found), found or "not on this machine, and tokens need it", libsodium.fix())
 
 
 def _disk(layout: Layout) -> Finding:
@@ -81,9 +79,7 @@ def _disk(layout: Layout) -> Finding:
 
 def _clock() -> Finding:
     now = datetime.now(UTC)
-    detail = f"{now:%Y-%m-%dT%H:%M:%SZ}" + (
-        "" if EARLIEST <= now <= LATEST else " cannot be, and tokens live by it"
-    )
+    detail = f"{now:%Y-%m-%dT%H:%M:%SZ}" + ("" if EARLIEST <= now <= LATEST else " cannot be, and tokens live by it")
     return Finding("clock", EARLIEST <= now <= LATEST, detail, "sudo timedatectl set-ntp true")
 
 
@@ -128,9 +124,7 @@ def _with_database(layout: Layout, *, usable: bool) -> list[Finding]:
     if not layout.data.exists():
         return [Finding("databases", True, "none made yet; make up makes them")]
     if not usable:
-        return [
-            Finding("databases", False, "not looked at because of the above", "kpi doctor again after that")
-        ]
+        return [Finding("databases", False, "not looked at because of the above", "kpi doctor again after that")]
     try:
         with local.database(layout) as ports:
             environments = {part: parts.environment(layout, part, ports) for part in parts.PARTS}

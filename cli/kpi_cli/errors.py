@@ -10,9 +10,7 @@ class FailureError(Exception):
     ``fix`` what to do about it, ``code`` the exit code of the command.
     """
 
-    def __init__(
-        self, part: str, sentence: str, *, fix: str = "", log: Sequence[str] = (), code: int = 1
-    ) -> None:
+    def __init__(self, part: str, sentence: str, *, fix: str = "", log: Sequence[str] = (), code: int = 1) -> None:
         super().__init__(f"{part}: {sentence}")
         self.part = part
         self.sentence = sentence

@@ -27,11 +27,7 @@ def search(layout: Layout) -> list[FoundKey]:
 
 def _of_stack(layout: Layout) -> list[FoundKey]:
     path = layout.secrets / "paseto_secret_key"
-    return (
-        [FoundKey(layout.show(path), _text(path), f"rm {path}; make up makes a new one")]
-        if path.exists()
-        else []
-    )
+    return [FoundKey(layout.show(path), _text(path), f"rm {path}; make up makes a new one")] if path.exists() else []
 
 
 def _of_environment() -> list[FoundKey]:
@@ -49,9 +45,7 @@ def _of_settings(layout: Layout) -> list[FoundKey]:
     found = []
     for service in SERVICES:
         folder = layout.checkout / "services" / service / "config"
-        path = next(
-            (path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None
-        )
+        path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
         setting = _SETTING.search(_text(path)) if path else None
         if path and setting:
             key = setting.group(1).strip("'\"")

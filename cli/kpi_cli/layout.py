@@ -37,6 +37,10 @@ class Layout:
         return self.home / "ports.json"
 
     @property
+    def migrations(self) -> Path:
+        return self.home / "migrations.json"
+
+    @property
     def lock(self) -> Path:
         return self.home / "lock"
 

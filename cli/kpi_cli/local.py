@@ -2,11 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kpi_cli import databases, parts, postgres, processes, stack, state
+from kpi_cli import databases, migrations, parts, postgres, processes, stack, state
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.ports import Ports, choose
@@ -68,7 +68,7 @@ def _wait(layout: Layout, ports: Ports, server: subprocess.Popen[bytes], log: Pa
         raise postgres.failed(layout, "it did not start", log.read_text(errors="replace").splitlines())
 
 
-def migrate(layout: Layout, ports: Ports, services: tuple[str, ...]) -> None:
+def migrate(layout: Layout, ports: Ports, services: Iterable[str]) -> None:
     """Bring services of the local stack to their newest migration, side by side."""
     running = {
         name: subprocess.Popen(
@@ -82,3 +82,10 @@ def migrate(layout: Layout, ports: Ports, services: tuple[str, ...]) -> None:
     for name, code in codes.items():
         if code:
             raise FailureError(name, f"its migrations ended with exit code {code}", fix="kpi doctor")
+        migrations.remember(layout, ports.postgres, name)
+
+
+def migrate_where_needed(layout: Layout, ports: Ports) -> None:
+    """Migrate those services whose database or migration files have changed since the last time."""
+    services = [name for name in parts.SERVICES if not migrations.is_done(layout, ports.postgres, name)]
+    migrate(layout, ports, services)

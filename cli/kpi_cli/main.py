@@ -58,9 +58,7 @@ def up(
 
 @app.command()
 def status(
-    output: Annotated[
-        card.Format, typer.Option("--output", "-o", help="How to print it.")
-    ] = card.Format.CARD,
+    output: Annotated[card.Format, typer.Option("--output", "-o", help="How to print it.")] = card.Format.CARD,
 ) -> None:
     """Print the start card again; the exit code is 1 when the stack is not running."""
     where = layout.find()
@@ -78,15 +76,11 @@ def status(
 @app.command(context_settings=PASS_ON)
 def run(
     context: typer.Context,
-    part: Annotated[
-        str, typer.Argument(help="auth, content or gateway; everything after it is the part's own.")
-    ],
+    part: Annotated[str, typer.Argument(help="auth, content or gateway; everything after it is the part's own.")],
 ) -> None:
     """Run one part with its own settings, as python -m kpi_PART does."""
     if part in {"--help", "-h"}:
-        print(
-            f"{context.get_usage()}\n\nRun auth, content or gateway; kpi run auth --help shows its options."
-        )
+        print(f"{context.get_usage()}\n\nRun auth, content or gateway; kpi run auth --help shows its options.")
         return
     runner.run(part, context.args)
 
@@ -101,9 +95,7 @@ def migrate(
 
 @app.command()
 def load(
-    file: Annotated[
-        Path | None, typer.Argument(help="Posts, one JSON object a line, gzipped or plain.")
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(help="Posts, one JSON object a line, gzipped or plain.")] = None,
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
@@ -164,9 +156,7 @@ def _system_failure(error: OSError) -> FailureError:
         errno.EPERM: f"run the command as the user who owns {home}",
     }
     part = "disk" if error.errno in {errno.ENOSPC, errno.EROFS, errno.EDQUOT} else "system"
-    return FailureError(
-        part, f"{os.strerror(error.errno or 0)}{where}", fix=fixes.get(error.errno or 0, "kpi doctor")
-    )
+    return FailureError(part, f"{os.strerror(error.errno or 0)}{where}", fix=fixes.get(error.errno or 0, "kpi doctor"))
 
 
 def _leave(failure: FailureError) -> None:

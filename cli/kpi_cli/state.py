@@ -106,9 +106,7 @@ def _held(layout: Layout) -> bool:
 def _busy(layout: Layout) -> BusyError:
     state = _note(layout)
     if state is None:
-        return BusyError(
-            "stack", "another kpi command is starting on this checkout", fix="try again in a moment"
-        )
+        return BusyError("stack", "another kpi command is starting on this checkout", fix="try again in a moment")
     if state.phase is Phase.DATABASE:
         return BusyError(
             "stack",

@@ -91,9 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Make the keys and passwords that are missing in DIRECTORY.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--database-host", metavar="HOST:PORT", help="also write the services' database URLs")
-    parser.add_argument(
-        "--owner", action="append", default=[], metavar="FILE=UID[:GID]", help="hand a file over"
-    )
+    parser.add_argument("--owner", action="append", default=[], metavar="FILE=UID[:GID]", help="hand a file over")
     options = parser.parse_args(arguments)
     made = ensure(options.directory)
     if options.database_host:

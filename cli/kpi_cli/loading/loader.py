@@ -40,7 +40,7 @@ def load(layout: Layout, file: Path, console: Console) -> None:
     if not found:
         raise FailureError("load", f"{file} holds no posts", fix="kpi load <a file of posts>")
     with local.database(layout) as ports:
-        local.migrate(layout, ports, parts.SERVICES)
+        local.migrate_where_needed(layout, ports)
         with _progress(console) as progress:
             users = _import_users(layout, ports, found, progress)
             totals = _import_posts(layout, ports, _Feed(found, users), progress)
@@ -83,9 +83,7 @@ def _import_posts(layout: Layout, ports: Ports, feed: "_Feed", progress: Progres
     task = progress.add_task("posts", total=feed.size)
     totals: dict[str, Any] = {"read": 0, "added": 0, "votes": 0}
     command = parts.command("content", "import-posts")
-    for answer in pipe.exchange(
-        "content", command, parts.environment(layout, "content", ports), feed.records()
-    ):
+    for answer in pipe.exchange("content", command, parts.environment(layout, "content", ports), feed.records()):
         totals = answer
         progress.update(task, completed=answer["read"])
     if totals["read"] != feed.size:
