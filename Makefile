@@ -1,0 +1,108 @@
+# Every target explains itself: `make` lists them. Nothing is needed but git, make and a Python of 3.11 or newer with
+# pip; the first target that needs more brings uv into .kpi/tools and the locked workspace into .venv.
+
+PYTHON ?= python3
+FILE ?=
+ARGS ?=
+WORKERS ?= auto
+
+UV := .kpi/tools/bin/uv
+PACKAGES := shared services/auth services/content gateway cli
+LOCKED := services/auth services/content gateway
+PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
+
+# The stamp carries a sum of the folder's name: the virtual environment of a checkout that was moved is made anew.
+STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
+
+# A Python that was upgraded or removed under the virtual environment leaves one that cannot start.
+$(shell [ ! -e $(STAMP) ] || .venv/bin/python -c '' 2>/dev/null || rm -f $(STAMP))
+
+# uv uses the Python that is there, and never another environment that happens to be active.
+export UV_PYTHON_DOWNLOADS := never
+unexport VIRTUAL_ENV
+
+# Finds the first usable Python, in the shell variable of that name.
+FIND_PYTHON = for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 ""; do \
+	[ -z "$$python" ] || ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break; \
+	done; \
+	[ -n "$$python" ] || { echo "make: Python 3.11 or newer is needed, and $(PYTHON) is none:" \
+		"install one, or name it, as in make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+
+# The settings of a caller's shell are not the tests' business, and their stack is not the tests' stack.
+TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SECRET_KEY -u PASETO_PREVIOUS_KEYS \
+	-u CORS_ORIGINS -u APP_ENV -u LOG_LEVEL -u AWS_SECRETS_ENABLED -u AWS_ENDPOINT_URL
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check load compose-up compose-test lock install clean clean-data
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  make up GATEWAY_PORT=9000, make load FILE=posts.jsonl.gz, make test ARGS='-k votes' pass something on."
+
+up: $(STAMP) ## Start the whole stack with its own database, and follow its logs until Ctrl-C
+	@.venv/bin/kpi up
+
+test: $(STAMP) ## Run every test; the data of make up is left alone
+	@.venv/bin/python -m kpi_cli.libsodium
+	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose" $(ARGS)
+
+check: $(STAMP) ## Look for faults without running the program: style, types, architecture, migrations
+	@.venv/bin/python -m kpi_cli.libsodium
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations services/auth services/content
+
+load: $(STAMP) ## Load the sample posts with their authors and votes, into a running or stopped stack
+	@.venv/bin/kpi load $(FILE)
+
+compose-up: ## Start the stack in containers (Docker with Compose v2), and return when all are healthy
+	docker compose up --build --wait
+
+# A project of its own: the volumes of compose-up, and what people keep in them, are none of a test's business.
+compose-test: export COMPOSE_PROJECT_NAME := kpi-one-test
+compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end tests against it, take it down
+	@docker compose up --build --wait; code=$$?; \
+	[ $$code -ne 0 ] || { .venv/bin/pytest -m compose tests/compose $(ARGS); code=$$?; }; \
+	[ $$code -eq 0 ] || docker compose logs --tail 20; \
+	docker compose down --volumes; exit $$code
+
+lock: $(STAMP) ## Compile every lock anew from the pyproject.toml files
+	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
+	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
+	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
+
+# The range is the one that the packages name as their build backend: uv then builds them without fetching it.
+UV_WANTED := uv>=0.9,<0.14
+COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+	$(addprefix --no-emit-package ,kpi-shared kpi-auth kpi-content kpi-gateway kpi-cli)
+
+install: $(STAMP) ## Only install: uv into .kpi/tools, the locked workspace into .venv
+
+clean: ## Remove what was installed and cached; the stack's data and keys stay
+	rm -rf .venv .kpi/tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+clean-data: ## Remove the data, keys and logs of make up, for ever
+	@! .venv/bin/kpi status -o env >/dev/null 2>&1 || { echo "make: the stack is running: stop it first" >&2; exit 1; }
+	rm -rf .kpi/postgres .kpi/postgres.draft .kpi/secrets .kpi/logs .kpi/mails .kpi/ports.json .kpi/migrations.json .kpi/state.json
+
+$(UV): requirements-uv.txt
+	@$(FIND_PYTHON); \
+	"$$python" -m pip --version >/dev/null 2>&1 || { echo "make: $$python has no pip:" \
+		"sudo apt-get install python3-pip, or your system's way to get it" >&2; exit 1; }; \
+	echo "Installing uv into .kpi/tools"; \
+	"$$python" -m pip install -q --disable-pip-version-check --root-user-action=ignore --only-binary :all: \
+		--upgrade --target .kpi/tools --require-hashes -r requirements-uv.txt
+	@touch $@
+
+$(STAMP): $(UV) requirements-dev.txt $(PROJECTS)
+	@$(FIND_PYTHON); \
+	echo "Installing the locked workspace into .venv"; \
+	rm -f .venv/.installed-*; \
+	.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		$(UV) venv -q --clear --python "$$("$$python" -c 'import sys; print(sys.executable)')" .venv
+	@printf -- '-e ./%s\n' $(PACKAGES) | $(UV) pip sync -q -p .venv requirements-dev.txt -
+	@touch $@

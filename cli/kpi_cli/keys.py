@@ -1,0 +1,41 @@
+"""Says whether a PASETO key may be used: its form, and that it is not one that everybody knows."""
+
+import re
+import secrets
+
+HEX_DIGITS = 64
+
+# Keys of published examples. The third is the key of the official PASETO v4 test vectors.
+KNOWN = (
+    "0123456789abcdef",
+    "deadbeef",
+    bytes(range(0x70, 0x90)).hex(),
+    bytes(range(0x20)).hex(),
+    bytes(range(1, 0x21)).hex(),
+)
+
+
+def new() -> str:
+    """A fresh key as 64 hex digits, from the system's generator."""
+    return secrets.token_hex(HEX_DIGITS // 2)
+
+
+def problem(key: str) -> str:
+    """What is wrong with a key, without showing it; empty when it is good."""
+    if len(key) != HEX_DIGITS:
+        return f"{HEX_DIGITS} hex digits needed, got {len(key)} characters"
+    if not re.fullmatch(r"[0-9a-fA-F]+", key):
+        return f"{HEX_DIGITS} hex digits needed, got {HEX_DIGITS} characters with others among them"
+    return _weakness(bytes.fromhex(key))
+
+
+def _weakness(key: bytes) -> str:
+    if not any(key):
+        return "it is all zeros"
+    if any(key.hex().startswith(known) for known in KNOWN):
+        return "it is a key of published examples"
+    half = len(key) // 2
+    if any(key == (key[:period] * len(key))[: len(key)] for period in range(1, half + 1)):
+        return "it repeats a short pattern"
+    # 32 random bytes hold 30 different values on average, and fewer than 16 practically never.
+    return "it is made of very few different bytes" if len(set(key)) < half else ""

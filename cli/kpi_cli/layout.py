@@ -1,0 +1,58 @@
+"""Where things are: the checkout that this command belongs to, and the state that its stack keeps in it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One checkout's folders and files; ``home`` is its ``.kpi`` unless KPI_HOME names another folder."""
+
+    checkout: Path
+    home: Path
+
+    @property
+    def secrets(self) -> Path:
+        return self.home / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def data(self) -> Path:
+        return self.home / "postgres"
+
+    @property
+    def mails(self) -> Path:
+        return self.home / "mails"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state.json"
+
+    @property
+    def ports(self) -> Path:
+        return self.home / "ports.json"
+
+    @property
+    def migrations(self) -> Path:
+        return self.home / "migrations.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.home / "lock"
+
+    def show(self, path: Path) -> str:
+        """A path as people want to read it: relative where they stand in the checkout."""
+        here = Path.cwd()
+        return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def find() -> Layout:
+    """The layout of this checkout; an installed wheel has none, and takes the folder that it is run in."""
+    source = Path(__file__).resolve().parents[2]
+    checkout = source if (source / "services").is_dir() else Path.cwd()
+    home = os.environ.get("KPI_HOME")
+    return Layout(checkout=checkout, home=Path(home).resolve() if home else checkout / ".kpi")

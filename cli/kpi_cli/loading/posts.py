@@ -1,0 +1,169 @@
+"""Reads a file of posts and checks every line of it before anything is loaded."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kpi_cli.errors import FailureError
+
+LARGEST_ID = 2**63 - 1
+TITLE_LENGTH = 300
+CONTENT_LENGTH = 40_000
+LARGEST_COUNT = 2**31 - 1
+AUTHOR = re.compile(r"[A-Za-z0-9_.-]{2,32}")
+
+
+@dataclass(frozen=True)
+class Post:
+    """One line of the file; ``line`` is its number, for messages."""
+
+    line: int
+    id: int
+    author: str
+    title: str
+    url: str
+    points: int
+    created_at: datetime
+
+
+class LineError(ValueError):
+    """What is wrong with a line, in words that name the field."""
+
+
+class BadLineError(FailureError):
+    """A line that cannot be loaded, named by file, line and field."""
+
+    def __init__(self, file: Path, line: int, problem: str) -> None:
+        super().__init__("load", f"{file} line {line}: {problem}", fix="correct the line; nothing was loaded")
+
+
+def read(file: Path) -> list[Post]:
+    """All posts of a file, gzipped or plain; raises FailureError for the first line that is not right."""
+    posts: list[Post] = []
+    seen: dict[int, int] = {}
+    for number, raw in _lines(file):
+        try:
+            post = parse(number, raw)
+        except LineError as error:
+            raise BadLineError(file, number, str(error)) from error
+        if post.id in seen:
+            raise BadLineError(file, number, f"field id: {post.id} stands in line {seen[post.id]} already")
+        seen[post.id] = number
+        posts.append(post)
+    _check_points(file, posts)
+    return posts
+
+
+def authors(posts: list[Post]) -> dict[str, datetime]:
+    """Every author by name, with the date of their first post, in the order of their names."""
+    first: dict[str, datetime] = {}
+    for post in posts:
+        first[post.author] = min(first.get(post.author, post.created_at), post.created_at)
+    return dict(sorted(first.items()))
+
+
+def parse(number: int, raw: bytes) -> Post:
+    """One line as a post; raises LineError that names the field."""
+    try:
+        record = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise LineError("it is not UTF-8") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise LineError("it is not JSON") from error
+    if not isinstance(record, dict):
+        raise LineError("it is not a JSON object")
+    _count(record, "comments", LARGEST_COUNT)
+    return Post(
+        line=number,
+        id=_count(record, "id", LARGEST_ID),
+        author=_author(record),
+        title=_text(record, "title", 1, TITLE_LENGTH),
+        url=_text(record, "url", 0, CONTENT_LENGTH),
+        points=_count(record, "points", LARGEST_COUNT),
+        created_at=_time(record, "created_at"),
+    )
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+    number = 0
+    opener: Callable[[Path, str], gzip.GzipFile] = gzip.open if _is_gzip(file) else open  # type: ignore[assignment]
+    try:
+        with opener(file, "rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                if raw.strip():
+                    yield number, raw
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise BadLineError(file, number + 1, "the compressed file is damaged or cut off here") from error
+
+
+def _is_gzip(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise FailureError("load", f"{file}: {error.strerror}", fix="kpi load <a file of posts>") from error
+
+
+def _check_points(file: Path, posts: list[Post]) -> None:
+    voters = len({post.author for post in posts})
+    for post in posts:
+        if post.points > voters:
+            raise BadLineError(
+                file,
+                post.line,
+                f"field points: {post.points} votes need as many authors, and the file has {voters}",
+            )
+
+
+def _field(record: dict[str, object], name: str) -> object:
+    if name not in record:
+        raise LineError(f"field {name}: it is missing")
+    return record[name]
+
+
+def _count(record: dict[str, object], name: str, largest: int) -> int:
+    value = _field(record, name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise LineError(f"field {name}: a whole number needed, got {_kind(value)}")
+    if not 0 <= value <= largest:
+        raise LineError(f"field {name}: a number from 0 to {largest} needed")
+    return value
+
+
+def _text(record: dict[str, object], name: str, shortest: int, longest: int) -> str:
+    value = _field(record, name)
+    if not isinstance(value, str):
+        raise LineError(f"field {name}: a text needed, got {_kind(value)}")
+    if not shortest <= len(value) <= longest:
+        raise LineError(f"field {name}: {shortest} to {longest} characters needed, got {len(value)}")
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise LineError(f"field {name}: it holds a character that no database text can hold")
+    return value
+
+
+def _author(record: dict[str, object]) -> str:
+    value = _text(record, "author", 2, 32)
+    if not AUTHOR.fullmatch(value):
+        raise LineError("field author: only letters, digits, _, - and . make a name")
+    return value
+
+
+def _time(record: dict[str, object], name: str) -> datetime:
+    value = _field(record, name)
+    try:
+        time = datetime.fromisoformat(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise LineError(f"field {name}: a time like 2015-09-06T05:56Z needed") from error
+    if time.tzinfo is None:
+        raise LineError(f"field {name}: the time zone is missing, as in 2015-09-06T05:56Z")
+    return time.astimezone(UTC)
+
+
+def _kind(value: object) -> str:
+    names = {str: "a text", bool: "true or false", type(None): "null", float: "a fraction", list: "a list"}
+    return names.get(type(value), "a number" if isinstance(value, int) else "an object")

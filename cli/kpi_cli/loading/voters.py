@@ -1,0 +1,19 @@
+"""Chooses who voted for a post: distinct, spread over everyone, and the same in every run."""
+
+from hashlib import sha256
+from math import gcd
+
+
+def choose(post_id: int, count: int, size: int) -> list[int]:
+    """``count`` distinct positions below ``size`` for a post; needs ``count <= size``.
+
+    They are an arithmetic progression modulo ``size``. A step that has no divisor in common with ``size``
+    visits every position once before any comes again, so nothing has to be remembered to keep them distinct.
+    Start and step come from a hash of the post's id: Python's hash seed and random module have no say.
+    """
+    digest = sha256(str(post_id).encode()).digest()
+    start = int.from_bytes(digest[:8], "big") % size
+    step = 1 + int.from_bytes(digest[8:16], "big") % size
+    while gcd(step, size) != 1:
+        step += 1
+    return [(start + turn * step) % size for turn in range(count)]

