@@ -37,7 +37,7 @@ class Proxy:
     ) -> None:
         """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
         client = Client(receive)
-        reply = _Reply(send, match, method=scope["method"])
+        reply = _Reply(send, match)
         try:
             request = _request(match, scope, await client.body(scope))
             async with asyncio.timeout(self._total_timeout) as deadline:
@@ -69,14 +69,19 @@ def _settle(error: Exception, client: Client, reply: "_Reply") -> None:
     elif reply.begun:
         # The server closes the connection of an answer that was not completed, by which the client sees that
         # what it has is not the whole.
-        log.warning("answer broke off", reason=repr(error))
+        log.warning("answer broke off", upstream=reply.upstream, reason=_reason(error))
     elif isinstance(error, UpstreamError):
-        log.warning("upstream failed", reason=repr(error.__cause__))
+        log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
         raise error
     elif client.uploading:
         raise SlowUploadError
     else:
         raise UpstreamTimeoutError
+
+
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _request(match: Match, scope: Scope, body: bytes | Client | None) -> UpstreamRequest:
@@ -96,16 +101,15 @@ def _request(match: Match, scope: Scope, body: bytes | Client | None) -> Upstrea
 class _Reply:
     """The answer on its way to the client."""
 
-    def __init__(self, send: Send, match: Match, *, method: str) -> None:
+    def __init__(self, send: Send, match: Match) -> None:
         self._send = send
         self._match = match
-        self._method = method
+        self.upstream = match.route.upstream
         self.begun = False
 
     async def relay(self, answer: UpstreamAnswer) -> None:
         headers = [self._readdressed(pair) for pair in response_headers(answer.headers)]
-        empty = answer.status in _WITHOUT_CONTENT
-        if empty:
+        if answer.status in _WITHOUT_CONTENT:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -26,12 +26,18 @@ class Match(NamedTuple):
 
 class RouteTable:
     def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
+        self._in_order = routes
+        self._longest_first = sorted(routes, key=lambda route: len(route.prefix), reverse=True)
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> "RouteTable":
         urls = settings.upstream_urls
         return cls([Route(row.prefix.encode(), row.upstream, urls[row.upstream]) for row in settings.routes])
+
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """Name and address of each upstream that a route leads to."""
+        return {route.upstream: route.url for route in self._in_order}
 
     def match(self, path: bytes) -> Match | None:
         """The route of a raw path, or None where no upstream serves it."""
@@ -42,7 +48,7 @@ class RouteTable:
 
     def find(self, path: bytes) -> Route | None:
         """The longest prefix that ends at a segment's end."""
-        for route in self.routes:
+        for route in self._longest_first:
             if path.startswith(route.prefix) and path[len(route.prefix) : len(route.prefix) + 1] in (b"", b"/"):
                 return route
         return None

@@ -1,9 +1,10 @@
 """The seam between the gateway and the HTTP client that reaches the upstreams."""
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from kpi_shared.errors import ProblemError, UnavailableError
+from kpi_shared.errors import ProblemError, UnavailableError, current_request_id
 
 
 class UpstreamError(ProblemError):
@@ -62,3 +63,32 @@ class UpstreamAnswer(NamedTuple):
 class UpstreamClient(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """The answer's head; raises UpstreamError or UpstreamBusyError."""
+
+
+# Far more than any document or health answer of ours, so that a broken upstream cannot fill the memory.
+_MAX_ANSWER_BYTES = 8 * 1024 * 1024
+# A probe or a reader of the documentation that waits longer has given up.
+_FETCH_SECONDS = 2.0
+
+
+async def fetch(client: UpstreamClient, url: str, target: str) -> tuple[int, bytes]:
+    """Status and whole body of a GET of the gateway's own; raises as ``send`` does."""
+    headers = [("accept", "application/json"), ("x-request-id", current_request_id())]
+    try:
+        async with asyncio.timeout(_FETCH_SECONDS):
+            answer = await client.send(UpstreamRequest("GET", url, target, headers))
+            try:
+                return answer.status, await _whole(answer.chunks)
+            finally:
+                answer.close()
+    except TimeoutError:
+        raise UpstreamTimeoutError from None
+
+
+async def _whole(chunks: AsyncIterator[bytes]) -> bytes:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > _MAX_ANSWER_BYTES:
+            raise UpstreamError(f"It answered with more than {_MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
