@@ -1,0 +1,10 @@
+"""``python -m kpi_gateway``."""
+
+import sys
+
+from kpi_shared.runner import main
+
+from kpi_gateway.settings import PART, GatewaySettings
+
+if __name__ == "__main__":
+    sys.exit(main(PART, GatewaySettings))

@@ -1,0 +1,42 @@
+"""Which browsers' pages may call the API: Starlette's middleware, set as the platform needs it."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from kpi_shared.errors import ProblemError, problem_response
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+_EXPOSED = ("Content-Type", "Authorization", "X-Request-ID")
+
+
+class CrossOriginError(ProblemError):
+    status = 400
+    type = "cross-origin"
+    title = "This page may not call the API in this way"
+
+
+class Cors(CORSMiddleware):
+    """Lets pages of ``origins``, and no others, call with credentials, any method and any header."""
+
+    def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            allow_credentials=True,
+            expose_headers=_EXPOSED,
+        )
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        response = super().preflight_response(request_headers)
+        if response.status_code == HTTPStatus.OK:
+            return response
+        refusal = problem_response(CrossOriginError(bytes(response.body).decode()))
+        refusal.headers.update(
+            {name: response.headers[name] for name in response.headers if name not in refusal.headers}
+        )
+        return refusal

@@ -1,0 +1,125 @@
+"""What headers pass the gateway, in both directions."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+from kpi_shared.errors import ProblemError
+
+Pairs = Iterable[tuple[bytes, bytes]]
+
+# RFC 9110 section 7.6.1, and those that older programs treat the same way.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+# The gateway writes these itself: the framing of the body, the upstream's name, and the request's id.
+# uvicorn has answered an Expect by the time the body is read.
+_REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id"})
+# Who the client is, and where it came from, is not the client's to say. A service reads none of these, but
+# whatever is put behind this gateway one day may.
+_IDENTITY = frozenset({"cf-connecting-ip", "forwarded", "remote-user", "true-client-ip", "via"})
+_IDENTITY_BEGINNINGS = (
+    "x-auth-",
+    "x-authenticated",
+    "x-client-",
+    "x-cluster-client-ip",
+    "x-envoy-",
+    "x-forwarded",
+    "x-host",
+    "x-kpi-",
+    "x-original-",
+    "x-proxyuser-",
+    "x-real-ip",
+    "x-remote-",
+    "x-rewrite-",
+    "x-role",
+    "x-scheme",
+    "x-subject",
+    "x-user",
+)
+# The server that speaks to the client writes Date; what an upstream is made of is nobody's business; who may
+# read an answer from a browser is the gateway's decision alone.
+_UPSTREAMS_OWN = frozenset({"date", "server", "via", "x-powered-by"})
+
+_FORGETTABLE = frozenset({b"keep-alive", b"close"})
+
+
+class InvalidHeaderError(ProblemError):
+    status = 400
+    type = "invalid-header"
+    title = "A request header is not valid"
+
+
+class Peer(NamedTuple):
+    """Who speaks to the gateway, as the connection itself shows."""
+
+    address: str
+    scheme: str
+
+
+def request_headers(headers: Pairs, *, request_id: str, peer: Peer) -> list[tuple[str, str]]:
+    """The headers for the upstream, without those of the body's framing."""
+    headers = list(headers)
+    named = _named_by_connection(headers)
+    kept = [
+        (name.decode("ascii"), _text(name, value))
+        for name, value in headers
+        if _passes_upstream(name) and name not in named
+    ]
+    kept.append(("x-request-id", request_id))
+    kept.append(("x-forwarded-for", peer.address))
+    kept.append(("x-forwarded-proto", peer.scheme))
+    return kept
+
+
+def response_headers(headers: Pairs) -> list[tuple[bytes, bytes]]:
+    """The headers for the client, the body's length included."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(lowered)
+    return [(name, value) for name, value in lowered if _passes_downstream(name) and name not in named]
+
+
+def _named_by_connection(headers: Pairs) -> set[bytes]:
+    """RFC 9110 section 7.6.1: fields that Connection names are for this connection only."""
+    named: set[bytes] = set()
+    for name, value in headers:
+        if name == b"connection" and value not in _FORGETTABLE:
+            named.update(option.strip().lower() for option in value.split(b","))
+    return named
+
+
+# Clients send few distinct names, so each is looked at once; the bound keeps a hostile one from growing it.
+@lru_cache(maxsize=512)
+def _passes_upstream(name: bytes) -> bool:
+    # CGI and WSGI programs read X_Forwarded_For as X-Forwarded-For.
+    text = name.decode("latin-1").lower().replace("_", "-")
+    return (
+        text not in _HOP_BY_HOP
+        and text not in _REWRITTEN
+        and text not in _IDENTITY
+        and not text.startswith(_IDENTITY_BEGINNINGS)
+    )
+
+
+@lru_cache(maxsize=512)
+def _passes_downstream(name: bytes) -> bool:
+    text = name.decode("latin-1")
+    return text not in _HOP_BY_HOP and text not in _UPSTREAMS_OWN and not text.startswith("access-control-")
+
+
+def _text(name: bytes, value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        # The client library writes UTF-8 and would change any other bytes.
+        raise InvalidHeaderError(f"The value of {name.decode('latin-1')} is not UTF-8") from None
