@@ -1,0 +1,11 @@
+"""``python -m kpi_content``."""
+
+import sys
+
+from kpi_shared.runner import main
+
+from kpi_content.posts.imports import import_posts
+from kpi_content.settings import PART, ContentSettings
+
+if __name__ == "__main__":
+    sys.exit(main(PART, ContentSettings, commands={"import-posts": import_posts}))

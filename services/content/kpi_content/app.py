@@ -1,0 +1,20 @@
+"""The content service as one application."""
+
+from fastapi import FastAPI
+from kpi_shared.app import build_service
+
+from kpi_content import __version__
+from kpi_content.posts.endpoints import router as posts
+from kpi_content.posts.paging import cursor_codec
+from kpi_content.settings import ContentSettings
+from kpi_content.votes.endpoints import router as votes
+
+
+def create_app(settings: ContentSettings | None = None) -> FastAPI:
+    return build_service(
+        settings or ContentSettings.load(),
+        title="KPI-One content",
+        version=__version__,
+        routers=[posts, votes],
+        resources=[cursor_codec],
+    )

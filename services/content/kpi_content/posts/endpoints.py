@@ -1,0 +1,102 @@
+"""Reading and writing posts."""
+
+from typing import Annotated, NamedTuple
+
+from fastapi import APIRouter, Depends, Path, Query, Response
+from kpi_shared.database import MAX_ID, AnyRow, Reader, Writer
+from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.openapi import problems
+from kpi_shared.security import CurrentUser, OptionalUser
+
+from kpi_content.authors.schemas import AuthorPublic
+from kpi_content.posts import repository, service
+from kpi_content.posts.errors import InvalidCursorError, NotYourPostError, PostNotFoundError
+from kpi_content.posts.paging import Cursors, Listing, Position
+from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
+
+router = APIRouter(prefix="/posts", tags=["posts"])
+
+PostId = Annotated[int, Path(ge=1, le=MAX_ID)]
+_owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError)
+
+
+class _Asked(NamedTuple):
+    query: PostQuery
+    listing: Listing
+    after: Position | None
+
+
+async def _asked(query: Annotated[PostQuery, Query()], caller: OptionalUser, cursors: Cursors) -> _Asked:
+    """Everything that can be refused, before a connection is taken."""
+    if query.mine and caller is None:
+        raise UnauthenticatedError("Your own posts need your access token")
+    if query.cursor is not None and query.skip:
+        raise InvalidCursorError("Either cursor or skip, not both")
+    owner_id = caller.id if query.mine and caller else None
+    listing = Listing(query.sort, (query.search or "").strip() or None, owner_id)
+    return _Asked(query, listing, cursors.decode(query.cursor, listing) if query.cursor else None)
+
+
+@router.get("", responses=problems(UnauthenticatedError, InvalidCursorError))
+async def list_posts(
+    asked: Annotated[_Asked, Depends(_asked)], cursors: Cursors, connection: Reader
+) -> CountedPostPage | PostPage:
+    """The published posts, or one's own, page by page; someone's drafts are in their own list only."""
+    query, listing, after = asked
+    rows = await repository.page(connection, listing=listing, limit=query.limit + 1, skip=query.skip, after=after)
+    items = [_shown(row) for row in rows[: query.limit]]
+    more = len(rows) > query.limit
+    last = rows[query.limit - 1] if more else None
+    next_page = cursors.encode(Position(last.sort_key, last.id), listing) if last else None
+    if not query.total:
+        return PostPage(items=items, next=next_page)
+    return CountedPostPage(items=items, next=next_page, total=await repository.count(connection, listing=listing))
+
+
+@router.get("/{post_id}", responses=problems(UnauthenticatedError, PostNotFoundError))
+async def get_post(post_id: PostId, caller: OptionalUser, connection: Reader) -> PostPublic:
+    """A published post, or a draft of one's own."""
+    row = await repository.get(connection, post_id=post_id, caller_id=caller.id if caller else None)
+    if row is None:
+        raise PostNotFoundError
+    return _shown(row)
+
+
+@router.post("", status_code=201, responses=problems(UnauthenticatedError))
+async def create_post(post: PostCreate, caller: CurrentUser, connection: Writer, response: Response) -> PostPublic:
+    """Write a post; with ``published`` false it is a draft that only its owner sees."""
+    row = await service.create(connection, post=post, caller=caller)
+    response.headers["Location"] = f"/posts/{row.id}"
+    return _shown(row)
+
+
+@router.put("/{post_id}", responses=_owner_only)
+async def replace_post(post_id: PostId, post: PostCreate, caller: CurrentUser, connection: Writer) -> PostPublic:
+    """Replace title, content and published of one's own post."""
+    return _shown(await service.change(connection, post_id=post_id, changes=post.model_dump(), caller=caller))
+
+
+@router.patch("/{post_id}", responses=_owner_only)
+async def update_post(post_id: PostId, post: PostUpdate, caller: CurrentUser, connection: Writer) -> PostPublic:
+    """Change some of title, content and published of one's own post."""
+    return _shown(await service.change(connection, post_id=post_id, changes=post.changes, caller=caller))
+
+
+@router.delete("/{post_id}", status_code=204, responses=_owner_only)
+async def delete_post(post_id: PostId, caller: CurrentUser, connection: Writer) -> None:
+    """Delete one's own post with its votes; admins may delete anyone's published post."""
+    await service.remove(connection, post_id=post_id, caller=caller)
+
+
+def _shown(row: AnyRow) -> PostPublic:
+    """The row as it is shown. The database's types hold what the schema promises, so nothing is checked again."""
+    return PostPublic.model_construct(
+        id=row.id,
+        title=row.title,
+        content=row.content,
+        published=row.published,
+        date=row.date,
+        updated_at=row.updated_at,
+        votes=row.votes,
+        owner=AuthorPublic.model_construct(id=row.owner_id, username=row.username),
+    )

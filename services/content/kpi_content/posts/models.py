@@ -1,0 +1,93 @@
+"""The posts table, and the ledger of imported posts."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Computed,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlmodel import Field
+
+from kpi_content.tables import Table
+
+MAX_TITLE = 300
+MAX_CONTENT = 40_000
+
+# Every ASCII punctuation mark separates words, so that "Node.js", "postgres/mysql" and "<b>" are the words that
+# people see in them, and not one host name, file path or tag as PostgreSQL's parser would have it.
+SEPARATORS = r"[!-/:-@[-`{-~]+"
+
+
+def _words(column: str) -> str:
+    return f"regexp_replace({column}, '{SEPARATORS}'::text, ' '::text, 'g'::text)"
+
+
+# Both forms of every word: as written, with its position, for phrases and prefixes; and its English stem, so that
+# "database" finds "databases". See docs/adr/0007-search.md.
+SEARCH_VECTOR = (
+    f"(setweight(to_tsvector('simple'::regconfig, {_words('title')}), 'A'::\"char\")"
+    f" || to_tsvector('simple'::regconfig, {_words('content')}))"
+    f" || strip(to_tsvector('english'::regconfig, {_words('(title || chr(10)) || content')}))"
+)
+# Ten times the votes weigh as much as 12.5 hours (45,000 s). See docs/adr/0008-votes-and-ranking.md.
+HOT_SCORE = (
+    "log10(GREATEST(votes, 1)::double precision)"
+    " + EXTRACT(epoch FROM (date AT TIME ZONE 'UTC'::text))::double precision / 45000::double precision"
+)
+
+
+def _moment(**more: Any) -> Any:  # noqa: ANN401 SQLModel's own
+    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, **more)
+
+
+class Post(Table, table=True):
+    __tablename__ = "posts"
+    __table_args__ = (
+        CheckConstraint(f"length(title) >= 1 AND length(title) <= {MAX_TITLE}", name="title_length"),
+        CheckConstraint(f"length(content) <= {MAX_CONTENT}", name="content_length"),
+        CheckConstraint("votes >= 0", name="votes_not_negative"),
+        # One for each order of the public list. They are read backwards, so new posts are added at their end.
+        Index("ix_posts_new", "date", "id", postgresql_where=text("published")),
+        Index("ix_posts_top", "votes", "id", postgresql_where=text("published")),
+        Index("ix_posts_hot", "hot", "id", postgresql_where=text("published")),
+        Index("ix_posts_owner", "owner_id", "date", "id"),
+        Index("ix_posts_search", "search", postgresql_using="gin"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    owner_id: int = Field(sa_column=Column(BigInteger, ForeignKey("authors.id"), nullable=False))
+    title: str = Field(sa_type=Text)
+    content: str = Field(sa_type=Text)
+    published: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
+    date: datetime = _moment()
+    updated_at: datetime = _moment()
+    # Equal to the number of the post's rows in votes; only the votes repository changes it.
+    votes: int = Field(default=0, sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
+    hot: float = Field(sa_column=Column(Double, Computed(HOT_SCORE, persisted=True), nullable=False))
+    search: str = Field(sa_column=Column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), nullable=False))
+
+
+class PostImport(Table, table=True):
+    """Which post of ours a post of another place became, so that a second import passes it over."""
+
+    __tablename__ = "post_imports"
+    __table_args__ = (CheckConstraint("length(source) >= 1 AND length(source) <= 64", name="source_length"),)
+
+    source: str = Field(sa_column=Column(Text, primary_key=True))
+    external_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    post_id: int = Field(
+        sa_column=Column(BigInteger, ForeignKey("posts.id", ondelete="CASCADE"), nullable=False, unique=True)
+    )

@@ -1,0 +1,12 @@
+"""What the content service can be told."""
+
+from typing import ClassVar
+
+from kpi_shared.app import ServiceSettings
+from kpi_shared.parts import Part
+
+PART = Part(name="content", package="kpi_content", port=8002)
+
+
+class ContentSettings(ServiceSettings):
+    part: ClassVar[Part] = PART

@@ -1,0 +1,17 @@
+"""Voting."""
+
+from kpi_shared.tokens import Subject
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_content.posts.errors import PostNotFoundError
+from kpi_content.votes import repository
+from kpi_content.votes.schemas import VoteCast
+
+
+async def vote(connection: AsyncConnection, *, vote: VoteCast, caller: Subject) -> int:
+    """The post's count with the caller's vote as they want it, or PostNotFoundError."""
+    write = repository.cast if vote.direction else repository.retract
+    votes = await write(connection, post_id=vote.post_id, user_id=caller.id)
+    if votes is None:
+        raise PostNotFoundError
+    return votes
