@@ -1,5 +1,6 @@
 """What a running stack prints: its own sentences, and the parts' log lines behind the part's name."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TextIO
@@ -43,4 +44,11 @@ class LogView:
             self._output.flush()
         except OSError:
             # Nobody reads any more: a foreground program ends then, and takes its stack along.
+            self._give_up()
             self.on_closed()
+
+    def _give_up(self) -> None:
+        # Python tries the unwritten text once more at its end, and would complain in the place of a parting word.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._output.fileno())
+        os.close(nowhere)
