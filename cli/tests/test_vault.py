@@ -35,7 +35,6 @@ def test_script_makes_what_is_missing_once_and_prints_no_value(tmp_path: Path) -
 
 def test_files_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
-    os.umask(os.umask(0))
     vault.ensure(folder)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
