@@ -67,9 +67,10 @@ def _asked(port: int) -> int:
 def _gateway(remembered: int | None) -> tuple[int, str]:
     if remembered and is_free(remembered):
         return remembered, ""
+    wanted = remembered or GATEWAY_PORT
     for port in range(GATEWAY_PORT, GATEWAY_PORT + ATTEMPTS):
         if is_free(port):
-            return port, "" if port == GATEWAY_PORT else _moved(remembered or GATEWAY_PORT, port)
+            return port, "" if port == wanted else _moved(wanted, port)
     raise FailureError(
         "gateway",
         f"no port from {GATEWAY_PORT} to {GATEWAY_PORT + ATTEMPTS - 1} is free",

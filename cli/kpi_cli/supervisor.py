@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from kpi_cli.errors import FailureError
 from kpi_cli.postgres import Account
+from kpi_cli.terminal import plain
 
 Echo = Callable[[str, str], None]
 
@@ -129,10 +130,10 @@ class Supervisor:
                 self._take(child, line.decode("utf-8", "replace").rstrip("\r\n"), log)
 
     def _take(self, child: Child, line: str, log: BinaryIO) -> None:
-        child.tail.append(line)
+        child.tail.append(plain(line))
         with contextlib.suppress(OSError):
             # On a full disk the stack goes on without this line in its file.
-            log.write(line.encode() + b"\n")
+            log.write(plain(line).encode() + b"\n")
         self._echo(child.name, line)
 
     async def _watch(self, child: Child) -> None:

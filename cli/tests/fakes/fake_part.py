@@ -53,6 +53,8 @@ def migrate(part: str) -> None:
         sys.exit("kpi-stand-in: this migration fails")
     with psycopg.connect(database_url()) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS things (name text PRIMARY KEY)")
+        connection.execute("CREATE TABLE IF NOT EXISTS alembic_version (version_num text PRIMARY KEY)")
+        connection.execute("INSERT INTO alembic_version VALUES ('first') ON CONFLICT DO NOTHING")
     print(f"{part} is at the newest migration")
 
 
@@ -73,6 +75,8 @@ def import_users() -> None:
 
 def import_posts() -> None:
     """Keep each post once, in the database, and count."""
+    if (ORDERS / "no-import-content").exists():
+        sys.exit("kpi-stand-in: this import fails")
     read = added = votes = 0
     with psycopg.connect(database_url()) as connection:
         for line in sys.stdin:

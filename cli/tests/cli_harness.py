@@ -1,0 +1,153 @@
+"""Runs the real ``kpi`` command as a process, with stand-ins for the parts."""
+
+import http.client
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+
+FAKES = Path(__file__).parent / "fakes"
+PATIENCE_SECONDS = 60
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Checkout:
+    """A state folder with a gateway port of its own, and a folder of orders to the stand-ins."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.orders = folder / "orders"
+        self.orders.mkdir(exist_ok=True)
+        self.home.mkdir(exist_ok=True)
+        (self.home / "ports.json").write_text(json.dumps({"gateway": free_port()}))
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        """The environment of a command: this checkout's, and nothing of the tests' own settings."""
+        kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
+        mine = {"KPI_HOME": str(self.home), "PYTHONPATH": str(FAKES), "FAKE_ORDERS": str(self.orders)}
+        return {**kept, **mine, **settings}
+
+    def kpi(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "kpi_cli", *arguments],
+            env=self.environment(**settings),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+
+    def up(self, *arguments: str, **settings: str) -> "RunningStack":
+        """Start ``kpi up`` and return at once."""
+        return RunningStack(self, arguments, settings)
+
+    def order(self, name: str) -> None:
+        """Give an order to the stand-ins."""
+        (self.orders / name).touch()
+
+    def status(self) -> dict[str, str]:
+        """What ``kpi status -o json`` prints."""
+        printed: dict[str, str] = json.loads(self.kpi("status", "-o", "json").stdout)
+        return printed
+
+    def processes(self) -> list[psutil.Process]:
+        """Every process of this checkout's stack, however it was started."""
+        return [process for process in psutil.process_iter() if self._is_mine(process)]
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        try:
+            command = " ".join(process.cmdline())
+            mark = process.environ().get("KPI_STACK")
+        except psutil.Error:
+            return False
+        return mark == str(self.home) or f"-D {self.home}/postgres" in command
+
+
+class RunningStack:
+    """A ``kpi up`` whose output is read line by line."""
+
+    def __init__(self, checkout: Checkout, arguments: tuple[str, ...], settings: dict[str, str]) -> None:
+        self.checkout = checkout
+        self.lines: list[str] = []
+        self._queue: queue.Queue[str | None] = queue.Queue()
+        self._errors = checkout.folder / "errors"
+        with self._errors.open("w") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "kpi_cli", "up", *arguments],
+                env=checkout.environment(**settings),
+                cwd=checkout.folder,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as output:
+            for line in output:
+                self._queue.put(line.rstrip("\n"))
+        self._queue.put(None)
+
+    def wait_for(self, text: str) -> str:
+        """The first new line that holds the text."""
+        while (line := self._queue.get(timeout=PATIENCE_SECONDS)) is not None:
+            self.lines.append(line)
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} was never said:\n{self.output}\n{self.errors}")
+
+    def ready(self) -> "RunningStack":
+        """Wait for the start card."""
+        self.wait_for("KPI-One is up")
+        self.wait_for("Stop")
+        return self
+
+    def get(self, path: str) -> bytes:
+        """Ask the gateway."""
+        address = self.checkout.status()["gateway_url"].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.end()
+
+    def end(self) -> int:
+        """Wait for the end and return the exit code."""
+        code = self.process.wait(PATIENCE_SECONDS)
+        self._reader.join(PATIENCE_SECONDS)
+        while not self._queue.empty():
+            line = self._queue.get()
+            self.lines += [] if line is None else [line]
+        return code
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def errors(self) -> str:
+        return self._errors.read_text()

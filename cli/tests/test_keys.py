@@ -1,0 +1,26 @@
+import pytest
+from kpi_cli import keys
+
+
+def test_new_keys_are_good_and_different() -> None:
+    made = {keys.new() for _ in range(50)}
+    assert len(made) == 50
+    assert {keys.problem(key) for key in made} == {""}
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("", "64 hex digits needed, got 0 characters"),
+        ("k" * 36, "64 hex digits needed, got 36 characters"),
+        ("a" * 63 + "g", "64 hex digits needed, got 64 characters with others among them"),
+        ("0" * 64, "it is all zeros"),
+        ("ab" * 32, "it repeats a short pattern"),
+        ("deadbeef" * 8, "it is a key of published examples"),
+        (bytes(range(0x70, 0x90)).hex(), "it is a key of published examples"),
+        ("0123456789ABCDEF" * 4, "it is a key of published examples"),
+        ((bytes(17) + bytes(range(15))).hex(), "it is made of very few different bytes"),
+    ],
+)
+def test_weak_and_malformed_keys_are_named(key: str, problem: str) -> None:
+    assert keys.problem(key) == problem

@@ -1,0 +1,211 @@
+"""``kpi up`` as a process, with a real PostgreSQL and stand-ins for the parts."""
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_harness import Checkout
+
+
+def secrets_of(checkout: Checkout) -> dict[str, str]:
+    return {file.name: file.read_text().strip() for file in (checkout.home / "secrets").iterdir()}
+
+
+def test_first_start_makes_everything_and_ctrl_c_leaves_nothing_running(empty_checkout: Checkout) -> None:
+    stack = empty_checkout.up().ready()
+    names = {process.name() for process in empty_checkout.processes()}
+    stack.get("/api/v1/posts")
+    stack.wait_for("gateway  | GET /api/v1/posts")
+
+    assert stack.stop(signal.SIGINT) == 0
+    assert "postgres" in names
+    assert empty_checkout.processes() == []
+    assert empty_checkout.status()["status"] == "stopped"
+    assert stack.errors == ""
+    assert "GET /api/v1/posts" in (empty_checkout.home / "logs" / "gateway.log").read_text()
+
+
+def test_secrets_are_private_files_and_stand_in_no_process(checkout: Checkout) -> None:
+    stack = checkout.up().ready()
+    secrets = secrets_of(checkout)
+    seen = "".join(
+        " ".join(process.cmdline()) + str(process.environ()) for process in [*checkout.processes(), psutil.Process()]
+    )
+    logged = "".join(log.read_text() for log in (checkout.home / "logs").iterdir())
+    stack.stop()
+
+    assert len(secrets) == 6
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in (checkout.home / "secrets").iterdir()}
+    assert modes == {0o600}
+    assert stat.S_IMODE((checkout.home / "secrets").stat().st_mode) == 0o700
+    for name, value in secrets.items():
+        assert value not in seen + logged + stack.output + checkout.kpi("status").stdout, name
+
+
+def test_second_start_finds_data_keys_and_ports_again(checkout: Checkout) -> None:
+    first = checkout.up().ready()
+    kept, address = secrets_of(checkout), checkout.status()["postgres_address"]
+    first.stop()
+    second = checkout.up().ready()
+    assert secrets_of(checkout) == kept
+    assert checkout.status()["postgres_address"] == address
+    assert second.stop(signal.SIGTERM) == 0
+    assert "made" not in second.output
+
+
+def test_start_after_kill_9_ends_what_was_left_behind(checkout: Checkout) -> None:
+    first = checkout.up().ready()
+    first.stop(signal.SIGKILL)
+    orphans = checkout.processes()
+    second = checkout.up()
+    second.wait_for("the last run was killed")
+    second.ready()
+
+    assert len(orphans) == 4
+    assert not any(orphan.is_running() for orphan in orphans)
+    assert second.get("/") == b"ok"
+    assert second.stop() == 0
+    assert checkout.processes() == []
+
+
+def test_second_up_names_the_running_one(checkout: Checkout) -> None:
+    stack = checkout.up().ready()
+    result = checkout.kpi("up")
+    address = checkout.status()["gateway_url"]
+    assert result.returncode == 1
+    assert f"it is ready already at {address} (pid {stack.process.pid})" in result.stderr
+    assert stack.stop() == 0
+
+
+@pytest.mark.parametrize("part", ["gateway", "content"])
+def test_part_that_dies_stops_the_stack_and_is_named_with_its_last_lines(checkout: Checkout, part: str) -> None:
+    stack = checkout.up().ready()
+    checkout.order(f"die-{part}")
+    assert stack.end() == 1
+    assert f"kpi: {part}: it ended with exit code 3 on its own" in stack.errors
+    assert f"  {part} | {part} says goodbye" in stack.errors
+    assert "Traceback" not in stack.errors
+    assert checkout.processes() == []
+
+
+def test_database_that_dies_stops_the_stack(checkout: Checkout) -> None:
+    stack = checkout.up().ready()
+    postmaster = int((checkout.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGQUIT)
+    assert stack.end() == 1
+    assert "kpi: postgres: it stopped on its own" in stack.errors
+    assert checkout.processes() == []
+
+
+def test_failing_migration_stops_the_start_and_is_named(checkout: Checkout) -> None:
+    checkout.order("no-migration-content")
+    (checkout.home / "migrations.json").unlink()
+    stack = checkout.up()
+    assert stack.end() == 1
+    assert "kpi: content: its migrations ended with exit code 1" in stack.errors
+    assert "content | kpi-stand-in: this migration fails" in stack.errors
+    assert "kpi migrate content" in stack.errors
+    assert checkout.processes() == []
+
+
+def test_migrations_run_again_only_when_something_changed(checkout: Checkout) -> None:
+    # The template has migrated already: were the service asked again, the start would fail.
+    checkout.order("no-migration-content")
+    stack = checkout.up().ready()
+    assert stack.stop() == 0
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_running(checkout: Checkout) -> None:
+    checkout.order("slow-gateway")
+    stack = checkout.up()
+    stack.wait_for("content is ready")
+    assert stack.stop() == 0
+    assert "KPI-One is up" not in stack.output
+    assert checkout.processes() == []
+
+
+def test_closed_output_stops_the_stack(checkout: Checkout) -> None:
+    command = f"{sys.executable} -m kpi_cli up | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", command], env=checkout.environment(), capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout.count(b"\n") == 1
+    assert done.stderr == b""
+    assert checkout.processes() == []
+
+
+def test_port_asked_for_and_taken_is_one_sentence(checkout: Checkout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        by_name = checkout.kpi("up", GATEWAY_PORT=str(port))
+        by_option = checkout.kpi("up", "--port", str(port))
+    for result in (by_name, by_option):
+        assert result.returncode == 1
+        assert f"kpi: gateway: port {port} was asked for by name and is taken" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_two_checkouts_run_side_by_side(checkout: Checkout, other_checkout: Checkout) -> None:
+    one, other = checkout, other_checkout
+    (other.home / "ports.json").write_bytes((one.home / "ports.json").read_bytes())
+    first = one.up().ready()
+    second = other.up()
+    said = second.wait_for("is taken by another program")
+    second.ready()
+    address = other.status()["gateway_url"]
+    assert one.status()["gateway_url"] != address
+    assert first.get("/") == second.get("/") == b"ok"
+    assert "remembered for this checkout" in said
+    assert second.stop() == 0
+    again = other.up().ready()
+    assert other.status()["gateway_url"] == address
+    assert again.stop() == 0
+    assert first.stop() == 0
+
+
+def test_data_of_another_postgresql_is_one_sentence(empty_checkout: Checkout) -> None:
+    data = empty_checkout.home / "postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("16\n")
+    result = empty_checkout.kpi("up")
+    assert result.returncode == 1
+    assert "made by PostgreSQL 16, and this stack runs 18" in result.stderr
+    assert f"mv {data} {data}-16" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_lost_password_is_one_sentence(checkout: Checkout) -> None:
+    (checkout.home / "secrets" / "postgres_password").unlink()
+    stack = checkout.up()
+    assert stack.end() == 1
+    assert "is not the one that its data was made with" in stack.errors
+    assert "Traceback" not in stack.errors
+    assert checkout.processes() == []
+
+
+def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout) -> None:
+    foreign = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    (checkout.home / "migrations.json").unlink()
+    stack = checkout.up(**foreign).ready()
+    assert stack.stop() == 0
+
+
+def test_status_for_a_shell(checkout: Checkout) -> None:
+    stopped = checkout.kpi("status", "-o", "env")
+    stack = checkout.up().ready()
+    running = checkout.kpi("status", "-o", "env")
+    card = checkout.kpi("status")
+    stack.stop()
+    assert stopped.returncode == 1
+    assert "KPI_STATUS=stopped" in stopped.stdout
+    assert running.returncode == 0
+    script = f"{running.stdout}\necho $KPI_GATEWAY_URL"
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout.strip() in card.stdout
+    assert Path(checkout.home / "logs").is_dir()
