@@ -27,6 +27,15 @@ from kpi_gateway.upstream import UpstreamClient
 # Builds the client in the lifespan and closes it there; tests put another one here.
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[UpstreamClient]]
 
+# The parser would take HTTP/0.9 too, whose requests have no head and whose answers no length.
+_VERSIONS = frozenset({"1.0", "1.1"})
+
+
+class UnsupportedVersionError(ProblemError):
+    status = 505
+    type = "unsupported-version"
+    title = "HTTP/1.1 or HTTP/1.0 is needed"
+
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = AiohttpClient) -> ASGIApp:
     settings = settings or GatewaySettings.load()
@@ -58,6 +67,8 @@ class Gateway:
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["http_version"] not in _VERSIONS:
+            raise UnsupportedVersionError
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
         match = self._table.match(path)

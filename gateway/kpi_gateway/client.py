@@ -93,8 +93,7 @@ class Client:
 def _framing(scope: Scope) -> tuple[bool, str | None]:
     """Whether a body comes, and the length that it says it has.
 
-    The parser has refused a request with Content-Length and Transfer-Encoding; when both are seen here, the
-    length is a trailer's, which the server adds to the headers, and counts for nothing.
+    The parser has refused a request with both headers; the order here holds even if it had not.
     """
     length = None
     for name, value in scope["headers"]:

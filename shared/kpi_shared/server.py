@@ -4,7 +4,7 @@ import secrets
 from typing import Any
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, problem_body
 
@@ -24,6 +24,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     _in_head = True
     _head_too_large = False
     _drained: int | None = None
+    _running: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         if self._drained is not None:
@@ -77,6 +78,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         if self._drained is not None:
             self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401 as uvicorn has it
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request that is being answered; uvicorn tells the one that was parsed last.
+
+        With pipelined requests these differ, and the first would go on, and fail, on a closed connection.
+        """
+        super().connection_lost(exc)
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
 
 def uvicorn_options(**more: Any) -> dict[str, Any]:  # noqa: ANN401 they are uvicorn's own

@@ -1,0 +1,152 @@
+"""Real servers on loopback: the gateway, upstreams that tell what reached them, and upstreams that misbehave."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import uvicorn
+from kpi_gateway.app import create_app
+from kpi_gateway.settings import GatewaySettings
+from kpi_shared.server import uvicorn_options
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Answer = Callable[[Request], Awaitable[Response]]
+RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def listener() -> socket.socket:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    return bound
+
+
+def address_of(bound: socket.socket) -> str:
+    return f"http://127.0.0.1:{bound.getsockname()[1]}"
+
+
+def closed_port() -> str:
+    """An address where nothing listens."""
+    with listener() as bound:
+        return address_of(bound)
+
+
+@asynccontextmanager
+async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
+    """The application under uvicorn, in this process; yields its address."""
+    config = uvicorn.Config(app, **uvicorn_options(**options))
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    bound = listener()
+    await server.startup([bound])
+    # Once, where a server of its own would do it every tenth of a second: it makes the Date header.
+    await server.on_tick(0)
+    try:
+        yield address_of(bound)
+    finally:
+        # uvicorn's own shutdown takes its time to be polite; test_process.py looks at that one.
+        for listening in server.servers:
+            listening.close()
+        for connection in list(server.server_state.connections):
+            connection.shutdown()
+        await server.lifespan.shutdown()
+
+
+@asynccontextmanager
+async def gateway(**settings: object) -> AsyncIterator[str]:
+    """The gateway; upstreams that are not given are addresses where nothing listens."""
+    upstreams = {"auth_url": closed_port(), "content_url": closed_port()}
+    async with serving(create_app(GatewaySettings(**(upstreams | settings)))) as address:
+        yield address
+
+
+class Echo:
+    """An upstream that answers with what reached it, and remembers it in ``seen``."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        told = {
+            "method": scope["method"],
+            "path": scope["raw_path"].decode("latin-1"),
+            "query": scope["query_string"].decode("latin-1"),
+            "headers": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
+            "body": (await request.body()).decode("latin-1"),
+        }
+        self.seen.append(told)
+        await Response(json.dumps(told), media_type="application/json")(scope, receive, send)
+
+
+def answering(answer: Answer) -> ASGIApp:
+    """An upstream out of one function."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await (await answer(Request(scope, receive)))(scope, receive, send)
+
+    return app
+
+
+@asynccontextmanager
+async def raw_upstream(handler: RawHandler) -> AsyncIterator[str]:
+    """An upstream that is only a connection: what it speaks is the handler's affair."""
+    server = await asyncio.start_server(handler, "127.0.0.1", 0)
+    async with server:
+        yield address_of(server.sockets[0])  # type: ignore[arg-type] it is a socket in all but type
+        server.close()
+
+
+async def head_of(reader: asyncio.StreamReader) -> bytes:
+    return await reader.readuntil(b"\r\n\r\n")
+
+
+def headers_of(told: dict[str, Any]) -> dict[str, str]:
+    return dict(told["headers"])
+
+
+class Wire:
+    """A client that sends exactly the bytes it is given."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def to(cls, address: str) -> Self:
+        parts = urlsplit(address)
+        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        self.writer.close()
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def head(self) -> bytes:
+        return await head_of(self.reader)
+
+    async def rest(self) -> bytes:
+        """All that still comes until the other side closes."""
+        return await self.reader.read()
+
+
+async def exchange(address: str, data: bytes) -> bytes:
+    """Send the bytes and read until the server closes or says nothing more that a client would wait for."""
+    async with await Wire.to(address) as wire:
+        await wire.send(data)
+        async with asyncio.timeout(10):
+            return await wire.rest()

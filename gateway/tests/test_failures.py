@@ -1,0 +1,306 @@
+"""What the client sees when an upstream, or the client itself, fails."""
+
+import asyncio
+import logging
+
+import httpx
+import pytest
+from gateway_support import Wire, answering, closed_port, gateway, head_of, raw_upstream, serving
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+GET = b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n"
+ORIGIN = "https://app.example.com"
+
+
+def is_problem(answer: httpx.Response, status: int, slug: str) -> bool:
+    assert answer.headers["content-type"] == "application/problem+json"
+    told = answer.json()
+    assert told["instance"] == answer.headers["x-request-id"]
+    return (answer.status_code, told["status"], told["type"]) == (status, status, slug)
+
+
+async def test_a_refused_connection_is_502_with_headers_for_browsers() -> None:
+    async with (
+        gateway(content_url=closed_port(), cors_origins=(ORIGIN,)) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        answer = await client.get(f"{address}/posts", headers={"Origin": ORIGIN})
+    assert is_problem(answer, 502, "upstream-unreachable")
+    assert answer.headers["access-control-allow-origin"] == ORIGIN
+    assert answer.headers["access-control-allow-credentials"] == "true"
+
+
+async def test_a_name_that_nobody_knows_is_502() -> None:
+    async with (
+        gateway(content_url="http://no-such-service.invalid") as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert is_problem(await client.get(f"{address}/posts"), 502, "upstream-unreachable")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"this is no HTTP\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\nBroken",
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    ],
+)
+async def test_an_upstream_that_speaks_no_http_is_502(said: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(said)
+        writer.close()
+
+    async with (
+        raw_upstream(handler) as upstream,
+        gateway(content_url=upstream) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert is_problem(await client.post(f"{address}/posts", content=b"x"), 502, "bad-gateway")
+
+
+async def test_a_reset_connection_is_502() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.transport.abort()
+
+    async with (
+        raw_upstream(handler) as upstream,
+        gateway(content_url=upstream) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert is_problem(await client.post(f"{address}/posts", content=b"x"), 502, "bad-gateway")
+
+
+async def test_a_silent_upstream_is_504_and_frees_its_place() -> None:
+    async def answer(request: Request) -> Response:
+        if "hang" in request.query_params:
+            await asyncio.Event().wait()
+        return Response("ok")
+
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream, upstream_read_timeout=0.2, upstream_connections=1) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert is_problem(await client.get(f"{address}/posts?hang"), 504, "upstream-timeout")
+        assert (await client.get(f"{address}/posts")).text == "ok"
+
+
+async def test_the_whole_exchange_has_a_limit() -> None:
+    async def answer(_request: Request) -> Response:
+        await asyncio.Event().wait()
+        return Response()
+
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream, upstream_total_timeout=0.2) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        assert is_problem(await client.get(f"{address}/posts"), 504, "upstream-timeout")
+
+
+async def test_a_client_that_does_not_finish_its_upload_gets_408() -> None:
+    async def answer(request: Request) -> Response:
+        await request.body()
+        return Response()
+
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream, upstream_total_timeout=0.3) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        assert (await wire.head()).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_full_upstream_is_503_with_retry_after() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(_request: Request) -> Response:
+        entered.set()
+        await release.wait()
+        return Response("first")
+
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream, upstream_connections=1, upstream_queue_timeout=0.05) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        first = asyncio.create_task(client.get(f"{address}/posts"))
+        await entered.wait()
+        refused = await client.get(f"{address}/posts")
+        release.set()
+        assert is_problem(refused, 503, "upstream-busy")
+        assert refused.headers["retry-after"] == "1"
+        assert (await first).text == "first"
+
+
+@pytest.mark.parametrize(
+    ("said", "whole"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b"content-length: 10"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", b"transfer-encoding: chunked"),
+    ],
+)
+async def test_an_answer_that_breaks_off_never_looks_whole(said: bytes, whole: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    async with (
+        raw_upstream(handler) as upstream,
+        gateway(content_url=upstream) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(GET)
+        assert whole in await wire.head()
+        body = await wire.rest()
+    # The connection was closed before the length was reached, or without the chunk that ends a body.
+    assert b"half" in body
+    assert not body.endswith(b"0\r\n\r\n")
+    assert len(body) < 10 or b"chunked" in whole
+
+
+async def test_a_client_that_leaves_ends_the_request_behind_it() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["query_string"] == b"hang":
+            entered.set()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+            return
+        await Response("ok")(scope, receive, send)
+
+    async with (
+        serving(app) as upstream,
+        gateway(content_url=upstream, upstream_connections=1, upstream_queue_timeout=10) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        async with await Wire.to(address) as wire:
+            await wire.send(GET.replace(b"/posts", b"/posts?hang"))
+            await entered.wait()
+        async with asyncio.timeout(5):
+            await left.wait()
+        # The one place of this upstream is free again.
+        assert (await client.get(f"{address}/posts")).text == "ok"
+
+
+async def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it() -> None:
+    left = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    async with serving(app) as upstream, gateway(content_url=upstream) as address:
+        async with await Wire.to(address) as wire:
+            await wire.send(GET)
+            await wire.reader.readuntil(b"begun")
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, _send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        message = await receive()
+        entered.set()
+        while message["type"] != "http.disconnect":
+            message = await receive()
+        left.set()
+
+    async with serving(app) as upstream, gateway(content_url=upstream) as address:
+        async with await Wire.to(address) as wire:
+            await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+            await entered.wait()
+        async with asyncio.timeout(5):
+            await left.wait()
+
+
+async def test_an_answer_before_the_end_of_the_upload_reaches_the_client() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much")
+        await writer.drain()
+        writer.close()
+
+    async with (
+        raw_upstream(handler) as upstream,
+        gateway(content_url=upstream) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
+        assert (await wire.head()).startswith(b"HTTP/1.1 413 ")
+        assert await wire.reader.readexactly(8) == b"too much"
+
+
+async def _dropping(method: bytes, body: bytes) -> tuple[int, bytes]:
+    """How often a request is sent that is dropped on a connection which has served one before; and the answer."""
+    seen = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        await head_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        try:
+            await head_of(reader)
+            seen += 1
+        except asyncio.IncompleteReadError:
+            pass
+        writer.close()
+
+    async with (
+        raw_upstream(handler) as upstream,
+        gateway(content_url=upstream) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(GET)
+        await wire.reader.readuntil(b"ok")
+        length = b"Content-Length: %d\r\n" % len(body) if body else b""
+        await wire.send(method + b" /posts HTTP/1.1\r\nHost: a\r\n" + length + b"Connection: close\r\n\r\n" + body)
+        answer = await wire.rest()
+    return seen, answer
+
+
+async def test_a_get_into_a_connection_that_just_closed_is_sent_again() -> None:
+    seen, answer = await _dropping(b"GET", b"")
+    assert seen == 1
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("method", "body"), [(b"POST", b""), (b"POST", b"x"), (b"PUT", b"x"), (b"PATCH", b"x")])
+async def test_a_request_that_may_have_been_carried_out_is_not_sent_again(method: bytes, body: bytes) -> None:
+    seen, answer = await _dropping(method, body)
+    assert seen == 1
+    assert answer.startswith(b"HTTP/1.1 502 ")
+
+
+async def test_a_failure_is_logged_with_its_cause_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+    port = closed_port()
+    async with gateway(content_url=port) as address, httpx.AsyncClient(trust_env=False) as client:
+        # The gateway sets up the logs for itself when it is made.
+        logging.getLogger().addHandler(caplog.handler)
+        answer = await client.get(f"{address}/posts")
+    assert port.removeprefix("http://") not in answer.text
+    assert any(answer.headers["x-request-id"] in record.getMessage() for record in caplog.records)

@@ -1,0 +1,183 @@
+"""What passes the gateway in each direction."""
+
+import httpx
+import pytest
+from gateway_support import Echo, Wire, answering, gateway, headers_of, serving
+from starlette.requests import Request
+from starlette.responses import Response
+
+FORGED = [
+    "Forwarded",
+    "X-Forwarded-For",
+    "x_forwarded_for",
+    "X-Forwarded_Host",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Prefix",
+    "X-Real-IP",
+    "X_Real_Ip",
+    "True-Client-IP",
+    "X-User",
+    "X-User-Id",
+    "x_user_id",
+    "X-Username",
+    "X-Subject",
+    "X-Subject-Role",
+    "X-Auth-Request-User",
+    "X-Client-IP",
+    "X-Remote-User",
+    "Remote_User",
+    "X-Original-URL",
+    "X-Rewrite-URL",
+    "Via",
+]
+
+
+@pytest.mark.parametrize("name", FORGED)
+async def test_what_a_client_says_of_itself_does_not_pass(client: httpx.AsyncClient, name: str) -> None:
+    told = (await client.get("/posts", headers={name: "forged-1", "X-Harmless": "forged-2"})).json()
+    values = [value for _, value in told["headers"]]
+    assert "forged-1" not in values
+    assert "forged-2" in values
+
+
+async def test_the_gateway_says_where_the_request_came_from(client: httpx.AsyncClient) -> None:
+    sent = {"Host": "evil.example", "X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "evil.example"}
+    told = (await client.get("/posts", headers=sent)).json()
+    headers = headers_of(told)
+    assert headers["x-forwarded-for"] == "127.0.0.1"
+    assert headers["x-forwarded-proto"] == "http"
+    assert "evil.example" not in str(told)
+
+
+async def test_hop_by_hop_headers_and_those_that_connection_names_do_not_pass(client: httpx.AsyncClient) -> None:
+    sent = {
+        "Connection": "close, X-Private, x-other",
+        "X-Private": "1",
+        "X-Other": "1",
+        "Keep-Alive": "timeout=5",
+        "TE": "trailers",
+        "Proxy-Authorization": "Basic Zm9v",
+        "Proxy-Connection": "keep-alive",
+        "Upgrade": "h2c",
+    }
+    told = (await client.get("/posts", headers=sent)).json()
+    assert not {name.lower() for name in sent} & headers_of(told).keys()
+
+
+async def test_nothing_is_added_to_what_the_client_sent(address: str, echo: Echo) -> None:
+    async with await Wire.to(address) as wire:
+        await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nX-Twice: 1\r\nX-Twice: 2\r\nConnection: close\r\n\r\n")
+        await wire.rest()
+    names = [name for name, _ in echo.seen[0]["headers"]]
+    assert sorted(names) == ["host", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-twice", "x-twice"]
+
+
+async def test_text_outside_ascii_arrives_as_it_was(address: str, echo: Echo) -> None:
+    async with await Wire.to(address) as wire:
+        await wire.send("GET /posts HTTP/1.1\r\nHost: a\r\nX-Name: Zoë\r\nConnection: close\r\n\r\n".encode())
+        assert b" 200 " in await wire.head()
+    assert headers_of(echo.seen[0])["x-name"].encode("latin-1").decode() == "Zoë"
+
+
+async def test_a_header_that_is_not_utf8_is_refused(address: str) -> None:
+    async with await Wire.to(address) as wire:
+        await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nX-Name: Zo\xeb\r\nConnection: close\r\n\r\n")
+        answer = await wire.rest()
+    assert b" 400 " in answer
+    assert b"application/problem+json" in answer
+
+
+async def test_a_request_id_is_made_and_is_the_same_everywhere(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/posts")
+    assert len(answer.headers["x-request-id"]) == 32
+    assert headers_of(answer.json())["x-request-id"] == answer.headers["x-request-id"]
+
+
+async def test_a_safe_request_id_is_kept(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/posts", headers={"X-Request-ID": "order-17.a_b"})
+    assert answer.headers["x-request-id"] == "order-17.a_b"
+    assert headers_of(answer.json())["x-request-id"] == "order-17.a_b"
+
+
+@pytest.mark.parametrize("forged", ["a b", 'a"b', "a" * 65, "a\tb", "{}"])
+async def test_an_unsafe_request_id_is_replaced(client: httpx.AsyncClient, forged: str) -> None:
+    answer = await client.get("/posts", headers={"X-Request-ID": forged})
+    assert answer.headers["x-request-id"] != forged
+    assert [value for name, value in answer.json()["headers"] if name == "x-request-id"] == [
+        answer.headers["x-request-id"]
+    ]
+
+
+async def test_an_answer_loses_what_is_the_upstreams_own() -> None:
+    async def answer(_request: Request) -> Response:
+        headers = {
+            "Server": "upstream/1",
+            "X-Powered-By": "x",
+            "Connection": "X-Private",
+            "X-Private": "1",
+            "Keep-Alive": "timeout=5",
+            "Date": "Thu, 01 Jan 1970 00:00:00 GMT",
+            "X-Response-Time": "999999",
+            "X-Request-ID": "the-upstreams",
+            "Access-Control-Allow-Origin": "*",
+            "X-Kept": "1",
+        }
+        return Response("ok", headers=headers)
+
+    async with (
+        serving(answering(answer), date_header=False) as upstream,
+        gateway(content_url=upstream) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        headers = (await client.get(f"{address}/posts", headers={"Origin": "https://other.example"})).headers
+    gone = {"server", "x-powered-by", "connection", "x-private", "keep-alive", "access-control-allow-origin"}
+    assert not gone & headers.keys()
+    assert headers["x-kept"] == "1"
+    assert len(headers.get_list("date")) == 1
+    assert "1970" not in headers["date"]
+    assert float(headers["x-response-time"]) < 999999
+    assert headers.get_list("x-request-id") != ["the-upstreams"]
+
+
+async def test_cookies_pass_and_are_never_kept_for_another_client() -> None:
+    seen: list[str | None] = []
+
+    async def answer(request: Request) -> Response:
+        seen.append(request.headers.get("cookie"))
+        response = Response("ok")
+        response.set_cookie("a", "1")
+        response.set_cookie("b", "2")
+        return response
+
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream) as address,
+        httpx.AsyncClient(trust_env=False) as first,
+        httpx.AsyncClient(trust_env=False) as second,
+    ):
+        answered = await first.get(f"{address}/posts", headers={"Cookie": "mine=1"})
+        await second.get(f"{address}/posts")
+    assert [cookie.split(";")[0] for cookie in answered.headers.get_list("set-cookie")] == ["a=1", "b=2"]
+    assert seen == ["mine=1", None]
+
+
+async def test_a_location_leads_through_the_gateway() -> None:
+    async def answer(request: Request) -> Response:
+        here = str(request.base_url).rstrip("/")
+        return Response(status_code=307, headers={"Location": request.query_params["to"].replace("HERE", here)})
+
+    expected = {
+        "HERE/posts/7?x=1": "{form}/posts/7?x=1",
+        "/posts/7": "{form}/posts/7",
+        "//elsewhere.example/posts": "//elsewhere.example/posts",
+        "https://elsewhere.example/posts": "https://elsewhere.example/posts",
+    }
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(content_url=upstream) as address,
+        httpx.AsyncClient(trust_env=False, headers={"Host": "evil.example"}) as client,
+    ):
+        for form in ("/api/v1", "/api", ""):
+            for location, seen in expected.items():
+                answered = await client.get(f"{address}{form}/posts", params={"to": location})
+                assert answered.headers["location"] == seen.format(form=form)

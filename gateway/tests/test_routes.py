@@ -1,0 +1,109 @@
+"""Which upstream serves a path, and under which name."""
+
+import pytest
+from kpi_gateway.paths import InvalidPathError, check_target
+from kpi_gateway.routes import Route, RouteTable
+
+TABLE = RouteTable(
+    [
+        Route(b"/posts", "content", "http://content"),
+        Route(b"/posts/archive", "archive", "http://archive"),
+        Route(b"/auth", "auth", "http://auth"),
+    ]
+)
+
+
+@pytest.mark.parametrize("form", [b"/api/v1", b"/api", b""])
+def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
+    match = TABLE.match(form + b"/posts/7")
+    assert match is not None
+    assert (match.route.upstream, match.form, match.path) == ("content", form, b"/posts/7")
+
+
+@pytest.mark.parametrize(
+    ("path", "upstream"),
+    [
+        (b"/posts/archive", "archive"),
+        (b"/posts/archive/1", "archive"),
+        (b"/posts/archived", "content"),
+        (b"/posts", "content"),
+        (b"/posts/", "content"),
+    ],
+)
+def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: str) -> None:
+    match = TABLE.match(path)
+    assert match is not None
+    assert match.route.upstream == upstream
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/",
+        b"/postscript",
+        b"/api",
+        b"/api/v1",
+        b"/api/v1/",
+        b"/api/v2/posts",
+        b"/api/v1/api/v1/posts",
+        b"//posts",
+        b"/Posts",
+    ],
+)
+def test_other_paths_lead_nowhere(path: bytes) -> None:
+    assert TABLE.match(path) is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/",
+        b"/posts/a%2Fb",
+        b"/posts/%25",
+        b"/posts/%252e%252e",
+        b"/posts/a+b",
+        b"/posts/%C3%A9",
+        b"/posts/.well",
+        b"//a",
+        b"/a..b/c.",
+    ],
+)
+def test_plain_paths_pass(path: bytes) -> None:
+    check_target(path, b"q=%2e%2e/&x=100%")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        b"/posts/../users",
+        b"/posts/..",
+        b"/posts/./1",
+        b"/posts/%2e%2e/users",
+        b"/posts/%2E./users",
+        b"/posts/..%2fusers",
+        b"/posts/%2e%2e%2fusers",
+        b"/posts/..%5cusers",
+        b"/posts\\..\\users",
+        b"/posts/%5c",
+        b"/posts/%00",
+        b"/posts/a%0d%0ab",
+        b"/posts/%7f",
+        b"/posts/%",
+        b"/posts/%2",
+        b"/posts/%zz",
+        b"/posts/%c3",
+        b"/posts/%c0%ae%c0%ae/users",
+        b"/posts/\xc3\xa9",
+        b"posts",
+        b"",
+        b"*",
+    ],
+)
+def test_paths_that_can_be_read_in_two_ways_are_refused(path: bytes) -> None:
+    with pytest.raises(InvalidPathError):
+        check_target(path, b"")
+
+
+def test_a_query_outside_ascii_is_refused() -> None:
+    with pytest.raises(InvalidPathError):
+        check_target(b"/posts", b"search=\xc3\xa9")

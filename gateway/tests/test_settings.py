@@ -1,0 +1,107 @@
+"""The route table and the upstreams' addresses, and what of them refuses to start."""
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from kpi_gateway.routes import RouteTable
+from kpi_gateway.settings import GatewaySettings
+from kpi_shared.settings import SettingsError
+from moto.server import ThreadedMotoServer
+
+
+def test_the_default_table_has_the_platforms_paths() -> None:
+    table = RouteTable.of(GatewaySettings())
+    found = {path: table.match(f"/api/v1{path}".encode()) for path in ("/auth/login", "/users", "/posts/1", "/votes")}
+    assert {path: match and match.route.upstream for path, match in found.items()} == {
+        "/auth/login": "auth",
+        "/users": "auth",
+        "/posts/1": "content",
+        "/votes": "content",
+    }
+
+
+def test_a_table_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAMS", '{"billing": "http://billing:8003/"}')
+    monkeypatch.setenv("ROUTES", '[{"prefix": "/invoices", "upstream": "billing"}]')
+    table = RouteTable.of(GatewaySettings.load())
+    assert table.upstreams == {"billing": "http://billing:8003"}
+    assert table.match(b"/posts") is None
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsError) as refused:
+        GatewaySettings.load()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("AUTH_URL", "auth:8001", "AUTH_URL: 'auth:8001' is not an upstream"),
+        ("CONTENT_URL", "http://content:8002/api", "CONTENT_URL: 'http://content:8002/api' is not an upstream"),
+        ("CONTENT_URL", "http://user:word@content", "CONTENT_URL"),
+        ("UPSTREAMS", '{"x": "nowhere"}', "UPSTREAMS"),
+        ("ROUTES", '[{"prefix": "/a", "upstream": "nobody"}]', "no address is known for nobody"),
+        (
+            "ROUTES",
+            '[{"prefix": "/a", "upstream": "auth"}, {"prefix": "/a", "upstream": "content"}]',
+            "stands there twice",
+        ),
+        ("ROUTES", '[{"prefix": "/health", "upstream": "auth"}]', "an address of the gateway itself"),
+        ("ROUTES", '[{"prefix": "/api/v1/x", "upstream": "auth"}]', "an address of the gateway itself"),
+        ("ROUTES", '[{"prefix": "posts", "upstream": "auth"}]', "is not a prefix"),
+        ("ROUTES", '[{"prefix": "/", "upstream": "auth"}]', "is not a prefix"),
+        ("ROUTES", '[{"prefix": "/a/../b", "upstream": "auth"}]', "is not a prefix"),
+        ("ROUTES", '[{"prefix": "/a", "upstream": "auth", "tiemout": 1}]', "ROUTES"),
+        ("ROUTES", "{", "routes"),
+        ("UPSTREAM_READ_TIMEOUT", "0", "UPSTREAM_READ_TIMEOUT"),
+    ],
+)
+def test_what_cannot_work_stops_the_start_with_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    assert said in refusal(monkeypatch, variable, value)
+
+
+@pytest.fixture(scope="module")
+def secrets_manager() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, secrets_manager: str) -> str:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_SECRETS_ENABLED": "true",
+        "AWS_SECRET_NAME": "kpi-one/gateway",
+        "AWS_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL": secrets_manager,
+        "CORS_ORIGINS": "https://from-the-environment.example.com",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return secrets_manager
+
+
+def _store(endpoint: str, values: dict[str, str]) -> None:
+    manager = boto3.client("secretsmanager", region_name="eu-central-1", endpoint_url=endpoint)
+    manager.create_secret(Name="kpi-one/gateway", SecretString=json.dumps(values))
+
+
+def test_a_missing_secret_stops_the_start(aws: str) -> None:
+    with pytest.raises(SettingsError, match="'kpi-one/gateway': does not exist"):
+        GatewaySettings.load()
+
+
+def test_a_secret_overrides_the_origins_and_nothing_else(aws: str) -> None:
+    _store(aws, {"CORS_ORIGINS": "https://a.example.com,https://b.example.com", "AUTH_URL": "http://elsewhere:1"})
+    settings = GatewaySettings.load()
+    assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
+    assert settings.auth_url == "http://127.0.0.1:8001"
