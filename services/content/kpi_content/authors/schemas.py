@@ -1,8 +1,8 @@
 """What is shown of an author."""
 
-from sqlmodel import SQLModel
+from pydantic import BaseModel
 
 
-class AuthorPublic(SQLModel):
+class AuthorPublic(BaseModel):
     id: int
     username: str

@@ -8,7 +8,6 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.openapi import problems
 from kpi_shared.security import CurrentUser, OptionalUser
 
-from kpi_content.authors.schemas import AuthorPublic
 from kpi_content.posts import repository, service
 from kpi_content.posts.errors import InvalidCursorError, NotYourPostError, PostNotFoundError
 from kpi_content.posts.paging import Cursors, Listing, Position
@@ -89,14 +88,5 @@ async def delete_post(post_id: PostId, caller: CurrentUser, connection: Writer) 
 
 
 def _shown(row: AnyRow) -> PostPublic:
-    """The row as it is shown. The database's types hold what the schema promises, so nothing is checked again."""
-    return PostPublic.model_construct(
-        id=row.id,
-        title=row.title,
-        content=row.content,
-        published=row.published,
-        date=row.date,
-        updated_at=row.updated_at,
-        votes=row.votes,
-        owner=AuthorPublic.model_construct(id=row.owner_id, username=row.username),
-    )
+    owner = {"id": row.owner_id, "username": row.username}
+    return PostPublic.model_validate(row._asdict() | {"owner": owner})

@@ -62,9 +62,9 @@ _caller = bindparam("caller", type_=_columns.owner_id.type)
 _get = (
     select(*_shown, col(Author.username))
     .join(Author, col(Author.id) == col(Post.owner_id))
-    .where(col(Post.id) == bindparam("id"), visible_to(_caller))
+    .where(col(Post.id) == bindparam("post_id"), visible_to(_caller))
 )
-_exists = select(col(Post.id)).where(col(Post.id) == bindparam("id"), visible_to(_caller))
+_exists = select(col(Post.id)).where(col(Post.id) == bindparam("post_id"), visible_to(_caller))
 _add = _with_owner(
     insert(Post)
     .values({name: bindparam(name) for name in ("owner_id", "title", "content", "published")})
@@ -79,7 +79,7 @@ def _or_as_it_is(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 _change = _with_owner(
     update(Post)
-    .where(col(Post.id) == bindparam("id"), col(Post.owner_id) == _caller)
+    .where(col(Post.id) == bindparam("post_id"), col(Post.owner_id) == _caller)
     .values(
         title=_or_as_it_is(_columns.title),
         content=_or_as_it_is(_columns.content),
@@ -93,7 +93,7 @@ _change = _with_owner(
 _remove = (
     delete(Post)
     .where(
-        col(Post.id) == bindparam("id"),
+        col(Post.id) == bindparam("post_id"),
         or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published))),
     )
     .returning(col(Post.id))
@@ -159,11 +159,11 @@ async def count(connection: AsyncConnection, *, listing: Listing) -> int:
 
 
 async def get(connection: AsyncConnection, *, post_id: int, caller_id: int | None) -> AnyRow | None:
-    return (await connection.execute(_get, {"id": post_id, "caller": caller_id})).one_or_none()
+    return (await connection.execute(_get, {"post_id": post_id, "caller": caller_id})).one_or_none()
 
 
 async def exists(connection: AsyncConnection, *, post_id: int, caller_id: int) -> bool:
-    return (await connection.execute(_exists, {"id": post_id, "caller": caller_id})).one_or_none() is not None
+    return (await connection.execute(_exists, {"post_id": post_id, "caller": caller_id})).one_or_none() is not None
 
 
 async def add(connection: AsyncConnection, *, post: PostCreate, owner_id: int) -> AnyRow:
@@ -175,9 +175,9 @@ async def change(
 ) -> AnyRow | None:
     """Change the caller's own post; None where they own no such post."""
     new = {f"new_{name}": changes.get(name) for name in ("title", "content", "published")}
-    return (await connection.execute(_change, new | {"id": post_id, "caller": caller_id})).one_or_none()
+    return (await connection.execute(_change, new | {"post_id": post_id, "caller": caller_id})).one_or_none()
 
 
 async def remove(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> bool:
-    values = {"id": post_id, "caller": caller_id, "is_admin": is_admin}
+    values = {"post_id": post_id, "caller": caller_id, "is_admin": is_admin}
     return (await connection.execute(_remove, values)).one_or_none() is not None

