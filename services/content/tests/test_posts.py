@@ -115,7 +115,7 @@ async def test_who_may_do_what_with_annas_post(
     write: Write,
     request: pytest.FixtureRequest,
     who: str | None,
-    published: bool,  # noqa: FBT001 a column of the table
+    published: bool,
     expected: tuple[int, int, int, int],
 ) -> None:
     post = await write(published=published)

@@ -27,6 +27,14 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(settings)
 
 
+def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
+    """Run one command of a part and return what it printed; AssertionError when it fails."""
+    command = [sys.executable, "-m", package, *arguments]
+    result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
 @contextmanager
 def started(package: str, settings: Mapping[str, str], *, log: Path, port: int | None = None) -> Iterator[str]:
     """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""

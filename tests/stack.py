@@ -1,0 +1,70 @@
+"""The three parts as real processes, and what a client says to them."""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.process import run_to_end, started
+
+PASSWORD = "a quiet red bicycle"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Addresses of a running platform; the services' own are unknown where only the gateway is published."""
+
+    gateway: str
+    auth: str | None = None
+    content: str | None = None
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
+    """Each service's environment, with a new and migrated database."""
+    found = {}
+    for service in ("auth", "content"):
+        url = create_database(f"e2e_{service}_{worker}")
+        found[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
+        run_to_end(f"kpi_{service}", "migrate", settings=found[service])
+    return found
+
+
+@contextmanager
+def running(settings: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[Stack]:
+    with ExitStack() as stack:
+        services = {
+            name: stack.enter_context(started(f"kpi_{name}", own, log=folder / f"{name}.log"))
+            for name, own in settings.items()
+        }
+        gateway_settings = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
+        gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log"))
+        yield Stack(gateway, services["auth"], services["content"], settings)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who has registered and signed in."""
+
+    id: int
+    username: str
+    email: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def join(client: httpx.Client, prefix: str = "/api/v1") -> Person:
+    """Register under a new name and sign in."""
+    username = f"u{uuid.uuid4().hex[:16]}"
+    body = {"username": username, "email": f"{username}@example.com", "password": PASSWORD}
+    registered = client.post(f"{prefix}/users", json=body)
+    assert registered.status_code == 201, registered.text
+    signed_in = client.post(f"{prefix}/auth/login", data={"username": username, "password": PASSWORD})
+    assert signed_in.status_code == 200, signed_in.text
+    return Person(registered.json()["id"], username, body["email"], signed_in.json()["access_token"])

@@ -1,0 +1,72 @@
+"""Each service stands alone: what the others are doing is not its business."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from kpi_shared.testing.process import started
+from stack import PASSWORD, Stack, join, running, settings_of
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def own(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
+    """Settings of a stack that this test may stop and start."""
+    return settings_of(f"own_{worker}", secret_key)
+
+
+def test_content_answers_with_auth_stopped(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    with running(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+        anna = join(client)
+    settings = {"AUTH_URL": "http://127.0.0.1:1"}
+    with (
+        started("kpi_content", own["content"], log=tmp_path / "content.log") as content,
+        started("kpi_gateway", settings | {"CONTENT_URL": content}, log=tmp_path / "gateway.log") as gateway,
+        httpx.Client(base_url=gateway) as client,
+    ):
+        made = client.post("/api/v1/posts", json={"title": "Alone", "content": ""}, headers=anna.headers)
+        assert made.status_code == 201
+        assert client.get("/api/v1/posts").json()["items"][0]["title"] == "Alone"
+        vote = {"post_id": made.json()["id"], "direction": 1}
+        assert client.post("/api/v1/votes", json=vote, headers=anna.headers).json()["votes"] == 1
+        refused = client.post("/api/v1/auth/login", json={"username": anna.username, "password": PASSWORD})
+        assert refused.status_code == 502
+        assert refused.headers["content-type"] == "application/problem+json"
+
+
+def test_rotating_the_key_fails_no_request(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    """First every service learns the new key, then it seals; tokens of the old one count until it is retired."""
+    old, new = own["auth"]["PASETO_SECRET_KEY"], secrets.token_hex(32)
+    with running(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+        anna = join(client)
+    rotated = {name: {**values, "PASETO_SECRET_KEY": new, "PASETO_PREVIOUS_KEYS": old} for name, values in own.items()}
+    with running(rotated, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+        for path in ("/api/v1/auth/me", "/api/v1/posts?mine=true"):
+            assert client.get(path, headers=anna.headers).status_code == 200
+        again = client.post("/api/v1/auth/login", json={"username": anna.username, "password": PASSWORD}).json()
+        fresh = {"Authorization": f"Bearer {again['access_token']}"}
+        assert client.get("/api/v1/posts?mine=true", headers=fresh).status_code == 200
+    retired = {name: {**values, "PASETO_SECRET_KEY": new} for name, values in own.items()}
+    with running(retired, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+        for path in ("/api/v1/auth/me", "/api/v1/posts?mine=true"):
+            refused = client.get(path, headers=anna.headers)
+            assert refused.status_code == 401
+            assert "invalid_token" in refused.headers["www-authenticate"]
+            assert client.get(path, headers=fresh).status_code == 200
+
+
+@pytest.fixture
+def local(stack: Stack) -> Iterator[Stack]:
+    if stack.content is None:
+        pytest.skip("only the gateway of this stack is published")
+    yield stack
+
+
+def test_a_service_takes_no_word_of_a_gateway(local: Stack) -> None:
+    """Whoever reaches a service directly still needs a token, whatever headers a gateway might set."""
+    headers = {"X-Forwarded-For": "127.0.0.1", "X-User-Id": "1", "X-Forwarded-User": "admin"}
+    assert httpx.get(f"{local.content}/posts?mine=true", headers=headers).status_code == 401
+    assert httpx.get(f"{local.auth}/auth/me", headers=headers).status_code == 401
