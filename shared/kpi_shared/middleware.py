@@ -6,6 +6,7 @@ import time
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
@@ -44,6 +45,8 @@ class RequestContext:
         answer = _Answer(send, request_id)
         try:
             await self.app(scope, receive, answer.send)
+        except ClientDisconnect:
+            log.debug("client left", method=scope["method"], path=scope["path"])
         except Exception:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             await answer.fail()
@@ -107,7 +110,11 @@ class BodyLimit:
             await self._refuse(scope, receive, send)
             return
         body = _CountedBody(receive, send, self.limit)
-        await self.app(scope, body.receive, body.send)
+        try:
+            await self.app(scope, body.receive, body.send)
+        except ClientDisconnect:
+            if not body.too_large:
+                raise
         if body.too_large and not body.answered:
             await self._refuse(scope, receive, send)
 

@@ -1,0 +1,62 @@
+"""The command line of a part."""
+
+from typing import ClassVar
+
+import pytest
+from kpi_shared.parts import Part
+from kpi_shared.runner import EX_CONFIG, main
+from kpi_shared.settings import DatabaseSettings, PartSettings
+
+PART = Part("sample", "package_that_is_not_there", 1234)
+
+
+class Plain(PartSettings):
+    part: ClassVar[Part] = PART
+
+
+class WithDatabase(DatabaseSettings):
+    part: ClassVar[Part] = PART
+
+
+def test_a_missing_setting_is_one_sentence_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert main(PART, WithDatabase, ["migrate"]) == EX_CONFIG
+    printed = capsys.readouterr()
+    assert printed.err == "kpi-sample: DATABASE_URL: is required and not set\n"
+
+
+def test_the_environment_is_set_before_the_settings_are_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_ENV", "development")
+    seen = []
+    assert (
+        main(PART, Plain, ["look", "--env", "staging"], commands={"look": lambda s: seen.append(s.app_env) or 0}) == 0
+    )
+    assert (
+        main(
+            PART,
+            Plain,
+            ["look", "--environment", "production"],
+            commands={"look": lambda s: seen.append(s.app_env) or 3},
+        )
+        == 3
+    )
+    assert [item.value for item in seen] == ["staging", "production"]
+
+
+def test_only_a_part_with_a_database_offers_to_migrate(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(PART, Plain, ["migrate"])
+    assert "invalid choice: 'migrate'" in capsys.readouterr().err
+
+
+def test_check_says_what_is_wrong_in_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody:quiet-pass@127.0.0.1:9/none")
+    assert main(PART, WithDatabase, ["check"]) == 1
+    printed = capsys.readouterr().out
+    assert '"part": "sample", "ok": false' in printed
+    assert '"check": "database"' in printed
+    assert "quiet-pass" not in printed

@@ -1,0 +1,163 @@
+"""The server around an application: heads, bodies, ids, and what nobody caught; over real sockets."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import uvicorn
+from fastapi import FastAPI, Request
+from kpi_shared.errors import ForbiddenError, install_error_handlers
+from kpi_shared.middleware import BodyLimit, RequestContext
+from kpi_shared.server import MAX_HEAD_BYTES, uvicorn_options
+from kpi_shared.testing.process import free_port
+from pydantic import BaseModel
+
+LIMIT = 100_000
+
+
+class Body(BaseModel):
+    text: str
+
+
+def _app() -> FastAPI:
+    app = FastAPI()
+
+    @app.get("/fail")
+    async def fail() -> None:
+        raise RuntimeError("the inside of the server")
+
+    @app.get("/forbidden")
+    async def forbidden() -> None:
+        raise ForbiddenError("Not for you")
+
+    @app.post("/text")
+    async def text(body: Body) -> int:
+        return len(body.text)
+
+    @app.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    install_error_handlers(app)
+    app.add_middleware(BodyLimit, limit=LIMIT)
+    app.add_middleware(RequestContext, access_log=False)
+    return app
+
+
+@pytest.fixture(scope="module")
+async def port() -> AsyncIterator[int]:
+    port = free_port()
+    # The loop is the test's own, so that what fails in the server fails here.
+    server = uvicorn.Server(uvicorn.Config(_app(), **uvicorn_options(port=port, loop="none")))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and tells nobody
+        await asyncio.sleep(0.01)
+    yield port
+    server.should_exit = True
+    await serving
+
+
+async def exchange(port: int, *pieces: bytes) -> bytes:
+    """Send the pieces on one connection and read until the server closes it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+    answer = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    return answer
+
+
+def problem(answer: bytes) -> dict[str, object]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head, answer
+    found: dict[str, object] = json.loads(body)
+    assert f"x-request-id: {found['instance']}".encode() in head.lower()
+    return found
+
+
+def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("size", [MAX_HEAD_BYTES + 1, 1_000_000, 10_000_000])
+async def test_a_head_that_is_too_large_is_a_problem(port: int, size: int) -> None:
+    answer = await exchange(port, request("GET", "/forbidden", f"Authorization: Bearer {'a' * size}"))
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert problem(answer)["type"] == "head-too-large"
+
+
+async def test_a_head_in_many_small_pieces_is_bounded_too(port: int) -> None:
+    pieces = [f"X-{n}: {'v' * 1000}\r\n".encode() for n in range(80)]
+    answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: test\r\n", *pieces)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_large_head_within_the_bound_passes(port: int) -> None:
+    answer = await exchange(port, request("GET", "/forbidden", f"X-Large: {'a' * 60_000}"))
+    assert answer.startswith(b"HTTP/1.1 403 ")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0\0\0\0\r\n\r\n"],
+)
+async def test_bytes_that_are_no_http_are_a_problem(port: int, garbage: bytes) -> None:
+    answer = await exchange(port, garbage)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert problem(answer)["type"] == "bad-request"
+
+
+async def test_what_nobody_caught_says_nothing_of_the_inside(port: int) -> None:
+    answer = await exchange(port, request("GET", "/fail"))
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert problem(answer)["type"] == "internal-error"
+    assert b"inside" not in answer
+    assert b"RuntimeError" not in answer
+
+
+async def test_a_safe_request_id_is_kept_and_an_unsafe_one_replaced(port: int) -> None:
+    kept = await exchange(port, request("GET", "/forbidden", "X-Request-ID: abc-1.2_3"))
+    assert problem(kept)["instance"] == "abc-1.2_3"
+    for unsafe in ("two words", 'quote"', "a" * 65, "line%0a", "<b>"):
+        replaced = await exchange(port, request("GET", "/forbidden", f"X-Request-ID: {unsafe}"))
+        assert len(str(problem(replaced)["instance"])) == 32
+
+
+async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(port: int) -> None:
+    text = json.dumps({"text": "a" * LIMIT}).encode()
+    json_type = "Content-Type: application/json"
+    stated = await exchange(port, request("POST", "/text", json_type, f"Content-Length: {len(text)}", body=text))
+    chunk = f"{len(text):x}\r\n".encode() + text + b"\r\n0\r\n\r\n"
+    chunked = await exchange(port, request("POST", "/text", json_type, "Transfer-Encoding: chunked", body=chunk))
+    raw = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=chunk))
+    for answer in (stated, chunked, raw):
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        assert problem(answer)["type"] == "body-too-large"
+
+
+async def test_a_body_within_the_limit_passes(port: int) -> None:
+    text = json.dumps({"text": "a" * 1000}).encode()
+    answer = await exchange(
+        port, request("POST", "/text", "Content-Type: application/json", f"Content-Length: {len(text)}", body=text)
+    )
+    assert answer.endswith(b"1000")
+
+
+async def test_a_rejected_value_is_not_repeated(port: int) -> None:
+    text = b'{"text": ["swordfish-77"]}'
+    answer = await exchange(
+        port, request("POST", "/text", "Content-Type: application/json", f"Content-Length: {len(text)}", body=text)
+    )
+    assert problem(answer)["errors"] == [
+        {"pointer": "#/body/text", "detail": "Input should be a valid string", "type": "string_type"}
+    ]
+    assert b"swordfish" not in answer
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/text", 405)])
+async def test_the_frameworks_own_refusals_are_problems(port: int, method: str, path: str, status: int) -> None:
+    answer = await exchange(port, request(method, path))
+    assert problem(answer)["status"] == status

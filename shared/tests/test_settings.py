@@ -1,0 +1,253 @@
+"""Where settings come from, in which order, and what is refused."""
+
+import json
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import boto3
+import httpx
+import pytest
+from kpi_shared.parts import Part
+from kpi_shared.settings import CommaSeparated, DatabaseSettings, SettingsError, TokenSettings
+from moto.server import ThreadedMotoServer
+
+URL = "postgresql://kpi:quiet-pass@localhost:5432/kpi"
+SECRET_VALUE = "value-that-must-not-leak"
+
+
+class Settings(DatabaseSettings, TokenSettings):
+    part: ClassVar[Part] = Part("sample", "package_that_is_not_there", 1)
+    access_token_expire_minutes: int = 15
+    cors_origins: CommaSeparated = ()
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but the test's own; a part that is not installed takes the working folder as its own."""
+    for name in (*Settings.model_fields, "app_env"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+
+
+@pytest.fixture
+def complete(monkeypatch: pytest.MonkeyPatch) -> str:
+    key = secrets.token_hex(32)
+    monkeypatch.setenv("DATABASE_URL", URL)
+    monkeypatch.setenv("PASETO_SECRET_KEY", key)
+    return key
+
+
+def test_environment_variables_suffice(complete: str) -> None:
+    settings = Settings.load()
+    assert settings.paseto_secret_key.get_secret_value() == complete
+    assert settings.database_url.get_secret_value() == URL.replace("postgresql://", "postgresql+psycopg://")
+    assert settings.access_token_expire_minutes == 15
+
+
+def test_what_is_required_is_named_all_at_once() -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.load()
+    for name in ("DATABASE_URL", "PASETO_SECRET_KEY"):
+        assert f"{name}: is required and not set" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("s" * 36, "64 hex digits needed, got 36 characters"),
+        ("ab" * 20, "64 hex digits needed, got 40 hex digits"),
+        ("  ", "is required and not set|64 hex digits needed, got nothing"),
+        ("g" * 64, "64 hex digits needed, got 64 characters"),
+        ("0" * 64, "repeats itself"),
+        ("deadbeef" * 8, "repeats itself"),
+        (bytes(range(0x70, 0x90)).hex(), "is published"),
+        (bytes(range(32)).hex(), "is published"),
+    ],
+)
+def test_a_key_of_another_form_or_a_weak_one_is_refused(
+    complete: str, monkeypatch: pytest.MonkeyPatch, key: str, reason: str
+) -> None:
+    monkeypatch.setenv("PASETO_SECRET_KEY", key)
+    with pytest.raises(SettingsError, match=f"PASETO_SECRET_KEY: .*({reason})|PASETO_SECRET_KEY: {reason}") as refused:
+        Settings.load()
+    assert not key.strip() or key not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u:p@h/d", "h/d", "postgresql://u:p@h", "postgresql://u:p@h/", "postgresql:/u"]
+)
+def test_a_database_address_of_another_form_is_refused(
+    complete: str, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as refused:
+        Settings.load()
+    assert url not in str(refused.value)
+
+
+def test_previous_keys_are_a_list_and_each_is_checked(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [secrets.token_hex(32) for _ in range(2)]
+    monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f" {keys[0]}, {keys[1]} ,")
+    assert [key.get_secret_value() for key in Settings.load().paseto_previous_keys] == keys
+    monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f"{keys[0]},{'0' * 64}")
+    with pytest.raises(SettingsError, match="PASETO_PREVIOUS_KEYS: this key repeats itself"):
+        Settings.load()
+
+
+def test_the_file_of_the_environment_comes_before_the_common_one(
+    complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "config/.env").write_text("ACCESS_TOKEN_EXPIRE_MINUTES=20\n")
+    assert Settings.load().access_token_expire_minutes == 20
+    (tmp_path / "config/.env.production").write_text("ACCESS_TOKEN_EXPIRE_MINUTES=30\n")
+    assert Settings.load().access_token_expire_minutes == 20
+    monkeypatch.setenv("APP_ENV", "production")
+    assert Settings.load().access_token_expire_minutes == 30
+    monkeypatch.setenv("ACCESS_TOKEN_EXPIRE_MINUTES", "40")
+    assert Settings.load().access_token_expire_minutes == 40
+
+
+def test_a_named_file_holds_a_secret(complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    other = secrets.token_hex(32)
+    (tmp_path / "key").write_text(f"{other}\n")
+    monkeypatch.setenv("PASETO_SECRET_KEY_FILE", str(tmp_path / "key"))
+    assert Settings.load().paseto_secret_key.get_secret_value() == complete
+    monkeypatch.delenv("PASETO_SECRET_KEY")
+    assert Settings.load().paseto_secret_key.get_secret_value() == other
+
+
+def test_a_named_file_that_cannot_be_read_is_named(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PASETO_SECRET_KEY")
+    monkeypatch.setenv("PASETO_SECRET_KEY_FILE", "/nowhere/key")
+    with pytest.raises(SettingsError, match="PASETO_SECRET_KEY_FILE: /nowhere/key: No such file"):
+        Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ACCESS_TOKEN_EXPIRE_MINUTES", "soon"), ("APP_ENV", "prod"), ("DEBUG", "perhaps"), ("LOG_LEVEL", "LOUD")],
+)
+def test_a_value_of_another_type_is_named(
+    complete: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: "):
+        Settings.load()
+
+
+def test_no_secret_shows_in_a_repr(complete: str) -> None:
+    shown = repr(Settings.load())
+    assert complete not in shown
+    assert "quiet-pass" not in shown
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def secret(aws: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    """Switch AWS secrets on, and return a function that puts a text into this test's secret."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    name = f"kpi/{request.node.name}"
+    monkeypatch.setenv("AWS_SECRETS_ENABLED", "true")
+    monkeypatch.setenv("AWS_SECRET_NAME", name)
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", aws)
+    manager = boto3.client("secretsmanager", region_name="eu-central-1", endpoint_url=aws)
+
+    def put(value: str | bytes) -> None:
+        held = {"SecretString": value} if isinstance(value, str) else {"SecretBinary": value}
+        manager.create_secret(Name=name, **held)
+
+    return put
+
+
+def test_an_aws_secret_overrides_what_it_may(complete: str, monkeypatch: pytest.MonkeyPatch, secret: Any) -> None:
+    other = secrets.token_hex(32)
+    values = {
+        "DATABASE_URL": "postgresql://aws:p@db/kpi",
+        "PASETO_SECRET_KEY": other,
+        "ACCESS_TOKEN_EXPIRE_MINUTES": 5,
+        "CORS_ORIGINS": "https://a.example,https://b.example",
+        "DEBUG": "true",
+        "TOKEN_ISSUER": "intruder",
+    }
+    secret(json.dumps(values))
+    monkeypatch.setenv("ACCESS_TOKEN_EXPIRE_MINUTES", "99")
+    settings = Settings.load()
+    assert settings.database_url.get_secret_value() == "postgresql+psycopg://aws:p@db/kpi"
+    assert settings.paseto_secret_key.get_secret_value() == other
+    assert settings.access_token_expire_minutes == 5
+    assert settings.cors_origins == ("https://a.example", "https://b.example")
+    assert not settings.debug
+    assert settings.token_issuer == "kpi-one"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{" + SECRET_VALUE, "not valid JSON"),
+        (json.dumps([SECRET_VALUE]), "not a JSON object"),
+        (b"\x00binary", "binary"),
+    ],
+    ids=["cut", "list", "binary"],
+)
+def test_a_secret_of_another_form_stops_the_start(complete: str, secret: Any, text: str | bytes, reason: str) -> None:
+    secret(text)
+    with pytest.raises(SettingsError, match=f"AWS secret 'kpi/.*{reason}") as refused:
+        Settings.load()
+    assert SECRET_VALUE not in str(refused.value)
+
+
+def test_a_bad_value_in_a_secret_is_named_and_not_shown(complete: str, secret: Any) -> None:
+    secret(json.dumps({"PASETO_SECRET_KEY": SECRET_VALUE}))
+    with pytest.raises(SettingsError, match="PASETO_SECRET_KEY: 64 hex digits needed, got 24 characters") as refused:
+        Settings.load()
+    assert SECRET_VALUE not in str(refused.value)
+
+
+@pytest.mark.usefixtures("complete", "secret")
+def test_a_missing_secret_is_named() -> None:
+    with pytest.raises(SettingsError, match="AWS secret 'kpi/test_a_missing_secret_is_named': does not exist"):
+        Settings.load()
+
+
+@pytest.mark.usefixtures("complete", "secret")
+def test_aws_out_of_reach_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(SettingsError, match=r"AWS secret 'kpi/.*cannot be read"):
+        Settings.load()
+
+
+@pytest.mark.usefixtures("complete", "secret")
+def test_no_permission_stops_the_start(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto checks permissions once it is told to, and these credentials belong to nobody."""
+    assert httpx.post(f"{aws}/moto-api/reset-auth", content=b"0").is_success
+    try:
+        with pytest.raises(SettingsError, match=r"AWS secret 'kpi/.*(may not be read|cannot be read \()"):
+            Settings.load()
+    finally:
+        httpx.post(f"{aws}/moto-api/reset-auth", content=b"inf")
+
+
+def test_a_switch_without_a_name_is_refused(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRETS_ENABLED", "true")
+    with pytest.raises(SettingsError, match="AWS_SECRET_NAME: is required"):
+        Settings.load()
+
+
+def test_without_the_switch_nothing_is_asked(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_NAME", "kpi/none")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert Settings.load().paseto_secret_key.get_secret_value() == complete
