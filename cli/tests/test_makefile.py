@@ -9,7 +9,7 @@ import pytest
 from kpi_cli.layout import find
 
 CHECKOUT = find().checkout
-TOOLS = ("make", "sh", "awk", "cksum", "cut", "pwd", "rm", "touch", "env")
+TOOLS = ("make", "sh", "echo", "awk", "cksum", "cut", "pwd", "rm", "touch", "env")
 
 
 @pytest.fixture
