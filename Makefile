@@ -69,14 +69,14 @@ compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end test
 	[ $$code -eq 0 ] || docker compose logs --tail 20; \
 	docker compose down --volumes; exit $$code
 
-lock: $(STAMP) ## Compile every lock anew from the pyproject.toml files
+lock: $(STAMP) ## Compile the locks from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
 	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
 	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
 
 # The range is the one that the packages name as their build backend: uv then builds them without fetching it.
 UV_WANTED := uv>=0.9,<0.14
-COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header \
+COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 	$(addprefix --no-emit-package ,kpi-shared kpi-auth kpi-content kpi-gateway kpi-cli)
 
 install: $(STAMP) ## Only install: uv into .kpi/tools, the locked workspace into .venv

@@ -46,7 +46,8 @@ def show(findings: Iterable[Finding], console: Console) -> None:
     """Print findings for people."""
     for finding in findings:
         sign, style = ("ok", "green") if finding.ok else ("WRONG", "bold red")
-        console.print(Text.assemble((f"{sign:<6}", style), (f"{finding.check:<20} ", "bold"), finding.detail))
+        line = Text.assemble((f"{sign:<6}", style), (f"{finding.check:<20} ", "bold"), finding.detail)
+        console.print(line, soft_wrap=True)
         if not finding.ok and finding.fix:
             console.print(Text(f"{'':<27}mend it: {finding.fix}"), soft_wrap=True)
 

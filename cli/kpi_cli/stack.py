@@ -84,12 +84,14 @@ class Stack:
             self._view.follow()
             await self._unless_it_ends(asyncio.Event().wait())
         finally:
-            state.write(self._layout, Phase.STOPPING, self._ports)
+            with suppress(OSError):
+                # A full disk must not keep the processes from being stopped.
+                state.write(self._layout, Phase.STOPPING, self._ports)
             await self._stop()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        self._view.on_closed = self._request_stop
+        self._view.on_closed = self._stop_requested.set
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._request_stop)
 
@@ -126,7 +128,14 @@ class Stack:
         # The gateway needs no database, so its imports go on while that one starts.
         await self._start_part("gateway")
         await self._start_database()
-        await asyncio.gather(*(self._start_service(service) for service in parts.SERVICES), self._ready("gateway"))
+        try:
+            # When one fails the group cancels the others, so that none starts a process behind the stop's back.
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._ready("gateway"))
+                for service in parts.SERVICES:
+                    group.create_task(self._start_service(service))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
 
     async def _start_database(self) -> None:
         account = await asyncio.to_thread(postgres.account, self._layout)
