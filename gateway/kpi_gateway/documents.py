@@ -82,7 +82,7 @@ class Documents:
             if document is not None:
                 merger.add(service, document)
         missing = [service for service, document in documents.items() if document is None]
-        gap = f"\n**Not here just now**, because it does not answer: {', '.join(missing)}.\n" if missing else ""
+        gap = f"\n**Not here just now**, because it gave no document: {', '.join(missing)}.\n" if missing else ""
         return merger.document(
             {"title": self._pages.title, "version": self._pages.version, "description": _INTRODUCTION + gap}
         )

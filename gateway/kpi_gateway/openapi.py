@@ -33,7 +33,8 @@ class Merger:
 
     def __init__(self, own: ServiceDocument, table: RouteTable) -> None:
         self._table = table
-        self._paths: Json = dict(own.paths)
+        self._own_paths = own.paths
+        self._paths: Json = {}
         self._components = dict(_by_reference(own.components))
         self._tags = {tag["name"]: tag for tag in own.tags}
         self._operation_ids = {operation.get("operationId") for operation in _operations(own.paths)}
@@ -60,7 +61,8 @@ class Merger:
             "info": info,
             "servers": [{"url": "/"}],
             "tags": list(self._tags.values()),
-            "paths": self._paths,
+            # The services first: they are what people come for.
+            "paths": self._paths | self._own_paths,
             "components": components,
         }
 

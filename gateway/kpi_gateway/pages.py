@@ -20,10 +20,9 @@ _ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
 }
-# The page takes everything from the gateway and calls nothing else. Swagger UI draws some icons as data: images
-# and sets style attributes.
+# The page takes everything from the gateway and calls nothing else; Swagger UI draws some icons as data: images.
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 

@@ -1,0 +1,169 @@
+"""The gateway as a program."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import httpx
+from gateway_support import Echo, Wire, answering, closed_port, serving
+from starlette.requests import Request
+from starlette.responses import Response
+
+# What an image of the gateway does not have.
+ABSENT = ("sqlalchemy", "sqlmodel", "psycopg", "alembic", "paseto", "pysodium", "kpi_auth", "kpi_content", "pytest")
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@asynccontextmanager
+async def program(**environment: str) -> AsyncIterator[tuple[Process, str]]:
+    """``python -m kpi_gateway``, once it answers; yields the process and its address."""
+    address = closed_port()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "kpi_gateway", "--port", str(urlsplit(address).port)),
+        env=os.environ | environment,
+        stdout=PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(20):
+            while b"Uvicorn running" not in await process.stdout.readline():
+                assert process.returncode is None
+        yield process, address
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+def test_it_starts_without_the_libraries_of_the_services() -> None:
+    script = f"""
+import sys
+for name in {ABSENT!r}:
+    sys.modules[name] = None
+import kpi_gateway.__main__
+import kpi_gateway.asgi
+"""
+    done = run("-c", script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_says_that_all_is_well() -> None:
+    done = run("-m", "kpi_gateway", "check")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["part"], told["ok"]) == (0, "gateway", True)
+
+
+def test_check_names_what_is_wrong() -> None:
+    done = run("-m", "kpi_gateway", "check", CORS_ORIGINS="*")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["ok"]) == (1, False)
+    assert "CORS_ORIGINS" in told["findings"][0]["detail"]
+
+
+def test_settings_that_do_not_hold_cost_one_sentence() -> None:
+    done = run("-m", "kpi_gateway", CORS_ORIGINS="*")
+    assert done.returncode == 78
+    assert done.stderr == "kpi-gateway: CORS_ORIGINS: '*' cannot be combined with credentials; name the origins\n"
+
+
+def test_there_is_nothing_to_migrate() -> None:
+    done = run("-m", "kpi_gateway", "migrate")
+    assert done.returncode == 2
+    assert "invalid choice: 'migrate'" in done.stderr
+
+
+async def _closed_to_newcomers(address: str) -> None:
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                async with await Wire.to(address):
+                    await asyncio.sleep(0.02)
+            except ConnectionRefusedError:
+                return
+
+
+async def test_a_stop_lets_the_request_in_flight_have_its_answer() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
+
+    async def answer(_request: Request) -> Response:
+        entered.set()
+        await release.wait()
+        return Response("answered")
+
+    async with (
+        serving(answering(answer)) as upstream,
+        program(CONTENT_URL=upstream) as (process, address),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        in_flight = asyncio.create_task(client.get(f"{address}/posts"))
+        await entered.wait()
+        process.send_signal(signal.SIGTERM)
+        await _closed_to_newcomers(address)
+        release.set()
+        assert (await in_flight).text == "answered"
+        async with asyncio.timeout(5):
+            await process.wait()
+
+
+async def test_a_stop_does_not_wait_for_ever_for_an_upstream() -> None:
+    entered = asyncio.Event()
+
+    async def answer(_request: Request) -> Response:
+        entered.set()
+        await asyncio.Event().wait()
+        return Response()
+
+    async with (
+        serving(answering(answer)) as upstream,
+        program(CONTENT_URL=upstream) as (process, address),
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n")
+        await entered.wait()
+        process.send_signal(signal.SIGTERM)
+        # docker compose kills what has not stopped in ten seconds; the platform promises five.
+        async with asyncio.timeout(5):
+            await process.wait()
+
+
+async def test_the_request_id_stands_in_the_log() -> None:
+    async with (
+        program(AUTH_URL=closed_port(), CONTENT_URL=closed_port()) as (process, address),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await client.get(f"{address}/posts", headers={"X-Request-ID": "find-me-1"})
+        assert process.stdout is not None
+        async with asyncio.timeout(5):
+            line = json.loads(await process.stdout.readline())
+    assert (line["request_id"], line["part"], line["upstream"]) == ("find-me-1", "kpi-gateway", "content")
+    assert line["event"] == "upstream failed"
+
+
+async def test_it_answers_as_a_program_too() -> None:
+    echo = Echo()
+    async with (
+        serving(echo) as upstream,
+        program(CONTENT_URL=upstream) as (_process, address),
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        answer = await client.post(f"{address}/api/v1/posts?x=%2F", json={"title": "t"})
+    assert answer.status_code == 200
+    assert "server" not in answer.headers
+    assert echo.seen[0]["query"] == "x=%2F"
