@@ -61,11 +61,13 @@ load: $(STAMP) ## Load the sample posts with their authors and votes, into a run
 compose-up: ## Start the stack in containers (Docker with Compose v2), and return when all are healthy
 	docker compose up --build --wait
 
-# A project of its own: the volumes of compose-up, and what people keep in them, are none of a test's business.
+# A project and a port of its own: the volumes of compose-up, and what people keep in them, are none of a test's business.
 compose-test: export COMPOSE_PROJECT_NAME := kpi-one-test
 compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end tests against it, take it down
-	@docker compose up --build --wait; code=$$?; \
-	[ $$code -ne 0 ] || { .venv/bin/pytest -m compose tests/compose $(ARGS); code=$$?; }; \
+	@GATEWAY_PORT=$$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
+	export GATEWAY_PORT KPI_GATEWAY_URL=http://127.0.0.1:$$GATEWAY_PORT; \
+	docker compose up --build --wait; code=$$?; \
+	[ $$code -ne 0 ] || { .venv/bin/pytest -m "e2e or compose" tests $(ARGS); code=$$?; }; \
 	[ $$code -eq 0 ] || docker compose logs --tail 20; \
 	docker compose down --volumes; exit $$code
 

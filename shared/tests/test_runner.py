@@ -28,23 +28,18 @@ def test_a_missing_setting_is_one_sentence_and_no_traceback(
 
 
 def test_the_environment_is_set_before_the_settings_are_read(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("APP_ENV", "development")
     seen = []
-    assert (
-        main(PART, Plain, ["look", "--env", "staging"], commands={"look": lambda s: seen.append(s.app_env) or 0}) == 0
-    )
-    assert (
-        main(
-            PART,
-            Plain,
-            ["look", "--environment", "production"],
-            commands={"look": lambda s: seen.append(s.app_env) or 3},
-        )
-        == 3
-    )
-    assert [item.value for item in seen] == ["staging", "production"]
+
+    def look(settings: PartSettings) -> int:
+        seen.append(settings.app_env.value)
+        return len(seen)
+
+    assert main(PART, Plain, ["look", "--env", "staging"], commands={"look": look}) == 1
+    assert main(PART, Plain, ["look", "--environment", "production"], commands={"look": look}) == 2
+    assert seen == ["staging", "production"]
 
 
 def test_only_a_part_with_a_database_offers_to_migrate(capsys: pytest.CaptureFixture[str]) -> None:

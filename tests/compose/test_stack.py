@@ -1,0 +1,164 @@
+"""The stack in containers: how it is closed off, what it survives, and how it stops.
+
+`make compose-test` starts it and says where it is; the tests run in the order of this file.
+"""
+
+import json
+import os
+import subprocess
+import time
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from stack import Person, Stack, join
+
+pytestmark = [
+    pytest.mark.compose,
+    pytest.mark.skipif("KPI_GATEWAY_URL" not in os.environ, reason="make compose-test runs these"),
+]
+BASE = "python:3.13-slim-trixie"
+PARTS = ("auth", "content", "gateway")
+LARGEST = 250 * 1000 * 1000
+
+
+def compose(*arguments: str) -> str:
+    command = ["docker", "compose", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True, timeout=300).stdout
+
+
+def container(service: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("inspect", compose("ps", "--all", "--quiet", service).strip()))[0]
+    return found
+
+
+@pytest.fixture
+def client(stack: Stack) -> Any:
+    with httpx.Client(base_url=stack.gateway, timeout=30) as client:
+        yield client
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_runs_with_as_little_as_it_needs(part: str) -> None:
+    details = container(part)
+    assert details["Config"]["User"] not in {"", "0", "root"}
+    assert details["HostConfig"]["ReadonlyRootfs"]
+    assert details["HostConfig"]["CapDrop"] == ["ALL"]
+    assert not details["HostConfig"]["Privileged"]
+    assert compose("exec", "-T", part, "sh", "-c", "command -v gcc cc make || echo none").strip() == "none"
+
+
+def test_only_the_gateway_is_published() -> None:
+    services = ("postgres", *PARTS)
+    published = {name for name in services if any(container(name)["NetworkSettings"]["Ports"].values())}
+    assert published == {"gateway"}
+
+
+def test_the_gateway_reaches_no_database() -> None:
+    lookup = "import socket; socket.getaddrinfo('postgres', 5432)"
+    with pytest.raises(subprocess.CalledProcessError):
+        compose("exec", "-T", "gateway", "python", "-c", lookup)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_image_is_small_labelled_and_holds_its_own_part_only(part: str) -> None:
+    image = json.loads(docker("image", "inspect", container(part)["Image"]))[0]
+    base = json.loads(docker("image", "inspect", BASE))[0]
+    assert image["Size"] - base["Size"] < LARGEST
+    assert image["Config"]["Labels"]["org.opencontainers.image.title"] == f"KPI-One {part}"
+    assert image["Config"]["Healthcheck"]
+    listing = "import importlib.metadata as m; print(*(d.name for d in m.distributions() if d.name.startswith('kpi')))"
+    packages = compose("exec", "-T", part, "python", "-c", listing).split()
+    assert sorted(packages) == sorted([f"kpi-{part}", "kpi-shared"])
+
+
+@pytest.mark.parametrize("service", ["postgres", "auth-migrate", "content-migrate", *PARTS])
+def test_no_secret_stands_where_an_inspection_shows_it(service: str) -> None:
+    url = compose("exec", "-T", "auth", "cat", "/run/kpi/auth_database_url").strip()
+    key = compose("exec", "-T", "auth", "cat", "/run/kpi/paseto_secret_key").strip()
+    assert len(key) == 64
+    password = urlsplit(url).password
+    assert password
+    shown = json.dumps(container(service)) + docker("history", "--no-trunc", container(service)["Image"])
+    shown += compose("logs", "--no-color", service)
+    assert key not in shown
+    assert password not in shown
+
+
+def test_a_part_reads_no_secret_of_another() -> None:
+    for part, other in (("auth", "content"), ("content", "auth")):
+        with pytest.raises(subprocess.CalledProcessError):
+            compose("exec", "-T", part, "cat", f"/run/kpi/{other}_database_url")
+    with pytest.raises(subprocess.CalledProcessError):
+        compose("exec", "-T", "content", "cat", "/run/kpi/postgres_password")
+
+
+def test_the_database_may_restart_under_it(client: httpx.Client) -> None:
+    anna = join(client)
+    made = post(client, anna, "Before the restart")
+    compose("restart", "postgres")
+    statuses = [client.get(f"/api/v1/posts/{made}").status_code for _ in range(5)]
+    assert set(statuses) <= {200, 503}
+    await_ready(client)
+    assert client.get(f"/api/v1/posts/{made}").json()["title"] == "Before the restart"
+    assert client.get("/api/v1/auth/me", headers=anna.headers).status_code == 200
+    post(client, anna, "After the restart")
+
+
+def test_a_service_may_restart_under_it(client: httpx.Client) -> None:
+    anna = join(client)
+    compose("restart", "content")
+    statuses = [client.get("/api/v1/posts").status_code for _ in range(5)]
+    assert set(statuses) <= {200, 502, 503}
+    await_ready(client)
+    post(client, anna, "After the restart of content")
+
+
+def test_stopping_answers_what_is_in_flight_and_kills_nothing(stack: Stack, client: httpx.Client) -> None:
+    anna = join(client)
+    address = urlsplit(stack.gateway)
+    body = json.dumps({"title": "Sent while it stops", "content": ""}).encode()
+    connection = HTTPConnection(str(address.hostname), address.port, timeout=20)
+    connection.putrequest("POST", "/api/v1/posts")
+    headers = {**anna.headers, "Content-Type": "application/json", "Content-Length": str(len(body))}
+    for name, value in headers.items():
+        connection.putheader(name, value)
+    connection.endheaders(body[:10])
+    # The request is in flight: its first bytes have gone all the way before the stop begins.
+    time.sleep(0.5)
+    stopping = subprocess.Popen(["docker", "compose", "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(0.5)
+    connection.send(body[10:])
+    answer = connection.getresponse()
+    assert answer.status == 201, answer.read()
+    made = json.loads(answer.read())["id"]
+    assert stopping.wait(60) == 0
+    # 137 is what a container says that had to be killed.
+    assert {name: container(name)["State"]["ExitCode"] for name in ("postgres", *PARTS)} == dict.fromkeys(
+        ("postgres", *PARTS), 0
+    )
+
+    compose("up", "--wait")
+    again = client.get(f"/api/v1/posts/{made}")
+    assert again.json()["title"] == "Sent while it stops"
+    assert client.get("/api/v1/auth/me", headers=anna.headers).status_code == 200
+
+
+def post(client: httpx.Client, person: Person, title: str) -> int:
+    answer = client.post("/api/v1/posts", json={"title": title, "content": ""}, headers=person.headers)
+    assert answer.status_code == 201, answer.text
+    made: int = answer.json()["id"]
+    return made
+
+
+def await_ready(client: httpx.Client) -> None:
+    deadline = time.monotonic() + 60
+    while client.get("/health/ready").status_code != 200:
+        assert time.monotonic() < deadline, client.get("/health/ready").text
+        time.sleep(0.2)
