@@ -1,6 +1,13 @@
 """What a person sees when something fails: one sentence, the part's last words, the command that mends it."""
 
+import errno
+import os
 from collections.abc import Sequence
+
+
+def tells_of_a_full_disk(log: Sequence[str]) -> bool:
+    """Whether a program's last lines say that the disk was full, whatever else they say."""
+    return any(os.strerror(errno.ENOSPC) in line for line in log)
 
 
 class FailureError(Exception):

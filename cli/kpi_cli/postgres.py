@@ -20,7 +20,7 @@ from pathlib import Path
 import psycopg
 
 from kpi_cli import vault
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, tells_of_a_full_disk
 from kpi_cli.layout import Layout
 from kpi_cli.ports import HOST
 
@@ -151,7 +151,7 @@ def _initdb(layout: Layout, draft: Path, password: Path, user: Account) -> None:
 
 def failed(layout: Layout, sentence: str, log: list[str]) -> FailureError:
     """The failure of the server, or of the disk below it when that is what its log says."""
-    if any("No space left on device" in line for line in log):
+    if tells_of_a_full_disk(log):
         return disk_full(layout, "PostgreSQL could not write")
     fix = f"{layout.show(layout.logs / 'postgres.log')} tells the rest; kpi doctor looks at everything"
     return FailureError("postgres", sentence, log=[line for line in log if line.strip()][-10:], fix=fix)

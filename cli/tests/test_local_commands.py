@@ -62,6 +62,14 @@ def test_failing_import_names_the_part_and_its_last_lines(checkout: Checkout, po
     assert checkout.processes() == []
 
 
+def test_disk_that_fills_during_an_import_is_named(checkout: Checkout, posts: Path) -> None:
+    checkout.order("full-disk-content")
+    result = checkout.kpi("load", str(posts))
+    assert result.returncode == 1
+    assert "kpi: disk: it is full: import-posts ended" in result.stderr
+    assert "mend it: free some space, then the same command again" in result.stderr
+
+
 def test_roles_reach_their_own_database_only(checkout: Checkout) -> None:
     stack = checkout.up().ready()
     url = (checkout.home / "secrets" / "auth_database_url").read_text().strip()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, tells_of_a_full_disk
 
 
 def exchange(
@@ -54,9 +54,11 @@ def _feed(pipe: IO[bytes], records: Iterable[Mapping[str, object]]) -> None:
 
 
 def _failed(part: str, command: str, code: int, output: str) -> FailureError:
+    lines = output.splitlines()
+    full = tells_of_a_full_disk(lines)
     return FailureError(
-        part,
-        f"{command} ended with exit code {code}; its unfinished batch was rolled back",
-        log=output.splitlines()[-10:],
-        fix="kpi doctor, then the same command again: it goes on where it ended",
+        "disk" if full else part,
+        f"{'it is full: ' if full else ''}{command} ended with exit code {code}, its unfinished batch rolled back",
+        log=() if full else lines[-10:],
+        fix=f"{'free some space' if full else 'kpi doctor'}, then the same command again: it goes on where it ended",
     )

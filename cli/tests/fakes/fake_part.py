@@ -77,6 +77,8 @@ def import_posts() -> None:
     """Keep each post once, in the database, and count."""
     if (ORDERS / "no-import-content").exists():
         sys.exit("kpi-stand-in: this import fails")
+    if (ORDERS / "full-disk-content").exists():
+        sys.exit("DiskFull: could not extend file: No space left on device\nHINT: Check free disk space.")
     read = added = votes = 0
     with psycopg.connect(database_url()) as connection:
         for line in sys.stdin:
