@@ -8,7 +8,7 @@ from kpi_shared.errors import ProblemError, install_error_handlers, problem_resp
 from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import RequestContext
-from kpi_shared.openapi import install_openapi
+from kpi_shared.openapi import install_openapi, operation_id
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -92,6 +92,7 @@ def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) 
         openapi_url=None,
         # Its redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
+        generate_unique_id_function=operation_id,
     )
     pages.include_router(pages_router(Documents(pages, table)))
     pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))

@@ -113,9 +113,13 @@ class _Reply:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        left = _length(headers)
         async for chunk in answer.chunks:
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            left -= len(chunk)
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": left != 0})
+        # An answer of a known length has ended with its last piece; others, and those without a body, end here.
+        if left != 0:
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _readdressed(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """A Location within the upstream as the client knows it: without its host, in the same address form."""
@@ -126,3 +130,11 @@ class _Reply:
         if path.startswith(b"/") and not path.startswith(b"//"):
             return name, self._match.form + path
         return header
+
+
+def _length(headers: list[tuple[bytes, bytes]]) -> int:
+    """How long the body says it is; -1 where it does not, which no body's length counts down to 0."""
+    for name, value in headers:
+        if name == b"content-length":
+            return int(value) or -1
+    return -1

@@ -68,7 +68,7 @@ class UpstreamClient(Protocol):
 # Far more than any document or health answer of ours, so that a broken upstream cannot fill the memory.
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 # A probe or a reader of the documentation that waits longer has given up.
-_FETCH_SECONDS = 2.0
+_FETCH_SECONDS = 1.5
 
 
 async def fetch(client: UpstreamClient, url: str, target: str) -> tuple[int, bytes]:
