@@ -1,30 +1,20 @@
 """Writing, reading, changing and deleting posts, and who may."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
+from content_support import Caller, Posts, assert_problem, caller
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
-from kpi_shared.testing.database import RollbackDatabase
-from sqlalchemy import text
-
-Headers = dict[str, str]
-Write = Callable[..., Awaitable[dict[str, Any]]]
+from kpi_shared.tokens import TokenCodec
 
 NEW = {"title": "Of bees", "content": "They dance."}
 TOO_LARGE = 2**63
 
 
-def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json()["type"] == slug
-
-
-async def test_a_new_post_is_answered_and_read_alike(client: httpx.AsyncClient, anna: Headers) -> None:
-    answer = await client.post("/posts", json=NEW, headers=anna)
+async def test_a_new_post_is_answered_and_read_alike(client: httpx.AsyncClient, anna: Caller) -> None:
+    answer = await client.post("/posts", json=NEW, headers=anna.headers)
     assert answer.status_code == 201, answer.text
     post = answer.json()
     assert {name: post[name] for name in NEW} == NEW
@@ -41,10 +31,10 @@ async def test_a_new_post_is_answered_and_read_alike(client: httpx.AsyncClient, 
 
 
 async def test_put_replaces_all_of_a_post_and_its_default_publishes(
-    client: httpx.AsyncClient, anna: Headers, write: Write
+    client: httpx.AsyncClient, anna: Caller, posts: Posts
 ) -> None:
-    post = await write(content="long", published=False)
-    answer = await client.put(f"/posts/{post['id']}", json={"title": "New", "content": ""}, headers=anna)
+    post = await posts.add(content="long", published=False)
+    answer = await client.put(f"/posts/{post['id']}", json={"title": "New", "content": ""}, headers=anna.headers)
     assert answer.status_code == 200, answer.text
     changed = answer.json()
     assert (changed["title"], changed["content"], changed["published"]) == ("New", "", True)
@@ -56,10 +46,10 @@ async def test_put_replaces_all_of_a_post_and_its_default_publishes(
     "change", [{"title": "Other"}, {"content": ""}, {"published": False}, {"title": "Other", "published": False}]
 )
 async def test_patch_changes_what_is_sent_and_leaves_the_rest(
-    client: httpx.AsyncClient, anna: Headers, write: Write, change: dict[str, Any]
+    client: httpx.AsyncClient, anna: Caller, posts: Posts, change: dict[str, Any]
 ) -> None:
-    post = await write(content="text")
-    answer = await client.patch(f"/posts/{post['id']}", json=change, headers=anna)
+    post = await posts.add(content="text")
+    answer = await client.patch(f"/posts/{post['id']}", json=change, headers=anna.headers)
     assert answer.status_code == 200, answer.text
     changed = answer.json()
     assert changed.pop("updated_at") > post.pop("updated_at")
@@ -67,32 +57,29 @@ async def test_patch_changes_what_is_sent_and_leaves_the_rest(
 
 
 async def test_an_empty_patch_is_refused_with_what_it_may_hold(
-    client: httpx.AsyncClient, anna: Headers, write: Write
+    client: httpx.AsyncClient, anna: Caller, posts: Posts
 ) -> None:
-    post = await write()
-    answer = await client.patch(f"/posts/{post['id']}", json={}, headers=anna)
+    post = await posts.add()
+    answer = await client.patch(f"/posts/{post['id']}", json={}, headers=anna.headers)
     assert_problem(answer, 422, "invalid-request")
     assert "title, content and published" in answer.json()["detail"]
 
 
-async def test_a_deleted_post_is_gone_with_its_votes(
-    client: httpx.AsyncClient, anna: Headers, write: Write, database: RollbackDatabase
-) -> None:
-    post = await write()
-    await client.post("/votes", json={"post_id": post["id"], "direction": 1}, headers=anna)
-    answer = await client.delete(f"/posts/{post['id']}", headers=anna)
+async def test_a_deleted_post_is_gone_with_its_votes(client: httpx.AsyncClient, anna: Caller, posts: Posts) -> None:
+    post = await posts.add()
+    await client.post("/votes", json={"post_id": post["id"], "direction": 1}, headers=anna.headers)
+    answer = await client.delete(f"/posts/{post['id']}", headers=anna.headers)
     assert (answer.status_code, answer.content) == (204, b"")
     assert_problem(await client.get(f"/posts/{post['id']}"), 404, "post-not-found")
-    assert_problem(await client.delete(f"/posts/{post['id']}", headers=anna), 404, "post-not-found")
-    async with database.reading() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM votes")) == 0
+    assert_problem(await client.delete(f"/posts/{post['id']}", headers=anna.headers), 404, "post-not-found")
+    assert await posts.rows("SELECT 1 FROM votes") == []
 
 
 async def test_a_new_name_in_the_token_renames_the_author_at_their_next_write(
-    client: httpx.AsyncClient, write: Write, sign_in: Callable[..., Headers]
+    client: httpx.AsyncClient, posts: Posts, tokens: TokenCodec
 ) -> None:
-    first = await write(by=sign_in(7, "maria"))
-    await write(by=sign_in(7, "marie"))
+    first = await posts.add(by=caller(tokens, 7, "maria"))
+    await posts.add(by=caller(tokens, 7, "marie"))
     assert (await client.get(f"/posts/{first['id']}")).json()["owner"] == {"id": 7, "username": "marie"}
 
 
@@ -112,14 +99,14 @@ async def test_a_new_name_in_the_token_renames_the_author_at_their_next_write(
 )
 async def test_who_may_do_what_with_annas_post(
     client: httpx.AsyncClient,
-    write: Write,
+    posts: Posts,
     request: pytest.FixtureRequest,
     who: str | None,
     published: bool,
     expected: tuple[int, int, int, int],
 ) -> None:
-    post = await write(published=published)
-    headers = request.getfixturevalue(who) if who else {}
+    post = await posts.add(published=published)
+    headers = request.getfixturevalue(who).headers if who else {}
     address = f"/posts/{post['id']}"
     answers = (
         await client.get(address, headers=headers),
@@ -136,14 +123,14 @@ async def test_who_may_do_what_with_annas_post(
     ("title", "stored"),
     [("x", "x"), ("  Of bees \n", "Of bees"), ("é" * MAX_TITLE, "é" * MAX_TITLE), ("😀 '\\\"%;--", "😀 '\\\"%;--")],
 )
-async def test_titles_that_are_taken(write: Write, title: str, stored: str) -> None:
-    assert (await write(title))["title"] == stored
+async def test_titles_that_are_taken(posts: Posts, title: str, stored: str) -> None:
+    assert (await posts.add(title))["title"] == stored
 
 
-async def test_the_longest_content_is_taken_and_found(client: httpx.AsyncClient, write: Write) -> None:
+async def test_the_longest_content_is_taken_and_found(client: httpx.AsyncClient, posts: Posts) -> None:
     # The most distinct words that fit: the worst that can come to the search vector.
     words = " ".join(f"{number:x}" for number in range(10_000))[: MAX_CONTENT - 7] + " zebra"
-    post = await write(content=words)
+    post = await posts.add(content=words)
     found = await client.get("/posts", params={"search": '"zebra"'})
     assert [item["id"] for item in found.json()["items"]] == [post["id"]]
 
@@ -169,8 +156,8 @@ async def test_the_longest_content_is_taken_and_found(client: httpx.AsyncClient,
         None,
     ],
 )
-async def test_bodies_that_are_refused(client: httpx.AsyncClient, anna: Headers, body: object) -> None:
-    assert_problem(await client.post("/posts", json=body, headers=anna), 422, "invalid-request")
+async def test_bodies_that_are_refused(client: httpx.AsyncClient, anna: Caller, body: object) -> None:
+    assert_problem(await client.post("/posts", json=body, headers=anna.headers), 422, "invalid-request")
 
 
 @pytest.mark.parametrize(
@@ -188,17 +175,17 @@ async def test_bodies_that_are_refused(client: httpx.AsyncClient, anna: Headers,
     ],
     ids=["surrogate", "reversed-pair", "not-utf8", "cut", "surrogate-name", "deep", "huge-int", "nul", "empty"],
 )
-async def test_bytes_that_are_no_good_json_are_refused(client: httpx.AsyncClient, anna: Headers, raw: bytes) -> None:
-    headers = anna | {"Content-Type": "application/json"}
+async def test_bytes_that_are_no_good_json_are_refused(client: httpx.AsyncClient, anna: Caller, raw: bytes) -> None:
+    headers = anna.headers | {"Content-Type": "application/json"}
     answer = await client.post("/posts", content=raw, headers=headers)
     assert answer.status_code in {400, 422}, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("post_id", [0, -1, TOO_LARGE, 10**400, "one", "%00", "%ff", "1.0"])
-async def test_ids_that_no_post_can_have(client: httpx.AsyncClient, anna: Headers, post_id: object) -> None:
+@pytest.mark.parametrize("post_id", [0, -1, TOO_LARGE, 10**400, "one", "%00", "%ff", "1.5"])
+async def test_ids_that_no_post_can_have(client: httpx.AsyncClient, anna: Caller, post_id: object) -> None:
     assert_problem(await client.get(f"/posts/{post_id}"), 422, "invalid-request")
-    assert_problem(await client.delete(f"/posts/{post_id}", headers=anna), 422, "invalid-request")
+    assert_problem(await client.delete(f"/posts/{post_id}", headers=anna.headers), 422, "invalid-request")
 
 
 async def test_the_largest_id_is_merely_not_there(client: httpx.AsyncClient) -> None:

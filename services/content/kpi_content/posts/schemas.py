@@ -27,16 +27,20 @@ Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x
 CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{CURSOR_LENGTH}}}$")]
 
 
-class PostCreate(SQLModel, extra="forbid"):
+class PostCreate(SQLModel):
     """A new post, or the whole of what replaces one."""
+
+    model_config = {"extra": "forbid"}
 
     title: Title
     content: Content
     published: StrictBool = True
 
 
-class PostUpdate(SQLModel, extra="forbid", schema_extra={"minProperties": 1}):
+class PostUpdate(SQLModel):
     """Some of a post. What is left out stays as it is; the defaults are never read."""
+
+    model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
 
     title: Title = Field(default_factory=str)
     content: Content = Field(default_factory=str)

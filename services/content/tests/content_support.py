@@ -1,0 +1,56 @@
+"""People who call the service, and what they write, for tests."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from kpi_shared.tokens import Role, Subject, TokenCodec
+from sqlalchemy import text
+
+ANNA, BERT, ADMIN = 11, 22, 33
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A user as the auth service's token describes them; ``headers`` are those of their requests."""
+
+    subject: Subject
+    headers: dict[str, str]
+
+
+def caller(tokens: TokenCodec, user_id: int, username: str, *, role: Role = Role.USER) -> Caller:
+    token = tokens.mint(user_id=user_id, username=username, role=role, session_id="test", lifetime=timedelta(minutes=5))
+    return Caller(tokens.verify(token), {"Authorization": f"Bearer {token}"})
+
+
+class Posts:
+    """Writes through the service and looks into its database."""
+
+    def __init__(self, app: FastAPI, client: httpx.AsyncClient, author: Caller) -> None:
+        self.app = app
+        self._client = client
+        self._author = author
+
+    async def add(self, title: str = "A title", *, by: Caller | None = None, **more: object) -> dict[str, Any]:
+        """The new post as it was answered; it is anna's unless told otherwise."""
+        body = {"title": title, "content": "", **more}
+        answer = await self._client.post("/posts", json=body, headers=(by or self._author).headers)
+        assert answer.status_code == 201, answer.text
+        shown: dict[str, Any] = answer.json()
+        return shown
+
+    async def execute(self, statement: str, **values: object) -> None:
+        async with self.app.state.database.writing() as connection:
+            await connection.execute(text(statement), values)
+
+    async def rows(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
+        async with self.app.state.database.reading() as connection:
+            return [tuple(row) for row in await connection.execute(text(statement), values)]
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["type"] == slug

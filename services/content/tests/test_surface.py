@@ -1,0 +1,58 @@
+"""What is open to whom, and whether the service does what its description says."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from kpi_content.app import create_app
+from kpi_content.settings import PART, ContentSettings
+from kpi_shared.migrations import upgrade
+from kpi_shared.testing.fuzzing import fuzz
+from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.process import started
+from kpi_shared.testing.surface import operations
+from kpi_shared.tokens import Role, TokenCodec
+from pydantic import SecretStr
+
+PUBLIC = {
+    "GET /posts",
+    "GET /posts/{post_id}",
+    "GET /health",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /health/info",
+}
+
+
+async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: ContentSettings) -> None:
+    """The routes that read a token if there is one look like protected ones in the document, so each is called."""
+    refused = set()
+    for operation in operations(create_app(settings).openapi()):
+        method, _, path = operation.partition(" ")
+        answer = await client.request(method, path.format(post_id=1), json={"title": "x", "content": ""})
+        if answer.status_code == 401:
+            refused.add(operation)
+    assert operations(create_app(settings).openapi()) - refused == PUBLIC
+
+
+@pytest.fixture
+def environment(worker: str, secret_key: str) -> dict[str, str]:
+    """Settings of a process of its own, on a migrated database; there is no auth service anywhere."""
+    url = create_database(f"content_process_{worker}")
+    upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
+    return {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
+
+
+def test_generated_requests_meet_what_the_description_says(
+    environment: dict[str, str], tokens: TokenCodec, tmp_path: Path
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="fuzz", lifetime=timedelta(minutes=5))
+    with started("kpi_content", environment, log=tmp_path / "content.log") as address:
+        headers = {"Authorization": f"Bearer {token}"}
+        for number in range(3):
+            answer = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)
+            assert answer.status_code == 201, answer.text
+        # A cursor of the right form is still one that nobody was given.
+        fuzz(address, token=token, folder=tmp_path, excluded=["positive_data_acceptance"])
+    assert "request failed" not in (tmp_path / "content.log").read_text()
