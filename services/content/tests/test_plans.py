@@ -23,7 +23,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", []) for node in nodes(child))]
 
 
-async def plan_of(posts: Posts, *, sort: Sort, **values: Any) -> list[dict[str, Any]]:  # noqa: ANN401 of many types
+async def plan_of(posts: Posts, *, sort: Sort, **values: Any) -> list[dict[str, Any]]:
     statement = page_statement(sort=sort, search="words" in values, mine=False, after="key" in values)
     compiled = statement.compile(dialect=dialect())
     async with posts.app.state.database.reading() as connection:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 OLD, NEW = ("".join(f"{number:02x}" for number in range(first, first + 32)) for first in (1, 101))
 
 
-def codec(settings: ContentSettings, **other: Any) -> TokenCodec:  # noqa: ANN401 settings have many types
+def codec(settings: ContentSettings, **other: Any) -> TokenCodec:
     return TokenCodec.of(settings.model_copy(update=other))
 
 
@@ -55,7 +55,7 @@ async def test_expired_foreign_and_early_tokens_do_not(
 
     class Later(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # noqa: ANN401 as datetime has it
+        def now(cls, tz: Any = None) -> datetime:
             return datetime.now(tz) + timedelta(minutes=2)
 
     with monkeypatch.context() as patch:
