@@ -27,7 +27,8 @@ _DNS_SECONDS = 10
 _MAX_HEADER_BYTES = 64 * 1024
 # aiohttp would add these where the client sent none.
 _NO_AUTOMATIC_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-_SWITCHING_PROTOCOLS = 101
+# What a server may end a request with: not 1xx, nor a number that no protocol has given a meaning.
+_FINAL = range(200, 600)
 
 
 class AiohttpClient:
@@ -82,10 +83,10 @@ class AiohttpClient:
         except BaseException:
             place.release()
             raise
-        if response.status == _SWITCHING_PROTOCOLS:
+        if response.status not in _FINAL:
             response.close()
             place.release()
-            raise UpstreamError("It switched to a protocol that nobody asked for")
+            raise UpstreamError(f"It answered with the status {response.status}")
         return UpstreamAnswer(response.status, response.raw_headers, _chunks(response), _closer(response, place))
 
     async def _take_place(self, url: str) -> asyncio.Semaphore:

@@ -1,6 +1,7 @@
 """The way of one request through the gateway: to its upstream, and the answer back."""
 
 import asyncio
+import re
 
 import structlog
 from kpi_shared.errors import ProblemError
@@ -15,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 # RFC 9110: an answer with one of these has no content. uvicorn holds a Content-Length against the body even so.
 _WITHOUT_CONTENT = frozenset({204, 304})
+# RFC 9110 section 5.5: what a field's value cannot hold.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class SlowUploadError(ProblemError):
@@ -111,6 +114,9 @@ class _Reply:
         headers = [self._readdressed(pair) for pair in response_headers(answer.headers)]
         if answer.status in _WITHOUT_CONTENT:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
+        if _CONTROL.search(b"".join([value for _, value in headers])):
+            # The server would refuse to write it when it is too late for another answer.
+            raise UpstreamError("It sent a control character in a header")
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         left = _length(headers)

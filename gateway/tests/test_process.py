@@ -143,27 +143,20 @@ async def test_a_stop_does_not_wait_for_ever_for_an_upstream() -> None:
             await process.wait()
 
 
-async def test_the_request_id_stands_in_the_log() -> None:
-    async with (
-        program(AUTH_URL=closed_port(), CONTENT_URL=closed_port()) as (process, address),
-        httpx.AsyncClient(trust_env=False) as client,
-    ):
-        await client.get(f"{address}/posts", headers={"X-Request-ID": "find-me-1"})
-        assert process.stdout is not None
-        async with asyncio.timeout(5):
-            line = json.loads(await process.stdout.readline())
-    assert (line["request_id"], line["part"], line["upstream"]) == ("find-me-1", "kpi-gateway", "content")
-    assert line["event"] == "upstream failed"
-
-
-async def test_it_answers_as_a_program_too() -> None:
+async def test_it_answers_and_logs_with_the_request_id() -> None:
     echo = Echo()
     async with (
         serving(echo) as upstream,
-        program(CONTENT_URL=upstream) as (_process, address),
+        program(AUTH_URL=closed_port(), CONTENT_URL=upstream) as (process, address),
         httpx.AsyncClient(trust_env=False) as client,
     ):
         answer = await client.post(f"{address}/api/v1/posts?x=%2F", json={"title": "t"})
+        await client.get(f"{address}/auth/me", headers={"X-Request-ID": "find-me-1"})
+        assert process.stdout is not None
+        async with asyncio.timeout(5):
+            line = json.loads(await process.stdout.readline())
     assert answer.status_code == 200
     assert "server" not in answer.headers
     assert echo.seen[0]["query"] == "x=%2F"
+    assert (line["request_id"], line["part"], line["upstream"]) == ("find-me-1", "kpi-gateway", "auth")
+    assert line["event"] == "upstream failed"
