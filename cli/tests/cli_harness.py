@@ -12,6 +12,8 @@ import threading
 from pathlib import Path
 
 import psutil
+from kpi_cli import card, state
+from kpi_cli.layout import Layout
 
 FAKES = Path(__file__).parent / "fakes"
 PATIENCE_SECONDS = 60
@@ -62,9 +64,9 @@ class Checkout:
         (self.orders / name).touch()
 
     def status(self) -> dict[str, str]:
-        """What ``kpi status -o json`` prints."""
-        printed: dict[str, str] = json.loads(self.kpi("status", "-o", "json").stdout)
-        return printed
+        """What ``kpi status -o json`` prints, without the start of a process that it costs."""
+        layout = Layout(checkout=self.folder, home=self.home)
+        return card.facts(layout, state.read(layout))
 
     def processes(self) -> list[psutil.Process]:
         """Every process of this checkout's stack, however it was started."""

@@ -1,5 +1,6 @@
 """``kpi up`` as a process, with a real PostgreSQL and stand-ins for the parts."""
 
+import json
 import os
 import signal
 import socket
@@ -201,7 +202,10 @@ def test_status_for_a_shell(checkout: Checkout) -> None:
     stack = checkout.up().ready()
     running = checkout.kpi("status", "-o", "env")
     card = checkout.kpi("status")
+    as_json = checkout.kpi("status", "-o", "json")
+    known = checkout.status()
     stack.stop()
+    assert json.loads(as_json.stdout) == known
     assert stopped.returncode == 1
     assert "KPI_STATUS=stopped" in stopped.stdout
     assert running.returncode == 0
