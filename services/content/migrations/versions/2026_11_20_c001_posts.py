@@ -81,6 +81,9 @@ def _create_posts() -> None:
     op.create_index("ix_posts_hot", "posts", ["hot", "id"], postgresql_where=published)
     op.create_index("ix_posts_owner", "posts", ["owner_id", "date", "id"])
     op.create_index("ix_posts_search", "posts", ["search"], postgresql_using="gin")
+    # How often each of the 5,000 most frequent words comes is what the choice between the index on words and the
+    # one on the order hangs on; by default it is known of 1,000.
+    op.execute("ALTER TABLE posts ALTER COLUMN search SET STATISTICS 500")
 
 
 def downgrade() -> None:
