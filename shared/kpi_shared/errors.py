@@ -119,7 +119,7 @@ async def _render_problem(_request: Request, error: Exception) -> Response:
     return problem_response(error)
 
 
-async def _render_http_exception(_request: Request, error: Exception) -> Response:
+async def _render_http_exception(request: Request, error: Exception) -> Response:
     """The framework's own refusals (no such route, method not allowed, unreadable body)."""
     assert isinstance(error, HTTPException)  # noqa: S101 as above
     phrase = HTTPStatus(error.status_code).phrase
@@ -129,7 +129,16 @@ async def _render_http_exception(_request: Request, error: Exception) -> Respons
         status=error.status_code,
         detail=str(error.detail),
     )
-    return Response(body, error.status_code, error.headers, PROBLEM_MEDIA_TYPE)
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
+    return Response(body, error.status_code, headers, PROBLEM_MEDIA_TYPE)
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the address (RFC 9110, 15.5.6): the framework names those of its first route only."""
+    path = getattr(request.scope.get("route"), "path_format", None)
+    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
 
 
 async def _render_validation_error(_request: Request, error: Exception) -> Response:

@@ -1,15 +1,21 @@
 """``python -m kpi_content import-posts``."""
 
+import io
 import json
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from content_support import Posts
-from kpi_content.settings import ContentSettings
+from kpi_content.posts.imports import import_posts
+from kpi_content.settings import PART, ContentSettings
+from kpi_shared.migrations import upgrade
+from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import clean_environment
+from pydantic import SecretStr
 
 
 def line(number: int, **other: object) -> dict[str, Any]:
@@ -25,31 +31,41 @@ def line(number: int, **other: object) -> dict[str, Any]:
     }
 
 
-def run(settings: ContentSettings, lines: "list[Any] | bytes") -> "subprocess.CompletedProcess[bytes]":
-    environment = clean_environment(
-        {
-            "DATABASE_URL": settings.database_url.get_secret_value(),
-            "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
-        }
-    )
-    data = lines if isinstance(lines, bytes) else b"\n".join(json.dumps(line).encode() for line in lines)
-    command = [sys.executable, "-m", "kpi_content", "import-posts"]
-    return subprocess.run(command, env=environment, input=data, capture_output=True, check=False)
+class Result(NamedTuple):
+    code: int
+    output: str
+    errors: str
 
 
-def progress(result: "subprocess.CompletedProcess[bytes]") -> list[dict[str, int]]:
-    return [json.loads(line) for line in result.stdout.splitlines()]
+Run = Callable[["list[Any] | bytes"], Result]
+
+
+@pytest.fixture
+def run(settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Import lines, or any bytes, in this process: a program of its own takes seconds to begin."""
+
+    def imported(lines: "list[Any] | bytes") -> Result:
+        data = lines if isinstance(lines, bytes) else b"\n".join(json.dumps(line).encode() for line in lines)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        capsys.readouterr()
+        return Result(import_posts(settings), *capsys.readouterr())
+
+    return imported
+
+
+def progress(result: Result) -> list[dict[str, int]]:
+    return [json.loads(line) for line in result.output.splitlines()]
 
 
 VOTES_OF_700 = sum(number % 5 for number in range(700))
 
 
 async def test_posts_are_loaded_once_with_their_dates_and_votes(
-    settings: ContentSettings, committed_posts: Posts, committing_client: httpx.AsyncClient
+    run: Run, committed_posts: Posts, committing_client: httpx.AsyncClient
 ) -> None:
     lines = [line(number) for number in range(700)]
-    first, second = run(settings, lines), run(settings, lines)
-    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    first, second = run(lines), run(lines)
+    assert first.code == second.code == 0, first.errors + second.errors
     assert [(step["read"], step["added"]) for step in progress(first)] == [(500, 500), (700, 700)]
     assert progress(first)[-1]["votes"] == VOTES_OF_700
     assert progress(second)[-1] == {"read": 700, "added": 0, "votes": 0}
@@ -66,15 +82,15 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
     assert [row[0].isoformat() for row in cast] == ["2015-09-06T03:56:00+00:00"]
 
 
-async def test_a_post_that_was_deleted_may_be_loaded_again(settings: ContentSettings, committed_posts: Posts) -> None:
-    run(settings, [line(1), line(2)])
+async def test_a_post_that_was_deleted_may_be_loaded_again(run: Run, committed_posts: Posts) -> None:
+    run([line(1), line(2)])
     await committed_posts.execute("DELETE FROM posts WHERE title = 'Title 1'")
-    assert progress(run(settings, [line(1), line(2)])) == [{"read": 2, "added": 1, "votes": 1}]
+    assert progress(run([line(1), line(2)])) == [{"read": 2, "added": 1, "votes": 1}]
 
 
-async def test_a_post_that_comes_twice_is_loaded_once(settings: ContentSettings, committed_posts: Posts) -> None:
+async def test_a_post_that_comes_twice_is_loaded_once(run: Run, committed_posts: Posts) -> None:
     twice = [line(1), line(1, title="again"), line(1, source="elsewhere", title="other")]
-    assert progress(run(settings, twice))[-1]["added"] == 2
+    assert progress(run(twice))[-1]["added"] == 2
     assert await committed_posts.rows("SELECT title FROM posts ORDER BY id") == [("Title 1",), ("other",)]
 
 
@@ -96,18 +112,34 @@ async def test_a_post_that_comes_twice_is_loaded_once(settings: ContentSettings,
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_a_bad_line_is_named_and_nothing_of_its_batch_stays(
-    settings: ContentSettings, committed_posts: Posts, bad: object, field: str
+    run: Run, committed_posts: Posts, bad: object, field: str
 ) -> None:
-    result = run(settings, [*[line(number) for number in range(600)], bad, line(601)])
-    assert result.returncode == 1
-    assert f"line 601: field {field}: " in result.stderr.decode()
-    assert "Traceback" not in result.stderr.decode()
+    result = run([*[line(number) for number in range(600)], bad, line(601)])
+    assert result.code == 1
+    assert f"line 601: field {field}: " in result.errors
+    assert "Traceback" not in result.errors
     assert [step["added"] for step in progress(result)] == [500]
     assert await committed_posts.rows("SELECT count(*) FROM posts") == [(500,)]
 
 
-def test_bytes_that_are_no_json_are_named_too(settings: ContentSettings, committing_app: object) -> None:
+async def test_bytes_that_are_no_json_are_named_too(run: Run, committed_posts: Posts) -> None:
     for data in (b"{", b'{"title": "\xff"}', b"\n"):
-        result = run(settings, data)
-        assert result.returncode == 1
-        assert "line 1: field line: " in result.stderr.decode()
+        result = run(data)
+        assert result.code == 1
+        assert "line 1: field line: " in result.errors
+    assert await committed_posts.rows("SELECT 1 FROM posts") == []
+
+
+def test_the_command_is_there(worker: str, secret_key: str) -> None:
+    url = create_database(f"content_import_{worker}")
+    upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
+    result = subprocess.run(
+        [sys.executable, "-m", "kpi_content", "import-posts"],
+        env=clean_environment({"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}),
+        input=json.dumps(line(1)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == {"read": 1, "added": 1, "votes": 1}

@@ -64,7 +64,7 @@ class Post(Table, table=True):
         Index("ix_posts_top", "votes", "id", postgresql_where=text("published")),
         Index("ix_posts_hot", "hot", "id", postgresql_where=text("published")),
         Index("ix_posts_owner", "owner_id", "date", "id"),
-        Index("ix_posts_search", "search", postgresql_using="gin"),
+        Index("ix_posts_search", "search", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
