@@ -4,6 +4,7 @@ A read runs on an AUTOCOMMIT connection: no BEGIN, no COMMIT, one round trip. A 
 commits before the response leaves.
 """
 
+import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,21 +46,48 @@ class Database:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._reads = _engine(settings, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
         self._writes = _engine(settings)
+        self._reading = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
+        self._writing = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reads.connect() as connection:
+        async with self._reading, self._reads.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back by any exception."""
-        async with self._writes.begin() as connection:
+        async with self._writing, self._writes.begin() as connection:
             yield connection
 
     async def close(self) -> None:
         await self._reads.dispose()
         await self._writes.dispose()
+
+
+class _Queue:
+    """First come, first served, for as many as there are connections.
+
+    SQLAlchemy's pool hands a free connection to whoever asks next, also past those who wait: under load the
+    unlucky ones waited fifty times as long as the median. With this in front, its pool never has to wait.
+    """
+
+    def __init__(self, places: int, *, patience: float) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._patience = patience
+
+    async def __aenter__(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise UnavailableError("All database connections are in use") from None
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._places.release()
 
 
 def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 they are SQLAlchemy's own
