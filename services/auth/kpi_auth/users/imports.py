@@ -3,12 +3,12 @@
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated
 
 from kpi_shared.database import Database
-from pydantic import AwareDatetime, BaseModel, StringConstraints, ValidationError
+from kpi_shared.lines import BadLineError, read_lines
+from pydantic import AwareDatetime, BaseModel, StringConstraints
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -33,22 +33,12 @@ class ImportedUser(BaseModel):
 def import_users(settings: AuthSettings) -> int:
     """Read NDJSON from standard input; write each user's id to standard output, new or not."""
     try:
-        users = list(_read(sys.stdin))
-    except ValueError as error:
+        users = list(read_lines(ImportedUser, sys.stdin.buffer))
+    except BadLineError as error:
         print(f"{settings.part.program}: {error}", file=sys.stderr)  # noqa: T201 the operator reads it
         return 1
     asyncio.run(_import(settings, users))
     return 0
-
-
-def _read(lines: Iterable[str]) -> Iterator[ImportedUser]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield ImportedUser.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            field = ".".join(map(str, first["loc"])) or "line"
-            raise ValueError(f"line {number}: field {field}: {first['msg']}") from None
 
 
 async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import psycopg
 from kpi_shared.database import MAX_ID
+from kpi_shared.lines import BadLineError, read_lines
 from psycopg import Connection, Cursor
-from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 
 from kpi_content.posts.schemas import Content, Title
 from kpi_content.settings import ContentSettings
@@ -75,21 +76,11 @@ def import_posts(settings: ContentSettings) -> int:
     url = settings.database_url.get_secret_value().replace("postgresql+psycopg", "postgresql", 1)
     try:
         with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
-            _import(connection, _read(sys.stdin.buffer))
-    except (ValueError, psycopg.Error) as error:
+            _import(connection, read_lines(ImportedPost, sys.stdin.buffer))
+    except (BadLineError, psycopg.Error) as error:
         print(f"{settings.part.program}: {error}", file=sys.stderr)  # noqa: T201 the operator reads it
         return 1
     return 0
-
-
-def _read(lines: Iterable[bytes]) -> Iterator[ImportedPost]:
-    for number, line in enumerate(lines, start=1):
-        try:
-            yield ImportedPost.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors(include_input=False)[0]
-            field = ".".join(map(str, first["loc"])) or "line"
-            raise ValueError(f"line {number}: field {field}: {first['msg']}") from None
 
 
 def _import(connection: Connection, posts: Iterator[ImportedPost]) -> None:
