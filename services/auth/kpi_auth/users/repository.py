@@ -1,8 +1,11 @@
 """The SQL of users. Statements are built once; each call only binds its values."""
 
+from collections.abc import Mapping
+from datetime import datetime
+
 from kpi_shared.database import AnyRow, constraint_of
 from kpi_shared.tokens import Role
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -32,6 +35,12 @@ _replace_hash = (
     .where(col(User.id) == bindparam("of"), col(User.password_hash) == bindparam("old"))
     .values(password_hash=bindparam("new"))
 )
+_add_imported = text("""
+    INSERT INTO users (username, created_at)
+    SELECT name, born FROM unnest(CAST(:names AS text[]), CAST(:born AS timestamptz[])) AS given (name, born)
+    ON CONFLICT DO NOTHING
+""")
+_ids_of = text("SELECT lower(username) AS name, id FROM users WHERE lower(username) = ANY(CAST(:names AS text[]))")
 
 
 async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow:
@@ -66,3 +75,10 @@ async def find_by_login(connection: AsyncConnection, *, login: str) -> Account |
 async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, new: str) -> None:
     """Put a stronger hash of the same password in place, unless the password was changed meanwhile."""
     await connection.execute(_replace_hash, {"of": user_id, "old": old, "new": new})
+
+
+async def add_imported(connection: AsyncConnection, *, born: Mapping[str, datetime]) -> dict[str, int]:
+    """Add those of the names that are not there, with no password and no address; the ids of all, by lower case."""
+    await connection.execute(_add_imported, {"names": list(born), "born": list(born.values())})
+    rows = await connection.execute(_ids_of, {"names": [name.lower() for name in born]})
+    return {row.name: row.id for row in rows}
