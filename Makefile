@@ -20,6 +20,8 @@ $(shell [ ! -e $(STAMP) ] || .venv/bin/python -c '' 2>/dev/null || rm -f $(STAMP
 # uv uses the Python that is there, and never another environment that happens to be active.
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV
+# Without byte-code, each start of a part would compile some thousand modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Finds the first usable Python, in the shell variable of that name.
 FIND_PYTHON = for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 ""; do \

@@ -25,11 +25,11 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), server_default=sa.func.now(), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("id", name="pk_users"),
-        sa.CheckConstraint("username ~ '^[A-Za-z0-9_.-]{1,32}$'", name="ck_users_username_form"),
-        sa.CheckConstraint("email = lower(email) AND length(email) <= 254", name="ck_users_email_form"),
-        sa.CheckConstraint("role IN ('user', 'admin')", name="ck_users_role_known"),
-        sa.UniqueConstraint("email", name="uq_users_email"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.CheckConstraint("username ~ '^[A-Za-z0-9_.-]{1,32}$'", name=op.f("ck_users_username_form")),
+        sa.CheckConstraint("email = lower(email) AND length(email) <= 254", name=op.f("ck_users_email_form")),
+        sa.CheckConstraint("role IN ('user', 'admin')", name=op.f("ck_users_role_known")),
+        sa.UniqueConstraint("email", name=op.f("uq_users_email")),
     )
     op.create_index("uq_users_username", "users", [sa.text("lower(username)")], unique=True)
 
