@@ -5,6 +5,7 @@ variables, and the part's ``config/.env.<APP_ENV>`` or else ``config/.env``.
 """
 
 import os
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -131,12 +132,17 @@ class TokenSettings(PartSettings):
     token_audience: str = "kpi-one"  # noqa: S105 as above
 
 
+_PLACEHOLDER = re.compile(r"<.*>|change[-_]?me|your[-_]?password|password|example", re.IGNORECASE)
+
+
 def _checked_database_url(value: SecretStr) -> SecretStr:
     scheme, separator, rest = value.get_secret_value().partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
         raise ValueError("a postgresql:// address is needed")
     if not rest.partition("/")[2].partition("?")[0]:
         raise ValueError("the address names no database")
+    if _PLACEHOLDER.fullmatch(rest.partition("@")[0].partition(":")[2]):
+        raise ValueError("the password is a placeholder of an example")
     return SecretStr(f"postgresql+psycopg://{rest}")
 
 
