@@ -1,5 +1,8 @@
 """The application that servers import."""
 
-from kpi_gateway.app import create_app
+from kpi_shared.runner import built
 
-app = create_app()
+from kpi_gateway.app import create_app
+from kpi_gateway.settings import PART
+
+app = built(PART, create_app)

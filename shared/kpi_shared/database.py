@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from sqlalchemy import MetaData, Row, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -144,12 +144,6 @@ async def _writer(database: DatabaseOfApp) -> AsyncIterator[AsyncConnection]:
 # answer finds the row, and a slow client holds no connection.
 Reader = Annotated[AsyncConnection, Depends(_reader, scope="function")]
 Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
-
-
-def constraint_of(error: DBAPIError) -> str | None:
-    """The name of the constraint that a statement broke, if it broke one."""
-    diagnostic = getattr(error.orig, "diag", None)
-    return getattr(diagnostic, "constraint_name", None)
 
 
 def install_database_handlers(app: FastAPI) -> None:

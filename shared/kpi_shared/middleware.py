@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,15 +44,18 @@ class RequestContext:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         answer = _Answer(send, request_id)
+        # As it was sent, still encoded: what it stands for may hold line breaks or a terminal's commands.
+        path = scope["raw_path"].decode("ascii", "backslashreplace")
         try:
             await self.app(scope, receive, answer.send)
         except ClientDisconnect:
-            log.debug("client left", method=scope["method"], path=scope["path"])
+            log.debug("client left", method=scope["method"], path=path)
         except Exception:
-            log.exception("request failed", method=scope["method"], path=scope["path"])
+            log.exception("request failed", method=scope["method"], path=path)
             await answer.fail()
-        if self.access_log:
-            log.info("request", method=scope["method"], path=scope["path"], status=answer.status, ms=answer.ms)
+        # A refusal is always logged: its problem document names this request, and the log must know it.
+        if self.access_log or answer.status >= HTTPStatus.BAD_REQUEST:
+            log.info("request", method=scope["method"], path=path, status=answer.status, ms=answer.ms)
 
 
 class _Answer:
@@ -66,7 +70,7 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self.status = message["status"]
+            self.status = int(message["status"])
             self.ms = round((time.perf_counter() - self._began) * 1000, 2)
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._request_id

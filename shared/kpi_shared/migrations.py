@@ -11,7 +11,7 @@ from sqlalchemy import Connection, MetaData, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.parts import Part
-from kpi_shared.settings import DatabaseSettings
+from kpi_shared.settings import DatabaseSettings, database_settings_of
 
 # Any fixed number will do: it names the lock that two migrating processes meet at.
 _ADVISORY_LOCK = 7_352_061
@@ -50,12 +50,12 @@ async def current_revision(connection: AsyncConnection) -> str | None:
     return revision
 
 
-def run_env(*, part: Part, settings: type[DatabaseSettings], metadata: MetaData) -> None:
+def run_env(*, part: Part, metadata: MetaData) -> None:
     """The whole of a service's ``env.py``: settings come from the caller, or from where the part finds them."""
-    found: DatabaseSettings = context.config.attributes.get("settings") or settings.load()
-    if not context.config.attributes.get("settings"):
+    given: DatabaseSettings | None = context.config.attributes.get("settings")
+    if given is None:
         _log_to_standard_error()
-    url = found.database_url.get_secret_value()
+    url = (given or database_settings_of(part).load()).database_url.get_secret_value()
     # A migration waits shortly for its locks, so that it never queues the service's own work behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
     engine = create_engine(url, connect_args={"options": options, "application_name": f"{part.program}-migrate"})

@@ -9,13 +9,13 @@ from kpi_shared.database import Database
 from kpi_shared.findings import finding
 from kpi_shared.migrations import current_revision, newest_revision, upgrade
 from kpi_shared.parts import Part
-from kpi_shared.settings import DatabaseSettings
+from kpi_shared.settings import DatabaseSettings, database_settings_of
 
 
-def migrate(part: Part, settings: DatabaseSettings) -> int:
+def migrate(part: Part) -> int:
     """Bring the database to the newest revision; the exit code says whether it is there."""
     try:
-        upgrade(part, settings)
+        upgrade(part, database_settings_of(part).load())
     except SQLAlchemyError as error:
         print(f"{part.program}: the database cannot be migrated: {_reason(error)}", file=sys.stderr)  # noqa: T201
         return 1

@@ -3,9 +3,10 @@
 import argparse
 import json
 import os
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -17,8 +18,12 @@ from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, Set
 # sysexits.h: EX_CONFIG, something was found in an unconfigured or misconfigured state.
 EX_CONFIG = 78
 
+_COMMANDS = """serve (the default): answer requests; check: say as JSON whether it could; migrate: bring the
+database to the newest revision; import-...: add documents from standard input, one JSON object a line"""
+
 # A further command of one part: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]
+Application = TypeVar("Application")
 
 
 def main(
@@ -44,14 +49,22 @@ def main(
 def _parser(part: Part, settings: type[PartSettings], commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
     known = ["serve", "check", *(["migrate"] if issubclass(settings, DatabaseSettings) else []), *commands]
-    parser.add_argument("command", nargs="?", choices=known, default="serve", help="what to do (default: serve)")
-    parser.add_argument("--env", "--environment", dest="environment", choices=[item.value for item in Environment])
+    parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
+    environments = [item.value for item in Environment]
+    parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=part.port, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=part.port, help="port to listen on (default: %(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again when code changes")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
+    levels = ["debug", "info", "warning", "error"]
+    parser.add_argument("--log-level", choices=levels, help="sets LOG_LEVEL (default: info)")
     return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to {2**16 - 1}")
+    return int(text)
 
 
 def _dispatch(
@@ -59,15 +72,18 @@ def _dispatch(
 ) -> int:
     if options.command == "check":
         return _check(part, settings)
+    if options.command == "migrate":
+        return _migrate(part)
     loaded = settings.load()
-    if options.command == "migrate" and isinstance(loaded, DatabaseSettings):
-        return _migrate(part, loaded)
     if options.command in commands:
         return commands[options.command](loaded)
     return _serve(part, options)
 
 
 def _serve(part: Part, options: argparse.Namespace) -> int:
+    if reason := _why_not_to_listen(options.host, options.port):
+        print(f"{part.program}: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)  # noqa: T201
+        return 1
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -81,11 +97,20 @@ def _serve(part: Part, options: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(part: Part, settings: DatabaseSettings) -> int:
+def _why_not_to_listen(host: str, port: int) -> str | None:
+    """Ask the system before the application starts, so that a taken port is one sentence."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _migrate(part: Part) -> int:
     # The gateway has no database, so its image does without the libraries that this module imports.
     from kpi_shared.operations import migrate  # noqa: PLC0415
 
-    return migrate(part, settings)
+    return migrate(part)
 
 
 def _check(part: Part, settings: type[PartSettings]) -> int:
@@ -104,3 +129,11 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
     ok = all(finding["ok"] for finding in findings)
     print(json.dumps({"part": part.name, "ok": ok, "findings": findings}))  # noqa: T201
     return 0 if ok else 1
+
+
+def built(part: Part, build: Callable[[], Application]) -> Application:
+    """The application for servers that import it; settings that do not hold end the process with one sentence."""
+    try:
+        return build()
+    except SettingsError as error:
+        raise SystemExit(f"{part.program}: {error}") from None

@@ -132,6 +132,7 @@ class TokenSettings(PartSettings):
     token_audience: str = "kpi-one"  # noqa: S105 as above
 
 
+# What stands in the place of a password in examples.
 _PLACEHOLDER = re.compile(r"<.*>|change[-_]?me|your[-_]?password|password|example", re.IGNORECASE)
 
 
@@ -154,6 +155,15 @@ class DatabaseSettings(PartSettings):
     database_pool_size: int = Field(default=5, ge=1, le=100)
     database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
     database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+
+
+def database_settings_of(of: Part) -> type[DatabaseSettings]:
+    """The settings that a migration needs: a database and no key, which it then need not be trusted with."""
+
+    class MigrationSettings(DatabaseSettings):
+        part: ClassVar[Part] = of
+
+    return MigrationSettings
 
 
 def _sentences(error: ValidationError) -> str:

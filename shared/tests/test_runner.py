@@ -1,10 +1,11 @@
 """The command line of a part."""
 
+import socket
 from typing import ClassVar
 
 import pytest
 from kpi_shared.parts import Part
-from kpi_shared.runner import EX_CONFIG, main
+from kpi_shared.runner import EX_CONFIG, built, main
 from kpi_shared.settings import DatabaseSettings, PartSettings
 
 PART = Part("sample", "package_that_is_not_there", 1234)
@@ -55,3 +56,23 @@ def test_check_says_what_is_wrong_in_json(monkeypatch: pytest.MonkeyPatch, capsy
     assert '"part": "sample", "ok": false' in printed
     assert '"check": "database"' in printed
     assert "quiet-pass" not in printed
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999", "http", "-1"])
+def test_a_number_that_is_no_port_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(PART, Plain, ["--port", port])
+    assert "is not a port" in capsys.readouterr().err or port == "-1"
+
+
+def test_a_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(PART, Plain, ["--port", str(port)]) == 1
+    assert capsys.readouterr().err == f"kpi-sample: cannot listen on 127.0.0.1:{port}: Address already in use\n"
+
+
+def test_settings_that_do_not_hold_end_an_import_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    with pytest.raises(SystemExit, match="^kpi-sample: DATABASE_URL: is required and not set$"):
+        built(PART, WithDatabase.load)

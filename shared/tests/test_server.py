@@ -12,6 +12,7 @@ from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.server import MAX_HEAD_BYTES, uvicorn_options
 from kpi_shared.testing.process import free_port
 from pydantic import BaseModel
+from structlog.testing import capture_logs
 
 LIMIT = 100_000
 
@@ -116,6 +117,14 @@ async def test_what_nobody_caught_says_nothing_of_the_inside(port: int) -> None:
     assert problem(answer)["type"] == "internal-error"
     assert b"inside" not in answer
     assert b"RuntimeError" not in answer
+
+
+async def test_the_log_knows_a_refusal_by_its_id(port: int) -> None:
+    with capture_logs() as logged:
+        answer = await exchange(port, request("GET", "/nothing%1b%5b2J", "X-Request-ID: known-1"))
+    assert problem(answer)["instance"] == "known-1"
+    # The path stands there as it was sent, so that it holds no terminal's commands.
+    assert {"event": "request", "path": "/nothing%1b%5b2J", "status": 404}.items() <= logged[-1].items()
 
 
 async def test_a_safe_request_id_is_kept_and_an_unsafe_one_replaced(port: int) -> None:

@@ -78,7 +78,16 @@ def test_a_key_of_another_form_or_a_weak_one_is_refused(
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://u:p@h/d", "h/d", "postgresql://u:p@h", "postgresql://u:p@h/", "postgresql:/u"]
+    "url",
+    [
+        "mysql://u:p@h/d",
+        "h/d",
+        "postgresql://u:p@h",
+        "postgresql://u:p@h/",
+        "postgresql://u:<password>@h/d",
+        "postgresql://u:changeme@h/d",
+        "postgresql:/u",
+    ],
 )
 def test_a_database_address_of_another_form_is_refused(
     complete: str, monkeypatch: pytest.MonkeyPatch, url: str

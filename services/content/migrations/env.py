@@ -2,9 +2,9 @@
 
 from kpi_content.authors import models as _authors  # noqa: F401 its import defines the table
 from kpi_content.posts import models as _posts  # noqa: F401 as above
-from kpi_content.settings import ContentSettings
+from kpi_content.settings import PART
 from kpi_content.tables import Table
 from kpi_content.votes import models as _votes  # noqa: F401 as above
 from kpi_shared.migrations import run_env
 
-run_env(part=ContentSettings.part, settings=ContentSettings, metadata=Table.metadata)
+run_env(part=PART, metadata=Table.metadata)

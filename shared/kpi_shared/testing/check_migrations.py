@@ -14,7 +14,6 @@ from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
 
-from kpi_shared.keys import KEY_BYTES
 from kpi_shared.testing.postgres import URL_VARIABLE, TestServer, create_database
 
 
@@ -23,8 +22,6 @@ def main(folders: Sequence[str]) -> int:
     if URL_VARIABLE not in os.environ:
         server = TestServer()
         os.environ[URL_VARIABLE] = server.url
-    # The migrations read the services' settings, which ask for a key although no token is involved.
-    os.environ["PASETO_SECRET_KEY"] = os.urandom(KEY_BYTES).hex()
     try:
         return max([_checked(Path(folder)) for folder in folders], default=0)
     finally:

@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from kpi_shared.database import AnyRow, constraint_of
+from kpi_shared.database import AnyRow
 from kpi_shared.tokens import Role
-from sqlalchemy import bindparam, func, insert, or_, select, text, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_auth.users.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.users.models import Account, User
 from kpi_auth.users.schemas import NewUser
-
-_TAKEN = {"uq_users_username": UsernameTakenError, "uq_users_email": EmailTakenError}
 
 _shown = (
     col(User.id),
@@ -25,7 +23,8 @@ _shown = (
     col(User.created_at),
     col(User.updated_at),
 )
-_insert = insert(User).returning(*_shown)
+_add = insert(User).on_conflict_do_nothing().returning(*_shown)
+_is_taken = select(col(User.id)).where(func.lower(col(User.username)) == func.lower(bindparam("username")))
 _get = select(*_shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _find_by_login = select(
     col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
@@ -38,18 +37,23 @@ _replace_hash = (
 _add_imported = text("""
     INSERT INTO users (username, created_at)
     SELECT name, born FROM unnest(CAST(:names AS text[]), CAST(:born AS timestamptz[])) AS given (name, born)
+    -- The conflict clause alone would use up an id for each name that is there.
+    WHERE NOT EXISTS (SELECT FROM users WHERE lower(username) = lower(name))
     ON CONFLICT DO NOTHING
 """)
 _ids_of = text("SELECT lower(username) AS name, id FROM users WHERE lower(username) = ANY(CAST(:names AS text[]))")
 
 
 async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow:
-    """Insert a user; UsernameTakenError or EmailTakenError when the database says so."""
-    try:
-        return (await connection.execute(_insert, user.model_dump())).one()
-    except IntegrityError as error:
-        taken = _TAKEN.get(constraint_of(error) or "")
-        raise (taken() if taken else error) from None
+    """Insert a user; UsernameTakenError or EmailTakenError when one of them has the name or the address.
+
+    A conflict is asked for instead of run into: PostgreSQL logs a broken constraint together with its values.
+    """
+    added = (await connection.execute(_add, user.model_dump())).one_or_none()
+    if added is not None:
+        return added
+    username_is_taken = await connection.scalar(_is_taken, {"username": user.username})
+    raise UsernameTakenError if username_is_taken else EmailTakenError
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
