@@ -102,7 +102,8 @@ def _why_not_to_listen(host: str, port: int) -> str | None:
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        return error.strerror or str(error)
+        # The standard library adds the address, which the sentence has already.
+        return str(error.strerror or error).partition(" (while")[0]
     return None
 
 

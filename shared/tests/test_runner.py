@@ -74,5 +74,5 @@ def test_a_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_settings_that_do_not_hold_end_an_import_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    with pytest.raises(SystemExit, match="^kpi-sample: DATABASE_URL: is required and not set$"):
+    with pytest.raises(SystemExit, match=r"^kpi-sample: DATABASE_URL: is required and not set$"):
         built(PART, WithDatabase.load)
