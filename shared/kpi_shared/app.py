@@ -1,6 +1,5 @@
 """How the two services build their FastAPI application: one set of layers, handlers and health checks."""
 
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -13,6 +12,7 @@ from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.migrations import current_revision, known_revisions, newest_revision
 from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
+from kpi_shared.server import spare_the_collector
 from kpi_shared.settings import DatabaseSettings, TokenSettings
 from kpi_shared.tokens import TokenCodec
 
@@ -73,19 +73,10 @@ def _lifespan(
             stack.push_async_callback(app.state.database.close)
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
-            _spare_the_collector()
+            spare_the_collector()
             yield
 
     return lifespan
-
-
-def _spare_the_collector() -> None:
-    """Take what is there now out of the garbage collector's sight: it stays until the process ends.
-
-    Otherwise each full collection looks at all modules again, and stops every request for some 100 ms.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 def _checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
