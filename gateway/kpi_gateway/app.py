@@ -9,6 +9,7 @@ from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import RequestContext
 from kpi_shared.openapi import install_openapi, operation_id
+from kpi_shared.server import spare_the_collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -82,6 +83,7 @@ def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) 
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
         async with client(settings) as pages.state.upstreams:
+            spare_the_collector()
             yield
 
     pages = FastAPI(
