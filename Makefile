@@ -89,9 +89,22 @@ clean: ## Remove what was installed and cached; the stack's data and keys stay
 	rm -rf .venv .kpi/tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# The process ids of what runs on $$home, without the virtual environment: it may be gone by now. A part carries the
+# stack's home in its environment, and PostgreSQL is known by its data directory, whatever postmaster.pid says.
+LEFT_RUNNING = { \
+	grep -slzxF "KPI_STACK=$$home" /proc/[0-9]*/environ | cut -d/ -f3; \
+	pid=$$(head -n 1 "$$home/postgres/postmaster.pid"); \
+	{ tr '\0' ' ' <"/proc/$$pid/cmdline" || ps -p "$$pid" -o args=; } | grep -qF -e "-D $$home/postgres " && echo "$$pid"; \
+	} 2>/dev/null | head -n 1
+
 clean-data: ## Remove the data, keys and logs of make up, for ever
-	@! .venv/bin/kpi status -o env >/dev/null 2>&1 || { echo "make: the stack is running: stop it first" >&2; exit 1; }
-	rm -rf .kpi/postgres .kpi/postgres.draft .kpi/secrets .kpi/logs .kpi/mails .kpi/ports.json .kpi/migrations.json .kpi/state.json
+	@home=$$(pwd -P)/.kpi; \
+	[ -z "$$KPI_HOME" ] || home=$$(cd "$$KPI_HOME" && pwd -P) || exit 1; \
+	pid=$$($(LEFT_RUNNING)) || pid=; \
+	[ -z "$$pid" ] || { echo "make: the stack of $$home is running, or a killed one's process $$pid is:" \
+		"stop it first (after a kill: make up, then Ctrl-C)" >&2; exit 1; }; \
+	for name in postgres postgres.draft secrets logs mails ports.json migrations.json state.json; do \
+		echo "rm -rf $$home/$$name"; rm -rf "$$home/$$name"; done
 
 $(UV): requirements-uv.txt
 	@$(FIND_PYTHON); \

@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kpi_cli import keys
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import KPI, FailureError
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager.client import SecretsManagerClient
@@ -108,12 +108,12 @@ def _bad(template: Path, name: str, problem: str) -> FailureError:
 
 def _fix() -> str:
     example = Path(__file__).parent / "templates" / "secret.json.example"
-    return f"start from a copy of {example}; kpi keys new makes a key"
+    return f"start from a copy of {example}, with a key from: {KPI} keys new"
 
 
 def _refused(name: str, region: str, problem: str) -> FailureError:
     return FailureError(
         "secrets",
         f"the secret {name} in {region} was not written: {problem}",
-        fix="aws sts get-caller-identity shows who asks; they need CreateSecret and PutSecretValue",
+        fix="allow CreateSecret and PutSecretValue to who this shows: aws sts get-caller-identity",
     )

@@ -52,11 +52,11 @@ def as_env(layout: Layout, state: State | None) -> str:
 
 
 def show(console: Console, layout: Layout, state: State, seconds: float | None = None) -> None:
-    """Print the card."""
+    """Print the card; ``seconds`` is how long the start took, for the one who started and now follows the logs."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, text in _rows(layout, state):
+    for name, text in _rows(layout, state, following=seconds is not None):
         table.add_row(name, text)
     took = f", ready in {seconds:.1f} s" if seconds is not None else ""
     console.print(Panel(table, title=f"KPI-One is {_word(state)}{took}", title_align="left", highlight=False))
@@ -66,14 +66,14 @@ def _word(state: State) -> str:
     return "up" if state.phase is Phase.READY else str(state.phase)
 
 
-def _rows(layout: Layout, state: State) -> list[tuple[str, str]]:
+def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, str]]:
     return [
         ("Gateway", state.gateway),
         ("API docs", f"{state.gateway}/docs"),
         ("Try first", f"curl {state.gateway}/api/v1/posts"),
-        ("Logs", f"{layout.show(layout.logs)}/, and below this card"),
+        ("Logs", f"{layout.show(layout.logs)}/{', and below this card' if following else ''}"),
         ("Data", f"{layout.show(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
-        ("Mails", f"{layout.show(layout.mails)}/"),
+        ("Mails", f"none are sent yet; they will lie in {layout.show(layout.mails)}/"),
         ("Sample data", "make load, in another terminal"),
         ("Stop", f"Ctrl-C, or kill {state.pid}"),
     ]

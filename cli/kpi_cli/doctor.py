@@ -7,15 +7,16 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+import psutil  # type: ignore[import-untyped]
 import psycopg
 from rich.console import Console
 from rich.text import Text
 
-from kpi_cli import examine_parts, found_keys, keys, libsodium, local, parts, postgres, state
-from kpi_cli.errors import FailureError
+from kpi_cli import examine_parts, found_keys, keys, libsodium, local, parts, postgres, processes, state, vault
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.ports import GATEWAY_PORT, Ports, is_free, recall
 
@@ -38,8 +39,10 @@ class Finding:
 
 def examine(layout: Layout) -> list[Finding]:
     """All findings; nothing is changed, and a stopped stack's database is started for the time only."""
-    findings = [_python(), _libsodium(), _disk(layout), _clock(), _gateway_port(layout), *_keys(layout)]
-    return [*findings, *_with_database(layout, usable=all(finding.ok for finding in findings[:3]))]
+    left = [] if state.held(layout) else processes.leftovers(layout.home, layout.data)
+    findings = [_python(), _libsodium(), _disk(layout), _clock(), _gateway_port(layout, left), *_keys(layout)]
+    usable = all(finding.ok for finding in findings[:3])
+    return [*findings, *_leftovers(left), *_with_database(layout, usable=usable)]
 
 
 def show(findings: Iterable[Finding], console: Console) -> None:
@@ -62,7 +65,10 @@ def _python() -> Finding:
     version = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= OLDEST_PYTHON
     return Finding(
-        "python", good, f"Python {version}, and 3.11 or newer is needed", "make clean; make PYTHON=python3.11"
+        "python",
+        good,
+        f"Python {version}, and 3.11 or newer is needed",
+        "with such a Python on this machine: make clean && make install PYTHON=python3.11",
     )
 
 
@@ -84,7 +90,7 @@ def _clock() -> Finding:
     return Finding("clock", EARLIEST <= now <= LATEST, detail, "sudo timedatectl set-ntp true")
 
 
-def _gateway_port(layout: Layout) -> Finding:
+def _gateway_port(layout: Layout, left: list[psutil.Process]) -> Finding:
     running = state.read(layout)
     asked = os.environ.get("GATEWAY_PORT", "")
     if running is not None and running.phase is not state.Phase.DATABASE:
@@ -94,6 +100,8 @@ def _gateway_port(layout: Layout) -> Finding:
     port = int(asked) if asked else recall(layout).get("gateway", GATEWAY_PORT)
     if is_free(port):
         return Finding("gateway port", True, f"{port} is free")
+    if any(processes.listens(process, port) for process in left):
+        return Finding("gateway port", True, f"{port} is held by what a killed run left behind")
     detail = f"{port} is taken by another program"
     return Finding(
         "gateway port",
@@ -103,35 +111,58 @@ def _gateway_port(layout: Layout) -> Finding:
     )
 
 
+def _leftovers(left: list[psutil.Process]) -> list[Finding]:
+    if not left:
+        return []
+    pids = ", ".join(str(process.pid) for process in left)
+    return [Finding("leftovers", False, f"processes of a killed run are still there: {pids}", "make up")]
+
+
 def _keys(layout: Layout) -> list[Finding]:
-    found = found_keys.search(layout)
-    findings = [
-        Finding(
-            "key",
-            not (problem := keys.problem(key)),
-            f"{where}: {problem or 'of good form and strength'}",
-            fix,
-        )
-        for where, key, fix in found
-    ]
-    if not found:
-        findings.append(Finding("key", True, "none made yet; make up makes one"))
-    return findings
+    ours = [*found_keys.of_stack(layout), *found_keys.of_settings(layout)]
+    findings = [_key(found) for found in ours]
+    for found in found_keys.of_environment():
+        finding = _key(found)
+        if not _looks_at_environment(layout):
+            finding = replace(finding, ok=True, detail=f"{finding.detail}; for {KPI} run only, make up has its own")
+        findings.append(finding)
+    return findings or [Finding("key", True, "none made yet; make up makes one")]
+
+
+def _key(found: found_keys.FoundKey) -> Finding:
+    problem = keys.problem(found.key)
+    return Finding("key", not problem, f"{found.where}: {problem or 'of good form and strength'}", found.fix)
+
+
+def _looks_at_environment(layout: Layout) -> bool:
+    """Whether the caller's own settings are all that there is: without a local stack, they are what people run."""
+    return parts.names_database() and not layout.data.exists()
 
 
 def _with_database(layout: Layout, *, usable: bool) -> list[Finding]:
-    if "DATABASE_URL" in os.environ or "DATABASE_URL_FILE" in os.environ:
+    if _looks_at_environment(layout):
         return _parts(dict.fromkeys(parts.PARTS, None))
     if not layout.data.exists():
         return [Finding("databases", True, "none made yet; make up makes them")]
+    missing = [name for name in vault.FILES if not (layout.secrets / name).exists()]
+    if missing:
+        return [_missing(layout, missing)]
     if not usable:
-        return [Finding("databases", False, "not looked at because of the above", "kpi doctor again after that")]
+        return [Finding("databases", False, "not looked at because of the above", f"after that again: {KPI} doctor")]
     try:
-        with local.database(layout) as ports:
+        with local.look(layout) as ports:
             environments = {part: parts.environment(layout, part, ports) for part in parts.PARTS}
             return [_database_clock(layout, ports), *_parts(environments)]
     except FailureError as failure:
-        return [Finding(failure.part, False, failure.sentence, failure.fix)]
+        last = f": {failure.log[-1]}" if failure.log else ""
+        return [Finding(failure.part, False, failure.sentence + last, failure.fix)]
+
+
+def _missing(layout: Layout, names: list[str]) -> Finding:
+    # Of all secrets only the superuser's password cannot be made anew: the data were made with it.
+    lost = "postgres_password" in names
+    fix = "put it back, or start anew without the data: make clean-data && make up" if lost else "make up"
+    return Finding("secrets", False, f"not in {layout.show(layout.secrets)}: {', '.join(names)}", fix)
 
 
 def _database_clock(layout: Layout, ports: Ports) -> Finding:

@@ -4,6 +4,9 @@ import errno
 import os
 from collections.abc import Sequence
 
+# How people call this command: it lies in the virtual environment of the checkout, which is not on their PATH.
+KPI = ".venv/bin/kpi"
+
 
 def tells_of_a_full_disk(log: Sequence[str]) -> bool:
     """Whether a program's last lines say that the disk was full, whatever else they say."""

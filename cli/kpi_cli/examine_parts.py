@@ -1,10 +1,12 @@
 """What a part says about itself, by its own ``check`` command."""
 
 import json
+import re
 import subprocess
 from typing import TypedDict
 
 from kpi_cli import parts
+from kpi_cli.errors import KPI
 
 SECONDS = 60
 
@@ -45,9 +47,10 @@ def _finding(part: str, found: dict[str, object]) -> PartFinding:
         check=f"{part} {found['check']}",
         ok=bool(found["ok"]),
         detail=str(found.get("detail", "")),
-        fix=str(found.get("fix", "")),
+        # A part knows the command by its name only, and not where it lies.
+        fix=re.sub(r"(^|: )kpi ", rf"\g<1>{KPI} ", str(found.get("fix", ""))),
     )
 
 
 def _broken(part: str, detail: str) -> PartFinding:
-    return PartFinding(check=part, ok=False, detail=detail, fix=f"kpi run {part}")
+    return PartFinding(check=part, ok=False, detail=detail, fix=f'eval "$({KPI} env {part})" && {KPI} run {part} check')

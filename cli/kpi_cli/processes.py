@@ -17,9 +17,24 @@ def alive(pid: int) -> bool:
     return bool(psutil.pid_exists(pid))
 
 
+def leftovers(home: Path, data: Path) -> list[psutil.Process]:
+    """What a killed supervisor left behind; for a caller who knows that none runs."""
+    postmaster = _postmaster(data / "postmaster.pid", data)
+    return [*_orphans(home), *([postmaster] if postmaster else [])]
+
+
+def listens(process: psutil.Process, port: int) -> bool:
+    """Whether this process holds the port."""
+    try:
+        connections = process.net_connections("tcp")
+    except (OSError, psutil.Error):
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
+
+
 def end_orphans(home: Path) -> int:
     """End what a killed supervisor left behind, politely first; returns how many there were."""
-    orphans = [process for process in psutil.process_iter() if _belongs(process, home)]
+    orphans = _orphans(home)
     for process in orphans:
         _send(process, signal.SIGTERM)
     _, stubborn = psutil.wait_procs(orphans, timeout=GRACE_SECONDS)
@@ -55,6 +70,10 @@ def _postmaster(record: Path, data: Path) -> psutil.Process | None:
         return process if process.name() == "postgres" and str(data) in process.cmdline() else None
     except (OSError, ValueError, IndexError, psutil.Error):
         return None
+
+
+def _orphans(home: Path) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _belongs(process, home)]
 
 
 def _belongs(process: psutil.Process, home: Path) -> bool:

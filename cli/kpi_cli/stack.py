@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from kpi_cli import databases, libsodium, migrations, parts, postgres, processes, state, vault
-from kpi_cli.errors import FailureError
+from kpi_cli import databases, found_keys, keys, libsodium, migrations, parts, postgres, processes, state, vault
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.ports import HOST, Ports, choose
 from kpi_cli.state import Phase, State
@@ -32,9 +32,18 @@ def prepare(layout: Layout, tell: Tell) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     recover(layout, tell)
     postgres.check_data(layout)
+    _check_key(layout)
     made = vault.ensure(layout.secrets)
     if made:
         tell(f"made {', '.join(made)} in {layout.show(layout.secrets)}")
+
+
+def _check_key(layout: Layout) -> None:
+    for where, key, fix in found_keys.of_stack(layout):
+        # An empty file is as good as none: the vault fills it.
+        problem = keys.problem(key) if key else ""
+        if problem:
+            raise FailureError("key", f"{where}: {problem}", fix=fix)
 
 
 def recover(layout: Layout, tell: Tell) -> None:
@@ -52,6 +61,8 @@ def up(layout: Layout, port: int | None, view: LogView, on_ready: OnReady) -> No
     begun = time.monotonic()
     with state.hold(layout):
         prepare(layout, view.tell)
+        for name in parts.ignored():
+            view.tell(f"{name} of your shell is ignored: the local stack has its own")
         ports, said = choose(layout, port)
         if said:
             view.tell(said)
@@ -121,7 +132,7 @@ class Stack:
         return (
             postgres.failed(self._layout, "it stopped on its own, so the stack stops", list(child.tail))
             if child.name == "postgres"
-            else death(child)
+            else death(child, self._layout.show(self._layout.logs / f"{child.name}.log"))
         )
 
     async def _start(self) -> None:
@@ -162,7 +173,7 @@ class Stack:
                 name,
                 f"its migrations ended with exit code {migration.process.returncode}",
                 log=list(migration.tail),
-                fix=f"kpi migrate {name} runs them alone",
+                fix=f"run them alone: {KPI} migrate {name}",
             )
         migrations.remember(self._layout, self._ports.postgres, name)
 

@@ -67,9 +67,21 @@ def write(layout: Layout, phase: Phase, ports: Ports) -> State:
 
 def read(layout: Layout) -> State | None:
     """What runs now, or None: a note whose writer no longer holds the lock is from a killed command."""
-    if not _held(layout):
+    if not held(layout):
         return None
     return _note(layout)
+
+
+def held(layout: Layout) -> bool:
+    """Whether a command works on this checkout's stack now."""
+    try:
+        with layout.lock.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _take(descriptor: int) -> bool:
@@ -92,17 +104,6 @@ def _note(layout: Layout) -> State | None:
         return None
 
 
-def _held(layout: Layout) -> bool:
-    try:
-        with layout.lock.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
 def _busy(layout: Layout) -> BusyError:
     state = _note(layout)
     if state is None:
@@ -116,5 +117,5 @@ def _busy(layout: Layout) -> BusyError:
     return BusyError(
         "stack",
         f"it is {state.phase} already at {state.gateway} (pid {state.pid})",
-        fix=f"Ctrl-C in its terminal, or kill {state.pid}, stops it; kpi status shows it",
+        fix=f"stop it by Ctrl-C in its terminal, or by: kill {state.pid}",
     )

@@ -174,9 +174,9 @@ class Supervisor:
                 child.process.send_signal(number)
 
 
-def death(child: Child) -> FailureError:
-    """The sentence for a part that ended on its own."""
+def death(child: Child, log: str) -> FailureError:
+    """The sentence for a part that ended on its own; ``log`` is the name of its log file."""
     code = child.process.returncode or 0
     how = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    fix = f"see .kpi/logs/{child.name}.log, then make up"
+    fix = f"mend what {log} names, then: make up"
     return FailureError(child.name, f"it {how} on its own, so the stack stops", log=list(child.tail), fix=fix)

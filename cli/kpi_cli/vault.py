@@ -28,6 +28,8 @@ MAKERS: dict[str, Callable[[], str]] = {
     **{f"{service}_database_password": _password for service in SERVICES},
 }
 
+FILES = (*MAKERS, *(f"{service}_database_url" for service in SERVICES))
+
 
 def database_url(service: str, password: str, host: str) -> str:
     """The address of a service's own database; role and database share the name ``kpi_SERVICE``."""

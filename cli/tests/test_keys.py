@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
-from kpi_cli import keys
+from kpi_cli import found_keys, keys
+from kpi_cli.layout import Layout
 
 
 def test_new_keys_are_good_and_different() -> None:
@@ -24,3 +27,20 @@ def test_new_keys_are_good_and_different() -> None:
 )
 def test_weak_and_malformed_keys_are_named(key: str, problem: str) -> None:
     assert keys.problem(key) == problem
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("PASETO_SECRET_KEY=", []),
+        ('PASETO_SECRET_KEY=""', []),
+        ("PASETO_SECRET_KEY=abc # ours", ["abc"]),
+        ("export PASETO_SECRET_KEY = 'abc'", ["abc"]),
+    ],
+)
+def test_key_in_a_settings_file_ends_with_its_line(tmp_path: Path, line: str, found: list[str]) -> None:
+    folder = tmp_path / "services" / "auth" / "config"
+    folder.mkdir(parents=True)
+    (folder / ".env").write_text(f"DEBUG=false\n{line}\n\n# A comment.\nLOG_LEVEL=INFO\n")
+    layout = Layout(checkout=tmp_path, home=tmp_path)
+    assert [each.key for each in found_keys.of_settings(layout)] == found

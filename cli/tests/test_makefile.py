@@ -3,13 +3,14 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from kpi_cli.layout import find
 
 CHECKOUT = find().checkout
-TOOLS = ("make", "sh", "echo", "awk", "cksum", "cut", "pwd", "rm", "touch", "env")
+TOOLS = ("make", "sh", "echo", "awk", "cksum", "cut", "pwd", "rm", "touch", "env", "grep", "head", "tr", "ps")
 
 
 @pytest.fixture
@@ -26,9 +27,9 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def make(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     # A make that runs the tests must not lend its own settings to the one that is tested.
-    environment = {"PATH": str(folder / "bin")}
+    environment = {"PATH": str(folder / "bin"), **settings}
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
@@ -64,3 +65,31 @@ def test_python_without_pip_is_one_sentence(bare: Path) -> None:
     assert result.returncode != 0
     assert "make: python3.12 has no pip: sudo apt-get install python3-pip" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_clean_data_refuses_while_postgresql_runs_even_without_an_environment(bare: Path, *, named: bool) -> None:
+    home = bare / ("elsewhere" if named else ".kpi")
+    settings = {"KPI_HOME": str(home)} if named else {}
+    data = home / "postgres"
+    data.mkdir(parents=True)
+    command = [sys.executable, "-c", "import time; time.sleep(600)", "-D", str(data), "-c", "port=1"]
+    with subprocess.Popen(command) as server:
+        (data / "postmaster.pid").write_text(f"{server.pid}\n")
+        refused = make(bare, "clean-data", **settings)
+        kept = data.exists()
+        server.kill()
+    done = make(bare, "clean-data", **settings)
+    assert refused.returncode != 0
+    assert f"process {server.pid} is" in refused.stderr
+    assert kept
+    assert done.returncode == 0, done.stderr
+    assert not data.exists()
+
+
+def test_clean_data_refuses_while_a_part_of_a_killed_stack_runs(bare: Path) -> None:
+    (bare / ".kpi").mkdir()
+    with subprocess.Popen(["sleep", "600"], env={"PATH": "/usr/bin:/bin", "KPI_STACK": str(bare / ".kpi")}) as part:
+        result = make(bare, "clean-data")
+        part.kill()
+    assert f"process {part.pid} is" in result.stderr

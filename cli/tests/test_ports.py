@@ -58,3 +58,8 @@ def test_port_of_a_connection_that_just_ended_is_free() -> None:
 def test_damaged_memory_is_no_memory(layout: Layout, text: str) -> None:
     layout.ports.write_text(text)
     assert ports.recall(layout) == {}
+
+
+def test_next_free_port_is_not_one_of_the_services_by_hand(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "is_free", lambda port: port != ports.GATEWAY_PORT)
+    assert ports.choose(layout, None)[0].gateway == 8003

@@ -29,16 +29,26 @@ def test_missing_libsodium_names_the_command(monkeypatch: pytest.MonkeyPatch) ->
 def test_root_installs_libsodium_with_fresh_lists_when_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[str] = []
 
-    def quietly(command: list[str]) -> bool:
+    def error_of(command: list[str]) -> str:
         ran.append(command[1])
-        return ran.count("install") == 2
+        return "E: Unable to locate package" if ran == ["install"] else ""
 
     monkeypatch.setattr(libsodium, "find_library", lambda _: "libsodium.so.23" if ran else None)
     monkeypatch.setattr(libsodium.os, "geteuid", lambda: 0)
     monkeypatch.setattr(libsodium.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(libsodium, "_quietly", quietly)
+    monkeypatch.setattr(libsodium, "_error_of", error_of)
     libsodium.ensure()
     assert ran == ["install", "update", "install"]
+
+
+def test_apt_get_that_fails_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = {"update": "E: Failed to fetch the lists", "install": "E: Unable to locate package"}
+    monkeypatch.setattr(libsodium, "find_library", lambda _: None)
+    monkeypatch.setattr(libsodium.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(libsodium.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(libsodium, "_error_of", lambda command: errors[command[1]])
+    with pytest.raises(FailureError, match="apt-get could not install it: E: Failed to fetch the lists"):
+        libsodium.ensure()
 
 
 def test_nearly_full_disk_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

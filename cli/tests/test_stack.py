@@ -195,6 +195,18 @@ def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout)
     (checkout.home / "migrations.json").unlink()
     stack = checkout.up(**foreign).ready()
     assert stack.stop() == 0
+    assert "DATABASE_URL of your shell is ignored: the local stack has its own" in stack.output
+
+
+def test_bad_key_is_one_sentence_before_anything_starts(checkout: Checkout) -> None:
+    key = checkout.home / "secrets" / "paseto_secret_key"
+    key.write_text("k" * 36 + "\n")
+    result = checkout.kpi("up")
+    assert result.returncode == 1
+    assert "paseto_secret_key: 64 hex digits needed, got 36 characters" in result.stderr
+    assert f"rm {key} && make up" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
 
 
 def test_status_for_a_shell(checkout: Checkout) -> None:
@@ -212,4 +224,6 @@ def test_status_for_a_shell(checkout: Checkout) -> None:
     script = f"{running.stdout}\necho $KPI_GATEWAY_URL"
     shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout.strip() in card.stdout
+    assert "below this card" in stack.output
+    assert "below this card" not in card.stdout
     assert Path(checkout.home / "logs").is_dir()

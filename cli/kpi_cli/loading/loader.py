@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from kpi_cli import local, parts
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.loading import pipe, posts, voters
 from kpi_cli.loading.posts import Post
@@ -38,7 +38,7 @@ def load(layout: Layout, file: Path, console: Console) -> None:
     """Load a file; a second load of the same one adds nothing and says so."""
     found = posts.read(file)
     if not found:
-        raise FailureError("load", f"{file} holds no posts", fix="kpi load <a file of posts>")
+        raise FailureError("load", f"{file} holds no posts", fix="name another one: make load FILE=posts.jsonl.gz")
     with local.database(layout) as ports:
         local.migrate_where_needed(layout, ports)
         with _progress(console) as progress:
@@ -73,9 +73,9 @@ def _import_users(layout: Layout, ports: Ports, found: list[Post], progress: Pro
         users[name] = int(answer["id"])
         progress.advance(task)
     if len(users) != len(names):
-        raise FailureError("auth", f"it answered for {len(users)} of {len(names)} users", fix="kpi doctor")
+        raise FailureError("auth", f"it answered for {len(users)} of {len(names)} users", fix=f"{KPI} doctor")
     if len(set(users.values())) != len(users):
-        raise FailureError("auth", "two authors of the file are one user there", fix="kpi doctor")
+        raise FailureError("auth", "two authors of the file are one user there", fix=f"{KPI} doctor")
     return users
 
 
@@ -87,7 +87,7 @@ def _import_posts(layout: Layout, ports: Ports, feed: "_Feed", progress: Progres
         totals = answer
         progress.update(task, completed=answer["read"])
     if totals["read"] != feed.size:
-        raise FailureError("content", f"it read {totals['read']} of {feed.size} posts", fix="kpi doctor")
+        raise FailureError("content", f"it read {totals['read']} of {feed.size} posts", fix=f"{KPI} doctor")
     return totals
 
 

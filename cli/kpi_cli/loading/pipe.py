@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from kpi_cli.errors import FailureError, tells_of_a_full_disk
+from kpi_cli.errors import KPI, FailureError, tells_of_a_full_disk
 
 
 def exchange(
@@ -60,5 +60,5 @@ def _failed(part: str, command: str, code: int, output: str) -> FailureError:
         "disk" if full else part,
         f"{'it is full: ' if full else ''}{command} ended with exit code {code}, its unfinished batch rolled back",
         log=() if full else lines[-10:],
-        fix=f"{'free some space' if full else 'kpi doctor'}, then the same command again: it goes on where it ended",
+        fix=f"{'free some space' if full else f'{KPI} doctor'}, then the same command again: it goes on where it ended",
     )

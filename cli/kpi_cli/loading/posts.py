@@ -106,7 +106,9 @@ def _is_gzip(file: Path) -> bool:
         with file.open("rb") as stream:
             return stream.read(2) == b"\x1f\x8b"
     except OSError as error:
-        raise FailureError("load", f"{file}: {error.strerror}", fix="kpi load <a file of posts>") from error
+        raise FailureError(
+            "load", f"{file}: {error.strerror}", fix="name another one: make load FILE=posts.jsonl.gz"
+        ) from error
 
 
 def _check_points(file: Path, posts: list[Post]) -> None:
