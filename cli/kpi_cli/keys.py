@@ -5,13 +5,12 @@ import secrets
 
 HEX_DIGITS = 64
 
-# Keys of published examples. The third is the key of the official PASETO v4 test vectors.
+# Published keys: those of the official PASETO and PASERK vectors, and what people count up to in examples.
 KNOWN = (
-    "0123456789abcdef",
-    "deadbeef",
-    bytes(range(0x70, 0x90)).hex(),
-    bytes(range(0x20)).hex(),
-    bytes(range(1, 0x21)).hex(),
+    bytes(range(0x70, 0x90)),
+    bytes([*range(0x70, 0x8F), 0x90]),
+    bytes(range(0x20)),
+    bytes(range(1, 0x21)),
 )
 
 
@@ -32,7 +31,7 @@ def problem(key: str) -> str:
 def _weakness(key: bytes) -> str:
     if not any(key):
         return "it is all zeros"
-    if any(key.hex().startswith(known) for known in KNOWN):
+    if key in KNOWN:
         return "it is a key of published examples"
     half = len(key) // 2
     if any(key == (key[:period] * len(key))[: len(key)] for period in range(1, half + 1)):

@@ -31,6 +31,9 @@ MAKERS: dict[str, Callable[[], str]] = {
 FILES = (*MAKERS, *(f"{service}_database_url" for service in SERVICES))
 
 
+PREVIOUS_KEYS = "paseto_previous_keys"
+
+
 def database_url(service: str, password: str, host: str) -> str:
     """The address of a service's own database; role and database share the name ``kpi_SERVICE``."""
     return f"postgresql://kpi_{service}:{password}@{host}/kpi_{service}"
@@ -63,6 +66,9 @@ def ensure(directory: Path) -> list[str]:
     missing = [name for name in MAKERS if not read(directory / name)]
     for name in missing:
         write(directory / name, MAKERS[name]())
+    # Keys that only open what they once sealed, separated by commas: none, until an operator rotates.
+    if not (directory / PREVIOUS_KEYS).exists():
+        write(directory / PREVIOUS_KEYS, "")
     return missing
 
 

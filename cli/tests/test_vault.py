@@ -25,9 +25,10 @@ def test_script_makes_what_is_missing_once_and_prints_no_value(tmp_path: Path) -
     said = run(folder)
     made = contents(folder)
     again = run(folder)
-    assert set(made) == NAMES
+    assert set(made) == {*NAMES, vault.PREVIOUS_KEYS}
     assert contents(folder) == made
     assert "everything was there" in again
+    assert made.pop(vault.PREVIOUS_KEYS).strip() == ""
     assert not any(value.strip() in said for value in made.values())
     assert len(made["paseto_secret_key"].strip()) == 64
     assert len(set(made.values())) == len(NAMES)
@@ -44,7 +45,7 @@ def test_empty_file_and_draft_of_an_interrupted_run_do_not_survive(tmp_path: Pat
     (tmp_path / "paseto_secret_key").touch()
     (tmp_path / ".paseto_secret_key.draft").write_text("abc")
     assert "paseto_secret_key" in vault.ensure(tmp_path)
-    assert set(contents(tmp_path)) == NAMES
+    assert set(contents(tmp_path)) == {*NAMES, vault.PREVIOUS_KEYS}
     assert len(vault.read(tmp_path / "paseto_secret_key")) == 64
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
@@ -10,18 +11,14 @@ from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import BodyLimit, RequestContext
-from kpi_shared.migrations import current_revision, known_revisions, newest_revision
+from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.server import spare_the_collector
-from kpi_shared.settings import DatabaseSettings, TokenSettings
+from kpi_shared.settings import ServiceSettings
 from kpi_shared.tokens import TokenCodec
 
 # 40,000 characters of text may take 12 bytes each when a client escapes them all.
 MAX_BODY_BYTES = 1024 * 1024
-
-
-class ServiceSettings(DatabaseSettings, TokenSettings):
-    """What a service needs: a database of its own and the key that tokens are sealed with."""
 
 
 # Something else that a service keeps from start to end; it is closed in reverse order.
@@ -80,14 +77,13 @@ def _lifespan(
 
 
 def _checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
-    newest, known = newest_revision(settings.part), known_revisions(settings.part)
+    # The migrations are files, which are not read again for each probe.
+    current = cache(partial(is_current, settings.part))
 
     async def database() -> None:
         async with app.state.database.reading() as connection:
             revision = await current_revision(connection)
-        # A revision that this code does not know is newer than it: migrations stay compatible with the
-        # code that still runs, and a rolling deployment must not take the old replicas out at once.
-        if revision is None or (revision in known and revision != newest):
-            raise NotReadyError(f"at migration {revision}, {newest} is needed")
+        if not current(revision):
+            raise NotReadyError(f"at migration {revision}, {newest_revision(settings.part)} is needed")
 
     return {"database": database}

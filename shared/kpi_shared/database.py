@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
+from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
 from sqlalchemy import MetaData, Row, event
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kpi_shared.errors import UnavailableError, problem_response
@@ -99,7 +99,6 @@ def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: AN
         echo=settings.database_echo,
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        pool_timeout=settings.database_pool_timeout,
         connect_args={
             "connect_timeout": 5,
             "application_name": settings.part.program,
@@ -148,10 +147,13 @@ Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
 
 def install_database_handlers(app: FastAPI) -> None:
     """A database that is away, or has no connection to spare, is a 503 that says when to come back."""
-    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+    for kind in (OperationalError, InterfaceError):
         app.add_exception_handler(kind, _render_unavailable)
 
 
 async def _render_unavailable(_request: Request, error: Exception) -> Response:
+    if isinstance(getattr(error, "orig", None), (QueryCanceled, LockNotAvailable, DeadlockDetected)):
+        log.warning("statement given up", reason=type(error.orig).__name__)  # type: ignore[attr-defined]
+        return problem_response(UnavailableError("The database took too long; trying again may help"))
     log.error("database unavailable", error=type(error).__name__, reason=str(getattr(error, "orig", error)))
     return problem_response(UnavailableError("The database cannot be reached just now"))

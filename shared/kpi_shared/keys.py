@@ -12,7 +12,9 @@ _WELL_KNOWN = (
     # The keys of the official PASETO and PASERK test vectors are public.
     bytes(range(0x70, 0x90)),
     bytes([*range(0x70, 0x8F), 0x90]),
+    # What people count up to in examples.
     bytes(range(32)),
+    bytes(range(1, 33)),
 )
 
 

@@ -25,8 +25,8 @@ def alembic_config(part: Part, settings: DatabaseSettings) -> Config:
     return config
 
 
-def upgrade(part: Part, settings: DatabaseSettings, revision: str = "head") -> None:
-    command.upgrade(alembic_config(part, settings), revision)
+def upgrade(part: Part, settings: DatabaseSettings) -> None:
+    command.upgrade(alembic_config(part, settings), "head")
 
 
 def newest_revision(part: Part) -> str:
@@ -39,6 +39,15 @@ def newest_revision(part: Part) -> str:
 
 def known_revisions(part: Part) -> frozenset[str]:
     return frozenset(item.revision for item in ScriptDirectory(str(part.folder / "migrations")).walk_revisions())
+
+
+def is_current(part: Part, revision: str | None) -> bool:
+    """Can this code work with a database at this revision?
+
+    One that this code does not know is newer than it: migrations stay compatible with the code that still runs,
+    and a rolling deployment must not take the old replicas out at once.
+    """
+    return revision is not None and (revision == newest_revision(part) or revision not in known_revisions(part))
 
 
 async def current_revision(connection: AsyncConnection) -> str | None:

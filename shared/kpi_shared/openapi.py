@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from kpi_shared.errors import PROBLEM_MEDIA_TYPE, InvalidRequestError, Problem, ProblemError
+from kpi_shared.errors import PROBLEM_MEDIA_TYPE, InvalidRequestError, Problem, ProblemError, UnavailableError
+from kpi_shared.middleware import BodyTooLargeError
 
 Responses = dict[int | str, dict[str, Any]]
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
@@ -26,7 +27,7 @@ COMMON_PROBLEMS: Responses = {
         "description": "The request cannot be read",
         "content": {PROBLEM_MEDIA_TYPE: {"schema": _REFERENCE}},
     },
-    **problems(InvalidRequestError),
+    **problems(InvalidRequestError, BodyTooLargeError, UnavailableError),
 }
 
 
@@ -41,6 +42,8 @@ def install_openapi(app: FastAPI) -> None:
 
     def with_problems() -> dict[str, Any]:
         document = generate()
+        if "Problem" in document.get("components", {}).get("schemas", {}):
+            return document
         schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas |= schema.pop("$defs", {})

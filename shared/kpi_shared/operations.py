@@ -3,11 +3,12 @@
 import asyncio
 import sys
 
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from kpi_shared.database import Database
 from kpi_shared.findings import finding
-from kpi_shared.migrations import current_revision, newest_revision, upgrade
+from kpi_shared.migrations import current_revision, is_current, newest_revision, upgrade
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
 
@@ -17,9 +18,13 @@ def migrate(part: Part) -> int:
     try:
         upgrade(part, database_settings_of(part).load())
     except SQLAlchemyError as error:
-        print(f"{part.program}: the database cannot be migrated: {_reason(error)}", file=sys.stderr)  # noqa: T201
+        print(f"{part.program}: the database cannot be migrated: {_reason(error)}", file=sys.stderr)
         return 1
-    print(f"{part.program}: the database is at {newest_revision(part)}")  # noqa: T201 the operator reads it
+    except CommandError as error:
+        # Alembic's words for a revision that these files do not have.
+        print(f"{part.program}: the database is not one that this version can migrate: {error}", file=sys.stderr)
+        return 1
+    print(f"{part.program}: the database is at {newest_revision(part)}")
     return 0
 
 
@@ -29,9 +34,8 @@ def database_finding(part: Part, settings: DatabaseSettings) -> dict[str, object
     except SQLAlchemyError as error:
         fix = "start the database, or set DATABASE_URL to one that runs"
         return finding("database", ok=False, detail=_reason(error), fix=fix)
-    newest = newest_revision(part)
-    detail = f"at migration {revision}, newest {newest}"
-    return finding("migrations", ok=revision == newest, detail=detail, fix=f"kpi migrate {part.name}")
+    detail = f"at migration {revision}, newest {newest_revision(part)}"
+    return finding("migrations", ok=is_current(part, revision), detail=detail, fix=f"kpi migrate {part.name}")
 
 
 async def _current_revision(settings: DatabaseSettings) -> str | None:

@@ -42,7 +42,7 @@ def main(
     try:
         return _dispatch(part, settings, options, commands or {})
     except SettingsError as error:
-        print(f"{part.program}: {error}", file=sys.stderr)  # noqa: T201 the operator reads it
+        print(f"{part.program}: {error}", file=sys.stderr)
         return EX_CONFIG
 
 
@@ -82,7 +82,7 @@ def _dispatch(
 
 def _serve(part: Part, options: argparse.Namespace) -> int:
     if reason := _why_not_to_listen(options.host, options.port):
-        print(f"{part.program}: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)  # noqa: T201
+        print(f"{part.program}: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1
     uvicorn.run(
         f"{part.package}.asgi:app",
@@ -128,7 +128,7 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
 
         findings.append(database_finding(part, loaded))
     ok = all(finding["ok"] for finding in findings)
-    print(json.dumps({"part": part.name, "ok": ok, "findings": findings}))  # noqa: T201
+    print(json.dumps({"part": part.name, "ok": ok, "findings": findings}))
     return 0 if ok else 1
 
 

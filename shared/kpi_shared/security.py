@@ -15,7 +15,17 @@ from kpi_shared.tokens import InvalidTokenError, Subject, TokenCodec
 _scheme = OAuth2PasswordBearer(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
 
 
-async def optional_user(request: Request, _documented: Annotated[str | None, Depends(_scheme)]) -> Subject | None:
+async def _tokens(request: Request) -> TokenCodec:
+    codec: TokenCodec = request.app.state.tokens
+    return codec
+
+
+Tokens = Annotated[TokenCodec, Depends(_tokens)]
+
+
+async def optional_user(
+    request: Request, tokens: Tokens, _documented: Annotated[str | None, Depends(_scheme)]
+) -> Subject | None:
     """The caller, or None where no token was sent. A token that does not count is refused, never ignored."""
     headers = request.headers.getlist("authorization")
     if not headers:
@@ -23,9 +33,8 @@ async def optional_user(request: Request, _documented: Annotated[str | None, Dep
     scheme, _, token = headers[0].partition(" ")
     if len(headers) > 1 or scheme.lower() != "bearer":
         raise UnauthenticatedError("One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True)
-    codec: TokenCodec = request.app.state.tokens
     try:
-        return codec.verify(token.strip(" "))
+        return tokens.verify(token.strip(" "))
     except InvalidTokenError:
         raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
 

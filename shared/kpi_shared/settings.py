@@ -105,8 +105,8 @@ class PartSettings(BaseSettings):
 
     @classmethod
     def env_file(cls) -> Path | None:
-        """``config/.env.<APP_ENV>`` of the part if it is there, else ``config/.env``."""
-        config = cls.part.folder / "config"
+        """``config/.env.<APP_ENV>`` of the part, else ``config/.env``. CONFIG_DIR names another folder."""
+        config = Path(os.environ.get("CONFIG_DIR") or cls.part.folder / "config")
         environment = os.environ.get("APP_ENV", Environment.DEVELOPMENT)
         candidates = (config / f".env.{environment}", config / ".env")
         return next((path for path in candidates if path.is_file()), None)
@@ -155,6 +155,10 @@ class DatabaseSettings(PartSettings):
     database_pool_size: int = Field(default=5, ge=1, le=100)
     database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
     database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+
+
+class ServiceSettings(DatabaseSettings, TokenSettings):
+    """What a service needs: a database of its own and the key that tokens are sealed with."""
 
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:

@@ -29,6 +29,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in (*Settings.model_fields, "app_env"):
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
+    monkeypatch.delenv("CONFIG_DIR", raising=False)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config").mkdir()
 

@@ -3,8 +3,8 @@
 import os
 from typing import ClassVar
 
-from kpi_shared.app import ServiceSettings
 from kpi_shared.parts import Part
+from kpi_shared.settings import ServiceSettings
 from pydantic import Field
 
 PART = Part(name="auth", package="kpi_auth", port=8001)

@@ -34,6 +34,22 @@ async def test_json_takes_an_email_field(client: httpx.AsyncClient, accounts: Ac
     assert answer.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("username", "email"),
+    [
+        ("\uff41\uff4e\uff4e\uff41", "anna@example.com"),
+        ("jose", "Jose\u0301@B\u00fccher.de"),
+        ("ab_c", "X@xn--bcher-kva.de"),
+    ],
+)
+async def test_what_was_registered_also_signs_in(client: httpx.AsyncClient, username: str, email: str) -> None:
+    made = await client.post("/users", json={"username": username, "email": email, "password": PASSWORD})
+    assert made.status_code == 201, made.text
+    for login in (username, email, made.json()["username"], made.json()["email"]):
+        answer = await client.post("/auth/login", json={"username": login, "password": PASSWORD})
+        assert answer.status_code == 200, login
+
+
 async def test_the_oauth2_form_as_a_library_sends_it(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
     form = {"grant_type": "password", "username": "anna", "password": PASSWORD, "scope": "", "client_id": "docs"}

@@ -2,8 +2,8 @@
 
 from typing import ClassVar
 
-from kpi_shared.app import ServiceSettings
 from kpi_shared.parts import Part
+from kpi_shared.settings import ServiceSettings
 
 PART = Part(name="content", package="kpi_content", port=8002)
 

@@ -42,9 +42,9 @@ def _checked(folder: Path) -> int:
         try:
             step(config, *arguments)
         except CommandError as error:
-            print(f"{folder}: {error}", file=sys.stderr)  # noqa: T201 the developer reads it
+            print(f"{folder}: {error}", file=sys.stderr)
             return 1
-    print(f"{folder}: up, complete, down and up again")  # noqa: T201 as above
+    print(f"{folder}: up, complete, down and up again")
     return 0
 
 

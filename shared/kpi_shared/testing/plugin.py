@@ -5,17 +5,28 @@ import secrets
 
 import pytest
 
+from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
 
+_SETTINGS_OF_PARTS = ("access_token_expire_minutes", "cors_origins", "auth_url", "content_url", "routes", "upstreams")
 _SERVER = pytest.StashKey[TestServer]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    _forget_settings()
     # A worker of pytest-xdist inherits the variable from the process that started it.
     if not hasattr(config, "workerinput") and URL_VARIABLE not in os.environ and not config.option.collectonly:
         server = TestServer()
         config.stash[_SERVER] = server
         os.environ[URL_VARIABLE] = server.url
+
+
+def _forget_settings() -> None:
+    """The settings of the developer's shell and of files in the checkout are not the tests' business."""
+    for name in [*ServiceSettings.model_fields, *_SETTINGS_OF_PARTS]:
+        os.environ.pop(name.upper(), None)
+        os.environ.pop(f"{name.upper()}_FILE", None)
+    os.environ["CONFIG_DIR"] = os.devnull
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 
 _PATIENCE_SECONDS = 60.0
-_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPDIR")
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPDIR", "CONFIG_DIR")
 
 
 def free_port() -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -73,8 +74,9 @@ class PasswordHasher:
 
 
 def _step_back() -> None:
-    """Let the event loop go first: on Linux a thread has a niceness of its own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    """Let the event loop go first. Only on Linux has a thread a niceness of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 async def password_hasher(app: FastAPI) -> AsyncIterator[None]:

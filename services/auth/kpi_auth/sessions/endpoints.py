@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from kpi_shared.database import DatabaseOfApp, Reader
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.openapi import problems
-from kpi_shared.security import CurrentUser
+from kpi_shared.security import CurrentUser, Tokens
 
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import Hasher
@@ -23,7 +23,12 @@ router = APIRouter(prefix="/auth", tags=["auth"])
     openapi_extra=CREDENTIALS_BODY,
 )
 async def login(
-    credentials: SentCredentials, database: DatabaseOfApp, hasher: Hasher, request: Request, response: Response
+    credentials: SentCredentials,
+    database: DatabaseOfApp,
+    hasher: Hasher,
+    tokens: Tokens,
+    request: Request,
+    response: Response,
 ) -> AccessToken:
     """Sign in with a username or an e-mail address and a password, as an OAuth2 form or as JSON."""
     password = credentials.password.get_secret_value()
@@ -36,8 +41,8 @@ async def login(
         async with database.writing() as connection:
             await repository.replace_hash(connection, user_id=account.id, old=account.password_hash, new=stronger)
     response.headers["Cache-Control"] = "no-store"
-    state = request.app.state
-    return service.open_session(account, tokens=state.tokens, minutes=state.settings.access_token_expire_minutes)
+    minutes = request.app.state.settings.access_token_expire_minutes
+    return service.open_session(account, tokens=tokens, minutes=minutes)
 
 
 @router.get("/me", responses=problems(UnauthenticatedError))

@@ -1,5 +1,6 @@
 """Credentials, in both of their forms, and the token they buy."""
 
+import unicodedata
 from typing import Annotated, Any, Literal, Self
 
 from fastapi import Depends, Request
@@ -11,6 +12,7 @@ from sqlmodel import Field, SQLModel
 
 from kpi_auth.passwords.policy import MAX_LENGTH
 from kpi_auth.sessions.errors import UnsupportedMediaTypeError
+from kpi_auth.users.schemas import normalised_email
 
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 
@@ -38,7 +40,13 @@ class Credentials(SQLModel):
 
     @property
     def login(self) -> str:
-        return (self.username or self.email or "").strip()
+        """In the form in which names and addresses are stored, so that what was registered also signs in."""
+        given = unicodedata.normalize("NFKC", self.username or self.email or "").strip().lower()
+        try:
+            return normalised_email(given) if "@" in given else given
+        except PydanticCustomError:
+            # No account has it: the search for it finds nothing.
+            return given
 
 
 class AccessToken(SQLModel):

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends, Path, Response
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.openapi import problems
@@ -10,7 +10,7 @@ from kpi_shared.security import CurrentUser
 
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import Hasher
-from kpi_auth.users import repository
+from kpi_auth.users import repository, service
 from kpi_auth.users.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.users.schemas import NewUser, UserCreate, UserPrivate, UserPublic
 
@@ -29,9 +29,11 @@ HashedUser = Annotated[NewUser, Depends(_hashed)]
 
 
 @router.post("", status_code=201, responses=problems(UsernameTakenError, EmailTakenError, HashingBusyError))
-async def register(user: HashedUser, connection: Writer) -> UserPrivate:
+async def register(user: HashedUser, connection: Writer, response: Response) -> UserPrivate:
     """Register with a username, an e-mail address and a password."""
-    return UserPrivate.model_validate(await repository.add(connection, user=user), from_attributes=True)
+    row = await service.register(connection, user=user)
+    response.headers["Location"] = f"/users/{row.id}"
+    return UserPrivate.model_validate(row, from_attributes=True)
 
 
 @router.get("/{user_id}", responses=problems(UnauthenticatedError, UserNotFoundError))

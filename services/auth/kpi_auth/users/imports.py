@@ -30,7 +30,7 @@ def import_users(settings: AuthSettings) -> int:
         # All lines are read before the first is written, so that a bad one leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, SQLAlchemyError) as error:
-        print(f"{settings.part.program}: {error}", file=sys.stderr)  # noqa: T201 the operator reads it
+        print(f"{settings.part.program}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -43,6 +43,6 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
             async with database.writing() as connection:
                 ids = await repository.add_imported(connection, born=born)
             for username in born:
-                print(json.dumps({"username": username, "id": ids[username.lower()]}))  # noqa: T201 the caller reads it
+                print(json.dumps({"username": username, "id": ids[username.lower()]}))
     finally:
         await database.close()

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_auth.users.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
+from kpi_auth.users.errors import UserNotFoundError
 from kpi_auth.users.models import Account, User
 from kpi_auth.users.schemas import NewUser
 
@@ -44,16 +44,16 @@ _add_imported = text("""
 _ids_of = text("SELECT lower(username) AS name, id FROM users WHERE lower(username) = ANY(CAST(:names AS text[]))")
 
 
-async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow:
-    """Insert a user; UsernameTakenError or EmailTakenError when one of them has the name or the address.
+async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow | None:
+    """Insert a user; None when the username or the address is taken.
 
     A conflict is asked for instead of run into: PostgreSQL logs a broken constraint together with its values.
     """
-    added = (await connection.execute(_add, user.model_dump())).one_or_none()
-    if added is not None:
-        return added
-    username_is_taken = await connection.scalar(_is_taken, {"username": user.username})
-    raise UsernameTakenError if username_is_taken else EmailTakenError
+    return (await connection.execute(_add, user.model_dump())).one_or_none()
+
+
+async def username_is_taken(connection: AsyncConnection, *, username: str) -> bool:
+    return await connection.scalar(_is_taken, {"username": username}) is not None
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:

@@ -78,7 +78,7 @@ def import_posts(settings: ContentSettings) -> int:
         with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
             _import(connection, read_lines(ImportedPost, sys.stdin.buffer))
     except (BadLineError, psycopg.Error) as error:
-        print(f"{settings.part.program}: {error}", file=sys.stderr)  # noqa: T201 the operator reads it
+        print(f"{settings.part.program}: {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -91,7 +91,7 @@ def _import(connection: Connection, posts: Iterator[ImportedPost]) -> None:
         totals.read += len(batch)
         totals.added += len(added)
         totals.votes += sum(len(post.voters) for post in added)
-        print(json.dumps(totals.model_dump()), flush=True)  # noqa: T201 whoever started the import reads it
+        print(json.dumps(totals.model_dump()), flush=True)
     if totals.added:
         # The planner learns the new data, and the search index takes in what was only queued for it.
         connection.execute("VACUUM (ANALYZE) posts")
