@@ -10,7 +10,7 @@ from pathlib import Path
 from kpi_cli import databases, migrations, parts, postgres, processes, stack, state
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.ports import Ports, choose, is_free, recall
+from kpi_cli.ports import Ports, choose_without_gateway, is_free, recall
 from kpi_cli.state import BusyError, Phase
 
 
@@ -37,7 +37,7 @@ def database(layout: Layout) -> Iterator[Ports]:
 def _own(layout: Layout) -> Iterator[Ports]:
     stack.prepare(layout, tell)
     tell("the stack is stopped: its database is started for the time of this command")
-    ports, _ = choose(layout, asked=None)
+    ports = choose_without_gateway(layout)
     state.write(layout, Phase.DATABASE, ports)
     account = postgres.account(layout)
     postgres.initialise(layout, account)

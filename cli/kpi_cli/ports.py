@@ -39,12 +39,27 @@ def choose(layout: Layout, asked: int | None) -> tuple[Ports, str]:
     """Pick the ports and remember them; the text says what a person should know, or is empty."""
     remembered = recall(layout)
     gateway, said = (_asked(asked), "") if asked is not None else _gateway(remembered.get("gateway"))
-    inner = _free_ports([remembered.get(name, 0) for name in ("auth", "content", "postgres")], gateway)
-    ports = Ports(gateway, *inner)
+    ports = _around(gateway, remembered)
     # A port that was asked for by name is for this start only; the next one without a name goes home again.
-    kept = asdict(ports) if asked is None else asdict(ports) | {"gateway": remembered.get("gateway")}
-    layout.ports.write_text(json.dumps({name: port for name, port in kept.items() if port}) + "\n")
+    _remember(layout, ports, gateway=gateway if asked is None else remembered.get("gateway"))
     return ports, said
+
+
+def choose_without_gateway(layout: Layout) -> Ports:
+    """Ports for a command that starts no gateway: what is remembered of that one stays as it is."""
+    remembered = recall(layout)
+    ports = _around(remembered.get("gateway", GATEWAY_PORT), remembered)
+    _remember(layout, ports, gateway=remembered.get("gateway"))
+    return ports
+
+
+def _around(gateway: int, remembered: dict[str, int]) -> Ports:
+    return Ports(gateway, *_free_ports([remembered.get(name, 0) for name in ("auth", "content", "postgres")], gateway))
+
+
+def _remember(layout: Layout, ports: Ports, *, gateway: int | None) -> None:
+    kept = asdict(ports) | {"gateway": gateway}
+    layout.ports.write_text(json.dumps({name: port for name, port in kept.items() if port}) + "\n")
 
 
 def recall(layout: Layout) -> dict[str, int]:

@@ -63,3 +63,13 @@ def test_damaged_memory_is_no_memory(layout: Layout, text: str) -> None:
 def test_next_free_port_is_not_one_of_the_services_by_hand(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "is_free", lambda port: port != ports.GATEWAY_PORT)
     assert ports.choose(layout, None)[0].gateway == 8003
+
+
+def test_a_command_without_a_gateway_leaves_its_port_alone(layout: Layout) -> None:
+    with socket.socket() as taken:
+        taken.bind((ports.HOST, 0))
+        taken.listen()
+        busy = taken.getsockname()[1]
+        layout.ports.write_text(json.dumps({"gateway": busy}))
+        ports.choose_without_gateway(layout)
+    assert ports.recall(layout)["gateway"] == busy

@@ -4,7 +4,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ LARGEST_ID = 2**63 - 1
 TITLE_LENGTH = 300
 CONTENT_LENGTH = 40_000
 LARGEST_COUNT = 2**31 - 1
-AUTHOR = re.compile(r"[A-Za-z0-9_.-]{2,32}")
+AUTHOR = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ def parse(number: int, raw: bytes) -> Post:
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
-    opener: Callable[[Path, str], gzip.GzipFile] = gzip.open if _is_gzip(file) else open  # type: ignore[assignment]
     try:
-        with opener(file, "rb") as stream:
+        with gzip.open(file) if _is_gzip(file) else file.open("rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 if raw.strip():
                     yield number, raw
@@ -149,7 +148,7 @@ def _text(record: dict[str, object], name: str, shortest: int, longest: int) -> 
 
 
 def _author(record: dict[str, object]) -> str:
-    value = _text(record, "author", 2, 32)
+    value = _text(record, "author", 1, 32)
     if not AUTHOR.fullmatch(value):
         raise LineError("field author: only letters, digits, _, - and . make a name")
     return value
