@@ -35,12 +35,11 @@ class Client:
         comes, self.length = _framing(scope)
         if not comes:
             return None
+        self.uploading = True
         message = await self._next()
         self._first = message["body"]
-        if not message["more_body"]:
-            return self._first
-        self.uploading = True
-        return self
+        self.uploading = message["more_body"]
+        return self if self.uploading else self._first
 
     def watch(self, deadline: asyncio.Timeout) -> None:
         self._deadline = deadline

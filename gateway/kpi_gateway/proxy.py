@@ -29,7 +29,7 @@ class SlowUploadError(ProblemError):
 class Proxy:
     """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
 
-    ``total_timeout`` in seconds bounds a whole exchange, from the first byte of the body to the last of the answer.
+    ``total_timeout`` in seconds bounds a whole exchange, from the end of the request's head to the end of the answer.
     """
 
     def __init__(self, *, total_timeout: float) -> None:
@@ -42,8 +42,9 @@ class Proxy:
         client = Client(receive)
         reply = _Reply(send, match)
         try:
-            request = _request(match, scope, await client.body(scope))
             async with asyncio.timeout(self._total_timeout) as deadline:
+                request = _request(match, scope, await client.body(scope))
+                # Only now: until the first piece is here, the upload itself is what sees the client leave.
                 client.watch(deadline)
                 await _exchange(upstreams, request, reply)
         except (ClientGoneError, TimeoutError, UpstreamError) as error:
