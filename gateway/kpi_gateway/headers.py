@@ -28,7 +28,7 @@ _REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id"})
 # Who the client is, and where it came from, is not the client's to say. A service reads none of these, but
 # whatever is put behind this gateway one day may.
 _IDENTITY = frozenset({"cf-connecting-ip", "forwarded", "remote-user", "true-client-ip", "via"})
-_IDENTITY_BEGINNINGS = (
+_IDENTITY_PREFIXES = (
     "x-auth-",
     "x-authenticated",
     "x-client-",
@@ -107,7 +107,7 @@ def _passes_upstream(name: bytes) -> bool:
         text not in _HOP_BY_HOP
         and text not in _REWRITTEN
         and text not in _IDENTITY
-        and not text.startswith(_IDENTITY_BEGINNINGS)
+        and not text.startswith(_IDENTITY_PREFIXES)
     )
 
 

@@ -7,7 +7,7 @@ import structlog
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.client import Client, ClientGoneError
+from kpi_gateway.downstream import Downstream, DownstreamGoneError
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.routes import Match
 from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamError, UpstreamRequest, UpstreamTimeoutError
@@ -39,23 +39,23 @@ class Proxy:
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
-        client = Client(receive)
+        downstream = Downstream(receive)
         reply = _Reply(send, match)
         try:
             async with asyncio.timeout(self._total_timeout) as deadline:
-                request = _request(match, scope, await client.body(scope))
+                request = _request(match, scope, await downstream.body(scope))
                 # Only now: until the first piece is here, the upload itself is what sees the client leave.
-                client.watch(deadline)
+                downstream.watch(deadline)
                 await _exchange(upstreams, request, reply)
-        except (ClientGoneError, TimeoutError, UpstreamError) as error:
-            _settle(error, client, reply)
+        except (DownstreamGoneError, TimeoutError, UpstreamError) as error:
+            _settle(error, downstream, reply)
         except Exception as error:
             if reply.begun or isinstance(error, ProblemError):
                 raise
             log.exception("request failed")
             raise ProblemError from error
         finally:
-            client.stop()
+            downstream.stop()
 
 
 async def _exchange(upstreams: UpstreamClient, request: UpstreamRequest, reply: "_Reply") -> None:
@@ -66,9 +66,9 @@ async def _exchange(upstreams: UpstreamClient, request: UpstreamRequest, reply: 
         answer.close()
 
 
-def _settle(error: Exception, client: Client, reply: "_Reply") -> None:
+def _settle(error: Exception, downstream: Downstream, reply: "_Reply") -> None:
     """Decide what becomes of an exchange that broke off."""
-    if client.gone:
+    if downstream.gone:
         log.info("client went away")
     elif reply.begun:
         # The server closes the connection of an answer that was not completed, by which the client sees that
@@ -77,7 +77,7 @@ def _settle(error: Exception, client: Client, reply: "_Reply") -> None:
     elif isinstance(error, UpstreamError):
         log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
         raise error
-    elif client.uploading:
+    elif downstream.uploading:
         raise SlowUploadError
     else:
         raise UpstreamTimeoutError
@@ -88,14 +88,14 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _request(match: Match, scope: Scope, body: bytes | Client | None) -> UpstreamRequest:
+def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> UpstreamRequest:
     address = scope["client"][0] if scope["client"] else "unknown"
     headers = request_headers(
         scope["headers"],
         request_id=scope["request_id"],
         peer=Peer(address, scope["scheme"]),
     )
-    if isinstance(body, Client) and body.length is not None:
+    if isinstance(body, Downstream) and body.length is not None:
         headers.append(("content-length", body.length))
     query = scope["query_string"]
     target = match.path + b"?" + query if query else match.path

@@ -1,4 +1,4 @@
-"""The client of one exchange: what it sends, and whether it is still there."""
+"""The downstream side of one exchange: what the client sends, and whether it is still there."""
 
 import asyncio
 from typing import Self
@@ -9,11 +9,11 @@ from starlette.types import Message, Receive, Scope
 _LOOK_OUT_AFTER_SECONDS = 0.1
 
 
-class ClientGoneError(Exception):
+class DownstreamGoneError(Exception):
     """The client closed its connection before it had its answer."""
 
 
-class Client:
+class Downstream:
     """Reads the request's body, and ends the exchange's ``deadline`` early when the client goes away.
 
     ASGI tells of a client that left in the place of its next message, so somebody has to ask: the upload
@@ -30,7 +30,7 @@ class Client:
         self.uploading = False
         self.gone = False
 
-    async def body(self, scope: Scope) -> "bytes | Client | None":
+    async def body(self, scope: Scope) -> "bytes | Downstream | None":
         """None where there is no body, bytes where all of it has arrived, else this, to be iterated over."""
         comes, self.length = _framing(scope)
         if not comes:
@@ -71,7 +71,7 @@ class Client:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._leave()
-            raise ClientGoneError
+            raise DownstreamGoneError
         return message
 
     def _leave(self) -> None:
