@@ -41,12 +41,12 @@ def _checked_prefix(value: str) -> str:
     return value
 
 
-Origin = Annotated[str, AfterValidator(_checked_origin)]
-UpstreamUrl = Annotated[str, AfterValidator(_checked_upstream)]
-
-
-def _each_origin(values: tuple[str, ...]) -> tuple[str, ...]:
+def _checked_origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_checked_origin(value) for value in values)
+
+
+UpstreamUrl = Annotated[str, AfterValidator(_checked_upstream)]
+Origins = Annotated[CommaSeparated, AfterValidator(_checked_origins)]
 
 
 class RouteSetting(BaseModel):
@@ -76,7 +76,7 @@ class GatewaySettings(PartSettings):
     # Further upstreams by name.
     upstreams: dict[str, UpstreamUrl] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
-    cors_origins: Annotated[CommaSeparated, AfterValidator(_each_origin)] = ()
+    cors_origins: Origins = ()
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
     # The longest silence of an upstream that owes an answer.
