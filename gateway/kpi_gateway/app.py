@@ -74,7 +74,9 @@ class Gateway:
         check_target(path, scope["query_string"])
         match = self._table.match(path)
         if match is None:
-            await self._pages(scope, receive, send)
+            # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
+            page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self._pages(page, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 

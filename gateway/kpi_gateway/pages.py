@@ -43,7 +43,6 @@ class Welcome(BaseModel):
 def pages_router(documents: Documents) -> APIRouter:
     router = APIRouter(tags=["gateway"])
 
-    @router.head("/", include_in_schema=False)
     @router.get("/", summary="What is this, and where does one go from here?")
     async def welcome() -> Welcome:
         # Paths, not addresses: an address would have to be built from a Host header that anyone may write.

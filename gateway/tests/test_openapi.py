@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
-from gateway_support import closed_port, gateway, raw_upstream, serving
+from gateway_support import closed_port, exchange, gateway, raw_upstream, serving
 from kpi_gateway.openapi import Merger, ServiceDocument
 from kpi_gateway.routes import Route, RouteTable
 from pydantic import BaseModel
@@ -184,8 +184,16 @@ async def test_the_welcome_names_the_way_on() -> None:
         assert "evil.example" not in answer.text
         for name in ("docs", "openapi", "health"):
             assert (await client.get(welcome["links"][name])).status_code == 200
-        assert (await client.head("/")).status_code == 200
-        assert (await client.head("/docs")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/health/live", "/health/ready"])
+async def test_head_answers_as_get_without_the_body(path: str) -> None:
+    request = b"HEAD %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path.encode()
+    async with platform() as address:
+        head, _, body = (await exchange(address, request)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"content-length: 0" not in head
+    assert body == b""
 
 
 async def test_ready_when_every_service_is() -> None:
