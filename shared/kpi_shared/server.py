@@ -1,5 +1,6 @@
 """The HTTP/1.1 protocol of every part: uvicorn's httptools one, with a bounded head and problem documents."""
 
+import asyncio
 import gc
 import secrets
 from typing import Any
@@ -13,6 +14,8 @@ log = structlog.get_logger(__name__)
 
 # The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
 MAX_HEAD_BYTES = 64 * 1024
+# How long a head may take, from the connection's first moment or from its own first byte.
+_HEAD_SECONDS = 10.0
 # What is still read, and thrown away, of a refused request, so that the answer is not lost to a reset.
 _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 _DRAIN_SECONDS = 5.0
@@ -23,7 +26,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _head_begun = False
     _head_too_large = False
+    _head_deadline: asyncio.TimerHandle | None = None
+    # What came after the head and was no body: the framing of chunks, and trailers.
+    _trailer_bytes = 0
     _drained: int | None = None
     _running: RequestResponseCycle | None = None
 
@@ -33,12 +40,55 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
+        else:
+            self._trailer_bytes += len(data)
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and self._drained is None:
             self._refuse(431, "head-too-large", f"The request line and headers have over {MAX_HEAD_BYTES} bytes")
 
+        if not self._in_head and self._trailer_bytes > MAX_HEAD_BYTES:
+            # Nothing of it was body, and the request is being answered already.
+            self.transport.close()
+        if self._in_head and self._head_begun and self._head_deadline is None and not self.transport.is_closing():
+            # Only a head that does not come in one piece gets here.
+            self._head_deadline = self.loop.call_later(_HEAD_SECONDS, self._end_slow_head)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_deadline = self.loop.call_later(_HEAD_SECONDS, self._end_slow_head)
+
+    def _cancel_head_deadline(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def _end_slow_head(self) -> None:
+        self._head_deadline = None
+        if not self._in_head or self._drained is not None:
+            return
+        if self._head_begun:
+            self._refuse(408, "slow-head", f"The request line and headers took over {_HEAD_SECONDS:g} seconds")
+        elif self.cycle is None:
+            # A connection that has said nothing at all gets no answer to nothing.
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._head_begun = True
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A field after the body is a trailer: it was not there when the request was let in, so it counts for nothing.
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        self._trailer_bytes = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._trailer_bytes = 0
+        self._cancel_head_deadline()
         if sum(len(name) + len(value) for name, value in self.headers) + len(self.url) > MAX_HEAD_BYTES:
             # The parser turns this into its own error, which ends in send_400_response below.
             self._head_too_large = True
@@ -47,6 +97,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_head = True
+        self._head_begun = False
         self._head_bytes = 0
         super().on_message_complete()
 
@@ -89,6 +140,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
         With pipelined requests these differ, and the first would go on, and fail, on a closed connection.
         """
+        self._cancel_head_deadline()
         super().connection_lost(exc)
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True

@@ -111,6 +111,41 @@ async def test_bytes_that_are_no_http_are_a_problem(port: int, garbage: bytes) -
     assert problem(answer)["type"] == "bad-request"
 
 
+async def test_a_head_that_dribbles_is_ended(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_shared.server._HEAD_SECONDS", 0.2)
+    answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: te")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert problem(answer)["type"] == "slow-head"
+    assert await exchange(port) == b""
+
+
+async def test_a_second_head_that_dribbles_is_ended_too(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_shared.server._HEAD_SECONDS", 0.2)
+    answer = await exchange(port, b"GET /forbidden HTTP/1.1\r\nHost: test\r\n\r\nGET /forb")
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"HTTP/1.1 408 " in answer
+
+
+async def test_a_trailer_is_no_header(port: int) -> None:
+    body = b"5\r\nhello\r\n0\r\nX-Request-ID: trailed\r\n\r\n"
+    answer = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"trailed" not in answer
+
+
+@pytest.mark.parametrize("piece", [b"a:b\r\n" * 1000, b"a" * 4000], ids=["many", "endless"])
+async def test_endless_trailers_end_the_connection(port: int, piece: bytes) -> None:
+    begun = request("POST", "/raw", "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\nx:")
+    with pytest.raises(ConnectionError):
+        await exchange(port, begun, *[piece] * 5000)
+
+
+async def test_a_chunked_body_of_tiny_chunks_passes(port: int) -> None:
+    body = b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n"
+    answer = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
+    assert answer.endswith(b"20000")
+
+
 async def test_what_nobody_caught_says_nothing_of_the_inside(port: int) -> None:
     answer = await exchange(port, request("GET", "/fail"))
     assert answer.startswith(b"HTTP/1.1 500 ")

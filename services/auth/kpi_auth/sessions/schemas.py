@@ -14,7 +14,7 @@ from kpi_auth.passwords.policy import MAX_LENGTH
 from kpi_auth.sessions.errors import UnsupportedMediaTypeError
 from kpi_auth.users.schemas import normalised_email
 
-_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+_FORM = "application/x-www-form-urlencoded"
 
 Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 
@@ -60,8 +60,8 @@ class AccessToken(SQLModel):
 
 async def _credentials(request: Request) -> Credentials:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type in _FORMS:
-        async with request.form(max_files=0, max_fields=20) as form:
+    if media_type == _FORM:
+        async with request.form(max_fields=20) as form:
             return _validated(dict(form))
     if media_type == "application/json":
         return _validated(await _json(request))
@@ -91,7 +91,7 @@ CREDENTIALS_BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            media_type: {"schema": Credentials.model_json_schema()} for media_type in (_FORMS[0], "application/json")
+            media_type: {"schema": Credentials.model_json_schema()} for media_type in (_FORM, "application/json")
         },
     }
 }

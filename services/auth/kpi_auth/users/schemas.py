@@ -13,9 +13,14 @@ from sqlmodel import Field, SQLModel
 
 from kpi_auth.passwords.policy import MAX_LENGTH, MIN_LENGTH, refusal
 
+MAX_USERNAME = 32
+
 
 def _nfkc(value: object) -> object:
-    return unicodedata.normalize("NFKC", value) if isinstance(value, str) else value
+    # A long run of combining marks takes the square of its length to normalise, so that is for short names only.
+    if isinstance(value, str) and len(value) <= 4 * MAX_USERNAME:
+        return unicodedata.normalize("NFKC", value)
+    return value
 
 
 def normalised_email(value: str) -> str:
@@ -29,7 +34,7 @@ def normalised_email(value: str) -> str:
 
 Username = Annotated[
     str,
-    StringConstraints(min_length=3, max_length=32, pattern=r"^[A-Za-z0-9_.-]+$"),
+    StringConstraints(min_length=3, max_length=MAX_USERNAME, pattern=r"^[A-Za-z0-9_.-]+$"),
     BeforeValidator(_nfkc),
 ]
 Email = Annotated[
