@@ -22,7 +22,7 @@ from kpi_gateway.upstream import (
 
 # Shorter than uvicorn's 65 s on the other side, so that the gateway is the one to end an idle connection and
 # a request is hardly ever sent into one that is just being closed.
-_KEEP_ALIVE_SECONDS = 30
+_LONGEST_KEEP_ALIVE = 30.0
 _DNS_SECONDS = 10
 _MAX_HEADER_BYTES = 64 * 1024
 # aiohttp would add these where the client sent none.
@@ -45,7 +45,9 @@ class AiohttpClient:
         settings = self._settings
         self._session = aiohttp.ClientSession(
             # The places bound the connections; a limit here too would make both waits look like a slow connect.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE_SECONDS, ttl_dns_cache=_DNS_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=0, keepalive_timeout=_keep_alive(settings), ttl_dns_cache=_DNS_SECONDS
+            ),
             # One client's cookies must never be sent with another client's request.
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_NO_AUTOMATIC_HEADERS,
@@ -150,3 +152,13 @@ def _explained(error: Exception) -> UpstreamError:
     if isinstance(error, aiohttp.ClientConnectorError):
         return UpstreamUnreachableError()
     return UpstreamError()
+
+
+def _keep_alive(settings: GatewaySettings) -> float:
+    """How long an idle connection is kept, in seconds: less than the read timeout.
+
+    aiohttp (3.14) may start that timer anew on a connection that it has just put back, when the last of a large
+    answer is drained; when it runs out there, the next request on the connection fails at once, through no fault of
+    its own.
+    """
+    return min(_LONGEST_KEEP_ALIVE, settings.upstream_read_timeout / 2)

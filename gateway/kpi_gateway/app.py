@@ -47,6 +47,16 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     return RequestContext(Cors(gateway, origins=settings.cors_origins), access_log=settings.debug)
 
 
+# A tunnel and an echo of the request (RFC 9110, 9.3.6 and 9.3.8) are no business of an API's.
+_METHODS_OF_PROXIES = frozenset({"CONNECT", "TRACE"})
+
+
+class UnsupportedMethodError(ProblemError):
+    status = 501
+    type = "method-not-supported"
+    title = "The gateway does not support this method"
+
+
 class Gateway:
     """Sends each request to its upstream or to the gateway's own pages.
 
@@ -70,6 +80,8 @@ class Gateway:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["http_version"] not in _VERSIONS:
             raise UnsupportedVersionError
+        if scope["method"] in _METHODS_OF_PROXIES:
+            raise UnsupportedMethodError
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
         match = self._table.match(path)

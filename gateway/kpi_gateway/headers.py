@@ -27,25 +27,49 @@ _HOP_BY_HOP = frozenset(
 _REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id"})
 # Who the client is, and where it came from, is not the client's to say. A service reads none of these, but
 # whatever is put behind this gateway one day may.
-_IDENTITY = frozenset({"cf-connecting-ip", "forwarded", "remote-user", "true-client-ip", "via"})
+_IDENTITY = frozenset(
+    {
+        "cf-connecting-ip",
+        "client-ip",
+        "fastly-client-ip",
+        "fly-client-ip",
+        "forwarded",
+        "proxy",
+        "remote-addr",
+        "remote-user",
+        "true-client-ip",
+        "via",
+    }
+)
 _IDENTITY_PREFIXES = (
     "x-auth-",
+    "x-amzn-oidc-",
     "x-authenticated",
+    "x-azure-",
     "x-client-",
     "x-cluster-client-ip",
+    "x-email",
     "x-envoy-",
-    "x-forwarded",
+    "x-forward",
+    "x-goog-authenticated-",
+    "x-groups",
     "x-host",
+    "x-http-method",
     "x-kpi-",
+    "x-method-override",
+    "x-ms-client-",
     "x-original-",
+    "x-originating-",
     "x-proxyuser-",
     "x-real-ip",
     "x-remote-",
     "x-rewrite-",
     "x-role",
     "x-scheme",
+    "x-ssl-client",
     "x-subject",
     "x-user",
+    "x-webauth-",
 )
 # The server that speaks to the client writes Date; what an upstream is made of is nobody's business; who may
 # read an answer from a browser is the gateway's decision alone.
@@ -102,7 +126,7 @@ def _named_by_connection(headers: Pairs) -> set[bytes]:
 @lru_cache(maxsize=512)
 def _passes_upstream(name: bytes) -> bool:
     # CGI and WSGI programs read X_Forwarded_For as X-Forwarded-For.
-    text = name.decode("latin-1").lower().replace("_", "-")
+    text = name.decode("latin-1").lower().replace("_", "-").replace(".", "-")
     return (
         text not in _HOP_BY_HOP
         and text not in _REWRITTEN

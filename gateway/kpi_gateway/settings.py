@@ -22,7 +22,7 @@ def _checked_origin(value: str) -> str:
         raise ValueError("'*' cannot be combined with credentials; name the origins")
     origin = value.lower()
     if not _ORIGIN.fullmatch(origin):
-        raise ValueError(f"{value!r} is not an origin; scheme://host or scheme://host:port is needed, with no path")
+        raise ValueError("an origin is scheme://host or scheme://host:port, with no path")
     return origin
 
 

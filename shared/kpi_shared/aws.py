@@ -35,6 +35,8 @@ class AwsSecretSource(PydanticBaseSettingsSource):
         name = local.get("aws_secret_name")
         if not name:
             raise ValueError("AWS_SECRET_NAME: is required when AWS_SECRETS_ENABLED is true")
+        # Whatever is wrong with the settings from here on, the operator must know that the secret had its part in it.
+        self.settings_cls.secret_in_use = str(name)  # type: ignore[attr-defined]  # settings of a part have it
         values = _read(str(name), local.get("aws_region"), local.get("aws_endpoint_url"))
         known = set(OVERRIDES) & set(self.settings_cls.model_fields)
         return {key.lower(): value for key, value in values.items() if key.lower() in known}
@@ -77,7 +79,7 @@ def _parsed(name: str, text: str | None) -> dict[str, Any]:
         raise ValueError(f"AWS secret {name!r}: holds binary data; a SecretString with JSON is needed")
     try:
         values = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError(f"AWS secret {name!r}: its SecretString is not valid JSON") from None
     if not isinstance(values, dict):
         raise ValueError(f"AWS secret {name!r}: its SecretString is not a JSON object")  # noqa: TRY004 it is a bad value

@@ -9,6 +9,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -77,6 +78,8 @@ class PartSettings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
     part: ClassVar[Part]
+    # The AWS secret that the settings were last read from, for messages.
+    secret_in_use: ClassVar[str | None] = None
 
     app_env: Environment = Environment.DEVELOPMENT
     debug: bool = False
@@ -117,7 +120,8 @@ class PartSettings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise SettingsError(_sentences(error)) from None
+            secret = f" (AWS secret {cls.secret_in_use!r} is in use)" if cls.secret_in_use else ""
+            raise SettingsError(_sentences(error) + secret) from None
         except ValueError as error:
             # pydantic-settings and boto3 report an unreadable source this way.
             raise SettingsError(str(error)) from None
@@ -142,6 +146,11 @@ def _checked_database_url(value: SecretStr) -> SecretStr:
         raise ValueError("a postgresql:// address is needed")
     if not rest.partition("/")[2].partition("?")[0]:
         raise ValueError("the address names no database")
+    try:
+        # Asking for the port is what checks it.
+        _ = urlsplit(value.get_secret_value()).port
+    except ValueError:
+        raise ValueError("the address has no valid port") from None
     if _PLACEHOLDER.fullmatch(rest.partition("@")[0].partition(":")[2]):
         raise ValueError("the password is a placeholder of an example")
     return SecretStr(f"postgresql+psycopg://{rest}")

@@ -73,7 +73,8 @@ def parse(number: int, raw: bytes) -> Post:
         record = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise LineError("it is not UTF-8") from error
-    except (json.JSONDecodeError, RecursionError) as error:
+    # A number of thousands of digits is a ValueError too.
+    except (ValueError, RecursionError) as error:
         raise LineError("it is not JSON") from error
     if not isinstance(record, dict):
         raise LineError("it is not a JSON object")
@@ -142,6 +143,8 @@ def _text(record: dict[str, object], name: str, shortest: int, longest: int) -> 
         raise LineError(f"field {name}: a text needed, got {_kind(value)}")
     if not shortest <= len(value) <= longest:
         raise LineError(f"field {name}: {shortest} to {longest} characters needed, got {len(value)}")
+    if shortest and not value.strip():
+        raise LineError(f"field {name}: it is blank")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise LineError(f"field {name}: it holds a character that no database text can hold")
     return value
@@ -158,11 +161,12 @@ def _time(record: dict[str, object], name: str) -> datetime:
     value = _field(record, name)
     try:
         time = datetime.fromisoformat(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError) as error:
+        utc = time.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise LineError(f"field {name}: a time like 2015-09-06T05:56Z needed") from error
     if time.tzinfo is None:
         raise LineError(f"field {name}: the time zone is missing, as in 2015-09-06T05:56Z")
-    return time.astimezone(UTC)
+    return utc
 
 
 def _kind(value: object) -> str:

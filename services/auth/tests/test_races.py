@@ -73,6 +73,16 @@ async def test_import_adds_each_user_once_and_answers_all_ids(
     assert refused.status_code == 401
 
 
+async def test_import_gives_nothing_to_whoever_registered_the_name(
+    shared_client: httpx.AsyncClient, settings: AuthSettings
+) -> None:
+    assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
+    result = _import(settings, ['{"username": "other"}', '{"username": "Anna"}'])
+    assert result.returncode == 1
+    assert result.stderr == "kpi-auth: somebody registered the name 'Anna', so it cannot be imported\n"
+    assert result.stdout == ""
+
+
 def test_import_names_a_bad_line_and_adds_nothing(settings: AuthSettings) -> None:
     result = _import(settings, ['{"username": "fine"}', '{"username": "not fine"}'])
     assert result.returncode == 1

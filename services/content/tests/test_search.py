@@ -154,3 +154,11 @@ def test_the_parts_of_a_search() -> None:
         last_prefix="'jum':*",
         excluded="'lazy' | 'old dog'",
     )
+
+
+def test_a_long_phrase_is_cut_and_the_rest_wanted_word_by_word() -> None:
+    """PostgreSQL's work on a phrase grows with its words, so that a stranger could keep it busy with a long one."""
+    terms = parse_search(".".join("abcdefghijkl"))
+    assert terms.phrases == "'a b c d e f g h'"
+    assert f"{terms.words} {terms.last_word}".split() == list("ijkl")
+    assert parse_search('-"a b c d e f g h i j"').excluded == "'a b c d e f g h'"

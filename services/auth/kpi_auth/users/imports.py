@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -24,12 +25,16 @@ class ImportedUser(BaseModel):
     created_at: AwareDatetime | None = None
 
 
+class RegisteredNameError(Exception):
+    """A name of the input belongs to a person of this place."""
+
+
 def import_users(settings: AuthSettings) -> int:
     """Read NDJSON from standard input; write each user's id to standard output, new or not."""
     try:
         # All lines are read before the first is written, so that a bad one leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
-    except (BadLineError, SQLAlchemyError) as error:
+    except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {error}", file=sys.stderr)
         return 1
     return 0
@@ -42,7 +47,15 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
             born = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
             async with database.writing() as connection:
                 ids = await repository.add_imported(connection, born=born)
+                _check_all_imported(born, ids)
             for username in born:
                 print(json.dumps({"username": username, "id": ids[username.lower()]}))
     finally:
         await database.close()
+
+
+def _check_all_imported(usernames: Iterable[str], ids: Mapping[str, int]) -> None:
+    """What an import brings must not come into the hands of whoever registered a name that stands in it."""
+    registered = [name for name in usernames if name.lower() not in ids]
+    if registered:
+        raise RegisteredNameError(f"somebody registered the name {registered[0]!r}, so it cannot be imported")

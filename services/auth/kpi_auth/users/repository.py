@@ -41,7 +41,10 @@ _add_imported = text("""
     WHERE NOT EXISTS (SELECT FROM users WHERE lower(username) = lower(name))
     ON CONFLICT DO NOTHING
 """)
-_ids_of = text("SELECT lower(username) AS name, id FROM users WHERE lower(username) = ANY(CAST(:names AS text[]))")
+_ids_of = text("""
+    SELECT lower(username) AS name, id FROM users
+    WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL
+""")
 
 
 async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow | None:
@@ -82,7 +85,10 @@ async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, n
 
 
 async def add_imported(connection: AsyncConnection, *, born: Mapping[str, datetime]) -> dict[str, int]:
-    """Add those of the names that are not there, with no password and no address; the ids of all, by lower case."""
+    """Add those of the names that are not there, with no password and no address.
+
+    Returns the ids of all imported accounts by lower case, and none of an account that somebody registered.
+    """
     await connection.execute(_add_imported, {"names": list(born), "born": list(born.values())})
     rows = await connection.execute(_ids_of, {"names": [name.lower() for name in born]})
     return {row.name: row.id for row in rows}

@@ -12,6 +12,8 @@ from kpi_content.posts.models import SEPARATORS
 
 # An optional minus sign and a quoted phrase, or a run of anything but blanks.
 _TERM = re.compile(r'(?<!\S)(?P<minus>-?)"(?P<phrase>[^"]*)"|(?P<word>\S+)')
+# To find a phrase PostgreSQL compares the places of all of its words, in every post that holds them.
+MAX_PHRASE = 8
 _SEPARATORS = re.compile(SEPARATORS)
 
 
@@ -47,9 +49,10 @@ def parse_search(text: str) -> SearchTerms:
     excluded: list[str] = []
     for term in _TERM.finditer(text):
         word = term["word"] or ""
-        found = _plain(term["phrase"] or word)
+        found, *others = _phrases(term["phrase"] or word)
         if not found:
             continue
+        words.extend(_Word(other, is_open=False) for other in others if not term["minus"])
         if term["minus"] or word.startswith("-"):
             excluded.append(found)
         elif term["phrase"]:
@@ -66,8 +69,10 @@ def parse_search(text: str) -> SearchTerms:
     )
 
 
-def _plain(text: str) -> str:
-    return " ".join(_SEPARATORS.sub(" ", text).split())
+def _phrases(text: str) -> list[str]:
+    """The words of a term, as a phrase; those beyond MAX_PHRASE one by one, since a long phrase is slow to find."""
+    words = _SEPARATORS.sub(" ", text).split()
+    return [" ".join(words[:MAX_PHRASE]), *words[MAX_PHRASE:]]
 
 
 def _joined(operator: str, phrases: Iterable[str]) -> str:
