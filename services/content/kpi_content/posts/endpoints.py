@@ -9,8 +9,9 @@ from kpi_shared.openapi import problems
 from kpi_shared.security import CurrentUser, OptionalUser
 
 from kpi_content.posts import repository, service
+from kpi_content.posts.dependencies import Cursors
 from kpi_content.posts.errors import InvalidCursorError, NotYourPostError, PostNotFoundError
-from kpi_content.posts.paging import Cursors, Listing, Position
+from kpi_content.posts.listing import Listing, Position
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 
 router = APIRouter(prefix="/posts", tags=["posts"])

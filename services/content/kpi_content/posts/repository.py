@@ -26,8 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.models import Author
+from kpi_content.posts.listing import Listing, Position, Sort
 from kpi_content.posts.models import Post
-from kpi_content.posts.paging import Listing, Position, Sort
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.posts.search import parse_search
 

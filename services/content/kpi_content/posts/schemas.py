@@ -8,8 +8,9 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
+from kpi_content.posts.cursors import CURSOR_LENGTH
+from kpi_content.posts.listing import Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
-from kpi_content.posts.paging import CURSOR_LENGTH, Sort
 
 MAX_SEARCH = 200
 MAX_SKIP = 10_000
