@@ -4,8 +4,8 @@ from fastapi import FastAPI
 from kpi_shared.app import build_service
 
 from kpi_content import __version__
+from kpi_content.posts.dependencies import cursor_codec
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.posts.paging import cursor_codec
 from kpi_content.settings import ContentSettings
 from kpi_content.votes.endpoints import router as votes
 

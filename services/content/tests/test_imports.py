@@ -1,21 +1,25 @@
 """``python -m kpi_content import-posts``."""
 
+import asyncio
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import httpx
 import pytest
 from content_support import Posts
+from fastapi import FastAPI
+from kpi_content.posts import imports_repository
 from kpi_content.posts.imports import import_posts
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import clean_environment
 from pydantic import SecretStr
+from sqlalchemy import text
 
 
 def line(number: int, **other: object) -> dict[str, Any]:
@@ -37,18 +41,20 @@ class Result(NamedTuple):
     errors: str
 
 
-Run = Callable[["list[Any] | bytes"], Result]
+Run = Callable[["list[Any] | bytes"], Awaitable[Result]]
 
 
 @pytest.fixture
 def run(settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Import lines, or any bytes, in this process: a program of its own takes seconds to begin."""
 
-    def imported(lines: "list[Any] | bytes") -> Result:
+    async def imported(lines: "list[Any] | bytes") -> Result:
         data = lines if isinstance(lines, bytes) else b"\n".join(json.dumps(line).encode() for line in lines)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         capsys.readouterr()
-        return Result(import_posts(settings), *capsys.readouterr())
+        # The command runs a loop of its own, which this thread has one of.
+        code = await asyncio.to_thread(import_posts, settings)
+        return Result(code, *capsys.readouterr())
 
     return imported
 
@@ -64,7 +70,7 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
     run: Run, committed_posts: Posts, committing_client: httpx.AsyncClient
 ) -> None:
     lines = [line(number) for number in range(700)]
-    first, second = run(lines), run(lines)
+    first, second = await run(lines), await run(lines)
     assert first.code == second.code == 0, first.errors + second.errors
     assert [(step["read"], step["added"]) for step in progress(first)] == [(500, 500), (700, 700)]
     assert progress(first)[-1]["votes"] == VOTES_OF_700
@@ -83,14 +89,14 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
 
 
 async def test_a_post_that_was_deleted_may_be_loaded_again(run: Run, committed_posts: Posts) -> None:
-    run([line(1), line(2)])
+    await run([line(1), line(2)])
     await committed_posts.execute("DELETE FROM posts WHERE title = 'Title 1'")
-    assert progress(run([line(1), line(2)])) == [{"read": 2, "added": 1, "votes": 1}]
+    assert progress(await run([line(1), line(2)])) == [{"read": 2, "added": 1, "votes": 1}]
 
 
 async def test_a_post_that_comes_twice_is_loaded_once(run: Run, committed_posts: Posts) -> None:
     twice = [line(1), line(1, title="again"), line(1, source="elsewhere", title="other")]
-    assert progress(run(twice))[-1]["added"] == 2
+    assert progress(await run(twice))[-1]["added"] == 2
     assert await committed_posts.rows("SELECT title FROM posts ORDER BY id") == [("Title 1",), ("other",)]
 
 
@@ -114,7 +120,7 @@ async def test_a_post_that_comes_twice_is_loaded_once(run: Run, committed_posts:
 async def test_a_bad_line_is_named_and_nothing_of_its_batch_stays(
     run: Run, committed_posts: Posts, bad: object, field: str
 ) -> None:
-    result = run([*[line(number) for number in range(600)], bad, line(601)])
+    result = await run([*[line(number) for number in range(600)], bad, line(601)])
     assert result.code == 1
     assert f"line 601: field {field}: " in result.errors
     assert "Traceback" not in result.errors
@@ -124,10 +130,41 @@ async def test_a_bad_line_is_named_and_nothing_of_its_batch_stays(
 
 async def test_bytes_that_are_no_json_are_named_too(run: Run, committed_posts: Posts) -> None:
     for data in (b"{", b'{"title": "\xff"}', b"\n"):
-        result = run(data)
+        result = await run(data)
         assert result.code == 1
         assert "line 1: field line: " in result.errors
     assert await committed_posts.rows("SELECT 1 FROM posts") == []
+
+
+async def test_a_refusal_of_the_database_is_one_sentence_and_the_batch_is_undone(
+    run: Run, committed_posts: Posts
+) -> None:
+    await committed_posts.execute("ALTER TABLE votes ADD CONSTRAINT refused CHECK (user_id < 4)")
+    try:
+        result = await run([line(number) for number in range(5)])
+    finally:
+        await committed_posts.execute("ALTER TABLE votes DROP CONSTRAINT refused")
+    reason = 'new row for relation "votes" violates check constraint "refused"'
+    assert (result.code, result.output, result.errors) == (1, "", f"kpi-content: {reason}\n")
+    assert await committed_posts.rows("SELECT id FROM authors UNION ALL SELECT id FROM posts") == []
+
+
+async def test_a_database_that_is_away_is_one_sentence(
+    settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = settings.model_copy(update={"database_url": SecretStr("postgresql+psycopg://u@127.0.0.1:1/none")})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(line(1)).encode())))
+    assert await asyncio.to_thread(import_posts, away) == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("kpi-content: connection failed")
+    assert errors.count("\n") == 1
+
+
+async def test_the_closing_vacuum_gives_the_time_limits_back(running_app: FastAPI) -> None:
+    async with running_app.state.database.reading() as connection:
+        await imports_repository.refresh_statistics(connection)
+        assert await connection.scalar(text("SHOW statement_timeout")) == "10s"
+        assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
 
 
 def test_the_command_is_there(worker: str, secret_key: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 from content_support import ANNA, Caller, Posts, assert_problem
-from kpi_content.posts.paging import CursorCodec, Listing, Position, Sort
+from kpi_content.posts.cursors import CursorCodec
+from kpi_content.posts.listing import Listing, Position, Sort
 from kpi_shared.tokens import KeyRing
 
 MANY = 230

@@ -106,9 +106,9 @@ async def test_a_thousand_users_toggling_leave_the_right_count(
     async def toggle(user_id: int) -> None:
         voter = user(user_id).subject
         for post_id, direction in [(chance.choice(ids), chance.randint(0, 1)) for _ in range(TOGGLES)]:
-            vote = VoteCast.model_validate({"post_id": post_id, "direction": direction})
+            cast = VoteCast.model_validate({"post_id": post_id, "direction": direction})
             async with database.writing() as connection:
-                await service.vote(connection, vote=vote, caller=voter)
+                await service.vote(connection, cast=cast, caller=voter)
             (voted.add if direction else voted.discard)((post_id, user_id))
 
     await in_turns([toggle(user_id) for user_id in range(100, 100 + USERS)])

@@ -1,22 +1,24 @@
 """The SQL of authors."""
 
+from collections.abc import Mapping
+
 from kpi_shared.tokens import Subject
-from sqlalchemy import bindparam
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel import col
 
-from kpi_content.authors.models import Author
-
-_new = insert(Author).values(id=bindparam("id"), username=bindparam("username"))
-_remember = _new.on_conflict_do_update(
-    index_elements=[col(Author.id)],
-    set_={"username": _new.excluded.username},
-    # An unchanged name writes no new row version.
-    where=col(Author.username) != _new.excluded.username,
-)
+_remember = text("""
+    INSERT INTO authors AS known (id, username)
+    SELECT id, username FROM unnest(CAST(:ids AS bigint[]), CAST(:usernames AS text[])) AS given (id, username)
+    -- An unchanged name writes no new row version.
+    ON CONFLICT (id) DO UPDATE SET username = excluded.username WHERE known.username <> excluded.username
+""")
 
 
 async def remember(connection: AsyncConnection, *, author: Subject) -> None:
     """Know who writes: the first write adds the author, and one under a new name renames them."""
-    await connection.execute(_remember, {"id": author.id, "username": author.username})
+    await remember_all(connection, usernames={author.id: author.username})
+
+
+async def remember_all(connection: AsyncConnection, *, usernames: Mapping[int, str]) -> None:
+    """The same for many, in one statement; ``usernames`` are by the users' ids."""
+    await connection.execute(_remember, {"ids": list(usernames), "usernames": list(usernames.values())})

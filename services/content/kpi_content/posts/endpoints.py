@@ -1,5 +1,6 @@
 """Reading and writing posts."""
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Response
@@ -9,8 +10,10 @@ from kpi_shared.openapi import problems
 from kpi_shared.security import CurrentUser, OptionalUser
 
 from kpi_content.posts import repository, service
+from kpi_content.posts.cursors import CursorCodec
+from kpi_content.posts.dependencies import Cursors
 from kpi_content.posts.errors import InvalidCursorError, NotYourPostError, PostNotFoundError
-from kpi_content.posts.paging import Cursors, Listing, Position
+from kpi_content.posts.listing import Listing, Position
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 
 router = APIRouter(prefix="/posts", tags=["posts"])
@@ -43,22 +46,18 @@ async def list_posts(
     """The published posts, or one's own, page by page; someone's drafts are in their own list only."""
     query, listing, after = asked
     rows = await repository.page(connection, listing=listing, limit=query.limit + 1, skip=query.skip, after=after)
-    items = [_shown(row) for row in rows[: query.limit]]
-    more = len(rows) > query.limit
-    last = rows[query.limit - 1] if more else None
-    next_page = cursors.encode(Position(last.sort_key, last.id), listing) if last else None
+    page = _page(rows, limit=query.limit, listing=listing, cursors=cursors)
     if not query.total:
-        return PostPage(items=items, next=next_page)
-    return CountedPostPage(items=items, next=next_page, total=await repository.count(connection, listing=listing))
+        return page
+    total = await repository.count(connection, listing=listing)
+    return CountedPostPage(items=page.items, next=page.next, total=total)
 
 
 @router.get("/{post_id}", responses=problems(UnauthenticatedError, PostNotFoundError))
 async def get_post(post_id: PostId, caller: OptionalUser, connection: Reader) -> PostPublic:
     """A published post, or a draft of one's own."""
-    row = await repository.get(connection, post_id=post_id, caller_id=caller.id if caller else None)
-    if row is None:
-        raise PostNotFoundError
-    return _shown(row)
+    caller_id = caller.id if caller else None
+    return _shown(await repository.get_or_raise(connection, post_id=post_id, caller_id=caller_id))
 
 
 @router.post("", status_code=201, responses=problems(UnauthenticatedError))
@@ -85,6 +84,15 @@ async def update_post(post_id: PostId, post: PostUpdate, caller: CurrentUser, co
 async def delete_post(post_id: PostId, caller: CurrentUser, connection: Writer) -> None:
     """Delete one's own post with its votes; admins may delete anyone's published post."""
     await service.remove(connection, post_id=post_id, caller=caller)
+
+
+def _page(rows: Sequence[AnyRow], *, limit: int, listing: Listing, cursors: CursorCodec) -> PostPage:
+    """The first ``limit`` rows; one more of them says that there is a next page."""
+    items = [_shown(row) for row in rows[:limit]]
+    if len(rows) <= limit:
+        return PostPage(items=items, next=None)
+    last = rows[limit - 1]
+    return PostPage(items=items, next=cursors.encode(Position(last.sort_key, last.id), listing))
 
 
 def _shown(row: AnyRow) -> PostPublic:

@@ -1,37 +1,27 @@
 """``python -m kpi_content import-posts``: posts and their votes from elsewhere, by COPY."""
 
+import asyncio
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from typing import Annotated
 
 import psycopg
-from kpi_shared.database import MAX_ID
+from kpi_shared.database import MAX_ID, Database
 from kpi_shared.lines import BadLineError, read_lines
-from psycopg import Connection, Cursor
+from kpi_shared.text import StorableText
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_content.authors import repository as authors
+from kpi_content.posts import imports_repository as repository
+from kpi_content.posts.imports_repository import NewPost, Origin
 from kpi_content.posts.schemas import Content, Title
 from kpi_content.settings import ContentSettings
 
 _BATCH = 500
-# Any fixed number will do: two imports at once take turns, so that neither finds the other's half.
-_ADVISORY_LOCK = 7_352_062
-
-_remember_authors = """
-    INSERT INTO authors AS known (id, username)
-    SELECT DISTINCT ON (id) id, username FROM unnest(%s::bigint[], %s::text[]) AS given (id, username)
-    ON CONFLICT (id) DO UPDATE SET username = excluded.username WHERE known.username <> excluded.username
-"""
-_known = """
-    SELECT source, external_id FROM post_imports
-    JOIN unnest(%s::text[], %s::bigint[]) AS given (source, external_id) USING (source, external_id)
-"""
-_next_ids = "SELECT nextval(pg_get_serial_sequence('posts', 'id')) FROM generate_series(1, %s)"
-_copy_posts = "COPY posts (id, owner_id, title, content, date, updated_at, votes) FROM STDIN"
-_copy_ledger = "COPY post_imports (source, external_id, post_id) FROM STDIN"
-_copy_votes = "COPY votes (post_id, user_id, date) FROM STDIN"
 
 _Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
 
@@ -44,13 +34,13 @@ def _distinct(ids: list[int]) -> list[int]:
 
 class ImportedAuthor(BaseModel):
     id: _Id
-    username: Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+    username: Annotated[StorableText, StringConstraints(min_length=1, max_length=255)]
 
 
 class ImportedPost(BaseModel):
     """One line of the input."""
 
-    source: Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
+    source: Annotated[StorableText, StringConstraints(min_length=1, max_length=64)]
     external_id: Annotated[int, Field(strict=True, ge=-MAX_ID, le=MAX_ID)]
     author: ImportedAuthor
     title: Title
@@ -59,8 +49,12 @@ class ImportedPost(BaseModel):
     voters: Annotated[list[_Id], AfterValidator(_distinct)]
 
     @property
-    def origin(self) -> tuple[str, int]:
-        return self.source, self.external_id
+    def origin(self) -> Origin:
+        return Origin(self.source, self.external_id)
+
+    @property
+    def new(self) -> NewPost:
+        return NewPost(self.origin, self.author.id, self.title, self.content, self.date, self.voters)
 
 
 class Totals(BaseModel):
@@ -73,67 +67,49 @@ class Totals(BaseModel):
 
 def import_posts(settings: ContentSettings) -> int:
     """Read NDJSON from standard input; each batch is one transaction, so none stays half-loaded."""
-    url = settings.database_url.get_secret_value().replace("postgresql+psycopg", "postgresql", 1)
     try:
-        with psycopg.connect(url, autocommit=True, options="-c timezone=UTC") as connection:
-            _import(connection, read_lines(ImportedPost, sys.stdin.buffer))
-    except (BadLineError, psycopg.Error) as error:
-        print(f"{settings.part.program}: {error}", file=sys.stderr)
+        asyncio.run(_import(settings, read_lines(ImportedPost, sys.stdin.buffer)))
+    except (BadLineError, SQLAlchemyError, psycopg.Error) as error:
+        print(f"{settings.part.program}: {_reason(error)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _import(connection: Connection, posts: Iterator[ImportedPost]) -> None:
+def _reason(error: Exception) -> str:
+    """The first line: the driver's others hold values, and SQLAlchemy's the statement."""
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]
+
+
+async def _import(settings: ContentSettings, posts: Iterator[ImportedPost]) -> None:
+    database = Database(settings)
+    try:
+        totals = await _import_batches(database, posts)
+        if totals.added:
+            async with database.reading() as connection:
+                await repository.refresh_statistics(connection)
+    finally:
+        await database.close()
+
+
+async def _import_batches(database: Database, posts: Iterator[ImportedPost]) -> Totals:
     totals = Totals()
     while batch := list(islice(posts, _BATCH)):
-        with connection.transaction(), connection.cursor() as cursor:
-            added = _add(cursor, batch)
+        async with database.writing() as connection:
+            added = await _add(connection, batch)
         totals.read += len(batch)
         totals.added += len(added)
         totals.votes += sum(len(post.voters) for post in added)
         print(json.dumps(totals.model_dump()), flush=True)
-    if totals.added:
-        # The planner learns the new data, and the search index takes in what was only queued for it.
-        connection.execute("VACUUM (ANALYZE) posts")
-        connection.execute("ANALYZE authors, votes, post_imports")
+    return totals
 
 
-def _add(cursor: Cursor, batch: list[ImportedPost]) -> list[ImportedPost]:
+async def _add(connection: AsyncConnection, batch: list[ImportedPost]) -> list[ImportedPost]:
     """Write the posts of a batch that are not in the ledger, with their authors and votes."""
-    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ADVISORY_LOCK])
-    posts = _unknown(cursor, batch)
-    if not posts:
-        return []
-    authors = {post.author.id: post.author.username for post in posts}
-    cursor.execute(_remember_authors, [list(authors), list(authors.values())])
-    ids = [row[0] for row in cursor.execute(_next_ids, [len(posts)])]
-    _copy(cursor, _copy_posts, (_post_row(post, post_id) for post, post_id in zip(posts, ids, strict=True)))
-    _copy(cursor, _copy_ledger, ((*post.origin, post_id) for post, post_id in zip(posts, ids, strict=True)))
-    with cursor.copy(_copy_votes) as copy:
-        copy.write("".join(map(_vote_lines, posts, ids)))
+    await repository.take_turn(connection)
+    first = {post.origin: post for post in reversed(batch)}
+    known = await repository.known(connection, origins=first)
+    posts = [post for origin, post in reversed(first.items()) if origin not in known]
+    if posts:
+        await authors.remember_all(connection, usernames={post.author.id: post.author.username for post in posts})
+        await repository.add(connection, posts=[post.new for post in posts])
     return posts
-
-
-def _unknown(cursor: Cursor, batch: list[ImportedPost]) -> list[ImportedPost]:
-    """The first of each origin, where the ledger does not have it."""
-    posts = {post.origin: post for post in reversed(batch)}
-    cursor.execute(_known, [[source for source, _ in posts], [external_id for _, external_id in posts]])
-    for origin in cursor.fetchall():
-        del posts[origin]
-    return list(posts.values())[::-1]
-
-
-def _post_row(post: ImportedPost, post_id: int) -> tuple[object, ...]:
-    return post_id, post.author.id, post.title, post.content, post.date, post.date, len(post.voters)
-
-
-def _vote_lines(post: ImportedPost, post_id: int) -> str:
-    """The votes of a post as COPY's text: numbers and a date need no escaping, and a million rows are quick."""
-    after = f"\t{post.date.isoformat()}\n"
-    return "".join(f"{post_id}\t{voter}{after}" for voter in sorted(post.voters))
-
-
-def _copy(cursor: Cursor, statement: str, rows: Iterable[tuple[object, ...]]) -> None:
-    with cursor.copy(statement) as copy:
-        for row in rows:
-            copy.write_row(row)

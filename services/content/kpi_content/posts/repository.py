@@ -26,8 +26,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.models import Author
+from kpi_content.posts.errors import PostNotFoundError
+from kpi_content.posts.listing import Listing, Position, Sort
 from kpi_content.posts.models import Post
-from kpi_content.posts.paging import Listing, Position, Sort
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.posts.search import parse_search
 
@@ -160,6 +161,13 @@ async def count(connection: AsyncConnection, *, listing: Listing) -> int:
 
 async def get(connection: AsyncConnection, *, post_id: int, caller_id: int | None) -> AnyRow | None:
     return (await connection.execute(_get, {"post_id": post_id, "caller": caller_id})).one_or_none()
+
+
+async def get_or_raise(connection: AsyncConnection, *, post_id: int, caller_id: int | None) -> AnyRow:
+    row = await get(connection, post_id=post_id, caller_id=caller_id)
+    if row is None:
+        raise PostNotFoundError
+    return row
 
 
 async def exists(connection: AsyncConnection, *, post_id: int, caller_id: int) -> bool:

@@ -8,13 +8,15 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
+from kpi_content.posts.cursors import CURSOR_LENGTH
+from kpi_content.posts.listing import Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
-from kpi_content.posts.paging import CURSOR_LENGTH, Sort
 
 MAX_SEARCH = 200
 MAX_SKIP = 10_000
 
-# PostgreSQL's text holds no NUL.
+# PostgreSQL's text holds no NUL. StorableText would refuse it too, but a pattern is also published, so that a
+# caller can know of the rule before breaking it.
 Title = Annotated[
     str,
     StringConstraints(
@@ -38,10 +40,11 @@ class PostCreate(SQLModel):
 
 
 class PostUpdate(SQLModel):
-    """Some of a post. What is left out stays as it is; the defaults are never read."""
+    """Some of a post. What is left out stays as it is."""
 
     model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
 
+    # The defaults only make the fields optional: ``changes`` leaves out what was not sent.
     title: Title = Field(default_factory=str)
     content: Content = Field(default_factory=str)
     published: StrictBool = Field(default_factory=bool)

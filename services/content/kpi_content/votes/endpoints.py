@@ -14,7 +14,7 @@ router = APIRouter(prefix="/votes", tags=["votes"])
 
 
 @router.post("", responses=problems(UnauthenticatedError, PostNotFoundError))
-async def vote(vote: VoteCast, caller: CurrentUser, connection: Writer) -> VotePublic:
+async def vote(cast: VoteCast, caller: CurrentUser, connection: Writer) -> VotePublic:
     """Vote for a post, or take the vote back. Doing either twice is the same as once."""
-    votes = await service.vote(connection, vote=vote, caller=caller)
-    return VotePublic(post_id=vote.post_id, direction=vote.direction, votes=votes)
+    votes = await service.vote(connection, cast=cast, caller=caller)
+    return VotePublic(post_id=cast.post_id, direction=cast.direction, votes=votes)

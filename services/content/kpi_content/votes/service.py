@@ -8,10 +8,10 @@ from kpi_content.votes import repository
 from kpi_content.votes.schemas import VoteCast
 
 
-async def vote(connection: AsyncConnection, *, vote: VoteCast, caller: Subject) -> int:
+async def vote(connection: AsyncConnection, *, cast: VoteCast, caller: Subject) -> int:
     """The post's count with the caller's vote as they want it, or PostNotFoundError."""
-    write = repository.cast if vote.direction else repository.retract
-    votes = await write(connection, post_id=vote.post_id, user_id=caller.id)
+    write = repository.cast if cast.direction else repository.retract
+    votes = await write(connection, post_id=cast.post_id, user_id=caller.id)
     if votes is None:
         raise PostNotFoundError
     return votes

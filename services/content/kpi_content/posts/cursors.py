@@ -1,4 +1,4 @@
-"""Lists of posts: their orders, and the cursors that go through them page by page.
+"""The cursors that go through a list of posts page by page.
 
 A cursor holds the sort key and the id of the last post shown, so that the next page starts in the middle of an
 index and costs the same at any depth. It is sealed together with the list that it belongs to: a cursor that
@@ -10,46 +10,18 @@ import binascii
 import hashlib
 import hmac
 import struct
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Annotated, NamedTuple
 
-from fastapi import Depends, FastAPI, Request
 from kpi_shared.tokens import KeyRing
 
 from kpi_content.posts.errors import InvalidCursorError
+from kpi_content.posts.listing import Listing, Position, Sort
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SEAL_BYTES = 16
 # 16 bytes of position and 16 of seal, in base64url with no padding.
 CURSOR_LENGTH = 43
-
-Key = datetime | int | float
-
-
-class Sort(StrEnum):
-    NEW = "new"
-    TOP = "top"
-    HOT = "hot"
-
-
-class Position(NamedTuple):
-    """Where a page ended: the sort key and the id of its last post."""
-
-    key: Key
-    id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """Which posts are asked for, and in which order. With an owner they are that user's own, drafts included."""
-
-    sort: Sort
-    search: str | None
-    owner_id: int | None
 
 
 class CursorCodec:
@@ -100,16 +72,3 @@ def _decoded(cursor: str) -> bytes:
     if base64.urlsafe_b64encode(data).decode("ascii") != f"{cursor}=":
         raise InvalidCursorError
     return data
-
-
-async def cursor_codec(app: FastAPI) -> AsyncIterator[None]:
-    app.state.cursors = CursorCodec(KeyRing.of(app.state.settings))
-    yield
-
-
-async def _cursors(request: Request) -> CursorCodec:
-    codec: CursorCodec = request.app.state.cursors
-    return codec
-
-
-Cursors = Annotated[CursorCodec, Depends(_cursors)]
