@@ -12,7 +12,7 @@ from kpi_shared import tokens as tokens_module
 from kpi_shared.tokens import Role, TokenCodec
 from pydantic import SecretStr
 
-OLD, NEW = ("".join(f"{number:02x}" for number in range(first, first + 32)) for first in (1, 101))
+OLD, NEW = ("".join(f"{number:02x}" for number in range(first, first + 32)) for first in (2, 101))
 
 
 def codec(settings: ContentSettings, **other: Any) -> TokenCodec:

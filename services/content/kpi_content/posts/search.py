@@ -52,13 +52,14 @@ def parse_search(text: str) -> SearchTerms:
         found, *others = _phrases(term["phrase"] or word)
         if not found:
             continue
-        words.extend(_Word(other, is_open=False) for other in others if not term["minus"])
         if term["minus"] or word.startswith("-"):
             excluded.append(found)
         elif term["phrase"]:
             phrases.append(found)
         else:
             words.append(_Word(found, is_open=not _SEPARATORS.match(word[-1])))
+        if not (term["minus"] or word.startswith("-")):
+            words.extend(_Word(other, is_open=False) for other in others)
     last = words.pop() if words else _Word("", is_open=False)
     return SearchTerms(
         words=" ".join(word.text for word in words if not word.is_phrase),
