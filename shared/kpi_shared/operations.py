@@ -18,7 +18,7 @@ def migrate(part: Part) -> int:
     try:
         upgrade(part, database_settings_of(part).load())
     except SQLAlchemyError as error:
-        print(f"{part.program}: the database cannot be migrated: {_reason(error)}", file=sys.stderr)
+        print(f"{part.program}: the database cannot be migrated: {reason_of(error)}", file=sys.stderr)
         return 1
     except CommandError as error:
         # Alembic's words for a revision that these files do not have.
@@ -33,7 +33,7 @@ def database_finding(part: Part, settings: DatabaseSettings) -> dict[str, object
         revision = asyncio.run(_current_revision(settings))
     except SQLAlchemyError as error:
         fix = "start the database, or set DATABASE_URL to one that runs"
-        return finding("database", ok=False, detail=_reason(error), fix=fix)
+        return finding("database", ok=False, detail=reason_of(error), fix=fix)
     detail = f"at migration {revision}, newest {newest_revision(part)}"
     return finding("migrations", ok=is_current(part, revision), detail=detail, fix=f"kpi migrate {part.name}")
 
@@ -47,5 +47,6 @@ async def _current_revision(settings: DatabaseSettings) -> str | None:
         await database.close()
 
 
-def _reason(error: SQLAlchemyError) -> str:
+def reason_of(error: Exception) -> str:
+    """A database's error in one line: the driver's others hold values, and SQLAlchemy's the statement."""
     return str(getattr(error, "orig", error)).strip().splitlines()[0]

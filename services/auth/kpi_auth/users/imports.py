@@ -9,6 +9,7 @@ from typing import Annotated
 
 from kpi_shared.database import Database
 from kpi_shared.lines import BadLineError, read_lines
+from kpi_shared.operations import reason_of
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,7 +36,7 @@ def import_users(settings: AuthSettings) -> int:
         # All lines are read before the first is written, so that a bad one leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
-        print(f"{settings.part.program}: {error}", file=sys.stderr)
+        print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import psycopg
 from kpi_shared.database import MAX_ID, Database
 from kpi_shared.lines import BadLineError, read_lines
+from kpi_shared.operations import reason_of
 from kpi_shared.text import StorableText
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError
@@ -70,14 +71,9 @@ def import_posts(settings: ContentSettings) -> int:
     try:
         asyncio.run(_import(settings, read_lines(ImportedPost, sys.stdin.buffer)))
     except (BadLineError, SQLAlchemyError, psycopg.Error) as error:
-        print(f"{settings.part.program}: {_reason(error)}", file=sys.stderr)
+        print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
     return 0
-
-
-def _reason(error: Exception) -> str:
-    """The first line: the driver's others hold values, and SQLAlchemy's the statement."""
-    return str(getattr(error, "orig", error)).strip().splitlines()[0]
 
 
 async def _import(settings: ContentSettings, posts: Iterator[ImportedPost]) -> None:
