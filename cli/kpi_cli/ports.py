@@ -1,6 +1,7 @@
 """Which ports the stack listens on: the gateway's is known to people, every other is a free one."""
 
 import json
+import secrets
 import socket
 from dataclasses import asdict, dataclass
 
@@ -10,6 +11,7 @@ from kpi_cli.layout import Layout
 HOST = "127.0.0.1"
 GATEWAY_PORT = 8000
 ATTEMPTS = 100
+_INNER_PORTS = range(20_000, 32_000)
 # Where auth and content listen when people run them by hand: a gateway must not settle there by chance.
 BY_HAND = (8001, 8002)
 
@@ -100,9 +102,11 @@ def _moved(taken: int, port: int) -> str:
 
 
 def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A free port below those that the system gives to outgoing connections.
+
+    One of those may be anybody's again before the part that it was chosen for has started.
+    """
+    return next(port for port in (secrets.choice(_INNER_PORTS) for _ in _INNER_PORTS) if is_free(port))
 
 
 def _free_ports(preferred: list[int], gateway: int) -> list[int]:
@@ -114,7 +118,9 @@ def _free_ports(preferred: list[int], gateway: int) -> list[int]:
             probe = socket.socket()
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.append(probe)
-            probe.bind((HOST, port if port not in {gateway, *found} and is_free(port) else 0))
+            while not port or port in {gateway, *found} or not is_free(port):
+                port = _any_free()  # noqa: PLW2901 the preferred one gives way
+            probe.bind((HOST, port))
             found.append(probe.getsockname()[1])
     finally:
         for probe in opened:

@@ -5,7 +5,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,16 +13,10 @@ from pathlib import Path
 import psutil
 from kpi_cli import card, state
 from kpi_cli.layout import Layout
+from kpi_shared.testing.process import free_port
 
 FAKES = Path(__file__).parent / "fakes"
 PATIENCE_SECONDS = 60
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Checkout:

@@ -1,12 +1,13 @@
 """A part as a real process: started as an operator would, awaited, and stopped."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -16,10 +17,12 @@ _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPD
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = secrets.choice(range(10_000, 20_000))
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
