@@ -62,12 +62,13 @@ async def port() -> AsyncIterator[int]:
 async def exchange(port: int, *pieces: bytes) -> bytes:
     """Send the pieces on one connection and read until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for piece in pieces:
-        writer.write(piece)
-        await writer.drain()
-    answer = await asyncio.wait_for(reader.read(), 20)
-    writer.close()
-    return answer
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        return await asyncio.wait_for(reader.read(), 20)
+    finally:
+        writer.close()
 
 
 def problem(answer: bytes) -> dict[str, object]:
