@@ -45,7 +45,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and self._drained is None:
             self._refuse(431, "head-too-large", f"The request line and headers have over {MAX_HEAD_BYTES} bytes")
-
         if not self._in_head and self._trailer_bytes > MAX_HEAD_BYTES:
             # Nothing of it was body, and the request is being answered already.
             self.transport.close()
@@ -66,10 +65,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_deadline = None
         if not self._in_head or self._drained is not None:
             return
-        if self._head_begun:
+        answering = self._running is not None and not self._running.response_complete
+        if self._head_begun and not answering:
             self._refuse(408, "slow-head", f"The request line and headers took over {_HEAD_SECONDS:g} seconds")
-        elif self.cycle is None:
-            # A connection that has said nothing at all gets no answer to nothing.
+        elif answering or self.cycle is None:
+            # Into an answer that is on its way no other can be written, and a connection that has said nothing
+            # gets no answer to nothing.
             self.transport.close()
 
     def on_message_begin(self) -> None:

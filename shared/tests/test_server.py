@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
 from kpi_shared.errors import ForbiddenError, install_error_handlers
 from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.server import MAX_HEAD_BYTES, uvicorn_options
@@ -31,6 +32,15 @@ def _app() -> FastAPI:
     @app.get("/forbidden")
     async def forbidden() -> None:
         raise ForbiddenError("Not for you")
+
+    @app.get("/slow")
+    async def slow() -> StreamingResponse:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield b"first"
+            await asyncio.sleep(1)
+            yield b"last"
+
+        return StreamingResponse(pieces())
 
     @app.post("/text")
     async def text(body: Body) -> int:
@@ -125,6 +135,13 @@ async def test_a_second_head_that_dribbles_is_ended_too(port: int, monkeypatch: 
     answer = await exchange(port, b"GET /forbidden HTTP/1.1\r\nHost: test\r\n\r\nGET /forb")
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert b"HTTP/1.1 408 " in answer
+
+
+async def test_no_refusal_is_written_into_an_answer_on_its_way(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_shared.server._HEAD_SECONDS", 0.2)
+    answer = await exchange(port, b"GET /slow HTTP/1.1\r\nHost: test\r\n\r\nGET /forb")
+    assert b"first" in answer
+    assert b"408" not in answer
 
 
 async def test_a_trailer_is_no_header(port: int) -> None:
