@@ -1,9 +1,13 @@
 """The auth service as one application."""
 
+from collections.abc import AsyncIterator
+
 from fastapi import FastAPI
+from kpi_shared.addresses import networks
 from kpi_shared.app import build_service
 
 from kpi_auth import __version__
+from kpi_auth.mails.outbox import Outbox
 from kpi_auth.passwords.hasher import password_hasher
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.settings import AuthSettings
@@ -16,5 +20,12 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         title="KPI-One auth",
         version=__version__,
         routers=[sessions, users],
-        resources=[password_hasher],
+        resources=[request_tools, password_hasher],
     )
+
+
+async def request_tools(app: FastAPI) -> AsyncIterator[None]:
+    """What endpoints use and what needs no closing."""
+    app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
+    app.state.outbox = Outbox(app.state.settings)
+    yield

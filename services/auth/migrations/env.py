@@ -1,8 +1,15 @@
 """Alembic's way into the auth database."""
 
+# Each import defines tables.
+from kpi_auth.attempts import models as _attempts  # noqa: F401
+from kpi_auth.audit import models as _audit  # noqa: F401
+from kpi_auth.codes import models as _codes  # noqa: F401
+from kpi_auth.identities import models as _identities  # noqa: F401
+from kpi_auth.mails import models as _mails  # noqa: F401
+from kpi_auth.sessions import models as _sessions  # noqa: F401
 from kpi_auth.settings import PART
 from kpi_auth.tables import Table
-from kpi_auth.users import models as _users  # noqa: F401 its import defines the table
+from kpi_auth.users import models as _users  # noqa: F401
 from kpi_shared.migrations import run_env
 
 run_env(part=PART, metadata=Table.metadata)

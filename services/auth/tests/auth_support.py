@@ -1,11 +1,13 @@
 """Accounts for tests, and requests in their name."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 
 import httpx
 from fastapi import FastAPI
-from kpi_shared.tokens import Role, TokenCodec
+from kpi_auth.mails.outbox import PURPOSE
+from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
@@ -26,6 +28,12 @@ class Account:
         return {"Authorization": f"Bearer {self.token}"}
 
 
+@dataclass(frozen=True)
+class SentMail:
+    template: str
+    values: dict[str, str]
+
+
 class Accounts:
     """Registers through the service and looks into its database."""
 
@@ -33,12 +41,21 @@ class Accounts:
         self.app = app
         self._client = client
 
-    async def add(self, username: str) -> Account:
+    async def add(self, username: str, *, role: Role = Role.USER, verified: bool = True) -> Account:
+        """Register and sign in; the address is verified, as if its owner had followed the link in the mail."""
         answer = await self._client.post("/users", json=registration(username))
         assert answer.status_code == 201, answer.text
+        user_id = int(answer.json()["id"])
+        await self.execute("UPDATE users SET role = :role WHERE id = :id", role=role.value, id=user_id)
+        if verified:
+            verify = "UPDATE users SET email_signs_in = true, email_verified_at = now() WHERE id = :id"
+            await self.execute(verify, id=user_id)
         token = await self.sign_in(username, PASSWORD)
         assert token
-        return Account(answer.json()["id"], token)
+        return Account(user_id, token)
+
+    async def add_admin(self, username: str = "root") -> Account:
+        return await self.add(username, role=Role.ADMIN)
 
     async def sign_in(self, login: str, password: str) -> str | None:
         answer = await self._client.post("/auth/login", json={"username": login, "password": password})
@@ -54,6 +71,20 @@ class Accounts:
     def use_tokens(self, tokens: TokenCodec) -> None:
         """Have the service verify with other keys; the fixture puts its own back."""
         self.app.state.tokens = tokens
+
+    async def mails(self, to: str) -> list[SentMail]:
+        """What lies in the outbox for an address, oldest first."""
+        statement = text("SELECT template, content FROM mails WHERE recipient = :to ORDER BY id")
+        async with self.app.state.database.reading() as connection:
+            rows = (await connection.execute(statement, {"to": to})).all()
+        key = KeyRing.of(self.app.state.settings).current
+        return [SentMail(row.template, json.loads(open_sealed(row.content, key=key, implicit=PURPOSE))) for row in rows]
+
+    async def events(self, subject_id: int | None = None) -> list[str]:
+        """What was recorded about a user (or about nobody known), oldest first."""
+        statement = text("SELECT event FROM audit_events WHERE subject_id IS NOT DISTINCT FROM :id ORDER BY id")
+        async with self.app.state.database.reading() as connection:
+            return list((await connection.execute(statement, {"id": subject_id})).scalars())
 
     async def execute(self, statement: str, **values: object) -> None:
         async with self.app.state.database.writing() as connection:

@@ -16,11 +16,12 @@ from pydantic import SecretStr
 
 
 @pytest.fixture(scope="session")
-def settings(worker: str, secret_key: str) -> AuthSettings:
+def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> AuthSettings:
     """Settings with a migrated database; hashing is as cheap as argon2 allows."""
     settings = AuthSettings(
         database_url=SecretStr(create_database(f"auth_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
+        mail_url=SecretStr(tmp_path_factory.mktemp("mails").as_uri()),
         argon2_memory_kib=64,
         argon2_time_cost=1,
     )

@@ -23,7 +23,7 @@ async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient
     async with client_of(running_app) as client:
         yield client
     async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users"))
+        await connection.execute(text("TRUNCATE users CASCADE"))
 
 
 async def test_of_many_registrations_of_one_name_one_wins(shared_client: httpx.AsyncClient) -> None:

@@ -8,7 +8,10 @@ import pytest
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
 
-_SETTINGS_OF_PARTS = ("access_token_expire_minutes", "cors_origins", "auth_url", "content_url", "routes", "upstreams")
+_SETTINGS_OF_PARTS = (
+    *("access_token_expire_minutes", "cors_origins", "auth_url", "content_url", "routes", "upstreams"),
+    *("public_url", "mail_url", "mail_from", "registration", "identity_providers", "trusted_proxies"),
+)
 _SERVER = pytest.StashKey[TestServer]()
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Text,
-    UniqueConstraint,
+    column,
     func,
     text,
 )
@@ -27,6 +27,8 @@ class UserBase(Table):
     username: str = Field(sa_type=Text)
     # Lower case; None for an imported account, whose address nobody knows.
     email: str | None = Field(default=None, sa_type=Text)
+    full_name: str | None = Field(default=None, sa_type=Text)
+    bio: str | None = Field(default=None, sa_type=Text)
 
 
 class User(UserBase, table=True):
@@ -36,11 +38,26 @@ class User(UserBase, table=True):
         CheckConstraint("username ~ '^[A-Za-z0-9_.-]{1,32}$'", name="username_form"),
         CheckConstraint("email = lower(email) AND length(email) <= 254", name="email_form"),
         CheckConstraint("role IN ('user', 'admin')", name="role_known"),
-        UniqueConstraint("email"),
+        CheckConstraint("length(full_name) <= 100 AND length(bio) <= 2000", name="profile_length"),
+        CheckConstraint("email_verified_at IS NULL OR email_signs_in", name="verified_email_signs_in"),
         Index("uq_users_username", text("lower(username)"), unique=True),
+        Index("uq_users_email", "email", unique=True, postgresql_where=text("email_signs_in")),
+        # In the order of characters, whatever the database's collation: for searches by prefix, and for pages by name.
+        Index(
+            "ix_users_username_prefix",
+            func.lower(column("username")).label("folded"),
+            "id",
+            postgresql_ops={"folded": "text_pattern_ops"},
+        ),
+        Index("ix_users_email_prefix", "email", "id", postgresql_ops={"email": "text_pattern_ops"}),
+        Index("ix_users_created_at", "created_at", "id"),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    # Does the address name this account alone? Anybody can register with any address, so where that is not told, it
+    # does not before it is verified: it opens no account, and keeps its owner out of none.
+    email_signs_in: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
+    email_verified_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     # None where no password opens the account.
     password_hash: str | None = Field(default=None, sa_type=Text)
     role: str = Field(default=Role.USER.value, sa_type=Text, sa_column_kwargs={"server_default": "user"})
@@ -49,6 +66,8 @@ class User(UserBase, table=True):
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now()},
     )
+    # Moves with each change that is shown: the entity tag.
+    version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     updated_at: datetime = Field(
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now()},

@@ -1,0 +1,65 @@
+"""The audit table: what happened to accounts, for ever."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Text, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field
+
+from kpi_auth.tables import Table
+
+
+class Event(StrEnum):
+    """What is recorded. Values are stored and shown: they never change."""
+
+    REGISTERED = "user.registered"
+    USER_CREATED = "user.created"
+    USER_CHANGED = "user.changed"
+    ROLE_CHANGED = "user.role_changed"
+    DEACTIVATED = "user.deactivated"
+    ACTIVATED = "user.activated"
+    DELETED = "user.deleted"
+    RESTORED = "user.restored"
+    SIGNED_IN = "session.started"
+    SIGN_IN_FAILED = "session.refused"
+    SIGN_IN_THROTTLED = "session.throttled"
+    SIGNED_OUT = "session.ended"
+    SESSION_REVOKED = "session.revoked"
+    REFRESH_REUSED = "session.refresh_reused"
+    PASSWORD_CHANGED = "password.changed"  # noqa: S105 an event's name
+    PASSWORD_CHANGE_REFUSED = "password.change_refused"  # noqa: S105 as above
+    PASSWORD_RESET_REQUESTED = "password.reset_requested"  # noqa: S105 as above
+    PASSWORD_RESET = "password.reset"  # noqa: S105 as above
+    EMAIL_VERIFICATION_SENT = "email.verification_sent"
+    EMAIL_VERIFIED = "email.verified"
+    EMAIL_CHANGE_REQUESTED = "email.change_requested"
+    EMAIL_CHANGED = "email.changed"
+    IDENTITY_LINKED = "identity.linked"
+    IDENTITY_REFUSED = "identity.refused"
+    MAIL_RETRIED = "mail.retried"
+
+
+class AuditEvent(Table, table=True):
+    """One thing that happened. A trigger refuses to change or remove a row."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (
+        Index("ix_audit_events_actor_id", "actor_id", "id"),
+        Index("ix_audit_events_subject_id", "subject_id", "id"),
+        Index("ix_audit_events_event", "event", "id"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    event: str = Field(sa_type=Text)
+    # Who did it, and to whom; None where nobody is known. No foreign keys: a record outlives what it speaks of.
+    actor_id: int | None = Field(default=None, sa_type=BigInteger)
+    subject_id: int | None = Field(default=None, sa_type=BigInteger)
+    address: str | None = Field(default=None, sa_type=Text)
+    user_agent: str | None = Field(default=None, sa_type=Text)
+    request_id: str | None = Field(default=None, sa_type=Text)
+    details: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default=text("'{}'"))
+    )

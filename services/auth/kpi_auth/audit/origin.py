@@ -1,0 +1,33 @@
+"""Where a request came from, as it is recorded."""
+
+from typing import Annotated, NamedTuple
+
+from fastapi import Depends, Request
+from kpi_shared.addresses import Address, client_address
+from kpi_shared.errors import current_request_id
+
+_MAX_USER_AGENT = 256
+
+
+class Origin(NamedTuple):
+    """``address`` is None where nobody knows it; the request id is the one that the log and the answer carry."""
+
+    address: Address | None
+    user_agent: str | None
+    request_id: str
+
+
+# What operators do on the machine itself.
+CONSOLE = Origin(address=None, user_agent="kpi", request_id="")
+
+
+async def _origin(request: Request) -> Origin:
+    peer = request.client.host if request.client else ""
+    forwarded = request.headers.getlist("x-forwarded-for")
+    # PostgreSQL's text holds no U+0000, and HTTP's headers neither; latin-1 cannot hold half a surrogate pair.
+    agent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
+    address = client_address(peer, forwarded, request.app.state.trusted_proxies)
+    return Origin(address, agent or None, current_request_id())
+
+
+RequestOrigin = Annotated[Origin, Depends(_origin)]

@@ -1,0 +1,77 @@
+"""Putting a mail into the outbox, in the transaction of what it tells about."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Request
+from kpi_shared.errors import ProblemError
+from kpi_shared.tokens import KeyRing, seal
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.mails import repository
+from kpi_auth.settings import AuthSettings
+
+# Keeps a sealed mail from being read as an access token, and the other way round.
+PURPOSE = b"kpi-mail"
+
+
+class Template(StrEnum):
+    """The mails there are, and what each is filled with (beside ``username``)."""
+
+    VERIFY_EMAIL = "verify_email"  # link
+    ADDRESS_IN_USE = "address_in_use"  # username of the account that has it
+    USERNAME_IN_USE = "username_in_use"
+    RESET_PASSWORD = "reset_password"  # noqa: S105 link
+    PASSWORD_CHANGED = "password_changed"  # noqa: S105 a template's name
+    CONFIRM_EMAIL = "confirm_email"  # link; to the new address
+    EMAIL_CHANGE_REQUESTED = "email_change_requested"  # new_email; to the old address
+    EMAIL_CHANGED = "email_changed"  # new_email; to the old address
+    SESSIONS_ENDED = "sessions_ended"
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail to one recipient; after ``expires_at`` there is no use in sending it."""
+
+    template: Template
+    to: str
+    values: Mapping[str, str] = field(default_factory=dict)
+    expires_at: datetime | None = None
+
+
+class MailNotConfiguredError(ProblemError):
+    status = 503
+    type = "mail-not-configured"
+    title = "This server sends no mail"
+
+
+class Outbox:
+    """Seals what a mail is filled with, since a link in it may open an account, and keeps it for the worker."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        self._ring = KeyRing.of(settings)
+        self.is_open = settings.mail_url is not None
+
+    async def put(self, connection: AsyncConnection, mail: Mail) -> None:
+        """Keep a mail until it is sent; where no mail is sent at all, nothing is kept."""
+        if not self.is_open:
+            return
+        footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
+        content = seal(
+            json.dumps(dict(mail.values)).encode(), key=self._ring.current, footer=footer.encode(), implicit=PURPOSE
+        )
+        await repository.add(
+            connection, recipient=mail.to, template=mail.template.value, content=content, expires_at=mail.expires_at
+        )
+
+
+async def _outbox(request: Request) -> Outbox:
+    outbox: Outbox = request.app.state.outbox
+    return outbox
+
+
+OutboxOfApp = Annotated[Outbox, Depends(_outbox)]

@@ -1,0 +1,59 @@
+"""The sessions table: one row for each sign-in, whatever the number of tokens that came of it."""
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Text,
+    func,
+    text,
+)
+from sqlmodel import Field
+
+from kpi_auth.tables import Table
+
+
+class EndReason(StrEnum):
+    """Why a session is over."""
+
+    LOGOUT = "logout"
+    REVOKED = "revoked"
+    ADMIN = "admin"
+    REUSE = "reuse"
+    LIMIT = "limit"
+    EXPIRED = "expired"
+    CLOSED = "closed"
+    PASSWORD = "password"  # noqa: S105 it is a reason
+    ROLE = "role"
+
+
+class Session(Table, table=True):
+    __tablename__ = "sessions"
+    __table_args__ = (
+        CheckConstraint("length(secret) = 32", name="secret_length"),
+        CheckConstraint("counter >= 0", name="counter_counts"),
+        CheckConstraint("(ended_at IS NULL) = (end_reason IS NULL)", name="end_has_reason"),
+        Index("ix_sessions_living", "user_id", "id", postgresql_where=text("ended_at IS NULL")),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
+    # Half of what the refresh tokens' codes are made with; the other half is the service's key.
+    secret: bytes = Field(sa_type=LargeBinary)
+    # The number of the refresh token that counts.
+    counter: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    # When the counter moved last.
+    used_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    end_reason: str | None = Field(default=None, sa_type=Text)
+    address: str | None = Field(default=None, sa_type=Text)
+    user_agent: str | None = Field(default=None, sa_type=Text)
