@@ -1,0 +1,37 @@
+"""Which limits there are: each gives first the client's address, then what it is about."""
+
+from datetime import timedelta
+
+from kpi_shared.addresses import client_network
+
+from kpi_auth.attempts.service import Limit
+from kpi_auth.audit.origin import Origin
+from kpi_auth.settings import AuthSettings
+
+_HOUR = timedelta(hours=1)
+
+
+def sign_in_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
+    """For a name or address as it was typed, whether or not anybody has it: the limit must not tell."""
+    window = timedelta(seconds=settings.failure_window)
+    own = Limit("sign-in of", login, settings.failures_per_account, window)
+    return [*_by_address("sign-in from", origin, settings.failures_per_address, window), own]
+
+
+def password_limits(settings: AuthSettings, origin: Origin, *, user_id: int) -> list[Limit]:
+    """For a password that somebody who is signed in must show again."""
+    window = timedelta(seconds=settings.failure_window)
+    own = Limit("password of", str(user_id), settings.failures_per_account, window)
+    return [*_by_address("sign-in from", origin, settings.failures_per_address, window), own]
+
+
+def mail_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
+    """For requests that send a mail to whom they name. These count whatever comes of them."""
+    own = Limit("mail to", login, settings.mails_per_account, _HOUR)
+    return [*_by_address("mail from", origin, settings.mails_per_address, _HOUR), own]
+
+
+def _by_address(kind: str, origin: Origin, most: int, window: timedelta) -> list[Limit]:
+    if origin.address is None:
+        return []
+    return [Limit(kind, str(client_network(origin.address)), most, window)]

@@ -1,0 +1,88 @@
+"""Limits on attempts, on real, parallel connections."""
+
+import asyncio
+import secrets
+from datetime import timedelta
+
+import pytest
+from fastapi import FastAPI
+from kpi_auth.attempts.errors import TooManyAttemptsError
+from kpi_auth.attempts.limits import sign_in_limits
+from kpi_auth.attempts.service import Admission, Limit, admit
+from kpi_auth.audit.origin import CONSOLE
+from kpi_auth.settings import AuthSettings
+from kpi_shared.addresses import client_address
+from kpi_shared.database import Database
+from sqlalchemy import text
+
+WINDOW = timedelta(minutes=15)
+
+
+def limit(most: int, *, of: str | None = None, window: timedelta = WINDOW) -> Limit:
+    return Limit("test", of or secrets.token_hex(8), most, window)
+
+
+async def tried(database: Database, *limits: Limit) -> Admission | None:
+    try:
+        return await admit(database, *limits)
+    except TooManyAttemptsError:
+        return None
+
+
+@pytest.fixture
+def database(running_app: FastAPI) -> Database:
+    """The pool of real connections; every test has keys of its own."""
+    found: Database = running_app.state.database
+    return found
+
+
+async def age(database: Database, of: Limit, by: timedelta) -> None:
+    statement = "UPDATE attempts SET times = ARRAY(SELECT t - :by FROM unnest(times) AS t) WHERE key = :key"
+    async with database.writing() as connection:
+        await connection.execute(text(statement), {"key": of.key, "by": by})
+
+
+async def test_of_parallel_attempts_exactly_as_many_as_allowed_are_admitted(database: Database) -> None:
+    one = limit(10)
+    admitted = await asyncio.gather(*[tried(database, one) for _ in range(50)])
+    assert sum(admission is not None for admission in admitted) == 10
+
+
+async def test_a_forgiven_attempt_makes_room_for_one(database: Database) -> None:
+    one = limit(3)
+    admissions = [await admit(database, one) for _ in range(3)]
+    assert await tried(database, one) is None
+    await asyncio.gather(admissions[1].forgive(), admissions[1].forgive())
+    assert await tried(database, one)
+    assert await tried(database, one) is None
+
+
+async def test_the_window_slides(database: Database) -> None:
+    one = limit(2)
+    await admit(database, one)
+    await age(database, one, WINDOW / 2)
+    await admit(database, one)
+    with pytest.raises(TooManyAttemptsError) as refused:
+        await admit(database, one)
+    assert 440 <= int(refused.value.headers["Retry-After"]) <= 450
+    await age(database, one, WINDOW / 2)
+    assert await tried(database, one)
+    assert await tried(database, one) is None
+
+
+async def test_a_shut_out_address_uses_up_no_attempt_of_an_account(database: Database) -> None:
+    address, account = limit(2), limit(3)
+    for _ in range(10):
+        await tried(database, address, account)
+    assert await tried(database, account)
+    assert await tried(database, account) is None
+
+
+def test_limits_name_no_account_and_take_an_ipv6_network_for_one_client(settings: AuthSettings) -> None:
+    def limits(address: str) -> list[Limit]:
+        origin = CONSOLE._replace(address=client_address(address, [], []))
+        return sign_in_limits(settings, origin, login="anna")
+
+    assert limits("2001:db8::1")[0].key == limits("2001:db8::2:1")[0].key != limits("2001:db8:0:1::1")[0].key
+    assert limits("192.0.2.1")[0].key == limits("::ffff:192.0.2.1")[0].key != limits("192.0.2.2")[0].key
+    assert [one.key for one in sign_in_limits(settings, CONSOLE, login="anna")] == [limits("192.0.2.1")[1].key]
