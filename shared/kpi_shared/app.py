@@ -65,6 +65,7 @@ def _lifespan(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenCodec.of(settings)
+        app.state.session_check = None
         app.state.database = Database(settings)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(app.state.database.close)

@@ -3,6 +3,7 @@
 ``CurrentUser`` needs a valid token, ``AdminUser`` an admin's; an endpoint with neither is public.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -22,6 +23,20 @@ async def _tokens(request: Request) -> TokenCodec:
 
 Tokens = Annotated[TokenCodec, Depends(_tokens)]
 
+# Who a token speaks for by what is known now, or InvalidTokenError where its session has ended.
+SessionCheck = Callable[[Request, Subject], Awaitable[Subject]]
+
+
+async def verified_subject(request: Request, tokens: TokenCodec, token: str) -> Subject:
+    """Who the token speaks for, or InvalidTokenError.
+
+    This is the one place through which every service checks every caller's token. The service that keeps the sessions
+    asks its database here; the others trust a token until it expires: what carries revocations to them belongs here.
+    """
+    subject = tokens.verify(token)
+    check: SessionCheck | None = request.app.state.session_check
+    return subject if check is None else await check(request, subject)
+
 
 async def optional_user(
     request: Request, tokens: Tokens, _documented: Annotated[str | None, Depends(_scheme)]
@@ -34,7 +49,7 @@ async def optional_user(
     if len(headers) > 1 or scheme.lower() != "bearer":
         raise UnauthenticatedError("One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True)
     try:
-        return tokens.verify(token.strip(" "))
+        return await verified_subject(request, tokens, token.strip(" "))
     except InvalidTokenError:
         raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
 

@@ -114,11 +114,7 @@ class TokenCodec:
         return seal(json.dumps(claims).encode(), key=self._ring.current, footer=footer.encode())
 
     def verify(self, token: str) -> Subject:
-        """Who the token speaks for, or InvalidTokenError.
-
-        This is the one place through which every service checks every token: a check for revoked sessions
-        belongs here too.
-        """
+        """Who the token speaks for, or InvalidTokenError. Whether its session has ended is asked in ``security``."""
         _body, footer = split(token)
         key = self._ring.find(_kid(footer))
         if key is None:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from datetime import timedelta
 
 import httpx
 from fastapi import FastAPI
@@ -11,7 +10,6 @@ from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
-ADMIN = Role.ADMIN
 
 
 def registration(username: str, *, email: str | None = None) -> dict[str, str]:
@@ -20,8 +18,11 @@ def registration(username: str, *, email: str | None = None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Account:
+    """Somebody who is signed in."""
+
     id: int
     token: str
+    refresh_token: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -50,9 +51,14 @@ class Accounts:
         if verified:
             verify = "UPDATE users SET email_signs_in = true, email_verified_at = now() WHERE id = :id"
             await self.execute(verify, id=user_id)
-        token = await self.sign_in(username, PASSWORD)
-        assert token
-        return Account(user_id, token)
+        return await self.enter(username)
+
+    async def enter(self, username: str, password: str = PASSWORD) -> Account:
+        """Sign in once more."""
+        answer = await self._client.post("/auth/login", json={"username": username, "password": password})
+        assert answer.is_success, answer.text
+        access = answer.json()["access_token"]
+        return Account(self.app.state.tokens.verify(access).id, access, answer.json()["refresh_token"])
 
     async def add_admin(self, username: str = "root") -> Account:
         return await self.add(username, role=Role.ADMIN)
@@ -60,13 +66,6 @@ class Accounts:
     async def sign_in(self, login: str, password: str) -> str | None:
         answer = await self._client.post("/auth/login", json={"username": login, "password": password})
         return str(answer.json()["access_token"]) if answer.is_success else None
-
-    def headers(self, user_id: int, username: str, role: Role) -> dict[str, str]:
-        """The headers of a caller with a token of this role, whether or not the account exists."""
-        token = self.app.state.tokens.mint(
-            user_id=user_id, username=username, role=role, session_id="test", lifetime=timedelta(minutes=1)
-        )
-        return {"Authorization": f"Bearer {token}"}
 
     def use_tokens(self, tokens: TokenCodec) -> None:
         """Have the service verify with other keys; the fixture puts its own back."""

@@ -20,10 +20,12 @@ async def test_sign_in_by_username_or_email_in_form_or_json(
     answer = await client.post("/auth/login", **{form: {"username": login, "password": PASSWORD}})  # type: ignore[arg-type]
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
-    assert {**answer.json(), "access_token": ""} == {
+    assert {**answer.json(), "access_token": "", "refresh_token": ""} == {
         "access_token": "",
         "token_type": "bearer",
         "expires_in": 900,
+        "refresh_token": "",
+        "refresh_expires_in": 14 * 24 * 3600,
         "username": "anna",
     }
 
@@ -132,10 +134,11 @@ async def test_a_token_of_a_previous_key_counts_and_of_a_retired_one_does_not(
     retired, previous, current = (bytes([n]) * 16 + bytes(range(16)) for n in (1, 2, 3))
     names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
     accounts.use_tokens(TokenCodec(KeyRing(current, [previous]), **names))
+    session = TokenCodec.of(settings).verify(anna.token).session_id
     for key, status in ((current, 200), (previous, 200), (retired, 401)):
         codec = TokenCodec(KeyRing(key), **names)
         token = codec.mint(
-            user_id=anna.id, username="anna", role=Role.USER, session_id="s", lifetime=timedelta(minutes=1)
+            user_id=anna.id, username="anna", role=Role.USER, session_id=session, lifetime=timedelta(minutes=1)
         )
         answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == status

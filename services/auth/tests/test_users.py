@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from auth_support import ADMIN, PASSWORD, Accounts, registration
+from auth_support import PASSWORD, Accounts, registration
 
 
 async def test_registration_answers_the_user_and_never_a_hash(client: httpx.AsyncClient) -> None:
@@ -98,7 +98,7 @@ async def test_others_do_not_see_the_email(client: httpx.AsyncClient, accounts: 
     assert own.json()["email"] == "anna@example.com"
     seen = await client.get(f"/users/{anna.id}", headers=ben.headers)
     assert set(seen.json()) == {"id", "username", "created_at"}
-    by_admin = await client.get(f"/users/{anna.id}", headers=accounts.headers(99, "root", ADMIN))
+    by_admin = await client.get(f"/users/{anna.id}", headers=(await accounts.add_admin()).headers)
     assert by_admin.json()["email"] == "anna@example.com"
 
 

@@ -58,10 +58,14 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError):
             return False
 
+    def check_room(self) -> None:
+        """HashingBusyError if a hash would be refused just now."""
+        if self._pending >= self._room:
+            raise HashingBusyError
+
     async def _run(self, work: Callable[[], Result]) -> Result:
         with self._lock:
-            if self._pending >= self._room:
-                raise HashingBusyError
+            self.check_room()
             self._pending += 1
         future = self._pool.submit(work)
         # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.

@@ -1,6 +1,8 @@
-"""What can be wrong with signing in."""
+"""What can be wrong with signing in and staying so."""
 
 from kpi_shared.errors import ProblemError
+
+_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="kpi-one"'}
 
 
 class InvalidCredentialsError(ProblemError):
@@ -11,7 +13,24 @@ class InvalidCredentialsError(ProblemError):
     title = "The username or the password is wrong"
 
     def __init__(self) -> None:
-        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="kpi-one"'})
+        super().__init__(headers=_CHALLENGE)
+
+
+class InvalidRefreshTokenError(ProblemError):
+    """The same for one that never was, was used, or belongs to an ended session: signing in again helps."""
+
+    status = 401
+    type = "invalid-refresh-token"
+    title = "This refresh token does not count; sign in again"
+
+    def __init__(self) -> None:
+        super().__init__(headers=_CHALLENGE)
+
+
+class SessionNotFoundError(ProblemError):
+    status = 404
+    type = "session-not-found"
+    title = "There is no such session"
 
 
 class UnsupportedMediaTypeError(ProblemError):

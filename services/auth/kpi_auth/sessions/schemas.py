@@ -1,7 +1,10 @@
-"""Credentials, in both of their forms, and the token they buy."""
+"""Credentials, in both of their forms, and the tokens they buy."""
 
 import unicodedata
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
@@ -49,26 +52,82 @@ class Credentials(SQLModel):
             return given
 
 
-class AccessToken(SQLModel):
-    """RFC 6749, section 5.1; ``expires_in`` is in seconds."""
+class SessionTokens(SQLModel):
+    """RFC 6749, section 5.1; what expires does so in so many seconds."""
 
     access_token: str
     token_type: Literal["bearer"]
     expires_in: int
+    refresh_token: str
+    refresh_expires_in: int
     username: str
 
 
-async def _credentials(request: Request) -> Credentials:
+_Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+
+
+class Refresh(SQLModel):
+    """RFC 6749, section 6, as a form or as JSON; there are no scopes and no registered clients."""
+
+    model_config = {"hide_input_in_errors": True}
+
+    refresh_token: _Token
+    grant_type: Literal["refresh_token"] = "refresh_token"
+
+
+class Revocation(SQLModel):
+    """RFC 7009, section 2.1, as a form or as JSON. The hint is not needed: the two kinds of token look different."""
+
+    model_config = {"hide_input_in_errors": True}
+
+    token: _Token
+    token_type_hint: Annotated[str, StringConstraints(max_length=100)] | None = None
+
+
+class LogoutScope(StrEnum):
+    """Which of one's sessions to end: this one, all but this one, or all."""
+
+    LOCAL = "local"
+    OTHERS = "others"
+    GLOBAL = "global"
+
+
+class Logout(SQLModel):
+    model_config = {"extra": "forbid"}
+
+    scope: LogoutScope = LogoutScope.LOCAL
+
+
+class SessionShown(SQLModel):
+    """A session that can still be refreshed; ``address`` and ``user_agent`` are those of its last refresh."""
+
+    id: int
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    address: str | None
+    user_agent: str | None
+    is_current: bool
+
+
+class SessionList(SQLModel):
+    """All of a user's sessions: there are never more than the setting allows, so there is no next page."""
+
+    items: list[SessionShown]
+    next: None
+
+
+async def _sent(request: Request) -> Any:  # noqa: ANN401 whatever was sent
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == _FORM:
         async with request.form(max_fields=20) as form:
-            return _validated(dict(form))
+            return dict(form)
     if media_type == "application/json":
-        return _validated(await _json(request))
+        return await _json(request)
     raise UnsupportedMediaTypeError(f"{media_type or 'no media type'} was sent")
 
 
-async def _json(request: Request) -> Any:  # noqa: ANN401 whatever was sent
+async def _json(request: Request) -> Any:  # noqa: ANN401 as above
     try:
         return await request.json()
     except (ValueError, RecursionError):
@@ -76,22 +135,28 @@ async def _json(request: Request) -> Any:  # noqa: ANN401 whatever was sent
         raise RequestValidationError([error]) from None
 
 
-def _validated(data: Any) -> Credentials:  # noqa: ANN401 as above
-    try:
-        return Credentials.model_validate(data)
-    except ValidationError as error:
-        errors = error.errors(include_input=False, include_url=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+Body = TypeVar("Body", bound=SQLModel)
 
 
-SentCredentials = Annotated[Credentials, Depends(_credentials)]
+def form_or_json(schema: type[Body]) -> Callable[[Request], Awaitable[Body]]:
+    """A dependency that reads a body in either form."""
 
-# What the framework cannot derive: one body in two media types.
-CREDENTIALS_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            media_type: {"schema": Credentials.model_json_schema()} for media_type in (_FORM, "application/json")
-        },
-    }
-}
+    async def read(request: Request) -> Body:
+        try:
+            return schema.model_validate(await _sent(request))
+        except ValidationError as error:
+            errors = error.errors(include_input=False, include_url=False)
+            raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+
+    return read
+
+
+SentCredentials = Annotated[Credentials, Depends(form_or_json(Credentials))]
+SentRefresh = Annotated[Refresh, Depends(form_or_json(Refresh))]
+SentRevocation = Annotated[Revocation, Depends(form_or_json(Revocation))]
+
+
+def body_of(schema: type[SQLModel]) -> dict[str, Any]:
+    """What the framework cannot derive for OpenAPI: one body in two media types."""
+    content = {media_type: {"schema": schema.model_json_schema()} for media_type in (_FORM, "application/json")}
+    return {"requestBody": {"required": True, "content": content}}

@@ -1,43 +1,162 @@
-"""Signing in."""
+"""What becomes of sessions: they start, are refreshed, and end."""
 
 import secrets
 from datetime import timedelta
+from typing import Annotated
 
-from kpi_shared.tokens import TokenCodec
+from fastapi import Depends, Request
+from kpi_shared.database import AnyRow, Database
+from kpi_shared.tokens import HEADER, InvalidTokenError, KeyRing, Role, Subject, TokenCodec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.passwords.hasher import PasswordHasher
-from kpi_auth.sessions.errors import InvalidCredentialsError
-from kpi_auth.sessions.schemas import AccessToken
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.service import record
+from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.sessions import repository
+from kpi_auth.sessions.ending import NamedSession
+from kpi_auth.sessions.errors import InvalidRefreshTokenError
+from kpi_auth.sessions.models import EndReason
+from kpi_auth.sessions.refresh_tokens import SECRET_BYTES, RefreshToken, RefreshTokens, parse
+from kpi_auth.sessions.repository import Client, Lifetimes
+from kpi_auth.sessions.schemas import SessionList, SessionShown, SessionTokens
+from kpi_auth.sessions.standing import session_number
+from kpi_auth.settings import AuthSettings
 from kpi_auth.users.models import Account
 
 
-async def verified(account: Account | None, *, password: str, hasher: PasswordHasher) -> Account:
-    """The account, if the password opens it.
+class Sessions:
+    """Starts sessions and refreshes them."""
 
-    An unknown name costs a hash like a known one, and whether the account may sign in is asked only after the
-    password, so that neither the answer nor its time tells who has an account.
-    """
-    fits = await hasher.verify(password, account.password_hash if account else None)
-    if account is None or not fits or not account.may_sign_in:
-        raise InvalidCredentialsError
-    return account
+    def __init__(self, settings: AuthSettings, *, codec: TokenCodec, outbox: Outbox) -> None:
+        self.lifetimes = Lifetimes(
+            idle=timedelta(days=settings.session_idle_days),
+            absolute=timedelta(days=settings.session_absolute_days),
+            grace=timedelta(seconds=settings.refresh_grace_seconds),
+        )
+        self._most = settings.session_limit
+        self._access = timedelta(minutes=settings.access_token_expire_minutes)
+        self._codec = codec
+        self._refresh = RefreshTokens(KeyRing.of(settings))
+        self._outbox = outbox
 
+    async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens:
+        """Open a session in the caller's transaction, which holds the user's row; the oldest one too many ends."""
+        secret = secrets.token_bytes(SECRET_BYTES)
+        session_id = await repository.add(connection, user_id=account.id, secret=secret, client=_client(origin))
+        await repository.end_oldest(connection, user_id=account.id, most=self._most, lifetimes=self.lifetimes)
+        details = {"session_id": session_id}
+        own = {"actor_id": account.id, "subject_id": account.id}
+        await record(connection, Event.SIGNED_IN, origin=origin, details=details, **own)
+        return self._tokens(account, session_id=session_id, counter=0, secret=secret, left=self.lifetimes.absolute)
 
-async def stronger_hash(account: Account, *, password: str, hasher: PasswordHasher) -> str | None:
-    """A new hash, where the account's was made with other parameters than today's."""
-    if account.password_hash is None or not hasher.is_outdated(account.password_hash):
+    async def refresh(self, database: Database, text: str, *, origin: Origin) -> SessionTokens:
+        """The next pair of tokens, or InvalidRefreshTokenError.
+
+        RFC 9700, section 4.14.2: a token that was used before ends its session, since one of the two who hold it is not
+        its owner. The exception is the last one used, within the grace period: it gets the same successor again.
+        """
+        token = parse(text)
+        async with database.reading() as connection:
+            row = await repository.key_of(connection, session_id=token.session_id)
+        # A made-up token locks nothing and ends nothing.
+        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
+            raise InvalidRefreshTokenError
+        async with database.writing() as connection:
+            tokens = await self._moved(connection, token, origin) or await self._judged(connection, token, origin)
+        if tokens is None:
+            raise InvalidRefreshTokenError
+        return tokens
+
+    async def living(self, connection: AsyncConnection, *, user_id: int, caller: Subject) -> SessionList:
+        """Where the user is signed in."""
+        current = session_number(caller)
+        rows = await repository.living(connection, user_id=user_id, current=current, lifetimes=self.lifetimes)
+        return SessionList(items=[SessionShown.model_validate(row, from_attributes=True) for row in rows], next=None)
+
+    async def named_by(self, database: Database, text: str) -> NamedSession | None:
+        """The session of a genuine refresh or access token, whether or not either still counts."""
+        try:
+            if text.startswith(HEADER):
+                subject = self._codec.verify(text)
+                return NamedSession(session_number(subject), subject.id)
+            token = parse(text)
+        except (InvalidTokenError, InvalidRefreshTokenError):
+            return None
+        async with database.reading() as connection:
+            row = await repository.key_of(connection, session_id=token.session_id)
+        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
+            return None
+        return NamedSession(token.session_id, row.user_id)
+
+    async def _moved(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
+        row = await repository.move(
+            connection,
+            session_id=token.session_id,
+            counter=token.counter,
+            lifetimes=self.lifetimes,
+            client=_client(origin),
+        )
+        # Made while the row is still held: whoever ends the session returns after this, or this finds it ended.
+        return self._tokens_of(row) if row is not None else None
+
+    async def _judged(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
+        """What becomes of a genuine token that did not move the counter; what it ends stays ended."""
+        row = await repository.lock(connection, session_id=token.session_id, lifetimes=self.lifetimes)
+        if row is None or row.ended_at is not None:
+            return None
+        if row.is_expired or not row.is_open:
+            reason = EndReason.EXPIRED if row.is_open else EndReason.CLOSED
+            await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=reason)
+            return None
+        if token.counter == row.counter - 1 and row.is_fresh:
+            return self._tokens_of(row)
+        if token.counter < row.counter:
+            await self._end_reused(connection, row, origin)
         return None
-    return await hasher.hash(password)
+
+    async def _end_reused(self, connection: AsyncConnection, row: AnyRow, origin: Origin) -> None:
+        await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=EndReason.REUSE)
+        details = {"session_id": row.id}
+        # Who presented it is just what nobody knows.
+        await record(connection, Event.REFRESH_REUSED, origin=origin, subject_id=row.user_id, details=details)
+        if row.email is not None:
+            await self._outbox.put(connection, Mail(Template.SESSIONS_ENDED, row.email, {"username": row.username}))
+
+    def _tokens_of(self, row: AnyRow) -> SessionTokens:
+        account = Account(row.user_id, row.username, Role(row.role), None, may_sign_in=True)
+        left = timedelta(seconds=float(row.seconds_left))
+        return self._tokens(account, session_id=row.id, counter=row.counter, secret=row.secret, left=left)
+
+    def _tokens(
+        self, account: Account, *, session_id: int, counter: int, secret: bytes, left: timedelta
+    ) -> SessionTokens:
+        """``left`` is what the session has of its absolute lifetime: no token outlives it."""
+        lifetime = min(self._access, left)
+        access = self._codec.mint(
+            user_id=account.id,
+            username=account.username,
+            role=account.role,
+            session_id=str(session_id),
+            lifetime=lifetime,
+        )
+        return SessionTokens(
+            access_token=access,
+            token_type="bearer",  # noqa: S106 RFC 6750's word
+            expires_in=int(lifetime.total_seconds()),
+            refresh_token=self._refresh.make(session_id=session_id, counter=counter, secret=secret),
+            refresh_expires_in=int(min(self.lifetimes.idle, left).total_seconds()),
+            username=account.username,
+        )
 
 
-def open_session(account: Account, *, tokens: TokenCodec, minutes: int) -> AccessToken:
-    lifetime = timedelta(minutes=minutes)
-    token = tokens.mint(
-        user_id=account.id,
-        username=account.username,
-        role=account.role,
-        session_id=secrets.token_urlsafe(16),
-        lifetime=lifetime,
-    )
-    seconds = int(lifetime.total_seconds())
-    return AccessToken(access_token=token, token_type="bearer", expires_in=seconds, username=account.username)  # noqa: S106 RFC 6750's word
+def _client(origin: Origin) -> Client:
+    return Client(str(origin.address) if origin.address else None, origin.user_agent)
+
+
+async def _sessions(request: Request) -> Sessions:
+    sessions: Sessions = request.app.state.sessions
+    return sessions
+
+
+SessionsOfApp = Annotated[Sessions, Depends(_sessions)]

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from kpi_shared.database import AnyRow
 from kpi_shared.tokens import Role
-from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -28,7 +28,19 @@ _is_taken = select(col(User.id)).where(func.lower(col(User.username)) == func.lo
 _get = select(*_shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _find_by_login = select(
     col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
-).where(or_(func.lower(col(User.username)) == bindparam("login"), col(User.email) == bindparam("login")))
+).where(
+    or_(
+        func.lower(col(User.username)) == bindparam("login"),
+        and_(col(User.email) == bindparam("login"), col(User.email_signs_in)),
+    )
+)
+# Not for key update: rows of other tables may refer to it meanwhile.
+_hold_open = text("""
+    SELECT id, username, role FROM users
+    WHERE id = :id AND is_active AND deleted_at IS NULL
+        AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
+    FOR NO KEY UPDATE
+""")
 _replace_hash = (
     update(User)
     .where(col(User.id) == bindparam("of"), col(User.password_hash) == bindparam("old"))
@@ -77,6 +89,17 @@ async def find_by_login(connection: AsyncConnection, *, login: str) -> Account |
         return None
     may_sign_in = row.is_active and row.deleted_at is None
     return Account(row.id, row.username, Role(row.role), row.password_hash, may_sign_in)
+
+
+async def hold_open(connection: AsyncConnection, *, user_id: int, password_hash: str | None = None) -> Account | None:
+    """Hold the user's row until the transaction ends; None if the account was closed meanwhile.
+
+    With a hash, also None if the password is no longer the one that was verified.
+    """
+    row = (await connection.execute(_hold_open, {"id": user_id, "password_hash": password_hash})).one_or_none()
+    if row is None:
+        return None
+    return Account(row.id, row.username, Role(row.role), password_hash, may_sign_in=True)
 
 
 async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, new: str) -> None:

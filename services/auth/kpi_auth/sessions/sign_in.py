@@ -1,0 +1,98 @@
+"""Signing in with a password."""
+
+from typing import Annotated, NamedTuple
+
+from fastapi import Depends, Request
+from kpi_shared.database import Database, DatabaseOfApp
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.attempts.limits import sign_in_limits
+from kpi_auth.attempts.service import Admission, admit
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.origin import Origin, RequestOrigin
+from kpi_auth.audit.service import record
+from kpi_auth.passwords.errors import HashingBusyError
+from kpi_auth.passwords.hasher import Hasher, PasswordHasher
+from kpi_auth.sessions.errors import InvalidCredentialsError
+from kpi_auth.sessions.schemas import Credentials, SessionTokens
+from kpi_auth.sessions.service import Sessions, SessionsOfApp
+from kpi_auth.settings import AuthSettings
+from kpi_auth.users import repository as users
+from kpi_auth.users.models import Account
+
+
+class SignIn(NamedTuple):
+    """What signing in takes. A hash takes some 20 ms, so no connection is held while one is made."""
+
+    settings: AuthSettings
+    database: Database
+    hasher: PasswordHasher
+    sessions: Sessions
+    origin: Origin
+
+    async def with_password(self, credentials: Credentials) -> SessionTokens:
+        """A new session; InvalidCredentialsError, TooManyAttemptsError or HashingBusyError otherwise."""
+        # What cannot be hashed is refused before it costs anything, and counts as no attempt.
+        self.hasher.check_room()
+        limits = sign_in_limits(self.settings, self.origin, login=credentials.login)
+        admission = await admit(self.database, *limits)
+        async with self.database.reading() as connection:
+            found = await users.find_by_login(connection, login=credentials.login)
+        password = credentials.password.get_secret_value()
+        account = await self._verified(found, password, admission)
+        tokens = await self._opened(account, await self._stronger_hash(account, password)) if account else None
+        if tokens is None:
+            await self._record_failure(found)
+            raise InvalidCredentialsError
+        await admission.forgive()
+        return tokens
+
+    async def _verified(self, account: Account | None, password: str, admission: Admission) -> Account | None:
+        """The account, if the password opens it.
+
+        An unknown name costs a hash like a known one, and whether the account may sign in is asked only after the
+        password, so that neither the answer nor its time tells who has an account (ASVS 5.0, 6.3.8).
+        """
+        try:
+            fits = await self.hasher.verify(password, account.password_hash if account else None)
+        except HashingBusyError:
+            await admission.forgive()
+            raise
+        return account if account is not None and fits and account.may_sign_in else None
+
+    async def _stronger_hash(self, account: Account, password: str) -> str | None:
+        """A new hash, where the account's was made with other parameters than today's and there is time for it."""
+        if account.password_hash is None or not self.hasher.is_outdated(account.password_hash):
+            return None
+        try:
+            return await self.hasher.hash(password)
+        except HashingBusyError:
+            return None
+
+    async def _opened(self, account: Account, stronger_hash: str | None) -> SessionTokens | None:
+        """None if the password was changed, or the account closed, since it was verified."""
+        async with self.database.writing() as connection:
+            held = await users.hold_open(connection, user_id=account.id, password_hash=account.password_hash)
+            if held is None:
+                return None
+            await self._strengthen(connection, held, stronger_hash)
+            return await self.sessions.start(connection, held, origin=self.origin)
+
+    async def _strengthen(self, connection: AsyncConnection, account: Account, new: str | None) -> None:
+        if new is not None and account.password_hash is not None:
+            await users.replace_hash(connection, user_id=account.id, old=account.password_hash, new=new)
+
+    async def _record_failure(self, account: Account | None) -> None:
+        # Not what was typed: people type passwords into the wrong field.
+        async with self.database.writing() as connection:
+            subject_id = account.id if account else None
+            await record(connection, Event.SIGN_IN_FAILED, origin=self.origin, subject_id=subject_id)
+
+
+async def _sign_in(
+    request: Request, database: DatabaseOfApp, hasher: Hasher, sessions: SessionsOfApp, origin: RequestOrigin
+) -> SignIn:
+    return SignIn(request.app.state.settings, database, hasher, sessions, origin)
+
+
+SigningIn = Annotated[SignIn, Depends(_sign_in)]
