@@ -5,8 +5,11 @@ import os
 import secrets
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from statistics import median
 from typing import Annotated, TypeVar
 
 from argon2 import PasswordHasher as Argon2
@@ -19,6 +22,7 @@ from kpi_auth.settings import AuthSettings
 Result = TypeVar("Result")
 # How much less of a processor a hashing thread gets than the event loop, when both want it (see nice(2)).
 _NICENESS = 10
+_REMEMBERED = 31
 
 
 class PasswordHasher:
@@ -36,21 +40,38 @@ class PasswordHasher:
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_step_back)
         # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
         self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
+        # How long verifications of today's parameters took of late, in seconds.
+        self._recent: deque[float] = deque(maxlen=_REMEMBERED)
+        self._verify("", self._dummy)
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: self._argon2.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """Does the password fit? Always takes the time of one hash, and is False for None."""
-        matches = await self._run(lambda: self._matches(password, password_hash or self._dummy))
+        matches = await self._run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Was the hash made with other parameters than today's?"""
-        return self._argon2.check_needs_rehash(password_hash)
+        try:
+            return self._argon2.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return True
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, password: str, password_hash: str) -> bool:
+        """One verification in one thread, which takes as long for an older, cheaper hash as for one of today."""
+        began = time.perf_counter()
+        matches = self._matches(password, password_hash)
+        if self.is_outdated(password_hash):
+            # The account would be told from one that does not exist. The thread stays taken, as it would be.
+            time.sleep(max(0.0, median(tuple(self._recent)) - (time.perf_counter() - began)))
+        else:
+            self._recent.append(time.perf_counter() - began)
+        return matches
 
     def _matches(self, password: str, password_hash: str) -> bool:
         try:
