@@ -61,6 +61,7 @@ class RouteSetting(BaseModel):
 _ROUTES = (
     RouteSetting(prefix="/auth", upstream="auth"),
     RouteSetting(prefix="/users", upstream="auth"),
+    RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
 )
