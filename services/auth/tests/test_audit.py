@@ -76,6 +76,8 @@ async def test_a_cursor_opens_its_own_list_only(client: httpx.AsyncClient, accou
         {"actor_id": str(2**63)},
         {"address": "here"},
         {"since": "yesterday"},
+        {"since": "1700000000"},
+        {"until": "0.5"},
         {"since": "2026-01-01T00:00:00"},
         {"cursor": "A" * 32},
         {"cursor": "x"},

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from kpi_shared.cursors import cursor_length
 from kpi_shared.database import MAX_ID
-from pydantic import AwareDatetime, IPvAnyAddress, StringConstraints
+from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstraints
+from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.audit.models import Event
@@ -14,6 +15,16 @@ from kpi_auth.audit.models import Event
 POSITION_BYTES = 8
 _Length = cursor_length(POSITION_BYTES)
 _UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+def _no_number(value: object) -> object:
+    # Pydantic would take it for seconds since 1970, which the outside contract does not.
+    if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
+        raise PydanticCustomError("timestamp", "A time in the form of RFC 3339 is needed")
+    return value
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
 
 
 class AuditQuery(SQLModel):
@@ -30,8 +41,8 @@ class AuditQuery(SQLModel):
     actor_id: Annotated[_UserId | None, Field(description="Who did it")] = None
     subject_id: Annotated[_UserId | None, Field(description="To whom")] = None
     address: Annotated[IPvAnyAddress | None, Field(description="From where")] = None
-    since: Annotated[AwareDatetime | None, Field(description="Not before")] = None
-    until: Annotated[AwareDatetime | None, Field(description="Before")] = None
+    since: Annotated[_Time | None, Field(description="Not before")] = None
+    until: Annotated[_Time | None, Field(description="Before")] = None
 
     @property
     def filters(self) -> dict[str, Any]:

@@ -8,9 +8,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from statistics import median
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -45,12 +46,28 @@ class PasswordHasher:
         self._verify("", self._dummy)
 
     async def hash(self, password: str) -> str:
-        return await self._run(lambda: self._argon2.hash(password))
+        with self.place() as place:
+            return await place.run(lambda: self._argon2.hash(password))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Does the password fit? Always takes the time of one hash, and is False for None."""
-        matches = await self._run(lambda: self._verify(password, password_hash or self._dummy))
+    async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
+        """Does the password fit? Always takes the time of one hash, and is False for None.
+
+        In a place of its own, or in the one that the caller has taken.
+        """
+        with nullcontext(place) if place else self.place() as taken:
+            matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
+
+    def place(self) -> "Place":
+        """A place among those who hash and wait, or HashingBusyError: for the length of a with statement.
+
+        Whoever takes one before anything else keeps a storm of sign-ins from everything behind it too.
+        """
+        with self._lock:
+            if self._pending >= self._room:
+                raise HashingBusyError
+            self._pending += 1
+        return Place(self._pool, self._leave)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Was the hash made with other parameters than today's?"""
@@ -79,23 +96,32 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError):
             return False
 
-    def check_room(self) -> None:
-        """HashingBusyError if a hash would be refused just now."""
-        if self._pending >= self._room:
-            raise HashingBusyError
-
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        with self._lock:
-            self.check_room()
-            self._pending += 1
-        future = self._pool.submit(work)
-        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
-        future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
-
-    def _leave(self, _future: "Future[Result]") -> None:
+    def _leave(self) -> None:
         with self._lock:
             self._pending -= 1
+
+
+class Place:
+    """Room for one hash, given back when the hash is done, or at the end of the block where none was made."""
+
+    def __init__(self, pool: ThreadPoolExecutor, leave: Callable[[], None]) -> None:
+        self._pool = pool
+        self._leave = leave
+        self._is_used = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if not self._is_used:
+            self._leave()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        future = self._pool.submit(work)
+        self._is_used = True
+        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
+        future.add_done_callback(lambda _: self._leave())
+        return await asyncio.wrap_future(future)
 
 
 def _step_back() -> None:

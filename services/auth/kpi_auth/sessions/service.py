@@ -43,8 +43,14 @@ class Sessions:
     async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens:
         """Open a session in the caller's transaction, which holds the user's row; the oldest one too many ends."""
         secret = secrets.token_bytes(SECRET_BYTES)
-        session_id = await repository.add(connection, user_id=account.id, secret=secret, client=_client(origin))
-        await repository.end_oldest(connection, user_id=account.id, most=self._most, lifetimes=self.lifetimes)
+        session_id = await repository.add(
+            connection,
+            user_id=account.id,
+            secret=secret,
+            most=self._most,
+            lifetimes=self.lifetimes,
+            client=_client(origin),
+        )
         details = {"session_id": session_id}
         own = {"actor_id": account.id, "subject_id": account.id}
         await record(connection, Event.SIGNED_IN, origin=origin, details=details, **own)
