@@ -24,7 +24,6 @@ class Event(StrEnum):
     RESTORED = "user.restored"
     SIGNED_IN = "session.started"
     SIGN_IN_FAILED = "session.refused"
-    SIGN_IN_THROTTLED = "session.throttled"
     SIGNED_OUT = "session.ended"
     SESSION_REVOKED = "session.revoked"
     REFRESH_REUSED = "session.refresh_reused"

@@ -18,9 +18,10 @@ _add = text("""
             WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
             ORDER BY id DESC OFFSET :most - 1
         )
+        RETURNING id
     )
     INSERT INTO sessions (user_id, secret, address, user_agent) VALUES (:user_id, :secret, :address, :user_agent)
-    RETURNING id
+    RETURNING id, ARRAY(SELECT id FROM ended) AS ended
 """)
 _key_of = text("SELECT user_id, secret FROM sessions WHERE id = :id")
 # Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
@@ -78,6 +79,13 @@ class Lifetimes(NamedTuple):
     grace: timedelta
 
 
+class Added(NamedTuple):
+    """A new session's id, and those that ended to make room for it."""
+
+    id: int
+    ended: list[int]
+
+
 class Client(NamedTuple):
     """What a session shows of who uses it."""
 
@@ -87,14 +95,15 @@ class Client(NamedTuple):
 
 async def add(
     connection: AsyncConnection, *, user_id: int, secret: bytes, most: int, lifetimes: Lifetimes, client: Client
-) -> int:
+) -> Added:
     """Add a session, and end the user's oldest so that no more than ``most`` live.
 
     The caller holds the user's row, so that no two count at once.
     """
     values = {"user_id": user_id, "secret": secret, "most": most, "idle": lifetimes.idle}
     values |= {"absolute": lifetimes.absolute, **client._asdict()}
-    return int((await connection.execute(_add, values)).scalar_one())
+    row = (await connection.execute(_add, values)).one()
+    return Added(row.id, row.ended)
 
 
 async def key_of(connection: AsyncConnection, *, session_id: int) -> AnyRow | None:
