@@ -21,6 +21,7 @@ class Event(StrEnum):
     DEACTIVATED = "user.deactivated"
     ACTIVATED = "user.activated"
     DELETED = "user.deleted"
+    DELETION_REFUSED = "user.deletion_refused"
     RESTORED = "user.restored"
     SIGNED_IN = "session.started"
     SIGN_IN_FAILED = "session.refused"
