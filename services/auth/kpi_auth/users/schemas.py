@@ -58,10 +58,13 @@ Email = Annotated[
     AfterValidator(normalised_email),
     Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
-# As in the table. A name is one line; PostgreSQL's text holds no NUL.
+_LINE = r"[^\x00-\x1F\x7F]*"
+# Lengths are those of the table. A name is one line that shows something; PostgreSQL's text holds no NUL.
 FullName = Annotated[
     StorableText,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*$"),
+    StringConstraints(
+        strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*[^\s\x00-\x1F\x7F][^\x00-\x1F\x7F]*$"
+    ),
 ]
 Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 # The replacement character is what becomes of bytes in an address that are not UTF-8.
