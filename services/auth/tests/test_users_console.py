@@ -124,7 +124,7 @@ def test_input_that_is_no_object_is_refused(given: str, monkeypatch: pytest.Monk
 
 def test_a_refusal_is_one_sentence(console: Console) -> None:
     for command in ("create-user", "reset-password", "list-users"):
-        assert console.refusal(command, shell="sh").startswith("kpi-auth: ")
+        assert console.refusal(command, colour="red").startswith("kpi-auth: ")
 
 
 async def test_a_new_password_ends_sessions_and_codes_and_is_told(shared: Accounts, console: Console) -> None:
