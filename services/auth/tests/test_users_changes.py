@@ -343,8 +343,8 @@ async def test_a_password_that_was_changed_meanwhile_deletes_nothing(
     """The change comes when the old password has been found to fit, and before the account is held."""
     verify = app.state.hasher.verify
 
-    async def overtaken(*given: Any) -> bool:
-        fits: bool = await verify(*given)
+    async def overtaken(*given: Any, **more: Any) -> bool:
+        fits: bool = await verify(*given, **more)
         changed = await app.state.hasher.hash("another password altogether")
         await accounts.execute("UPDATE users SET password_hash = :hash WHERE id = :id", hash=changed, id=anna.id)
         return fits
