@@ -7,7 +7,10 @@ from kpi_shared.addresses import networks
 from kpi_shared.app import build_service
 
 from kpi_auth import __version__
+from kpi_auth.housekeeping import housekeeping
+from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
+from kpi_auth.mails.worker import mail_worker
 from kpi_auth.passwords.hasher import password_hasher
 from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
@@ -22,8 +25,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[sessions, sessions_of_users, users],
-        resources=[request_tools, password_hasher],
+        routers=[sessions, sessions_of_users, users, mails],
+        resources=[request_tools, password_hasher, mail_worker, housekeeping],
     )
 
 
