@@ -3,6 +3,7 @@
 import asyncio
 import stat
 from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
 from pathlib import Path
 
@@ -123,6 +124,20 @@ async def test_a_mail_that_was_taken_is_sent_whatever_becomes_of_the_goodbye() -
     async with serving(Rude()) as server:
         await to(server.url).send(letter())
     assert len(server.contents) == 1
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_an_address_outside_ascii_is_refused_by_a_server_that_does_not_know_such(is_known: bool) -> None:
+    mail = letter()
+    mail.message.replace_header("To", Address(username="änna", domain="example.com"))
+    async with serving(MailServer(), enable_SMTPUTF8=is_known) as server:
+        if is_known:
+            await to(server.url).send(mail)
+        else:
+            with pytest.raises(NotSentError) as caught:
+                await to(server.url).send(mail)
+            assert caught.value.is_final
+    assert server.recipients == (["änna@example.com"] if is_known else [])
 
 
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])

@@ -1,6 +1,7 @@
 """Making a mail of its template and of what it is filled with."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -41,10 +42,10 @@ class Renderer:
             "until": _for_people(mail.expires_at) if mail.expires_at else "",
             **values,
         }
-        recipient = _ascii_where_possible(mail.recipient)
-        message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
+        recipient = _recipient(mail.recipient)
+        message = EmailMessage(policy=SMTP if recipient.addr_spec.isascii() else SMTPUTF8)
         message["From"] = self._from
-        message["To"] = Address(addr_spec=recipient)
+        message["To"] = recipient
         message["Subject"] = self._subject(mail.template, known)
         message["Date"] = format_datetime(mail.created_at)
         message["Message-ID"] = self._message_id(mail)
@@ -75,13 +76,16 @@ def _for_people(moment: datetime) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
-def _ascii_where_possible(recipient: str) -> str:
+def _recipient(address: str) -> Address:
     """Every server takes a domain in its ASCII form (RFC 5891); only what is left of the @ may not have one."""
-    try:
-        return validate_email(recipient, check_deliverability=False, test_environment=True).ascii_email or recipient
-    except EmailNotValidError:
-        # An address that was taken in once is not judged anew: the mail server will.
-        return recipient
+    with suppress(EmailNotValidError):
+        # An address that was taken in once is not judged anew: that is the mail server's business.
+        address = validate_email(address, check_deliverability=False, test_environment=True).ascii_email or address
+    if address.isascii():
+        return Address(addr_spec=address)
+    # The library parses ASCII alone.
+    username, _, domain = address.rpartition("@")
+    return Address(username=username, domain=domain)
 
 
 def _encoding(text: str) -> str | None:
