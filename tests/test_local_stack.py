@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from kpi_shared.testing.process import clean_environment, free_port
+from stack import PASSWORD, join
 
 pytestmark = [
     pytest.mark.e2e,
@@ -45,6 +47,16 @@ class LocalStack:
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.1)
         return process
+
+    def wait_for(self, pattern: str) -> str:
+        """The first line of what it said that fits, without its colours."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            said = re.sub(r"\x1b\[[0-9;]*m", "", self._log.read_text())
+            if found := re.search(f".*{pattern}.*", said):
+                return found[0]
+            assert time.monotonic() < deadline, said
+            time.sleep(0.1)
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.kpi("status", "-o", "json").stdout)
@@ -82,6 +94,21 @@ def test_real_posts_load_once_and_read_in_their_true_order(local: LocalStack, tm
     word = posts[0]["title"].split()[0]
     titles = {item["title"] for item in search(address, word)}
     assert posts[0]["title"] in titles
+
+
+def test_a_mail_becomes_a_file_that_the_log_names(local: LocalStack) -> None:
+    with httpx.Client(base_url=f"{local.status()['gateway_url']}/api/v1", timeout=30) as client:
+        anna = join(client, prefix="")
+        body = {"username": anna.username, "password": PASSWORD}
+        tokens = [client.post("/auth/login", json=body).json()["refresh_token"]]
+        for _ in range(2):
+            tokens.append(client.post("/auth/refresh", json={"refresh_token": tokens[-1]}).json()["refresh_token"])
+        # A token that was used up long ago, so somebody has copied it: the session ends, and its owner is told.
+        assert client.post("/auth/refresh", json={"refresh_token": tokens[0]}).status_code == 401
+    line = local.wait_for(r"mail written.*sessions_ended")
+    (file,) = (Path(local.status()["mails"])).glob("*sessions_ended*.eml")
+    assert str(file) in line
+    assert f"To: {anna.email}" in file.read_text()
 
 
 def search(address: str, word: str) -> list[dict[str, Any]]:

@@ -73,7 +73,7 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
         ("Try first", f"curl {state.gateway}/api/v1/posts"),
         ("Logs", f"{layout.show(layout.logs)}/{', and below this card' if following else ''}"),
         ("Data", f"{layout.show(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
-        ("Mails", f"none are sent yet; they will lie in {layout.show(layout.mails)}/"),
+        ("Mails", f"{layout.show(layout.mails)}/ (sent instead where MAIL_URL is set)"),
         ("Sample data", "make load, in another terminal"),
         ("Stop", f"Ctrl-C, or kill {state.pid}"),
     ]

@@ -60,11 +60,25 @@ def environment(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
 def own_settings(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
     """What a part needs to be one of this stack, and nothing of how it runs."""
     if part in SERVICES:
-        return {
+        own = {
             "DATABASE_URL_FILE": str(layout.secrets / f"{part}_database_url"),
             "PASETO_SECRET_KEY_FILE": str(layout.secrets / "paseto_secret_key"),
         }
+        return {**own, **_mail_settings(layout, ports)} if part == "auth" else own
     return {"AUTH_URL": f"http://{HOST}:{ports.auth}", "CONTENT_URL": f"http://{HOST}:{ports.content}"}
+
+
+def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:
+    """Mails become files, and the links in them lead to this stack, unless the caller's shell says otherwise."""
+    chosen = {"PUBLIC_URL": f"http://{HOST}:{ports.gateway}"}
+    if not sends_mail():
+        chosen["MAIL_URL"] = layout.mails.as_uri()
+    return {name: value for name, value in chosen.items() if not os.environ.get(name)}
+
+
+def sends_mail() -> bool:
+    """Whether the caller's shell says where mail goes; an empty variable says nothing."""
+    return any(os.environ.get(name) for name in ("MAIL_URL", "MAIL_URL_FILE"))
 
 
 def names_database() -> bool:

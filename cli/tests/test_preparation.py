@@ -4,9 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from kpi_cli import libsodium, postgres
+from kpi_cli import libsodium, parts, postgres
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
+from kpi_cli.ports import Ports
 
 
 @pytest.fixture
@@ -70,3 +71,38 @@ def test_prefix_folders_are_opened_for_passing_through_only(tmp_path: Path) -> N
     folder.mkdir(mode=0o700)
     postgres._open_the_way(folder / "data")
     assert folder.stat().st_mode & 0o777 == 0o701
+
+
+MAIL_VARIABLES = ("MAIL_URL", "MAIL_URL_FILE", "PUBLIC_URL")
+PORTS = Ports(gateway=8123, auth=1, content=2, postgres=3)
+
+
+@pytest.mark.parametrize(
+    ("shell", "expected"),
+    [
+        ({}, {"MAIL_URL": "file:///tmp/my%20home/mails", "PUBLIC_URL": "http://127.0.0.1:8123"}),
+        # An empty variable says nothing, as for the parts.
+        ({"MAIL_URL": ""}, {"MAIL_URL": "file:///tmp/my%20home/mails", "PUBLIC_URL": "http://127.0.0.1:8123"}),
+        (
+            {"MAIL_URL": "smtp://localhost:25"},
+            {"MAIL_URL": "smtp://localhost:25", "PUBLIC_URL": "http://127.0.0.1:8123"},
+        ),
+        ({"MAIL_URL_FILE": "/secret"}, {"MAIL_URL_FILE": "/secret", "PUBLIC_URL": "http://127.0.0.1:8123"}),
+        (
+            {"PUBLIC_URL": "https://dev.example.com"},
+            {"MAIL_URL": "file:///tmp/my%20home/mails", "PUBLIC_URL": "https://dev.example.com"},
+        ),
+    ],
+)
+def test_mails_become_files_whose_links_lead_to_the_stack_unless_the_shell_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, shell: dict[str, str], expected: dict[str, str]
+) -> None:
+    for name in MAIL_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    home = Path("/tmp/my home")  # noqa: S108 nothing is written there
+    auth = parts.environment(Layout(checkout=home, home=home), "auth", PORTS)
+    assert {name: auth[name] for name in MAIL_VARIABLES if name in auth} == expected
+    content = parts.environment(Layout(checkout=home, home=home), "content", PORTS)
+    assert {name: content[name] for name in MAIL_VARIABLES if name in content} == shell

@@ -10,7 +10,10 @@ from kpi_shared.tokens import KeyRing
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.housekeeping import housekeeping
+from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
+from kpi_auth.mails.worker import mail_worker
 from kpi_auth.passwords.hasher import password_hasher
 from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
@@ -25,8 +28,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[sessions, sessions_of_users, users, audit],
-        resources=[request_tools, password_hasher],
+        routers=[sessions, sessions_of_users, users, mails, audit],
+        resources=[request_tools, password_hasher, mail_worker, housekeeping],
     )
 
 

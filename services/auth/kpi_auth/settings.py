@@ -9,6 +9,8 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from kpi_auth.mails.addressing import mail_sender, mail_target
+
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
 
@@ -20,14 +22,13 @@ def _checked_public_url(value: str) -> str:
 
 
 def _checked_mail_url(value: SecretStr) -> SecretStr:
-    parts = urlsplit(value.get_secret_value())
-    if parts.scheme == "file" and not parts.netloc and parts.path.startswith("/"):
-        return value
-    if parts.scheme in {"smtp", "smtps"} and parts.hostname:
-        # Asking for the port is what checks it.
-        _ = parts.port
-        return value
-    raise ValueError("smtp://user:password@host:port, smtps://... or file:///folder is needed")
+    mail_target(value.get_secret_value())
+    return value
+
+
+def _checked_mail_from(value: str) -> str:
+    mail_sender(value)
+    return value
 
 
 class AuthSettings(ServiceSettings):
@@ -59,7 +60,11 @@ class AuthSettings(ServiceSettings):
     public_url: Annotated[str, AfterValidator(_checked_public_url)] = "http://127.0.0.1:8000"
     # None: no mail is sent, and what needs one says so.
     mail_url: Annotated[SecretStr, AfterValidator(_checked_mail_url)] | None = None
-    mail_from: str = Field(default="KPI-One <no-reply@localhost>", max_length=320)
+    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_checked_mail_from)] = (
+        "KPI-One <no-reply@localhost>"
+    )
+    # A replica that cannot reach the mail server still writes mails, and leaves their sending to the others.
+    mail_worker: bool = True
 
     # Whose X-Forwarded-For is believed: networks, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")

@@ -22,6 +22,8 @@ def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFact
         database_url=SecretStr(create_database(f"auth_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         mail_url=SecretStr(tmp_path_factory.mktemp("mails").as_uri()),
+        # Mails stay in the outbox, where tests look for them.
+        mail_worker=False,
         argon2_memory_kib=64,
         argon2_time_cost=1,
     )

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, Text, func, text
 from sqlmodel import Field
@@ -39,3 +40,25 @@ class OutboxMail(Table, table=True):
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     settled_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     last_error: str | None = Field(default=None, sa_type=Text)
+
+
+class LeasedMail(NamedTuple):
+    """A mail that one worker alone may send until ``due_at``, which no other lease of it has."""
+
+    id: int
+    recipient: str
+    template: str
+    content: str | None
+    attempts: int
+    due_at: datetime
+    expires_at: datetime | None
+    created_at: datetime
+    is_expired: bool
+
+
+class Outcome(NamedTuple):
+    """What came of one attempt; PENDING means that it is put off by ``delay`` seconds."""
+
+    state: MailState
+    error: str | None = None
+    delay: float = 0

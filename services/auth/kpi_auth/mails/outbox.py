@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -9,7 +10,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from kpi_shared.errors import ProblemError
-from kpi_shared.tokens import KeyRing, seal
+from kpi_shared.tokens import InvalidTokenError, KeyRing, open_sealed, seal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.mails import repository
@@ -47,6 +48,19 @@ class MailNotConfiguredError(ProblemError):
     status = 503
     type = "mail-not-configured"
     title = "This server sends no mail"
+
+
+class UnreadableMailError(Exception):
+    """What the mail is filled with was sealed with a key that is no longer known, or was changed."""
+
+
+def opened(ring: KeyRing, content: str | None) -> dict[str, str]:
+    """What a mail of the outbox is filled with, or UnreadableMailError."""
+    for key in reversed(ring.keys):
+        with suppress(InvalidTokenError):
+            values: dict[str, str] = json.loads(open_sealed(content or "", key=key, implicit=PURPOSE))
+            return values
+    raise UnreadableMailError
 
 
 class Outbox:

@@ -1,13 +1,63 @@
 """The SQL of the outbox."""
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from sqlalchemy import insert
+from kpi_shared.database import MAX_ID, AnyRow
+from sqlalchemy import bindparam, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
 
-from kpi_auth.mails.models import OutboxMail
+from kpi_auth.mails.models import LeasedMail, MailState, OutboxMail, Outcome
 
 _add = insert(OutboxMail)
+# In a WITH, the rows are chosen once: as a subquery of IN they may be chosen, and locked, again for each row.
+_lease = text("""
+    WITH due AS (
+        SELECT id FROM mails WHERE state = 'pending' AND due_at <= now()
+        ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+    UPDATE mails SET attempts = attempts + 1, due_at = now() + :lease
+    FROM due WHERE mails.id = due.id
+    RETURNING mails.id, recipient, template, content, attempts, due_at, expires_at, created_at,
+        coalesce(expires_at <= now(), false) AS is_expired
+""")
+# Whoever came too late changes nothing: the lease of another has another end.
+_settle = text("""
+    UPDATE mails SET
+        state = :state,
+        last_error = :error,
+        due_at = now() + :delay,
+        settled_at = CASE WHEN :state <> 'pending' THEN now() END,
+        content = CASE WHEN :state <> 'sent' THEN content END
+    WHERE id = :id AND state = 'pending' AND attempts = :attempts AND due_at = :leased_until
+    RETURNING id
+""")
+_shown = (
+    col(OutboxMail.id),
+    col(OutboxMail.recipient),
+    col(OutboxMail.template),
+    col(OutboxMail.state),
+    col(OutboxMail.attempts),
+    col(OutboxMail.last_error),
+    col(OutboxMail.created_at),
+    col(OutboxMail.due_at),
+    col(OutboxMail.expires_at),
+    col(OutboxMail.settled_at),
+)
+_page = (
+    select(*_shown)
+    .where(col(OutboxMail.id) < bindparam("before"))
+    .order_by(col(OutboxMail.id).desc())
+    .limit(bindparam("most"))
+)
+_page_of_state = _page.where(col(OutboxMail.state) == bindparam("of"))
+_get = select(*_shown).where(col(OutboxMail.id) == bindparam("of"))
+_revive = text("""
+    UPDATE mails SET state = 'pending', attempts = 0, due_at = now(), settled_at = NULL
+    WHERE id = :id AND state = 'dead' AND content IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
+    RETURNING id
+""")
 
 
 async def add(
@@ -15,3 +65,41 @@ async def add(
 ) -> None:
     values = {"recipient": recipient, "template": template, "content": content, "expires_at": expires_at}
     await connection.execute(_add, values)
+
+
+async def lease(connection: AsyncConnection, *, most: int, seconds: float) -> list[LeasedMail]:
+    """Take due mails that nobody else has, the longest waiting first; each counts as an attempt."""
+    rows = await connection.execute(_lease, {"most": most, "lease": timedelta(seconds=seconds)})
+    return [LeasedMail(**row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name for it
+
+
+async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: Outcome) -> bool:
+    """Write down what came of a leased mail; False where the lease has passed to another."""
+    values = {
+        "id": mail.id,
+        "attempts": mail.attempts,
+        "leased_until": mail.due_at,
+        "state": outcome.state.value,
+        "error": outcome.error,
+        "delay": timedelta(seconds=outcome.delay),
+    }
+    return (await connection.execute(_settle, values)).one_or_none() is not None
+
+
+async def page(
+    connection: AsyncConnection, *, state: MailState | None, before: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """The newest mails with an id below ``before``."""
+    values: dict[str, object] = {"before": before or MAX_ID, "most": limit}
+    if state is None:
+        return (await connection.execute(_page, values)).all()
+    return (await connection.execute(_page_of_state, values | {"of": state.value})).all()
+
+
+async def get(connection: AsyncConnection, *, mail_id: int) -> AnyRow | None:
+    return (await connection.execute(_get, {"of": mail_id})).one_or_none()
+
+
+async def revive(connection: AsyncConnection, *, mail_id: int) -> bool:
+    """Have a dead mail tried anew; False where it is not dead, or there is nothing left to send."""
+    return (await connection.execute(_revive, {"id": mail_id})).one_or_none() is not None

@@ -1,0 +1,35 @@
+"""The outbox as admins see it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from kpi_shared.database import MAX_ID, Reader, Writer
+from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.openapi import problems
+from kpi_shared.security import AdminUser
+
+from kpi_auth.audit.origin import RequestOrigin
+from kpi_auth.mails import repository, service
+from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
+from kpi_auth.mails.schemas import MailPage, MailQuery, MailShown
+
+router = APIRouter(prefix="/auth/mails", tags=["mails"])
+
+MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
+
+
+@router.get("", responses=problems(UnauthenticatedError, ForbiddenError))
+async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, connection: Reader) -> MailPage:
+    """The mails of the outbox, newest first, without their contents; admins only."""
+    rows = await repository.page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
+    items = [MailShown.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
+    return MailPage(items=items, next=str(items[-1].id) if len(rows) > query.limit else None)
+
+
+@router.post(
+    "/{mail_id}/retry",
+    responses=problems(UnauthenticatedError, ForbiddenError, MailNotFoundError, MailNotRetriableError),
+)
+async def retry_mail(mail_id: MailId, caller: AdminUser, connection: Writer, origin: RequestOrigin) -> MailShown:
+    """Send a dead mail again, as long as what is in it still means something; admins only."""
+    return await service.retry(connection, mail_id=mail_id, caller=caller, origin=origin)

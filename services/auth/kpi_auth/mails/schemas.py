@@ -1,0 +1,39 @@
+"""What admins see of mails."""
+
+from datetime import datetime
+from typing import Annotated
+
+from kpi_shared.database import MAX_ID
+from pydantic import BaseModel
+from sqlmodel import Field, SQLModel
+
+from kpi_auth.mails.models import MailState
+
+
+class MailQuery(BaseModel):
+    model_config = {"extra": "forbid"}
+
+    state: MailState | None = None
+    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    # What the page before gave as ``next``.
+    cursor: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+
+
+class MailShown(SQLModel):
+    """A mail without what is in it, which may be a link that opens an account."""
+
+    id: int
+    recipient: str
+    template: str
+    state: MailState
+    attempts: int
+    last_error: str | None
+    created_at: datetime
+    due_at: datetime
+    expires_at: datetime | None
+    settled_at: datetime | None
+
+
+class MailPage(SQLModel):
+    items: list[MailShown]
+    next: str | None

@@ -1,0 +1,26 @@
+"""Looking after the outbox by hand."""
+
+from kpi_shared.tokens import Subject
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.service import record
+from kpi_auth.mails import repository
+from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
+from kpi_auth.mails.models import MailState
+from kpi_auth.mails.schemas import MailShown
+
+
+async def retry(connection: AsyncConnection, *, mail_id: int, caller: Subject, origin: Origin) -> MailShown:
+    """Have a dead mail sent again, as if it were new; MailNotFoundError or MailNotRetriableError."""
+    revived = await repository.revive(connection, mail_id=mail_id)
+    row = await repository.get(connection, mail_id=mail_id)
+    if row is None:
+        raise MailNotFoundError
+    if not revived:
+        reason = "Its link has expired" if row.state == MailState.DEAD else f"This mail is {row.state}"
+        raise MailNotRetriableError(reason)
+    details = {"mail_id": mail_id, "template": row.template}
+    await record(connection, Event.MAIL_RETRIED, origin=origin, actor_id=caller.id, details=details)
+    return MailShown.model_validate(row, from_attributes=True)

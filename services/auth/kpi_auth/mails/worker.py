@@ -1,0 +1,177 @@
+"""Sending what lies in the outbox: each mail at least once, and by one replica at a time.
+
+A mail is leased in one short transaction, sent in none, and settled in another. Whoever dies in between holds
+nothing: the lease runs out, and the mail is due again.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from random import SystemRandom
+from typing import NamedTuple
+
+import structlog
+from fastapi import FastAPI
+from kpi_shared.database import Database
+from kpi_shared.tokens import KeyRing
+
+from kpi_auth.mails import repository
+from kpi_auth.mails.addressing import mail_sender, mail_target
+from kpi_auth.mails.models import LeasedMail, MailState, Outcome
+from kpi_auth.mails.outbox import opened
+from kpi_auth.mails.rendering import Renderer
+from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, transport_to
+from kpi_auth.settings import AuthSettings
+
+log = structlog.get_logger(__name__)
+
+# With these delays the last attempt comes some 20 hours after the first: a server may be away for a night.
+MAX_ATTEMPTS = 28
+_FIRST_DELAY = 10.0
+_LONGEST_DELAY = 3600.0
+_LONGEST_REST = 30.0
+_random = SystemRandom()
+
+
+class Pace(NamedTuple):
+    """Times in seconds, and how many mails are on their way at once."""
+
+    poll: float = 1.0
+    # Longer than a mail can take, with some time to write down what came of it.
+    lease: float = SEND_SECONDS + 75
+    lanes: int = 4
+    # What mails that are on their way get when the service stops.
+    grace: float = 1.5
+
+
+class MailWorker:
+    def __init__(
+        self, database: Database, settings: AuthSettings, transport: Transport, pace: Pace | None = None
+    ) -> None:
+        self._database = database
+        self._ring = KeyRing.of(settings)
+        self._renderer = Renderer(settings)
+        self._transport = transport
+        self._pace = pace or Pace()
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Send what is due and look for more, until cancelled; what is on its way then, ``finish`` waits for."""
+        failures = 0
+        while True:
+            try:
+                has_more = await self._start_due()
+            except Exception as error:  # noqa: BLE001 whatever is wrong with the database, mails wait until it is right
+                failures += 1
+                log.warning("outbox unreachable", error=type(error).__name__)
+                await asyncio.sleep(min(self._pace.poll * 2 ** min(failures, 10), _LONGEST_REST))
+                continue
+            failures = 0
+            if has_more:
+                await asyncio.wait(set(self._sending), return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(self._pace.poll)
+
+    async def finish(self) -> None:
+        """Give what is on its way a moment, then have it sent another time."""
+        if self._sending:
+            await asyncio.wait(set(self._sending), timeout=self._pace.grace)
+        left = set(self._sending)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _start_due(self) -> bool:
+        """Send as many mails as there are lanes free; False when there were no more than that."""
+        free = self._pace.lanes - len(self._sending)
+        end = asyncio.get_running_loop().time() + self._pace.lease
+        async with self._database.writing() as connection:
+            mails = await repository.lease(connection, most=free, seconds=self._pace.lease)
+        for mail in mails:
+            task = asyncio.create_task(self._deliver(mail, end))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        return len(mails) == free
+
+    async def _deliver(self, mail: LeasedMail, end: float) -> None:
+        try:
+            outcome = await self._attempt(mail)
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                async with asyncio.timeout(1):
+                    await self._write_down(mail, _put_off(mail, "the service stopped meanwhile"))
+            raise
+        await self._settle(mail, outcome, end)
+
+    async def _attempt(self, mail: LeasedMail) -> Outcome:
+        if mail.is_expired:
+            return Outcome(MailState.DEAD, "too old to be of use")
+        try:
+            letter = self._renderer.letter(mail, opened(self._ring, mail.content))
+        except Exception as error:  # noqa: BLE001 whatever is wrong with a mail itself is so the next time too
+            return Outcome(MailState.DEAD, f"cannot be written: {type(error).__name__}")
+        return await self._send(mail, letter)
+
+    async def _send(self, mail: LeasedMail, letter: Letter) -> Outcome:
+        try:
+            await self._transport.send(letter)
+        except NotSentError as error:
+            return Outcome(MailState.DEAD, error.reason) if error.is_final else _put_off(mail, error.reason)
+        except Exception as error:  # noqa: BLE001 a mail is lost by no mistake of ours
+            return _put_off(mail, type(error).__name__)
+        return Outcome(MailState.SENT)
+
+    async def _settle(self, mail: LeasedMail, outcome: Outcome, end: float) -> None:
+        """Write it down as long as the lease lasts: what a database that is away forgets is sent twice."""
+        while asyncio.get_running_loop().time() < end:
+            try:
+                await self._write_down(mail, outcome)
+            except Exception as error:  # noqa: BLE001 as above
+                log.warning("mail not settled yet", mail_id=mail.id, error=type(error).__name__)
+                await asyncio.sleep(self._pace.poll)
+            else:
+                return
+        log.error("mail not settled", mail_id=mail.id, state=outcome.state.value)
+
+    async def _write_down(self, mail: LeasedMail, outcome: Outcome) -> None:
+        async with self._database.writing() as connection:
+            held = await repository.settle(connection, mail, outcome)
+        # What the server said stays in the table: only admins see it there.
+        facts = {"mail_id": mail.id, "template": mail.template, "attempts": mail.attempts}
+        if not held:
+            log.warning("mail was taken over", **facts)
+        elif outcome.state is MailState.SENT:
+            log.info("mail sent", **facts)
+        elif outcome.state is MailState.DEAD:
+            log.error("mail given up", **facts)
+        else:
+            log.warning("mail put off", **facts, seconds=round(outcome.delay))
+
+
+def _put_off(mail: LeasedMail, error: str) -> Outcome:
+    if mail.attempts >= MAX_ATTEMPTS:
+        return Outcome(MailState.DEAD, error)
+    return Outcome(MailState.PENDING, error, delay_after(mail.attempts))
+
+
+def delay_after(attempts: int) -> float:
+    """Twice as long each time, and never the same for all that failed together."""
+    delay = min(_FIRST_DELAY * 2.0 ** min(attempts - 1, 20), _LONGEST_DELAY)
+    return delay * _random.uniform(0.75, 1)
+
+
+async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
+    settings: AuthSettings = app.state.settings
+    if settings.mail_url is None or not settings.mail_worker:
+        yield
+        return
+    target = mail_target(settings.mail_url.get_secret_value())
+    transport = transport_to(target, local_hostname=mail_sender(settings.mail_from).domain)
+    worker = MailWorker(app.state.database, settings, transport)
+    running = asyncio.create_task(worker.run())
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+        await worker.finish()
