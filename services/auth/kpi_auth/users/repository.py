@@ -6,13 +6,11 @@ from datetime import datetime
 from kpi_shared.database import AnyRow
 from kpi_shared.tokens import Role
 from sqlalchemy import and_, bindparam, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_auth.users.errors import UserNotFoundError
 from kpi_auth.users.models import Account, User
-from kpi_auth.users.schemas import NewUser
 
 _shown = (
     col(User.id),
@@ -23,8 +21,6 @@ _shown = (
     col(User.created_at),
     col(User.updated_at),
 )
-_add = insert(User).on_conflict_do_nothing().returning(*_shown)
-_is_taken = select(col(User.id)).where(func.lower(col(User.username)) == func.lower(bindparam("username")))
 _get = select(*_shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _find_by_login = select(
     col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
@@ -57,18 +53,6 @@ _ids_of = text("""
     SELECT lower(username) AS name, id FROM users
     WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL
 """)
-
-
-async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow | None:
-    """Insert a user; None when the username or the address is taken.
-
-    A conflict is asked for instead of run into: PostgreSQL logs a broken constraint together with its values.
-    """
-    return (await connection.execute(_add, user.model_dump())).one_or_none()
-
-
-async def username_is_taken(connection: AsyncConnection, *, username: str) -> bool:
-    return await connection.scalar(_is_taken, {"username": username}) is not None
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:

@@ -80,11 +80,3 @@ class UserPrivate(UserPublic):
     role: Role
     is_active: bool
     updated_at: datetime
-
-
-class NewUser(SQLModel):
-    """A registration whose password has been hashed."""
-
-    username: str
-    email: str
-    password_hash: str

@@ -1,0 +1,36 @@
+"""What people send to register."""
+
+from typing import Annotated, Any
+
+from kpi_shared.text import StorableText
+from kpi_shared.tokens import Role
+from pydantic import StrictBool, StringConstraints
+
+from kpi_auth.users.schemas import UserCreate
+
+# As in the table. A name is one line; PostgreSQL's text holds no NUL.
+FullName = Annotated[
+    StorableText,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*$"),
+]
+Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+_ADMINS = ("role", "is_active")
+
+
+class Registration(UserCreate):
+    """A registration; ``role`` and ``is_active`` are an admin's to set."""
+
+    full_name: FullName | None = None
+    bio: Bio | None = None
+    role: Role = Role.USER
+    is_active: StrictBool = True
+
+    @property
+    def admins_fields(self) -> list[str]:
+        """The fields that were sent and are an admin's alone."""
+        return [name for name in _ADMINS if name in self.model_fields_set]
+
+    def row(self, *, password_hash: str, email_signs_in: bool) -> dict[str, Any]:
+        """What the table keeps of it."""
+        kept = self.model_dump(exclude={"password"}, mode="json")
+        return kept | {"password_hash": password_hash, "email_signs_in": email_signs_in}
