@@ -1,11 +1,14 @@
 """Accounts for tests, and requests in their name."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from kpi_auth.mails.outbox import PURPOSE
+from kpi_auth.codes.mailing import CodeMails
+from kpi_auth.mails.outbox import PURPOSE, Outbox
 from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
 from sqlalchemy import text
 
@@ -93,3 +96,22 @@ class Accounts:
         async with self.app.state.database.reading() as connection:
             found: object = await connection.scalar(text(statement), values)
             return found
+
+
+@contextmanager
+def configured(app: FastAPI, **changes: object) -> Iterator[None]:
+    """The application with other settings for a while."""
+    state = app.state
+    before = (state.settings, state.outbox, state.code_mails)
+    state.settings = before[0].model_copy(update=changes)
+    state.outbox = Outbox(state.settings)
+    state.code_mails = CodeMails(state.outbox, public_url=state.settings.public_url)
+    try:
+        yield
+    finally:
+        state.settings, state.outbox, state.code_mails = before
+
+
+def code_of(mail: SentMail) -> str:
+    """The code in the mail's link."""
+    return mail.values["link"].partition("#code=")[2]

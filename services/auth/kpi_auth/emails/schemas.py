@@ -16,8 +16,6 @@ class Verification(SQLModel):
 class VerificationWanted(AccountName):
     """Whose address is to be verified: a username, or the address itself."""
 
-    model_config = {"extra": "forbid"}
-
 
 class EmailChange(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}

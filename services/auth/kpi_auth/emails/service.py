@@ -66,7 +66,7 @@ class Emails(NamedTuple):
     async def ask_for_change(self, caller: Subject, sent: EmailChange) -> None:
         """Mail a code to the new address and a warning to the old one (ASVS 5.0, 6.3.7 and 7.5.1).
 
-        Nothing changes before the code comes back, and the answer does not tell whether another account has the address.
+        Nothing changes before the code comes back. The answer does not tell whether another account has the address.
         """
         self.mails.require_open()
         password = sent.password.get_secret_value()

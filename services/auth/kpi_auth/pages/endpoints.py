@@ -7,12 +7,11 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from fastapi import APIRouter
-from starlette.requests import Request
-from starlette.responses import Response
+from fastapi.responses import HTMLResponse
 
 from kpi_auth.passwords.policy import MAX_LENGTH, MIN_LENGTH
 
-router = APIRouter()
+router = APIRouter(prefix="/auth", tags=["auth"], default_response_class=HTMLResponse)
 
 
 class Page(NamedTuple):
@@ -20,15 +19,19 @@ class Page(NamedTuple):
     policy: str
 
 
-async def _verify_email(_request: Request) -> Response:
+@router.get("/verify-email")
+async def show_verify_email() -> HTMLResponse:
+    """The page that the link in a mail leads to. It confirms nothing before somebody presses its button."""
     return _answer("verify_email.html")
 
 
-async def _reset_password(_request: Request) -> Response:
+@router.get("/reset-password")
+async def show_reset_password() -> HTMLResponse:
+    """The page that the link in a mail leads to, with a form for the new password."""
     return _answer("reset_password.html")
 
 
-def _answer(name: str) -> Response:
+def _answer(name: str) -> HTMLResponse:
     page = _page(name)
     headers = {
         "Content-Security-Policy": page.policy,
@@ -37,7 +40,7 @@ def _answer(name: str) -> Response:
         "X-Content-Type-Options": "nosniff",
         "Cross-Origin-Opener-Policy": "same-origin",
     }
-    return Response(page.body, headers=headers, media_type="text/html")
+    return HTMLResponse(page.body, headers=headers)
 
 
 @cache
@@ -66,7 +69,3 @@ def _source(content: str) -> str:
 
 def _text(name: str) -> str:
     return (files(__package__) / name).read_text("utf-8")
-
-
-router.add_route("/auth/verify-email", _verify_email, include_in_schema=False)
-router.add_route("/auth/reset-password", _reset_password, include_in_schema=False)

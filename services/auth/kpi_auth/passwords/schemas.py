@@ -26,8 +26,6 @@ class PasswordChange(SQLModel):
 class PasswordForgotten(AccountName):
     """Whose password it is: a username, or an e-mail address."""
 
-    model_config = {"extra": "forbid"}
-
 
 class PasswordReset(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}

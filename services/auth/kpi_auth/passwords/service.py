@@ -46,7 +46,7 @@ class Passwords(NamedTuple):
         async with self.proof.database.writing() as connection:
             if not await users.hold_open(connection, user_id=holder.id, password_hash=holder.password_hash):
                 raise PasswordChangedMeanwhileError
-            await self._replace(connection, holder, new_hash, spared=int(caller.session_id))
+            await self._put(connection, holder, new_hash, spared=int(caller.session_id))
             await self._record(connection, Event.PASSWORD_CHANGED, holder.id)
 
     async def send_code(self, login: str) -> None:
@@ -78,7 +78,7 @@ class Passwords(NamedTuple):
             if not await users.hold_open(connection, user_id=holder.id):
                 raise InvalidCodeError
             code = await codes.redeem(connection, code=sent.code, purposes=_RESET)
-            await self._replace(connection, holder, new_hash)
+            await self._put(connection, holder, new_hash)
             await self._record(connection, Event.PASSWORD_RESET, holder.id)
             # Whoever has the code reads that address, unless it is the account's no more.
             if await emails.prove(connection, user_id=holder.id, email=code.email):
@@ -90,7 +90,7 @@ class Passwords(NamedTuple):
             raise NewPasswordRefusedError(reason, kind="guessable_password")
         return await self.proof.hasher.hash(password)
 
-    async def _replace(
+    async def _put(
         self, connection: AsyncConnection, holder: Holder, new_hash: str, *, spared: int | None = None
     ) -> None:
         """What a new password comes with; the caller holds the user's row."""

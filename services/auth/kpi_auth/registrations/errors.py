@@ -18,7 +18,5 @@ class FieldNotYoursError(ForbiddenError):
     title = "Only an admin may set this"
 
     def __init__(self, fields: Sequence[str]) -> None:
-        errors = [
-            {"pointer": f"#/body/{name}", "detail": "is an admin's to set", "type": "forbidden"} for name in fields
-        ]
+        errors = [{"pointer": f"#/body/{name}", "detail": "is an admin's", "type": "forbidden"} for name in fields]
         super().__init__(f"Only an admin may set {' and '.join(fields)}", errors=errors)

@@ -48,7 +48,8 @@ class Registrations(NamedTuple):
             refused = holder is not None and (self.settings.tells_email or admin is not None)
             user_id = None if refused else await repository.add(connection, values)
             if user_id is None:
-                return await self._refused(connection, user, admin)
+                await self._refused(connection, user, admin)
+                return None
             await self._welcome(connection, Addressee(user_id, user.username, user.email, holder), user)
             await self._record(connection, user_id, user, admin)
             shown = await get_or_raise(connection, user_id=user_id)

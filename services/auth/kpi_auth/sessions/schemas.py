@@ -25,6 +25,8 @@ Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 class AccountName(SQLModel):
     """Whose account is meant: a username, or an e-mail address in either field."""
 
+    model_config = {"extra": "forbid"}
+
     username: Login | None = None
     email: Login | None = None
 
@@ -51,7 +53,7 @@ class Credentials(AccountName):
     The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
     """
 
-    model_config = {"hide_input_in_errors": True}
+    model_config = {"extra": "ignore", "hide_input_in_errors": True}
 
     password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
     grant_type: Literal["password", ""] = "password"
