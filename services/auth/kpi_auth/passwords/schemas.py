@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from kpi_shared.text import StorableSecret, StorableText
+from kpi_shared.text import StorableSecret
 from pydantic import StringConstraints
 from sqlmodel import Field, SQLModel
 
@@ -12,8 +12,10 @@ from kpi_auth.users.schemas import Password
 
 # Any password, to be compared with one that is kept.
 GivenPassword = Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
-# Longer than any that is made, so that a wrong one is told from one that is none at all.
-CodeText = Annotated[StorableText, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+# Room for more than those that are made today; people copy them together with what stands around them.
+CodeText = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_-]+$")
+]
 
 
 class PasswordChange(SQLModel):
