@@ -84,10 +84,8 @@ async def test_a_reset_sets_the_password_and_ends_everything(client: httpx.Async
     anna = await accounts.add("anna")
     code = await forgotten(client, accounts)
     other = await forgotten(client, accounts)
-    lifetime = (
-        "SELECT max(expires_at - created_at) = interval '15 minutes' FROM one_time_codes WHERE purpose = :purpose"
-    )
-    assert await accounts.scalar(lifetime, purpose="reset_password")
+    lifetime = "SELECT max(expires_at - created_at) = interval '15 minutes' FROM one_time_codes WHERE purpose = :of"
+    assert await accounts.scalar(lifetime, of="reset_password")
     answer = await reset(client, code)
     assert (answer.status_code, answer.headers["cache-control"], answer.content) == (204, "no-store", b"")
     assert not await works(client, anna.headers)
