@@ -10,11 +10,16 @@ from kpi_shared.tokens import KeyRing
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.codes.mailing import CodeMails
+from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.housekeeping import housekeeping
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
 from kpi_auth.mails.worker import mail_worker
+from kpi_auth.pages.endpoints import router as pages
+from kpi_auth.passwords.endpoints import router as passwords
 from kpi_auth.passwords.hasher import password_hasher
+from kpi_auth.registrations.endpoints import router as registrations
 from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.service import Sessions
@@ -28,7 +33,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[sessions, sessions_of_users, users, mails, audit],
+        routers=[registrations, sessions, sessions_of_users, passwords, emails, users, mails, audit, pages],
         resources=[request_tools, password_hasher, mail_worker, housekeeping],
     )
 
@@ -38,6 +43,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
     app.state.outbox = Outbox(app.state.settings)
     app.state.cursors = CursorSealer(KeyRing.of(app.state.settings))
+    app.state.code_mails = CodeMails(app.state.outbox, public_url=app.state.settings.public_url)
     app.state.sessions = Sessions(app.state.settings, codec=app.state.tokens, outbox=app.state.outbox)
     app.state.session_check = check_session
     yield

@@ -1,11 +1,14 @@
 """Accounts for tests, and requests in their name."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from kpi_auth.mails.outbox import PURPOSE
+from kpi_auth.codes.mailing import CodeMails
+from kpi_auth.mails.outbox import PURPOSE, Outbox
 from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
 from sqlalchemy import text
 
@@ -105,3 +108,22 @@ def assert_problem(answer: httpx.Response, status: int, slug: str, *pointers: st
     assert answer.json()["type"] == slug, answer.text
     if pointers:
         assert [error["pointer"] for error in answer.json()["errors"]] == list(pointers)
+
+
+@contextmanager
+def configured(app: FastAPI, **changes: object) -> Iterator[None]:
+    """The application with other settings for a while."""
+    state = app.state
+    before = (state.settings, state.outbox, state.code_mails)
+    state.settings = before[0].model_copy(update=changes)
+    state.outbox = Outbox(state.settings)
+    state.code_mails = CodeMails(state.outbox, public_url=state.settings.public_url)
+    try:
+        yield
+    finally:
+        state.settings, state.outbox, state.code_mails = before
+
+
+def code_of(mail: SentMail) -> str:
+    """The code in the mail's link."""
+    return mail.values["link"].partition("#code=")[2]

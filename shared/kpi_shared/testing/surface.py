@@ -4,6 +4,8 @@ from typing import Any
 
 import httpx
 
+from kpi_shared.errors import PROBLEM_MEDIA_TYPE
+
 _METHODS = {"get", "put", "post", "delete", "patch", "options", "head", "trace"}
 
 
@@ -25,6 +27,8 @@ async def public_operations(
     for operation in operations(document):
         method, _, address = operation.partition(" ")
         answer = await client.request(method, address.format(**path), json=body)
-        if answer.json().get("type") != "unauthenticated":
+        # What is not JSON is a page for people.
+        is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
+        if not (is_problem and answer.json()["type"] == "unauthenticated"):
             found.add(operation)
     return found

@@ -27,8 +27,13 @@ def password_limits(settings: AuthSettings, origin: Origin, *, user_id: int) -> 
 
 def mail_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
     """For requests that send a mail to whom they name. These count whatever comes of them."""
-    own = Limit("mail to", login, settings.mails_per_account, _HOUR)
-    return [*_by_address("mail from", origin, settings.mails_per_address, _HOUR), own]
+    by_address = _by_address("mail from", origin, settings.mails_per_address, _HOUR)
+    return [*by_address, mail_limit(settings, login=login)]
+
+
+def mail_limit(settings: AuthSettings, *, login: str) -> Limit:
+    """For requests that send a mail to an address besides what else they do."""
+    return Limit("mail to", login, settings.mails_per_account, _HOUR)
 
 
 def _by_address(kind: str, origin: Origin, most: int, window: timedelta) -> list[Limit]:

@@ -35,6 +35,7 @@ class Event(StrEnum):
     EMAIL_VERIFICATION_SENT = "email.verification_sent"
     EMAIL_VERIFIED = "email.verified"
     EMAIL_CHANGE_REQUESTED = "email.change_requested"
+    EMAIL_CHANGE_REFUSED = "email.change_refused"
     EMAIL_CHANGED = "email.changed"
     IDENTITY_LINKED = "identity.linked"
     IDENTITY_REFUSED = "identity.refused"

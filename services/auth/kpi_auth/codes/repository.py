@@ -7,9 +7,10 @@ from kpi_shared.database import AnyRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# For a user that does not exist it adds nothing, in the same time.
 _add = text("""
     INSERT INTO one_time_codes (user_id, purpose, code_hash, email, expires_at)
-    VALUES (:user_id, :purpose, :code_hash, :email, now() + :lifetime)
+    SELECT id, :purpose, :code_hash, :email, now() + :lifetime FROM users WHERE id = :user_id
 """)
 _peek = text("""
     SELECT user_id, purpose, email FROM one_time_codes

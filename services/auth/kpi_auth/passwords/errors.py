@@ -1,6 +1,6 @@
-"""What can be wrong with hashing."""
+"""What can be wrong with passwords and with hashing them."""
 
-from kpi_shared.errors import UnavailableError
+from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError, UnavailableError
 
 
 class HashingBusyError(UnavailableError):
@@ -8,3 +8,26 @@ class HashingBusyError(UnavailableError):
 
     type = "hashing-busy"
     title = "Too many sign-ins just now"
+
+
+class NewPasswordRefusedError(InvalidRequestError):
+    """A new password that is not taken, for a reason that only the database knows."""
+
+    def __init__(self, reason: str, *, kind: str) -> None:
+        pointer, detail = "#/body/new_password", f"The password {reason}"
+        super().__init__(f"{pointer}: {detail}", errors=[{"pointer": pointer, "detail": detail, "type": kind}])
+
+
+class PasswordChangedMeanwhileError(ProblemError):
+    """Of two changes at once, the first one counts."""
+
+    status = 409
+    type = "password-changed-meanwhile"
+    title = "The password was changed meanwhile"
+
+
+class WrongPasswordError(ForbiddenError):
+    """401 would say that the access token does not count, and have clients sign out."""
+
+    type = "wrong-password"
+    title = "Your password is needed for this, and this is not it"

@@ -8,6 +8,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.openapi import problems
 from kpi_shared.security import AdminUser, CurrentUser
 
+from kpi_auth.answers import no_store
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.audit.origin import RequestOrigin
 from kpi_auth.passwords.errors import HashingBusyError
@@ -41,13 +42,9 @@ from kpi_auth.users.schemas import UserPrivate
 Id = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
-async def _no_store(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
-
-
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(_no_store)])
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 # What an admin does with another's sessions.
-admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(_no_store)])
+admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
 
 
 @router.post(

@@ -22,18 +22,13 @@ _FORM = "application/x-www-form-urlencoded"
 Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 
 
-class Credentials(SQLModel):
-    """A password and whose it is: a username, or an e-mail address in either field.
+class AccountName(SQLModel):
+    """Whose account is meant: a username, or an e-mail address in either field."""
 
-    The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
-    """
-
-    model_config = {"hide_input_in_errors": True}
+    model_config = {"extra": "forbid"}
 
     username: Login | None = None
     email: Login | None = None
-    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
-    grant_type: Literal["password", ""] = "password"
 
     @model_validator(mode="after")
     def _names_one_account(self) -> Self:
@@ -50,6 +45,18 @@ class Credentials(SQLModel):
         except PydanticCustomError:
             # No account has it: the search for it finds nothing.
             return given
+
+
+class Credentials(AccountName):
+    """A password and whose it is.
+
+    The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
+    """
+
+    model_config = {"extra": "ignore", "hide_input_in_errors": True}
+
+    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
+    grant_type: Literal["password", ""] = "password"
 
 
 class SessionTokens(SQLModel):

@@ -17,6 +17,7 @@ from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.service import record
 from kpi_auth.codes import service as codes
 from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.sessions.models import EndReason
 from kpi_auth.users import changes_repository as repository
@@ -26,7 +27,6 @@ from kpi_auth.users.errors import (
     NotDeletedError,
     NotYourAccountError,
     UserNotFoundError,
-    WrongPasswordError,
 )
 from kpi_auth.users.etags import Condition, check_match
 from kpi_auth.users.schemas import OWN_FIELDS

@@ -26,10 +26,11 @@ from kpi_auth.codes import service as codes
 from kpi_auth.mails.outbox import Mail, Outbox, Template
 from kpi_auth.passwords.hasher import PasswordHasher
 from kpi_auth.passwords.policy import refusal
+from kpi_auth.registrations import repository as registrations
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.sessions.models import EndReason
 from kpi_auth.settings import AuthSettings
-from kpi_auth.users import changes_repository, listing_repository, repository
+from kpi_auth.users import changes_repository, listing_repository
 from kpi_auth.users.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.users.listing import Listing, Sort
 from kpi_auth.users.schemas import Email, Password, Search, Username, UserPrivate, UserQuery
@@ -125,7 +126,7 @@ async def _create(settings: AuthSettings, database: Database, asked: NewAccount)
     async with database.writing() as connection:
         row = await changes_repository.add(connection, values=values)
         if row is None:
-            taken = await repository.username_is_taken(connection, username=asked.username)
+            taken = await registrations.username_is_taken(connection, username=asked.username)
             raise UsernameTakenError if taken else EmailTakenError
         details = {"role": asked.role.value}
         await record(connection, Event.USER_CREATED, origin=CONSOLE, subject_id=row.id, details=details)

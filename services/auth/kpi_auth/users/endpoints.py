@@ -1,4 +1,4 @@
-"""Registration, the look at users, and what they and admins change."""
+"""The look at users, and what they and admins change."""
 
 from dataclasses import replace
 from typing import Annotated, NamedTuple
@@ -12,9 +12,8 @@ from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.cursors import Cursors
-from kpi_auth.passwords.errors import HashingBusyError
-from kpi_auth.passwords.hasher import Hasher
-from kpi_auth.users import changes, listing_repository, repository, service
+from kpi_auth.passwords.errors import HashingBusyError, WrongPasswordError
+from kpi_auth.users import changes, listing_repository, repository
 from kpi_auth.users.answers import NOT_MODIFIED, answer_to, page_answer, private_answer
 from kpi_auth.users.cursors import decode
 from kpi_auth.users.dependencies import EmailRulesOfApp, OfDeleted, ProvenPassword, SentAct, UserId
@@ -27,13 +26,10 @@ from kpi_auth.users.errors import (
     NotYourAccountError,
     UsernameTakenError,
     UserNotFoundError,
-    WrongPasswordError,
 )
 from kpi_auth.users.etags import IfNoneMatch
 from kpi_auth.users.listing import Listing, Position
 from kpi_auth.users.schemas import (
-    NewUser,
-    UserCreate,
     UserPage,
     UserPrivate,
     UserPublic,
@@ -43,23 +39,6 @@ from kpi_auth.users.schemas import (
 )
 
 router = APIRouter(prefix="/users", tags=["users"])
-
-
-async def _hashed(user: UserCreate, hasher: Hasher) -> NewUser:
-    """Hashing comes before the transaction: dependencies are solved in the order of the parameters."""
-    password_hash = await hasher.hash(user.password.get_secret_value())
-    return NewUser(username=user.username, email=user.email, password_hash=password_hash)
-
-
-HashedUser = Annotated[NewUser, Depends(_hashed)]
-
-
-@router.post("", status_code=201, responses=problems(UsernameTakenError, EmailTakenError, HashingBusyError))
-async def register(user: HashedUser, connection: Writer, response: Response) -> UserPrivate:
-    """Register with a username, an e-mail address and a password."""
-    row = await service.register(connection, user=user)
-    response.headers["Location"] = f"/users/{row.id}"
-    return UserPrivate.model_validate(row, from_attributes=True)
 
 
 class _Asked(NamedTuple):

@@ -49,16 +49,6 @@ def _who_sets(name: str) -> str:
     return "change it by POST /auth/change-email" if name == "email" else "is an admin's alone"
 
 
-class WrongPasswordError(ForbiddenError):
-    """401 would say that the access token does not count, and have clients sign out."""
-
-    type = "wrong-password"
-    title = "Your password is needed for this, and this is not it"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"pointer": "#/body/password", "detail": "does not fit", "type": "password"}])
-
-
 class LastAdminError(ProblemError):
     status = 409
     type = "last-admin"

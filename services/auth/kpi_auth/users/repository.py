@@ -6,13 +6,11 @@ from datetime import datetime
 from kpi_shared.database import AnyRow
 from kpi_shared.tokens import Role, Subject
 from sqlalchemy import and_, bindparam, func, or_, select, text, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_auth.users.errors import UserNotFoundError
 from kpi_auth.users.models import Account, User
-from kpi_auth.users.schemas import NewUser
 
 # All that anybody is shown of a user; what each caller sees of it is decided by the schema.
 shown = (
@@ -29,8 +27,6 @@ shown = (
     col(User.deleted_at),
     col(User.version),
 )
-_add = insert(User).on_conflict_do_nothing().returning(*shown)
-_is_taken = select(col(User.id)).where(func.lower(col(User.username)) == func.lower(bindparam("username")))
 _get = select(*shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _get_any = select(*shown).where(col(User.id) == bindparam("id"))
 _find_by_login = select(
@@ -64,18 +60,6 @@ _ids_of = text("""
     SELECT lower(username) AS name, id FROM users
     WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL
 """)
-
-
-async def add(connection: AsyncConnection, *, user: NewUser) -> AnyRow | None:
-    """Insert a user; None when the username or the address is taken.
-
-    A conflict is asked for instead of run into: PostgreSQL logs a broken constraint together with its values.
-    """
-    return (await connection.execute(_add, user.model_dump())).one_or_none()
-
-
-async def username_is_taken(connection: AsyncConnection, *, username: str) -> bool:
-    return await connection.scalar(_is_taken, {"username": username}) is not None
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:

@@ -220,11 +220,3 @@ class Deletion(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)] | None = None
-
-
-class NewUser(SQLModel):
-    """A registration whose password has been hashed."""
-
-    username: str
-    email: str
-    password_hash: str

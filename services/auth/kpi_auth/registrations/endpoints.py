@@ -1,0 +1,44 @@
+"""Registration."""
+
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import JSONResponse
+from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.openapi import Responses, problems
+from kpi_shared.security import OptionalUser
+
+from kpi_auth.answers import ACCEPTED, Accepted, no_store
+from kpi_auth.attempts.errors import TooManyAttemptsError
+from kpi_auth.passwords.errors import HashingBusyError
+from kpi_auth.registrations.errors import RegistrationClosedError
+from kpi_auth.registrations.schemas import Registration
+from kpi_auth.registrations.service import Registering
+from kpi_auth.users.errors import EmailTakenError, FieldNotYoursError, UsernameTakenError
+from kpi_auth.users.schemas import UserPrivate
+
+router = APIRouter(dependencies=[Depends(no_store)])
+
+_RESPONSES: Responses = {
+    202: {"model": Accepted, "description": "Where the settings keep silent about taken names: a mail says the rest"},
+    **problems(UnauthenticatedError, RegistrationClosedError, FieldNotYoursError),
+    **problems(UsernameTakenError, EmailTakenError, TooManyAttemptsError, HashingBusyError),
+}
+
+
+@router.post(
+    "/auth/register", status_code=201, response_model=UserPrivate, responses=_RESPONSES, tags=["auth"], name="register"
+)
+@router.post(
+    "/users", status_code=201, response_model=UserPrivate, responses=_RESPONSES, tags=["users"], name="create_user"
+)
+async def register(
+    user: Registration, caller: OptionalUser, registering: Registering, response: Response
+) -> UserPrivate | Response:
+    """Register with a username, an e-mail address and a password.
+
+    An admin who does this for somebody may also set their role and state.
+    """
+    row = await registering.register(user, caller=caller)
+    if row is None:
+        return JSONResponse(ACCEPTED.model_dump(), 202, {"Cache-Control": "no-store"})
+    response.headers["Location"] = f"/users/{row.id}"
+    return UserPrivate.model_validate(row, from_attributes=True)

@@ -1,0 +1,212 @@
+"""Verifying an e-mail address, and changing it."""
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts, SentMail, code_of, configured, registration
+from fastapi import FastAPI
+
+NEW = "new@example.com"
+
+
+async def verify(client: httpx.AsyncClient, code: str) -> httpx.Response:
+    return await client.post("/auth/verify-email", json={"code": code})
+
+
+async def registered(client: httpx.AsyncClient, accounts: Accounts, name: str, email: str) -> tuple[int, str]:
+    """The id, and the code that was mailed."""
+    answer = await client.post("/users", json=registration(name, email=email))
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"], code_of((await accounts.mails(email))[-1])
+
+
+async def change(client: httpx.AsyncClient, headers: dict[str, str], email: str = NEW) -> httpx.Response:
+    return await client.post("/auth/change-email", json={"password": PASSWORD, "new_email": email}, headers=headers)
+
+
+async def test_the_code_verifies_the_address_once_and_it_signs_in_then(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    user_id, code = await registered(client, accounts, "anna", "anna@example.com")
+    assert not await accounts.sign_in("anna@example.com", PASSWORD)
+    version = "SELECT version FROM users WHERE id = :id"
+    before = await accounts.scalar(version, id=user_id)
+    first, again = await verify(client, f" {code}\n"), await verify(client, code)
+    assert (first.status_code, first.headers["cache-control"], first.content) == (204, "no-store", b"")
+    assert (again.status_code, again.json()["type"]) == (400, "invalid-code")
+    assert await accounts.sign_in("anna@example.com", PASSWORD)
+    assert await accounts.scalar(version, id=user_id) != before
+    assert (await accounts.events(user_id))[:2] == ["user.registered", "email.verified"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "UPDATE one_time_codes SET expires_at = now()",
+        "UPDATE one_time_codes SET purpose = 'reset_password'",
+        "UPDATE users SET is_active = false",
+        "UPDATE users SET deleted_at = now()",
+    ],
+)
+async def test_a_code_that_does_not_count_changes_nothing(
+    client: httpx.AsyncClient, accounts: Accounts, spoil: str
+) -> None:
+    user_id, code = await registered(client, accounts, "anna", "anna@example.com")
+    await accounts.execute(spoil)
+    answer = await verify(client, code)
+    assert (answer.status_code, answer.json()["type"]) == (400, "invalid-code")
+    assert await accounts.scalar("SELECT email_verified_at IS NULL FROM users WHERE id = :id", id=user_id)
+
+
+async def test_a_code_of_verification_lives_a_day(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await registered(client, accounts, "anna", "anna@example.com")
+    assert await accounts.scalar("SELECT expires_at - created_at = interval '24 hours' FROM one_time_codes")
+
+
+@pytest.mark.parametrize("code", ["", " ", "x" * 201, "nul\0", 5, None])
+async def test_what_is_no_code_is_refused(client: httpx.AsyncClient, code: object) -> None:
+    assert (await client.post("/auth/verify-email", json={"code": code})).status_code == 422
+
+
+async def test_of_two_accounts_with_one_address_the_first_to_verify_has_it(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    anna, annas = await registered(client, accounts, "anna", "one@example.com")
+    _ben, bens = await registered(client, accounts, "ben", "one@example.com")
+    assert (await verify(client, annas)).status_code == 204
+    late = await verify(client, bens)
+    assert (late.status_code, late.json()["type"]) == (400, "invalid-code")
+    assert await accounts.scalar("SELECT id FROM users WHERE email = 'one@example.com' AND email_signs_in") == anna
+    # Asked for once more, it is the owner of the address who learns of it.
+    await client.post("/auth/resend-verification", json={"username": "ben"})
+    assert (await accounts.mails("one@example.com"))[-1] == SentMail("address_in_use", {"username": "anna"})
+
+
+async def test_an_earlier_mails_link_finds_done_what_it_is_for(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    user_id, first = await registered(client, accounts, "anna", "anna@example.com")
+    assert (await client.post("/auth/resend-verification", json={"email": "Anna@example.com"})).status_code == 202
+    second = code_of((await accounts.mails("anna@example.com"))[-1])
+    assert (await verify(client, second)).status_code == 204
+    assert (await verify(client, first)).status_code == 204
+    assert await accounts.events(user_id) == ["user.registered", "email.verification_sent", "email.verified"]
+
+
+async def test_resending_answers_the_same_whoever_is_asked_for(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    for name in ("closed", "gone", "imported"):
+        await registered(client, accounts, name, f"{name}@example.com")
+    await registered(client, accounts, "anna", "anna@example.com")
+    await accounts.add("verified")
+    await accounts.execute("UPDATE users SET is_active = false WHERE username = 'closed'")
+    await accounts.execute("UPDATE users SET deleted_at = now() WHERE username = 'gone'")
+    await accounts.execute("UPDATE users SET email = NULL, password_hash = NULL WHERE username = 'imported'")
+    count = "SELECT count(*) FROM mails"
+    codes = "SELECT count(*) FROM one_time_codes"
+    before = (await accounts.scalar(count), await accounts.scalar(codes))
+    for name in ("closed", "gone", "imported", "verified", "nobody"):
+        for body in ({"username": name}, {"email": f"{name}@example.com"}, {"username": f"{name}@example.com"}):
+            answer = await client.post("/auth/resend-verification", json=body)
+            assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
+            assert answer.headers["cache-control"] == "no-store"
+    assert (await accounts.scalar(count), await accounts.scalar(codes)) == before
+    known = await client.post("/auth/resend-verification", json={"username": "ANNA"})
+    assert (known.status_code, known.json()) == (202, {"status": "accepted"})
+    assert [mail.template for mail in await accounts.mails("anna@example.com")] == ["verify_email"] * 2
+
+
+@pytest.mark.parametrize("path", ["resend-verification", "forgot-password"])
+@pytest.mark.parametrize("body", [{}, {"username": "a", "email": "a@example.com"}, {"username": ""}, {"name": "a"}])
+async def test_one_account_is_named(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> None:
+    assert (await client.post(f"/auth/{path}", json=body)).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["resend-verification", "forgot-password"])
+async def test_asking_for_mails_is_limited_by_name_and_by_address(
+    client: httpx.AsyncClient, app: FastAPI, path: str
+) -> None:
+    with configured(app, mails_per_account=2, mails_per_address=4):
+        names = ("nobody", "nobody", "nobody", "other", "third")
+        answers = [await client.post(f"/auth/{path}", json={"username": name}) for name in names]
+    assert [answer.status_code for answer in answers] == [202, 202, 429, 202, 429]
+
+
+async def test_what_needs_mail_says_so_where_none_is_sent(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    anna = await accounts.add("anna")
+    with configured(app, mail_url=None):
+        answers = [
+            await client.post("/auth/resend-verification", json={"username": "anna"}),
+            await client.post("/auth/forgot-password", json={"username": "anna"}),
+            await change(client, anna.headers),
+        ]
+    assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [(503, "mail-not-configured")] * 3
+
+
+async def test_an_address_is_changed_when_the_new_one_confirms(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    await client.post("/auth/forgot-password", json={"username": "anna"})
+    reset = code_of((await accounts.mails("anna@example.com"))[-1])
+    answer = await change(client, anna.headers, "NEW@example.com")
+    assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
+    [confirm] = await accounts.mails(NEW)
+    assert (confirm.template, set(confirm.values)) == ("confirm_email", {"username", "link"})
+    assert confirm.values["link"].startswith("http://127.0.0.1:8000/auth/verify-email#code=")
+    warning = SentMail("email_change_requested", {"username": "anna", "new_email": NEW})
+    assert (await accounts.mails("anna@example.com"))[-1] == warning
+    # Nothing has changed so far.
+    assert await accounts.sign_in("anna@example.com", PASSWORD)
+    assert not await accounts.sign_in(NEW, PASSWORD)
+
+    assert (await verify(client, code_of(confirm))).status_code == 204
+    changed = SentMail("email_changed", {"username": "anna", "new_email": NEW})
+    assert (await accounts.mails("anna@example.com"))[-1] == changed
+    assert await accounts.sign_in(NEW, PASSWORD)
+    assert not await accounts.sign_in("anna@example.com", PASSWORD)
+    # Sessions go on, and no code of before does.
+    assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == NEW
+    assert await accounts.scalar("SELECT count(*) FROM one_time_codes") == 0
+    late = await client.post("/auth/reset-password", json={"code": reset, "new_password": "a new red bicycle"})
+    assert late.status_code == 400
+    events = [event for event in await accounts.events(anna.id) if event.startswith("email.")]
+    assert events == ["email.change_requested", "email.changed"]
+
+
+async def test_a_wrong_password_changes_no_address_and_is_recorded(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    anna = await accounts.add("anna")
+    body = {"password": "wrong password", "new_email": NEW}
+    answer = await client.post("/auth/change-email", json=body, headers=anna.headers)
+    assert (answer.status_code, answer.json()["type"]) == (403, "wrong-password")
+    assert (await accounts.events(anna.id))[-1] == "email.change_refused"
+    assert await accounts.mails(NEW) == []
+
+
+async def test_whether_an_address_is_taken_is_told_to_its_owner_alone(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    anna, _ben = await accounts.add("anna"), await accounts.add("ben")
+    free, taken = await change(client, anna.headers), await change(client, anna.headers, "ben@example.com")
+    assert (free.status_code, free.json()) == (taken.status_code, taken.json())
+    assert set(free.headers) == set(taken.headers)
+    assert (await accounts.mails("ben@example.com"))[-1] == SentMail("address_in_use", {"username": "ben"})
+    assert [mail.template for mail in await accounts.mails("anna@example.com")][1:] == ["email_change_requested"] * 2
+
+
+async def test_an_address_that_was_verified_elsewhere_meanwhile_is_not_taken_from_there(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    anna = await accounts.add("anna")
+    await change(client, anna.headers)
+    code = code_of((await accounts.mails(NEW))[-1])
+    _ben, bens = await registered(client, accounts, "ben", NEW)
+    assert (await verify(client, bens)).status_code == 204
+    answer = await verify(client, code)
+    assert (answer.status_code, answer.json()["type"]) == (400, "invalid-code")
+    assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == "anna@example.com"
+
+
+async def test_the_address_one_has_is_no_new_one(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    answer = await change(client, anna.headers, "Anna@Example.com")
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/new_email"]

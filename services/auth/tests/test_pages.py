@@ -1,0 +1,189 @@
+"""The pages that links in mails lead to, in a real browser, through the gateway."""
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts, code_of
+from gateway_support import gateway, serving
+from kpi_auth.app import create_app
+from kpi_auth.settings import AuthSettings
+from playwright.async_api import Page, async_playwright
+from sqlalchemy import text
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+NEW = "a brand new red bicycle"
+PATHS = ["/auth/verify-email", "/auth/reset-password"]
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium on this machine; Debian's package of that name has one"
+)
+
+
+@pytest.fixture
+async def stack(settings: AuthSettings) -> AsyncIterator[tuple[str, Accounts]]:
+    """The address of a gateway in front of the service, and the accounts behind both."""
+    app = create_app(settings)
+    async with serving(app) as auth, gateway(auth_url=auth) as address:
+        async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
+            yield address, Accounts(app, client)
+        async with app.state.database.writing() as connection:
+            await connection.execute(text("TRUNCATE users, mails, attempts CASCADE"))
+
+
+class Visit:
+    """A browser's page, and what it complained of or asked elsewhere."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("console", lambda said: self.complaints.append(said.text) if "Policy" in said.text else None)
+        page.on("request", lambda request: self.requests.append(f"{request.method} {request.url}"))
+
+    async def shows(self, heading: str) -> None:
+        await self.page.get_by_role("heading", name=heading).wait_for()
+
+    async def picture(self, name: str) -> None:
+        """As it looks by day and by night, on a desk and on a phone; only where somebody wants to see it."""
+        if folder := os.environ.get("SCREENSHOTS"):
+            for scheme, size in (("light", (1000, 640)), ("dark", (360, 640))):
+                await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+                await self.page.set_viewport_size({"width": size[0], "height": size[1]})
+                await self.page.screenshot(path=Path(folder) / f"{name}-{scheme}.png")
+
+
+@pytest.fixture
+async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch_persistent_context(tmp_path, executable_path=CHROMIUM, args=FLAGS)
+        yield Visit(browser.pages[0])
+        await browser.close()
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_the_gateway_passes_a_page_on_with_its_strict_headers(stack: tuple[str, Accounts], path: str) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answers = [await client.get(f"{stack[0]}{form}{path}") for form in ("", "/api", "/api/v1")]
+    assert len({answer.text for answer in answers}) == 1
+    for answer in answers:
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == _policy(answer.text)
+    assert "http" not in answers[0].text
+
+
+def _policy(page: str) -> str:
+    def source(tag: str) -> str:
+        [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+    return (
+        f"default-src 'none'; script-src {source('script')}; style-src {source('style')}; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.parametrize("form", ["", "/api", "/api/v1"])
+async def test_the_link_verifies_when_the_button_is_pressed(
+    stack: tuple[str, Accounts], visit: Visit, form: str
+) -> None:
+    address, accounts = stack
+    user_id, code = await _registered(accounts)
+    page = visit.page
+    await page.goto(f"{address}{form}/auth/verify-email#code={code}")
+    await visit.shows("Confirm your e-mail address")
+    # The code is out of the address, and whoever only opens the link uses nothing up.
+    assert page.url == f"{address}{form}/auth/verify-email"
+    assert await page.get_by_label("Code").is_hidden()
+    assert not any(request.startswith("POST") for request in visit.requests)
+    await visit.picture("verify-ready")
+    await page.get_by_role("button", name="Confirm").click()
+    await visit.shows("Your e-mail address is confirmed")
+    await visit.picture("verify-done")
+    assert await accounts.scalar("SELECT email_verified_at IS NOT NULL FROM users WHERE id = :id", id=user_id)
+    assert visit.complaints == []
+    assert not any(code in request for request in visit.requests[1:])
+
+
+@needs_browser
+@pytest.mark.browser
+async def test_a_code_that_does_not_count_is_said_and_another_can_be_typed(
+    stack: tuple[str, Accounts], visit: Visit
+) -> None:
+    address, accounts = stack
+    _id, code = await _registered(accounts)
+    page = visit.page
+    await page.goto(f"{address}/auth/verify-email#code=made-up")
+    await page.get_by_role("button", name="Confirm").click()
+    await page.get_by_role("alert").get_by_text("This code is not valid").wait_for()
+    await visit.picture("verify-refused")
+    await page.get_by_label("Code").fill(f" {code} ")
+    await page.get_by_role("button", name="Confirm").click()
+    await visit.shows("Your e-mail address is confirmed")
+    assert visit.complaints == []
+
+
+@needs_browser
+@pytest.mark.browser
+@pytest.mark.parametrize("form", ["", "/api/v1"])
+async def test_the_link_leads_to_a_new_password(stack: tuple[str, Accounts], visit: Visit, form: str) -> None:
+    address, accounts = stack
+    await accounts.add("anna")
+    async with httpx.AsyncClient(trust_env=False) as client:
+        await client.post(f"{address}/auth/forgot-password", json={"username": "anna"})
+    code = code_of((await accounts.mails("anna@example.com"))[-1])
+    page = visit.page
+    await page.goto(f"{address}{form}/auth/reset-password")
+    await page.get_by_label("Code").wait_for()
+    await visit.picture("reset-by-hand")
+    # A link that is followed in the same tab changes the fragment only.
+    await page.goto(f"{address}{form}/auth/reset-password#code={code}")
+    await page.get_by_label("Code").wait_for(state="hidden")
+    await visit.picture("reset-ready")
+    password = page.get_by_label("New password")
+    assert await password.get_attribute("autocomplete") == "new-password"
+    await password.fill("iloveyou")
+    await page.get_by_role("button", name="Change the password").click()
+    await page.get_by_role("alert").get_by_text("The password is one of the most common passwords").wait_for()
+    await visit.picture("reset-refused")
+    await password.fill(NEW)
+    await page.get_by_role("button", name="Show").click()
+    assert await password.get_attribute("type") == "text"
+    await visit.picture("reset-shown")
+    await page.get_by_role("button", name="Hide").click()
+    assert await password.get_attribute("type") == "password"
+    await page.get_by_role("button", name="Change the password").click()
+    await visit.shows("Your password is changed")
+    await visit.picture("reset-done")
+    assert await accounts.sign_in("anna", NEW)
+    assert not await accounts.sign_in("anna", PASSWORD)
+    assert visit.complaints == []
+    assert all(request.split(" ")[1].startswith(address) for request in visit.requests)
+
+
+async def _registered(accounts: Accounts) -> tuple[int, str]:
+    anna = await accounts.add("anna", verified=False)
+    return anna.id, code_of((await accounts.mails("anna@example.com"))[-1])

@@ -1,0 +1,92 @@
+"""Codes, passwords and addresses on real, parallel connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts, code_of, registration
+from fastapi import FastAPI
+from kpi_shared.testing.client import client_of
+from sqlalchemy import text
+
+TIMES = 20
+
+
+@pytest.fixture
+async def client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on the pool of real connections; what it leaves behind is removed."""
+    async with client_of(running_app) as client:
+        yield client
+    async with running_app.state.database.writing() as connection:
+        await connection.execute(text("TRUNCATE users, mails, attempts CASCADE"))
+
+
+@pytest.fixture
+def accounts(running_app: FastAPI, client: httpx.AsyncClient) -> Accounts:
+    return Accounts(running_app, client)
+
+
+async def reset_code(client: httpx.AsyncClient, accounts: Accounts) -> str:
+    assert (await client.post("/auth/forgot-password", json={"username": "anna"})).status_code == 202
+    return code_of((await accounts.mails("anna@example.com"))[-1])
+
+
+def reset(client: httpx.AsyncClient, code: str, password: str) -> "asyncio.Task[httpx.Response]":
+    body = {"code": code, "new_password": password}
+    return asyncio.ensure_future(client.post("/auth/reset-password", json=body))
+
+
+async def test_of_parallel_resets_by_one_code_one_counts(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    code = await reset_code(client, accounts)
+    passwords = [f"bicycle number {n}" for n in range(TIMES)]
+    answers = await asyncio.gather(*[reset(client, code, password) for password in passwords])
+    assert sorted(answer.status_code for answer in answers) == [204] + [400] * (TIMES - 1)
+    winner = next(password for password, answer in zip(passwords, answers, strict=True) if answer.is_success)
+    assert await accounts.sign_in("anna", winner)
+    assert (await accounts.events(anna.id)).count("password.reset") == 1
+
+
+async def test_of_parallel_verifications_by_one_code_one_counts(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna", verified=False)
+    code = code_of((await accounts.mails("anna@example.com"))[-1])
+    sent = [client.post("/auth/verify-email", json={"code": code}) for _ in range(TIMES)]
+    assert sorted([answer.status_code for answer in await asyncio.gather(*sent)]) == [204] + [400] * (TIMES - 1)
+    assert (await accounts.events(anna.id)).count("email.verified") == 1
+
+
+async def test_of_accounts_that_claim_one_address_at_once_one_gets_it(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    await accounts.add("mover")
+    for n in range(4):
+        body = registration(f"claims{n}", email="one@example.com")
+        assert (await client.post("/users", json=body)).status_code == 201
+    mover = await accounts.enter("mover")
+    change = {"password": PASSWORD, "new_email": "one@example.com"}
+    assert (await client.post("/auth/change-email", json=change, headers=mover.headers)).status_code == 202
+    codes = [code_of(mail) for mail in await accounts.mails("one@example.com")]
+    answers = await asyncio.gather(*[client.post("/auth/verify-email", json={"code": code}) for code in codes])
+    assert sorted(answer.status_code for answer in answers) == [204] + [400] * 4
+    assert await accounts.scalar("SELECT count(*) FROM users WHERE email = 'one@example.com' AND email_signs_in") == 1
+
+
+@pytest.mark.parametrize("round_", range(4))
+async def test_of_a_reset_and_changes_at_once_one_counts(
+    client: httpx.AsyncClient, accounts: Accounts, round_: int
+) -> None:
+    anna = await accounts.add("anna")
+    code = await reset_code(client, accounts)
+    passwords = [f"bicycle number {n}" for n in range(6)]
+    bodies = [{"current_password": PASSWORD, "new_password": password} for password in passwords[1:]]
+    changes = [client.post("/auth/change-password", json=body, headers=anna.headers) for body in bodies]
+    # Each round lets the reset begin after another number of changes.
+    sent = [*changes[:round_], reset(client, code, passwords[0]), *changes[round_:]]
+    answers = await asyncio.gather(*sent)
+    statuses = [answer.status_code for answer in answers]
+    # 400: the code died; 401: the session ended, or the password was no longer the current one; 409: as it was written.
+    assert statuses.count(204) == 1
+    assert set(statuses) <= {204, 400, 401, 409}
+    assert len([password for password in [PASSWORD, *passwords] if await accounts.sign_in("anna", password)]) == 1
+    assert await accounts.scalar("SELECT count(*) FROM one_time_codes") == 0

@@ -1,0 +1,246 @@
+"""Registration: who may, what is taken, and what of it is told."""
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts, SentMail, code_of, configured, registration
+from fastapi import FastAPI
+from kpi_auth.mails.outbox import Template
+
+
+async def test_registration_answers_the_user_and_never_a_hash(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/users", json=registration("Anna", email="Anna@Example.COM"))
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert shown["username"] == "Anna"
+    assert shown["email"] == "anna@example.com"
+    assert (shown["role"], shown["is_active"]) == ("user", True)
+    assert set(shown) == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
+    assert "argon2" not in answer.text
+    assert PASSWORD not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("username", "ab"),
+        ("username", "a" * 33),
+        ("username", "with space"),
+        ("username", "semi;colon"),
+        ("username", "nul\0byte"),
+        ("username", "\u043a\u0438\u0440"),
+        ("username", "line\n"),
+        ("email", "no-at-sign"),
+        ("email", "two@@example.com"),
+        ("email", "a@b"),
+        ("email", "nul\0@example.com"),
+        ("email", f"{'a' * 65}@example.com"),
+        ("email", None),
+        ("password", "seven77"),
+        ("password", "a" * 257),
+        ("password", "iloveyou"),
+        ("password", "ILoveYou"),
+        ("password", "11111111"),
+        ("password", "nul\0 inside it"),
+        ("password", 12345678901),
+        ("full_name", "f" * 101),
+        ("full_name", "two\nlines"),
+        ("bio", "b" * 2001),
+        ("id", 1),
+    ],
+)
+async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value: object) -> None:
+    answer = await client.post("/users", json={**registration("anna"), field: value})
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/body/{field}"]
+
+
+@pytest.mark.parametrize("password", ["anna_the_first", "anna@example.com", "ANNA@example.com"])
+async def test_a_password_is_not_a_name_of_its_owner(client: httpx.AsyncClient, password: str) -> None:
+    body = {"username": "anna_the_first", "email": "anna@example.com", "password": password}
+    answer = await client.post("/users", json=body)
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/password"]
+
+
+@pytest.mark.parametrize("password", [" spaces count ", "日本語のパスワードです", "p" * 256])
+async def test_a_password_is_taken_as_it_is(client: httpx.AsyncClient, accounts: Accounts, password: str) -> None:
+    answer = await client.post("/users", json={**registration("anna"), "password": password})
+    assert answer.status_code == 201, answer.text
+    assert await accounts.sign_in("anna", password)
+    assert not await accounts.sign_in("anna", password + " ")
+
+
+async def test_a_body_that_repeats_no_password_back(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/users", json={"username": "x", "password": "swordfish-77", "email": "e"})
+    assert answer.status_code == 422
+    assert "swordfish-77" not in answer.text
+
+
+@pytest.mark.parametrize("path", ["/users", "/auth/register"])
+async def test_a_registration_is_recorded_and_mails_a_link(
+    client: httpx.AsyncClient, accounts: Accounts, path: str
+) -> None:
+    body = registration("anna") | {"full_name": " Anna A. ", "bio": "Reads\nmuch."}
+    answer = await client.post(path, json=body)
+    assert answer.status_code == 201, answer.text
+    assert answer.headers["location"] == f"/users/{answer.json()['id']}"
+    assert answer.headers["cache-control"] == "no-store"
+    assert await accounts.events(answer.json()["id"]) == ["user.registered"]
+    [mail] = await accounts.mails("anna@example.com")
+    assert (mail.template, mail.values["username"]) == ("verify_email", "anna")
+    assert mail.values["link"].startswith("http://127.0.0.1:8000/auth/verify-email#code=")
+    assert len(code_of(mail)) == 43
+    kept = "SELECT full_name || '/' || bio FROM users WHERE username = 'anna'"
+    assert await accounts.scalar(kept) == "Anna A./Reads\nmuch."
+
+
+@pytest.mark.parametrize("again", ["ANNA", "\uff41\uff4e\uff4e\uff41"])
+async def test_a_taken_username_is_told(client: httpx.AsyncClient, again: str) -> None:
+    assert (await client.post("/users", json=registration("anna"))).status_code == 201
+    answer = await client.post("/users", json=registration("anna") | {"username": again, "email": "other@example.com"})
+    assert answer.status_code == 409
+    assert answer.json()["type"] == "username-taken"
+    assert answer.json()["errors"][0]["pointer"] == "#/body/username"
+
+
+@pytest.mark.parametrize("changes", [{"mail_url": None}, {"registration_tells_email": True}])
+@pytest.mark.parametrize("email", ["ANNA@example.com", "anna@EXAMPLE.com"])
+async def test_a_taken_address_is_told_where_the_settings_say_so(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, changes: dict[str, object], email: str
+) -> None:
+    with configured(app, **changes):
+        assert (await client.post("/users", json=registration("anna"))).status_code == 201
+        answer = await client.post("/users", json=registration("other", email=email))
+        assert answer.status_code == 409
+        assert answer.json()["type"] == "email-taken"
+        assert answer.json()["errors"][0]["pointer"] == "#/body/email"
+        # The address is nobody else's, so it signs in before it is verified.
+        assert await accounts.sign_in("anna@example.com", PASSWORD)
+    mails = await accounts.mails("anna@example.com")
+    assert [mail.template for mail in mails] == ([] if "mail_url" in changes else ["verify_email"])
+
+
+async def test_a_taken_address_is_not_told_but_mailed(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await accounts.add("anna")
+    free = await client.post("/users", json=registration("ben", email="free@example.com"))
+    taken = await client.post("/users", json=registration("kim", email="anna@example.com"))
+    assert (free.status_code, taken.status_code) == (201, 201)
+    own = {"id", "username", "email", "created_at", "updated_at"}
+    shown = [{k: v for k, v in answer.json().items() if k not in own} for answer in (free, taken)]
+    assert shown[0] == shown[1]
+    assert set(free.json()) == set(taken.json())
+    assert set(free.headers) == set(taken.headers)
+    assert (await accounts.mails("anna@example.com"))[1:] == [SentMail("address_in_use", {"username": "anna"})]
+    # Neither account is opened by an address that it has not shown to be its own, and Anna's still is.
+    assert await accounts.sign_in("kim", PASSWORD)
+    assert not await accounts.sign_in("free@example.com", PASSWORD)
+    assert await accounts.scalar("SELECT count(*) FROM users WHERE email = 'anna@example.com'") == 2
+
+
+async def test_where_usernames_are_not_told_the_answer_is_always_the_same(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    await accounts.add("anna")
+    with configured(app, registration_tells_username=False):
+        free = await client.post("/users", json=registration("ben"))
+        taken = await client.post("/users", json=registration("Anna", email="other@example.com"))
+    for answer in (free, taken):
+        assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
+        assert "location" not in answer.headers
+    assert set(free.headers) == set(taken.headers)
+    assert await accounts.mails("other@example.com") == [SentMail("username_in_use", {"username": "Anna"})]
+    assert [mail.template for mail in await accounts.mails("ben@example.com")] == ["verify_email"]
+    assert await accounts.sign_in("ben", PASSWORD)
+
+
+async def test_an_admin_is_told_what_is_taken_whatever_the_settings(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    await accounts.add("anna")
+    admin = await accounts.add_admin()
+    with configured(app, registration_tells_username=False):
+        for body, kind in (
+            (registration("anna", email="other@example.com"), "username-taken"),
+            (registration("other", email="anna@example.com"), "email-taken"),
+        ):
+            answer = await client.post("/users", json=body, headers=admin.headers)
+            assert (answer.status_code, answer.json()["type"]) == (409, kind)
+        made = await client.post("/users", json=registration("ben"), headers=admin.headers)
+        assert (made.status_code, made.json()["username"]) == (201, "ben")
+
+
+async def test_an_admin_may_set_role_and_state(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    admin = await accounts.add_admin()
+    more = {"role": "admin", "is_active": False}
+    answer = await client.post("/users", json=registration("ben") | more, headers=admin.headers)
+    assert answer.status_code == 201, answer.text
+    assert (answer.json()["role"], answer.json()["is_active"]) == ("admin", False)
+    assert await accounts.events(answer.json()["id"]) == ["user.created"]
+    recorded = "SELECT actor_id = :admin AND details = CAST(:details AS jsonb) FROM audit_events WHERE subject_id = :id"
+    details = '{"role": "admin", "is_active": false}'
+    assert await accounts.scalar(recorded, admin=admin.id, details=details, id=answer.json()["id"])
+    assert not await accounts.sign_in("ben", PASSWORD)
+    assert await accounts.mails("ben@example.com") == []
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+@pytest.mark.parametrize(
+    ("more", "fields"),
+    [
+        ({"role": "admin"}, ["role"]),
+        ({"role": "user"}, ["role"]),
+        ({"role": "user", "is_active": True}, ["role", "is_active"]),
+    ],
+)
+async def test_fields_of_an_admin_are_refused_by_name(
+    client: httpx.AsyncClient, accounts: Accounts, more: dict[str, object], fields: list[str], signed_in: bool
+) -> None:
+    headers = (await accounts.add("anna")).headers if signed_in else {}
+    answer = await client.post("/users", json=registration("ben") | more, headers=headers)
+    assert answer.status_code == 403
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/body/{name}" for name in fields]
+    assert await accounts.scalar("SELECT count(*) FROM users WHERE username = 'ben'") == 0
+
+
+async def test_a_role_that_was_taken_away_sets_nothing(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    admin = await accounts.add_admin()
+    await accounts.execute("UPDATE users SET role = 'user' WHERE id = :id", id=admin.id)
+    answer = await client.post("/users", json=registration("ben") | {"role": "admin"}, headers=admin.headers)
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/users", "/auth/register"])
+async def test_a_closed_registration_is_left_to_admins(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, path: str
+) -> None:
+    anna, admin = await accounts.add("anna"), await accounts.add_admin()
+    with configured(app, registration="closed"):
+        for headers in ({}, anna.headers):
+            answer = await client.post(path, json=registration("ben"), headers=headers)
+            assert (answer.status_code, answer.json()["type"]) == (403, "registration-closed")
+        assert (await client.post(path, json=registration("ben"), headers=admin.headers)).status_code == 201
+
+
+async def test_a_token_that_does_not_count_is_refused(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/users", json=registration("ben"), headers={"Authorization": "Bearer v4.local.x"})
+    assert answer.status_code == 401
+
+
+async def test_one_address_gets_so_many_mails_an_hour(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with configured(app, mails_per_account=2):
+        for name, status in (("anna", 201), ("ben", 201), ("kim", 429)):
+            answer = await client.post("/users", json=registration(name, email="one@example.com"))
+            assert answer.status_code == status
+        assert int(answer.headers["retry-after"]) > 3000
+        assert (await client.post("/users", json=registration("kim"))).status_code == 201
+
+
+async def test_no_header_reaches_a_link(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    hostile = {"host": "evil.example.net", "x-forwarded-host": "evil.example.net", "forwarded": "host=evil.example.net"}
+    assert (await client.post("/users", json=registration("anna"), headers=hostile)).status_code == 201
+    await client.post("/auth/forgot-password", json={"username": "anna"}, headers=hostile)
+    await client.post("/auth/resend-verification", json={"username": "anna"}, headers=hostile)
+    mails = await accounts.mails("anna@example.com")
+    assert [mail.template for mail in mails] == [Template.VERIFY_EMAIL, Template.RESET_PASSWORD, Template.VERIFY_EMAIL]
+    assert all(mail.values["link"].startswith("http://127.0.0.1:8000/auth/") for mail in mails)
