@@ -50,6 +50,8 @@ class ExchangeError(ProblemError):
     """A refusal of a token exchange: RFC 6749, section 5.2, as a problem document with OAuth's ``error`` in it."""
 
     status = 400
+    type = "exchange-refused"
+    title = "The token exchange is refused"
     error: ClassVar[str] = "invalid_request"
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[Mapping[str, str]] | None = None) -> None:
