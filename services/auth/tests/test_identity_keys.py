@@ -1,12 +1,14 @@
 """The keys of providers: when they are fetched, kept, and given up. The clock is moved by hand."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 from identity_support import KeyServer, key_server, provider_of, signing_key
 from jwt import PyJWK
+from jwt.algorithms import RSAAlgorithm
 from kpi_auth.identities import jwks
 from kpi_auth.identities.errors import ProviderUnreachableError
 from kpi_auth.identities.jwks import COOL_DOWN, FRESH, RETRY, STALE, KeySet
@@ -158,7 +160,7 @@ BODIES = {
     "no key of use": b'{"keys": [1, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA", "kid": "first"}]}',
     "a broken number": b'{"keys": [{"kty": "RSA", "kid": "first", "n": "AQ", "e": "AQAB", "alg": "RS256"}]}',
     "deep": b'{"keys": ' + b"[" * 60_000,
-    "huge": b'{"keys": [' + b" " * jwks.MAX_BYTES + b"]}",
+    "huge": b'{"keys": [' + json.dumps(FIRST.public).encode() + b" " * jwks.MAX_BYTES + b"]}",
 }
 
 
@@ -190,10 +192,10 @@ async def test_a_compressed_answer_is_not_unpacked(keys: KeySet, server: KeyServ
         {"key_ops": ["sign"]},
         {"alg": "RS512"},
         {"kty": "EC"},
-        {"d": "AQAB"},
+        RSAAlgorithm.to_jwk(FIRST.private, as_dict=True) | {"key_ops": ["verify"]},
         {"kid": 1},
     ],
-    ids=str,
+    ids=["encryption", "signing", "another algorithm", "another kind", "a private key", "a number as its name"],
 )
 async def test_a_key_for_something_else_is_not_used(keys: KeySet, server: KeyServer, entry: dict[str, object]) -> None:
     server.keys = [_entry(**entry), SECOND.public]
