@@ -11,9 +11,9 @@ from kpi_shared.tokens import KeyRing
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
 from kpi_auth.housekeeping import housekeeping
-from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.identities.endpoints import router as identities
 from kpi_auth.identities.verifier import foreign_tokens
+from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
 from kpi_auth.mails.worker import mail_worker
 from kpi_auth.passwords.hasher import password_hasher
@@ -30,10 +30,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[sessions, sessions_of_users, users, mails, audit],
-        resources=[request_tools, password_hasher, mail_worker, housekeeping],
-        routers=[sessions, identities, sessions_of_users, users],
-        resources=[request_tools, password_hasher, foreign_tokens],
+        routers=[sessions, identities, sessions_of_users, users, mails, audit],
+        resources=[request_tools, password_hasher, foreign_tokens, mail_worker, housekeeping],
     )
 
 

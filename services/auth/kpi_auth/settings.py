@@ -9,8 +9,8 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from kpi_auth.mails.addressing import mail_sender, mail_target
 from kpi_auth.identities.providers import IdentityProviders
+from kpi_auth.mails.addressing import mail_sender, mail_target
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
