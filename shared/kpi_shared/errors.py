@@ -36,6 +36,8 @@ class ProblemError(Exception):
         self.detail = detail or self.title
         self.headers = dict(headers or {})
         self.errors = errors
+        # Extension members of the document (RFC 9457, section 3.2), for what another standard wants said by name.
+        self.members: Mapping[str, str] = {}
 
 
 class UnauthenticatedError(ProblemError):
@@ -104,7 +106,9 @@ def problem_body(*, type: str, title: str, status: int, detail: str, **more: Any
 
 def problem_response(error: ProblemError) -> Response:
     more = {"errors": error.errors} if error.errors is not None else {}
-    body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.detail, **more)
+    body = problem_body(
+        type=error.type, title=error.title, status=error.status, detail=error.detail, **more, **error.members
+    )
     return Response(body, error.status, error.headers, PROBLEM_MEDIA_TYPE)
 
 

@@ -13,6 +13,8 @@ from kpi_auth.audit.endpoints import router as audit
 from kpi_auth.codes.mailing import CodeMails
 from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.housekeeping import housekeeping
+from kpi_auth.identities.endpoints import router as identities
+from kpi_auth.identities.verifier import foreign_tokens
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
 from kpi_auth.mails.worker import mail_worker
@@ -33,8 +35,11 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[registrations, sessions, sessions_of_users, passwords, emails, users, mails, audit, pages],
-        resources=[request_tools, password_hasher, mail_worker, housekeeping],
+        routers=[
+            *(registrations, sessions, identities, sessions_of_users, passwords, emails),
+            *(users, mails, audit, pages),
+        ],
+        resources=[request_tools, password_hasher, foreign_tokens, mail_worker, housekeeping],
     )
 
 

@@ -9,6 +9,7 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from kpi_auth.identities.providers import IdentityProviders
 from kpi_auth.mails.addressing import mail_sender, mail_target
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
@@ -65,6 +66,9 @@ class AuthSettings(ServiceSettings):
     )
     # A replica that cannot reach the mail server still writes mails, and leaves their sending to the others.
     mail_worker: bool = True
+
+    # Who else's tokens open an account here, as JSON: docs/adr/0013-outside-identities.md shows the form.
+    identity_providers: IdentityProviders = ()
 
     # Whose X-Forwarded-For is believed: networks, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")

@@ -31,6 +31,7 @@ VALUES = {
     Template.EMAIL_CHANGE_REQUESTED: {"new_email": "anna.new@example.com"},
     Template.EMAIL_CHANGED: {"new_email": "anna.new@example.com"},
     Template.SESSIONS_ENDED: {},
+    Template.IDENTITY_LINKED: {"provider": "supabase"},
 }
 NOON = datetime(2026, 2, 1, 12, 0, 5, 123456, tzinfo=UTC)
 
@@ -90,7 +91,7 @@ def test_a_link_says_how_long_it_works(renderer: Renderer) -> None:
 
 def test_what_people_choose_is_text_in_html_and_no_header_anywhere(renderer: Renderer) -> None:
     hostile = "<b>x</b>\r\nBcc: eve@example.com\r\n\r\n<script>"
-    values = {"username": hostile, "new_email": hostile, "link": '"><script>'}
+    values = {"username": hostile, "new_email": hostile, "provider": hostile, "link": '"><script>'}
     for template in Template:
         message = renderer.letter(leased(template), values).message
         parsed = message_from_bytes(message.as_bytes(), policy=default)

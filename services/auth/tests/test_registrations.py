@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Accounts, SentMail, code_of, configured, registration
+from auth_support import ALL_FIELDS, PASSWORD, Accounts, SentMail, code_of, configured, registration
 from fastapi import FastAPI
 from kpi_auth.mails.outbox import Template
 
@@ -14,7 +14,7 @@ async def test_registration_answers_the_user_and_never_a_hash(client: httpx.Asyn
     assert shown["username"] == "Anna"
     assert shown["email"] == "anna@example.com"
     assert (shown["role"], shown["is_active"]) == ("user", True)
-    assert set(shown) == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
+    assert set(shown) == ALL_FIELDS
     assert "argon2" not in answer.text
     assert PASSWORD not in answer.text
 

@@ -28,6 +28,8 @@ PUBLIC = {
     "POST /auth/login",
     "POST /auth/refresh",
     "POST /auth/revoke",
+    "POST /auth/exchange",
+    "GET /auth/verify_supabase_token",
     "GET /health",
     "GET /health/live",
     "GET /health/ready",

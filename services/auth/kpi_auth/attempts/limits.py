@@ -25,6 +25,12 @@ def password_limits(settings: AuthSettings, origin: Origin, *, user_id: int) -> 
     return [*_by_address("sign-in from", origin, settings.failures_per_address, window), own]
 
 
+def identity_limits(settings: AuthSettings, origin: Origin) -> list[Limit]:
+    """For tokens of outside identity providers. Whom a token speaks of is known only when it counts."""
+    window = timedelta(seconds=settings.failure_window)
+    return _by_address("identity from", origin, settings.failures_per_address, window)
+
+
 def mail_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
     """For requests that send a mail to whom they name. These count whatever comes of them."""
     by_address = _by_address("mail from", origin, settings.mails_per_address, _HOUR)

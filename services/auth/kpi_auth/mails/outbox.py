@@ -32,6 +32,7 @@ class Template(StrEnum):
     EMAIL_CHANGE_REQUESTED = "email_change_requested"  # new_email; to the old address
     EMAIL_CHANGED = "email_changed"  # new_email; to the old address
     SESSIONS_ENDED = "sessions_ended"
+    IDENTITY_LINKED = "identity_linked"  # provider
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""What a token exchange asks for (RFC 8693, section 2.1), and what it gives."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import Depends, Request
+from pydantic import StringConstraints, ValidationError
+from sqlmodel import SQLModel
+
+from kpi_auth.identities.errors import (
+    InvalidExchangeError,
+    InvalidScopeError,
+    InvalidTargetError,
+    UnsupportedGrantTypeError,
+)
+from kpi_auth.sessions.schemas import SessionTokens
+from kpi_auth.settings import AuthSettings
+
+_FORM = "application/x-www-form-urlencoded"
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a kind of token
+_MAX_PARAMETERS = 20
+# RFC 8693, section 2.1: these two alone may be given more than once.
+_REPEATABLE = {"audience", "resource"}
+
+SubjectTokenType = Literal[
+    "urn:ietf:params:oauth:token-type:jwt",
+    "urn:ietf:params:oauth:token-type:id_token",
+    "urn:ietf:params:oauth:token-type:access_token",
+]
+
+
+class Exchange(SQLModel):
+    """A form; parameters with other names are ignored, as RFC 6749, section 3.2, asks."""
+
+    model_config = {"hide_input_in_errors": True}
+
+    grant_type: Literal["urn:ietf:params:oauth:grant-type:token-exchange"]
+    subject_token: Annotated[str, StringConstraints(min_length=1)]
+    subject_token_type: SubjectTokenType
+    requested_token_type: Literal["urn:ietf:params:oauth:token-type:access_token"] | None = None
+
+
+class ExchangedTokens(SessionTokens):
+    """RFC 8693, section 2.2.1."""
+
+    issued_token_type: Literal["urn:ietf:params:oauth:token-type:access_token"]
+
+
+class VerifiedUser(SQLModel):
+    id: int
+    email: str | None
+
+
+class VerifiedSession(SessionTokens):
+    """``token`` is the access token once more, by the name that older clients know; it ends at ``expires_at``."""
+
+    message: str
+    token: str
+    user: VerifiedUser
+    expires_at: datetime
+
+
+async def _exchange(request: Request) -> Exchange:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != _FORM:
+        raise InvalidExchangeError(f"The parameters come as {_FORM}")
+    async with request.form(max_fields=_MAX_PARAMETERS) as form:
+        # RFC 6749, section 3.2: a parameter without a value counts as one that was left out.
+        sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
+    _check_repetitions(sent)
+    values = dict(sent)
+    if "grant_type" in values and values["grant_type"] != GRANT_TYPE:
+        raise UnsupportedGrantTypeError
+    _check_wishes(values, sent, request.app.state.settings)
+    return _validated(values)
+
+
+def _check_repetitions(sent: Sequence[tuple[str, str]]) -> None:
+    counts = Counter(name for name, _ in sent)
+    repeated = sorted(name for name, count in counts.items() if count > 1 and name not in _REPEATABLE)
+    if repeated:
+        raise InvalidExchangeError(errors=[_error(name, "is given more than once", "repeated") for name in repeated])
+
+
+def _check_wishes(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
+    """A token of ours is for all of this platform, for its user alone, and has no scope: nothing else can be wished."""
+    if "actor_token" in values or "actor_token_type" in values:
+        raise InvalidExchangeError("Nobody can act for another here: actor_token is not taken")
+    if "scope" in values:
+        raise InvalidScopeError
+    ours = {"audience": {settings.token_audience}, "resource": {settings.public_url, f"{settings.public_url}/"}}
+    if any(value not in ours[name] for name, value in sent if name in ours):
+        raise InvalidTargetError
+
+
+def _validated(values: Mapping[str, str]) -> Exchange:
+    try:
+        return Exchange.model_validate(dict(values))
+    except ValidationError as error:
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        errors = [_error(str(item["loc"][0]), item["msg"], item["type"]) for item in found]
+        raise InvalidExchangeError(errors=errors) from None
+
+
+def _error(parameter: str, detail: str, kind: str) -> dict[str, str]:
+    return {"pointer": f"#/body/{parameter}", "detail": detail, "type": kind}
+
+
+SentExchange = Annotated[Exchange, Depends(_exchange)]
+
+_TEXT = {"type": "string"}
+_SCHEMA = Exchange.model_json_schema()
+# Described and not declared: the framework would read the form with errors of its own.
+EXCHANGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _FORM: {
+                "schema": {**_SCHEMA, "properties": {**_SCHEMA["properties"], "audience": _TEXT, "resource": _TEXT}}
+            }
+        },
+    }
+}
