@@ -6,12 +6,11 @@ from fastapi import Depends, Request
 from kpi_shared.database import Database, DatabaseOfApp
 
 from kpi_auth.attempts.limits import password_limits
-from kpi_auth.attempts.service import Admission, admit
+from kpi_auth.attempts.service import admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin, RequestOrigin
 from kpi_auth.audit.service import record
 from kpi_auth.passwords import repository
-from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import Hasher, PasswordHasher
 from kpi_auth.passwords.repository import Holder
 from kpi_auth.sessions.errors import InvalidCredentialsError
@@ -30,23 +29,18 @@ class PasswordProof(NamedTuple):
         What is done with it belongs in a transaction that holds the row and compares the hash: the password may be
         changed meanwhile.
         """
-        self.hasher.check_room()
-        limits = password_limits(self.settings, self.origin, user_id=user_id)
-        admission = await admit(self.database, *limits)
-        async with self.database.reading() as connection:
-            holder = await repository.holder_of(connection, user_id=user_id)
-        if holder is None or not await self._fits(password, holder, admission):
+        # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
+        with self.hasher.place() as place:
+            admission = await admit(self.database, *password_limits(self.settings, self.origin, user_id=user_id))
+            async with self.database.reading() as connection:
+                holder = await repository.holder_of(connection, user_id=user_id)
+            password_hash = holder.password_hash if holder is not None else None
+            fits = await self.hasher.verify(password, password_hash, place=place)
+        if holder is None or not fits:
             await self._record(refused, user_id)
             raise InvalidCredentialsError
         await admission.forgive()
         return holder
-
-    async def _fits(self, password: str, holder: Holder, admission: Admission) -> bool:
-        try:
-            return await self.hasher.verify(password, holder.password_hash)
-        except HashingBusyError:
-            await admission.forgive()
-            raise
 
     async def _record(self, refused: Event, user_id: int) -> None:
         async with self.database.writing() as connection:
