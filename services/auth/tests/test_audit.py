@@ -52,6 +52,7 @@ async def test_pages_show_each_record_once_and_filters_narrow(client: httpx.Asyn
     assert len(set(everything)) == len(everything)
     assert everything == sorted(everything, reverse=True)
     assert len(await ids(subject_id=anna.id, event="session.started")) == 8
+    # Her registration too.
     assert len(await ids(actor_id=anna.id)) == 9
     assert await ids(until="2001-01-01T00:00:00Z") == []
     assert await ids(since="2001-01-01T00:00:00Z") == everything

@@ -5,6 +5,7 @@ The samples are taken in turn, so that whatever else the machine does falls on a
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from itertools import count
 from statistics import median
 
 import httpx
@@ -78,4 +79,37 @@ async def test_a_refused_sign_in_takes_as_long_whoever_it_names(client: httpx.As
         return lambda: client.post("/auth/login", json={"username": username, "password": password})
 
     found = await medians({name: case(*tried) for name, tried in tries.items()}, 401)
+    assert spread(found) < CLOSE, found
+
+
+@pytest.mark.parametrize("path", ["forgot-password", "resend-verification"])
+async def test_asking_for_a_mail_takes_as_long_whoever_it_names(
+    client: httpx.AsyncClient, accounts: Accounts, path: str
+) -> None:
+    for name in ("anna", "gone"):
+        await accounts.add(name, verified=False)
+    await accounts.execute("UPDATE users SET is_active = false, deleted_at = now() WHERE username = 'gone'")
+
+    def case(username: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return lambda: client.post(f"/auth/{path}", json={"username": username})
+
+    found = await medians({name: case(name) for name in ("anna", "gone", "nobody")}, 202)
+    assert spread(found) < CLOSE, found
+
+
+async def test_registering_takes_as_long_whether_or_not_the_address_is_taken(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    await accounts.add("anna")
+    numbers = count()
+
+    def case(email: str) -> Callable[[], Awaitable[httpx.Response]]:
+        def ask() -> Awaitable[httpx.Response]:
+            n = next(numbers)
+            body = {"username": f"user{n}", "email": email.format(n), "password": PASSWORD}
+            return client.post("/users", json=body)
+
+        return ask
+
+    found = await medians({"free": case("free{}@example.com"), "taken": case("anna@example.com")}, 201)
     assert spread(found) < CLOSE, found

@@ -58,10 +58,7 @@
     tell("");
     button.disabled = true;
     const body = { code: code.value.trim() };
-    if (password) {
-      password.removeAttribute("aria-invalid");
-      body.new_password = password.value;
-    }
+    if (password) body.new_password = password.value;
     try {
       // The page's own address, whatever stands before it: the service knows no prefix that a gateway adds.
       const answer = await fetch(location.pathname, {
@@ -75,6 +72,11 @@
     } finally {
       button.disabled = false;
     }
+  });
+
+  form.addEventListener("input", () => {
+    tell("");
+    if (password) password.removeAttribute("aria-invalid");
   });
 
   if (toggle) {
