@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from letters import Mailbox
 from stack import Person, Stack, join, running, settings_of
 
 
@@ -22,6 +23,11 @@ def stack(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory
 def client(stack: Stack) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.gateway, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def mailbox(stack: Stack) -> Mailbox:
+    return Mailbox(stack.mails)
 
 
 @pytest.fixture

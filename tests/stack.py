@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import run_to_end, started
+from kpi_shared.testing.process import free_port, run_to_end, started
 
 PASSWORD = "a quiet red bicycle"
 
@@ -21,6 +21,8 @@ class Stack:
     auth: str | None = None
     content: str | None = None
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # Where mails are written; unknown where the stack runs in containers.
+    mails: Path | None = None
 
 
 def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
@@ -36,13 +38,15 @@ def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
 @contextmanager
 def running(settings: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[Stack]:
     with ExitStack() as stack:
+        port = free_port()
+        mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
         services = {
-            name: stack.enter_context(started(f"kpi_{name}", own, log=folder / f"{name}.log"))
+            name: stack.enter_context(started(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
             for name, own in settings.items()
         }
         gateway_settings = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
-        gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log"))
-        yield Stack(gateway, services["auth"], services["content"], settings)
+        gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port))
+        yield Stack(gateway, services["auth"], services["content"], settings, folder / "mails")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Person:
     username: str
     email: str
     token: str
+    refresh_token: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -67,4 +72,5 @@ def join(client: httpx.Client, prefix: str = "/api/v1") -> Person:
     assert registered.status_code == 201, registered.text
     signed_in = client.post(f"{prefix}/auth/login", data={"username": username, "password": PASSWORD})
     assert signed_in.status_code == 200, signed_in.text
-    return Person(registered.json()["id"], username, body["email"], signed_in.json()["access_token"])
+    tokens = signed_in.json()
+    return Person(registered.json()["id"], username, body["email"], tokens["access_token"], tokens["refresh_token"])

@@ -4,6 +4,7 @@ import uuid
 
 import httpx
 import pytest
+from letters import Mailbox
 from stack import PASSWORD, Person, join
 
 pytestmark = pytest.mark.e2e
@@ -74,7 +75,9 @@ def test_one_request_id_goes_all_the_way(client: httpx.Client, person: Person) -
     assert float(answer.headers["x-response-time"]) > 0
 
 
-def test_both_forms_of_signing_in(client: httpx.Client, person: Person) -> None:
+def test_both_forms_of_signing_in(client: httpx.Client, person: Person, mailbox: Mailbox) -> None:
+    verified = client.post("/api/v1/auth/verify-email", json={"code": mailbox.wait_for(person.email).code})
+    assert verified.is_success, verified.text
     for body in (
         {"data": {"username": person.email, "password": PASSWORD}},
         {"json": {"email": person.email.upper(), "password": PASSWORD}},

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, card, doctor, keys, layout, runner, stack, state, terminal
+from kpi_cli import __version__, card, doctor, keys, layout, runner, stack, state, terminal, users
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 
@@ -25,6 +25,14 @@ keys_app = typer.Typer(name="keys", help="Keys for tokens.", no_args_is_help=Tru
 secrets_app = typer.Typer(name="secrets", help="Settings kept in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(keys_app)
 app.add_typer(secrets_app)
+user_app = typer.Typer(
+    name="user",
+    help="Accounts of the local stack, running or stopped, or of the database that DATABASE_URL names.",
+    no_args_is_help=True,
+)
+app.add_typer(user_app)
+
+GENERATE = typer.Option("--generate", help="Make a password and print it once, instead of asking for one.")
 
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
@@ -141,6 +149,38 @@ def doctor_command(
 def new_key() -> None:
     """Print a fresh PASETO key: 64 hex digits from the system's generator."""
     print(keys.new())
+
+
+@user_app.command("create")
+def create_user(
+    username: Annotated[str, typer.Argument(help="3 to 32 letters, digits and _ . -")],
+    *,
+    email: Annotated[str | None, typer.Option(help="The e-mail address, if there is one.")] = None,
+    role: Annotated[users.Role, typer.Option(help="What the account may do.")] = users.Role.USER,
+    generate: Annotated[bool, GENERATE] = False,
+) -> None:
+    """Make an account. Its password is asked for twice, or is the first line of standard input."""
+    users.create(layout.find(), username=username, email=email, role=role, generate=generate)
+
+
+@user_app.command("reset-password")
+def reset_password(
+    username: Annotated[str, typer.Argument(help="Whose password, in any case.")],
+    *,
+    generate: Annotated[bool, GENERATE] = False,
+) -> None:
+    """Give an account another password, end all its sessions, and tell the owner by mail where mail is set up."""
+    users.reset_password(layout.find(), username=username, generate=generate)
+
+
+@user_app.command("list")
+def list_users(
+    search: Annotated[str | None, typer.Option(help="The beginning of a username or an e-mail address.")] = None,
+    role: Annotated[users.Role | None, typer.Option(help="Only accounts of this role.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = 100,
+) -> None:
+    """List accounts by name: a table, or lines with tabs where the output is no terminal."""
+    users.show(layout.find(), search=search, role=role, limit=limit)
 
 
 @secrets_app.command("push")

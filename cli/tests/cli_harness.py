@@ -36,12 +36,13 @@ class Checkout:
         mine = {"KPI_HOME": str(self.home), "PYTHONPATH": str(FAKES), "FAKE_ORDERS": str(self.orders)}
         return {**kept, **mine, **settings}
 
-    def kpi(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
+    def kpi(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``given`` is its standard input."""
         return subprocess.run(
             [sys.executable, "-m", "kpi_cli", *arguments],
             env=self.environment(**settings),
             cwd=self.folder,
+            input=given,
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI, Request
+from kpi_shared.addresses import networks
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
@@ -42,7 +43,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     settings = settings or GatewaySettings.load()
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
-    proxy = Proxy(total_timeout=settings.upstream_total_timeout)
+    proxy = Proxy(total_timeout=settings.upstream_total_timeout, trusted=networks(settings.trusted_proxies))
     gateway = Gateway(table, proxy, pages=_pages(settings, table, client))
     return RequestContext(Cors(gateway, origins=settings.cors_origins), access_log=settings.debug)
 

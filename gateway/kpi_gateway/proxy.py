@@ -2,8 +2,10 @@
 
 import asyncio
 import re
+from collections.abc import Sequence
 
 import structlog
+from kpi_shared.addresses import Network, client_address
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
@@ -30,10 +32,12 @@ class Proxy:
     """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
 
     ``total_timeout`` in seconds bounds a whole exchange, from the end of the request's head to the end of the answer.
+    ``trusted`` are the networks of proxies in front, whose X-Forwarded-For counts.
     """
 
-    def __init__(self, *, total_timeout: float) -> None:
+    def __init__(self, *, total_timeout: float, trusted: Sequence[Network] = ()) -> None:
         self._total_timeout = total_timeout
+        self._trusted = trusted
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
@@ -43,7 +47,8 @@ class Proxy:
         reply = _Reply(send, match)
         try:
             async with asyncio.timeout(self._total_timeout) as deadline:
-                request = _request(match, scope, await downstream.body(scope))
+                peer = Peer(_client(scope, self._trusted), scope["scheme"])
+                request = _request(match, scope, await downstream.body(scope), peer)
                 # Only now: until the first piece is here, the upload itself is what sees the client leave.
                 downstream.watch(deadline)
                 await _exchange(upstreams, request, reply)
@@ -88,13 +93,17 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> UpstreamRequest:
-    address = scope["client"][0] if scope["client"] else "unknown"
-    headers = request_headers(
-        scope["headers"],
-        request_id=scope["request_id"],
-        peer=Peer(address, scope["scheme"]),
-    )
+def _client(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The client's address: the connection's own, or what trusted proxies say in front of it."""
+    peer = scope["client"][0] if scope["client"] else "unknown"
+    if not trusted:
+        return peer
+    forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    return str(client_address(peer, forwarded, trusted) or peer)
+
+
+def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: Peer) -> UpstreamRequest:
+    headers = request_headers(scope["headers"], request_id=scope["request_id"], peer=peer)
     if isinstance(body, Downstream) and body.length is not None:
         headers.append(("content-length", body.length))
     query = scope["query_string"]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Self
 
+from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
 from kpi_shared.settings import CommaSeparated, PartSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -61,6 +62,7 @@ class RouteSetting(BaseModel):
 _ROUTES = (
     RouteSetting(prefix="/auth", upstream="auth"),
     RouteSetting(prefix="/users", upstream="auth"),
+    RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
 )
@@ -77,6 +79,8 @@ class GatewaySettings(PartSettings):
     upstreams: dict[str, UpstreamUrl] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
     cors_origins: Origins = ()
+    # Networks of the proxies in front of this one, whose X-Forwarded-For is believed.
+    trusted_proxies: Networks = ()
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
     # The longest silence of an upstream that owes an answer.

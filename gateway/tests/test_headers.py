@@ -49,6 +49,20 @@ async def test_the_gateway_says_where_the_request_came_from(client: httpx.AsyncC
     assert "evil.example" not in str(told)
 
 
+@pytest.mark.parametrize(
+    ("trusted", "seen"), [((), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.7"), (("10.0.0.0/8",), "127.0.0.1")]
+)
+async def test_a_trusted_proxy_in_front_says_who_the_client_is(trusted: tuple[str, ...], seen: str) -> None:
+    async with (
+        serving(Echo()) as upstream,
+        gateway(content_url=upstream, trusted_proxies=trusted) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        headers = {"X-Forwarded-For": "6.6.6.6, 198.51.100.7"}
+        told = (await client.get(f"{address}/posts", headers=headers)).json()
+    assert headers_of(told)["x-forwarded-for"] == seen
+
+
 async def test_hop_by_hop_headers_and_those_that_connection_names_do_not_pass(client: httpx.AsyncClient) -> None:
     sent = {
         "Connection": "close, X-Private, x-other",

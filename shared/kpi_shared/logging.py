@@ -2,14 +2,14 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
 
 
-def configure_logging(*, part: str, level: str, form: Literal["json", "console"]) -> None:
-    """Send structlog's and the standard library's records through one chain.
+def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records through one chain, to standard output if nowhere else.
 
     Local variables never reach a traceback in the log, since they hold passwords and tokens.
     """
@@ -25,7 +25,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -19,7 +19,8 @@ from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, Set
 EX_CONFIG = 78
 
 _COMMANDS = """serve (the default): answer requests; check: say as JSON whether it could; migrate: bring the
-database to the newest revision; import-...: add documents from standard input, one JSON object a line"""
+database to the newest revision; import-...: add documents from standard input, one JSON object a line; others: one
+JSON object from standard input, answered by one"""
 
 # A further command of one part: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]

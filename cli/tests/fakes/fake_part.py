@@ -90,6 +90,49 @@ def import_posts() -> None:
     print(json.dumps({"read": read, "added": added, "votes": votes}))
 
 
+def asked() -> dict[str, object]:
+    """What an operator's command was asked for, which the test finds in the orders; never in the list of processes."""
+    given = json.load(sys.stdin)
+    (ORDERS / "asked.json").write_text(json.dumps(given | {"arguments": sys.argv[1:]}))
+    return dict(given)
+
+
+def create_user() -> None:
+    """Keep the name, once."""
+    given = asked()
+    with psycopg.connect(database_url()) as connection:
+        insert = "INSERT INTO things VALUES (%s) ON CONFLICT DO NOTHING"
+        new = connection.execute(insert, [f"user {given['username']}"]).rowcount
+    if not new:
+        sys.exit("a line of the log\nkpi-auth: This username is taken")
+    print(json.dumps({"id": 7, "username": given["username"], "role": given["role"]}))
+
+
+def reset_password() -> None:
+    """Fail without a sentence when the orders say so."""
+    given = asked()
+    if (ORDERS / "broken-auth").exists():
+        sys.exit("Traceback: something is broken")
+    print(json.dumps({"id": 7, "username": given["username"], "sessions_ended": 2}))
+
+
+def list_users() -> None:
+    """Two users, one of them with what a terminal must not obey."""
+    asked()
+    item = {"role": "user", "is_active": True, "created_at": "2026-01-01T00:00:00Z", "email": None}
+    items = [{"id": 1, "username": "ada"}, {"id": 2, "username": "grace", "email": "[red]g@x", "is_active": False}]
+    print(json.dumps({"items": [item | one for one in items], "more": True}))
+
+
+OPERATORS = {
+    "import-users": import_users,
+    "import-posts": import_posts,
+    "create-user": create_user,
+    "reset-password": reset_password,
+    "list-users": list_users,
+}
+
+
 def main(part: str) -> None:
     """The command line of a part."""
     parser = argparse.ArgumentParser()
@@ -104,4 +147,4 @@ def main(part: str) -> None:
     elif options.command in {"migrate", "check"}:
         {"migrate": migrate, "check": check}[options.command](part)
     else:
-        {"import-users": import_users, "import-posts": import_posts}[options.command]()
+        OPERATORS[options.command]()

@@ -5,7 +5,15 @@ import sys
 from kpi_shared.runner import main
 
 from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.users.console import create_user, list_users, reset_password
 from kpi_auth.users.imports import import_users
 
+COMMANDS = {
+    "import-users": import_users,
+    "create-user": create_user,
+    "reset-password": reset_password,
+    "list-users": list_users,
+}
+
 if __name__ == "__main__":
-    sys.exit(main(PART, AuthSettings, commands={"import-users": import_users}))
+    sys.exit(main(PART, AuthSettings, commands=COMMANDS))

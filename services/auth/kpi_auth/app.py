@@ -5,8 +5,11 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from kpi_shared.addresses import networks
 from kpi_shared.app import build_service
+from kpi_shared.cursors import CursorSealer
+from kpi_shared.tokens import KeyRing
 
 from kpi_auth import __version__
+from kpi_auth.audit.endpoints import router as audit
 from kpi_auth.housekeeping import housekeeping
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.outbox import Outbox
@@ -25,7 +28,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        routers=[sessions, sessions_of_users, users, mails],
+        routers=[sessions, sessions_of_users, users, mails, audit],
         resources=[request_tools, password_hasher, mail_worker, housekeeping],
     )
 
@@ -34,6 +37,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """What endpoints use and what needs no closing."""
     app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
     app.state.outbox = Outbox(app.state.settings)
+    app.state.cursors = CursorSealer(KeyRing.of(app.state.settings))
     app.state.sessions = Sessions(app.state.settings, codec=app.state.tokens, outbox=app.state.outbox)
     app.state.session_check = check_session
     yield

@@ -10,6 +10,9 @@ from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
+# What is shown of a user to anybody who is signed in, and to the user and admins.
+PUBLIC_FIELDS = {"id", "username", "full_name", "bio", "created_at"}
+ALL_FIELDS = PUBLIC_FIELDS | {"email", "email_verified", "role", "is_active", "updated_at", "deleted_at"}
 
 
 def registration(username: str, *, email: str | None = None) -> dict[str, str]:
@@ -93,3 +96,12 @@ class Accounts:
         async with self.app.state.database.reading() as connection:
             found: object = await connection.scalar(text(statement), values)
             return found
+
+
+def assert_problem(answer: httpx.Response, status: int, slug: str, *pointers: str) -> None:
+    """A problem document of this type; with pointers, one that names these places and no others."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"] == slug, answer.text
+    if pointers:
+        assert [error["pointer"] for error in answer.json()["errors"]] == list(pointers)

@@ -10,7 +10,7 @@ import pytest
 from auth_support import PASSWORD, Accounts, registration
 from fastapi import FastAPI
 from kpi_auth.passwords.errors import HashingBusyError
-from kpi_auth.passwords.hasher import PasswordHasher
+from kpi_auth.passwords.hasher import PasswordHasher, Place
 from kpi_auth.settings import AuthSettings
 
 
@@ -42,9 +42,15 @@ async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
     assert await small.verify(PASSWORD, await small.hash(PASSWORD))
 
 
+async def test_a_place_that_is_not_used_is_given_back(small: PasswordHasher) -> None:
+    for _ in range(10):
+        with small.place(), small.place(), small.place(), pytest.raises(HashingBusyError):
+            small.place()
+
+
 async def test_a_caller_that_hangs_up_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
     release = threading.Event()
-    running = asyncio.create_task(small._run(release.wait))
+    running = asyncio.create_task(small.place().run(release.wait))
     waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
     await asyncio.sleep(0.05)
     running.cancel()
@@ -82,13 +88,13 @@ async def test_no_connection_is_held_while_a_password_is_hashed(
 ) -> None:
     await accounts.add("anna")
     held = []
-    run = PasswordHasher._run
+    run = Place.run
 
-    async def watched(self: PasswordHasher, work: Callable[[], object]) -> object:
+    async def watched(self: Place, work: Callable[[], object]) -> object:
         held.append(app.state.database.is_in_use)
         return await run(self, work)
 
-    monkeypatch.setattr(PasswordHasher, "_run", watched)
+    monkeypatch.setattr(Place, "run", watched)
     assert await accounts.sign_in("anna", PASSWORD)
     assert (await client.post("/users", json=registration("ben"))).status_code == 201
     assert held == [False, False]

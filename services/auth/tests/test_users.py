@@ -2,7 +2,7 @@
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Accounts, registration
+from auth_support import ALL_FIELDS, PASSWORD, PUBLIC_FIELDS, Accounts, registration
 
 
 async def test_registration_answers_the_user_and_never_a_hash(client: httpx.AsyncClient) -> None:
@@ -12,7 +12,7 @@ async def test_registration_answers_the_user_and_never_a_hash(client: httpx.Asyn
     assert shown["username"] == "Anna"
     assert shown["email"] == "anna@example.com"
     assert (shown["role"], shown["is_active"]) == ("user", True)
-    assert set(shown) == {"id", "username", "email", "role", "is_active", "created_at", "updated_at"}
+    assert set(shown) == ALL_FIELDS
     assert "argon2" not in answer.text
     assert PASSWORD not in answer.text
 
@@ -97,7 +97,7 @@ async def test_others_do_not_see_the_email(client: httpx.AsyncClient, accounts: 
     own = await client.get(f"/users/{anna.id}", headers=anna.headers)
     assert own.json()["email"] == "anna@example.com"
     seen = await client.get(f"/users/{anna.id}", headers=ben.headers)
-    assert set(seen.json()) == {"id", "username", "created_at"}
+    assert set(seen.json()) == PUBLIC_FIELDS
     by_admin = await client.get(f"/users/{anna.id}", headers=(await accounts.add_admin()).headers)
     assert by_admin.json()["email"] == "anna@example.com"
 

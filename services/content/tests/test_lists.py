@@ -242,4 +242,4 @@ def test_a_cursor_of_a_previous_key_opens_and_one_of_a_retired_key_does_not() ->
 def test_a_cursors_key_is_not_the_tokens_key() -> None:
     """What seals cursors is derived, so that no cursor says anything of the key that seals tokens."""
     key = bytes(range(1, 33))
-    assert key not in CursorCodec(KeyRing(key))._keys
+    assert key not in CursorCodec(KeyRing(key))._sealer._keys

@@ -1,45 +1,87 @@
-"""The SQL of attempts: each row is one key's sliding window, and one statement counts and adds under its lock."""
+"""The SQL of attempts: each row is one key's sliding window, and one statement counts and adds under its lock.
 
-from datetime import datetime, timedelta
+Statements take one key or two; of two, the first is always locked before the second, so that none waits in a circle.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cache
+from typing import Any, NamedTuple
 
 from kpi_shared.database import Database
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
-_add = text("""
-    INSERT INTO attempts AS known (key, times, forget_at) VALUES (:key, ARRAY[now()], now() + :window)
-    ON CONFLICT (key) DO UPDATE SET
-        times = ARRAY(SELECT moment FROM unnest(known.times) AS moment WHERE moment > now() - :window) || now(),
-        forget_at = now() + :window
-    WHERE (SELECT count(*) FROM unnest(known.times) AS moment WHERE moment > now() - :window) < :most
-    RETURNING now()
-""")
 # There is room again when the oldest of the newest :most has left the window.
 _wait = text("""
     SELECT extract(epoch FROM min(moment) + :window - now()) FROM (
         SELECT moment FROM attempts, unnest(times) AS moment WHERE key = :key ORDER BY moment DESC LIMIT :most
     ) AS newest
 """)
+_ADD = """
+    INSERT INTO attempts AS known (key, times, forget_at)
+    SELECT :key{n}, ARRAY[now()], now() + :window{n} {condition}
+    ON CONFLICT (key) DO UPDATE SET
+        times = ARRAY(SELECT moment FROM unnest(known.times) AS moment WHERE moment > now() - :window{n}) || now(),
+        forget_at = now() + :window{n}
+    WHERE (SELECT count(*) FROM unnest(known.times) AS moment WHERE moment > now() - :window{n}) < :most{n}
+    RETURNING now() AS moment
+"""
 # One entry only: two attempts may share a microsecond.
-_remove = text("""
+_REMOVE = """
     UPDATE attempts
     SET times = times[: (array_position(times, :moment) - 1)] || times[(array_position(times, :moment) + 1) :]
-    WHERE key = :key AND array_position(times, :moment) IS NOT NULL
-""")
+    WHERE key = :key{n} AND array_position(times, :moment) IS NOT NULL {condition}
+    RETURNING key
+"""
 
 
-async def add(database: Database, *, key: bytes, most: int, window: timedelta) -> datetime | None:
-    """Add an attempt and return its time; None where the window has ``most`` of them already."""
+class Added(NamedTuple):
+    """Under how many of the keys an attempt was counted, and when."""
+
+    keys: int
+    moment: datetime
+
+
+async def add(database: Database, limits: Sequence[Any]) -> Added:
+    """Count an attempt under each limit (``key``, ``most``, ``window``) until one of them has no room left."""
+    values = {
+        f"{name}{n}": getattr(limit, name) for n, limit in enumerate(limits) for name in ("key", "most", "window")
+    }
     async with database.reading() as connection:
-        moment: datetime | None = await connection.scalar(_add, {"key": key, "most": most, "window": window})
-        return moment
+        row = (await connection.execute(_add(len(limits)), values)).one()
+        return Added(row.keys, row.moment)
 
 
-async def seconds_to_wait(database: Database, *, key: bytes, most: int, window: timedelta) -> float:
+async def seconds_to_wait(database: Database, limit: Any) -> float:  # noqa: ANN401 a limit, as above
     async with database.reading() as connection:
-        seconds = await connection.scalar(_wait, {"key": key, "most": most, "window": window})
-        return float(seconds or 0)
+        values = {"key": limit.key, "most": limit.most, "window": limit.window}
+        return float(await connection.scalar(_wait, values) or 0)
 
 
-async def remove(database: Database, *, key: bytes, moment: datetime) -> None:
+async def remove(database: Database, *, keys: Sequence[bytes], moment: datetime) -> None:
+    values: dict[str, object] = {f"key{n}": key for n, key in enumerate(keys)}
     async with database.reading() as connection:
-        await connection.execute(_remove, {"key": key, "moment": moment})
+        await connection.execute(_remove(len(keys)), {**values, "moment": moment})
+
+
+@cache
+def _add(keys: int) -> TextClause:
+    counts = " + ".join(f"(SELECT count(*) FROM step{n})" for n in range(keys))  # noqa: S608 numbers
+    # With no row of its own, a step whose condition fails adds nothing.
+    steps = _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})")
+    return text(f"WITH {steps} SELECT {counts} AS keys, now() AS moment")
+
+
+@cache
+def _remove(keys: int) -> TextClause:
+    steps = _steps(_REMOVE, keys, "AND (SELECT count(*) FROM step{before}) >= 0")
+    return text(f"WITH {steps} SELECT count(*) FROM step{keys - 1}")  # noqa: S608 numbers
+
+
+def _steps(statement: str, keys: int, condition: str) -> str:
+    """One step for each key, each of which looks at the one before, and so comes after it."""
+    found = []
+    for n in range(keys):
+        chained = condition.format(before=n - 1) if n else ""
+        found.append(f"step{n} AS ({statement.format(n=n, condition=chained)})")
+    return ", ".join(found)

@@ -34,12 +34,12 @@ class Admission:
     """An attempt that may be made; it stays counted unless it is forgiven."""
 
     _database: Database
-    _counted: tuple[tuple[bytes, datetime], ...]
+    _keys: tuple[bytes, ...]
+    _moment: datetime
 
     async def forgive(self) -> None:
         """Take the attempt back: it was no failure."""
-        for key, moment in self._counted:
-            await repository.remove(self._database, key=key, moment=moment)
+        await repository.remove(self._database, keys=self._keys, moment=self._moment)
 
 
 async def admit(database: Database, *limits: Limit) -> Admission:
@@ -48,12 +48,7 @@ async def admit(database: Database, *limits: Limit) -> Admission:
     Those before it keep the attempt, and those after it never see it: with an address first and an account second, an
     address that is shut out cannot use up the account's attempts.
     """
-    counted = []
-    for limit in limits:
-        moment = await repository.add(database, key=limit.key, most=limit.most, window=limit.window)
-        if moment is None:
-            raise TooManyAttemptsError(
-                seconds=await repository.seconds_to_wait(database, key=limit.key, most=limit.most, window=limit.window)
-            )
-        counted.append((limit.key, moment))
-    return Admission(database, tuple(counted))
+    added = await repository.add(database, limits)
+    if added.keys < len(limits):
+        raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(database, limits[added.keys]))
+    return Admission(database, tuple(limit.key for limit in limits), added.moment)

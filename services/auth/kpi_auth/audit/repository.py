@@ -1,15 +1,42 @@
 """The SQL of the audit table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import insert
+from kpi_shared.database import AnyRow
+from sqlalchemy import Select, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import col
 
 from kpi_auth.audit.models import AuditEvent
 
 _add = insert(AuditEvent)
+_at = col(AuditEvent.at)
+_conditions = {
+    "event": col(AuditEvent.event) == bindparam("event"),
+    "actor_id": col(AuditEvent.actor_id) == bindparam("actor_id"),
+    "subject_id": col(AuditEvent.subject_id) == bindparam("subject_id"),
+    "address": col(AuditEvent.address) == bindparam("address"),
+    "since": _at >= bindparam("since"),
+    "until": _at < bindparam("until"),
+    "before": col(AuditEvent.id) < bindparam("before"),
+}
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(_add, values)
+
+
+async def page(connection: AsyncConnection, *, filters: Mapping[str, Any], limit: int) -> Sequence[AnyRow]:
+    """The newest records that fit; ``before`` among the filters is the id where the page before ended."""
+    statement = _page(frozenset(filters))
+    return (await connection.execute(statement, {**filters, "limit": limit})).all()
+
+
+@cache
+def _page(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """One statement for each set of filters, so that each has a plan of its own."""
+    conditions = [_conditions[name] for name in sorted(filters)]
+    statement = select(*AuditEvent.__table__.columns).where(*conditions)  # type: ignore[attr-defined]
+    return statement.order_by(col(AuditEvent.id).desc()).limit(bindparam("limit"))

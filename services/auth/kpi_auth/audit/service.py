@@ -1,13 +1,15 @@
-"""Writing down what happened."""
+"""Writing down what happened, and reading it."""
 
 from collections.abc import Mapping
 
 import structlog
+from kpi_shared.cursors import CursorSealer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.schemas import POSITION_BYTES, AuditEntry, AuditPage, AuditQuery
 
 log = structlog.get_logger("kpi_auth.audit")
 
@@ -39,3 +41,17 @@ async def record(
     # The log's own fields carry the request id already.
     shown = {name: value for name, value in values.items() if name not in {"event", "request_id"} and value}
     log.info("audit", audit_event=event.value, **shown)
+
+
+async def page(connection: AsyncConnection, query: AuditQuery, cursors: CursorSealer) -> AuditPage:
+    """One page of the records, and the cursor of the next."""
+    filters = query.filters
+    # A cursor goes on in the list that it came from, and in no other.
+    of = f"audit\n{sorted(filters.items())!r}"
+    if query.cursor is not None:
+        filters |= {"before": int.from_bytes(cursors.open(query.cursor, of=of), "big")}
+    rows = await repository.page(connection, filters=filters, limit=query.limit + 1)
+    items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
+    if len(rows) <= query.limit:
+        return AuditPage(items=items, next=None)
+    return AuditPage(items=items, next=cursors.seal(items[-1].id.to_bytes(POSITION_BYTES, "big"), of=of))

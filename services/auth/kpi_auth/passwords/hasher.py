@@ -5,9 +5,13 @@ import os
 import secrets
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Annotated, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from statistics import median
+from typing import Annotated, Self, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -19,6 +23,7 @@ from kpi_auth.settings import AuthSettings
 Result = TypeVar("Result")
 # How much less of a processor a hashing thread gets than the event loop, when both want it (see nice(2)).
 _NICENESS = 10
+_REMEMBERED = 31
 
 
 class PasswordHasher:
@@ -36,21 +41,54 @@ class PasswordHasher:
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_step_back)
         # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
         self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
+        # How long verifications of today's parameters took of late, in seconds.
+        self._recent: deque[float] = deque(maxlen=_REMEMBERED)
+        self._verify("", self._dummy)
 
     async def hash(self, password: str) -> str:
-        return await self._run(lambda: self._argon2.hash(password))
+        with self.place() as place:
+            return await place.run(lambda: self._argon2.hash(password))
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Does the password fit? Always takes the time of one hash, and is False for None."""
-        matches = await self._run(lambda: self._matches(password, password_hash or self._dummy))
+    async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
+        """Does the password fit? Always takes the time of one hash, and is False for None.
+
+        In a place of its own, or in the one that the caller has taken.
+        """
+        with nullcontext(place) if place else self.place() as taken:
+            matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
+
+    def place(self) -> "Place":
+        """A place among those who hash and wait, or HashingBusyError: for the length of a with statement.
+
+        Whoever takes one before anything else keeps a storm of sign-ins from everything behind it too.
+        """
+        with self._lock:
+            if self._pending >= self._room:
+                raise HashingBusyError
+            self._pending += 1
+        return Place(self._pool, self._leave)
 
     def is_outdated(self, password_hash: str) -> bool:
         """Was the hash made with other parameters than today's?"""
-        return self._argon2.check_needs_rehash(password_hash)
+        try:
+            return self._argon2.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return True
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, password: str, password_hash: str) -> bool:
+        """One verification in one thread, which takes as long for an older, cheaper hash as for one of today."""
+        began = time.perf_counter()
+        matches = self._matches(password, password_hash)
+        if self.is_outdated(password_hash):
+            # The account would be told from one that does not exist. The thread stays taken, as it would be.
+            time.sleep(max(0.0, median(tuple(self._recent)) - (time.perf_counter() - began)))
+        else:
+            self._recent.append(time.perf_counter() - began)
+        return matches
 
     def _matches(self, password: str, password_hash: str) -> bool:
         try:
@@ -58,23 +96,32 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError):
             return False
 
-    def check_room(self) -> None:
-        """HashingBusyError if a hash would be refused just now."""
-        if self._pending >= self._room:
-            raise HashingBusyError
-
-    async def _run(self, work: Callable[[], Result]) -> Result:
-        with self._lock:
-            self.check_room()
-            self._pending += 1
-        future = self._pool.submit(work)
-        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
-        future.add_done_callback(self._leave)
-        return await asyncio.wrap_future(future)
-
-    def _leave(self, _future: "Future[Result]") -> None:
+    def _leave(self) -> None:
         with self._lock:
             self._pending -= 1
+
+
+class Place:
+    """Room for one hash, given back when the hash is done, or at the end of the block where none was made."""
+
+    def __init__(self, pool: ThreadPoolExecutor, leave: Callable[[], None]) -> None:
+        self._pool = pool
+        self._leave = leave
+        self._is_used = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if not self._is_used:
+            self._leave()
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        future = self._pool.submit(work)
+        self._is_used = True
+        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
+        future.add_done_callback(lambda _: self._leave())
+        return await asyncio.wrap_future(future)
 
 
 def _step_back() -> None:

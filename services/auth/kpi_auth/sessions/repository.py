@@ -10,17 +10,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.sessions.models import EndReason
 
+# The statement does not see the row that it adds, so one less of those before may stay.
 _add = text("""
-    INSERT INTO sessions (user_id, secret, address, user_agent) VALUES (:user_id, :secret, :address, :user_agent)
-    RETURNING id
-""")
-_end_oldest = text("""
-    UPDATE sessions SET ended_at = now(), end_reason = 'limit' WHERE id IN (
-        SELECT id FROM sessions
-        WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
-        ORDER BY id DESC OFFSET :most
+    WITH ended AS (
+        UPDATE sessions SET ended_at = now(), end_reason = 'limit' WHERE id IN (
+            SELECT id FROM sessions
+            WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
+            ORDER BY id DESC OFFSET :most - 1
+        )
+        RETURNING id
     )
-    RETURNING id
+    INSERT INTO sessions (user_id, secret, address, user_agent) VALUES (:user_id, :secret, :address, :user_agent)
+    RETURNING id, ARRAY(SELECT id FROM ended) AS ended
 """)
 _key_of = text("SELECT user_id, secret FROM sessions WHERE id = :id")
 # Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
@@ -78,6 +79,13 @@ class Lifetimes(NamedTuple):
     grace: timedelta
 
 
+class Added(NamedTuple):
+    """A new session's id, and those that ended to make room for it."""
+
+    id: int
+    ended: list[int]
+
+
 class Client(NamedTuple):
     """What a session shows of who uses it."""
 
@@ -85,15 +93,17 @@ class Client(NamedTuple):
     user_agent: str | None
 
 
-async def add(connection: AsyncConnection, *, user_id: int, secret: bytes, client: Client) -> int:
-    values = {"user_id": user_id, "secret": secret, **client._asdict()}
-    return int((await connection.execute(_add, values)).scalar_one())
+async def add(
+    connection: AsyncConnection, *, user_id: int, secret: bytes, most: int, lifetimes: Lifetimes, client: Client
+) -> Added:
+    """Add a session, and end the user's oldest so that no more than ``most`` live.
 
-
-async def end_oldest(connection: AsyncConnection, *, user_id: int, most: int, lifetimes: Lifetimes) -> list[int]:
-    """End the user's oldest sessions beyond ``most``; the caller holds the user's row, so that no two count at once."""
-    values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    return list((await connection.execute(_end_oldest, values)).scalars())
+    The caller holds the user's row, so that no two count at once.
+    """
+    values = {"user_id": user_id, "secret": secret, "most": most, "idle": lifetimes.idle}
+    values |= {"absolute": lifetimes.absolute, **client._asdict()}
+    row = (await connection.execute(_add, values)).one()
+    return Added(row.id, row.ended)
 
 
 async def key_of(connection: AsyncConnection, *, session_id: int) -> AnyRow | None:

@@ -43,12 +43,18 @@ class Sessions:
     async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens:
         """Open a session in the caller's transaction, which holds the user's row; the oldest one too many ends."""
         secret = secrets.token_bytes(SECRET_BYTES)
-        session_id = await repository.add(connection, user_id=account.id, secret=secret, client=_client(origin))
-        await repository.end_oldest(connection, user_id=account.id, most=self._most, lifetimes=self.lifetimes)
-        details = {"session_id": session_id}
+        added = await repository.add(
+            connection,
+            user_id=account.id,
+            secret=secret,
+            most=self._most,
+            lifetimes=self.lifetimes,
+            client=_client(origin),
+        )
+        details = {"session_id": added.id, **({"ended_ids": added.ended} if added.ended else {})}
         own = {"actor_id": account.id, "subject_id": account.id}
         await record(connection, Event.SIGNED_IN, origin=origin, details=details, **own)
-        return self._tokens(account, session_id=session_id, counter=0, secret=secret, left=self.lifetimes.absolute)
+        return self._tokens(account, session_id=added.id, counter=0, secret=secret, left=self.lifetimes.absolute)
 
     async def refresh(self, database: Database, text: str, *, origin: Origin) -> SessionTokens:
         """The next pair of tokens, or InvalidRefreshTokenError.

@@ -7,12 +7,12 @@ from kpi_shared.database import Database, DatabaseOfApp
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts.limits import sign_in_limits
-from kpi_auth.attempts.service import Admission, admit
+from kpi_auth.attempts.service import admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin, RequestOrigin
 from kpi_auth.audit.service import record
 from kpi_auth.passwords.errors import HashingBusyError
-from kpi_auth.passwords.hasher import Hasher, PasswordHasher
+from kpi_auth.passwords.hasher import Hasher, PasswordHasher, Place
 from kpi_auth.sessions.errors import InvalidCredentialsError
 from kpi_auth.sessions.schemas import Credentials, SessionTokens
 from kpi_auth.sessions.service import Sessions, SessionsOfApp
@@ -32,14 +32,14 @@ class SignIn(NamedTuple):
 
     async def with_password(self, credentials: Credentials) -> SessionTokens:
         """A new session; InvalidCredentialsError, TooManyAttemptsError or HashingBusyError otherwise."""
-        # What cannot be hashed is refused before it costs anything, and counts as no attempt.
-        self.hasher.check_room()
-        limits = sign_in_limits(self.settings, self.origin, login=credentials.login)
-        admission = await admit(self.database, *limits)
-        async with self.database.reading() as connection:
-            found = await users.find_by_login(connection, login=credentials.login)
-        password = credentials.password.get_secret_value()
-        account = await self._verified(found, password, admission)
+        # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
+        with self.hasher.place() as place:
+            limits = sign_in_limits(self.settings, self.origin, login=credentials.login)
+            admission = await admit(self.database, *limits)
+            async with self.database.reading() as connection:
+                found = await users.find_by_login(connection, login=credentials.login)
+            password = credentials.password.get_secret_value()
+            account = await self._verified(found, password, place)
         tokens = await self._opened(account, await self._stronger_hash(account, password)) if account else None
         if tokens is None:
             await self._record_failure(found)
@@ -47,17 +47,13 @@ class SignIn(NamedTuple):
         await admission.forgive()
         return tokens
 
-    async def _verified(self, account: Account | None, password: str, admission: Admission) -> Account | None:
+    async def _verified(self, account: Account | None, password: str, place: Place) -> Account | None:
         """The account, if the password opens it.
 
         An unknown name costs a hash like a known one, and whether the account may sign in is asked only after the
         password, so that neither the answer nor its time tells who has an account (ASVS 5.0, 6.3.8).
         """
-        try:
-            fits = await self.hasher.verify(password, account.password_hash if account else None)
-        except HashingBusyError:
-            await admission.forgive()
-            raise
+        fits = await self.hasher.verify(password, account.password_hash if account else None, place=place)
         return account if account is not None and fits and account.may_sign_in else None
 
     async def _stronger_hash(self, account: Account, password: str) -> str | None:

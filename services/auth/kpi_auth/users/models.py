@@ -51,6 +51,14 @@ class User(UserBase, table=True):
         ),
         Index("ix_users_email_prefix", "email", "id", postgresql_ops={"email": "text_pattern_ops"}),
         Index("ix_users_created_at", "created_at", "id"),
+        # A page of the few among the many reads no more than those it shows.
+        Index("ix_users_admins", "created_at", "id", postgresql_where=text("role = 'admin'")),
+        Index(
+            "ix_users_closed",
+            "created_at",
+            "id",
+            postgresql_where=text("NOT is_active OR deleted_at IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from kpi_shared.database import AnyRow
-from kpi_shared.tokens import Role
+from kpi_shared.tokens import Role, Subject
 from sqlalchemy import and_, bindparam, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,18 +14,25 @@ from kpi_auth.users.errors import UserNotFoundError
 from kpi_auth.users.models import Account, User
 from kpi_auth.users.schemas import NewUser
 
-_shown = (
+# All that anybody is shown of a user; what each caller sees of it is decided by the schema.
+shown = (
     col(User.id),
     col(User.username),
+    col(User.full_name),
+    col(User.bio),
     col(User.email),
+    col(User.email_verified_at).is_not(None).label("email_verified"),
     col(User.role),
     col(User.is_active),
     col(User.created_at),
     col(User.updated_at),
+    col(User.deleted_at),
+    col(User.version),
 )
-_add = insert(User).on_conflict_do_nothing().returning(*_shown)
+_add = insert(User).on_conflict_do_nothing().returning(*shown)
 _is_taken = select(col(User.id)).where(func.lower(col(User.username)) == func.lower(bindparam("username")))
-_get = select(*_shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
+_get = select(*shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
+_get_any = select(*shown).where(col(User.id) == bindparam("id"))
 _find_by_login = select(
     col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
 ).where(
@@ -78,6 +85,21 @@ async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
 async def get_or_raise(connection: AsyncConnection, *, user_id: int) -> AnyRow:
     row = await get(connection, user_id=user_id)
     if row is None:
+        raise UserNotFoundError
+    return row
+
+
+async def get_visible_or_raise(
+    connection: AsyncConnection, *, user_id: int, caller: Subject, deleted: bool = False
+) -> AnyRow:
+    """A user whom the caller may see: the active ones, themselves, and for admins the deactivated ones too.
+
+    With ``deleted``, which is for admins, one of the deleted users instead.
+    """
+    row = (await connection.execute(_get_any, {"id": user_id})).one_or_none()
+    if row is None or (row.deleted_at is not None) != deleted:
+        raise UserNotFoundError
+    if not (row.is_active or caller.is_admin or caller.id == user_id):
         raise UserNotFoundError
     return row
 

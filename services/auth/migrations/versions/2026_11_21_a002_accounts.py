@@ -40,8 +40,9 @@ def downgrade() -> None:
     for table in ("attempts", "audit_events", "outside_identities", "mails", "one_time_codes", "sessions"):
         op.drop_table(table)
     op.execute("DROP FUNCTION refuse_change()")
-    for index in ("ix_users_created_at", "ix_users_email_prefix", "ix_users_username_prefix", "uq_users_email"):
-        op.drop_index(index, table_name="users")
+    for index in ("closed", "admins", "created_at", "email_prefix", "username_prefix"):
+        op.drop_index(f"ix_users_{index}", table_name="users")
+    op.drop_index("uq_users_email", table_name="users")
     # What came before knows one account for an address only: the one that it signs in to.
     op.execute("UPDATE users SET email = NULL WHERE NOT email_signs_in")
     for constraint in ("ck_users_verified_email_signs_in", "ck_users_profile_length"):
@@ -85,6 +86,9 @@ def _extend_users() -> None:
     op.create_index("ix_users_username_prefix", "users", [sa.text("lower(username) text_pattern_ops"), "id"])
     op.create_index("ix_users_email_prefix", "users", [sa.text("email text_pattern_ops"), "id"])
     op.create_index("ix_users_created_at", "users", ["created_at", "id"])
+    few = {"ix_users_admins": "role = 'admin'", "ix_users_closed": "NOT is_active OR deleted_at IS NOT NULL"}
+    for name, condition in few.items():
+        op.create_index(name, "users", ["created_at", "id"], postgresql_where=sa.text(condition))
 
 
 def _create_sessions() -> None:

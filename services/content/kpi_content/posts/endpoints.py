@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Response
+from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, AnyRow, Reader, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.openapi import problems
@@ -12,7 +13,7 @@ from kpi_shared.security import CurrentUser, OptionalUser
 from kpi_content.posts import repository, service
 from kpi_content.posts.cursors import CursorCodec
 from kpi_content.posts.dependencies import Cursors
-from kpi_content.posts.errors import InvalidCursorError, NotYourPostError, PostNotFoundError
+from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
 from kpi_content.posts.listing import Listing, Position
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 

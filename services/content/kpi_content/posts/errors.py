@@ -1,6 +1,6 @@
-"""What can be wrong with a post, or with asking for posts."""
+"""What can be wrong with a post."""
 
-from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError
+from kpi_shared.errors import ForbiddenError, ProblemError
 
 
 class PostNotFoundError(ProblemError):
@@ -14,13 +14,3 @@ class PostNotFoundError(ProblemError):
 class NotYourPostError(ForbiddenError):
     type = "not-your-post"
     title = "Only its owner may change a post"
-
-
-class InvalidCursorError(InvalidRequestError):
-    """A cursor that this service did not make, or made for another list."""
-
-    type = "invalid-cursor"
-    title = "The cursor does not belong to this list"
-
-    def __init__(self, detail: str = "Take the cursor from this list's own next, or leave it out") -> None:
-        super().__init__(detail, errors=[{"pointer": "#/query/cursor", "detail": detail, "type": "cursor"}])

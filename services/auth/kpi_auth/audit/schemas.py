@@ -1,0 +1,74 @@
+"""What admins ask of the records, and what they see."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from kpi_shared.cursors import cursor_length
+from kpi_shared.database import MAX_ID
+from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstraints
+from pydantic_core import PydanticCustomError
+from sqlmodel import Field, SQLModel
+
+from kpi_auth.audit.models import Event
+
+# A position is one 64-bit id.
+POSITION_BYTES = 8
+_Length = cursor_length(POSITION_BYTES)
+_UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
+
+
+def _no_number(value: object) -> object:
+    # Pydantic would take it for seconds since 1970, which the outside contract does not.
+    if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
+        raise PydanticCustomError("timestamp", "A time in the form of RFC 3339 is needed")
+    return value
+
+
+_Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+
+
+class AuditQuery(SQLModel):
+    """Which records are asked for, the newest first."""
+
+    model_config = {"extra": "forbid"}
+
+    limit: Annotated[int, Field(ge=1, le=100, description="How many records a page has at most")] = 10
+    cursor: Annotated[
+        Annotated[str, StringConstraints(min_length=_Length, max_length=_Length)] | None,
+        Field(description="The next of the page before"),
+    ] = None
+    event: Annotated[Event | None, Field(description="What happened")] = None
+    actor_id: Annotated[_UserId | None, Field(description="Who did it")] = None
+    subject_id: Annotated[_UserId | None, Field(description="To whom")] = None
+    address: Annotated[IPvAnyAddress | None, Field(description="From where")] = None
+    since: Annotated[_Time | None, Field(description="Not before")] = None
+    until: Annotated[_Time | None, Field(description="Before")] = None
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """What the list is narrowed to, as it is bound."""
+        given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
+        return {name: _bound(value) for name, value in given.items() if value is not None}
+
+
+def _bound(value: object) -> object:
+    return value if isinstance(value, int | datetime) else str(value)
+
+
+class AuditEntry(SQLModel):
+    """One thing that happened: ``actor_id`` did it to ``subject_id``; null where nobody is known."""
+
+    id: int
+    at: datetime
+    event: str
+    actor_id: int | None
+    subject_id: int | None
+    address: str | None
+    user_agent: str | None
+    request_id: str | None
+    details: dict[str, Any]
+
+
+class AuditPage(SQLModel):
+    items: list[AuditEntry]
+    next: str | None

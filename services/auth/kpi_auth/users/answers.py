@@ -1,0 +1,63 @@
+"""Users as each caller is shown them."""
+
+from collections.abc import Sequence
+
+from fastapi import Response
+from kpi_shared.cursors import CursorSealer
+from kpi_shared.database import AnyRow
+from kpi_shared.openapi import Responses
+from kpi_shared.tokens import Subject
+
+from kpi_auth.users.cursors import encode
+from kpi_auth.users.etags import Condition, private_etag, public_etag
+from kpi_auth.users.listing import Listing, Position
+from kpi_auth.users.schemas import (
+    CountedPrivatePage,
+    CountedPublicPage,
+    PrivatePage,
+    PublicPage,
+    UserPage,
+    UserPrivate,
+    UserPublic,
+)
+
+NOT_MODIFIED: Responses = {304: {"description": "The version that If-None-Match names is still the newest"}}
+# What one caller is shown is not for another, and is asked about again before it is used again.
+_CACHING = {"Cache-Control": "private, no-cache"}
+
+
+def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) -> Response:
+    """A user, as this caller sees it; or that it is still as it was."""
+    sees_all = caller.is_admin or caller.id == row.id
+    etag = private_etag(row.version) if sees_all else public_etag(row.version)
+    headers = {"ETag": etag, **_CACHING}
+    if if_none_match is not None and if_none_match.fits_weakly(etag):
+        return Response(status_code=304, headers=headers)
+    shown = (UserPrivate if sees_all else UserPublic).model_validate(row)
+    return Response(shown.model_dump_json(), media_type="application/json", headers=headers)
+
+
+def private_answer(row: AnyRow) -> Response:
+    """A user with all fields and the tag of this version."""
+    headers = {"ETag": private_etag(row.version), **_CACHING}
+    return Response(UserPrivate.model_validate(row).model_dump_json(), media_type="application/json", headers=headers)
+
+
+def page_answer(
+    rows: Sequence[AnyRow], *, limit: int, listing: Listing, cursors: CursorSealer, total: int | None
+) -> UserPage:
+    """The first ``limit`` rows; one more of them says that there is a next page."""
+    following = encode(cursors, _position(rows[limit - 1], listing), listing) if len(rows) > limit else None
+    if listing.by_admin:
+        private = [UserPrivate.model_validate(row) for row in rows[:limit]]
+        if total is None:
+            return PrivatePage(items=private, next=following)
+        return CountedPrivatePage(items=private, next=following, total=total)
+    public = [UserPublic.model_validate(row) for row in rows[:limit]]
+    if total is None:
+        return PublicPage(items=public, next=following)
+    return CountedPublicPage(items=public, next=following, total=total)
+
+
+def _position(row: AnyRow, listing: Listing) -> Position:
+    return Position(row.folded if listing.is_by_name else row.created_at, row.id)

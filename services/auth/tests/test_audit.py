@@ -1,0 +1,100 @@
+"""The records: kept for ever, and read by admins."""
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts
+from sqlalchemy.exc import DBAPIError
+
+
+async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root, anna = await accounts.add_admin(), await accounts.add("anna")
+    headers = {"User-Agent": "Phone/1", "X-Forwarded-For": "198.51.100.7", "X-Request-ID": "seen-in-the-log"}
+    body = {"username": "anna", "password": "wrong password"}
+    assert (await client.post("/auth/login", json=body, headers=headers)).status_code == 401
+    answer = await client.get("/audit", headers=root.headers, params={"event": "session.refused"})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    [entry] = answer.json()["items"]
+    assert {**entry, "id": 0, "at": ""} == {
+        "id": 0,
+        "at": "",
+        "event": "session.refused",
+        "actor_id": None,
+        "subject_id": anna.id,
+        "address": "198.51.100.7",
+        "user_agent": "Phone/1",
+        "request_id": "seen-in-the-log",
+        "details": {},
+    }
+
+
+async def test_records_are_for_admins(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    assert (await client.get("/audit", headers=anna.headers)).status_code == 403
+
+
+async def test_pages_show_each_record_once_and_filters_narrow(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root, anna = await accounts.add_admin(), await accounts.add("anna")
+    for _ in range(7):
+        await accounts.sign_in("anna", PASSWORD)
+
+    async def ids(**params: str | int) -> list[int]:
+        found: list[int] = []
+        query: dict[str, str | int] = {"limit": 3, **params}
+        while True:
+            page = (await client.get("/audit", headers=root.headers, params=query)).json()
+            found += [entry["id"] for entry in page["items"]]
+            if page["next"] is None:
+                return found
+            query["cursor"] = page["next"]
+
+    everything = await ids()
+    assert len(set(everything)) == len(everything)
+    assert everything == sorted(everything, reverse=True)
+    assert len(await ids(subject_id=anna.id, event="session.started")) == 8
+    assert len(await ids(actor_id=anna.id)) == 8
+    assert await ids(until="2001-01-01T00:00:00Z") == []
+    assert await ids(since="2001-01-01T00:00:00Z") == everything
+    assert await ids(address="192.0.2.99") == []
+
+
+async def test_a_cursor_opens_its_own_list_only(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root, _ = await accounts.add_admin(), await accounts.add("anna")
+    page = (await client.get("/audit", headers=root.headers, params={"limit": 1})).json()
+    for params in ({"event": "session.started"}, {"actor_id": "1"}):
+        answer = await client.get("/audit", headers=root.headers, params={"cursor": page["next"], **params})
+        assert (answer.status_code, answer.json()["type"]) == (422, "invalid-cursor")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"limit": "0"},
+        {"limit": "101"},
+        {"event": "nothing"},
+        {"actor_id": "0"},
+        {"actor_id": str(2**63)},
+        {"address": "here"},
+        {"since": "yesterday"},
+        {"since": "1700000000"},
+        {"until": "0.5"},
+        {"since": "2026-01-01T00:00:00"},
+        {"cursor": "A" * 32},
+        {"cursor": "x"},
+        {"unknown": "1"},
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_refused(
+    client: httpx.AsyncClient, accounts: Accounts, params: dict[str, str]
+) -> None:
+    root = await accounts.add_admin()
+    assert (await client.get("/audit", headers=root.headers, params=params)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_events SET actor_id = 1", "DELETE FROM audit_events", "TRUNCATE audit_events"]
+)
+async def test_a_record_is_never_changed(accounts: Accounts, statement: str) -> None:
+    await accounts.add("anna")
+    with pytest.raises(DBAPIError, match="only ever added"):
+        await accounts.execute(statement)

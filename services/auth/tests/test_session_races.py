@@ -1,0 +1,148 @@
+"""What real, parallel connections do to sessions."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Account, Accounts
+from fastapi import FastAPI
+from kpi_auth.audit.origin import CONSOLE
+from kpi_auth.sessions.errors import InvalidRefreshTokenError
+from kpi_auth.sessions.sign_in import SignIn
+from kpi_auth.users import repository as users
+from kpi_shared.testing.client import client_of
+
+# A race is run so often; the figure of a thousand is kept in docs/performance.md.
+RUNS = int(os.environ.get("KPI_RACES", "20"))
+
+
+@pytest.fixture
+async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
+    """Accounts on the pool of real connections; what they leave behind is removed."""
+    async with client_of(running_app) as client:
+        yield Accounts(running_app, client)
+        await Accounts(running_app, client).execute("TRUNCATE users, mails, attempts CASCADE")
+
+
+@pytest.fixture
+def client(accounts: Accounts) -> httpx.AsyncClient:
+    return accounts._client
+
+
+async def refreshed(accounts: Accounts, token: str) -> str | None:
+    """The successor of a token, got as the endpoint does it, or None."""
+    state = accounts.app.state
+    try:
+        return str((await state.sessions.refresh(state.database, token, origin=CONSOLE)).refresh_token)
+    except InvalidRefreshTokenError:
+        return None
+
+
+async def test_fifty_parallel_refreshes_leave_one_living_successor(accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    token = anna.refresh_token
+    for _ in range(RUNS):
+        found = await asyncio.gather(*[refreshed(accounts, token) for _ in range(50)])
+        successors = {successor for successor in found if successor}
+        assert len(successors) == 1
+        assert None not in found
+        token = successors.pop()
+    assert await accounts.scalar("SELECT counter FROM sessions WHERE user_id = :id", id=anna.id) == RUNS
+    assert await refreshed(accounts, token)
+
+
+async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: httpx.AsyncClient) -> None:
+    anna = await accounts.add("anna")
+    body = {"refresh_token": anna.refresh_token}
+    answers = await asyncio.gather(*[client.post("/auth/refresh", json=body) for _ in range(50)])
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+
+
+async def _end_by(accounts: Accounts, client: httpx.AsyncClient, anna: Account, how: str) -> None:
+    if how == "logout":
+        answer = await client.post("/auth/logout", headers=anna.headers, params={"scope": "global"})
+        assert answer.status_code == 204
+    else:
+        root = await accounts.add_admin(f"root{anna.id}")
+        answer = await client.delete(f"/users/{anna.id}/sessions", headers=root.headers)
+        assert answer.status_code == 204
+
+
+@pytest.mark.parametrize("how", ["logout", "admin"])
+async def test_no_refresh_that_begins_after_the_end_gets_anything(
+    accounts: Accounts, client: httpx.AsyncClient, how: str
+) -> None:
+    for run in range(max(1, RUNS // 4)):
+        anna = await accounts.add(f"anna{run}")
+        ended = asyncio.Event()
+        newest = [anna.refresh_token]
+
+        async def keep_on(ended: asyncio.Event = ended, newest: list[str] = newest) -> None:
+            while True:
+                began_after = ended.is_set()
+                successor = await refreshed(accounts, newest[-1])
+                if began_after:
+                    assert successor is None
+                    return
+                if successor is not None:
+                    newest.append(successor)
+
+        refreshing = [asyncio.create_task(keep_on()) for _ in range(4)]
+        await _end_by(accounts, client, anna, how)
+        ended.set()
+        await asyncio.gather(*refreshing)
+        assert [await refreshed(accounts, token) for token in newest[-3:]] == [None] * len(newest[-3:])
+
+
+async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    state = accounts.app.state
+    async with state.database.reading() as connection:
+        found = await users.find_by_login(connection, login="anna")
+    assert found is not None
+    await accounts.execute("UPDATE users SET password_hash = 'another' WHERE id = :id", id=anna.id)
+    sign_in = SignIn(state.settings, state.database, state.hasher, state.sessions, CONSOLE)
+    assert await sign_in._opened(found, None) is None
+    assert await accounts.scalar("SELECT count(*) FROM sessions WHERE user_id = :id", id=anna.id) == 1
+
+
+async def test_a_sign_in_waits_for_a_change_of_the_password_and_then_fails(accounts: Accounts) -> None:
+    """The change holds the user's row; whoever signs in with the old password meanwhile gets no session."""
+    anna = await accounts.add("anna")
+    async with accounts.app.state.database.writing() as connection:
+        await users.hold_open(connection, user_id=anna.id)
+        signing_in = asyncio.create_task(accounts.sign_in("anna", PASSWORD))
+        await some_connection_waits(accounts)
+        await connection.exec_driver_sql("UPDATE users SET password_hash = 'another'")
+    assert await signing_in is None
+
+
+async def some_connection_waits(accounts: Accounts) -> None:
+    """Return once some connection waits for a row."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(20):
+        while not await accounts.scalar(waiting):  # noqa: ASYNC110 only the database knows
+            await asyncio.sleep(0.01)
+
+
+async def test_parallel_sign_ins_keep_the_limit_of_sessions(accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    for _ in range(3):
+        assert all(await asyncio.gather(*[accounts.sign_in("anna", PASSWORD) for _ in range(10)]))
+    living = "SELECT count(*) FROM sessions WHERE user_id = :id AND ended_at IS NULL"
+    assert await accounts.scalar(living, id=anna.id) == 20
+
+
+async def test_of_parallel_failures_no_more_are_tried_than_allowed(
+    accounts: Accounts, client: httpx.AsyncClient
+) -> None:
+    await accounts.add("anna")
+    body = {"username": "anna", "password": "wrong"}
+    most = accounts.app.state.settings.failures_per_account
+    answers = await asyncio.gather(*[client.post("/auth/login", json=body) for _ in range(most + 10)])
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses.count(401) <= most
+    assert set(statuses) <= {401, 429, 503}

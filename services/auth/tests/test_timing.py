@@ -1,0 +1,81 @@
+"""Whether the time of an answer tells who has an account.
+
+The samples are taken in turn, so that whatever else the machine does falls on all of them alike.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from statistics import median
+
+import httpx
+import pytest
+from argon2 import PasswordHasher as Argon2
+from auth_support import PASSWORD, Accounts
+from fastapi import FastAPI
+from kpi_auth.app import create_app
+from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.client import client_of, running
+
+SAMPLES = 200
+# Seconds between the slowest and the fastest median: less than a network's own.
+CLOSE = 0.005
+
+
+@pytest.fixture
+async def real(settings: AuthSettings) -> AsyncIterator[FastAPI]:
+    """The service with the hashing parameters that people get, and with no limit in the way."""
+    defaults = {name: AuthSettings.model_fields[name].default for name in ("argon2_memory_kib", "argon2_time_cost")}
+    limits = {"failures_per_account": 1000, "failures_per_address": 10_000}
+    mails = {"mails_per_account": 1000, "mails_per_address": 10_000}
+    async with running(create_app(settings.model_copy(update={**defaults, **limits, **mails}))) as app:
+        yield app
+
+
+@pytest.fixture
+async def client(real: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(real) as client:
+        yield client
+        await Accounts(real, client).execute("TRUNCATE users, mails, attempts CASCADE")
+
+
+@pytest.fixture
+def accounts(real: FastAPI, client: httpx.AsyncClient) -> Accounts:
+    return Accounts(real, client)
+
+
+async def medians(cases: dict[str, Callable[[], Awaitable[httpx.Response]]], status: int) -> dict[str, float]:
+    """The median time of each case in seconds; every answer has the status."""
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(SAMPLES):
+        for name, ask in cases.items():
+            began = time.perf_counter()
+            answer = await ask()
+            taken[name].append(time.perf_counter() - began)
+            assert answer.status_code == status, answer.text
+    return {name: median(times) for name, times in taken.items()}
+
+
+def spread(found: dict[str, float]) -> float:
+    return max(found.values()) - min(found.values())
+
+
+async def test_a_refused_sign_in_takes_as_long_whoever_it_names(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    for name in ("anna", "gone", "old"):
+        await accounts.add(name)
+    await accounts.add("fresh", verified=False)
+    await accounts.execute("UPDATE users SET is_active = false, deleted_at = now() WHERE username = 'gone'")
+    weaker = Argon2(time_cost=1, memory_cost=4096, parallelism=1).hash(PASSWORD)
+    await accounts.execute("UPDATE users SET password_hash = :hash WHERE username = 'old'", hash=weaker)
+    tries = {
+        "unknown": ("nobody", PASSWORD),
+        "wrong password": ("anna", "wrong password"),
+        "soft-deleted": ("gone", PASSWORD),
+        "unverified": ("fresh@example.com", "wrong password"),
+        "old parameters": ("old", "wrong password"),
+    }
+
+    def case(username: str, password: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return lambda: client.post("/auth/login", json={"username": username, "password": password})
+
+    found = await medians({name: case(*tried) for name, tried in tries.items()}, 401)
+    assert spread(found) < CLOSE, found
