@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from stack import Person, Stack, join
+from stack import PASSWORD, Person, Stack, join
 
 pytestmark = [
     pytest.mark.compose,
@@ -64,6 +64,46 @@ def test_the_gateway_reaches_no_database() -> None:
     lookup = "import socket; socket.getaddrinfo('postgres', 5432)"
     with pytest.raises(subprocess.CalledProcessError):
         compose("exec", "-T", "gateway", "python", "-c", lookup)
+
+
+def test_only_auth_and_the_gateway_have_a_way_out() -> None:
+    """To a mail server, and to whoever asks; they do not share it."""
+    open_networks = {}
+    for service in ("postgres", *PARTS):
+        names = container(service)["NetworkSettings"]["Networks"]
+        internal = {name: json.loads(docker("network", "inspect", name))[0]["Internal"] for name in names}
+        open_networks[service] = [name.rpartition("_")[2] for name in names if not internal[name]]
+    assert open_networks == {"postgres": [], "auth": ["mail"], "content": [], "gateway": ["outside"]}
+
+
+def test_a_mail_becomes_a_file_in_a_volume_and_auth_knows_who_asked(client: httpx.Client) -> None:
+    anna = join(client)
+    body = {"username": anna.username, "password": PASSWORD}
+    tokens = [client.post("/api/v1/auth/login", json=body).json()["refresh_token"]]
+    for _ in range(2):
+        answer = client.post("/api/v1/auth/refresh", json={"refresh_token": tokens[-1]})
+        tokens.append(answer.json()["refresh_token"])
+    # A token that was used up long ago, so somebody has copied it: its owner is told.
+    assert client.post("/api/v1/auth/refresh", json={"refresh_token": tokens[0]}).status_code == 401
+    deadline = time.monotonic() + 60
+    while f"To: {anna.email}" not in compose(
+        "exec", "-T", "auth", "sh", "-c", "cat /mails/*sessions_ended*.eml || true"
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    mode = compose("exec", "-T", "auth", "stat", "-c", "%a %u", "/mails").strip()
+    assert mode == "700 10001"
+    inside = container("gateway")["NetworkSettings"]["Networks"]
+    own = {network["IPAddress"] for network in inside.values()}
+    sessions = client.get("/api/v1/auth/sessions", headers=signed_in(client, anna)).json()["items"]
+    # Whoever asks stands outside, so it is not the gateway.
+    assert sessions[0]["address"] not in own | {None}
+
+
+def signed_in(client: httpx.Client, person: Person) -> dict[str, str]:
+    body = {"username": person.username, "password": PASSWORD}
+    token = client.post("/api/v1/auth/login", json=body).json()["access_token"]
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("part", PARTS)

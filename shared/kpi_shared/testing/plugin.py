@@ -10,7 +10,7 @@ from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
 
 _SETTINGS_OF_PARTS = (
     *("access_token_expire_minutes", "cors_origins", "auth_url", "content_url", "routes", "upstreams"),
-    *("public_url", "mail_url", "mail_from", "registration", "identity_providers", "trusted_proxies"),
+    *("public_url", "mail_url", "mail_from", "mail_worker", "registration", "identity_providers", "trusted_proxies"),
 )
 _SERVER = pytest.StashKey[TestServer]()
 
