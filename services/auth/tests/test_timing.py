@@ -17,6 +17,7 @@ from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
 from kpi_shared.testing.client import client_of, running
 
+pytestmark = pytest.mark.quiet
 SAMPLES = 200
 # Seconds between the slowest and the fastest median: less than a network's own.
 CLOSE = 0.005
