@@ -7,7 +7,7 @@ commits before the response leaves.
 import asyncio
 import select
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 import structlog
@@ -59,6 +59,10 @@ class Database:
         """One transaction: committed at the end of the block, rolled back by any exception."""
         async with self._writing, self._writes.begin() as connection:
             yield connection
+
+    def committing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection whose every statement is a transaction of its own: for writes that are one statement each."""
+        return self.reading()
 
     async def close(self) -> None:
         await self._reads.dispose()

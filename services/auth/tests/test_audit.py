@@ -11,7 +11,9 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
     headers = {"User-Agent": "Phone/1", "X-Forwarded-For": "198.51.100.7", "X-Request-ID": "seen-in-the-log"}
     body = {"username": "anna", "password": "wrong password"}
     assert (await client.post("/auth/login", json=body, headers=headers)).status_code == 401
-    answer = await client.get("/audit", headers=root.headers, params={"event": "session.refused"})
+    answer = await client.get(
+        "/audit", headers=root.headers, params={"event": "session.refused", "subject_id": anna.id}
+    )
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     [entry] = answer.json()["items"]

@@ -159,7 +159,7 @@ async def test_the_twenty_first_session_ends_the_oldest(client: httpx.AsyncClien
     listed = (await client.get("/auth/sessions", headers=later[-1].headers)).json()
     assert len(listed["items"]) == 20
     assert await works(client, later[0])
-    newest = "SELECT details ->> 'ended_ids' FROM audit_events WHERE subject_id = :id ORDER BY id DESC LIMIT 1"
+    newest = "SELECT details ->> 'session_ids' FROM audit_events WHERE subject_id = :id ORDER BY id DESC LIMIT 1"
     assert await accounts.scalar(newest, id=anna.id) == f"[{accounts.app.state.tokens.verify(anna.token).session_id}]"
 
 

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from auth_support import PASSWORD, Account, Accounts
 from fastapi import FastAPI
+from kpi_auth.attempts.limits import sign_in_limits
 from kpi_auth.audit.origin import CONSOLE
+from kpi_auth.sessions import sign_in_repository
 from kpi_auth.sessions.errors import InvalidRefreshTokenError
-from kpi_auth.sessions.sign_in import SignIn
 from kpi_auth.users import repository as users
 from kpi_shared.testing.client import client_of
 
@@ -101,11 +102,13 @@ async def test_a_password_that_changes_while_it_is_checked_opens_nothing(account
     anna = await accounts.add("anna")
     state = accounts.app.state
     async with state.database.reading() as connection:
-        found = await users.find_by_login(connection, login="anna")
+        _, found = await sign_in_repository.look_up(
+            connection, limits=sign_in_limits(state.settings, CONSOLE, login="anna"), login="anna"
+        )
     assert found is not None
     await accounts.execute("UPDATE users SET password_hash = 'another' WHERE id = :id", id=anna.id)
-    sign_in = SignIn(state.settings, state.database, state.hasher, state.sessions, CONSOLE)
-    assert await sign_in._opened(found, None) is None
+    async with state.database.committing() as connection:
+        assert await state.sessions.start(connection, found, origin=CONSOLE) is None
     assert await accounts.scalar("SELECT count(*) FROM sessions WHERE user_id = :id", id=anna.id) == 1
 
 

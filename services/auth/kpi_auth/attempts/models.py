@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, DateTime, Index, LargeBinary
+from sqlalchemy import Column, DateTime, LargeBinary
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
@@ -13,10 +13,9 @@ class AttemptLog(Table, table=True):
     """The times of what was tried under one key: a sliding window in one row, so that one statement counts and adds."""
 
     __tablename__ = "attempts"
-    __table_args__ = (Index("ix_attempts_forget_at", "forget_at"),)
-
     # A digest of what is limited (an address, a name that was typed), which itself is nobody's business here.
     key: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
     times: list[datetime] = Field(sa_column=Column(ARRAY(DateTime(timezone=True)), nullable=False))
-    # When the newest leaves its window, and with it the row its use.
+    # When the newest leaves its window, and with it the row its use. It moves with each attempt: an index on it would
+    # cost more than reading this small table through once an hour.
     forget_at: datetime = Field(sa_type=DateTime(timezone=True))

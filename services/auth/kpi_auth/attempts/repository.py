@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 
-from kpi_shared.database import Database
 from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 # There is room again when the oldest of the newest :most has left the window.
 _wait = text("""
@@ -42,40 +42,55 @@ class Added(NamedTuple):
     moment: datetime
 
 
-async def add(database: Database, limits: Sequence[Any]) -> Added:
+async def add(connection: AsyncConnection, limits: Sequence[Any]) -> Added:
     """Count an attempt under each limit (``key``, ``most``, ``window``) until one of them has no room left."""
-    values = {
-        f"{name}{n}": getattr(limit, name) for n, limit in enumerate(limits) for name in ("key", "most", "window")
-    }
-    async with database.reading() as connection:
-        row = (await connection.execute(_add(len(limits)), values)).one()
-        return Added(row.keys, row.moment)
+    row = (await connection.execute(_add(len(limits)), to_add(limits))).one()
+    return Added(row.keys, row.moment)
 
 
-async def seconds_to_wait(database: Database, limit: Any) -> float:  # noqa: ANN401 a limit, as above
-    async with database.reading() as connection:
-        values = {"key": limit.key, "most": limit.most, "window": limit.window}
-        return float(await connection.scalar(_wait, values) or 0)
+def to_add(limits: Sequence[Any]) -> dict[str, Any]:
+    """What ``adding`` binds."""
+    return {f"{name}{n}": getattr(limit, name) for n, limit in enumerate(limits) for name in ("key", "most", "window")}
 
 
-async def remove(database: Database, *, keys: Sequence[bytes], moment: datetime) -> None:
-    values: dict[str, object] = {f"key{n}": key for n, key in enumerate(keys)}
-    async with database.reading() as connection:
-        await connection.execute(_remove(len(keys)), {**values, "moment": moment})
+async def seconds_to_wait(connection: AsyncConnection, limit: Any) -> float:  # noqa: ANN401 a limit, as above
+    values = {"key": limit.key, "most": limit.most, "window": limit.window}
+    return float(await connection.scalar(_wait, values) or 0)
+
+
+async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: datetime) -> None:
+    await connection.execute(_remove(len(keys)), to_remove(keys, moment))
+
+
+def to_remove(keys: Sequence[bytes], moment: datetime) -> dict[str, Any]:
+    """What ``removing`` binds."""
+    return {**{f"key{n}": key for n, key in enumerate(keys)}, "moment": moment}
+
+
+def adding(keys: int) -> tuple[str, str]:
+    """The steps of a WITH clause that count an attempt, and the columns ``keys`` and ``moment`` that come of them.
+
+    For statements that do something else in the same round trip.
+    """
+    counts = " + ".join(f"(SELECT count(*) FROM step{n})" for n in range(keys))  # noqa: S608 numbers
+    # With no row of its own, a step whose condition fails adds nothing.
+    return _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})"), f"{counts} AS keys, now() AS moment"
+
+
+def removing(keys: int) -> str:
+    """The steps of a WITH clause that take an attempt back."""
+    return _steps(_REMOVE, keys, "AND (SELECT count(*) FROM step{before}) >= 0")
 
 
 @cache
 def _add(keys: int) -> TextClause:
-    counts = " + ".join(f"(SELECT count(*) FROM step{n})" for n in range(keys))  # noqa: S608 numbers
-    # With no row of its own, a step whose condition fails adds nothing.
-    steps = _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})")
-    return text(f"WITH {steps} SELECT {counts} AS keys, now() AS moment")
+    steps, columns = adding(keys)
+    return text(f"WITH {steps} SELECT {columns}")
 
 
 @cache
 def _remove(keys: int) -> TextClause:
-    steps = _steps(_REMOVE, keys, "AND (SELECT count(*) FROM step{before}) >= 0")
-    return text(f"WITH {steps} SELECT count(*) FROM step{keys - 1}")  # noqa: S608 numbers
+    return text(f"WITH {removing(keys)} SELECT count(*) FROM step{keys - 1}")  # noqa: S608 numbers
 
 
 def _steps(statement: str, keys: int, condition: str) -> str:

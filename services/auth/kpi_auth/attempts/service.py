@@ -5,11 +5,12 @@ out well is taken back. What is limited is an attempt, never an account: whoever
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from kpi_shared.database import Database
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts import repository
 from kpi_auth.attempts.errors import TooManyAttemptsError
@@ -33,22 +34,27 @@ class Limit(NamedTuple):
 class Admission:
     """An attempt that may be made; it stays counted unless it is forgiven."""
 
-    _database: Database
-    _keys: tuple[bytes, ...]
-    _moment: datetime
+    keys: tuple[bytes, ...]
+    moment: datetime
 
-    async def forgive(self) -> None:
+    async def forgive(self, connection: AsyncConnection) -> None:
         """Take the attempt back: it was no failure."""
-        await repository.remove(self._database, keys=self._keys, moment=self._moment)
+        await repository.remove(connection, keys=self.keys, moment=self.moment)
 
 
-async def admit(database: Database, *limits: Limit) -> Admission:
+async def admit(connection: AsyncConnection, *limits: Limit) -> Admission:
     """Count an attempt under each limit, or TooManyAttemptsError by the first that is reached.
+
+    The connection is one that commits by itself: an attempt counts whatever becomes of it, and from now on.
 
     Those before it keep the attempt, and those after it never see it: with an address first and an account second, an
     address that is shut out cannot use up the account's attempts.
     """
-    added = await repository.add(database, limits)
+    return await admitted(connection, limits, await repository.add(connection, limits))
+
+
+async def admitted(connection: AsyncConnection, limits: Sequence[Limit], added: repository.Added) -> Admission:
+    """What came of counting: TooManyAttemptsError where one of the limits had no room left."""
     if added.keys < len(limits):
-        raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(database, limits[added.keys]))
-    return Admission(database, tuple(limit.key for limit in limits), added.moment)
+        raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(connection, limits[added.keys]))
+    return Admission(tuple(limit.key for limit in limits), added.moment)

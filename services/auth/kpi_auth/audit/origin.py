@@ -16,6 +16,15 @@ class Origin(NamedTuple):
     user_agent: str | None
     request_id: str
 
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """As rows keep it."""
+        return {
+            "address": str(self.address) if self.address else None,
+            "user_agent": self.user_agent,
+            "request_id": self.request_id or None,
+        }
+
 
 # What operators do on the machine itself.
 CONSOLE = Origin(address=None, user_agent="kpi", request_id="")

@@ -28,18 +28,15 @@ async def record(
     ``actor_id`` did it to ``subject_id``; both are the same where people act on themselves. ``details`` hold what the
     event's name does not say: never a token, a password, a hash or a code.
     """
-    values = {
-        "event": event.value,
-        "actor_id": actor_id,
-        "subject_id": subject_id,
-        "address": str(origin.address) if origin.address else None,
-        "user_agent": origin.user_agent,
-        "request_id": origin.request_id or None,
-        "details": dict(details or {}),
-    }
-    await repository.add(connection, values)
-    # The log's own fields carry the request id already.
-    shown = {name: value for name, value in values.items() if name not in {"event", "request_id"} and value}
+    who = {"actor_id": actor_id, "subject_id": subject_id}
+    more = dict(details or {})
+    await repository.add(connection, {"event": event.value, **who, **origin.columns, "details": more})
+    say(event, origin=origin, **who, **more)
+
+
+def say(event: Event, *, origin: Origin, **values: object) -> None:
+    """The log's line about what is recorded. The request's id is in each line of the log already."""
+    shown = {name: value for name, value in {**origin.columns, **values}.items() if value and name != "request_id"}
     log.info("audit", audit_event=event.value, **shown)
 
 

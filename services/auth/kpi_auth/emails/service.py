@@ -111,7 +111,8 @@ class Emails(NamedTuple):
         await record(connection, event, origin=self.proof.origin, actor_id=user_id, subject_id=user_id)
 
     async def _admit(self, login: str) -> None:
-        await admit(self.proof.database, *mail_limits(self.proof.settings, self.proof.origin, login=login))
+        async with self.proof.database.committing() as connection:
+            await admit(connection, *mail_limits(self.proof.settings, self.proof.origin, login=login))
 
 
 async def _emails(proof: Proof, mails: CodeMailsOfApp) -> Emails:

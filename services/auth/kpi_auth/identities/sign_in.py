@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from kpi_shared.database import Database, DatabaseOfApp
 
 from kpi_auth.attempts.limits import identity_limits
-from kpi_auth.attempts.service import admit
+from kpi_auth.attempts.service import Admission, admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import RequestOrigin
 from kpi_auth.audit.service import record
@@ -41,11 +41,12 @@ class OutsideSignIn(NamedTuple):
     async def with_token(self, token: str, *, only: IdentityProvider | None = None) -> SignedIn:
         """A new session; an error of this folder, or TooManyAttemptsError, otherwise."""
         settings, _, origin = self.admittance
-        admission = await admit(self.database, *identity_limits(settings, origin))
+        async with self.database.committing() as connection:
+            admission = await admit(connection, *identity_limits(settings, origin))
         try:
             signed_in = await self._opened(await self.verifier.verify(token, only=only))
         except ProviderUnreachableError:
-            await admission.forgive()
+            await self._forgive(admission)
             raise
         except InvalidForeignTokenError as refusal:
             await self._record_refusal({"provider": refusal.provider} if refusal.provider else {})
@@ -53,13 +54,19 @@ class OutsideSignIn(NamedTuple):
         except RegistrationClosedError:
             await self._record_refusal({"reason": RegistrationClosedError.type})
             raise
-        await admission.forgive()
+        await self._forgive(admission)
         return signed_in
+
+    async def _forgive(self, admission: Admission) -> None:
+        async with self.database.committing() as connection:
+            await admission.forgive(connection)
 
     async def _opened(self, identity: ForeignIdentity) -> SignedIn:
         async with self.database.writing() as connection:
             account = await self.admittance.account_of(connection, identity)
             tokens = await self.sessions.start(connection, account, origin=self.admittance.origin)
+            if tokens is None:
+                raise InvalidForeignTokenError
             email = await repository.email_of(connection, user_id=account.id)
         return SignedIn(account.id, email, tokens)
 

@@ -31,14 +31,15 @@ class PasswordProof(NamedTuple):
         """
         # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
         with self.hasher.place() as place:
-            admission = await admit(self.database, *password_limits(self.settings, self.origin, user_id=user_id))
-            async with self.database.reading() as connection:
+            async with self.database.committing() as connection:
+                admission = await admit(connection, *password_limits(self.settings, self.origin, user_id=user_id))
                 holder = await repository.holder_of(connection, user_id=user_id)
             fits = holder is not None and await self.hasher.verify(password, holder.password_hash, place=place)
         if holder is None or not fits:
             await self._record(refused, user_id)
             raise WrongPasswordError
-        await admission.forgive()
+        async with self.database.committing() as connection:
+            await admission.forgive(connection)
         return holder
 
     async def _record(self, refused: Event, user_id: int) -> None:

@@ -52,7 +52,8 @@ class Passwords(NamedTuple):
     async def send_code(self, login: str) -> None:
         """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
         self.mails.require_open()
-        await admit(self.proof.database, *mail_limits(self.proof.settings, self.proof.origin, login=login))
+        async with self.proof.database.committing() as connection:
+            await admit(connection, *mail_limits(self.proof.settings, self.proof.origin, login=login))
         async with self.proof.database.writing() as connection:
             found = await repository.recipient(connection, login=login)
             # Nobody is known to have asked: whoever reads the mail may not be who did.

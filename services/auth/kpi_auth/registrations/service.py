@@ -38,7 +38,8 @@ class Registrations(NamedTuple):
         admin = caller if caller is not None and caller.is_admin else None
         self._check_rights(user, admin)
         if admin is None and self.mails.outbox.is_open:
-            await admit(self.database, mail_limit(self.settings, login=user.email))
+            async with self.database.committing() as connection:
+                await admit(connection, mail_limit(self.settings, login=user.email))
         # Hashed whatever is taken, so that the time does not tell; and before the transaction.
         password_hash = await self.hasher.hash(user.password.get_secret_value())
         values = user.row(password_hash=password_hash, email_signs_in=self.settings.tells_email)

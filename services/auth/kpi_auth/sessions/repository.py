@@ -8,21 +8,46 @@ from kpi_shared.database import AnyRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.repository import RECORD
 from kpi_auth.sessions.models import EndReason
 
-# The statement does not see the row that it adds, so one less of those before may stay.
-_add = text("""
-    WITH ended AS (
-        UPDATE sessions SET ended_at = now(), end_reason = 'limit' WHERE id IN (
+# One statement, and so one transaction: the user is held, on the condition that nothing has changed since the password
+# was verified, the session is added, and it is recorded.
+_open = text(f"""
+    WITH held AS (
+        SELECT id, username, role FROM users
+        WHERE id = :user_id AND is_active AND deleted_at IS NULL
+            AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
+        FOR NO KEY UPDATE
+    ), added AS (
+        INSERT INTO sessions (user_id, secret, address, user_agent)
+        SELECT id, :secret, CAST(:address AS text), CAST(:user_agent AS text) FROM held
+        RETURNING id, user_id
+    ), recorded AS (
+        {RECORD}
+        SELECT :event, user_id, user_id, :address, :user_agent, :request_id, jsonb_build_object('session_id', id)
+        FROM added
+    )
+    SELECT added.id, username, role FROM added JOIN held ON held.id = user_id
+""")  # noqa: S608 our own text
+# A statement of its own, which sees what others have added meanwhile.
+END_OLDEST = f"""
+    ended AS (
+        UPDATE sessions SET ended_at = now(), end_reason = 'limit' WHERE ended_at IS NULL AND id IN (
             SELECT id FROM sessions
             WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
-            ORDER BY id DESC OFFSET :most - 1
+            ORDER BY id DESC OFFSET :most
         )
         RETURNING id
     )
-    INSERT INTO sessions (user_id, secret, address, user_agent) VALUES (:user_id, :secret, :address, :user_agent)
-    RETURNING id, ARRAY(SELECT id FROM ended) AS ended
-""")
+    {RECORD}
+    SELECT :event, NULL, :user_id, :address, :user_agent, :request_id,
+        jsonb_build_object('reason', 'limit', 'session_ids', array_agg(id))
+    FROM ended HAVING count(*) > 0
+"""  # noqa: S608 our own text
+_end_oldest = text(f"WITH {END_OLDEST}")
 _key_of = text("SELECT user_id, secret FROM sessions WHERE id = :id")
 # Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
 _move = text("""
@@ -79,31 +104,23 @@ class Lifetimes(NamedTuple):
     grace: timedelta
 
 
-class Added(NamedTuple):
-    """A new session's id, and those that ended to make room for it."""
+async def open_(
+    connection: AsyncConnection, *, user_id: int, password_hash: str | None, secret: bytes, origin: Origin
+) -> AnyRow | None:
+    """Add a session with its record; its id, and the user's name and role of now.
 
-    id: int
-    ended: list[int]
-
-
-class Client(NamedTuple):
-    """What a session shows of who uses it."""
-
-    address: str | None
-    user_agent: str | None
-
-
-async def add(
-    connection: AsyncConnection, *, user_id: int, secret: bytes, most: int, lifetimes: Lifetimes, client: Client
-) -> Added:
-    """Add a session, and end the user's oldest so that no more than ``most`` live.
-
-    The caller holds the user's row, so that no two count at once.
+    None if the account was closed meanwhile or, with a hash, if the password is no longer the one that was verified.
     """
-    values = {"user_id": user_id, "secret": secret, "most": most, "idle": lifetimes.idle}
-    values |= {"absolute": lifetimes.absolute, **client._asdict()}
-    row = (await connection.execute(_add, values)).one()
-    return Added(row.id, row.ended)
+    values = {"user_id": user_id, "password_hash": password_hash, "secret": secret, "event": Event.SIGNED_IN.value}
+    return (await connection.execute(_open, {**values, **origin.columns})).one_or_none()
+
+
+async def end_oldest(
+    connection: AsyncConnection, *, user_id: int, most: int, lifetimes: Lifetimes, origin: Origin
+) -> None:
+    """End, and record, the user's oldest sessions beyond ``most``."""
+    values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
+    await connection.execute(_end_oldest, {**values, "event": Event.SIGNED_OUT.value, **origin.columns})
 
 
 async def key_of(connection: AsyncConnection, *, session_id: int) -> AnyRow | None:
@@ -112,11 +129,11 @@ async def key_of(connection: AsyncConnection, *, session_id: int) -> AnyRow | No
 
 
 async def move(
-    connection: AsyncConnection, *, session_id: int, counter: int, lifetimes: Lifetimes, client: Client
+    connection: AsyncConnection, *, session_id: int, counter: int, lifetimes: Lifetimes, origin: Origin
 ) -> AnyRow | None:
     """Move the counter on from ``counter``; None unless the session lives and is there."""
     values = {"id": session_id, "counter": counter, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    return (await connection.execute(_move, {**values, **client._asdict()})).one_or_none()
+    return (await connection.execute(_move, {**values, **origin.columns})).one_or_none()
 
 
 async def lock(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:

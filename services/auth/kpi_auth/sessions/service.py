@@ -11,14 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin
-from kpi_auth.audit.service import record
+from kpi_auth.audit.service import record, say
 from kpi_auth.mails.outbox import Mail, Outbox, Template
 from kpi_auth.sessions import repository
 from kpi_auth.sessions.ending import NamedSession
 from kpi_auth.sessions.errors import InvalidRefreshTokenError
 from kpi_auth.sessions.models import EndReason
 from kpi_auth.sessions.refresh_tokens import SECRET_BYTES, RefreshToken, RefreshTokens, parse
-from kpi_auth.sessions.repository import Client, Lifetimes
+from kpi_auth.sessions.repository import Lifetimes
 from kpi_auth.sessions.schemas import SessionList, SessionShown, SessionTokens
 from kpi_auth.sessions.standing import session_number
 from kpi_auth.settings import AuthSettings
@@ -34,27 +34,35 @@ class Sessions:
             absolute=timedelta(days=settings.session_absolute_days),
             grace=timedelta(seconds=settings.refresh_grace_seconds),
         )
-        self._most = settings.session_limit
+        self.most = settings.session_limit
         self._access = timedelta(minutes=settings.access_token_expire_minutes)
         self._codec = codec
         self._refresh = RefreshTokens(KeyRing.of(settings))
         self._outbox = outbox
 
-    async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens:
-        """Open a session in the caller's transaction, which holds the user's row; the oldest one too many ends."""
+    async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens | None:
+        """Open a session; the oldest one too many ends. None as ``open`` has it."""
+        tokens = await self.open(connection, account, origin=origin)
+        if tokens is not None:
+            await repository.end_oldest(
+                connection, user_id=account.id, most=self.most, lifetimes=self.lifetimes, origin=origin
+            )
+        return tokens
+
+    async def open(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens | None:
+        """Open a session, whatever the number of those that there are.
+
+        None if the account was closed meanwhile or, where it comes with a hash, if its password was changed.
+        """
         secret = secrets.token_bytes(SECRET_BYTES)
-        added = await repository.add(
-            connection,
-            user_id=account.id,
-            secret=secret,
-            most=self._most,
-            lifetimes=self.lifetimes,
-            client=_client(origin),
+        row = await repository.open_(
+            connection, user_id=account.id, password_hash=account.password_hash, secret=secret, origin=origin
         )
-        details = {"session_id": added.id, **({"ended_ids": added.ended} if added.ended else {})}
-        own = {"actor_id": account.id, "subject_id": account.id}
-        await record(connection, Event.SIGNED_IN, origin=origin, details=details, **own)
-        return self._tokens(account, session_id=added.id, counter=0, secret=secret, left=self.lifetimes.absolute)
+        if row is None:
+            return None
+        say(Event.SIGNED_IN, origin=origin, actor_id=account.id, subject_id=account.id, session_id=row.id)
+        now = account._replace(username=row.username, role=Role(row.role))
+        return self._tokens(now, session_id=row.id, counter=0, secret=secret, left=self.lifetimes.absolute)
 
     async def refresh(self, database: Database, text: str, *, origin: Origin) -> SessionTokens:
         """The next pair of tokens, or InvalidRefreshTokenError.
@@ -101,7 +109,7 @@ class Sessions:
             session_id=token.session_id,
             counter=token.counter,
             lifetimes=self.lifetimes,
-            client=_client(origin),
+            origin=origin,
         )
         # Made while the row is still held: whoever ends the session returns after this, or this finds it ended.
         return self._tokens_of(row) if row is not None else None
@@ -154,10 +162,6 @@ class Sessions:
             refresh_expires_in=int(min(self.lifetimes.idle, left).total_seconds()),
             username=account.username,
         )
-
-
-def _client(origin: Origin) -> Client:
-    return Client(str(origin.address) if origin.address else None, origin.user_agent)
 
 
 async def _sessions(request: Request) -> Sessions:

@@ -4,15 +4,15 @@ from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
 from kpi_shared.database import Database, DatabaseOfApp
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts.limits import sign_in_limits
-from kpi_auth.attempts.service import admit
+from kpi_auth.attempts.service import Admission, admitted
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin, RequestOrigin
 from kpi_auth.audit.service import record
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import Hasher, PasswordHasher, Place
+from kpi_auth.sessions import sign_in_repository as repository
 from kpi_auth.sessions.errors import InvalidCredentialsError
 from kpi_auth.sessions.schemas import Credentials, SessionTokens
 from kpi_auth.sessions.service import Sessions, SessionsOfApp
@@ -34,18 +34,21 @@ class SignIn(NamedTuple):
         """A new session; InvalidCredentialsError, TooManyAttemptsError or HashingBusyError otherwise."""
         # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
         with self.hasher.place() as place:
-            limits = sign_in_limits(self.settings, self.origin, login=credentials.login)
-            admission = await admit(self.database, *limits)
-            async with self.database.reading() as connection:
-                found = await users.find_by_login(connection, login=credentials.login)
+            admission, found = await self._looked_up(credentials.login)
             password = credentials.password.get_secret_value()
             account = await self._verified(found, password, place)
-        tokens = await self._opened(account, await self._stronger_hash(account, password)) if account else None
+        tokens = await self._opened(account, password, admission) if account else None
         if tokens is None:
             await self._record_failure(found)
             raise InvalidCredentialsError
-        await admission.forgive()
         return tokens
+
+    async def _looked_up(self, login: str) -> tuple[Admission, Account | None]:
+        """The attempt, which counts from now on, and the account that it is for."""
+        limits = sign_in_limits(self.settings, self.origin, login=login)
+        async with self.database.committing() as connection:
+            added, found = await repository.look_up(connection, limits=limits, login=login)
+            return await admitted(connection, limits, added), found
 
     async def _verified(self, account: Account | None, password: str, place: Place) -> Account | None:
         """The account, if the password opens it.
@@ -56,27 +59,33 @@ class SignIn(NamedTuple):
         fits = await self.hasher.verify(password, account.password_hash if account else None, place=place)
         return account if account is not None and fits and account.may_sign_in else None
 
-    async def _stronger_hash(self, account: Account, password: str) -> str | None:
-        """A new hash, where the account's was made with other parameters than today's and there is time for it."""
-        if account.password_hash is None or not self.hasher.is_outdated(account.password_hash):
-            return None
-        try:
-            return await self.hasher.hash(password)
-        except HashingBusyError:
-            return None
-
-    async def _opened(self, account: Account, stronger_hash: str | None) -> SessionTokens | None:
+    async def _opened(self, account: Account, password: str, admission: Admission) -> SessionTokens | None:
         """None if the password was changed, or the account closed, since it was verified."""
-        async with self.database.writing() as connection:
-            held = await users.hold_open(connection, user_id=account.id, password_hash=account.password_hash)
-            if held is None:
-                return None
-            await self._strengthen(connection, held, stronger_hash)
-            return await self.sessions.start(connection, held, origin=self.origin)
+        account = await self._strengthened(account, password)
+        async with self.database.committing() as connection:
+            tokens = await self.sessions.open(connection, account, origin=self.origin)
+            if tokens is not None:
+                await repository.settle(
+                    connection,
+                    admission,
+                    user_id=account.id,
+                    most=self.sessions.most,
+                    lifetimes=self.sessions.lifetimes,
+                    origin=self.origin,
+                )
+            return tokens
 
-    async def _strengthen(self, connection: AsyncConnection, account: Account, new: str | None) -> None:
-        if new is not None and account.password_hash is not None:
+    async def _strengthened(self, account: Account, password: str) -> Account:
+        """The account with a hash of today's parameters in place of an older one, if there is time to make it."""
+        if account.password_hash is None or not self.hasher.is_outdated(account.password_hash):
+            return account
+        try:
+            new = await self.hasher.hash(password)
+        except HashingBusyError:
+            return account
+        async with self.database.writing() as connection:
             await users.replace_hash(connection, user_id=account.id, old=account.password_hash, new=new)
+        return account._replace(password_hash=new)
 
     async def _record_failure(self, account: Account | None) -> None:
         # Not what was typed: people type passwords into the wrong field.

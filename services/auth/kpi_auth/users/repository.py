@@ -5,7 +5,7 @@ from datetime import datetime
 
 from kpi_shared.database import AnyRow
 from kpi_shared.tokens import Role, Subject
-from sqlalchemy import and_, bindparam, func, or_, select, text, update
+from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -29,14 +29,6 @@ shown = (
 )
 _get = select(*shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _get_any = select(*shown).where(col(User.id) == bindparam("id"))
-_find_by_login = select(
-    col(User.id), col(User.username), col(User.role), col(User.password_hash), col(User.is_active), col(User.deleted_at)
-).where(
-    or_(
-        func.lower(col(User.username)) == bindparam("login"),
-        and_(col(User.email) == bindparam("login"), col(User.email_signs_in)),
-    )
-)
 # Not for key update: rows of other tables may refer to it meanwhile.
 _hold_open = text("""
     SELECT id, username, role FROM users
@@ -86,15 +78,6 @@ async def get_visible_or_raise(
     if not (row.is_active or caller.is_admin or caller.id == user_id):
         raise UserNotFoundError
     return row
-
-
-async def find_by_login(connection: AsyncConnection, *, login: str) -> Account | None:
-    """The account of a username or an e-mail address, in any case. A username holds no ``@``, so at most one fits."""
-    row = (await connection.execute(_find_by_login, {"login": login.lower()})).one_or_none()
-    if row is None:
-        return None
-    may_sign_in = row.is_active and row.deleted_at is None
-    return Account(row.id, row.username, Role(row.role), row.password_hash, may_sign_in)
 
 
 async def hold_open(connection: AsyncConnection, *, user_id: int, password_hash: str | None = None) -> Account | None:

@@ -204,4 +204,3 @@ def _create_attempts() -> None:
         _time("forget_at"),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_attempts")),
     )
-    op.create_index("ix_attempts_forget_at", "attempts", ["forget_at"])
