@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import jwt
 import pytest
-from auth_support import Accounts
+from auth_support import Accounts, empty
 from fastapi import FastAPI
 from identity_support import AUDIENCE, SECRET, KeyServer, claims, key_server, shared_secret_provider, signing_key, token
 from kpi_auth.identities.providers import IdentityProvider
@@ -302,8 +302,7 @@ async def real_connections(running_app: FastAPI) -> AsyncIterator[httpx.AsyncCli
     """A client on the pool of real connections; what it leaves behind is removed."""
     async with client_of(running_app) as client, _believing(running_app, SHARED, failures_per_address=10_000):
         yield client
-    async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users, mails, attempts CASCADE"))
+    await empty(running_app.state.database)
 
 
 async def test_of_many_first_sign_ins_of_one_identity_one_makes_the_account(

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Accounts, code_of
+from auth_support import PASSWORD, Accounts, code_of, empty
 from gateway_support import gateway, serving
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
 from playwright.async_api import Page, async_playwright
-from sqlalchemy import text
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 FLAGS = [
@@ -42,8 +41,7 @@ async def stack(settings: AuthSettings) -> AsyncIterator[tuple[str, Accounts]]:
     async with serving(app) as auth, gateway(auth_url=auth) as address:
         async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
             yield address, Accounts(app, client)
-        async with app.state.database.writing() as connection:
-            await connection.execute(text("TRUNCATE users, mails, attempts CASCADE"))
+        await empty(app.state.database)
 
 
 class Visit:

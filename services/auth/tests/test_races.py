@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from auth_support import registration
+from auth_support import empty, registration
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
 from kpi_shared.testing.client import client_of
@@ -22,8 +22,7 @@ async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient
     """A client on the pool of real connections; what it leaves behind is removed."""
     async with client_of(running_app) as client:
         yield client
-    async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users CASCADE"))
+    await empty(running_app.state.database)
 
 
 async def test_of_many_registrations_of_one_name_one_wins(shared_client: httpx.AsyncClient) -> None:

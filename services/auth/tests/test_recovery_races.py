@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Accounts, code_of, registration
+from auth_support import PASSWORD, Accounts, code_of, empty, registration
 from fastapi import FastAPI
 from kpi_shared.testing.client import client_of
-from sqlalchemy import text
 
 TIMES = 20
 
@@ -18,8 +17,7 @@ async def client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client on the pool of real connections; what it leaves behind is removed."""
     async with client_of(running_app) as client:
         yield client
-    async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users, mails, attempts CASCADE"))
+    await empty(running_app.state.database)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Account, Accounts
+from auth_support import PASSWORD, Account, Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.attempts.limits import sign_in_limits
 from kpi_auth.audit.origin import CONSOLE
@@ -24,7 +24,7 @@ async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
     """Accounts on the pool of real connections; what they leave behind is removed."""
     async with client_of(running_app) as client:
         yield Accounts(running_app, client)
-        await Accounts(running_app, client).execute("TRUNCATE users, mails, attempts CASCADE")
+        await empty(running_app.state.database)
 
 
 @pytest.fixture

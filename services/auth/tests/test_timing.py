@@ -11,7 +11,7 @@ from statistics import median
 import httpx
 import pytest
 from argon2 import PasswordHasher as Argon2
-from auth_support import PASSWORD, Accounts
+from auth_support import PASSWORD, Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
@@ -37,7 +37,7 @@ async def real(settings: AuthSettings) -> AsyncIterator[FastAPI]:
 async def client(real: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(real) as client:
         yield client
-        await Accounts(real, client).execute("TRUNCATE users, mails, attempts CASCADE")
+        await empty(real.state.database)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from auth_support import ALL_FIELDS, PASSWORD, Accounts
+from auth_support import ALL_FIELDS, PASSWORD, Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users import console as console_commands
@@ -18,7 +18,6 @@ from kpi_shared.database import Database
 from kpi_shared.testing.client import client_of
 from kpi_shared.testing.process import clean_environment
 from kpi_shared.tokens import Role
-from sqlalchemy import text
 
 
 @pytest.fixture
@@ -26,8 +25,7 @@ async def shared(running_app: FastAPI) -> AsyncIterator[Accounts]:
     """Accounts that other processes see; they are removed in the end."""
     async with client_of(running_app) as client:
         yield Accounts(running_app, client)
-    async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users, mails CASCADE"))
+    await empty(running_app.state.database)
 
 
 class Console:

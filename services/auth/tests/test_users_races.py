@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Account, Accounts
+from auth_support import PASSWORD, Account, Accounts, empty
 from fastapi import FastAPI
 from kpi_shared.testing.client import client_of
 from kpi_shared.tokens import Role
@@ -19,8 +19,7 @@ async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient
     """A client on the pool of real connections; what it leaves behind is removed."""
     async with client_of(running_app) as client:
         yield client
-    async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE users CASCADE"))
+    await empty(running_app.state.database)
 
 
 @pytest.fixture

@@ -48,7 +48,12 @@ END_OLDEST = f"""
     FROM ended HAVING count(*) > 0
 """  # noqa: S608 our own text
 _end_oldest = text(f"WITH {END_OLDEST}")
-_key_of = text("SELECT user_id, secret FROM sessions WHERE id = :id")
+_key_of = text("""
+    SELECT sessions.id, user_id, secret, username, role,
+        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
+    FROM sessions JOIN users ON users.id = user_id
+    WHERE sessions.id = :id
+""")
 # Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
 _move = text("""
     UPDATE sessions SET counter = counter + 1, used_at = now(), address = :address, user_agent = :user_agent
@@ -56,8 +61,7 @@ _move = text("""
     WHERE sessions.id = :id AND counter = :counter AND ended_at IS NULL
         AND used_at > now() - :idle AND sessions.created_at > now() - :absolute
         AND users.id = sessions.user_id AND users.is_active AND users.deleted_at IS NULL
-    RETURNING sessions.id, user_id, counter, secret, username, role,
-        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
+    RETURNING sessions.id
 """)
 _lock = text("""
     SELECT sessions.id, user_id, counter, secret, username, role, ended_at,
@@ -123,17 +127,18 @@ async def end_oldest(
     await connection.execute(_end_oldest, {**values, "event": Event.SIGNED_OUT.value, **origin.columns})
 
 
-async def key_of(connection: AsyncConnection, *, session_id: int) -> AnyRow | None:
+async def key_of(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
     """Whose session it is, and the secret of its refresh tokens; also of one that has ended."""
-    return (await connection.execute(_key_of, {"id": session_id})).one_or_none()
+    values = {"id": session_id, "absolute": lifetimes.absolute}
+    return (await connection.execute(_key_of, values)).one_or_none()
 
 
 async def move(
     connection: AsyncConnection, *, session_id: int, counter: int, lifetimes: Lifetimes, origin: Origin
-) -> AnyRow | None:
-    """Move the counter on from ``counter``; None unless the session lives and is there."""
+) -> bool:
+    """Move the counter on from ``counter``; False unless the session lives and is there."""
     values = {"id": session_id, "counter": counter, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    return (await connection.execute(_move, {**values, **origin.columns})).one_or_none()
+    return (await connection.execute(_move, {**values, **origin.columns})).one_or_none() is not None
 
 
 async def lock(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:

@@ -71,13 +71,11 @@ class Sessions:
         its owner. The exception is the last one used, within the grace period: it gets the same successor again.
         """
         token = parse(text)
-        async with database.reading() as connection:
-            row = await repository.key_of(connection, session_id=token.session_id)
-        # A made-up token locks nothing and ends nothing.
-        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
-            raise InvalidRefreshTokenError
-        async with database.writing() as connection:
-            tokens = await self._moved(connection, token, origin) or await self._judged(connection, token, origin)
+        async with database.committing() as connection:
+            tokens = await self._moved(connection, token, origin)
+        if tokens is None:
+            async with database.writing() as connection:
+                tokens = await self._judged(connection, token, origin)
         if tokens is None:
             raise InvalidRefreshTokenError
         return tokens
@@ -98,21 +96,23 @@ class Sessions:
         except (InvalidTokenError, InvalidRefreshTokenError):
             return None
         async with database.reading() as connection:
-            row = await repository.key_of(connection, session_id=token.session_id)
+            row = await repository.key_of(connection, session_id=token.session_id, lifetimes=self.lifetimes)
         if row is None or not self._refresh.is_genuine(token, secret=row.secret):
             return None
         return NamedSession(token.session_id, row.user_id)
 
     async def _moved(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
-        row = await repository.move(
-            connection,
-            session_id=token.session_id,
-            counter=token.counter,
-            lifetimes=self.lifetimes,
-            origin=origin,
+        row = await repository.key_of(connection, session_id=token.session_id, lifetimes=self.lifetimes)
+        # A made-up token locks nothing and ends nothing.
+        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
+            raise InvalidRefreshTokenError
+        # Made before the counter moves, and handed out only if it does: whoever ends the session changes the same row,
+        # so that once they have returned, nothing is made any more.
+        tokens = self._tokens_of(row, counter=token.counter + 1) if float(row.seconds_left) > 0 else None
+        is_moved = await repository.move(
+            connection, session_id=token.session_id, counter=token.counter, lifetimes=self.lifetimes, origin=origin
         )
-        # Made while the row is still held: whoever ends the session returns after this, or this finds it ended.
-        return self._tokens_of(row) if row is not None else None
+        return tokens if is_moved else None
 
     async def _judged(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
         """What becomes of a genuine token that did not move the counter; what it ends stays ended."""
@@ -124,7 +124,7 @@ class Sessions:
             await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=reason)
             return None
         if token.counter == row.counter - 1 and row.is_fresh:
-            return self._tokens_of(row)
+            return self._tokens_of(row, counter=row.counter)
         if token.counter < row.counter:
             await self._end_reused(connection, row, origin)
         return None
@@ -137,10 +137,10 @@ class Sessions:
         if row.email is not None:
             await self._outbox.put(connection, Mail(Template.SESSIONS_ENDED, row.email, {"username": row.username}))
 
-    def _tokens_of(self, row: AnyRow) -> SessionTokens:
+    def _tokens_of(self, row: AnyRow, *, counter: int) -> SessionTokens:
         account = Account(row.user_id, row.username, Role(row.role), None, may_sign_in=True)
         left = timedelta(seconds=float(row.seconds_left))
-        return self._tokens(account, session_id=row.id, counter=row.counter, secret=row.secret, left=left)
+        return self._tokens(account, session_id=row.id, counter=counter, secret=row.secret, left=left)
 
     def _tokens(
         self, account: Account, *, session_id: int, counter: int, secret: bytes, left: timedelta
