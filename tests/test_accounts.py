@@ -95,3 +95,20 @@ def test_what_is_for_admins_is_refused_through_the_gateway_too(client: httpx.Cli
     for path in ("/audit", "/auth/mails", f"/users/{person.id}/sessions"):
         assert client.get(f"{API}{path}", headers=person.headers).status_code == 403
         assert client.get(f"{API}{path}").status_code == 401
+
+
+def test_a_change_on_a_version_and_a_deletion_with_a_body_pass_the_gateway(
+    client: httpx.Client, person: Person
+) -> None:
+    path = f"{API}/users/{person.id}"
+    shown = client.get(path, headers=person.headers)
+    tagged = {**person.headers, "If-Match": shown.headers["etag"]}
+    changed = client.patch(path, json={"bio": "New here"}, headers=tagged)
+    assert (changed.status_code, changed.json()["bio"]) == (200, "New here")
+    assert client.patch(path, json={"bio": "Again"}, headers=tagged).status_code == 412
+    unchanged = client.get(path, headers={**person.headers, "If-None-Match": changed.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert client.request("DELETE", path, json={"password": "not this"}, headers=person.headers).status_code == 403
+    assert client.request("DELETE", path, json={"password": PASSWORD}, headers=person.headers).status_code == 204
+    assert client.get(f"{API}/auth/me", headers=person.headers).status_code == 401
+    assert sign_in(client, person.username, PASSWORD).status_code == 401

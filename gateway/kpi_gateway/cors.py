@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-_EXPOSED = ("Content-Type", "Authorization", "X-Request-ID")
+_EXPOSED = ("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID")
 
 
 class CrossOriginError(ProblemError):
