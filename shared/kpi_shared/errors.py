@@ -156,9 +156,13 @@ async def _render_validation_error(_request: Request, error: Exception) -> Respo
 def field_error(item: Mapping[str, Any]) -> dict[str, str]:
     """One of pydantic's errors as ours; the rejected input is left out, since it may be a password."""
     pointer = "#/" + "/".join(_escaped(step) for step in item["loc"])
+    detail = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] in {"too_short", "too_long"} and item.get("ctx", {}).get("field_type") == "Value":
+        # What pydantic calls the items of a secret are its characters.
+        detail = detail.replace("items", "characters").replace("item", "character").replace(" after validation", "")
     return {
         "pointer": pointer,
-        "detail": str(item["msg"]).removeprefix("Value error, "),
+        "detail": detail,
         "type": str(item["type"]),
     }
 

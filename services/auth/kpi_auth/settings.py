@@ -51,6 +51,8 @@ class AuthSettings(ServiceSettings):
     # Mails that one name or address, and one client address, may ask for within an hour.
     mails_per_account: int = Field(default=5, ge=1, le=1000)
     mails_per_address: int = Field(default=50, ge=1, le=10_000)
+    # Accounts that one client address may make within an hour.
+    registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
     registration: Literal["open", "closed"] = "open"
     # Does registration say that a name, or an address, is taken? None: an address only where no mail can be sent.

@@ -2,9 +2,11 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
+from auth_support import empty
 from fastapi import FastAPI
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.attempts.limits import sign_in_limits
@@ -24,7 +26,7 @@ def limit(most: int, *, of: str | None = None, window: timedelta = WINDOW) -> Li
 
 async def admitted(database: Database, *limits: Limit) -> Admission:
     async with database.committing() as connection:
-        return await admit(connection, *limits)
+        return await admit(connection, *limits, origin=CONSOLE)
 
 
 async def forgiven(database: Database, admission: Admission) -> None:
@@ -40,10 +42,10 @@ async def tried(database: Database, *limits: Limit) -> Admission | None:
 
 
 @pytest.fixture
-def database(running_app: FastAPI) -> Database:
+async def database(running_app: FastAPI) -> AsyncIterator[Database]:
     """The pool of real connections; every test has keys of its own."""
-    found: Database = running_app.state.database
-    return found
+    yield running_app.state.database
+    await empty(running_app.state.database)
 
 
 async def age(database: Database, of: Limit, by: timedelta) -> None:
@@ -65,6 +67,24 @@ async def test_a_forgiven_attempt_makes_room_for_one(database: Database) -> None
     await asyncio.gather(*[forgiven(database, admissions[1]) for _ in range(2)])
     assert await tried(database, one)
     assert await tried(database, one) is None
+
+
+async def test_replicas_share_one_count(database: Database, settings: AuthSettings) -> None:
+    one, other = limit(10), Database(settings)
+    try:
+        admitted_by = await asyncio.gather(*[tried(each, one) for _ in range(20) for each in (database, other)])
+    finally:
+        await other.close()
+    assert sum(admission is not None for admission in admitted_by) == 10
+
+
+async def test_a_limit_that_is_reached_is_recorded_once_a_window(database: Database) -> None:
+    one = limit(1)
+    for _ in range(5):
+        await tried(database, one)
+    async with database.reading() as connection:
+        found = await connection.scalar(text("SELECT json_agg(details) FROM audit_events"))
+    assert found == [{"limit": "test"}]
 
 
 async def test_the_window_slides(database: Database) -> None:

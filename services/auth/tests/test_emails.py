@@ -210,3 +210,19 @@ async def test_the_address_one_has_is_no_new_one(client: httpx.AsyncClient, acco
     answer = await change(client, anna.headers, "Anna@Example.com")
     assert answer.status_code == 422
     assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/new_email"]
+
+
+async def test_whoever_shows_to_read_an_address_has_it_before_who_only_said_so(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    """Where registration tells, an address signs in before it is verified, which must not keep its owner out."""
+    squatter = await accounts.add("squatter", verified=False)
+    take = "UPDATE users SET email = 'anna@example.com', email_signs_in = true WHERE id = :id"
+    await accounts.execute(take, id=squatter.id)
+    anna = await accounts.add("anna", verified=False)
+    resent = await client.post("/auth/resend-verification", json={"username": "anna"})
+    assert resent.status_code == 202
+    code = next(m.values["link"] for m in await accounts.mails("anna@example.com") if "link" in m.values)
+    assert (await client.post("/auth/verify-email", json={"code": code.rpartition("=")[2]})).status_code == 204
+    assert await accounts.scalar("SELECT email_signs_in FROM users WHERE id = :id", id=anna.id) is True
+    assert await accounts.scalar("SELECT email_signs_in FROM users WHERE id = :id", id=squatter.id) is False

@@ -157,7 +157,7 @@ async def test_refusals_without_end_are_stopped(client: httpx.AsyncClient, app: 
             assert (await _exchanged(client, _shared())).status_code == 200
         answers = [(await _exchanged(client, "made up")).status_code for _ in range(5)]
     assert answers == [400, 400, 400, 429, 429]
-    assert await accounts.events() == ["identity.refused"] * 3
+    assert await accounts.events() == [*["identity.refused"] * 3, "attempts.throttled"]
 
 
 async def test_a_provider_that_is_down_is_a_503(client: httpx.AsyncClient, believing: None, server: KeyServer) -> None:

@@ -231,3 +231,29 @@ async def _whole_database(app: FastAPI) -> str:
             for name in list(tables)
         ]
     return "\n".join(str(row) for table in rows for row in table)
+
+
+async def test_a_reset_shuts_out_who_made_the_account_with_a_strangers_address(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    """Somebody came by a token of another place and gave an address that they do not read; its owner takes over."""
+    anna = await accounts.add("anna", verified=False)
+    await accounts.execute(
+        "INSERT INTO outside_identities (user_id, issuer, subject) VALUES (:id, 'https://id.example.com', 'x')",
+        id=anna.id,
+    )
+    await client.post("/auth/forgot-password", json={"email": "anna@example.com"})
+    code = (await accounts.mails("anna@example.com"))[-1].values["link"].rpartition("=")[2]
+    body = {"code": code, "new_password": "a loud green tricycle"}
+    assert (await client.post("/auth/reset-password", json=body)).status_code == 204
+    assert await accounts.scalar("SELECT count(*) FROM outside_identities WHERE user_id = :id", id=anna.id) == 0
+    assert (await accounts.events(anna.id))[-1] == "identity.unlinked"
+
+
+async def test_nobody_is_told_news_of_an_account_at_an_address_that_was_not_shown_to_be_theirs(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    anna = await accounts.add("anna", verified=False)
+    change = {"current_password": PASSWORD, "new_password": "a loud green tricycle"}
+    assert (await client.post("/auth/change-password", json=change, headers=anna.headers)).status_code == 204
+    assert [mail.template for mail in await accounts.mails("anna@example.com")] == ["verify_email"]

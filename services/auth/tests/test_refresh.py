@@ -227,6 +227,13 @@ async def test_logout_ends_what_its_scope_says(
     assert (await accounts.events(here.id))[-1] == "session.ended"
 
 
+async def test_an_empty_body_leaves_the_scope_of_the_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    here = await accounts.add("anna")
+    there = await accounts.enter("anna")
+    await client.post("/auth/logout?scope=global", headers=here.headers, json={})
+    assert [await works(client, account) for account in (here, there)] == [False, False]
+
+
 async def test_one_ends_ones_own_sessions_and_no_others(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
     number = accounts.app.state.tokens.verify(ben.token).session_id

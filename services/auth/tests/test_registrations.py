@@ -250,3 +250,17 @@ async def test_no_header_reaches_a_link(client: httpx.AsyncClient, accounts: Acc
     mails = await accounts.mails("anna@example.com")
     assert [mail.template for mail in mails] == [Template.VERIFY_EMAIL, Template.RESET_PASSWORD, Template.VERIFY_EMAIL]
     assert all(mail.values["link"].startswith("http://127.0.0.1:8000/auth/") for mail in mails)
+
+
+async def test_a_refused_registration_uses_up_no_attempt(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with configured(app, mails_per_account=3):
+        assert (await client.post("/users", json=registration("anna"))).status_code == 201
+        for _ in range(5):
+            assert (await client.post("/users", json=registration("anna"))).status_code == 409
+        assert (await client.post("/users", json=registration("ben", email="anna@example.com"))).status_code == 201
+
+
+async def test_one_client_makes_so_many_accounts_an_hour(client: httpx.AsyncClient, app: FastAPI) -> None:
+    with configured(app, registrations_per_address=2):
+        statuses = [(await client.post("/users", json=registration(f"anna{n}"))).status_code for n in range(3)]
+    assert statuses == [201, 201, 429]

@@ -3,9 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher as Argon2
 from auth_support import PASSWORD, Account, Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.attempts.limits import sign_in_limits
@@ -62,40 +64,51 @@ async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: ht
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
-async def _end_by(accounts: Accounts, client: httpx.AsyncClient, anna: Account, how: str) -> None:
-    if how == "logout":
-        answer = await client.post("/auth/logout", headers=anna.headers, params={"scope": "global"})
-        assert answer.status_code == 204
+async def _request_that_ends(accounts: Accounts, anna: Account, how: str) -> dict[str, Any]:
+    path = f"/users/{anna.id}"
+    new = {"current_password": PASSWORD, "new_password": "a loud green tricycle"}
+    if how in {"admin", "deactivation"}:
+        headers = (await accounts.add_admin(f"root{anna.id}")).headers
+        change = (
+            ("PATCH", path, {"is_active": False}) if how == "deactivation" else ("DELETE", f"{path}/sessions", None)
+        )
     else:
-        root = await accounts.add_admin(f"root{anna.id}")
-        answer = await client.delete(f"/users/{anna.id}/sessions", headers=root.headers)
-        assert answer.status_code == 204
+        headers = (await accounts.enter(f"anna{anna.id}")).headers
+        change = {
+            "logout": ("POST", "/auth/logout?scope=global", None),
+            "password": ("POST", "/auth/change-password", new),
+            "deletion": ("DELETE", path, {"password": PASSWORD}),
+        }[how]
+    method, url, body = change
+    return {"method": method, "url": url, "json": body, "headers": headers}
 
 
-@pytest.mark.parametrize("how", ["logout", "admin"])
+@pytest.mark.parametrize("how", ["logout", "admin", "password", "deletion", "deactivation"])
 async def test_no_refresh_that_begins_after_the_end_gets_anything(
     accounts: Accounts, client: httpx.AsyncClient, how: str
 ) -> None:
-    for run in range(max(1, RUNS // 4)):
+    for run in range(max(1, RUNS // 10)):
         anna = await accounts.add(f"anna{run}")
+        await accounts.execute("UPDATE users SET username = 'anna' || id, email = NULL, email_verified_at = NULL")
+        sessions = [await accounts.enter(f"anna{anna.id}") for _ in range(4)]
+        request = await _request_that_ends(accounts, anna, how)
         ended = asyncio.Event()
-        newest = [anna.refresh_token]
 
-        async def keep_on(ended: asyncio.Event = ended, newest: list[str] = newest) -> None:
+        async def keep_on(token: str, ended: asyncio.Event = ended) -> str:
             while True:
                 began_after = ended.is_set()
-                successor = await refreshed(accounts, newest[-1])
+                successor = await refreshed(accounts, token)
                 if began_after:
                     assert successor is None
-                    return
-                if successor is not None:
-                    newest.append(successor)
+                    return token
+                token = successor or token
 
-        refreshing = [asyncio.create_task(keep_on()) for _ in range(4)]
-        await _end_by(accounts, client, anna, how)
+        refreshing = [asyncio.create_task(keep_on(session.refresh_token)) for session in sessions]
+        answer = await client.request(**request)
         ended.set()
-        await asyncio.gather(*refreshing)
-        assert [await refreshed(accounts, token) for token in newest[-3:]] == [None] * len(newest[-3:])
+        newest = await asyncio.gather(*refreshing)
+        assert answer.is_success, answer.text
+        assert [await refreshed(accounts, token) for token in newest] == [None] * 4
 
 
 async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:
@@ -108,7 +121,7 @@ async def test_a_password_that_changes_while_it_is_checked_opens_nothing(account
     assert found is not None
     await accounts.execute("UPDATE users SET password_hash = 'another' WHERE id = :id", id=anna.id)
     async with state.database.committing() as connection:
-        assert await state.sessions.start(connection, found, origin=CONSOLE) is None
+        assert await state.sessions.start(connection, found, by="test", origin=CONSOLE) is None
     assert await accounts.scalar("SELECT count(*) FROM sessions WHERE user_id = :id", id=anna.id) == 1
 
 
@@ -129,6 +142,14 @@ async def some_connection_waits(accounts: Accounts) -> None:
     async with asyncio.timeout(20):
         while not await accounts.scalar(waiting):  # noqa: ASYNC110 only the database knows
             await asyncio.sleep(0.01)
+
+
+async def test_parallel_sign_ins_of_an_old_hash_all_succeed(accounts: Accounts) -> None:
+    """One of them replaces the hash that the others have verified."""
+    anna = await accounts.add("anna")
+    old = Argon2(time_cost=2, memory_cost=128, parallelism=1).hash(PASSWORD)
+    await accounts.execute("UPDATE users SET password_hash = :hash WHERE id = :id", hash=old, id=anna.id)
+    assert all(await asyncio.gather(*[accounts.sign_in("anna", PASSWORD) for _ in range(15)]))
 
 
 async def test_parallel_sign_ins_keep_the_limit_of_sessions(accounts: Accounts) -> None:

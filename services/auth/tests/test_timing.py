@@ -28,7 +28,7 @@ async def real(settings: AuthSettings) -> AsyncIterator[FastAPI]:
     """The service with the hashing parameters that people get, and with no limit in the way."""
     defaults = {name: AuthSettings.model_fields[name].default for name in ("argon2_memory_kib", "argon2_time_cost")}
     limits = {"failures_per_account": 1000, "failures_per_address": 10_000}
-    mails = {"mails_per_account": 1000, "mails_per_address": 10_000}
+    mails = {"mails_per_account": 1000, "mails_per_address": 10_000, "registrations_per_address": 10_000}
     async with running(create_app(settings.model_copy(update={**defaults, **limits, **mails}))) as app:
         yield app
 
@@ -72,7 +72,8 @@ async def test_a_refused_sign_in_takes_as_long_whoever_it_names(client: httpx.As
         "unknown": ("nobody", PASSWORD),
         "wrong password": ("anna", "wrong password"),
         "soft-deleted": ("gone", PASSWORD),
-        "unverified": ("fresh@example.com", "wrong password"),
+        "unverified": ("fresh", "wrong password"),
+        "unverified address": ("fresh@example.com", PASSWORD),
         "old parameters": ("old", "wrong password"),
     }
 

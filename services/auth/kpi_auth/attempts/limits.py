@@ -34,11 +34,16 @@ def identity_limits(settings: AuthSettings, origin: Origin) -> list[Limit]:
 def mail_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
     """For requests that send a mail to whom they name. These count whatever comes of them."""
     by_address = _by_address("mail from", origin, settings.mails_per_address, _HOUR)
-    return [*by_address, mail_limit(settings, login=login)]
+    return [*by_address, _mail_to(settings, login)]
 
 
-def mail_limit(settings: AuthSettings, *, login: str) -> Limit:
-    """For requests that send a mail to an address besides what else they do."""
+def registration_limits(settings: AuthSettings, origin: Origin, *, email: str) -> list[Limit]:
+    """For registrations, each of which adds rows and sends a mail to whom it names."""
+    by_address = _by_address("registration from", origin, settings.registrations_per_address, _HOUR)
+    return [*by_address, _mail_to(settings, email)]
+
+
+def _mail_to(settings: AuthSettings, login: str) -> Limit:
     return Limit("mail to", login, settings.mails_per_account, _HOUR)
 
 

@@ -19,3 +19,5 @@ class AttemptLog(Table, table=True):
     # When the newest leaves its window, and with it the row its use. It moves with each attempt: an index on it would
     # cost more than reading this small table through once an hour.
     forget_at: datetime = Field(sa_type=DateTime(timezone=True))
+    # When it was last recorded that the limit was reached: once a window, since a storm must not fill the records.
+    told_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -35,6 +35,14 @@ _REMOVE = """
 """
 
 
+# A row for the first who asks within a window.
+_tell = text("""
+    UPDATE attempts SET told_at = now()
+    WHERE key = :key AND (told_at IS NULL OR told_at <= now() - :window)
+    RETURNING key
+""")
+
+
 class Added(NamedTuple):
     """Under how many of the keys an attempt was counted, and when."""
 
@@ -56,6 +64,11 @@ def to_add(limits: Sequence[Any]) -> dict[str, Any]:
 async def seconds_to_wait(connection: AsyncConnection, limit: Any) -> float:  # noqa: ANN401 a limit, as above
     values = {"key": limit.key, "most": limit.most, "window": limit.window}
     return float(await connection.scalar(_wait, values) or 0)
+
+
+async def is_news(connection: AsyncConnection, limit: Any) -> bool:  # noqa: ANN401 as above
+    """Is this the first time within the window that somebody asks? From now on it is not."""
+    return (await connection.execute(_tell, {"key": limit.key, "window": limit.window})).one_or_none() is not None
 
 
 async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: datetime) -> None:

@@ -14,6 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts import repository
 from kpi_auth.attempts.errors import TooManyAttemptsError
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.service import record
 
 
 class Limit(NamedTuple):
@@ -42,7 +45,7 @@ class Admission:
         await repository.remove(connection, keys=self.keys, moment=self.moment)
 
 
-async def admit(connection: AsyncConnection, *limits: Limit) -> Admission:
+async def admit(connection: AsyncConnection, *limits: Limit, origin: Origin) -> Admission:
     """Count an attempt under each limit, or TooManyAttemptsError by the first that is reached.
 
     The connection is one that commits by itself: an attempt counts whatever becomes of it, and from now on.
@@ -50,11 +53,16 @@ async def admit(connection: AsyncConnection, *limits: Limit) -> Admission:
     Those before it keep the attempt, and those after it never see it: with an address first and an account second, an
     address that is shut out cannot use up the account's attempts.
     """
-    return await admitted(connection, limits, await repository.add(connection, limits))
+    return await admitted(connection, limits, await repository.add(connection, limits), origin=origin)
 
 
-async def admitted(connection: AsyncConnection, limits: Sequence[Limit], added: repository.Added) -> Admission:
-    """What came of counting: TooManyAttemptsError where one of the limits had no room left."""
+async def admitted(
+    connection: AsyncConnection, limits: Sequence[Limit], added: repository.Added, *, origin: Origin
+) -> Admission:
+    """What came of counting: TooManyAttemptsError where one of the limits had no room left, recorded once a window."""
     if added.keys < len(limits):
-        raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(connection, limits[added.keys]))
+        reached = limits[added.keys]
+        if await repository.is_news(connection, reached):
+            await record(connection, Event.THROTTLED, origin=origin, details={"limit": reached.kind})
+        raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(connection, reached))
     return Admission(tuple(limit.key for limit in limits), added.moment)

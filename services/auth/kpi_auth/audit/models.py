@@ -25,6 +25,7 @@ class Event(StrEnum):
     RESTORED = "user.restored"
     SIGNED_IN = "session.started"
     SIGN_IN_FAILED = "session.refused"
+    THROTTLED = "attempts.throttled"
     SIGNED_OUT = "session.ended"
     SESSION_REVOKED = "session.revoked"
     REFRESH_REUSED = "session.refresh_reused"
@@ -38,6 +39,7 @@ class Event(StrEnum):
     EMAIL_CHANGE_REFUSED = "email.change_refused"
     EMAIL_CHANGED = "email.changed"
     IDENTITY_LINKED = "identity.linked"
+    IDENTITY_UNLINKED = "identity.unlinked"
     IDENTITY_REFUSED = "identity.refused"
     MAIL_RETRIED = "mail.retried"
 

@@ -8,7 +8,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # Conflicts are asked for first: PostgreSQL logs a broken constraint together with its values.
-_FREE = "NOT EXISTS (SELECT FROM users AS other WHERE other.email = :email AND email_signs_in AND other.id <> :id)"
+_FREE = """NOT EXISTS (
+    SELECT FROM users AS other WHERE other.email = :email AND other.email_verified_at IS NOT NULL AND other.id <> :id
+)"""
+# Whoever has shown to read an address has it before those who only said that it was theirs.
+_release = text("""
+    UPDATE users SET email_signs_in = false, version = version + 1, updated_at = now()
+    WHERE email = :email AND email_signs_in AND email_verified_at IS NULL AND id <> :id
+""")
 _prove = text(f"""
     UPDATE users
     SET email_signs_in = true, email_verified_at = now(), version = version + 1, updated_at = now()
@@ -24,13 +31,13 @@ _move = text(f"""
 _is_proven = text("""
     SELECT EXISTS (SELECT FROM users WHERE id = :id AND email = :email AND email_verified_at IS NOT NULL)
 """)
-_other_holder = text("SELECT username FROM users WHERE email = :email AND email_signs_in AND id <> :id")
-_account = text("SELECT username, email FROM users WHERE id = :id")
+_other_holder = text("SELECT username FROM users WHERE email = :email AND email_verified_at IS NOT NULL AND id <> :id")
+_account = text("SELECT username, CASE WHEN email_signs_in THEN email END AS told_at FROM users WHERE id = :id")
 # As for a forgotten password: where the address names no account alone, the first that has it is taken.
 _unproven = text("""
     SELECT id, username, email, (
         SELECT other.username FROM users AS other
-        WHERE other.email = users.email AND other.email_signs_in AND other.id <> users.id
+        WHERE other.email = users.email AND other.email_verified_at IS NOT NULL AND other.id <> users.id
     ) AS holder
     FROM users
     WHERE (lower(username) = :login OR email = :login)
@@ -49,9 +56,11 @@ class Unproven(NamedTuple):
     holder: str | None
 
 
-class EmailOf(NamedTuple):
+class Told(NamedTuple):
+    """Whom to tell of a change, and where; None where the address was not shown to be theirs."""
+
     username: str
-    email: str | None
+    told_at: str | None
 
 
 async def prove(connection: AsyncConnection, *, user_id: int, email: str) -> bool:
@@ -71,12 +80,12 @@ async def is_proven(connection: AsyncConnection, *, user_id: int, email: str) ->
     return bool(await connection.scalar(_is_proven, {"id": user_id, "email": email}))
 
 
-async def get(connection: AsyncConnection, *, user_id: int) -> EmailOf:
-    return EmailOf(*(await connection.execute(_account, {"id": user_id})).one())
+async def get(connection: AsyncConnection, *, user_id: int) -> Told:
+    return Told(*(await connection.execute(_account, {"id": user_id})).one())
 
 
 async def other_holder_of(connection: AsyncConnection, *, email: str, user_id: int) -> str | None:
-    """The username of another account that the address names alone."""
+    """The username of another account, if its owner has shown to read the address."""
     values = {"email": email, "id": user_id}
     return (await connection.execute(_other_holder, values)).scalar_one_or_none()
 
@@ -91,6 +100,7 @@ async def _claimed(connection: AsyncConnection, statement: TextClause, values: M
     """Of two accounts that claim an address at once, one gets it: the index decides, and only a savepoint is lost."""
     try:
         async with connection.begin_nested():
+            await connection.execute(_release, dict(values))
             return (await connection.execute(statement, values)).one_or_none() is not None
     except IntegrityError:
         return False

@@ -84,7 +84,7 @@ class Emails(NamedTuple):
         other = await repository.other_holder_of(connection, email=new, user_id=holder.id)
         to = Addressee(holder.id, holder.username, new, other)
         await self.mails.send(connection, Purpose.CHANGE_EMAIL, to)
-        await self._tell(connection, Template.EMAIL_CHANGE_REQUESTED, holder.username, old=holder.email, new=new)
+        await self._tell(connection, Template.EMAIL_CHANGE_REQUESTED, holder.username, old=holder.told_at, new=new)
 
     async def _prove(self, connection: AsyncConnection, code: Redeemed) -> None:
         if await repository.prove(connection, user_id=code.user_id, email=code.email):
@@ -98,7 +98,7 @@ class Emails(NamedTuple):
         if not await repository.move(connection, user_id=code.user_id, email=code.email):
             raise AddressHeldError
         await codes.forget_all(connection, user_id=code.user_id)
-        await self._tell(connection, Template.EMAIL_CHANGED, before.username, old=before.email, new=code.email)
+        await self._tell(connection, Template.EMAIL_CHANGED, before.username, old=before.told_at, new=code.email)
         await self._record(connection, Event.EMAIL_CHANGED, code.user_id)
 
     async def _tell(
@@ -112,7 +112,8 @@ class Emails(NamedTuple):
 
     async def _admit(self, login: str) -> None:
         async with self.proof.database.committing() as connection:
-            await admit(connection, *mail_limits(self.proof.settings, self.proof.origin, login=login))
+            limits = mail_limits(self.proof.settings, self.proof.origin, login=login)
+            await admit(connection, *limits, origin=self.proof.origin)
 
 
 async def _emails(proof: Proof, mails: CodeMailsOfApp) -> Emails:

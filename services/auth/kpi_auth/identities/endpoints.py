@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 from kpi_shared.openapi import problems
 from kpi_shared.security import Tokens
 
+from kpi_auth.answers import no_store
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.identities import supabase
 from kpi_auth.identities.errors import (
@@ -27,12 +28,7 @@ from kpi_auth.identities.schemas import (
 from kpi_auth.identities.sign_in import SigningInFromOutside
 from kpi_auth.registrations.errors import RegistrationClosedError
 
-
-async def _no_store(response: Response) -> None:
-    response.headers["Cache-Control"] = "no-store"
-
-
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(_no_store)])
+router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 async def _supabase(request: Request) -> IdentityProvider:

@@ -4,13 +4,14 @@ from kpi_shared.database import AnyRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-# A link never changes and never goes, so the row that this holds is no more than the time of its last use.
+# The row that this holds is no more than the time of its last use.
 _use = text("""
     UPDATE outside_identities SET used_at = now() WHERE issuer = :issuer AND subject = :subject RETURNING user_id
 """)
 # The numbers of advisory locks are one space for the whole database; two names that share one only wait longer.
 _hold = text("SELECT pg_advisory_xact_lock(hashtextextended('outside identity ' || :issuer || ' ' || :subject, 0))")
 _link = text("INSERT INTO outside_identities (user_id, issuer, subject) VALUES (:user_id, :issuer, :subject)")
+_unlink_all = text("DELETE FROM outside_identities WHERE user_id = :user_id RETURNING id")
 _owner_of_verified = text(
     "SELECT id FROM users WHERE email = :email AND email_signs_in AND email_verified_at IS NOT NULL"
 )
@@ -38,6 +39,11 @@ async def hold(connection: AsyncConnection, *, issuer: str, subject: str) -> Non
 
 async def link(connection: AsyncConnection, *, user_id: int, issuer: str, subject: str) -> None:
     await connection.execute(_link, {"user_id": user_id, "issuer": issuer, "subject": subject})
+
+
+async def unlink_all(connection: AsyncConnection, *, user_id: int) -> bool:
+    """Forget the account's links; the caller holds the user's row. Were there any?"""
+    return bool((await connection.execute(_unlink_all, {"user_id": user_id})).all())
 
 
 async def owner_of_verified(connection: AsyncConnection, *, email: str) -> int | None:

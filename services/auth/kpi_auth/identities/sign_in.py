@@ -42,7 +42,7 @@ class OutsideSignIn(NamedTuple):
         """A new session; an error of this folder, or TooManyAttemptsError, otherwise."""
         settings, _, origin = self.admittance
         async with self.database.committing() as connection:
-            admission = await admit(connection, *identity_limits(settings, origin))
+            admission = await admit(connection, *identity_limits(settings, origin), origin=origin)
         try:
             signed_in = await self._opened(await self.verifier.verify(token, only=only))
         except ProviderUnreachableError:
@@ -64,7 +64,7 @@ class OutsideSignIn(NamedTuple):
     async def _opened(self, identity: ForeignIdentity) -> SignedIn:
         async with self.database.writing() as connection:
             account = await self.admittance.account_of(connection, identity)
-            tokens = await self.sessions.start(connection, account, origin=self.admittance.origin)
+            tokens = await self.sessions.start(connection, account, by=identity.provider, origin=self.admittance.origin)
             if tokens is None:
                 raise InvalidForeignTokenError
             email = await repository.email_of(connection, user_id=account.id)

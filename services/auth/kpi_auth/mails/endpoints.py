@@ -2,18 +2,19 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.openapi import problems
 from kpi_shared.security import AdminUser
 
+from kpi_auth.answers import no_store
 from kpi_auth.audit.origin import RequestOrigin
 from kpi_auth.mails import repository, service
 from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
 from kpi_auth.mails.schemas import MailPage, MailQuery, MailShown
 
-router = APIRouter(prefix="/auth/mails", tags=["mails"])
+router = APIRouter(prefix="/auth/mails", tags=["mails"], dependencies=[Depends(no_store)])
 
 MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
 

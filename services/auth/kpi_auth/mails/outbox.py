@@ -30,7 +30,7 @@ class Template(StrEnum):
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 a template's name
     CONFIRM_EMAIL = "confirm_email"  # link; to the new address
     EMAIL_CHANGE_REQUESTED = "email_change_requested"  # new_email; to the old address
-    EMAIL_CHANGED = "email_changed"  # new_email; to the old address
+    EMAIL_CHANGED = "email_changed"  # new_email
     SESSIONS_ENDED = "sessions_ended"
     IDENTITY_LINKED = "identity_linked"  # provider
 

@@ -31,3 +31,9 @@ class WrongPasswordError(ForbiddenError):
 
     type = "wrong-password"
     title = "Your password is needed for this, and this is not it"
+
+
+class NoPasswordError(WrongPasswordError):
+    """An account that only another place's tokens open."""
+
+    title = "This needs a password, and your account has none: POST /auth/forgot-password sets one"

@@ -45,14 +45,15 @@ class PasswordHasher:
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
         self._verify("", self._dummy)
 
-    async def hash(self, password: str) -> str:
-        with self.place() as place:
-            return await place.run(lambda: self._argon2.hash(password))
+    async def hash(self, password: str, *, place: "Place | None" = None) -> str:
+        """In a place of its own, or in the one that the caller has taken."""
+        with nullcontext(place) if place else self.place() as taken:
+            return await taken.run(lambda: self._argon2.hash(password))
 
     async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
         """Does the password fit? Always takes the time of one hash, and is False for None.
 
-        In a place of its own, or in the one that the caller has taken.
+        As for ``place``, see ``hash``.
         """
         with nullcontext(place) if place else self.place() as taken:
             matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))

@@ -11,7 +11,7 @@ from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin, RequestOrigin
 from kpi_auth.audit.service import record
 from kpi_auth.passwords import repository
-from kpi_auth.passwords.errors import WrongPasswordError
+from kpi_auth.passwords.errors import NoPasswordError, WrongPasswordError
 from kpi_auth.passwords.hasher import Hasher, PasswordHasher
 from kpi_auth.passwords.repository import Holder
 from kpi_auth.settings import AuthSettings
@@ -32,12 +32,13 @@ class PasswordProof(NamedTuple):
         # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
         with self.hasher.place() as place:
             async with self.database.committing() as connection:
-                admission = await admit(connection, *password_limits(self.settings, self.origin, user_id=user_id))
+                limits = password_limits(self.settings, self.origin, user_id=user_id)
+                admission = await admit(connection, *limits, origin=self.origin)
                 holder = await repository.holder_of(connection, user_id=user_id)
             fits = holder is not None and await self.hasher.verify(password, holder.password_hash, place=place)
         if holder is None or not fits:
             await self._record(refused, user_id)
-            raise WrongPasswordError
+            raise NoPasswordError if holder is not None and holder.password_hash is None else WrongPasswordError
         async with self.database.committing() as connection:
             await admission.forgive(connection)
         return holder

@@ -6,7 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _holder_of = text("""
-    SELECT id, username, email, password_hash FROM users WHERE id = :id AND is_active AND deleted_at IS NULL
+    SELECT id, username, email, password_hash, CASE WHEN email_signs_in THEN email END AS told_at
+    FROM users WHERE id = :id AND is_active AND deleted_at IS NULL
 """)
 # A username holds no @, so the login is either. An address names one account alone where it signs in; where it does
 # not, many may have it, and the first of them is taken.
@@ -20,12 +21,16 @@ _replace = text("UPDATE users SET password_hash = :new WHERE id = :id")
 
 
 class Holder(NamedTuple):
-    """Whose password it is, and its hash; no hash where no password opens the account."""
+    """Whose password it is, and its hash; no hash where no password opens the account.
+
+    ``told_at`` is where news of the account go: an address that was shown to be its owner's, or taken for that.
+    """
 
     id: int
     username: str
     email: str | None
     password_hash: str | None
+    told_at: str | None
 
 
 class Recipient(NamedTuple):

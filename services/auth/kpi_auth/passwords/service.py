@@ -15,6 +15,7 @@ from kpi_auth.codes.errors import InvalidCodeError
 from kpi_auth.codes.mailing import Addressee, CodeMails, CodeMailsOfApp
 from kpi_auth.codes.models import Purpose
 from kpi_auth.emails import repository as emails
+from kpi_auth.identities import repository as identities
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.passwords import repository
 from kpi_auth.passwords.errors import NewPasswordRefusedError, PasswordChangedMeanwhileError
@@ -53,7 +54,8 @@ class Passwords(NamedTuple):
         """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
         self.mails.require_open()
         async with self.proof.database.committing() as connection:
-            await admit(connection, *mail_limits(self.proof.settings, self.proof.origin, login=login))
+            limits = mail_limits(self.proof.settings, self.proof.origin, login=login)
+            await admit(connection, *limits, origin=self.proof.origin)
         async with self.proof.database.writing() as connection:
             found = await repository.recipient(connection, login=login)
             # Nobody is known to have asked: whoever reads the mail may not be who did.
@@ -84,6 +86,10 @@ class Passwords(NamedTuple):
             # Whoever has the code reads that address, unless it is the account's no more.
             if await emails.prove(connection, user_id=holder.id, email=code.email):
                 await self._record(connection, Event.EMAIL_VERIFIED, holder.id)
+                # Before that nobody had shown to read it: whoever made the account with a token of another place may
+                # have given a stranger's address, and must not get in any more.
+                if await identities.unlink_all(connection, user_id=holder.id):
+                    await self._record(connection, Event.IDENTITY_UNLINKED, holder.id)
 
     async def _hashed(self, password: str, holder: Holder) -> str:
         reason = refusal(password, username=holder.username, email=holder.email or "")
@@ -98,8 +104,8 @@ class Passwords(NamedTuple):
         await repository.replace(connection, user_id=holder.id, new=new_hash)
         await end_all(connection, user_id=holder.id, reason=EndReason.PASSWORD, spared=spared)
         await codes.forget_all(connection, user_id=holder.id)
-        if holder.email is not None:
-            mail = Mail(Template.PASSWORD_CHANGED, holder.email, {"username": holder.username})
+        if holder.told_at is not None:
+            mail = Mail(Template.PASSWORD_CHANGED, holder.told_at, {"username": holder.username})
             await self.mails.outbox.put(connection, mail)
 
     async def _record(self, connection: AsyncConnection, event: Event, user_id: int) -> None:

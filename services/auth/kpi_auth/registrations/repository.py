@@ -13,7 +13,9 @@ _add = text("""
     RETURNING id
 """)
 _username_is_taken = text("SELECT EXISTS (SELECT FROM users WHERE lower(username) = lower(:username))")
-_holder_of = text("SELECT username FROM users WHERE email = :email AND email_signs_in")
+_holder_of = text("""
+    SELECT username FROM users WHERE email = :email AND email_signs_in AND (:said OR email_verified_at IS NOT NULL)
+""")
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> int | None:
@@ -28,6 +30,9 @@ async def username_is_taken(connection: AsyncConnection, *, username: str) -> bo
     return bool(await connection.scalar(_username_is_taken, {"username": username}))
 
 
-async def holder_of(connection: AsyncConnection, *, email: str) -> str | None:
-    """The username of the account, open or closed, that the address names alone."""
-    return (await connection.execute(_holder_of, {"email": email})).scalar_one_or_none()
+async def holder_of(connection: AsyncConnection, *, email: str, said: bool) -> str | None:
+    """The username of the account, open or closed, whose owner has shown to read the address.
+
+    With ``said``, also of one whose owner only says so, and whom the address lets in.
+    """
+    return (await connection.execute(_holder_of, {"email": email, "said": said})).scalar_one_or_none()

@@ -7,8 +7,8 @@ from kpi_shared.database import AnyRow, Database, DatabaseOfApp
 from kpi_shared.tokens import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.attempts.limits import mail_limit
-from kpi_auth.attempts.service import admit
+from kpi_auth.attempts.limits import registration_limits
+from kpi_auth.attempts.service import Admission, admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin, RequestOrigin
 from kpi_auth.audit.service import record
@@ -37,24 +37,43 @@ class Registrations(NamedTuple):
         """The new user, or UsernameTakenError or EmailTakenError; None where the answer must not tell."""
         admin = caller if caller is not None and caller.is_admin else None
         self._check_rights(user, admin)
-        if admin is None and self.mails.outbox.is_open:
-            async with self.database.committing() as connection:
-                await admit(connection, mail_limit(self.settings, login=user.email))
-        # Hashed whatever is taken, so that the time does not tell; and before the transaction.
-        password_hash = await self.hasher.hash(user.password.get_secret_value())
+        # The place first: what cannot be hashed is refused before it costs anything, and counts for nothing.
+        with self.hasher.place() as place:
+            admission = await self._admitted(user) if admin is None else None
+            # Hashed whatever is taken, so that the time does not tell; and before the transaction.
+            password_hash = await self.hasher.hash(user.password.get_secret_value(), place=place)
+        try:
+            shown = await self._added(user, password_hash, admin)
+        except (UsernameTakenError, EmailTakenError):
+            await self._forgive(admission)
+            raise
+        return shown if admin is not None or self.settings.registration_tells_username else None
+
+    async def _added(self, user: Registration, password_hash: str, admin: Subject | None) -> AnyRow | None:
         values = user.row(password_hash=password_hash, email_signs_in=self.settings.tells_email)
         async with self.database.writing() as connection:
-            holder = await repository.holder_of(connection, email=user.email)
+            told = self.settings.tells_email or admin is not None
+            holder = await repository.holder_of(connection, email=user.email, said=told)
             # A told address is not added a second time, whatever it does in the first account.
-            refused = holder is not None and (self.settings.tells_email or admin is not None)
+            refused = holder is not None and told
             user_id = None if refused else await repository.add(connection, values)
             if user_id is None:
                 await self._refused(connection, user, admin)
                 return None
             await self._welcome(connection, Addressee(user_id, user.username, user.email, holder), user)
             await self._record(connection, user_id, user, admin)
-            shown = await get_or_raise(connection, user_id=user_id)
-        return shown if admin is not None or self.settings.registration_tells_username else None
+            return await get_or_raise(connection, user_id=user_id)
+
+    async def _admitted(self, user: Registration) -> Admission:
+        async with self.database.committing() as connection:
+            limits = registration_limits(self.settings, self.origin, email=user.email)
+            return await admit(connection, *limits, origin=self.origin)
+
+    async def _forgive(self, admission: Admission | None) -> None:
+        """Nothing was added and nobody was written to."""
+        if admission is not None:
+            async with self.database.committing() as connection:
+                await admission.forgive(connection)
 
     def _check_rights(self, user: Registration, admin: Subject | None) -> None:
         if admin is not None:

@@ -34,7 +34,9 @@ from kpi_auth.sessions.schemas import (
 )
 from kpi_auth.sessions.service import SessionsOfApp
 from kpi_auth.sessions.sign_in import SigningIn
+from kpi_auth.users.answers import NOT_MODIFIED, answer_to
 from kpi_auth.users.errors import UserNotFoundError
+from kpi_auth.users.etags import IfNoneMatch
 from kpi_auth.users.repository import get as get_user
 from kpi_auth.users.repository import get_or_raise as get_user_or_raise
 from kpi_auth.users.schemas import UserPrivate
@@ -72,13 +74,13 @@ async def refresh(
     return await sessions.refresh(database, sent.refresh_token, origin=origin)
 
 
-@router.get("/me", responses=problems(UnauthenticatedError))
-async def get_me(caller: CurrentUser, connection: Reader) -> UserPrivate:
+@router.get("/me", responses=problems(UnauthenticatedError) | NOT_MODIFIED, response_model=UserPrivate)
+async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader) -> Response:
     """The user whom the token speaks for."""
     row = await get_user(connection, user_id=caller.id)
     if row is None:
         raise UnauthenticatedError("The account of this token is closed", invalid=True)
-    return UserPrivate.model_validate(row, from_attributes=True)
+    return answer_to(caller, row, if_none_match=if_none_match)
 
 
 @router.get("/sessions", responses=problems(UnauthenticatedError))
@@ -104,7 +106,8 @@ async def logout(
     scope: LogoutScope = LogoutScope.LOCAL,
 ) -> None:
     """End this session, the others, or all; ``scope`` stands in the address or in a body of JSON."""
-    await ending.log_out(connection, caller, body.scope if body else scope, origin=origin)
+    chosen = body.scope if body is not None and body.model_fields_set else scope
+    await ending.log_out(connection, caller, chosen, origin=origin)
 
 
 @router.post(

@@ -12,6 +12,7 @@ from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.repository import RECORD
 from kpi_auth.sessions.models import EndReason
+from kpi_auth.users.models import Account
 
 # One statement, and so one transaction: the user is held, on the condition that nothing has changed since the password
 # was verified, the session is added, and it is recorded.
@@ -27,20 +28,24 @@ _open = text(f"""
         RETURNING id, user_id
     ), recorded AS (
         {RECORD}
-        SELECT :event, user_id, user_id, :address, :user_agent, :request_id, jsonb_build_object('session_id', id)
+        SELECT :event, user_id, user_id, :address, :user_agent, :request_id,
+            jsonb_build_object('session_id', id, 'by', CAST(:by AS text))
         FROM added
     )
     SELECT added.id, username, role FROM added JOIN held ON held.id = user_id
 """)  # noqa: S608 our own text
 # A statement of its own, which sees what others have added meanwhile.
 END_OLDEST = f"""
-    ended AS (
-        UPDATE sessions SET ended_at = now(), end_reason = 'limit' WHERE ended_at IS NULL AND id IN (
+    ending AS (
+        SELECT id FROM sessions WHERE ended_at IS NULL AND id IN (
             SELECT id FROM sessions
             WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
             ORDER BY id DESC OFFSET :most
         )
-        RETURNING id
+        ORDER BY id FOR NO KEY UPDATE
+    ), ended AS (
+        UPDATE sessions SET ended_at = now(), end_reason = 'limit' FROM ending WHERE sessions.id = ending.id
+        RETURNING sessions.id
     )
     {RECORD}
     SELECT :event, NULL, :user_id, :address, :user_agent, :request_id,
@@ -91,10 +96,15 @@ _end = text("""
     WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
     RETURNING id
 """)
+# Locked in one order everywhere, so that two who end several at once never wait for each other.
 _end_all = text("""
-    UPDATE sessions SET ended_at = now(), end_reason = :reason
-    WHERE user_id = :user_id AND ended_at IS NULL AND id IS DISTINCT FROM CAST(:spared AS bigint)
-    RETURNING id
+    WITH ending AS (
+        SELECT id FROM sessions
+        WHERE user_id = :user_id AND ended_at IS NULL AND id IS DISTINCT FROM CAST(:spared AS bigint)
+        ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE sessions SET ended_at = now(), end_reason = :reason FROM ending WHERE sessions.id = ending.id
+    RETURNING sessions.id
 """)
 
 Rows = Sequence[AnyRow]
@@ -109,13 +119,14 @@ class Lifetimes(NamedTuple):
 
 
 async def open_(
-    connection: AsyncConnection, *, user_id: int, password_hash: str | None, secret: bytes, origin: Origin
+    connection: AsyncConnection, *, account: Account, secret: bytes, by: str, origin: Origin
 ) -> AnyRow | None:
-    """Add a session with its record; its id, and the user's name and role of now.
+    """Add a session with its record, which says ``by`` what way; its id, and the user's name and role of now.
 
     None if the account was closed meanwhile or, with a hash, if the password is no longer the one that was verified.
     """
-    values = {"user_id": user_id, "password_hash": password_hash, "secret": secret, "event": Event.SIGNED_IN.value}
+    values = {"user_id": account.id, "password_hash": account.password_hash, "secret": secret, "by": by}
+    values["event"] = Event.SIGNED_IN.value
     return (await connection.execute(_open, {**values, **origin.columns})).one_or_none()
 
 

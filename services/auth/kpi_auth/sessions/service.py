@@ -40,27 +40,29 @@ class Sessions:
         self._refresh = RefreshTokens(KeyRing.of(settings))
         self._outbox = outbox
 
-    async def start(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens | None:
+    async def start(
+        self, connection: AsyncConnection, account: Account, *, by: str, origin: Origin
+    ) -> SessionTokens | None:
         """Open a session; the oldest one too many ends. None as ``open`` has it."""
-        tokens = await self.open(connection, account, origin=origin)
+        tokens = await self.open(connection, account, by=by, origin=origin)
         if tokens is not None:
             await repository.end_oldest(
                 connection, user_id=account.id, most=self.most, lifetimes=self.lifetimes, origin=origin
             )
         return tokens
 
-    async def open(self, connection: AsyncConnection, account: Account, *, origin: Origin) -> SessionTokens | None:
-        """Open a session, whatever the number of those that there are.
+    async def open(
+        self, connection: AsyncConnection, account: Account, *, by: str, origin: Origin
+    ) -> SessionTokens | None:
+        """Open a session, whatever the number of those that there are; ``by`` is what showed who it is.
 
         None if the account was closed meanwhile or, where it comes with a hash, if its password was changed.
         """
         secret = secrets.token_bytes(SECRET_BYTES)
-        row = await repository.open_(
-            connection, user_id=account.id, password_hash=account.password_hash, secret=secret, origin=origin
-        )
+        row = await repository.open_(connection, account=account, secret=secret, by=by, origin=origin)
         if row is None:
             return None
-        say(Event.SIGNED_IN, origin=origin, actor_id=account.id, subject_id=account.id, session_id=row.id)
+        say(Event.SIGNED_IN, origin=origin, actor_id=account.id, subject_id=account.id, session_id=row.id, by=by)
         now = account._replace(username=row.username, role=Role(row.role))
         return self._tokens(now, session_id=row.id, counter=0, secret=secret, left=self.lifetimes.absolute)
 
@@ -122,6 +124,8 @@ class Sessions:
         if row.is_expired or not row.is_open:
             reason = EndReason.EXPIRED if row.is_open else EndReason.CLOSED
             await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=reason)
+            details = {"reason": reason.value, "session_ids": [row.id]}
+            await record(connection, Event.SIGNED_OUT, origin=origin, subject_id=row.user_id, details=details)
             return None
         if token.counter == row.counter - 1 and row.is_fresh:
             return self._tokens_of(row, counter=row.counter)

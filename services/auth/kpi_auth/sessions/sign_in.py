@@ -38,6 +38,8 @@ class SignIn(NamedTuple):
             password = credentials.password.get_secret_value()
             account = await self._verified(found, password, place)
         tokens = await self._opened(account, password, admission) if account else None
+        if tokens is None and account is not None:
+            tokens = await self._opened_again(account, password, admission)
         if tokens is None:
             await self._record_failure(found)
             raise InvalidCredentialsError
@@ -48,7 +50,7 @@ class SignIn(NamedTuple):
         limits = sign_in_limits(self.settings, self.origin, login=login)
         async with self.database.committing() as connection:
             added, found = await repository.look_up(connection, limits=limits, login=login)
-            return await admitted(connection, limits, added), found
+            return await admitted(connection, limits, added, origin=self.origin), found
 
     async def _verified(self, account: Account | None, password: str, place: Place) -> Account | None:
         """The account, if the password opens it.
@@ -63,7 +65,7 @@ class SignIn(NamedTuple):
         """None if the password was changed, or the account closed, since it was verified."""
         account = await self._strengthened(account, password)
         async with self.database.committing() as connection:
-            tokens = await self.sessions.open(connection, account, origin=self.origin)
+            tokens = await self.sessions.open(connection, account, by="password", origin=self.origin)
             if tokens is not None:
                 await repository.settle(
                     connection,
@@ -74,6 +76,14 @@ class SignIn(NamedTuple):
                     origin=self.origin,
                 )
             return tokens
+
+    async def _opened_again(self, account: Account, password: str, admission: Admission) -> SessionTokens | None:
+        """Once more with the hash of now: another sign-in may just have replaced it by one of the same password."""
+        async with self.database.reading() as connection:
+            password_hash = await users.hash_of(connection, user_id=account.id)
+        if password_hash in {None, account.password_hash} or not await self.hasher.verify(password, password_hash):
+            return None
+        return await self._opened(account._replace(password_hash=password_hash), password, admission)
 
     async def _strengthened(self, account: Account, password: str) -> Account:
         """The account with a hash of today's parameters in place of an older one, if there is time to make it."""

@@ -16,7 +16,9 @@ from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.service import record
 from kpi_auth.codes import service as codes
-from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.codes.mailing import Addressee, CodeMails
+from kpi_auth.codes.models import Purpose
+from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.sessions.models import EndReason
@@ -62,7 +64,7 @@ class EmailRules:
     """What a new address means here: does it sign in at once, and who is told of it?"""
 
     signs_in: bool
-    outbox: Outbox
+    mails: CodeMails
 
 
 def check_allowed(act: Act, row: AnyRow | None) -> AnyRow:
@@ -78,7 +80,7 @@ async def change(
     connection: AsyncConnection, act: Act, *, wanted: Mapping[str, Any], email_rules: EmailRules
 ) -> AnyRow:
     """Set what is wanted and return the user as it is then. What is so already is no change."""
-    if {"role", "is_active"} & wanted.keys():
+    if act.caller.is_admin and {"role", "is_active"} & wanted.keys():
         await repository.guard_admins(connection)
     before = check_allowed(act, await repository.hold(connection, user_id=act.user_id))
     _check_fields(act, wanted)
@@ -134,11 +136,13 @@ async def _tell_of_email(
 ) -> None:
     await act.record(connection, Event.EMAIL_CHANGED)
     await codes.forget_all(connection, user_id=act.user_id)
-    values = {"username": after.username, "new_email": after.email}
     # The old address is not told where it was anybody's: only one that signs in was shown to be this user's.
-    told = [before.email] if before.email_signs_in and before.email else []
-    for address in (*told, after.email):
-        await rules.outbox.put(connection, Mail(Template.EMAIL_CHANGED, to=address, values=values))
+    if before.email_signs_in and before.email:
+        values = {"username": after.username, "new_email": after.email}
+        await rules.mails.outbox.put(connection, Mail(Template.EMAIL_CHANGED, to=before.email, values=values))
+    if rules.mails.outbox.is_open and after.is_active:
+        to = Addressee(act.user_id, after.username, after.email)
+        await rules.mails.send(connection, Purpose.VERIFY_EMAIL, to)
 
 
 async def delete(connection: AsyncConnection, act: Act, *, proven: str | None) -> None:
@@ -159,7 +163,7 @@ async def delete(connection: AsyncConnection, act: Act, *, proven: str | None) -
 
 
 async def restore(connection: AsyncConnection, act: Act) -> AnyRow:
-    """Give a deleted account back to its owner, as it was."""
+    """Give a deleted account back to its owner, active and with all that it had."""
     row = await repository.hold(connection, user_id=act.user_id)
     if row is None:
         raise UserNotFoundError

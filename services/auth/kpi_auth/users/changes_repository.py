@@ -82,7 +82,7 @@ async def change(connection: AsyncConnection, *, user_id: int, values: Mapping[s
     """
     if "username" in values:
         await _refuse_taken(connection, _name_is_taken, UsernameTakenError, id=user_id, username=values["username"])
-    if values.get("email_signs_in"):
+    if "email" in values:
         await _refuse_taken(connection, _email_is_taken, EmailTakenError, id=user_id, email=values["email"])
     statement = update(User).where(_by_id).values(**values, **_moved).returning(*shown)
     try:

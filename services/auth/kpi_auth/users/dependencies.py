@@ -8,7 +8,7 @@ from kpi_shared.security import CurrentUser
 
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import RequestOrigin
-from kpi_auth.mails.outbox import OutboxOfApp
+from kpi_auth.codes.mailing import CodeMailsOfApp
 from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.passwords.proof import Proof
 from kpi_auth.users import changes_repository as repository
@@ -28,8 +28,8 @@ async def _act(user_id: UserId, caller: CurrentUser, origin: RequestOrigin, if_m
 SentAct = Annotated[Act, Depends(_act)]
 
 
-async def _email_rules(request: Request, outbox: OutboxOfApp) -> EmailRules:
-    return EmailRules(signs_in=request.app.state.settings.tells_email, outbox=outbox)
+async def _email_rules(request: Request, mails: CodeMailsOfApp) -> EmailRules:
+    return EmailRules(signs_in=request.app.state.settings.tells_email, mails=mails)
 
 
 EmailRulesOfApp = Annotated[EmailRules, Depends(_email_rules)]

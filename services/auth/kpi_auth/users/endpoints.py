@@ -10,6 +10,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.openapi import problems
 from kpi_shared.security import AdminUser, CurrentUser
 
+from kpi_auth.answers import no_store
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.cursors import Cursors
 from kpi_auth.passwords.errors import HashingBusyError, WrongPasswordError
@@ -64,7 +65,11 @@ _CHANGED = problems(
 )
 
 
-@router.get("", responses=problems(UnauthenticatedError, FieldNotYoursError, InvalidCursorError))
+@router.get(
+    "",
+    responses=problems(UnauthenticatedError, FieldNotYoursError, InvalidCursorError),
+    dependencies=[Depends(no_store)],
+)
 async def list_users(asked: Annotated[_Asked, Depends(_asked)], cursors: Cursors, connection: Reader) -> UserPage:
     """The active users, page by page, with what everyone may see of them; for admins all users with all fields."""
     query, listing, after = asked
@@ -90,7 +95,7 @@ async def get_user(
 async def replace_user(user: UserReplace, act: SentAct, rules: EmailRulesOfApp, connection: Writer) -> Response:
     """Replace username, full_name and bio, one's own or as an admin; an admin may also set email, role and is_active.
 
-    What an admin leaves out of the latter stays as it is. A username in an access token is up to date within minutes.
+    What an admin leaves out of the latter stays as it is. Other services see a new username within minutes.
     """
     return private_answer(await changes.change(connection, act, wanted=user.changes, email_rules=rules))
 
@@ -123,5 +128,5 @@ async def delete_user(act: SentAct, proven: ProvenPassword, connection: Writer) 
     response_model=UserPrivate,
 )
 async def restore_user(_admin: AdminUser, act: SentAct, connection: Writer) -> Response:
-    """Give a deleted account back to its owner, active and as it was."""
+    """Give a deleted account back to its owner, active and with all that it had."""
     return private_answer(await changes.restore(connection, act))

@@ -36,6 +36,7 @@ _hold_open = text("""
         AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
     FOR NO KEY UPDATE
 """)
+_hash_of = select(col(User.password_hash)).where(col(User.id) == bindparam("id"))
 _replace_hash = (
     update(User)
     .where(col(User.id) == bindparam("of"), col(User.password_hash) == bindparam("old"))
@@ -89,6 +90,11 @@ async def hold_open(connection: AsyncConnection, *, user_id: int, password_hash:
     if row is None:
         return None
     return Account(row.id, row.username, Role(row.role), password_hash, may_sign_in=True)
+
+
+async def hash_of(connection: AsyncConnection, *, user_id: int) -> str | None:
+    found: str | None = await connection.scalar(_hash_of, {"id": user_id})
+    return found
 
 
 async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, new: str) -> None:

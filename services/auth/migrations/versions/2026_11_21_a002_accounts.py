@@ -202,5 +202,6 @@ def _create_attempts() -> None:
         sa.Column("key", sa.LargeBinary(), nullable=False),
         sa.Column("times", postgresql.ARRAY(sa.DateTime(timezone=True)), nullable=False),
         _time("forget_at"),
+        _time("told_at", nullable=True),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_attempts")),
     )
