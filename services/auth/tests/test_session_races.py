@@ -3,10 +3,11 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Account, Accounts, empty
+from auth_support import PASSWORD, Account, Accounts, code_of, empty
 from fastapi import FastAPI
 from kpi_auth.attempts.limits import sign_in_limits
 from kpi_auth.audit.origin import CONSOLE
@@ -62,40 +63,59 @@ async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: ht
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
+async def test_without_the_grace_a_repetition_ends_the_session(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = accounts.app.state.sessions
+    monkeypatch.setattr(sessions, "lifetimes", sessions.lifetimes._replace(grace=timedelta(0)))
+    anna = await accounts.add("anna")
+    successor = await refreshed(accounts, anna.refresh_token)
+    assert successor
+    assert await refreshed(accounts, anna.refresh_token) is None
+    assert await refreshed(accounts, successor) is None
+
+
 async def _end_by(accounts: Accounts, client: httpx.AsyncClient, anna: Account, how: str) -> None:
     if how == "logout":
         answer = await client.post("/auth/logout", headers=anna.headers, params={"scope": "global"})
         assert answer.status_code == 204
+    elif how == "reset":
+        email = f"{accounts.app.state.tokens.verify(anna.token).username}@example.com"
+        assert (await client.post("/auth/forgot-password", json={"email": email})).status_code == 202
+        body = {"code": code_of((await accounts.mails(email))[-1]), "new_password": f"{PASSWORD} too"}
+        assert (await client.post("/auth/reset-password", json=body)).status_code == 204
     else:
         root = await accounts.add_admin(f"root{anna.id}")
         answer = await client.delete(f"/users/{anna.id}/sessions", headers=root.headers)
         assert answer.status_code == 204
 
 
-@pytest.mark.parametrize("how", ["logout", "admin"])
+@pytest.mark.parametrize(("how", "reason"), [("logout", "logout"), ("admin", "admin"), ("reset", "password")])
 async def test_no_refresh_that_begins_after_the_end_gets_anything(
-    accounts: Accounts, client: httpx.AsyncClient, how: str
+    accounts: Accounts, client: httpx.AsyncClient, how: str, reason: str
 ) -> None:
     for run in range(max(1, RUNS // 4)):
         anna = await accounts.add(f"anna{run}")
         ended = asyncio.Event()
-        newest = [anna.refresh_token]
 
-        async def keep_on(ended: asyncio.Event = ended, newest: list[str] = newest) -> None:
+        async def keep_on(newest: str, ended: asyncio.Event = ended) -> str:
             while True:
                 began_after = ended.is_set()
-                successor = await refreshed(accounts, newest[-1])
+                successor = await refreshed(accounts, newest)
                 if began_after:
                     assert successor is None
-                    return
-                if successor is not None:
-                    newest.append(successor)
+                    return newest
+                newest = successor or newest
 
-        refreshing = [asyncio.create_task(keep_on()) for _ in range(4)]
+        # Each goes on with a session of its own: in one, they would soon be taken for thieves.
+        others = [await accounts.enter(f"anna{run}") for _ in range(3)]
+        refreshing = [asyncio.create_task(keep_on(one.refresh_token)) for one in (anna, *others)]
         await _end_by(accounts, client, anna, how)
         ended.set()
-        await asyncio.gather(*refreshing)
-        assert [await refreshed(accounts, token) for token in newest[-3:]] == [None] * len(newest[-3:])
+        newest = await asyncio.gather(*refreshing)
+        assert [await refreshed(accounts, token) for token in newest] == [None] * 4
+        reasons = "SELECT array_agg(DISTINCT end_reason) FROM sessions WHERE user_id = :id"
+        assert await accounts.scalar(reasons, id=anna.id) == [reason]
 
 
 async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:
