@@ -181,6 +181,15 @@ async def test_a_wrong_password_changes_no_address_and_is_recorded(
     assert await accounts.mails(NEW) == []
 
 
+async def test_a_late_code_changes_no_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    await change(client, anna.headers)
+    code = code_of((await accounts.mails(NEW))[-1])
+    await accounts.execute("UPDATE one_time_codes SET expires_at = now()")
+    assert (await verify(client, code)).status_code == 400
+    assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == "anna@example.com"
+
+
 async def test_whether_an_address_is_taken_is_told_to_its_owner_alone(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:

@@ -91,6 +91,16 @@ async def test_the_gateway_passes_a_page_on_with_its_strict_headers(stack: tuple
     assert "http" not in answers[0].text
 
 
+async def test_a_password_is_hidden_and_may_come_from_a_password_manager(client: httpx.AsyncClient) -> None:
+    page = (await client.get("/auth/reset-password")).text
+    [field] = re.findall(r'<input id="new-password".*?>', page, re.DOTALL)
+    assert 'type="password"' in field
+    assert 'autocomplete="new-password"' in field
+    # What is pasted arrives: the page listens to other events only.
+    assert set(re.findall(r'addEventListener\("(\w+)"', page)) == {"submit", "input", "click", "hashchange"}
+    assert not re.search(r"\son\w+\s*=", page)
+
+
 def _policy(page: str) -> str:
     def source(tag: str) -> str:
         [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)

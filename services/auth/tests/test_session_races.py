@@ -3,12 +3,13 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from argon2 import PasswordHasher as Argon2
-from auth_support import PASSWORD, Account, Accounts, empty
+from auth_support import PASSWORD, Account, Accounts, code_of, empty
 from fastapi import FastAPI
 from kpi_auth.attempts.limits import sign_in_limits
 from kpi_auth.audit.origin import CONSOLE
@@ -18,6 +19,7 @@ from kpi_auth.users import repository as users
 from kpi_shared.testing.client import client_of
 
 # A race is run so often; the figure of a thousand is kept in docs/performance.md.
+NEW_PASSWORD = "a loud green tricycle"
 RUNS = int(os.environ.get("KPI_RACES", "20"))
 
 
@@ -64,34 +66,59 @@ async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: ht
     assert len({answer.json()["refresh_token"] for answer in answers}) == 1
 
 
-async def _request_that_ends(accounts: Accounts, anna: Account, how: str) -> dict[str, Any]:
+async def test_without_the_grace_a_repetition_ends_the_session(
+    accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = accounts.app.state.sessions
+    monkeypatch.setattr(sessions, "lifetimes", sessions.lifetimes._replace(grace=timedelta(0)))
+    anna = await accounts.add("anna")
+    successor = await refreshed(accounts, anna.refresh_token)
+    assert successor
+    assert await refreshed(accounts, anna.refresh_token) is None
+    assert await refreshed(accounts, successor) is None
+
+
+async def _request_that_ends(accounts: Accounts, client: httpx.AsyncClient, anna: Account, how: str) -> dict[str, Any]:
+    username = accounts.app.state.tokens.verify(anna.token).username
     path = f"/users/{anna.id}"
-    new = {"current_password": PASSWORD, "new_password": "a loud green tricycle"}
-    if how in {"admin", "deactivation"}:
+    headers: dict[str, str] = {}
+    if how == "reset":
+        await client.post("/auth/forgot-password", json={"username": username})
+        code = code_of((await accounts.mails(f"{username}@example.com"))[-1])
+        change: tuple[str, str, Any] = ("POST", "/auth/reset-password", {"code": code, "new_password": NEW_PASSWORD})
+    elif how in {"admin", "deactivation"}:
         headers = (await accounts.add_admin(f"root{anna.id}")).headers
-        change = (
-            ("PATCH", path, {"is_active": False}) if how == "deactivation" else ("DELETE", f"{path}/sessions", None)
-        )
+        all_sessions = ("DELETE", f"{path}/sessions", None)
+        change = all_sessions if how == "admin" else ("PATCH", path, {"is_active": False})
     else:
-        headers = (await accounts.enter(f"anna{anna.id}")).headers
+        headers = (await accounts.enter(username)).headers
         change = {
             "logout": ("POST", "/auth/logout?scope=global", None),
-            "password": ("POST", "/auth/change-password", new),
+            "password": (
+                "POST",
+                "/auth/change-password",
+                {"current_password": PASSWORD, "new_password": NEW_PASSWORD},
+            ),
             "deletion": ("DELETE", path, {"password": PASSWORD}),
         }[how]
-    method, url, body = change
-    return {"method": method, "url": url, "json": body, "headers": headers}
+    return dict(zip(("method", "url", "json"), change, strict=True)) | {"headers": headers}
 
 
-@pytest.mark.parametrize("how", ["logout", "admin", "password", "deletion", "deactivation"])
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        *(("logout", "logout"), ("admin", "admin"), ("password", "password")),
+        *(("reset", "password"), ("deletion", "closed"), ("deactivation", "closed")),
+    ],
+)
 async def test_no_refresh_that_begins_after_the_end_gets_anything(
-    accounts: Accounts, client: httpx.AsyncClient, how: str
+    accounts: Accounts, client: httpx.AsyncClient, how: str, reason: str
 ) -> None:
     for run in range(max(1, RUNS // 10)):
         anna = await accounts.add(f"anna{run}")
-        await accounts.execute("UPDATE users SET username = 'anna' || id, email = NULL, email_verified_at = NULL")
-        sessions = [await accounts.enter(f"anna{anna.id}") for _ in range(4)]
-        request = await _request_that_ends(accounts, anna, how)
+        # Each goes on with a session of its own: in one, they would soon be taken for thieves.
+        sessions = [await accounts.enter(f"anna{run}") for _ in range(4)]
+        request = await _request_that_ends(accounts, client, anna, how)
         ended = asyncio.Event()
 
         async def keep_on(token: str, ended: asyncio.Event = ended) -> str:
@@ -109,6 +136,8 @@ async def test_no_refresh_that_begins_after_the_end_gets_anything(
         newest = await asyncio.gather(*refreshing)
         assert answer.is_success, answer.text
         assert [await refreshed(accounts, token) for token in newest] == [None] * 4
+        reasons = "SELECT array_agg(DISTINCT end_reason) FROM sessions WHERE user_id = :id AND ended_at IS NOT NULL"
+        assert await accounts.scalar(reasons, id=anna.id) == [reason]
 
 
 async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:

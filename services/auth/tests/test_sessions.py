@@ -6,9 +6,10 @@ from datetime import timedelta
 import httpx
 import pytest
 from argon2 import PasswordHasher as Argon2
-from auth_support import PASSWORD, Accounts
+from auth_support import PASSWORD, Accounts, configured
+from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
-from kpi_shared.tokens import KeyRing, Role, TokenCodec
+from kpi_shared.tokens import HEADER, KeyRing, Role, TokenCodec
 
 
 @pytest.mark.parametrize("login", ["anna", "ANNA", "anna@example.com", "Anna@Example.com"])
@@ -160,6 +161,27 @@ async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, 
     anna = await accounts.add("anna")
     twice = [("Authorization", f"Bearer {anna.token}")] * 2
     assert (await client.get("/auth/me", headers=twice)).status_code == 401
+
+
+async def test_what_is_no_access_token_opens_nothing(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    """Though a mail that waits is sealed with the same key as an access token."""
+    anna = await accounts.add("anna")
+    sealed = str(await accounts.scalar("SELECT content FROM mails WHERE recipient = 'anna@example.com'"))
+    assert sealed.startswith(HEADER)
+    for token, status in ((anna.refresh_token, 401), (sealed, 401), (anna.token, 200)):
+        answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == status
+    for token in (anna.token, sealed):
+        assert (await client.post("/auth/refresh", json={"refresh_token": token})).status_code == 401
+
+
+async def test_whoever_is_shut_out_by_username_signs_in_by_address(accounts: Accounts, app: FastAPI) -> None:
+    await accounts.add("anna")
+    with configured(app, failures_per_account=2):
+        for _ in range(2):
+            assert not await accounts.sign_in("anna", "wrong password")
+        assert not await accounts.sign_in("anna", PASSWORD)
+        assert await accounts.sign_in("anna@example.com", PASSWORD)
 
 
 async def test_parallel_sign_ins_all_succeed(client: httpx.AsyncClient, accounts: Accounts) -> None:

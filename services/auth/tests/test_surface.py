@@ -5,13 +5,14 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from auth_support import Accounts
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import started
-from kpi_shared.testing.surface import public_operations
+from kpi_shared.testing.surface import admins_operations, operations, public_operations
 from kpi_shared.tokens import Role, TokenCodec
 from pydantic import SecretStr
 
@@ -35,12 +36,38 @@ PUBLIC = {
     "GET /health/ready",
     "GET /health/info",
 }
+ADMINS = {
+    "POST /users/{user_id}/restore",
+    "GET /users/{user_id}/sessions",
+    "DELETE /users/{user_id}/sessions",
+    "DELETE /users/{user_id}/sessions/{session_id}",
+    "GET /audit",
+    "GET /auth/mails",
+    "POST /auth/mails/{mail_id}/retry",
+}
 
 
 async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: AuthSettings) -> None:
     document = create_app(settings).openapi()
     path = {"user_id": 1, "session_id": 1, "mail_id": 1}
     assert await public_operations(client, document, path=path, body={}) == PUBLIC
+
+
+async def test_these_routes_are_for_admins_alone(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    anna, ben = await accounts.add("anna"), await accounts.add("ben")
+    # Neither ends the session of the other requests: there is no such one of anna's, and nobody logs out.
+    path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1}
+    names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
+    assert await admins_operations(client, names, path=path, headers=anna.headers) == ADMINS
+
+
+def test_a_migrated_database_holds_no_account(worker: str, secret_key: str) -> None:
+    url = create_database(f"auth_empty_{worker}")
+    upgrade(PART, AuthSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
 def test_generated_requests_meet_what_the_description_says(worker: str, secret_key: str, tmp_path: Path) -> None:

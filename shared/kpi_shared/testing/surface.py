@@ -1,5 +1,6 @@
 """Which operations a service lets anybody call."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -23,12 +24,32 @@ async def public_operations(
     What the document says does not tell: an operation that reads a token if there is one looks protected in it.
     ``path`` and ``body`` are what the operations need to get past their own checks.
     """
-    found = set()
-    for operation in operations(document):
-        method, _, address = operation.partition(" ")
-        answer = await client.request(method, address.format(**path), json=body)
-        # What is not JSON is a page for people.
-        is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
-        if not (is_problem and answer.json()["type"] == "unauthenticated"):
-            found.add(operation)
-    return found
+    answers = {name: await _call(client, name, path=path, body=body) for name in operations(document)}
+    return {name for name, answer in answers.items() if _problem_type(answer) != "unauthenticated"}
+
+
+async def admins_operations(
+    client: httpx.AsyncClient, names: Iterable[str], *, path: dict[str, int], headers: dict[str, str]
+) -> set[str]:
+    """Those of the operations that somebody who is signed in, and no admin, is forbidden whatever they send."""
+    answers = {name: await _call(client, name, path=path, body={}, headers=headers) for name in names}
+    assert "unauthenticated" not in {_problem_type(answer) for answer in answers.values()}
+    return {name for name, answer in answers.items() if _problem_type(answer) == "forbidden"}
+
+
+async def _call(
+    client: httpx.AsyncClient,
+    name: str,
+    *,
+    path: dict[str, int],
+    body: dict[str, object],
+    headers: dict[str, str] | None = None,
+) -> httpx.Response:
+    method, _, address = name.partition(" ")
+    return await client.request(method, address.format(**path), json=body, headers=headers)
+
+
+def _problem_type(answer: httpx.Response) -> str | None:
+    # What is not JSON is a page for people.
+    is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
+    return str(answer.json()["type"]) if is_problem else None

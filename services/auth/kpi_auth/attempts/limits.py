@@ -1,11 +1,12 @@
 """Which limits there are: each gives first the client's address, then what it is about."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from kpi_shared.addresses import client_network
 
 from kpi_auth.attempts.service import Limit
-from kpi_auth.audit.origin import Origin
+from kpi_auth.audit.origin import CONSOLE, Origin
 from kpi_auth.settings import AuthSettings
 
 _HOUR = timedelta(hours=1)
@@ -16,6 +17,11 @@ def sign_in_limits(settings: AuthSettings, origin: Origin, *, login: str) -> lis
     window = timedelta(seconds=settings.failure_window)
     own = Limit("sign-in of", login, settings.failures_per_account, window)
     return [*_by_address("sign-in from", origin, settings.failures_per_address, window), own]
+
+
+def sign_in_keys(settings: AuthSettings, *, logins: Sequence[str]) -> list[bytes]:
+    """What counts the failures of an account's names, which its owner may lift by showing who they are."""
+    return sorted(sign_in_limits(settings, CONSOLE, login=login)[-1].key for login in logins)
 
 
 def password_limits(settings: AuthSettings, origin: Origin, *, user_id: int) -> list[Limit]:

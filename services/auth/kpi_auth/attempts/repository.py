@@ -35,6 +35,7 @@ _REMOVE = """
 """
 
 
+_clear = text("DELETE FROM attempts WHERE key = :key")
 # A row for the first who asks within a window.
 _tell = text("""
     UPDATE attempts SET told_at = now()
@@ -69,6 +70,12 @@ async def seconds_to_wait(connection: AsyncConnection, limit: Any) -> float:  # 
 async def is_news(connection: AsyncConnection, limit: Any) -> bool:  # noqa: ANN401 as above
     """Is this the first time within the window that somebody asks? From now on it is not."""
     return (await connection.execute(_tell, {"key": limit.key, "window": limit.window})).one_or_none() is not None
+
+
+async def clear(connection: AsyncConnection, *, keys: Sequence[bytes]) -> None:
+    """Forget all attempts under the keys, in the order that all statements lock them in."""
+    for key in keys:
+        await connection.execute(_clear, {"key": key})
 
 
 async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: datetime) -> None:

@@ -6,7 +6,8 @@ from fastapi import Depends
 from kpi_shared.tokens import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.attempts.limits import mail_limits
+from kpi_auth.attempts import repository as attempts
+from kpi_auth.attempts.limits import mail_limits, sign_in_keys
 from kpi_auth.attempts.service import admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
@@ -83,6 +84,9 @@ class Passwords(NamedTuple):
             code = await codes.redeem(connection, code=sent.code, purposes=_RESET)
             await self._put(connection, holder, new_hash)
             await self._record(connection, Event.PASSWORD_RESET, holder.id)
+            # Whoever shut the owner out by guessing has guessed at a password that is no more.
+            names = [holder.username.lower(), *([holder.email] if holder.email else [])]
+            await attempts.clear(connection, keys=sign_in_keys(self.proof.settings, logins=names))
             # Whoever has the code reads that address, unless it is the account's no more.
             if await emails.prove(connection, user_id=holder.id, email=code.email):
                 await self._record(connection, Event.EMAIL_VERIFIED, holder.id)

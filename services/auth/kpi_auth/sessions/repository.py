@@ -73,7 +73,7 @@ _lock = text("""
         CASE WHEN email_signs_in THEN email END AS email,
         users.is_active AND users.deleted_at IS NULL AS is_open,
         used_at <= now() - :idle OR sessions.created_at <= now() - :absolute AS is_expired,
-        used_at >= now() - :grace AS is_fresh,
+        used_at > now() - :grace AS is_fresh,
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
     FROM sessions JOIN users ON users.id = user_id
     WHERE sessions.id = :id

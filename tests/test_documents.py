@@ -1,0 +1,59 @@
+"""What docs/asvs.md says of tests and of itself."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "auth": "services/auth/tests",
+    "content": "services/content/tests",
+    "shared": "shared/tests",
+    "gateway": "gateway/tests",
+    "cli": "cli/tests",
+    "e2e": "tests",
+}
+# A test, with its file or, after another of the same row, without.
+NAMED = re.compile(r"`(?:(\w+)/(\w+\.py))?::(test_\w+)`")
+REQUIREMENT = re.compile(r"^\| \*?([\d.]+)\*? \| \*?(\d)\*? \| .*? \| (holds|partly|no|n/a)\b")
+
+
+@cache
+def _lines() -> list[str]:
+    return (ROOT / "docs" / "asvs.md").read_text("utf-8").splitlines()
+
+
+def _named() -> list[tuple[Path, str]]:
+    """Each test that is named, with its file."""
+    found = []
+    for line in _lines():
+        file = ROOT
+        for folder, name, test in NAMED.findall(line):
+            file = ROOT / FOLDERS[folder] / name if name else file
+            found.append((file, test))
+    return found
+
+
+@cache
+def _tests_of(file: Path) -> set[str]:
+    body = ast.parse(file.read_text("utf-8")).body
+    return {item.name for item in body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = _named()
+    assert len(named) > 100
+    # Nothing that names a test was read past.
+    assert len(named) == sum(line.count("::") for line in _lines())
+    missing = [f"{file.name}::{test}" for file, test in named if test not in _tests_of(file)]
+    assert missing == []
+
+
+def test_what_does_not_hold_is_listed_first() -> None:
+    answers = [found.groups() for line in _lines() if (found := REQUIREMENT.match(line))]
+    assert len(answers) == 88
+    start, end = (_lines().index(f"## {title}") for title in ("What does not hold", "6.1 Authentication documentation"))
+    summary = [line.split("|")[1] for line in _lines()[start:end] if line.startswith("| ")]
+    listed = [number for cell in summary for number in re.findall(r"\d[\d.]*", cell)]
+    assert listed == [number for number, level, answer in answers if level != "3" and answer in {"partly", "no"}]
