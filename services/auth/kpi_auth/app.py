@@ -48,7 +48,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
     app.state.outbox = Outbox(app.state.settings)
     app.state.cursors = CursorSealer(KeyRing.of(app.state.settings))
-    app.state.code_mails = CodeMails(app.state.outbox, public_url=app.state.settings.public_url)
+    app.state.code_mails = CodeMails(app.state.outbox, app.state.settings)
     app.state.sessions = Sessions(app.state.settings, codec=app.state.tokens, outbox=app.state.outbox)
     app.state.session_check = check_session
     yield

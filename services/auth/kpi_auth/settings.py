@@ -46,9 +46,11 @@ class AuthSettings(ServiceSettings):
 
     # Sign-ins and other proofs of a password that may fail within the window, in seconds.
     failure_window: float = Field(default=900, gt=0, le=86400)
-    failures_per_account: int = Field(default=20, ge=1, le=1000)
+    # One account's from one address, from all addresses together, and one address's for all accounts.
+    failures_per_account_and_address: int = Field(default=20, ge=1, le=1000)
+    failures_per_account: int = Field(default=100, ge=1, le=10_000)
     failures_per_address: int = Field(default=100, ge=1, le=10_000)
-    # Mails that one name or address, and one client address, may ask for within an hour.
+    # Mails with codes that one address is sent, and that one client address may ask for, within an hour.
     mails_per_account: int = Field(default=5, ge=1, le=1000)
     mails_per_address: int = Field(default=50, ge=1, le=10_000)
     # Accounts that one client address may make within an hour.

@@ -126,7 +126,7 @@ def configured(app: FastAPI, **changes: object) -> Iterator[None]:
     before = (state.settings, state.outbox, state.code_mails)
     state.settings = before[0].model_copy(update=changes)
     state.outbox = Outbox(state.settings)
-    state.code_mails = CodeMails(state.outbox, public_url=state.settings.public_url)
+    state.code_mails = CodeMails(state.outbox, state.settings)
     try:
         yield
     finally:

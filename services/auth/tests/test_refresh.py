@@ -290,7 +290,7 @@ async def test_too_many_failures_are_refused_and_leave_sessions_alone(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
 ) -> None:
     anna = await accounts.add("anna")
-    most = settings.failures_per_account
+    most = settings.failures_per_account_and_address
     for name in ("anna", "nobody"):
         failed = [await client.post("/auth/login", json={"username": name, "password": "wrong"}) for _ in range(most)]
         assert {answer.status_code for answer in failed} == {401}
@@ -307,5 +307,5 @@ async def test_signing_in_well_uses_up_no_attempt(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
 ) -> None:
     await accounts.add("anna")
-    for _ in range(settings.failures_per_account + 5):
+    for _ in range(settings.failures_per_account_and_address + 5):
         assert await accounts.sign_in("anna", PASSWORD)

@@ -194,7 +194,7 @@ async def test_of_parallel_failures_no_more_are_tried_than_allowed(
 ) -> None:
     await accounts.add("anna")
     body = {"username": "anna", "password": "wrong"}
-    most = accounts.app.state.settings.failures_per_account
+    most = accounts.app.state.settings.failures_per_account_and_address
     answers = await asyncio.gather(*[client.post("/auth/login", json=body) for _ in range(most + 10)])
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses.count(401) <= most

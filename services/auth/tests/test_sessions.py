@@ -184,6 +184,20 @@ async def test_whoever_is_shut_out_by_username_signs_in_by_address(accounts: Acc
         assert await accounts.sign_in("anna@example.com", PASSWORD)
 
 
+async def test_whoever_guesses_from_one_address_shuts_out_that_address_alone(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    await accounts.add("anna")
+    body = {"username": "anna", "password": "guessed"}
+    with configured(app, failures_per_account_and_address=2):
+        tried = [
+            (await client.post("/auth/login", json=body, headers={"X-Forwarded-For": "203.0.113.9"})).status_code
+            for _ in range(4)
+        ]
+        assert tried == [401, 401, 429, 429]
+        assert await accounts.sign_in("anna", PASSWORD)
+
+
 async def test_parallel_sign_ins_all_succeed(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
     assert all(await asyncio.gather(*[accounts.sign_in("anna", PASSWORD) for _ in range(20)]))

@@ -92,9 +92,9 @@ async def test_a_put_replaces_what_is_ones_own_and_a_patch_what_was_sent(
         id=anna.id,
     )
     assert told == [
-        '{"fields": ["username", "full_name", "bio"]}',
+        '{"fields": ["username", "full_name", "bio"], "new_username": "Anna_K", "old_username": "anna"}',
         '{"fields": ["bio"]}',
-        '{"fields": ["username", "full_name"]}',
+        '{"fields": ["username", "full_name"], "new_username": "anna_k", "old_username": "Anna_K"}',
     ]
 
 
@@ -304,7 +304,7 @@ async def test_too_many_wrong_passwords_are_slowed_down_and_the_session_stays(
     people: People, app: FastAPI, client: httpx.AsyncClient, anna: Account
 ) -> None:
     settings = app.state.settings
-    app.state.settings = settings.model_copy(update={"failures_per_account": 2})
+    app.state.settings = settings.model_copy(update={"failures_per_account_and_address": 2})
     try:
         tried = [(await people.delete(anna, anna, password="not the password")).status_code for _ in range(3)]
         assert tried == [403, 403, 429]

@@ -7,11 +7,16 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Account, Accounts, empty
+from auth_support import PASSWORD, Account, Accounts, empty, registration
 from fastapi import FastAPI
+from kpi_auth.users.changes_repository import guard_admins
 from kpi_shared.testing.client import client_of
 from kpi_shared.tokens import Role
 from sqlalchemy import text
+
+_WAITING = text("""
+    SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
 
 
 @pytest.fixture
@@ -89,16 +94,39 @@ async def test_two_admins_who_were_let_in_at_once_do_not_both_go(
             asyncio.create_task(shared_client.patch(f"/users/{other.id}", json={"role": "user"}, headers=own.headers))
             for own, other in itertools.permutations(admins)
         ]
-        waiting = text("""
-            SELECT count(*) FROM pg_stat_activity
-            WHERE datname = current_database() AND wait_event_type = 'Lock'
-        """)
-        while await connection.scalar(waiting) < 2:
-            await asyncio.sleep(0)
-            await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+        async with asyncio.timeout(20):
+            while await connection.scalar(_WAITING) < 2:
+                await asyncio.sleep(0.01)
+                await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
     answers = await asyncio.gather(*requests)
-    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    # The one who was demoted first has no session any more, and so demotes nobody.
+    assert sorted(answer.status_code for answer in answers) == [200, 401]
     assert await shared.scalar("SELECT count(*) FROM users WHERE role = 'admin'") == 1
+
+
+@pytest.mark.parametrize("request_in_flight", ["promotion", "new admin", "deletion"])
+async def test_a_demoted_admin_does_nothing_with_a_request_in_flight(
+    running_app: FastAPI, shared_client: httpx.AsyncClient, shared: Accounts, request_in_flight: str
+) -> None:
+    """It was let in before the demotion, and waits behind it."""
+    admins = [await shared.add(f"admin{n}", role=Role.ADMIN) for n in range(2)]
+    first, other = admins
+    body: dict[str, object] = {**registration("late"), "role": "admin"}
+    method, path, sent = {
+        "promotion": ("PATCH", f"/users/{first.id}", {"role": "admin"}),
+        "new admin": ("POST", "/users", body),
+        "deletion": ("DELETE", f"/users/{other.id}", None),
+    }[request_in_flight]
+    async with running_app.state.database.writing() as connection:
+        await guard_admins(connection)
+        waits = asyncio.create_task(shared_client.request(method, path, json=sent, headers=first.headers))
+        async with asyncio.timeout(20):
+            while not await connection.scalar(_WAITING):
+                await asyncio.sleep(0.01)
+                await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
+        await connection.execute(text("UPDATE users SET role = 'user' WHERE id = :id"), {"id": first.id})
+    assert (await waits).status_code == 403
+    assert await shared.scalar("SELECT count(*) FROM users WHERE role = 'admin' AND is_active") == 1
 
 
 async def test_sign_ins_and_changes_of_state_never_wait_in_a_circle(

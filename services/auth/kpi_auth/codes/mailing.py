@@ -6,9 +6,12 @@ from typing import Annotated, NamedTuple
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.attempts import repository as attempts
+from kpi_auth.attempts.limits import recipient_limit
 from kpi_auth.codes import service
 from kpi_auth.codes.models import Purpose
 from kpi_auth.mails.outbox import Mail, MailNotConfiguredError, Outbox, Template
+from kpi_auth.settings import AuthSettings
 
 # Below the public address. Both pages read the code from the fragment, which browsers keep to themselves: it reaches
 # no log and no Referer, and whoever only fetches the link, as mail scanners do, uses nothing up.
@@ -38,9 +41,10 @@ _NOBODY = Addressee(0, "nobody", "nobody@nowhere.invalid")
 
 
 class CodeMails:
-    def __init__(self, outbox: Outbox, *, public_url: str) -> None:
+    def __init__(self, outbox: Outbox, settings: AuthSettings) -> None:
         self.outbox = outbox
-        self._public_url = public_url
+        self._public_url = settings.public_url
+        self._most = settings.mails_per_account
 
     def require_open(self) -> None:
         """MailNotConfiguredError where no mail is sent."""
@@ -59,7 +63,9 @@ class CodeMails:
         else:
             values = {"username": to.username, "link": self._link(purpose, code)}
             mail = Mail(_TEMPLATES[purpose], to.email, values, expires_at)
-        await self.outbox.put(connection, mail)
+        # Anybody can have these sent to anybody. Beyond the limit none is, and the answer does not tell.
+        if (await attempts.add(connection, [recipient_limit(self._most, email=to.email)])).keys:
+            await self.outbox.put(connection, mail)
 
     async def send_or_seem_to(self, connection: AsyncConnection, purpose: Purpose, to: Addressee | None) -> None:
         """The same work whether or not there is anybody to send to: for nobody it is taken back."""

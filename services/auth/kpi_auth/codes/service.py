@@ -15,7 +15,7 @@ from kpi_auth.codes.models import Purpose
 
 LIFETIMES = {
     Purpose.VERIFY_EMAIL: timedelta(hours=24),
-    Purpose.CHANGE_EMAIL: timedelta(hours=24),
+    Purpose.CHANGE_EMAIL: timedelta(minutes=15),
     Purpose.RESET_PASSWORD: timedelta(minutes=15),
 }
 

@@ -31,6 +31,7 @@ _move = text(f"""
 _is_proven = text("""
     SELECT EXISTS (SELECT FROM users WHERE id = :id AND email = :email AND email_verified_at IS NOT NULL)
 """)
+_is_current = text("SELECT email = :email FROM users WHERE id = :id")
 _other_holder = text("SELECT username FROM users WHERE email = :email AND email_verified_at IS NOT NULL AND id <> :id")
 _account = text("SELECT username, CASE WHEN email_signs_in THEN email END AS told_at FROM users WHERE id = :id")
 # As for a forgotten password: where the address names no account alone, the first that has it is taken.
@@ -78,6 +79,10 @@ async def move(connection: AsyncConnection, *, user_id: int, email: str) -> bool
 
 async def is_proven(connection: AsyncConnection, *, user_id: int, email: str) -> bool:
     return bool(await connection.scalar(_is_proven, {"id": user_id, "email": email}))
+
+
+async def is_current(connection: AsyncConnection, *, user_id: int, email: str) -> bool:
+    return bool(await connection.scalar(_is_current, {"id": user_id, "email": email}))
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> Told:

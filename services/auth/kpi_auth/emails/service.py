@@ -50,7 +50,7 @@ class Emails(NamedTuple):
     async def send_again(self, login: str) -> None:
         """Mail another code, if there is an address to verify; the work does not tell."""
         self.mails.require_open()
-        await self._admit(login)
+        await self._admit()
         async with self.proof.database.writing() as connection:
             found = await repository.unproven(connection, login=login)
             await record(
@@ -73,7 +73,7 @@ class Emails(NamedTuple):
         holder = await self.proof.of(caller.id, password, refused=Event.EMAIL_CHANGE_REFUSED)
         if sent.new_email == holder.email:
             raise SameEmailError
-        await self._admit(sent.new_email)
+        await self._admit()
         async with self.proof.database.writing() as connection:
             if not await users.hold_open(connection, user_id=holder.id, password_hash=holder.password_hash):
                 raise WrongPasswordError
@@ -110,9 +110,9 @@ class Emails(NamedTuple):
     async def _record(self, connection: AsyncConnection, event: Event, user_id: int) -> None:
         await record(connection, event, origin=self.proof.origin, actor_id=user_id, subject_id=user_id)
 
-    async def _admit(self, login: str) -> None:
+    async def _admit(self) -> None:
         async with self.proof.database.committing() as connection:
-            limits = mail_limits(self.proof.settings, self.proof.origin, login=login)
+            limits = mail_limits(self.proof.settings, self.proof.origin)
             await admit(connection, *limits, origin=self.proof.origin)
 
 

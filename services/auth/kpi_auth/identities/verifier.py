@@ -1,5 +1,6 @@
 """Whether a JWT of an outside identity provider counts, and whom it speaks of (RFC 7519, RFC 8725)."""
 
+import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -120,7 +121,8 @@ def _identity(provider: IdentityProvider, claims: Mapping[str, Any]) -> ForeignI
         subject=subject,
         email=_email(claims.get("email")),
         # The claim of that name alone: Supabase has another in user_metadata, which its users write themselves.
-        email_verified=provider.confirms_emails or claims.get("email_verified") is True,
+        email_verified=_is_plain(claims.get("email"))
+        and (provider.confirms_emails or claims.get("email_verified") is True),
         preferred_username=name if _is_storable(name, _MAX_NAME) else None,
     )
 
@@ -130,6 +132,11 @@ def _is_storable(value: object, longest: int) -> bool:
     if not isinstance(value, str) or not 0 < len(value) <= longest or "\0" in value:
         return False
     return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _is_plain(value: object) -> bool:
+    """Is it the same before and after NFKC? If not, it is another mailbox than the one that we would take it for."""
+    return isinstance(value, str) and unicodedata.normalize("NFKC", value[:_MAX_NAME]) == value
 
 
 def _email(value: object) -> str | None:

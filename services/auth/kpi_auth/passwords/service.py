@@ -55,7 +55,7 @@ class Passwords(NamedTuple):
         """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
         self.mails.require_open()
         async with self.proof.database.committing() as connection:
-            limits = mail_limits(self.proof.settings, self.proof.origin, login=login)
+            limits = mail_limits(self.proof.settings, self.proof.origin)
             await admit(connection, *limits, origin=self.proof.origin)
         async with self.proof.database.writing() as connection:
             found = await repository.recipient(connection, login=login)
@@ -82,6 +82,9 @@ class Passwords(NamedTuple):
             if not await users.hold_open(connection, user_id=holder.id):
                 raise InvalidCodeError
             code = await codes.redeem(connection, code=sent.code, purposes=_RESET)
+            # One that was made while the address changed was mailed to the address of before.
+            if not await emails.is_current(connection, user_id=holder.id, email=code.email):
+                raise InvalidCodeError
             await self._put(connection, holder, new_hash)
             await self._record(connection, Event.PASSWORD_RESET, holder.id)
             # Whoever shut the owner out by guessing has guessed at a password that is no more.

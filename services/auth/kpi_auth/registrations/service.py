@@ -20,6 +20,8 @@ from kpi_auth.registrations import repository
 from kpi_auth.registrations.errors import RegistrationClosedError
 from kpi_auth.registrations.schemas import Registration
 from kpi_auth.settings import AuthSettings
+from kpi_auth.users.changes import check_standing
+from kpi_auth.users.changes_repository import guard_admins
 from kpi_auth.users.errors import EmailTakenError, FieldNotYoursError, UsernameTakenError
 from kpi_auth.users.repository import get_or_raise
 
@@ -39,7 +41,7 @@ class Registrations(NamedTuple):
         self._check_rights(user, admin)
         # The place first: what cannot be hashed is refused before it costs anything, and counts for nothing.
         with self.hasher.place() as place:
-            admission = await self._admitted(user) if admin is None else None
+            admission = await self._admitted() if admin is None else None
             # Hashed whatever is taken, so that the time does not tell; and before the transaction.
             password_hash = await self.hasher.hash(user.password.get_secret_value(), place=place)
         try:
@@ -52,6 +54,9 @@ class Registrations(NamedTuple):
     async def _added(self, user: Registration, password_hash: str, admin: Subject | None) -> AnyRow | None:
         values = user.row(password_hash=password_hash, email_signs_in=self.settings.tells_email)
         async with self.database.writing() as connection:
+            if admin is not None:
+                await guard_admins(connection)
+                await check_standing(connection, admin)
             told = self.settings.tells_email or admin is not None
             holder = await repository.holder_of(connection, email=user.email, said=told)
             # A told address is not added a second time, whatever it does in the first account.
@@ -64,9 +69,9 @@ class Registrations(NamedTuple):
             await self._record(connection, user_id, user, admin)
             return await get_or_raise(connection, user_id=user_id)
 
-    async def _admitted(self, user: Registration) -> Admission:
+    async def _admitted(self) -> Admission:
         async with self.database.committing() as connection:
-            limits = registration_limits(self.settings, self.origin, email=user.email)
+            limits = registration_limits(self.settings, self.origin)
             return await admit(connection, *limits, origin=self.origin)
 
     async def _forgive(self, admission: Admission | None) -> None:

@@ -29,6 +29,8 @@ async def log_out(connection: AsyncConnection, caller: Subject, scope: LogoutSco
     else:
         spared = own if scope is LogoutScope.OTHERS else None
         ended = await repository.end_all(connection, user_id=caller.id, reason=EndReason.LOGOUT, spared=spared)
+    if not ended:
+        return
     details = {"scope": scope.value, "session_ids": ended}
     await record(connection, Event.SIGNED_OUT, origin=origin, actor_id=caller.id, subject_id=caller.id, details=details)
 

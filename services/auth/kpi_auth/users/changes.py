@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kpi_shared.database import AnyRow
+from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.tokens import Role, Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,6 +23,7 @@ from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.sessions.models import EndReason
+from kpi_auth.sessions.standing import session_number
 from kpi_auth.users import changes_repository as repository
 from kpi_auth.users.errors import (
     FieldNotYoursError,
@@ -67,6 +69,19 @@ class EmailRules:
     mails: CodeMails
 
 
+async def check_standing(connection: AsyncConnection, caller: Subject) -> None:
+    """Does the caller's session still stand, and is an admin still one?
+
+    It was asked when the request came in. Meanwhile it may have waited, for a connection or for the guard that whoever
+    took the role away was holding.
+    """
+    row = await sessions.subject(connection, session_id=session_number(caller), user_id=caller.id)
+    if row is None:
+        raise UnauthenticatedError("The session of this token has ended", invalid=True)
+    if caller.is_admin and row.role != Role.ADMIN:
+        raise ForbiddenError("Only an admin may do this")
+
+
 def check_allowed(act: Act, row: AnyRow | None) -> AnyRow:
     """The row, if the caller may change this user; what they may not see is not there."""
     if row is None or row.deleted_at is not None:
@@ -82,6 +97,7 @@ async def change(
     """Set what is wanted and return the user as it is then. What is so already is no change."""
     if act.caller.is_admin and {"role", "is_active"} & wanted.keys():
         await repository.guard_admins(connection)
+    await check_standing(connection, act.caller)
     before = check_allowed(act, await repository.hold(connection, user_id=act.user_id))
     _check_fields(act, wanted)
     check_match(act.condition, version=before.version)
@@ -116,7 +132,9 @@ def _new_email(email: str, rules: EmailRules) -> dict[str, Any]:
 
 async def _record_changes(connection: AsyncConnection, act: Act, before: AnyRow, changes: Mapping[str, Any]) -> None:
     if told := [name for name in changes if name not in _RECORDED_APART]:
-        await act.record(connection, Event.USER_CHANGED, fields=told)
+        # A name is what people sign in by, and free for others once it is given up: which one it was must be known.
+        named = {"old_username": before.username, "new_username": changes["username"]} if "username" in told else {}
+        await act.record(connection, Event.USER_CHANGED, fields=told, **named)
     if "role" in changes:
         await act.record(connection, Event.ROLE_CHANGED, old=before.role, new=changes["role"])
         await sessions.end_all(connection, user_id=act.user_id, reason=EndReason.ROLE)
@@ -152,6 +170,7 @@ async def delete(connection: AsyncConnection, act: Act, *, proven: str | None) -
     meanwhile has shut out those who knew the old one.
     """
     await repository.guard_admins(connection)
+    await check_standing(connection, act.caller)
     row = check_allowed(act, await repository.hold(connection, user_id=act.user_id))
     check_match(act.condition, version=row.version)
     await _keep_an_admin(connection, row)
@@ -164,6 +183,7 @@ async def delete(connection: AsyncConnection, act: Act, *, proven: str | None) -
 
 async def restore(connection: AsyncConnection, act: Act) -> AnyRow:
     """Give a deleted account back to its owner, active and with all that it had."""
+    await check_standing(connection, act.caller)
     row = await repository.hold(connection, user_id=act.user_id)
     if row is None:
         raise UserNotFoundError

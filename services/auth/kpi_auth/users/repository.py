@@ -51,7 +51,8 @@ _add_imported = text("""
 """)
 _ids_of = text("""
     SELECT lower(username) AS name, id FROM users
-    WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL
+    WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL AND email IS NULL
+        AND NOT EXISTS (SELECT FROM outside_identities WHERE user_id = users.id)
 """)
 
 
