@@ -21,8 +21,9 @@ from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.settings import AuthSettings
 
 Result = TypeVar("Result")
-# How much less of a processor a hashing thread gets than the event loop, when both want it (see nice(2)).
-_NICENESS = 10
+# How much less of a processor a hashing thread gets than the event loop and the other parts, when both want it (see
+# nice(2)): as little as there is. Hashing takes what is left, and a storm of sign-ins holds up nobody else.
+_NICENESS = 19
 _REMEMBERED = 31
 
 
@@ -58,6 +59,11 @@ class PasswordHasher:
         with nullcontext(place) if place else self.place() as taken:
             matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
+
+    def check_room(self) -> None:
+        """HashingBusyError if there is no place just now, for a look before anything else is done."""
+        if self._pending >= self._room:
+            raise HashingBusyError
 
     def place(self) -> "Place":
         """A place among those who hash and wait, or HashingBusyError: for the length of a with statement.
@@ -143,3 +149,11 @@ async def _hasher(request: Request) -> PasswordHasher:
 
 
 Hasher = Annotated[PasswordHasher, Depends(_hasher)]
+
+
+async def _room_to_hash(hasher: Hasher) -> None:
+    hasher.check_room()
+
+
+# Named first among an endpoint's dependencies, it refuses what cannot be hashed before the body is read.
+RoomToHash = Annotated[None, Depends(_room_to_hash)]

@@ -12,6 +12,7 @@ from kpi_auth.answers import no_store
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.audit.origin import RequestOrigin
 from kpi_auth.passwords.errors import HashingBusyError
+from kpi_auth.passwords.hasher import RoomToHash
 from kpi_auth.sessions import ending
 from kpi_auth.sessions.errors import (
     InvalidCredentialsError,
@@ -54,7 +55,7 @@ admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dep
     responses=problems(InvalidCredentialsError, UnsupportedMediaTypeError, TooManyAttemptsError, HashingBusyError),
     openapi_extra=body_of(Credentials),
 )
-async def login(credentials: SentCredentials, sign_in: SigningIn) -> SessionTokens:
+async def login(_room: RoomToHash, credentials: SentCredentials, sign_in: SigningIn) -> SessionTokens:
     """Sign in with a username or an e-mail address and a password, as an OAuth2 form or as JSON."""
     return await sign_in.with_password(credentials)
 
