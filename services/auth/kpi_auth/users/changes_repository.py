@@ -28,7 +28,6 @@ _hold = (
 _find = select(*shown).where(
     func.lower(col(User.username)) == func.lower(bindparam("username")), col(User.deleted_at).is_(None)
 )
-_credentials = select(col(User.role), col(User.password_hash)).where(col(User.id) == bindparam("id"))
 _other_admin = text("""
     SELECT EXISTS (
         SELECT FROM users WHERE role = 'admin' AND is_active AND deleted_at IS NULL AND id <> :id
@@ -62,11 +61,6 @@ async def hold(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
 async def find_by_name(connection: AsyncConnection, *, username: str) -> AnyRow | None:
     """A user by a username in any case; None for a deleted one."""
     return (await connection.execute(_find, {"username": username})).one_or_none()
-
-
-async def credentials(connection: AsyncConnection, *, user_id: int) -> AnyRow:
-    """Role and password's hash of a user who is there."""
-    return (await connection.execute(_credentials, {"id": user_id})).one()
 
 
 async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:

@@ -58,7 +58,6 @@ Email = Annotated[
     AfterValidator(normalised_email),
     Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
-_LINE = r"[^\x00-\x1F\x7F]*"
 # Lengths are those of the table. A name is one line that shows something; PostgreSQL's text holds no NUL.
 FullName = Annotated[
     StorableText,
