@@ -27,7 +27,11 @@ CLOSE = 0.005
 async def real(settings: AuthSettings) -> AsyncIterator[FastAPI]:
     """The service with the hashing parameters that people get, and with no limit in the way."""
     defaults = {name: AuthSettings.model_fields[name].default for name in ("argon2_memory_kib", "argon2_time_cost")}
-    limits = {"failures_per_account": 1000, "failures_per_address": 10_000}
+    limits = {
+        "failures_per_account_and_address": 1000,
+        "failures_per_account": 10_000,
+        "failures_per_address": 10_000,
+    }
     mails = {"mails_per_account": 1000, "mails_per_address": 10_000, "registrations_per_address": 10_000}
     async with running(create_app(settings.model_copy(update={**defaults, **limits, **mails}))) as app:
         yield app
