@@ -87,6 +87,10 @@ async def test_a_limit_that_is_reached_is_recorded_once_a_window(database: Datab
     assert found == [{"limit": "test"}]
 
 
+async def test_what_has_no_limit_is_admitted_and_forgiven(database: Database) -> None:
+    await forgiven(database, await admitted(database))
+
+
 async def test_the_window_slides(database: Database) -> None:
     one = limit(2)
     await admitted(database, one)

@@ -7,7 +7,7 @@ out well is taken back. What is limited is an attempt, never an account: whoever
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -42,7 +42,8 @@ class Admission:
 
     async def forgive(self, connection: AsyncConnection) -> None:
         """Take the attempt back: it was no failure."""
-        await repository.remove(connection, keys=self.keys, moment=self.moment)
+        if self.keys:
+            await repository.remove(connection, keys=self.keys, moment=self.moment)
 
 
 async def admit(connection: AsyncConnection, *limits: Limit, origin: Origin) -> Admission:
@@ -53,6 +54,9 @@ async def admit(connection: AsyncConnection, *limits: Limit, origin: Origin) -> 
     Those before it keep the attempt, and those after it never see it: with an address first and an account second, an
     address that is shut out cannot use up the account's attempts.
     """
+    if not limits:
+        # A client with no address, as on a Unix socket, is not limited by it.
+        return Admission((), datetime.now(UTC))
     return await admitted(connection, limits, await repository.add(connection, limits), origin=origin)
 
 
