@@ -3,18 +3,21 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import FastAPI
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from kpi_auth.identities.providers import IdentityProvider
+from kpi_auth.identities.verifier import foreign_tokens
 from pydantic import SecretStr
 
 AUDIENCE = "kpi-one-tests"
@@ -147,3 +150,48 @@ def provider_of(server: KeyServer, *algorithms: str, **more: Any) -> IdentityPro
 def shared_secret_provider(issuer: str = "https://id.example.com", **more: Any) -> IdentityProvider:
     given = {"name": "shared", "issuer": issuer, "audience": AUDIENCE, "secret": SecretStr(SECRET)}
     return IdentityProvider.model_validate({**given, "algorithms": ("HS256",), **more})
+
+
+KEY = signing_key("ES256")
+SHARED = shared_secret_provider()
+GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
+TYPE = "urn:ietf:params:oauth:token-type:"
+
+
+@asynccontextmanager
+async def believing_in(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
+    """Run the application with these providers; it gets its own settings and verifier back."""
+    state = app.state
+    before = state.settings, state.verifier
+    state.settings = state.settings.model_copy(update={"identity_providers": providers, **settings})
+    try:
+        async with asynccontextmanager(foreign_tokens)(app):
+            yield
+    finally:
+        state.settings, state.verifier = before
+
+
+def supabase(server: KeyServer) -> IdentityProvider:
+    given = {"name": "supabase", "issuer": server.issuer, "audience": "authenticated", "jwks_url": server.url}
+    return IdentityProvider.model_validate({**given, "algorithms": ("ES256",)})
+
+
+def shared_token(subject: str = "someone", **more: object) -> str:
+    return jwt.encode(claims(SHARED.issuer, subject, **more), SECRET, "HS256")
+
+
+def supabase_token(server: KeyServer, subject: str = "2f0d", **more: object) -> str:
+    return token(KEY, claims(server.issuer, subject, aud="authenticated", role="authenticated", **more))
+
+
+async def exchanged(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
+    form = {"grant_type": GRANT, "subject_token": subject_token, "subject_token_type": f"{TYPE}jwt", **more}
+    return await client.post("/auth/exchange", data={name: value for name, value in form.items() if value is not None})
+
+
+async def me_of(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {answer.json()['access_token']}"})
+    assert shown.status_code == 200
+    found: dict[str, Any] = shown.json()
+    return found

@@ -1,8 +1,10 @@
-"""A mail server on loopback that does what a test asks of it, and certificates for it."""
+"""A mail server on loopback that does what a test asks of it, certificates for it, and the outbox in front of it."""
 
 import asyncio
 import ipaddress
+import os
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,11 +14,20 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from kpi_auth.mails.addressing import SmtpServer, mail_target
+from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.mails.transports import SmtpTransport
+from kpi_auth.settings import AuthSettings
+from kpi_shared.database import AnyRow, Database
+from kpi_shared.testing.postgres import URL_VARIABLE
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 
 @dataclass
@@ -125,3 +136,62 @@ def certificate(folder: Path) -> Certificate:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key_file)
     return Certificate(file, context)
+
+
+LINK = "https://kpi.example.com/verify-email?code=abc123"
+ANNA = Mail(Template.VERIFY_EMAIL, "anna@example.com", {"username": "anna", "link": LINK})
+
+
+async def put(database: Database, outbox: Outbox, *mails: Mail) -> None:
+    async with database.writing() as connection:
+        for mail in mails:
+            await outbox.put(connection, mail)
+
+
+async def rows(database: Database) -> list[AnyRow]:
+    async with database.reading() as connection:
+        statement = "SELECT *, extract(epoch FROM due_at - now()) AS wait FROM mails ORDER BY id"
+        return list((await connection.execute(text(statement))).all())
+
+
+async def execute(database: Database, statement: str, **values: object) -> None:
+    async with database.writing() as connection:
+        await connection.execute(text(statement), values)
+
+
+def smtp(server: MailServer, *, seconds: float = 30) -> SmtpTransport:
+    target = mail_target(server.url)
+    assert isinstance(target, SmtpServer)
+    return SmtpTransport(target, local_hostname="kpi.example.com", seconds=seconds)
+
+
+class WatchedDatabase(Database):
+    """Tells when it could not be reached."""
+
+    def __init__(self, settings: AuthSettings) -> None:
+        super().__init__(settings)
+        self.missed = asyncio.Event()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Any]:
+        try:
+            async with super().writing() as connection:
+                yield connection
+        except OperationalError:
+            self.missed.set()
+            raise
+
+
+def close_to_all(name: str, *, closed: bool) -> None:
+    with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
+        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {str(not closed).lower()}'.encode())
+        if closed:
+            end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
+            connection.execute(end, [name])
+
+
+async def until(condition: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)

@@ -1,28 +1,32 @@
 """Whose account a foreign token opens, and the two endpoints that take one."""
 
-import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import httpx
-import jwt
 import pytest
-from auth_support import Accounts, empty
+from auth_support import Accounts
 from fastapi import FastAPI
-from identity_support import AUDIENCE, SECRET, KeyServer, claims, key_server, shared_secret_provider, signing_key, token
-from kpi_auth.identities.providers import IdentityProvider
-from kpi_auth.identities.verifier import foreign_tokens
-from kpi_shared.testing.client import client_of
-from sqlalchemy import text
-
-KEY = signing_key("ES256")
-SHARED = shared_secret_provider()
-GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
-TYPE = "urn:ietf:params:oauth:token-type:"
+from identity_support import (
+    AUDIENCE,
+    GRANT,
+    KEY,
+    SHARED,
+    TYPE,
+    KeyServer,
+    believing_in,
+    claims,
+    exchanged,
+    key_server,
+    me_of,
+    shared_token,
+    supabase,
+    supabase_token,
+    token,
+)
 
 
 @pytest.fixture
@@ -31,56 +35,17 @@ def server() -> Iterator[KeyServer]:
         yield server
 
 
-@asynccontextmanager
-async def _believing(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
-    """Run the application with these providers; it gets its own settings and verifier back."""
-    state = app.state
-    before = state.settings, state.verifier
-    state.settings = state.settings.model_copy(update={"identity_providers": providers, **settings})
-    try:
-        async with asynccontextmanager(foreign_tokens)(app):
-            yield
-    finally:
-        state.settings, state.verifier = before
-
-
-def _supabase(server: KeyServer) -> IdentityProvider:
-    given = {"name": "supabase", "issuer": server.issuer, "audience": "authenticated", "jwks_url": server.url}
-    return IdentityProvider.model_validate({**given, "algorithms": ("ES256",)})
-
-
 @pytest.fixture
 async def believing(app: FastAPI, server: KeyServer) -> AsyncIterator[None]:
-    async with _believing(app, SHARED, _supabase(server)):
+    async with believing_in(app, SHARED, supabase(server)):
         yield
-
-
-def _shared(subject: str = "someone", **more: object) -> str:
-    return jwt.encode(claims(SHARED.issuer, subject, **more), SECRET, "HS256")
-
-
-def _supabases(server: KeyServer, subject: str = "2f0d", **more: object) -> str:
-    return token(KEY, claims(server.issuer, subject, aud="authenticated", role="authenticated", **more))
-
-
-async def _exchanged(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
-    form = {"grant_type": GRANT, "subject_token": subject_token, "subject_token_type": f"{TYPE}jwt", **more}
-    return await client.post("/auth/exchange", data={name: value for name, value in form.items() if value is not None})
-
-
-async def _me(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {answer.json()['access_token']}"})
-    assert shown.status_code == 200
-    found: dict[str, Any] = shown.json()
-    return found
 
 
 # --- The exchange -----------------------------------------------------------------------------------------------------
 
 
 async def test_an_exchange_gives_a_session_of_ours(client: httpx.AsyncClient, believing: None) -> None:
-    answer = await _exchanged(client, _shared(preferred_username="Ana"))
+    answer = await exchanged(client, shared_token(preferred_username="Ana"))
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     body = answer.json()
@@ -89,14 +54,14 @@ async def test_an_exchange_gives_a_session_of_ours(client: httpx.AsyncClient, be
     assert body["expires_in"] > 0
     refreshed = await client.post("/auth/refresh", json={"refresh_token": body["refresh_token"]})
     assert refreshed.status_code == 200
-    assert (await _me(client, answer))["username"] == "Ana"
+    assert (await me_of(client, answer))["username"] == "Ana"
 
 
 @pytest.mark.parametrize("kind", ["jwt", "id_token", "access_token"])
 async def test_what_the_standard_lets_one_say(client: httpx.AsyncClient, believing: None, kind: str) -> None:
     said = {"subject_token_type": f"{TYPE}{kind}", "requested_token_type": f"{TYPE}access_token"}
     more = {"audience": ["kpi-one", "kpi-one"], "resource": "http://127.0.0.1:8000", "scope": "", "client_id": "me"}
-    assert (await _exchanged(client, _shared(), **said, **more)).status_code == 200
+    assert (await exchanged(client, shared_token(), **said, **more)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -122,7 +87,7 @@ async def test_what_the_standard_lets_one_say(client: httpx.AsyncClient, believi
 async def test_a_refused_exchange_says_so_in_oauths_words(
     client: httpx.AsyncClient, believing: None, change: dict[str, Any], error: str
 ) -> None:
-    answer = await _exchanged(client, **{"subject_token": _shared(), **change})
+    answer = await exchanged(client, **{"subject_token": shared_token(), **change})
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
@@ -136,37 +101,37 @@ async def test_an_exchange_is_a_form(client: httpx.AsyncClient, believing: None)
 
 
 async def test_without_providers_no_token_counts(client: httpx.AsyncClient) -> None:
-    assert (await _exchanged(client, _shared())).json()["type"] == "invalid-foreign-token"
-    supabases = await client.get("/auth/verify_supabase_token", headers={"Authorization": f"Bearer {_shared()}"})
+    assert (await exchanged(client, shared_token())).json()["type"] == "invalid-foreign-token"
+    supabases = await client.get("/auth/verify_supabase_token", headers={"Authorization": f"Bearer {shared_token()}"})
     assert (supabases.status_code, supabases.json()["type"]) == (404, "identity-provider-not-configured")
 
 
 async def test_a_refusal_is_recorded_and_tells_nothing_of_the_token(
     client: httpx.AsyncClient, believing: None, accounts: Accounts
 ) -> None:
-    await _exchanged(client, _shared(subject="evil words", exp=1))
-    await _exchanged(client, _shared(iss="https://evil.example.com"))
+    await exchanged(client, shared_token(subject="evil words", exp=1))
+    await exchanged(client, shared_token(iss="https://evil.example.com"))
     assert await accounts.events() == ["identity.refused"] * 2
     stored = await accounts.scalar("SELECT json_agg(details ORDER BY id) FROM audit_events")
     assert stored == [{"provider": "shared"}, {}]
 
 
 async def test_refusals_without_end_are_stopped(client: httpx.AsyncClient, app: FastAPI, accounts: Accounts) -> None:
-    async with _believing(app, SHARED, failures_per_address=3):
+    async with believing_in(app, SHARED, failures_per_address=3):
         for _ in range(5):
-            assert (await _exchanged(client, _shared())).status_code == 200
-        answers = [(await _exchanged(client, "made up")).status_code for _ in range(5)]
+            assert (await exchanged(client, shared_token())).status_code == 200
+        answers = [(await exchanged(client, "made up")).status_code for _ in range(5)]
     assert answers == [400, 400, 400, 429, 429]
     assert await accounts.events() == [*["identity.refused"] * 3, "attempts.throttled"]
 
 
 async def test_a_provider_that_is_down_is_a_503(client: httpx.AsyncClient, believing: None, server: KeyServer) -> None:
     server.stop()
-    answer = await _exchanged(client, _supabases(server))
+    answer = await exchanged(client, supabase_token(server))
     server.start()
     assert (answer.status_code, answer.json()["type"]) == (503, "identity-provider-unreachable")
     assert int(answer.headers["retry-after"]) > 0
-    assert (await _exchanged(client, _shared())).status_code == 200
+    assert (await exchanged(client, shared_token())).status_code == 200
 
 
 # --- Whose account ----------------------------------------------------------------------------------------------------
@@ -175,10 +140,10 @@ async def test_a_provider_that_is_down_is_a_503(client: httpx.AsyncClient, belie
 async def test_the_same_identity_is_the_same_account(
     client: httpx.AsyncClient, believing: None, accounts: Accounts
 ) -> None:
-    first = await _me(client, await _exchanged(client, _shared(email="ana.b@example.com", email_verified=True)))
+    first = await me_of(client, await exchanged(client, shared_token(email="ana.b@example.com", email_verified=True)))
     # Whatever becomes of the address there.
-    again = await _me(client, await _exchanged(client, _shared(email="other@example.com")))
-    other = await _me(client, await _exchanged(client, _shared("another")))
+    again = await me_of(client, await exchanged(client, shared_token(email="other@example.com")))
+    other = await me_of(client, await exchanged(client, shared_token("another")))
     assert first == again
     assert first["username"] == "ana.b"
     assert first["email"] == "ana.b@example.com"
@@ -190,8 +155,8 @@ async def test_the_same_identity_is_the_same_account(
 async def test_the_same_subject_elsewhere_is_somebody_else(
     client: httpx.AsyncClient, believing: None, server: KeyServer
 ) -> None:
-    here = await _me(client, await _exchanged(client, _shared("same")))
-    there = await _me(client, await _exchanged(client, _supabases(server, "same")))
+    here = await me_of(client, await exchanged(client, shared_token("same")))
+    there = await me_of(client, await exchanged(client, supabase_token(server, "same")))
     assert here["id"] != there["id"]
 
 
@@ -202,7 +167,7 @@ async def test_an_address_links_only_when_it_is_verified_on_both_sides(
 ) -> None:
     ours = await accounts.add("ana", verified=verified_here)
     claim = {"email": "ANA@example.com", "email_verified": verified_there}
-    entered = await _me(client, await _exchanged(client, _shared(**claim)))
+    entered = await me_of(client, await exchanged(client, shared_token(**claim)))
     is_linked = verified_here and verified_there
     assert (entered["id"] == ours.id) is is_linked
     told = [(mail.template, mail.values) for mail in await accounts.mails("ana@example.com")]
@@ -215,13 +180,13 @@ async def test_an_account_that_is_linked_keeps_its_password_and_role(
 ) -> None:
     ours = await accounts.add_admin("ana")
     claim = {"email": "ana@example.com", "email_verified": True, "role": "user"}
-    entered = await _me(client, await _exchanged(client, _shared(**claim)))
+    entered = await me_of(client, await exchanged(client, shared_token(**claim)))
     assert (entered["id"], entered["role"]) == (ours.id, "admin")
     assert (await accounts.enter("ana")).id == ours.id
 
 
 async def test_a_role_in_a_foreign_token_is_nothing(client: httpx.AsyncClient, believing: None) -> None:
-    entered = await _me(client, await _exchanged(client, _shared(role="admin", app_metadata={"role": "admin"})))
+    entered = await me_of(client, await exchanged(client, shared_token(role="admin", app_metadata={"role": "admin"})))
     assert entered["role"] == "user"
 
 
@@ -245,9 +210,9 @@ async def test_what_becomes_of_the_address_of_a_new_account(
         await accounts.execute(
             "UPDATE users SET email = 'ana@example.com', email_signs_in = true WHERE id = :id", id=holder.id
         )
-    async with _believing(app, SHARED, registration_tells_email=tells):
+    async with believing_in(app, SHARED, registration_tells_email=tells):
         claim = {"email": "ana@example.com", "email_verified": verified_there}
-        entered = await _me(client, await _exchanged(client, _shared(**claim)))
+        entered = await me_of(client, await exchanged(client, shared_token(**claim)))
     is_own = verified_there and not is_held
     address = None if is_held and tells else "ana@example.com"
     assert await _stored(accounts, entered["id"]) == (address, is_own, is_own, True)
@@ -259,7 +224,7 @@ async def test_names_are_made_to_fit_and_to_be_free(
     await accounts.add("Ana")
     wanted = {"ana": "ana", "Žofia Nová": "ZofiaNova", "名前": "user", "x": "user", "n" * 200: "n" * 32}
     for number, (name, start) in enumerate(wanted.items()):
-        entered = await _me(client, await _exchanged(client, _shared(f"s{number}", preferred_username=name)))
+        entered = await me_of(client, await exchanged(client, shared_token(f"s{number}", preferred_username=name)))
         assert entered["username"].startswith(start[:22])
         assert len(entered["username"]) <= 32
         assert entered["username"].lower() != "ana"
@@ -271,12 +236,12 @@ async def test_a_closed_account_is_not_opened_from_outside(
     client: httpx.AsyncClient, believing: None, accounts: Accounts, is_deleted: bool, is_linked: bool
 ) -> None:
     ours = await accounts.add("ana")
-    good = _shared(email="ana@example.com", email_verified=True)
+    good = shared_token(email="ana@example.com", email_verified=True)
     if is_linked:
-        assert (await _exchanged(client, good)).status_code == 200
+        assert (await exchanged(client, good)).status_code == 200
     close = "UPDATE users SET is_active = false, deleted_at = CASE WHEN :is_deleted THEN now() END WHERE id = :id"
     await accounts.execute(close, id=ours.id, is_deleted=is_deleted)
-    refused = await _exchanged(client, good)
+    refused = await exchanged(client, good)
     assert (refused.status_code, refused.json()["type"]) == (400, "invalid-foreign-token")
     assert await accounts.scalar("SELECT count(*) FROM users") == 1
     assert await accounts.events() == ["identity.refused"]
@@ -285,50 +250,16 @@ async def test_a_closed_account_is_not_opened_from_outside(
 async def test_closed_registration_makes_no_account_and_shuts_nobody_out(
     client: httpx.AsyncClient, app: FastAPI, accounts: Accounts
 ) -> None:
-    async with _believing(app, SHARED):
-        assert (await _exchanged(client, _shared("known"))).status_code == 200
+    async with believing_in(app, SHARED):
+        assert (await exchanged(client, shared_token("known"))).status_code == 200
     await accounts.add("ana")
-    async with _believing(app, SHARED, registration="closed"):
-        refused = await _exchanged(client, _shared("new"))
-        known = await _exchanged(client, _shared("known"))
-        linked = await _exchanged(client, _shared("ana", email="ana@example.com", email_verified=True))
+    async with believing_in(app, SHARED, registration="closed"):
+        refused = await exchanged(client, shared_token("new"))
+        known = await exchanged(client, shared_token("known"))
+        linked = await exchanged(client, shared_token("ana", email="ana@example.com", email_verified=True))
     assert (refused.status_code, refused.json()["type"]) == (403, "registration-closed")
     assert (known.status_code, linked.status_code) == (200, 200)
     assert await accounts.scalar("SELECT count(*) FROM users") == 2
-
-
-@pytest.fixture
-async def real_connections(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on the pool of real connections; what it leaves behind is removed."""
-    async with client_of(running_app) as client, _believing(running_app, SHARED, failures_per_address=10_000):
-        yield client
-    await empty(running_app.state.database)
-
-
-async def test_of_many_first_sign_ins_of_one_identity_one_makes_the_account(
-    real_connections: httpx.AsyncClient, running_app: FastAPI
-) -> None:
-    good = _shared("racer", email="racer@example.com", email_verified=True)
-    answers = await asyncio.gather(*[_exchanged(real_connections, good) for _ in range(30)])
-    assert [answer.status_code for answer in answers] == [200] * 30
-    assert len({answer.json()["username"] for answer in answers}) == 1
-    async with running_app.state.database.reading() as connection:
-        assert await connection.scalar(text("SELECT count(*) FROM users")) == 1
-        assert await connection.scalar(text("SELECT count(*) FROM outside_identities")) == 1
-
-
-async def test_many_identities_of_one_verified_address_share_one_account(real_connections: httpx.AsyncClient) -> None:
-    tokens = [_shared(f"racer-{n}", email="racer@example.com", email_verified=True) for n in range(20)]
-    answers = await asyncio.gather(*[_exchanged(real_connections, one) for one in tokens])
-    assert [answer.status_code for answer in answers] == [200] * 20
-    assert {answer.json()["username"] for answer in answers} == {"racer"}
-
-
-async def test_many_identities_of_one_unverified_address_share_nothing(real_connections: httpx.AsyncClient) -> None:
-    tokens = [_shared(f"racer-{n}", email="racer@example.com") for n in range(20)]
-    answers = await asyncio.gather(*[_exchanged(real_connections, one) for one in tokens])
-    assert [answer.status_code for answer in answers] == [200] * 20
-    assert len({answer.json()["username"] for answer in answers}) == 20
 
 
 # --- Supabase ---------------------------------------------------------------------------------------------------------
@@ -343,12 +274,12 @@ async def _verified(client: httpx.AsyncClient, **headers: str) -> httpx.Response
 async def test_supabases_token_opens_a_session(
     client: httpx.AsyncClient, believing: None, server: KeyServer, app: FastAPI
 ) -> None:
-    good = _supabases(server, email="ana@example.com", user_metadata={"email_verified": True})
+    good = supabase_token(server, email="ana@example.com", user_metadata={"email_verified": True})
     answer = await _verified(client, Authorization=f"Bearer {good}")
     assert answer.status_code == 200, answer.text
     body = answer.json()
     assert answer.headers["cache-control"] == "no-store"
-    assert body["user"] == {"id": (await _me(client, answer))["id"], "email": "ana@example.com"}
+    assert body["user"] == {"id": (await me_of(client, answer))["id"], "email": "ana@example.com"}
     assert body["token"] == body["access_token"]
     assert body["message"]
     assert app.state.tokens.verify(body["token"]).expires_at.isoformat().replace("+00:00", "Z") == body["expires_at"]
@@ -372,7 +303,7 @@ def _cookies(name: str, value: str, *, size: int) -> str:
 async def test_supabases_cookie_opens_a_session(
     client: httpx.AsyncClient, believing: None, server: KeyServer, form: str, ref: str
 ) -> None:
-    good = _supabases(server, "cookie", email="ana@example.com")
+    good = supabase_token(server, "cookie", email="ana@example.com")
     session = {"access_token": good, "refresh_token": "r", "user": {"email": "ana@example.com"}}
     values = {
         "raw": good,
@@ -395,7 +326,7 @@ async def test_supabases_cookie_opens_a_session(
 async def test_the_cookie_of_the_own_project_goes_first(
     client: httpx.AsyncClient, believing: None, server: KeyServer
 ) -> None:
-    good = _supabases(server)
+    good = supabase_token(server)
     answer = await _verified(client, Cookie=f"sb-other-auth-token=made-up; sb-127-auth-token={good}")
     assert answer.status_code == 200
 
@@ -429,8 +360,8 @@ async def test_what_is_no_token_of_supabases_is_refused(
 
 
 async def test_another_providers_token_is_not_supabases(client: httpx.AsyncClient, believing: None) -> None:
-    assert (await _exchanged(client, _shared())).status_code == 200
-    assert (await _verified(client, Authorization=f"Bearer {_shared()}")).status_code == 401
+    assert (await exchanged(client, shared_token())).status_code == 200
+    assert (await _verified(client, Authorization=f"Bearer {shared_token()}")).status_code == 401
 
 
 async def test_somebody_elses_audience_is_refused(

@@ -1,10 +1,8 @@
 """The worker on real connections: what is sent, what is tried again, and what is not sent twice."""
 
 import asyncio
-import os
 import re
 import secrets
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -13,28 +11,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import psycopg
 import pytest
 from kpi_auth.app import create_app
 from kpi_auth.mails import repository
-from kpi_auth.mails.addressing import SmtpServer, mail_target
 from kpi_auth.mails.models import LeasedMail, MailState, Outcome
 from kpi_auth.mails.outbox import Mail, Outbox, Template
 from kpi_auth.mails.transports import Letter, SmtpTransport
 from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, Pace, delay_after
 from kpi_auth.settings import PART, AuthSettings
-from kpi_shared.database import AnyRow, Database
+from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import running
-from kpi_shared.testing.postgres import URL_VARIABLE, create_database
+from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import started
-from mail_support import MailServer, serving
+from mail_support import ANNA, LINK, MailServer, WatchedDatabase, close_to_all, execute, put, rows, serving, smtp, until
 from pydantic import SecretStr
 from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
 
-LINK = "https://kpi.example.com/verify-email?code=abc123"
-ANNA = Mail(Template.VERIFY_EMAIL, "anna@example.com", {"username": "anna", "link": LINK})
 # Nothing waits for the clock where it need not: leases last, and rests are short.
 QUICK = Pace(poll=0.01, lease=600, lanes=4, grace=30)
 
@@ -64,29 +57,6 @@ async def database(mail_settings: AuthSettings) -> AsyncIterator[Database]:
 @pytest.fixture
 def outbox(mail_settings: AuthSettings) -> Outbox:
     return Outbox(mail_settings)
-
-
-async def put(database: Database, outbox: Outbox, *mails: Mail) -> None:
-    async with database.writing() as connection:
-        for mail in mails:
-            await outbox.put(connection, mail)
-
-
-async def rows(database: Database) -> list[AnyRow]:
-    async with database.reading() as connection:
-        statement = "SELECT *, extract(epoch FROM due_at - now()) AS wait FROM mails ORDER BY id"
-        return list((await connection.execute(text(statement))).all())
-
-
-async def execute(database: Database, statement: str, **values: object) -> None:
-    async with database.writing() as connection:
-        await connection.execute(text(statement), values)
-
-
-def smtp(server: MailServer, *, seconds: float = 30) -> SmtpTransport:
-    target = mail_target(server.url)
-    assert isinstance(target, SmtpServer)
-    return SmtpTransport(target, local_hostname="kpi.example.com", seconds=seconds)
 
 
 async def turn(worker: MailWorker) -> None:
@@ -271,31 +241,6 @@ async def test_stopping_leaves_a_hanging_server_and_the_mail_is_due_again_soon(
     assert row.wait <= 10
 
 
-class WatchedDatabase(Database):
-    """Tells when it could not be reached."""
-
-    def __init__(self, settings: AuthSettings) -> None:
-        super().__init__(settings)
-        self.missed = asyncio.Event()
-
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[Any]:
-        try:
-            async with super().writing() as connection:
-                yield connection
-        except OperationalError:
-            self.missed.set()
-            raise
-
-
-def close_to_all(name: str, *, closed: bool) -> None:
-    with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
-        connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {str(not closed).lower()}'.encode())
-        if closed:
-            end = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
-            connection.execute(end, [name])
-
-
 async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_sent(
     outbox: Outbox, mail_settings: AuthSettings
 ) -> None:
@@ -433,10 +378,3 @@ async def test_a_service_that_is_not_to_send_leaves_mails_alone(
     async with running(create_app(mail_settings.model_copy(update=change))):
         names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}  # type: ignore[union-attr]
     assert "MailWorker.run" not in names
-
-
-async def until(condition: Any) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
