@@ -24,19 +24,9 @@ def limit(most: int, *, of: str | None = None, window: timedelta = WINDOW) -> Li
     return Limit("test", of or secrets.token_hex(8), most, window)
 
 
-async def admitted(database: Database, *limits: Limit) -> Admission:
-    async with database.committing() as connection:
-        return await admit(connection, *limits, origin=CONSOLE)
-
-
-async def forgiven(database: Database, admission: Admission) -> None:
-    async with database.committing() as connection:
-        await admission.forgive(connection)
-
-
 async def tried(database: Database, *limits: Limit) -> Admission | None:
     try:
-        return await admitted(database, *limits)
+        return await admit(database, *limits, origin=CONSOLE)
     except TooManyAttemptsError:
         return None
 
@@ -62,9 +52,9 @@ async def test_of_parallel_attempts_exactly_as_many_as_allowed_are_admitted(data
 
 async def test_a_forgiven_attempt_makes_room_for_one(database: Database) -> None:
     one = limit(3)
-    admissions = [await admitted(database, one) for _ in range(3)]
+    admissions = [await admit(database, one, origin=CONSOLE) for _ in range(3)]
     assert await tried(database, one) is None
-    await asyncio.gather(*[forgiven(database, admissions[1]) for _ in range(2)])
+    await asyncio.gather(*[admissions[1].forgive(database) for _ in range(2)])
     assert await tried(database, one)
     assert await tried(database, one) is None
 
@@ -88,16 +78,16 @@ async def test_a_limit_that_is_reached_is_recorded_once_a_window(database: Datab
 
 
 async def test_what_has_no_limit_is_admitted_and_forgiven(database: Database) -> None:
-    await forgiven(database, await admitted(database))
+    await (await admit(database, origin=CONSOLE)).forgive(database)
 
 
 async def test_the_window_slides(database: Database) -> None:
     one = limit(2)
-    await admitted(database, one)
+    await admit(database, one, origin=CONSOLE)
     await age(database, one, WINDOW / 2)
-    await admitted(database, one)
+    await admit(database, one, origin=CONSOLE)
     with pytest.raises(TooManyAttemptsError) as refused:
-        await admitted(database, one)
+        await admit(database, one, origin=CONSOLE)
     assert 440 <= int(refused.value.headers["Retry-After"]) <= 450
     await age(database, one, WINDOW / 2)
     assert await tried(database, one)

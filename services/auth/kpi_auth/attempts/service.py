@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
+from kpi_shared.database import Database
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts import repository
@@ -40,24 +41,25 @@ class Admission:
     keys: tuple[bytes, ...]
     moment: datetime
 
-    async def forgive(self, connection: AsyncConnection) -> None:
+    async def forgive(self, database: Database) -> None:
         """Take the attempt back: it was no failure."""
         if self.keys:
-            await repository.remove(connection, keys=self.keys, moment=self.moment)
+            async with database.committing() as connection:
+                await repository.remove(connection, keys=self.keys, moment=self.moment)
 
 
-async def admit(connection: AsyncConnection, *limits: Limit, origin: Origin) -> Admission:
+async def admit(database: Database, *limits: Limit, origin: Origin) -> Admission:
     """Count an attempt under each limit, or TooManyAttemptsError by the first that is reached.
 
-    The connection is one that commits by itself: an attempt counts whatever becomes of it, and from now on.
-
-    Those before it keep the attempt, and those after it never see it: with an address first and an account second, an
+    It counts from now on and whatever becomes of it, so it is in no transaction of the caller's. Limits before the one
+    that is reached keep the attempt, and those after it never see it: with an address first and an account second, an
     address that is shut out cannot use up the account's attempts.
     """
     if not limits:
         # A client with no address, as on a Unix socket, is not limited by it.
         return Admission((), datetime.now(UTC))
-    return await admitted(connection, limits, await repository.add(connection, limits), origin=origin)
+    async with database.committing() as connection:
+        return await admitted(connection, limits, await repository.add(connection, limits), origin=origin)
 
 
 async def admitted(

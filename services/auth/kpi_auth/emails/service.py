@@ -111,9 +111,8 @@ class Emails(NamedTuple):
         await record(connection, event, origin=self.proof.origin, actor_id=user_id, subject_id=user_id)
 
     async def _admit(self) -> None:
-        async with self.proof.database.committing() as connection:
-            limits = mail_limits(self.proof.settings, self.proof.origin)
-            await admit(connection, *limits, origin=self.proof.origin)
+        limits = mail_limits(self.proof.settings, self.proof.origin)
+        await admit(self.proof.database, *limits, origin=self.proof.origin)
 
 
 async def _emails(proof: Proof, mails: CodeMailsOfApp) -> Emails:

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from kpi_shared.database import Database, DatabaseOfApp
 
 from kpi_auth.attempts.limits import identity_limits
-from kpi_auth.attempts.service import Admission, admit
+from kpi_auth.attempts.service import admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.origin import RequestOrigin
 from kpi_auth.audit.service import record
@@ -41,12 +41,11 @@ class OutsideSignIn(NamedTuple):
     async def with_token(self, token: str, *, only: IdentityProvider | None = None) -> SignedIn:
         """A new session; an error of this folder, or TooManyAttemptsError, otherwise."""
         settings, _, origin = self.admittance
-        async with self.database.committing() as connection:
-            admission = await admit(connection, *identity_limits(settings, origin), origin=origin)
+        admission = await admit(self.database, *identity_limits(settings, origin), origin=origin)
         try:
             signed_in = await self._opened(await self.verifier.verify(token, only=only))
         except ProviderUnreachableError:
-            await self._forgive(admission)
+            await admission.forgive(self.database)
             raise
         except InvalidForeignTokenError as refusal:
             await self._record_refusal({"provider": refusal.provider} if refusal.provider else {})
@@ -54,12 +53,8 @@ class OutsideSignIn(NamedTuple):
         except RegistrationClosedError:
             await self._record_refusal({"reason": RegistrationClosedError.type})
             raise
-        await self._forgive(admission)
+        await admission.forgive(self.database)
         return signed_in
-
-    async def _forgive(self, admission: Admission) -> None:
-        async with self.database.committing() as connection:
-            await admission.forgive(connection)
 
     async def _opened(self, identity: ForeignIdentity) -> SignedIn:
         async with self.database.writing() as connection:

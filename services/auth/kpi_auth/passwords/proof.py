@@ -31,16 +31,15 @@ class PasswordProof(NamedTuple):
         """
         # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
         with self.hasher.place() as place:
-            async with self.database.committing() as connection:
-                limits = password_limits(self.settings, self.origin, user_id=user_id)
-                admission = await admit(connection, *limits, origin=self.origin)
+            limits = password_limits(self.settings, self.origin, user_id=user_id)
+            admission = await admit(self.database, *limits, origin=self.origin)
+            async with self.database.reading() as connection:
                 holder = await repository.holder_of(connection, user_id=user_id)
             fits = holder is not None and await self.hasher.verify(password, holder.password_hash, place=place)
         if holder is None or not fits:
             await self._record(refused, user_id)
             raise NoPasswordError if holder is not None and holder.password_hash is None else WrongPasswordError
-        async with self.database.committing() as connection:
-            await admission.forgive(connection)
+        await admission.forgive(self.database)
         return holder
 
     async def _record(self, refused: Event, user_id: int) -> None:

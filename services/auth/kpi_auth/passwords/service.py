@@ -54,9 +54,8 @@ class Passwords(NamedTuple):
     async def send_code(self, login: str) -> None:
         """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
         self.mails.require_open()
-        async with self.proof.database.committing() as connection:
-            limits = mail_limits(self.proof.settings, self.proof.origin)
-            await admit(connection, *limits, origin=self.proof.origin)
+        limits = mail_limits(self.proof.settings, self.proof.origin)
+        await admit(self.proof.database, *limits, origin=self.proof.origin)
         async with self.proof.database.writing() as connection:
             found = await repository.recipient(connection, login=login)
             # Nobody is known to have asked: whoever reads the mail may not be who did.

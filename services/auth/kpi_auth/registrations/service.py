@@ -47,7 +47,9 @@ class Registrations(NamedTuple):
         try:
             shown = await self._added(user, password_hash, admin)
         except (UsernameTakenError, EmailTakenError):
-            await self._forgive(admission)
+            # Nothing was added and nobody was written to.
+            if admission is not None:
+                await admission.forgive(self.database)
             raise
         return shown if admin is not None or self.settings.registration_tells_username else None
 
@@ -70,15 +72,7 @@ class Registrations(NamedTuple):
             return await get_or_raise(connection, user_id=user_id)
 
     async def _admitted(self) -> Admission:
-        async with self.database.committing() as connection:
-            limits = registration_limits(self.settings, self.origin)
-            return await admit(connection, *limits, origin=self.origin)
-
-    async def _forgive(self, admission: Admission | None) -> None:
-        """Nothing was added and nobody was written to."""
-        if admission is not None:
-            async with self.database.committing() as connection:
-                await admission.forgive(connection)
+        return await admit(self.database, *registration_limits(self.settings, self.origin), origin=self.origin)
 
     def _check_rights(self, user: Registration, admin: Subject | None) -> None:
         if admin is not None:
