@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kpi_gateway import __version__
-from kpi_gateway.aiohttp_client import AiohttpClient
+from kpi_gateway.client import HttpClient
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
@@ -39,11 +39,11 @@ class UnsupportedVersionError(ProblemError):
     title = "HTTP/1.1 or HTTP/1.0 is needed"
 
 
-def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = AiohttpClient) -> ASGIApp:
+def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
     settings = settings or GatewaySettings.load()
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
-    proxy = Proxy(total_timeout=settings.upstream_total_timeout, trusted=networks(settings.trusted_proxies))
+    proxy = Proxy(trusted=networks(settings.trusted_proxies))
     gateway = Gateway(table, proxy, pages=_pages(settings, table, client))
     return RequestContext(Cors(gateway, origins=settings.cors_origins), access_log=settings.debug)
 

@@ -55,17 +55,17 @@ class Documents:
 
     async def _refresh(self) -> Rendered:
         services = self._table.upstreams
-        found = await asyncio.gather(*(self._document(name, url) for name, url in services.items()))
+        found = await asyncio.gather(*(self._document(name) for name in services))
         documents = dict(zip(services, found, strict=True))
         whole = all(documents.values())
         self._fresh_until = time.monotonic() + (_FRESH_SECONDS if whole else _FRESH_SECONDS_WITH_GAPS)
         body = json.dumps(self._merged(documents), ensure_ascii=False, separators=(",", ":")).encode()
         return Rendered(body, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
-    async def _document(self, service: str, url: str) -> ServiceDocument | None:
+    async def _document(self, service: str) -> ServiceDocument | None:
         """The service's document, or None when it has none to give: the others' are shown all the same."""
         try:
-            status, body = await fetch(self._pages.state.upstreams, url, "/openapi.json")
+            status, body = await fetch(self._pages.state.upstreams, service, "/openapi.json")
             if status == HTTPStatus.OK:
                 return ServiceDocument.model_validate_json(body)
             reason = f"answers {status}"

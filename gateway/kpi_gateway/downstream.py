@@ -3,8 +3,12 @@
 import asyncio
 from typing import Self
 
-from starlette.types import Message, Receive, Scope
+from kpi_shared.middleware import BodyTooLargeError
+from starlette.types import Receive, Scope
 
+# A body of up to so many bytes is waited for before the upstream is troubled: a client that sends slowly then holds
+# a connection of its own and nothing else.
+_SPOOLED_BYTES = 128 * 1024
 # Most answers are on their way before this, and for them nobody has to look out for the client.
 _LOOK_OUT_AFTER_SECONDS = 0.1
 
@@ -20,25 +24,34 @@ class Downstream:
     while there is one, and after it a task of its own.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, limit: int) -> None:
+        """``limit`` is how many bytes the request's body may have."""
         self._receive = receive
+        self._limit = limit
+        self._taken = 0
         self._deadline: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._lookout: asyncio.Task[None] | None = None
         self._first = b""
-        self.length: str | None = None
+        self.length: bytes | None = None
         self.uploading = False
         self.gone = False
 
     async def body(self, scope: Scope) -> "bytes | Downstream | None":
-        """None where there is no body, bytes where all of it has arrived, else this, to be iterated over."""
+        """None where there is no body, bytes where all of it has arrived, else this, to be iterated over.
+
+        Raises BodyTooLargeError here where that is known already, or later.
+        """
         comes, self.length = _framing(scope)
         if not comes:
             return None
+        if self.length is not None and int(self.length[:20]) > self._limit:
+            raise self._too_large()
         self.uploading = True
-        message = await self._next()
-        self._first = message["body"]
-        self.uploading = message["more_body"]
+        pieces = []
+        while self.uploading and self._taken <= _SPOOLED_BYTES:
+            pieces.append(await self._piece())
+        self._first = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         return self if self.uploading else self._first
 
     def watch(self, deadline: asyncio.Timeout) -> None:
@@ -60,19 +73,25 @@ class Downstream:
             first, self._first = self._first, b""
             return first
         while self.uploading:
-            message = await self._next()
-            self.uploading = message["more_body"]
-            if message["body"]:
-                return bytes(message["body"])
+            if piece := await self._piece():
+                return piece
         self._begin_lookout()
         raise StopAsyncIteration
 
-    async def _next(self) -> Message:
+    async def _piece(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             self._leave()
             raise DownstreamGoneError
-        return message
+        self.uploading = message["more_body"]
+        piece = bytes(message["body"])
+        self._taken += len(piece)
+        if self._taken > self._limit:
+            raise self._too_large()
+        return piece
+
+    def _too_large(self) -> BodyTooLargeError:
+        return BodyTooLargeError(f"At most {self._limit} bytes are taken")
 
     def _leave(self) -> None:
         self.gone = True
@@ -89,7 +108,7 @@ class Downstream:
         self._leave()
 
 
-def _framing(scope: Scope) -> tuple[bool, str | None]:
+def _framing(scope: Scope) -> tuple[bool, bytes | None]:
     """Whether a body comes, and the length that it says it has.
 
     The parser has refused a request with both headers; the order here holds even if it had not.
@@ -99,5 +118,5 @@ def _framing(scope: Scope) -> tuple[bool, str | None]:
         if name == b"transfer-encoding":
             return True, None
         if name == b"content-length":
-            length = value.decode("ascii")
-    return length not in (None, "0"), length
+            length = value
+    return length not in (None, b"0"), length

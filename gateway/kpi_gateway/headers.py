@@ -1,12 +1,10 @@
 """What headers pass the gateway, in both directions."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from kpi_shared.errors import ProblemError
-
-Pairs = Iterable[tuple[bytes, bytes]]
+Pair = tuple[bytes, bytes]
 
 # RFC 9110 section 7.6.1, and those that older programs treat the same way.
 _HOP_BY_HOP = frozenset(
@@ -78,12 +76,6 @@ _UPSTREAMS_OWN = frozenset({"date", "server", "via", "x-powered-by"})
 _FORGETTABLE = frozenset({b"keep-alive", b"close"})
 
 
-class InvalidHeaderError(ProblemError):
-    status = 400
-    type = "invalid-header"
-    title = "A request header is not valid"
-
-
 class Peer(NamedTuple):
     """Who speaks to the gateway, as the connection itself shows."""
 
@@ -91,29 +83,28 @@ class Peer(NamedTuple):
     scheme: str
 
 
-def request_headers(headers: Pairs, *, request_id: str, peer: Peer) -> list[tuple[str, str]]:
+def request_headers(headers: Sequence[Pair], *, request_id: str, peer: Peer) -> list[Pair]:
     """The headers for the upstream, without those of the body's framing."""
-    headers = list(headers)
-    named = _named_by_connection(headers)
-    kept = [
-        (name.decode("ascii"), _text(name, value))
-        for name, value in headers
-        if _passes_upstream(name) and name not in named
-    ]
-    kept.append(("x-request-id", request_id))
-    kept.append(("x-forwarded-for", peer.address))
-    kept.append(("x-forwarded-proto", peer.scheme))
+    kept = [pair for pair in headers if _passes_upstream(pair[0])]
+    if named := _named_by_connection(headers):
+        kept = [pair for pair in kept if pair[0] not in named]
+    kept += (
+        (b"x-request-id", request_id.encode()),
+        (b"x-forwarded-for", peer.address.encode()),
+        (b"x-forwarded-proto", peer.scheme.encode()),
+    )
     return kept
 
 
-def response_headers(headers: Pairs) -> list[tuple[bytes, bytes]]:
-    """The headers for the client, the body's length included."""
-    lowered = [(name.lower(), value) for name, value in headers]
-    named = _named_by_connection(lowered)
-    return [(name, value) for name, value in lowered if _passes_downstream(name) and name not in named]
+def response_headers(headers: Sequence[Pair]) -> list[Pair]:
+    """The headers for the client, the body's length included; names are in lower case already."""
+    kept = [pair for pair in headers if _passes_downstream(pair[0])]
+    if named := _named_by_connection(headers):
+        kept = [pair for pair in kept if pair[0] not in named]
+    return kept
 
 
-def _named_by_connection(headers: Pairs) -> set[bytes]:
+def _named_by_connection(headers: Sequence[Pair]) -> set[bytes]:
     """RFC 9110 section 7.6.1: fields that Connection names are for this connection only."""
     named: set[bytes] = set()
     for name, value in headers:
@@ -139,11 +130,3 @@ def _passes_upstream(name: bytes) -> bool:
 def _passes_downstream(name: bytes) -> bool:
     text = name.decode("latin-1")
     return text not in _HOP_BY_HOP and text not in _UPSTREAMS_OWN and not text.startswith("access-control-")
-
-
-def _text(name: bytes, value: bytes) -> str:
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        # The client library writes UTF-8 and would change any other bytes.
-        raise InvalidHeaderError(f"The value of {name.decode('latin-1')} is not UTF-8") from None

@@ -13,13 +13,13 @@ from kpi_gateway.upstream import fetch
 
 def upstream_checks(pages: FastAPI, table: RouteTable) -> Mapping[str, Check]:
     """One check for each upstream that the table leads to, by its name."""
-    return {name: _check(pages, url) for name, url in table.upstreams.items()}
+    return {name: _check(pages, name) for name in table.upstreams}
 
 
-def _check(pages: FastAPI, url: str) -> Check:
+def _check(pages: FastAPI, upstream: str) -> Check:
     async def ready() -> None:
         try:
-            status, _body = await fetch(pages.state.upstreams, url, "/health/ready")
+            status, _body = await fetch(pages.state.upstreams, upstream, "/health/ready")
         except ProblemError as error:
             raise NotReadyError(error.type) from error
         if status != HTTPStatus.OK:

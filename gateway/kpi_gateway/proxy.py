@@ -1,7 +1,6 @@
 """The way of one request through the gateway: to its upstream, and the answer back."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 
 import structlog
@@ -18,8 +17,6 @@ log = structlog.get_logger(__name__)
 
 # RFC 9110: an answer with one of these has no content. uvicorn holds a Content-Length against the body even so.
 _WITHOUT_CONTENT = frozenset({204, 304})
-# RFC 9110 section 5.5: what a field's value cannot hold.
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class SlowUploadError(ProblemError):
@@ -31,22 +28,20 @@ class SlowUploadError(ProblemError):
 class Proxy:
     """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
 
-    ``total_timeout`` in seconds bounds a whole exchange, from the end of the request's head to the end of the answer.
     ``trusted`` are the networks of proxies in front, whose X-Forwarded-For counts.
     """
 
-    def __init__(self, *, total_timeout: float, trusted: Sequence[Network] = ()) -> None:
-        self._total_timeout = total_timeout
+    def __init__(self, *, trusted: Sequence[Network] = ()) -> None:
         self._trusted = trusted
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
-        downstream = Downstream(receive)
+        downstream = Downstream(receive, limit=match.route.body_limit)
         reply = _Reply(send, match)
         try:
-            async with asyncio.timeout(self._total_timeout) as deadline:
+            async with asyncio.timeout(match.route.timeouts.total) as deadline:
                 peer = Peer(_client(scope, self._trusted), scope["scheme"])
                 request = _request(match, scope, await downstream.body(scope), peer)
                 # Only now: until the first piece is here, the upload itself is what sees the client leave.
@@ -55,7 +50,9 @@ class Proxy:
         except (DownstreamGoneError, TimeoutError, UpstreamError) as error:
             _settle(error, downstream, reply)
         except Exception as error:
-            if reply.begun or isinstance(error, ProblemError):
+            if isinstance(error, ProblemError):
+                _settle(error, downstream, reply)
+            if reply.begun:
                 raise
             log.exception("request failed")
             raise ProblemError from error
@@ -79,8 +76,9 @@ def _settle(error: Exception, downstream: Downstream, reply: "_Reply") -> None:
         # The server closes the connection of an answer that was not completed, by which the client sees that
         # what it has is not the whole.
         log.warning("answer broke off", upstream=reply.upstream, reason=_reason(error))
-    elif isinstance(error, UpstreamError):
-        log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
+    elif isinstance(error, ProblemError):
+        if isinstance(error, UpstreamError):
+            log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
         raise error
     elif downstream.uploading:
         raise SlowUploadError
@@ -104,11 +102,16 @@ def _client(scope: Scope, trusted: Sequence[Network]) -> str:
 
 def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: Peer) -> UpstreamRequest:
     headers = request_headers(scope["headers"], request_id=scope["request_id"], peer=peer)
-    if isinstance(body, Downstream) and body.length is not None:
-        headers.append(("content-length", body.length))
     query = scope["query_string"]
-    target = match.path + b"?" + query if query else match.path
-    return UpstreamRequest(scope["method"], match.route.url, target.decode("ascii"), headers, body)
+    return UpstreamRequest(
+        scope["method"].encode(),
+        match.route.upstream,
+        match.path + b"?" + query if query else match.path,
+        headers,
+        body,
+        body.length if isinstance(body, Downstream) else None,
+        match.route.timeouts,
+    )
 
 
 class _Reply:
@@ -121,36 +124,28 @@ class _Reply:
         self.begun = False
 
     async def relay(self, answer: UpstreamAnswer) -> None:
-        headers = [self._readdressed(pair) for pair in response_headers(answer.headers)]
+        headers = response_headers(answer.headers)
         if answer.status in _WITHOUT_CONTENT:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
-        if _CONTROL.search(b"".join([value for _, value in headers])):
-            # The server would refuse to write it when it is too late for another answer.
-            raise UpstreamError("It sent a control character in a header")
+        elif any(name == b"location" for name, _ in headers):
+            headers = [self._readdressed(pair) for pair in headers]
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        left = _length(headers)
-        async for chunk in answer.chunks:
-            left -= len(chunk)
-            await self._send({"type": "http.response.body", "body": chunk, "more_body": left != 0})
-        # An answer of a known length has ended with its last piece; others, and those without a body, end here.
-        if left != 0:
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        body = answer.whole()
+        if body is not None:
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+            return
+        async for chunk in answer.chunks():
+            await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _readdressed(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
         """A Location within the upstream as the client knows it: without its host, in the same address form."""
         name, value = header
         if name != b"location":
             return header
-        path = value.removeprefix(self._match.route.url.encode())
-        if path.startswith(b"/") and not path.startswith(b"//"):
-            return name, self._match.form + path
+        for url in self._match.route.urls:
+            value = value.removeprefix(url)
+        if value.startswith(b"/") and not value.startswith(b"//"):
+            return name, self._match.form + value
         return header
-
-
-def _length(headers: list[tuple[bytes, bytes]]) -> int:
-    """How long the body says it is; -1 where it does not, which no body's length counts down to 0."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value) or -1
-    return -1

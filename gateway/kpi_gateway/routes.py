@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.settings import GatewaySettings, RouteSetting
+from kpi_gateway.upstream import Timeouts
 
 # Longest first: /api/v1/posts must not be read as /api + /v1/posts.
 ADDRESS_FORMS = (b"/api/v1", b"/api", b"")
@@ -13,7 +14,11 @@ API = "/api/v1"
 class Route(NamedTuple):
     prefix: bytes
     upstream: str
-    url: str
+    # The upstream's addresses.
+    urls: tuple[bytes, ...]
+    timeouts: Timeouts
+    # In bytes.
+    body_limit: int
 
 
 class Match(NamedTuple):
@@ -31,13 +36,12 @@ class RouteTable:
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> "RouteTable":
-        urls = settings.upstream_urls
-        return cls([Route(row.prefix.encode(), row.upstream, urls[row.upstream]) for row in settings.routes])
+        return cls([_route(settings, row) for row in settings.routes])
 
     @property
-    def upstreams(self) -> dict[str, str]:
-        """Name and address of each upstream that a route leads to."""
-        return {route.upstream: route.url for route in self._in_order}
+    def upstreams(self) -> list[str]:
+        """The name of each upstream that a route leads to."""
+        return list(dict.fromkeys(route.upstream for route in self._in_order))
 
     def match(self, path: bytes) -> Match | None:
         """The route of a raw path, or None where no upstream serves it."""
@@ -52,3 +56,13 @@ class RouteTable:
             if path.startswith(route.prefix) and path[len(route.prefix) : len(route.prefix) + 1] in (b"", b"/"):
                 return route
         return None
+
+
+def _route(settings: GatewaySettings, row: RouteSetting) -> Route:
+    return Route(
+        row.prefix.encode(),
+        row.upstream,
+        tuple(url.encode() for url in settings.upstream_urls[row.upstream]),
+        settings.timeouts_of(row),
+        settings.body_limit if row.body_limit is None else row.body_limit,
+    )

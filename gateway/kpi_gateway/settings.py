@@ -9,6 +9,8 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import CommaSeparated, PartSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from kpi_gateway.upstream import Timeouts
+
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -46,17 +48,31 @@ def _checked_origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_checked_origin(value) for value in values)
 
 
-UpstreamUrl = Annotated[str, AfterValidator(_checked_upstream)]
+def _checked_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("an upstream needs an address")
+    return tuple(dict.fromkeys(_checked_upstream(value) for value in values))
+
+
+# One address or several, separated by commas.
+UpstreamUrls = Annotated[CommaSeparated, AfterValidator(_checked_upstreams)]
 Origins = Annotated[CommaSeparated, AfterValidator(_checked_origins)]
 
 
 class RouteSetting(BaseModel):
-    """One row of the route table: requests under ``prefix`` go to ``upstream``."""
+    """One row of the route table: requests under ``prefix`` go to ``upstream``.
+
+    The others are the row's own in place of the settings of all: times in seconds, ``body_limit`` in bytes.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prefix: Annotated[str, AfterValidator(_checked_prefix)]
     upstream: str
+    connect_timeout: float | None = Field(default=None, gt=0, le=60)
+    read_timeout: float | None = Field(default=None, gt=0, le=600)
+    total_timeout: float | None = Field(default=None, gt=0, le=3600)
+    body_limit: int | None = Field(default=None, ge=0)
 
 
 _ROUTES = (
@@ -73,10 +89,10 @@ class GatewaySettings(PartSettings):
 
     part: ClassVar[Part] = PART
 
-    auth_url: UpstreamUrl = "http://127.0.0.1:8001"
-    content_url: UpstreamUrl = "http://127.0.0.1:8002"
+    auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
+    content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
     # Further upstreams by name.
-    upstreams: dict[str, UpstreamUrl] = Field(default_factory=dict)
+    upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
     cors_origins: Origins = ()
     # Networks of the proxies in front of this one, whose X-Forwarded-For is believed.
@@ -88,12 +104,29 @@ class GatewaySettings(PartSettings):
     # The whole exchange, both bodies included.
     upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
-    # How long a request waits for a connection when all of them are busy.
+    # How long a request waits for a place when all of them are taken.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
+    # An address that fails so often in a row gets no more requests, and is asked so often whether it is back.
+    upstream_max_failures: int = Field(default=3, ge=1, le=1000)
+    upstream_probe_interval: float = Field(default=1.0, gt=0, le=60)
+    # Bytes of a request's body. 40,000 characters of text may take 12 bytes each when a client escapes them all.
+    body_limit: int = Field(default=1024 * 1024, ge=0)
 
     @property
-    def upstream_urls(self) -> Mapping[str, str]:
+    def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
         return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
+
+    @property
+    def timeouts(self) -> Timeouts:
+        return Timeouts(self.upstream_connect_timeout, self.upstream_read_timeout, self.upstream_total_timeout)
+
+    def timeouts_of(self, route: RouteSetting) -> Timeouts:
+        general = self.timeouts
+        return Timeouts(
+            route.connect_timeout or general.connect,
+            route.read_timeout or general.read,
+            route.total_timeout or general.total,
+        )
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:

@@ -1,7 +1,7 @@
 """The seam between the gateway and the HTTP client that reaches the upstreams."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 
 from kpi_shared.errors import ProblemError, UnavailableError, current_request_id
@@ -33,36 +33,51 @@ class UpstreamBusyError(UnavailableError):
     title = "The service behind the gateway has all the requests it can take"
 
 
+class Timeouts(NamedTuple):
+    """In seconds: to connect, the longest silence of an upstream that owes an answer, and the whole exchange."""
+
+    connect: float
+    read: float
+    total: float
+
+
 class UpstreamRequest(NamedTuple):
     """A request as it shall be sent: nothing is added to it but Host and the framing of the body.
 
-    ``url`` is scheme and authority; ``target`` is the raw path with its query, sent byte for byte. A body is
-    sent with Content-Length when it is bytes or when ``headers`` have one, else chunked.
+    ``upstream`` is the name of one; ``target`` is the raw path with its query, sent byte for byte. A body of bytes
+    is sent with Content-Length; one that is still coming with ``length``, or chunked where that is None.
     """
 
-    method: str
-    url: str
-    target: str
-    headers: Sequence[tuple[str, str]]
+    method: bytes
+    upstream: str
+    target: bytes
+    headers: Sequence[tuple[bytes, bytes]]
     body: bytes | AsyncIterable[bytes] | None = None
+    length: bytes | None = None
+    # None: those of the client's own settings.
+    timeouts: Timeouts | None = None
 
 
-class UpstreamAnswer(NamedTuple):
-    """An answer whose body is still to come.
+class UpstreamAnswer(Protocol):
+    """An answer whose head has come; names of ``headers`` are in lower case.
 
-    ``chunks`` raises UpstreamError when the body breaks off. ``close`` must be called: it gives back the
-    connection when the body was read to its end, and ends it otherwise.
+    ``whole`` is the body where all of it is there already, else None, and ``chunks`` has it as it comes; that raises
+    UpstreamError when it breaks off. ``close`` must be called: it ends the connection of an answer that is not whole.
     """
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
-    chunks: AsyncIterator[bytes]
-    close: Callable[[], None]
+    headers: list[tuple[bytes, bytes]]
+
+    def whole(self) -> bytes | None: ...
+
+    def chunks(self) -> AsyncIterator[bytes]: ...
+
+    def close(self) -> None: ...
 
 
 class UpstreamClient(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """The answer's head; raises UpstreamError or UpstreamBusyError."""
+        """The answer's head; raises UpstreamError or UpstreamBusyError, and what the request's body raises."""
 
 
 # Far more than any document or health answer of ours, so that a broken upstream cannot fill the memory.
@@ -71,14 +86,14 @@ _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _FETCH_SECONDS = 1.5
 
 
-async def fetch(client: UpstreamClient, url: str, target: str) -> tuple[int, bytes]:
+async def fetch(client: UpstreamClient, upstream: str, target: str) -> tuple[int, bytes]:
     """Status and whole body of a GET of the gateway's own; raises as ``send`` does."""
-    headers = [("accept", "application/json"), ("x-request-id", current_request_id())]
+    headers = [(b"accept", b"application/json"), (b"x-request-id", current_request_id().encode())]
     try:
         async with asyncio.timeout(_FETCH_SECONDS):
-            answer = await client.send(UpstreamRequest("GET", url, target, headers))
+            answer = await client.send(UpstreamRequest(b"GET", upstream, target.encode(), headers))
             try:
-                return answer.status, await _whole(answer.chunks)
+                return answer.status, await _whole(answer.chunks())
             finally:
                 answer.close()
     except TimeoutError:

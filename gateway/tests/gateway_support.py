@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import uvicorn
 from kpi_gateway.app import create_app
+from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_shared.server import uvicorn_options
 from starlette.requests import Request
@@ -64,6 +65,13 @@ async def gateway(**settings: object) -> AsyncIterator[str]:
     upstreams = {"auth_url": closed_port(), "content_url": closed_port()}
     async with serving(create_app(GatewaySettings(**(upstreams | settings)))) as address:
         yield address
+
+
+def table_of(prefixes: dict[str, str]) -> RouteTable:
+    """A route table of prefixes and the names of their upstreams."""
+    routes = [{"prefix": prefix, "upstream": upstream} for prefix, upstream in prefixes.items()]
+    upstreams = {name: f"http://{name}" for name in prefixes.values()}
+    return RouteTable.of(GatewaySettings.model_validate({"routes": routes, "upstreams": upstreams}))
 
 
 class Echo:

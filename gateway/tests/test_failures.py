@@ -12,6 +12,8 @@ from starlette.types import Receive, Scope, Send
 
 GET = b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n"
 ORIGIN = "https://app.example.com"
+# More of a body than the gateway waits for before it troubles the upstream.
+MUCH = 200_000
 
 
 def is_problem(answer: httpx.Response, status: int, slug: str) -> bool:
@@ -243,7 +245,8 @@ async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it() -> Non
 
     async with serving(app) as upstream, gateway(content_url=upstream) as address:
         async with await Wire.to(address) as wire:
-            await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+            head = b"POST /posts HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+            await wire.send(head + b"%x\r\n%b\r\n" % (MUCH, b"x" * MUCH))
             await entered.wait()
         async with asyncio.timeout(5):
             await left.wait()
@@ -261,7 +264,7 @@ async def test_an_answer_before_the_end_of_the_upload_reaches_the_client() -> No
         gateway(content_url=upstream) as address,
         await Wire.to(address) as wire,
     ):
-        await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1000)
+        await wire.send(b"POST /posts HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * MUCH)
         assert (await wire.head()).startswith(b"HTTP/1.1 413 ")
         assert await wire.reader.readexactly(8) == b"too much"
 

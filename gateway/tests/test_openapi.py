@@ -9,12 +9,11 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
-from gateway_support import closed_port, exchange, gateway, raw_upstream, serving
+from gateway_support import closed_port, exchange, gateway, raw_upstream, serving, table_of
 from kpi_gateway.openapi import Merger, ServiceDocument
-from kpi_gateway.routes import Route, RouteTable
 from pydantic import BaseModel
 
-TABLE = RouteTable([Route(b"/auth", "auth", "http://a"), Route(b"/posts", "content", "http://c")])
+TABLE = table_of({"/auth": "auth", "/posts": "content"})
 
 
 def document(path: str, schemas: dict[str, Any], operation: dict[str, Any] | None = None) -> ServiceDocument:

@@ -1,16 +1,10 @@
 """Which upstream serves a path, and under which name."""
 
 import pytest
+from gateway_support import table_of
 from kpi_gateway.paths import InvalidPathError, check_target
-from kpi_gateway.routes import Route, RouteTable
 
-TABLE = RouteTable(
-    [
-        Route(b"/posts", "content", "http://content"),
-        Route(b"/posts/archive", "archive", "http://archive"),
-        Route(b"/auth", "auth", "http://auth"),
-    ]
-)
+TABLE = table_of({"/posts": "content", "/posts/archive": "archive", "/auth": "auth"})
 
 
 @pytest.mark.parametrize("form", [b"/api/v1", b"/api", b""])
