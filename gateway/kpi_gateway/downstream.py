@@ -30,6 +30,8 @@ class Downstream:
         self._limit = limit
         self._taken = 0
         self._deadline: asyncio.Timeout | None = None
+        self._ends_at = 0.0
+        self._is_late = False
         self._timer: asyncio.TimerHandle | None = None
         self._lookout: asyncio.Task[None] | None = None
         self._first = b""
@@ -52,11 +54,22 @@ class Downstream:
         while self.uploading and self._taken <= _SPOOLED_BYTES:
             pieces.append(await self._piece())
         self._first = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if self._is_late:
+            self._begin_lookout()
         return self if self.uploading else self._first
 
-    def watch(self, deadline: asyncio.Timeout) -> None:
+    def watch(self, deadline: asyncio.Timeout, seconds: float) -> None:
+        """Let the exchange end in ``seconds``; the deadline is set only for those few that take some time."""
+        loop = asyncio.get_running_loop()
         self._deadline = deadline
-        self._timer = asyncio.get_running_loop().call_later(_LOOK_OUT_AFTER_SECONDS, self._begin_lookout)
+        self._ends_at = loop.time() + seconds
+        self._timer = loop.call_later(min(seconds, _LOOK_OUT_AFTER_SECONDS), self._late)
+
+    def _late(self) -> None:
+        self._is_late = True
+        if self._deadline is not None:
+            self._deadline.reschedule(self._ends_at)
+        self._begin_lookout()
 
     def stop(self) -> None:
         self._deadline = None

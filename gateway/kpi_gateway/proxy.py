@@ -41,17 +41,14 @@ class Proxy:
         downstream = Downstream(receive, limit=match.route.body_limit)
         reply = _Reply(send, match)
         try:
-            async with asyncio.timeout(match.route.timeouts.total) as deadline:
+            async with asyncio.timeout(None) as deadline:
+                downstream.watch(deadline, match.route.timeouts.total)
                 peer = Peer(_client(scope, self._trusted), scope["scheme"])
                 request = _request(match, scope, await downstream.body(scope), peer)
-                # Only now: until the first piece is here, the upload itself is what sees the client leave.
-                downstream.watch(deadline)
                 await _exchange(upstreams, request, reply)
-        except (DownstreamGoneError, TimeoutError, UpstreamError) as error:
+        except (DownstreamGoneError, TimeoutError, ProblemError) as error:
             _settle(error, downstream, reply)
         except Exception as error:
-            if isinstance(error, ProblemError):
-                _settle(error, downstream, reply)
             if reply.begun:
                 raise
             log.exception("request failed")
