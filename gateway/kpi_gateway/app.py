@@ -98,6 +98,7 @@ class Gateway:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._pages(page, receive, send)
+            scope["route"] = page.get("route")
         else:
             scope["route"] = match.route
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
