@@ -9,7 +9,8 @@ from rich.panel import Panel
 from rich.table import Table
 
 from kpi_cli.layout import Layout
-from kpi_cli.ports import HOST
+from kpi_cli.parts import PARTS
+from kpi_cli.ports import HOST, Ports
 from kpi_cli.state import Phase, State
 
 
@@ -34,11 +35,16 @@ def facts(layout: Layout, state: State | None) -> dict[str, str]:
         "docs_url": f"{state.gateway}/docs",
         "auth_url": f"http://{HOST}:{ports.auth}",
         "content_url": f"http://{HOST}:{ports.content}",
+        **{f"{part}_metrics_url": _metrics(ports, part) for part in PARTS},
         "postgres_address": f"{HOST}:{ports.postgres}",
         "auth_database_url_file": str(layout.secrets / "auth_database_url"),
         "content_database_url_file": str(layout.secrets / "content_database_url"),
         **where,
     }
+
+
+def _metrics(ports: Ports, part: str) -> str:
+    return f"http://{HOST}:{ports.metrics_of(part)}/metrics"
 
 
 def as_json(layout: Layout, state: State | None) -> str:
@@ -71,6 +77,7 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
         ("Gateway", state.gateway),
         ("API docs", f"{state.gateway}/docs"),
         ("Try first", f"curl {state.gateway}/api/v1/posts"),
+        ("Metrics", ", ".join(f"{_metrics(state.ports, part)} ({part})" for part in PARTS)),
         ("Logs", f"{layout.show(layout.logs)}/{', and below this card' if following else ''}"),
         ("Data", f"{layout.show(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
         ("Mails", f"{layout.show(layout.mails)}/ (sent instead where MAIL_URL is set)"),

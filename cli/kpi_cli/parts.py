@@ -23,6 +23,7 @@ _DECIDED = (
     "AUTH_URL",
     "CONTENT_URL",
     "AWS_SECRETS_ENABLED",
+    "METRICS_PORT",
 )
 
 
@@ -52,6 +53,7 @@ def environment(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
         "AWS_SECRETS_ENABLED": "false",
         "PYTHONUNBUFFERED": "1",
+        "METRICS_PORT": str(ports.metrics_of(part)),
         MARK: str(layout.home),
     }
     return {**_inherited(), **settings, **own_settings(layout, part, ports)}
@@ -89,7 +91,7 @@ def names_database() -> bool:
 def ignored() -> list[str]:
     """The variables of the caller's shell that people would expect to count, and that the local stack does not use."""
     names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
-    return [name for name in names if os.environ.get(name)]
+    return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 
 def programs(layout: Layout, ports: Ports) -> dict[str, Program]:

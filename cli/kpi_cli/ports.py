@@ -24,6 +24,17 @@ class Ports:
     auth: int
     content: int
     postgres: int
+    # Where each part's GET /metrics answers; 0 in the note of a stack that had none.
+    gateway_metrics: int = 0
+    auth_metrics: int = 0
+    content_metrics: int = 0
+
+    def metrics_of(self, part: str) -> int:
+        return {"gateway": self.gateway_metrics, "auth": self.auth_metrics, "content": self.content_metrics}[part]
+
+
+# Any free one will do for these.
+_INNER = ("auth", "content", "postgres", "gateway_metrics", "auth_metrics", "content_metrics")
 
 
 def is_free(port: int) -> bool:
@@ -56,7 +67,8 @@ def choose_without_gateway(layout: Layout) -> Ports:
 
 
 def _around(gateway: int, remembered: dict[str, int]) -> Ports:
-    return Ports(gateway, *_free_ports([remembered.get(name, 0) for name in ("auth", "content", "postgres")], gateway))
+    found = _free_ports([remembered.get(name, 0) for name in _INNER], gateway)
+    return Ports(gateway=gateway, **dict(zip(_INNER, found, strict=True)))
 
 
 def _remember(layout: Layout, ports: Ports, *, gateway: int | None) -> None:

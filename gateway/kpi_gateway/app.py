@@ -9,6 +9,7 @@ from kpi_shared.errors import ProblemError, install_error_handlers, problem_resp
 from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import RequestContext
+from kpi_shared.observation import Observation
 from kpi_shared.openapi import install_openapi, operation_id
 from kpi_shared.server import spare_the_collector
 from starlette.responses import Response
@@ -19,15 +20,16 @@ from kpi_gateway.client import HttpClient
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
+from kpi_gateway.metrics import UpstreamErrors, watch_addresses
 from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
-from kpi_gateway.upstream import UpstreamClient
+from kpi_gateway.upstream import UpstreamBusyError, UpstreamClient, UpstreamError
 
 # Builds the client in the lifespan and closes it there; tests put another one here.
-ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[UpstreamClient]]
+ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
 
 # The parser would take HTTP/0.9 too, whose requests have no head and whose answers no length.
 _VERSIONS = frozenset({"1.0", "1.1"})
@@ -44,8 +46,11 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
     proxy = Proxy(trusted=networks(settings.trusted_proxies))
-    gateway = Gateway(table, proxy, pages=_pages(settings, table, client))
-    return RequestContext(Cors(gateway, origins=settings.cors_origins), access_log=settings.debug)
+    observation = Observation(settings, version=__version__)
+    pages = _pages(settings, table, client, observation)
+    gateway = Gateway(table, proxy, pages=pages, errors=UpstreamErrors(observation.metrics))
+    app = observation.traced(Cors(gateway, origins=settings.cors_origins))
+    return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
 # A tunnel and an echo of the request (RFC 9110, 9.3.6 and 9.3.8) are no business of an API's.
@@ -64,7 +69,8 @@ class Gateway:
     It stands beside FastAPI's router, not in it: a proxied request costs none of its layers.
     """
 
-    def __init__(self, table: RouteTable, proxy: Proxy, *, pages: FastAPI) -> None:
+    def __init__(self, table: RouteTable, proxy: Proxy, *, pages: FastAPI, errors: UpstreamErrors) -> None:
+        self._errors = errors
         self._table = table
         self._proxy = proxy
         self._pages = pages
@@ -76,6 +82,8 @@ class Gateway:
         try:
             await self._dispatch(scope, receive, send)
         except ProblemError as error:
+            if isinstance(error, (UpstreamError, UpstreamBusyError)):
+                self._errors.count(scope["route"].upstream, error.type)
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,14 +98,18 @@ class Gateway:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._pages(page, receive, send)
+            scope["route"] = page.get("route")
         else:
+            scope["route"] = match.route
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
 
-def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) -> FastAPI:
+def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory, observation: Observation) -> FastAPI:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
-        async with client(settings) as pages.state.upstreams:
+        async with observation.running(), client(settings) as upstreams:
+            watch_addresses(observation.metrics, upstreams.addresses)
+            pages.state.upstreams = _traced(upstreams, observation)
             spare_the_collector()
             yield
 
@@ -110,6 +122,7 @@ def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) 
         # Its redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     pages.include_router(pages_router(Documents(pages, table)))
     pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))
@@ -117,6 +130,15 @@ def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) 
     install_error_handlers(pages)
     pages.add_exception_handler(Exception, _bare)
     return pages
+
+
+def _traced(client: UpstreamClient, observation: Observation) -> UpstreamClient:
+    if observation.tracing is None:
+        return client
+    # It imports what only those need who export traces.
+    from kpi_gateway.traced_client import TracedClient  # noqa: PLC0415
+
+    return TracedClient(client, observation.tracing)
 
 
 async def _bare(_request: Request, _error: Exception) -> Response:

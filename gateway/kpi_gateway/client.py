@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -164,7 +164,7 @@ class HttpClient:
     def _sweep(self) -> None:
         """Ends what has been silent for too long: cheaper than a timer for each request."""
         now = self._loop.time()
-        for connection in list(self._connections()):
+        for connection in self._connections():
             silence = now - connection.active_at
             exchange = connection.exchange
             if exchange is None:
@@ -174,10 +174,12 @@ class HttpClient:
                 connection.abort(UpstreamTimeoutError())
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
 
-    def _connections(self) -> Iterator[Connection]:
-        for upstream in self.upstreams.values():
-            for address in upstream.addresses:
-                yield from address.open
+    def addresses(self) -> list[tuple[str, Address]]:
+        """Each address with the name of its upstream."""
+        return [(upstream.name, address) for upstream in self.upstreams.values() for address in upstream.addresses]
+
+    def _connections(self) -> list[Connection]:
+        return [connection for _, address in self.addresses() for connection in address.open]
 
     def _begin_probing(self, name: str, address: Address) -> None:
         probe = asyncio.create_task(self._probe(self.upstreams[name], address))

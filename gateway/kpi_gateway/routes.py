@@ -20,6 +20,11 @@ class Route(NamedTuple):
     # In bytes.
     body_limit: int
 
+    @property
+    def path_format(self) -> str:
+        """The route's name in metrics and logs, by the word that frameworks have for it."""
+        return self.prefix.decode("ascii")
+
 
 class Match(NamedTuple):
     """Where a request goes: ``path`` is the raw path without ``form``, which of the three address forms it had."""

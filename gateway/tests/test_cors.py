@@ -73,6 +73,9 @@ async def test_a_failure_that_nobody_foresaw_says_it_too() -> None:
         async def __aexit__(self, *_exception: object) -> None:
             pass
 
+        def addresses(self) -> list[object]:
+            return []
+
         async def send(self, _request: object) -> None:
             raise RuntimeError("something secret")
 

@@ -99,7 +99,7 @@ async def test_a_large_body_arrives_whole(method: str, chunked: bool) -> None:
 
     async with (
         serving(answering(answer)) as upstream,
-        gateway(content_url=upstream) as address,
+        gateway(content_url=upstream, body_limit=5 * MEGABYTE) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         answered = await client.request(method, f"{address}/posts", content=pieces() if chunked else body)

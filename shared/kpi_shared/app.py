@@ -6,12 +6,13 @@ from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
-from kpi_shared.database import Database, install_database_handlers
+from kpi_shared.database import Database, count_connections, install_database_handlers
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.logging import configure_logging
 from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.migrations import current_revision, is_current, newest_revision
+from kpi_shared.observation import Observation
 from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.server import spare_the_collector
 from kpi_shared.settings import ServiceSettings
@@ -34,20 +35,22 @@ def build_service(
     resources: Sequence[Resource] = (),
 ) -> FastAPI:
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
+    observation = Observation(settings, version=version)
     app = FastAPI(
         title=title,
         version=version,
         debug=False,
-        lifespan=_lifespan(settings, resources),
+        lifespan=_lifespan(settings, resources, observation),
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway shows one document for all parts; a service shows its own only to developers.
         docs_url="/docs" if settings.debug else None,
         redoc_url=None,
-        # Nothing here exports to OpenTelemetry, and asking its providers takes 5% of a short request's time.
+        # kpi_shared.tracing exports to OpenTelemetry, and asking its providers takes 5% of a short request's time.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
+    app.state.metrics = observation.metrics
     for router in routers:
         app.include_router(router)
     app.include_router(health_router(settings, version=version, checks=_checks(app, settings)))
@@ -55,12 +58,14 @@ def build_service(
     install_database_handlers(app)
     install_openapi(app)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
-    app.add_middleware(RequestContext, access_log=settings.debug)
+    if observation.tracing is not None:
+        app.add_middleware(observation.tracing.around)
+    app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)
     return app
 
 
 def _lifespan(
-    settings: ServiceSettings, resources: Sequence[Resource]
+    settings: ServiceSettings, resources: Sequence[Resource], observation: Observation
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -68,7 +73,9 @@ def _lifespan(
         app.state.session_check = None
         app.state.database = Database(settings)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)
+            count_connections(app.state.database, observation.metrics)
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
             spare_the_collector()

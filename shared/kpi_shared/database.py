@@ -18,6 +18,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from kpi_shared.errors import UnavailableError, problem_response
+from kpi_shared.metrics import Metrics
 from kpi_shared.settings import DatabaseSettings
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,11 @@ class Database:
         self._reading = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
         self._writing = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
 
+    @property
+    def queues(self) -> dict[str, "_Queue"]:
+        """Who uses and waits for connections, by pool."""
+        return {"reads": self._reading, "writes": self._writing}
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         async with self._reading, self._reads.connect() as connection:
@@ -79,19 +85,54 @@ class _Queue:
     def __init__(self, places: int, *, patience: float) -> None:
         self._places = asyncio.Semaphore(places)
         self._patience = patience
+        self.size = places
+        self.in_use = 0
+        self.waiting = 0
+        self.refused = 0
 
     async def __aenter__(self) -> None:
-        if not self._places.locked():
+        if self._places.locked():
+            await self._wait()
+        else:
             await self._places.acquire()
-            return
+        self.in_use += 1
+
+    async def _wait(self) -> None:
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._patience):
                 await self._places.acquire()
         except TimeoutError:
+            self.refused += 1
             raise UnavailableError("All database connections are in use") from None
+        finally:
+            self.waiting -= 1
 
     async def __aexit__(self, *_error: object) -> None:
+        self.in_use -= 1
         self._places.release()
+
+
+def count_connections(database: Database, metrics: Metrics) -> None:
+    queues = database.queues
+
+    def connections() -> dict[tuple[str, ...], float]:
+        sizes: dict[tuple[str, ...], float] = {(name, "size"): queue.size for name, queue in queues.items()}
+        return sizes | {(name, "in_use"): queue.in_use for name, queue in queues.items()}
+
+    metrics.gauge("kpi_database_connections", "Connections: allowed, and in use", ("pool", "state"), connections)
+    metrics.gauge(
+        "kpi_database_waiting",
+        "Requests that wait for a connection",
+        ("pool",),
+        lambda: {(name,): queue.waiting for name, queue in queues.items()},
+    )
+    metrics.counter(
+        "kpi_database_refused",
+        "Requests that waited for a connection in vain",
+        ("pool",),
+        lambda: {(name,): queue.refused for name, queue in queues.items()},
+    )
 
 
 def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 they are SQLAlchemy's own

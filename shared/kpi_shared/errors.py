@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
+
+from kpi_shared.context import current_mark
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _MAX_ERRORS = 20
@@ -95,7 +96,8 @@ class Problem(BaseModel):
 
 
 def current_request_id() -> str:
-    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+    mark = current_mark.get()
+    return mark.request_id if mark is not None else ""
 
 
 def problem_body(*, type: str, title: str, status: int, detail: str, **more: Any) -> bytes:  # noqa: A002, ANN401

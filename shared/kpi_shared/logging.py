@@ -5,7 +5,9 @@ import sys
 from typing import Literal, TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
+
+from kpi_shared.context import current_mark
 
 
 def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
@@ -14,7 +16,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     Local variables never reach a traceback in the log, since they hold passwords and tokens.
     """
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _marked,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _naming(part),
@@ -37,10 +39,22 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     root.setLevel(level)
     # Each request is logged once, by the middleware, with its id.
     logging.getLogger("uvicorn.access").disabled = True
+    # A warning is a line like any other, and no text between them.
+    logging.captureWarnings(capture=True)
+
+
+def _marked(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Name the request that a line is about, wherever in its course the line is written."""
+    mark = current_mark.get()
+    if mark is not None:
+        event.setdefault("request_id", mark.request_id)
+        if mark.trace_id is not None:
+            event.setdefault("trace_id", mark.trace_id)
+    return event
 
 
 def _naming(part: str) -> Processor:
-    def name(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    def name(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["part"] = part
         return event
 

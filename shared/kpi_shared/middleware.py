@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
@@ -10,12 +11,16 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kpi_shared.context import Mark, current_mark
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
+from kpi_shared.observation import Observation, route_of
+from kpi_shared.traceparent import without_garbage
 
 log = structlog.get_logger(__name__)
 
 # What a client may name its request: nothing that could forge a line or a field of a log.
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
 class BodyTooLargeError(ProblemError):
@@ -28,34 +33,49 @@ class RequestContext:
     """Gives each request an id, measures it, logs it, and answers what nobody caught with a bare 500.
 
     The id comes from ``X-Request-ID`` when that is safe, goes back in the same header, and stands in every
-    log line of the request. ``X-Response-Time`` is in milliseconds, until the answer began.
+    log line of the request. Trace headers that are not valid go no further. ``X-Response-Time``, the latency that is
+    counted and what makes a request slow are one time, in milliseconds: from the end of the request's head until the
+    answer began. How long a client takes to read what is streamed says nothing of the server.
     """
 
-    def __init__(self, app: ASGIApp, *, access_log: bool) -> None:
+    def __init__(self, app: ASGIApp, *, access_log: bool, observation: Observation) -> None:
         self.app = app
         self.access_log = access_log
+        self._metrics = observation.metrics.requests
+        self._slow_ms = observation.slow_seconds * 1000
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
-        scope["request_id"] = request_id
-        structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request_id=request_id)
-        answer = _Answer(send, request_id)
-        # As it was sent, still encoded: what it stands for may hold line breaks or a terminal's commands.
-        path = scope["raw_path"].decode("ascii", "backslashreplace")
+        mark = _mark(scope)
+        scope["request_id"] = mark.request_id
+        current_mark.set(mark)
+        answer = _Answer(send, mark.request_id)
+        self._metrics.began()
         try:
             await self.app(scope, receive, answer.send)
         except ClientDisconnect:
-            log.debug("client left", method=scope["method"], path=path)
+            log.debug("client left", method=scope["method"], path=_path(scope))
         except Exception:
-            log.exception("request failed", method=scope["method"], path=path)
+            log.exception("request failed", method=scope["method"], path=_path(scope))
             await answer.fail()
+        finally:
+            self._note(scope, answer)
+
+    def _note(self, scope: Scope, answer: "_Answer") -> None:
+        route = route_of(scope)
+        ms = answer.ms if answer.status else answer.elapsed()
+        self._metrics.done(route, scope["method"], answer.status, ms / 1000)
+        if ms > self._slow_ms:
+            self._log(log.warning, "slow request", scope, answer, ms)
         # A refusal is always logged: its problem document names this request, and the log must know it.
         if self.access_log or answer.status >= HTTPStatus.BAD_REQUEST:
-            log.info("request", method=scope["method"], path=path, status=answer.status, ms=answer.ms)
+            self._log(log.info, "request", scope, answer, ms)
+
+    @staticmethod
+    def _log(write: Callable[..., object], event: str, scope: Scope, answer: "_Answer", ms: float) -> None:
+        write(event, method=scope["method"], path=_path(scope), route=route_of(scope), status=answer.status, ms=ms)
 
 
 class _Answer:
@@ -68,10 +88,14 @@ class _Answer:
         self.status = 0
         self.ms = 0.0
 
+    def elapsed(self) -> float:
+        """Milliseconds since the request's head was complete."""
+        return round((time.perf_counter() - self._began) * 1000, 2)
+
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            self.ms = round((time.perf_counter() - self._began) * 1000, 2)
+            self.ms = self.elapsed()
             headers = MutableHeaders(scope=message)
             headers["X-Request-ID"] = self._request_id
             headers["X-Response-Time"] = str(self.ms)
@@ -91,11 +115,21 @@ class _Answer:
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _request_id(scope: Scope) -> str:
+def _path(scope: Scope) -> str:
+    # As it was sent, still encoded: what it stands for may hold line breaks or a terminal's commands.
+    return str(scope["raw_path"].decode("ascii", "backslashreplace"))
+
+
+def _mark(scope: Scope) -> Mark:
+    """The request's id and trace; takes trace headers that are not valid out of the scope."""
+    request_id = trace_id = None
     for name, value in scope["headers"]:
-        if name == b"x-request-id" and _SAFE_REQUEST_ID.fullmatch(value):
-            return str(value.decode("ascii"))
-    return secrets.token_hex(16)
+        if name == b"x-request-id":
+            if request_id is None and _SAFE_REQUEST_ID.fullmatch(value):
+                request_id = value.decode("ascii")
+        elif name in _TRACE_HEADERS and trace_id is None:
+            scope["headers"], trace_id = without_garbage(scope["headers"])
+    return Mark(request_id or secrets.token_hex(16), trace_id)
 
 
 class BodyLimit:

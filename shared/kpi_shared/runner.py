@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import uvicorn
 
 from kpi_shared.findings import finding
+from kpi_shared.logging import configure_logging
 from kpi_shared.parts import Part
 from kpi_shared.server import uvicorn_options
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
@@ -78,13 +79,17 @@ def _dispatch(
     loaded = settings.load()
     if options.command in commands:
         return commands[options.command](loaded)
-    return _serve(part, options)
+    return _serve(part, loaded, options)
 
 
-def _serve(part: Part, options: argparse.Namespace) -> int:
-    if reason := _why_not_to_listen(options.host, options.port):
-        print(f"{part.program}: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
+def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> int:
+    if reason := _why_not_to_serve(settings, options):
+        print(f"{part.program}: {reason}", file=sys.stderr)
         return 1
+    # Each worker serves its own numbers on a port of its own: one port would give those of one of them by chance.
+    os.environ["METRICS_PORTS"] = str(_metrics_ports(settings, options))
+    # What uvicorn says before the application is there, and in the process above the workers, are JSON lines too.
+    configure_logging(part=part.program, level=settings.log_level, form=settings.log_format)
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -96,6 +101,29 @@ def _serve(part: Part, options: argparse.Namespace) -> int:
         ),
     )
     return 0
+
+
+def _metrics_ports(settings: PartSettings, options: argparse.Namespace) -> int:
+    return max(settings.metrics_ports, int(options.workers))
+
+
+def _why_not_to_serve(settings: PartSettings, options: argparse.Namespace) -> str | None:
+    if reason := _why_not_to_listen(options.host, options.port):
+        return f"cannot listen on {options.host}:{options.port}: {reason}"
+    if not settings.metrics_port:
+        return None
+    host, first = settings.metrics_host, settings.metrics_port
+    # Where replicas share a range of ports, the others have some of it already.
+    ports = range(first, min(first + _metrics_ports(settings, options), 2**16))
+    free = [port for port in ports if port != options.port and not _why_not_to_listen(host, port)]
+    if len(free) >= options.workers:
+        return None
+    where = f"port {first}" if len(ports) == 1 else f"ports {first} to {ports[-1]}: a process each"
+    return f"cannot serve metrics on {host}, METRICS_PORT ({where}): {_what_is_missing(len(free), options.workers)}"
+
+
+def _what_is_missing(free: int, needed: int) -> str:
+    return f"{free} of {needed} free; name another, or nothing to have no metrics"
 
 
 def _why_not_to_listen(host: str, port: int) -> str | None:

@@ -47,6 +47,13 @@ def _checked_secret_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _checked_collector(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("an address such as http://127.0.0.1:4318 is needed")
+    return value
+
+
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
 SecretKeys = Annotated[tuple[SecretKey, ...], NoDecode, BeforeValidator(_split)]
@@ -89,6 +96,18 @@ class PartSettings(BaseSettings):
     aws_secret_name: str | None = None
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
+
+    # Where GET /metrics answers, beside the public port; 0 or nothing: nowhere.
+    metrics_port: int = Field(default=0, ge=0, lt=2**16)
+    metrics_host: str = "127.0.0.1"
+    # How many ports from that one on are for processes of this part, one each; --workers sets it.
+    metrics_ports: int = Field(default=1, ge=1, le=1000)
+    # A request whose answer takes longer than this to begin is logged as a warning.
+    slow_request_seconds: float = Field(default=1.0, gt=0, le=3600)
+    # Traces go to this collector; further variables of the OpenTelemetry standard are read by its own library.
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_checked_collector)] | None = None
+    otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
+    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
     @classmethod
     def settings_customise_sources(

@@ -10,12 +10,19 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 from kpi_shared.errors import ForbiddenError, install_error_handlers
 from kpi_shared.middleware import BodyLimit, RequestContext
+from kpi_shared.observation import Observation
+from kpi_shared.parts import Part
 from kpi_shared.server import MAX_HEAD_BYTES, uvicorn_options
+from kpi_shared.settings import PartSettings
 from kpi_shared.testing.process import free_port
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
 LIMIT = 100_000
+
+
+class Some(PartSettings):
+    part = Part(name="some", package="some", port=1)
 
 
 class Body(BaseModel):
@@ -52,7 +59,7 @@ def _app() -> FastAPI:
 
     install_error_handlers(app)
     app.add_middleware(BodyLimit, limit=LIMIT)
-    app.add_middleware(RequestContext, access_log=False)
+    app.add_middleware(RequestContext, access_log=False, observation=Observation(Some(), version="0"))
     return app
 
 

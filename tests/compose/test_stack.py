@@ -60,6 +60,14 @@ def test_only_the_gateway_is_published() -> None:
     assert published == {"gateway"}
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_scraper_inside_reads_the_metrics_of_each_part(client: httpx.Client, part: str) -> None:
+    client.get("/api/v1/posts")
+    read = f"import urllib.request as r; print(r.urlopen('http://{part}:9100/metrics', timeout=5).read().decode())"
+    assert f'kpi_http_requests_in_flight{{part="{part}"}}' in compose("exec", "-T", "gateway", "python", "-c", read)
+    assert client.get("/metrics").status_code == 404
+
+
 def test_the_gateway_reaches_no_database() -> None:
     lookup = "import socket; socket.getaddrinfo('postgres', 5432)"
     with pytest.raises(subprocess.CalledProcessError):

@@ -12,6 +12,9 @@ from fastapi import FastAPI
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import PasswordHasher, Place
 from kpi_auth.settings import AuthSettings
+from kpi_shared.metrics import Metrics
+from kpi_shared.testing.metrics import Scrape
+from prometheus_client import generate_latest
 
 
 @pytest.fixture
@@ -103,3 +106,15 @@ async def test_no_connection_is_held_while_a_password_is_hashed(
 async def test_verification_without_a_hash_fails_and_hashes_all_the_same(small: PasswordHasher) -> None:
     assert not await small.verify(PASSWORD, None)
     assert not await small.verify(PASSWORD, "not a hash at all")
+
+
+async def test_a_scrape_reads_who_hashes_who_waits_and_who_was_refused(small: PasswordHasher) -> None:
+    metrics = Metrics("auth")
+    small.count(metrics)
+    with _held(small), small.place(), small.place(), small.place():
+        with pytest.raises(HashingBusyError):
+            small.check_room()
+        found = Scrape(generate_latest(metrics.registry).decode())
+    states = {state: found.value("kpi_auth_hashes", state=state) for state in ("room", "running", "waiting")}
+    assert states == {"room": 3, "running": 1, "waiting": 2}
+    assert found.value("kpi_auth_hashes_refused_total") == 1

@@ -39,10 +39,12 @@ def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> st
 
 
 @contextmanager
-def started(package: str, settings: Mapping[str, str], *, log: Path, port: int | None = None) -> Iterator[str]:
+def started(
+    package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
+) -> Iterator[str]:
     """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""
     port = port or free_port()
-    command = [sys.executable, "-m", package, "--port", str(port)]
+    command = [sys.executable, "-m", package, "--port", str(port), *arguments]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
     try:

@@ -5,6 +5,7 @@ nothing: the lease runs out, and the mail is due again.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from random import SystemRandom
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import structlog
 from fastapi import FastAPI
 from kpi_shared.database import Database
+from kpi_shared.metrics import Metrics
 from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository
@@ -54,6 +56,19 @@ class MailWorker:
         self._transport = transport
         self._pace = pace or Pace()
         self._sending: set[asyncio.Task[None]] = set()
+        # Attempts by what came of them.
+        self._outcomes: Counter[str] = Counter()
+
+    def count(self, metrics: Metrics) -> None:
+        """Have what is sent among the metrics. How many wait is a question to the table, which admins can ask."""
+        metrics.gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._sending)})
+        text = "Attempts to send a mail, by the state that the mail has after it"
+        metrics.counter(
+            "kpi_auth_mail_attempts",
+            text,
+            ("state",),
+            lambda: {(state.value,): self._outcomes[state.value] for state in MailState},
+        )
 
     async def run(self) -> None:
         """Send what is due and look for more, until cancelled; what is on its way then, ``finish`` waits for."""
@@ -136,6 +151,7 @@ class MailWorker:
     async def _write_down(self, mail: LeasedMail, outcome: Outcome) -> None:
         async with self._database.writing() as connection:
             held = await repository.settle(connection, mail, outcome)
+        self._outcomes[outcome.state.value] += held
         # What the server said stays in the table: only admins see it there.
         facts = {"mail_id": mail.id, "template": mail.template, "attempts": mail.attempts}
         if not held:
@@ -168,6 +184,7 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
     target = mail_target(settings.mail_url.get_secret_value())
     transport = transport_to(target, local_hostname=mail_sender(settings.mail_from).domain)
     worker = MailWorker(app.state.database, settings, transport)
+    worker.count(app.state.metrics)
     running = asyncio.create_task(worker.run())
     try:
         yield

@@ -16,6 +16,7 @@ from typing import Annotated, Self, TypeVar
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, FastAPI, Request
+from kpi_shared.metrics import Metrics
 
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.settings import AuthSettings
@@ -37,7 +38,9 @@ class PasswordHasher:
             parallelism=settings.argon2_parallelism,
         )
         self._room = settings.hash_workers + settings.hash_queue
+        self._workers = settings.hash_workers
         self._pending = 0
+        self._refused = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_step_back)
         # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
@@ -63,6 +66,7 @@ class PasswordHasher:
     def check_room(self) -> None:
         """HashingBusyError if there is no place just now, for a look before anything else is done."""
         if self._pending >= self._room:
+            self._refused += 1
             raise HashingBusyError
 
     def place(self) -> "Place":
@@ -72,9 +76,21 @@ class PasswordHasher:
         """
         with self._lock:
             if self._pending >= self._room:
+                self._refused += 1
                 raise HashingBusyError
             self._pending += 1
         return Place(self._pool, self._leave)
+
+    def count(self, metrics: Metrics) -> None:
+        """Have the queue among the metrics."""
+        metrics.gauge("kpi_auth_hashes", "Password hashes: places in all, at work, waiting", ("state",), self._numbers)
+        text = "Hashes refused because all places were taken"
+        metrics.counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._refused})
+
+    def _numbers(self) -> dict[tuple[str, ...], float]:
+        pending = self._pending
+        running = min(pending, self._workers)
+        return {("room",): self._room, ("running",): running, ("waiting",): pending - running}
 
     def is_outdated(self, password_hash: str) -> bool:
         """Was the hash made with other parameters than today's?"""
@@ -139,6 +155,7 @@ def _step_back() -> None:
 
 async def password_hasher(app: FastAPI) -> AsyncIterator[None]:
     app.state.hasher = PasswordHasher(app.state.settings)
+    app.state.hasher.count(app.state.metrics)
     yield
     app.state.hasher.close()
 

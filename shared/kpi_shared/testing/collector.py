@@ -1,0 +1,83 @@
+"""An OpenTelemetry collector that keeps what it is sent: OTLP over HTTP, as protobuf."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+_PATIENCE_SECONDS = 30.0
+
+
+class Kept(NamedTuple):
+    """One span, with what tests compare."""
+
+    service: str
+    name: str
+    kind: int
+    trace_id: str
+    span_id: str
+    parent_id: str
+    attributes: dict[str, str | int]
+    is_error: bool
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.spans: list[Kept] = []
+        self._news = threading.Condition()
+        self.url = ""
+
+    def take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        with self._news:
+            for group in request.resource_spans:
+                service = next(
+                    item.value.string_value for item in group.resource.attributes if item.key == "service.name"
+                )
+                self.spans += [_kept(service, span) for scope in group.scope_spans for span in scope.spans]
+            self._news.notify_all()
+
+    def wait(self, enough: Callable[[list[Kept]], bool]) -> list[Kept]:
+        """All spans, once there are enough of them."""
+        with self._news:
+            assert self._news.wait_for(lambda: enough(self.spans), _PATIENCE_SECONDS), self.spans
+            return list(self.spans)
+
+
+def _kept(service: str, span: Span) -> Kept:
+    attributes = {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
+    ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
+    return Kept(service, span.name, span.kind, *ids, attributes, span.status.code == span.status.STATUS_CODE_ERROR)
+
+
+@contextmanager
+def collector() -> Iterator[Collector]:
+    kept = Collector()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
+            kept.take(body)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base's name
+            """Nobody reads it."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield kept
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

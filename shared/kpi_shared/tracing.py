@@ -1,0 +1,138 @@
+"""OpenTelemetry: a span around each request, exported by OTLP over HTTP. Imported only where it is switched on.
+
+FastAPI and Starlette have telemetry of their own, and it is off: theirs sends the query of each address along, which
+may hold what a log must not, the gateway's hot path does not run in FastAPI at all, and one kind of span for all parts
+is easier to read than two.
+"""
+
+import asyncio
+import os
+import threading
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace_id
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kpi_shared.context import Mark, current_mark
+from kpi_shared.metrics import UNMATCHED
+from kpi_shared.observation import route_of
+
+# What spans that are not yet sent get when the part stops. A collector that is away would take ten seconds and more.
+_LAST_EXPORT_SECONDS = 1.0
+_SERVER_ERRORS = 500
+_propagator = TraceContextTextMapPropagator()
+
+
+class Tracing:
+    """Makes spans and sends them away from a thread of its own; what the collector does not take is dropped."""
+
+    def __init__(self, program: str, *, version: str, endpoint: str) -> None:
+        name = os.environ.get("OTEL_SERVICE_NAME") or program
+        self._provider = TracerProvider(
+            resource=Resource.create({"service.name": name, "service.version": version}),
+            # It would wait for the collector once more when the interpreter ends.
+            shutdown_on_exit=False,
+        )
+        own = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+        exporter = OTLPSpanExporter(endpoint=own or f"{endpoint.rstrip('/')}/v1/traces")
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self.tracer = self._provider.get_tracer("kpi", version)
+
+    def around(self, app: ASGIApp) -> ASGIApp:
+        return _TracedRequests(app, self.tracer)
+
+    async def close(self) -> None:
+        """Send what is left, for as long as a stop may take."""
+        closing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
+        closing.start()
+        await asyncio.to_thread(closing.join, _LAST_EXPORT_SECONDS)
+
+
+def injected() -> dict[str, str]:
+    """``traceparent`` and ``tracestate`` of the span that is open now."""
+    headers: dict[str, str] = {}
+    _propagator.inject(headers)
+    return headers
+
+
+def ended_with(span: Span, status: int) -> None:
+    """Note the status, which makes a server's span a failed one from 500 on."""
+    span.set_attribute("http.response.status_code", status)
+    if status >= _SERVER_ERRORS:
+        span.set_attribute("error.type", str(status))
+        span.set_status(StatusCode.ERROR)
+
+
+class _TracedRequests:
+    """A server span around each request, by the semantic conventions for HTTP; it ends with the answer's last byte."""
+
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+        self.app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        with self._tracer.start_as_current_span(
+            scope["method"],
+            context=_propagator.extract(_trace_headers(scope)),
+            kind=SpanKind.SERVER,
+            attributes=_attributes(scope),
+            # An exception's text may quote what a client sent. The log has it, under the same trace id.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            _mark(scope, span)
+
+            async def noting(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    ended_with(span, message["status"])
+                await send(message)
+
+            try:
+                await self.app(scope, receive, noting)
+            except Exception as error:
+                span.set_attribute("error.type", type(error).__qualname__)
+                span.set_status(StatusCode.ERROR)
+                raise
+            finally:
+                _name(span, scope)
+
+
+def _trace_headers(scope: Scope) -> dict[str, str]:
+    """What there is of trace headers; ``RequestContext`` has thrown out what is not valid."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        if name in {b"traceparent", b"tracestate"}:
+            text = value.decode("latin-1")
+            known = found.get(name.decode("ascii"))
+            found[name.decode("ascii")] = f"{known},{text}" if known else text
+    return found
+
+
+def _attributes(scope: Scope) -> dict[str, str]:
+    # The query is left out: it may hold a search, a cursor or a code that is nobody's business.
+    return {
+        "http.request.method": scope["method"],
+        "url.path": scope["path"],
+        "url.scheme": scope["scheme"],
+        "network.protocol.version": scope["http_version"],
+        "kpi.request_id": scope["request_id"],
+    }
+
+
+def _mark(scope: Scope, span: Span) -> None:
+    """Have the log lines of this request say its trace, also where the trace begins here."""
+    current_mark.set(Mark(scope["request_id"], format_trace_id(span.get_span_context().trace_id)))
+
+
+def _name(span: Span, scope: Scope) -> None:
+    route = route_of(scope)
+    if route != UNMATCHED:
+        span.update_name(f"{scope['method']} {route}")
+        span.set_attribute("http.route", route)

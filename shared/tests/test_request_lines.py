@@ -1,0 +1,64 @@
+"""Each line that is logged for a request names it, wherever the code that writes it runs."""
+
+import asyncio
+import io
+import json
+import logging
+import warnings
+
+import httpx
+import structlog
+from kpi_shared.logging import configure_logging
+from kpi_shared.middleware import RequestContext
+from kpi_shared.observation import Observation
+from kpi_shared.parts import Part
+from kpi_shared.settings import PartSettings
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+class Some(PartSettings):
+    part = Part(name="some", package="some", port=1)
+
+
+async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
+    log = structlog.get_logger("some")
+    log.info("here")
+    await asyncio.create_task(_say(log))
+    await asyncio.to_thread(log.info, "thread")
+    logging.getLogger("library").warning("library")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("careful", stacklevel=1)
+    await Response()(scope, receive, send)
+
+
+async def _say(log: structlog.typing.FilteringBoundLogger) -> None:
+    log.info("task")
+
+
+async def test_lines_of_tasks_threads_and_libraries_name_their_request() -> None:
+    stream = io.StringIO()
+    before = logging.getLogger().handlers
+    configure_logging(part="some", level="INFO", form="json", stream=stream)
+    context = RequestContext(talkative, access_log=True, observation=Observation(Some(), version="0"))
+
+    async def ask(name: str) -> None:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(context), base_url="http://some") as client:
+            headers = {"X-Request-ID": name, "traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+            await client.get("/", headers=headers)
+
+    try:
+        await asyncio.gather(ask("one"), ask("two"))
+    finally:
+        logging.getLogger().handlers = before
+        logging.captureWarnings(capture=False)
+    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for name in ("one", "two"):
+        mine = [line for line in told if line.get("request_id") == name]
+        assert {"here", "task", "thread", "library"} <= {line["event"] for line in mine}
+        assert sum("careful" in line["event"] for line in mine) == 1
+        assert {line["trace_id"] for line in mine} == {TRACE}
+    assert {line["event"].partition(":")[0] for line in told if "request_id" not in line} <= {"HTTP Request"}

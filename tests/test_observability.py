@@ -1,0 +1,164 @@
+"""Health of the whole, through the three real processes: metrics, one request's log lines, and its trace."""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from kpi_shared.testing.collector import Collector, Kept, collector
+from kpi_shared.testing.metrics import Scrape
+from kpi_shared.testing.process import free_port, started
+from stack import join, settings_of
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif("KPI_GATEWAY_URL" in os.environ, reason="these tests look into processes of their own"),
+]
+PARTS = ("auth", "content", "gateway")
+REQUESTS = "kpi_http_requests_total"
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+SERVER, CLIENT = 2, 3
+
+
+@dataclass(frozen=True)
+class Observed:
+    gateway: str
+    metrics: Mapping[str, int]
+    folder: Path
+    kept: Collector
+
+    def scrape(self, part: str) -> Scrape:
+        return Scrape.of(self.metrics[part])
+
+    def lines(self, part: str) -> list[dict[str, object]]:
+        return [json.loads(line) for line in (self.folder / f"{part}.log").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def observed(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
+    """A platform with its metrics on, a collector for its traces, and every request in its logs."""
+    folder = tmp_path_factory.mktemp("observed")
+    ports = {part: free_port() for part in PARTS}
+    with ExitStack() as stack:
+        kept = stack.enter_context(collector())
+        common = {"OTEL_EXPORTER_OTLP_ENDPOINT": kept.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "DEBUG": "true"}
+
+        def start(part: str, settings: Mapping[str, str]) -> str:
+            own = {**common, "METRICS_PORT": str(ports[part]), **settings}
+            return stack.enter_context(started(f"kpi_{part}", own, log=folder / f"{part}.log"))
+
+        services = settings_of(f"observed_{worker}", secret_key)
+        mails = {"MAIL_URL": (folder / "mails").as_uri()}
+        urls = {
+            "AUTH_URL": start("auth", services["auth"] | mails),
+            "CONTENT_URL": start("content", services["content"]),
+        }
+        yield Observed(start("gateway", urls), ports, folder, kept)
+
+
+@pytest.fixture
+def client(observed: Observed) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=observed.gateway, timeout=30) as client:
+        yield client
+
+
+def test_each_part_counts_requests_by_its_own_templates(observed: Observed, client: httpx.Client) -> None:
+    before = {part: observed.scrape(part) for part in ("gateway", "content")}
+    for _ in range(3):
+        assert client.get(f"/api/v1/posts/{uuid.uuid4().int % 10**9}").status_code == 404
+    templates = {"gateway": "/posts", "content": "/posts/{post_id}"}
+    for part, route in templates.items():
+        labels = {"part": part, "route": route, "method": "GET", "status": "404"}
+        assert observed.scrape(part).value(REQUESTS, **labels) - before[part].value(REQUESTS, **labels) == 3
+        timed = {"part": part, "route": route, "method": "GET", "le": "+Inf"}
+        assert observed.scrape(part).value("kpi_http_request_duration_seconds_bucket", **timed) >= 3
+
+
+def test_a_service_tells_of_its_pools_its_hashes_and_its_mails(observed: Observed, client: httpx.Client) -> None:
+    join(client)
+    for part in ("auth", "content"):
+        found = observed.scrape(part)
+        for pool in ("reads", "writes"):
+            assert found.value("kpi_database_connections", pool=pool, state="size") == 5
+            assert found.value("kpi_database_waiting", pool=pool) == 0
+        assert found.labels("kpi_database_refused_total", "pool") == {"reads", "writes"}
+        assert found.value("process_resident_memory_bytes") > 0
+    auth = observed.scrape("auth")
+    assert auth.labels("kpi_auth_hashes", "state") == {"room", "running", "waiting"}
+    assert auth.value("kpi_auth_hashes", state="room") >= 33
+    assert auth.value("kpi_auth_hashes_refused_total") == 0
+    assert auth.labels("kpi_auth_mail_attempts_total", "state") == {"sent", "pending", "dead"}
+
+
+def test_metrics_are_at_no_public_address(observed: Observed, client: httpx.Client) -> None:
+    for path in ("/metrics", "/api/metrics", "/api/v1/metrics"):
+        assert client.get(path).status_code == 404
+
+
+def test_one_request_is_one_id_in_the_logs_of_all_that_served_it(observed: Observed, client: httpx.Client) -> None:
+    name = f"one-{uuid.uuid4().hex}"
+    headers = {"X-Request-ID": name, "traceparent": f"00-{TRACE}-{PARENT}-01"}
+    for path in ("/api/v1/auth/me", "/api/v1/posts"):
+        client.get(path, headers=headers)
+    for part in PARTS:
+        mine = [line for line in observed.lines(part) if line.get("request_id") == name]
+        assert {line["event"] for line in mine} == {"request"}
+        assert {(line["part"], line["trace_id"]) for line in mine} == {(f"kpi-{part}", TRACE)}
+
+
+def test_lines_that_are_written_within_a_request_all_name_it(observed: Observed, client: httpx.Client) -> None:
+    join(client)
+    client.get("/api/v1/posts?limit=0")
+    client.get("/nowhere")
+    beside_requests = {"mail sent", "housekeeping", "metrics served"}
+    for part in PARTS:
+        lines = observed.lines(part)
+        served = [line for line in lines if line["event"] == "request"]
+        assert served
+        assert all(line["request_id"] for line in served)
+        others = [line for line in lines if "request_id" not in line]
+        # uvicorn's own are of the start and the end.
+        assert {line["event"] for line in others if not _is_of_the_server(line)} <= beside_requests
+
+
+def _is_of_the_server(line: Mapping[str, object]) -> bool:
+    event = str(line["event"])
+    return event.startswith(("Started", "Waiting", "Application", "Uvicorn", "Finished", "Shutting"))
+
+
+def test_gateway_and_service_are_one_trace(observed: Observed, client: httpx.Client) -> None:
+    trace = uuid.uuid4().hex
+    headers = {"traceparent": f"00-{trace}-{PARENT}-01", "tracestate": "vendor=1"}
+    assert client.get("/api/v1/posts/0", headers=headers).status_code in {404, 422}
+    spans = observed.kept.wait(lambda spans: len(_of(spans, trace)) == 3)
+    by_role = {(span.service, span.kind): span for span in _of(spans, trace)}
+    gateway, call = by_role["kpi-gateway", SERVER], by_role["kpi-gateway", CLIENT]
+    service = by_role["kpi-content", SERVER]
+    assert (gateway.parent_id, call.parent_id, service.parent_id) == (PARENT, gateway.span_id, call.span_id)
+    assert (gateway.name, service.name) == ("GET /posts", "GET /posts/{post_id}")
+    statuses = {span.attributes["http.response.status_code"] for span in (gateway, call, service)}
+    assert len(statuses) == 1
+    # A refusal is the client's doing: an error of the call, and of no server.
+    assert [span.is_error for span in (gateway, call, service)] == [False, True, False]
+
+
+def test_a_request_without_a_trace_begins_one_that_the_logs_name(observed: Observed, client: httpx.Client) -> None:
+    name = f"new-{uuid.uuid4().hex}"
+    client.get("/api/v1/posts", headers={"X-Request-ID": name, "traceparent": "00-not-a-trace-01"})
+    traces = {
+        line["trace_id"]
+        for part in ("gateway", "content")
+        for line in observed.lines(part)
+        if line.get("request_id") == name
+    }
+    (trace,) = traces
+    observed.kept.wait(lambda spans: len(_of(spans, str(trace))) == 3)
+
+
+def _of(spans: list[Kept], trace: str) -> list[Kept]:
+    return [span for span in spans if span.trace_id == trace]
