@@ -1,7 +1,7 @@
 """The gateway as one ASGI application: the proxy, and beside it the few pages of its own."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import networks
@@ -12,17 +12,19 @@ from kpi_shared.middleware import RequestContext
 from kpi_shared.openapi import install_openapi, operation_id
 from kpi_shared.server import spare_the_collector
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_gateway import __version__
 from kpi_gateway.aiohttp_client import AiohttpClient
+from kpi_gateway.clients import Client, Clients
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
 from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
-from kpi_gateway.routes import RouteTable
+from kpi_gateway.rate_limits import Decision, RateLimits
+from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream import UpstreamClient
 
@@ -31,6 +33,9 @@ ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[Upstream
 
 # The parser would take HTTP/0.9 too, whose requests have no head and whose answers no length.
 _VERSIONS = frozenset({"1.0", "1.1"})
+
+# Whoever looks whether the gateway lives must hear it, and often.
+_UNLIMITED = b"/health"
 
 
 class UnsupportedVersionError(ProblemError):
@@ -43,8 +48,14 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     settings = settings or GatewaySettings.load()
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
-    proxy = Proxy(total_timeout=settings.upstream_total_timeout, trusted=networks(settings.trusted_proxies))
-    gateway = Gateway(table, proxy, pages=_pages(settings, table, client))
+    limits = RateLimits.of(settings)
+    gateway = Gateway(
+        table,
+        Proxy(total_timeout=settings.upstream_total_timeout),
+        pages=_pages(settings, table, client, limits),
+        clients=Clients(networks(settings.trusted_proxies)),
+        limits=limits,
+    )
     return RequestContext(Cors(gateway, origins=settings.cors_origins), access_log=settings.debug)
 
 
@@ -64,10 +75,14 @@ class Gateway:
     It stands beside FastAPI's router, not in it: a proxied request costs none of its layers.
     """
 
-    def __init__(self, table: RouteTable, proxy: Proxy, *, pages: FastAPI) -> None:
+    def __init__(
+        self, table: RouteTable, proxy: Proxy, *, pages: FastAPI, clients: Clients, limits: RateLimits | None
+    ) -> None:
         self._table = table
         self._proxy = proxy
         self._pages = pages
+        self._clients = clients
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +91,9 @@ class Gateway:
         try:
             await self._dispatch(scope, receive, send)
         except ProblemError as error:
-            await problem_response(error)(scope, receive, send)
+            response = problem_response(error)
+            response.raw_headers += scope.get("answer_headers", [])
+            await response(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["http_version"] not in _VERSIONS:
@@ -85,19 +102,49 @@ class Gateway:
             raise UnsupportedMethodError
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
-        match = self._table.match(path)
+        match = self._table.match(path, scope["method"])
+        client = self._clients.of(scope)
+        scope["client_address"] = client.address
+        scope["answer_headers"] = await self._admit(client, match, scope)
         if match is None:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-            await self._pages(page, receive, send)
+            await self._pages(page, receive, _adding(scope["answer_headers"], send))
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
+    async def _admit(self, client: Client, match: Match | None, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Count the request: the header fields that its answer gets, or a TooManyRequestsError."""
+        if self._limits is None or (match is None and scope["raw_path"].startswith(_UNLIMITED)):
+            return []
+        stricter = match.limit if match is not None else None
+        decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"])
+        if not isinstance(decision, Decision):
+            decision = await decision
+        if decision.error is not None:
+            raise decision.error
+        return decision.headers
 
-def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory) -> FastAPI:
+
+def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
+    """``send`` for an answer that gets these header fields too."""
+
+    async def adding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *headers]
+        await send(message)
+
+    return adding if headers else send
+
+
+def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory, limits: RateLimits | None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
-        async with client(settings) as pages.state.upstreams:
+        async with AsyncExitStack() as stack:
+            if limits is not None:
+                stack.push_async_callback(limits.close)
+                await limits.start()
+            pages.state.upstreams = await stack.enter_async_context(client(settings))
             spare_the_collector()
             yield
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
 
 import structlog
-from kpi_shared.addresses import Network, client_address
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
@@ -32,22 +30,21 @@ class Proxy:
     """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
 
     ``total_timeout`` in seconds bounds a whole exchange, from the end of the request's head to the end of the answer.
-    ``trusted`` are the networks of proxies in front, whose X-Forwarded-For counts.
+    A scope's ``client_address`` is whom the upstream is told of, its ``answer_headers`` are added to the answer's.
     """
 
-    def __init__(self, *, total_timeout: float, trusted: Sequence[Network] = ()) -> None:
+    def __init__(self, *, total_timeout: float) -> None:
         self._total_timeout = total_timeout
-        self._trusted = trusted
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
         downstream = Downstream(receive)
-        reply = _Reply(send, match)
+        reply = _Reply(send, match, scope["answer_headers"])
         try:
             async with asyncio.timeout(self._total_timeout) as deadline:
-                peer = Peer(_client(scope, self._trusted), scope["scheme"])
+                peer = Peer(scope["client_address"], scope["scheme"])
                 request = _request(match, scope, await downstream.body(scope), peer)
                 # Only now: until the first piece is here, the upload itself is what sees the client leave.
                 downstream.watch(deadline)
@@ -93,15 +90,6 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _client(scope: Scope, trusted: Sequence[Network]) -> str:
-    """The client's address: the connection's own, or what trusted proxies say in front of it."""
-    peer = scope["client"][0] if scope["client"] else "unknown"
-    if not trusted:
-        return peer
-    forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return str(client_address(peer, forwarded, trusted) or peer)
-
-
 def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: Peer) -> UpstreamRequest:
     headers = request_headers(scope["headers"], request_id=scope["request_id"], peer=peer)
     if isinstance(body, Downstream) and body.length is not None:
@@ -114,9 +102,10 @@ def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: 
 class _Reply:
     """The answer on its way to the client."""
 
-    def __init__(self, send: Send, match: Match) -> None:
+    def __init__(self, send: Send, match: Match, added: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self._match = match
+        self._added = added
         self.upstream = match.route.upstream
         self.begun = False
 
@@ -127,6 +116,7 @@ class _Reply:
         if _CONTROL.search(b"".join([value for _, value in headers])):
             # The server would refuse to write it when it is too late for another answer.
             raise UpstreamError("It sent a control character in a header")
+        headers += self._added
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
         left = _length(headers)

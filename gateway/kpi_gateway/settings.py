@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, PartSettings
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from kpi_shared.settings import CommaSeparated, OptionalTokenSettings
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from kpi_gateway.policies import PolicySettings, Requests, WindowSeconds
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
 # The gateway's own addresses, which no upstream can take.
 _RESERVED = ("/api", "/docs", "/health", "/openapi.json")
 
@@ -46,17 +50,52 @@ def _checked_origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(_checked_origin(value) for value in values)
 
 
+def _checked_storage_url(value: SecretStr) -> SecretStr:
+    """An address that the Redis client takes; Valkey speaks the same protocol. Messages do not show the password."""
+    scheme, _, rest = value.get_secret_value().partition("://")
+    if scheme not in _STORES or not rest:
+        raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is needed")
+    url = f"{_STORES[scheme]}://{rest}"
+    try:
+        # Asking for the port is what checks it.
+        named = urlsplit(url).hostname and urlsplit(url).port != 0
+    except ValueError:
+        named = None
+    if not named:
+        raise ValueError("the address has no valid host and port")
+    if urlsplit(url).path.strip("/") and not urlsplit(url).path.strip("/").isdecimal():
+        raise ValueError("after the host and port only the number of a database may stand")
+    return SecretStr(url)
+
+
+StorageUrl = Annotated[SecretStr, AfterValidator(_checked_storage_url)]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 UpstreamUrl = Annotated[str, AfterValidator(_checked_upstream)]
 Origins = Annotated[CommaSeparated, AfterValidator(_checked_origins)]
 
 
 class RouteSetting(BaseModel):
-    """One row of the route table: requests under ``prefix`` go to ``upstream``."""
+    """One row of the route table: requests under ``prefix`` go to ``upstream``.
+
+    With ``methods`` only those with one of them do, and with ``exact`` only those to the prefix itself. ``limit`` names
+    a policy that counts beside the general one. Of the rows that fit, the one with the longest prefix counts, and of
+    two with the same, the one that names methods.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prefix: Annotated[str, AfterValidator(_checked_prefix)]
     upstream: str
+    methods: tuple[Method, ...] = ()
+    exact: bool = False
+    limit: str | None = None
+
+
+def _posting(limit: str, *addresses: str) -> tuple[RouteSetting, ...]:
+    return tuple(
+        RouteSetting(prefix=address, upstream="auth", methods=("POST",), exact=True, limit=limit)
+        for address in addresses
+    )
 
 
 _ROUTES = (
@@ -65,11 +104,18 @@ _ROUTES = (
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
+    # Whatever takes a password, a code or an outside token, by which somebody could guess.
+    *_posting("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
+    *_posting("login", "/auth/verify-email"),
+    RouteSetting(prefix="/auth/verify_supabase_token", upstream="auth", limit="login"),
+    *_posting("registration", "/users", "/auth/register"),
+    # What sends a mail to somebody, and what comes of it.
+    *_posting("reset", "/auth/forgot-password", "/auth/reset-password", "/auth/resend-verification"),
 )
 
 
-class GatewaySettings(PartSettings):
-    """The gateway's settings; times are in seconds."""
+class GatewaySettings(OptionalTokenSettings):
+    """The gateway's settings; times are in seconds. With the tokens' key, requests count for their subjects too."""
 
     part: ClassVar[Part] = PART
 
@@ -91,15 +137,27 @@ class GatewaySettings(PartSettings):
     # How long a request waits for a connection when all of them are busy.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
 
+    rate_limit_enabled: bool = True
+    # For each client address, and again for each token's subject.
+    rate_limit_requests: Requests = 1000
+    rate_limit_window: WindowSeconds = 60
+    # The stricter policies that rows of the route table name.
+    rate_limit_policies: PolicySettings = Field(default_factory=dict)
+    # Where replicas count together; without it each counts by itself.
+    rate_limit_storage_url: StorageUrl | None = None
+
     @property
     def upstream_urls(self) -> Mapping[str, str]:
         return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:
-        prefixes = [route.prefix for route in self.routes]
-        if len(set(prefixes)) < len(prefixes):
+        served = [(route.prefix, route.exact, method) for route in self.routes for method in route.methods or ("",)]
+        if len(set(served)) < len(served):
             raise ValueError("ROUTES: a prefix stands there twice")
+        nameless = {route.limit for route in self.routes if route.limit} - set(self.rate_limit_policies)
+        if nameless:
+            raise ValueError(f"ROUTES: RATE_LIMIT_POLICIES has no {', '.join(sorted(nameless))}")
         unknown = {route.upstream for route in self.routes} - set(self.upstream_urls)
         if unknown:
             raise ValueError(f"ROUTES: no address is known for {', '.join(sorted(unknown))}; add it to UPSTREAMS")

@@ -15,7 +15,7 @@ TABLE = RouteTable(
 
 @pytest.mark.parametrize("form", [b"/api/v1", b"/api", b""])
 def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
-    match = TABLE.match(form + b"/posts/7")
+    match = TABLE.match(form + b"/posts/7", "GET")
     assert match is not None
     assert (match.route.upstream, match.form, match.path) == ("content", form, b"/posts/7")
 
@@ -31,7 +31,7 @@ def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
     ],
 )
 def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: str) -> None:
-    match = TABLE.match(path)
+    match = TABLE.match(path, "GET")
     assert match is not None
     assert match.route.upstream == upstream
 
@@ -51,7 +51,7 @@ def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: 
     ],
 )
 def test_other_paths_lead_nowhere(path: bytes) -> None:
-    assert TABLE.match(path) is None
+    assert TABLE.match(path, "GET") is None
 
 
 @pytest.mark.parametrize(

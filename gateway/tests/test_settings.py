@@ -13,7 +13,9 @@ from moto.server import ThreadedMotoServer
 
 def test_the_default_table_has_the_platforms_paths() -> None:
     table = RouteTable.of(GatewaySettings())
-    found = {path: table.match(f"/api/v1{path}".encode()) for path in ("/auth/login", "/users", "/posts/1", "/votes")}
+    found = {
+        path: table.match(f"/api/v1{path}".encode(), "POST") for path in ("/auth/login", "/users", "/posts/1", "/votes")
+    }
     assert {path: match and match.route.upstream for path, match in found.items()} == {
         "/auth/login": "auth",
         "/users": "auth",
@@ -27,7 +29,7 @@ def test_a_table_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUTES", '[{"prefix": "/invoices", "upstream": "billing"}]')
     table = RouteTable.of(GatewaySettings.load())
     assert table.upstreams == {"billing": "http://billing:8003"}
-    assert table.match(b"/posts") is None
+    assert table.match(b"/posts", "GET") is None
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
