@@ -17,6 +17,7 @@ PART = Part(name="gateway", package="kpi_gateway", port=8000)
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
+_STORE_PORT = 6379
 # The gateway's own addresses, which no upstream can take.
 _RESERVED = ("/api", "/docs", "/health", "/openapi.json")
 
@@ -55,17 +56,19 @@ def _checked_storage_url(value: SecretStr) -> SecretStr:
     scheme, _, rest = value.get_secret_value().partition("://")
     if scheme not in _STORES or not rest:
         raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is needed")
-    url = f"{_STORES[scheme]}://{rest}"
+    parts = urlsplit(f"{_STORES[scheme]}://{rest}")
     try:
         # Asking for the port is what checks it.
-        named = urlsplit(url).hostname and urlsplit(url).port != 0
+        named = parts.hostname and parts.port != 0
     except ValueError:
         named = None
     if not named:
         raise ValueError("the address has no valid host and port")
-    if urlsplit(url).path.strip("/") and not urlsplit(url).path.strip("/").isdecimal():
+    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
         raise ValueError("after the host and port only the number of a database may stand")
-    return SecretStr(url)
+    # The library assumes no port.
+    netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_STORE_PORT}"
+    return SecretStr(parts._replace(netloc=netloc).geturl())
 
 
 StorageUrl = Annotated[SecretStr, AfterValidator(_checked_storage_url)]

@@ -36,6 +36,23 @@ def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: 
     assert match.route.upstream == upstream
 
 
+def test_rows_may_be_for_methods_and_for_one_address() -> None:
+    rows = [
+        Route(b"/posts", "content", "http://content"),
+        Route(b"/posts", "reads", "http://reads", methods=frozenset({"GET", "HEAD"})),
+        Route(b"/posts/new", "drafts", "http://drafts", methods=frozenset({"POST"}), exact=True, limit="draft"),
+    ]
+    table = RouteTable(rows)
+    asked = [(b"/posts", "GET"), (b"/posts", "POST"), (b"/posts/new", "POST"), (b"/posts/new/1", "POST")]
+    found = [table.match(path, method) for path, method in asked]
+    assert [match and (match.route.upstream, match.limit) for match in found] == [
+        ("reads", None),
+        ("content", None),
+        ("drafts", "draft"),
+        ("content", None),
+    ]
+
+
 @pytest.mark.parametrize(
     "path",
     [
