@@ -32,7 +32,8 @@ FIND_PYTHON = for python in $(PYTHON) python3.14 python3.13 python3.12 python3.1
 
 # The settings of a caller's shell are not the tests' business, and their stack is not the tests' stack.
 TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SECRET_KEY -u PASETO_PREVIOUS_KEYS \
-	-u CORS_ORIGINS -u APP_ENV -u LOG_LEVEL -u AWS_SECRETS_ENABLED -u AWS_ENDPOINT_URL -u MAIL_URL -u PUBLIC_URL
+	-u CORS_ORIGINS -u APP_ENV -u LOG_LEVEL -u AWS_SECRETS_ENABLED -u AWS_ENDPOINT_URL -u MAIL_URL -u PUBLIC_URL \
+	-u RATE_LIMIT_ENABLED -u RATE_LIMIT_REQUESTS -u RATE_LIMIT_WINDOW -u RATE_LIMIT_POLICIES -u RATE_LIMIT_STORAGE_URL
 
 .DEFAULT_GOAL := help
 .PHONY: help up test check load compose-up compose-test lock install clean clean-data
@@ -69,6 +70,7 @@ compose-up: ## Start the stack in containers (Docker with Compose v2), and retur
 compose-test: export COMPOSE_PROJECT_NAME := kpi-one-test
 compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end tests against it, take it down
 	@GATEWAY_PORT=$$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
+	export RATE_LIMIT_ENABLED=false; \
 	export GATEWAY_PORT KPI_GATEWAY_URL=http://127.0.0.1:$$GATEWAY_PORT; \
 	docker compose up --build --wait; code=$$?; \
 	[ $$code -ne 0 ] || { .venv/bin/pytest -m "e2e or compose" tests $(ARGS); code=$$?; }; \

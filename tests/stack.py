@@ -36,7 +36,10 @@ def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def running(settings: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator[Stack]:
+def running(
+    settings: Mapping[str, Mapping[str, str]], folder: Path, *, limits: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """The three parts; ``limits`` are settings of the gateway, whose limits are off without them."""
     with ExitStack() as stack:
         port = free_port()
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
@@ -44,7 +47,9 @@ def running(settings: Mapping[str, Mapping[str, str]], folder: Path) -> Iterator
             name: stack.enter_context(started(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
             for name, own in settings.items()
         }
-        gateway_settings = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
+        # The tests register more people from one address in a minute than anybody should.
+        upstreams = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
+        gateway_settings = {"RATE_LIMIT_ENABLED": "false", **upstreams, **(limits or {})}
         gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port))
         yield Stack(gateway, services["auth"], services["content"], settings, folder / "mails")
 

@@ -45,16 +45,16 @@ def of_environment() -> list[FoundKey]:
 
 
 def of_settings(layout: Layout) -> list[FoundKey]:
-    """Keys in the services' own settings files."""
+    """Keys in the parts' own settings files."""
     environment = os.environ.get("APP_ENV", "development")
     found = []
-    for service in SERVICES:
-        folder = layout.checkout / "services" / service / "config"
+    for part in (*(f"services/{service}" for service in SERVICES), "gateway"):
+        folder = layout.checkout / part / "config"
         path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
         setting = _SETTING.search(_text(path)) if path else None
         key = setting.group(1).strip("'\"") if setting else ""
         if path and key:
-            fix = f"put a new one there, the same for both services: {KPI} keys new"
+            fix = f"put a new one there, the same for all three parts: {KPI} keys new"
             found.append(FoundKey(layout.show(path), key, fix))
     return found
 

@@ -38,8 +38,9 @@ def test_weak_and_malformed_keys_are_named(key: str, problem: str) -> None:
         ("export PASETO_SECRET_KEY = 'abc'", ["abc"]),
     ],
 )
-def test_key_in_a_settings_file_ends_with_its_line(tmp_path: Path, line: str, found: list[str]) -> None:
-    folder = tmp_path / "services" / "auth" / "config"
+@pytest.mark.parametrize("part", ["services/auth", "gateway"])
+def test_key_in_a_settings_file_ends_with_its_line(tmp_path: Path, part: str, line: str, found: list[str]) -> None:
+    folder = tmp_path / part / "config"
     folder.mkdir(parents=True)
     (folder / ".env").write_text(f"DEBUG=false\n{line}\n\n# A comment.\nLOG_LEVEL=INFO\n")
     layout = Layout(checkout=tmp_path, home=tmp_path)

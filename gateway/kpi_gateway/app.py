@@ -1,7 +1,7 @@
 """The gateway as one ASGI application: the proxy, and beside it the few pages of its own."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import networks
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kpi_gateway import __version__
 from kpi_gateway.client import HttpClient
+from kpi_gateway.clients import Client, Clients
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
@@ -24,7 +25,8 @@ from kpi_gateway.metrics import UpstreamErrors, watch_addresses
 from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
-from kpi_gateway.routes import RouteTable
+from kpi_gateway.rate_limits import Decision, RateLimits
+from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream import UpstreamBusyError, UpstreamClient, UpstreamError
 
@@ -33,6 +35,9 @@ ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClie
 
 # The parser would take HTTP/0.9 too, whose requests have no head and whose answers no length.
 _VERSIONS = frozenset({"1.0", "1.1"})
+
+# Whoever looks whether the gateway lives must hear it, and often.
+_UNLIMITED = b"/health"
 
 
 class UnsupportedVersionError(ProblemError):
@@ -45,10 +50,15 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     settings = settings or GatewaySettings.load()
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
-    proxy = Proxy(trusted=networks(settings.trusted_proxies))
+    limits = RateLimits.of(settings)
     observation = Observation(settings, version=__version__)
-    pages = _pages(settings, table, client, observation)
-    gateway = Gateway(table, proxy, pages=pages, errors=UpstreamErrors(observation.metrics))
+    gateway = Gateway(
+        table,
+        pages=_pages(settings, table, client, observation, limits),
+        clients=Clients(networks(settings.trusted_proxies)),
+        limits=limits,
+        errors=UpstreamErrors(observation.metrics),
+    )
     app = observation.traced(Cors(gateway, origins=settings.cors_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
@@ -69,11 +79,15 @@ class Gateway:
     It stands beside FastAPI's router, not in it: a proxied request costs none of its layers.
     """
 
-    def __init__(self, table: RouteTable, proxy: Proxy, *, pages: FastAPI, errors: UpstreamErrors) -> None:
-        self._errors = errors
+    def __init__(
+        self, table: RouteTable, *, pages: FastAPI, clients: Clients, limits: RateLimits | None, errors: UpstreamErrors
+    ) -> None:
         self._table = table
-        self._proxy = proxy
+        self._proxy = Proxy()
         self._pages = pages
+        self._clients = clients
+        self._limits = limits
+        self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -93,7 +107,10 @@ class Gateway:
             raise UnsupportedMethodError
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
-        match = self._table.match(path)
+        match = self._table.match(path, scope["method"])
+        client = self._clients.of(scope)
+        scope["client_address"] = client.address
+        scope["answer_headers"] = await self._admit(client, match, scope)
         if match is None:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -103,11 +120,34 @@ class Gateway:
             scope["route"] = match.route
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
+    async def _admit(self, client: Client, match: Match | None, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """Count the request: the header fields that its answer gets, or a TooManyRequestsError."""
+        if self._limits is None or (match is None and scope["raw_path"].startswith(_UNLIMITED)):
+            return []
+        stricter = match.limit if match is not None else None
+        decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"])
+        if not isinstance(decision, Decision):
+            decision = await decision
+        if decision.error is not None:
+            raise decision.error
+        return decision.headers
 
-def _pages(settings: GatewaySettings, table: RouteTable, client: ClientFactory, observation: Observation) -> FastAPI:
+
+def _pages(
+    settings: GatewaySettings,
+    table: RouteTable,
+    client: ClientFactory,
+    observation: Observation,
+    limits: RateLimits | None,
+) -> FastAPI:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
-        async with observation.running(), client(settings) as upstreams:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(observation.running())
+            if limits is not None:
+                stack.push_async_callback(limits.close)
+                await limits.start()
+            upstreams = await stack.enter_async_context(client(settings))
             watch_addresses(observation.metrics, upstreams.addresses)
             pages.state.upstreams = _traced(upstreams, observation)
             spare_the_collector()

@@ -9,7 +9,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-_EXPOSED = ("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID")
+_EXPOSED = (
+    *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID"),
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
+)
 
 
 class CrossOriginError(ProblemError):

@@ -70,8 +70,11 @@ _IDENTITY_PREFIXES = (
     "x-webauth-",
 )
 # The server that speaks to the client writes Date; what an upstream is made of is nobody's business; who may
-# read an answer from a browser is the gateway's decision alone.
-_UPSTREAMS_OWN = frozenset({"date", "server", "via", "x-powered-by"})
+# read an answer from a browser is the gateway's decision alone, and so are the limits that clients are told of.
+_UPSTREAMS_OWN = frozenset(
+    {"date", "ratelimit", "ratelimit-policy", "server", "via", "x-powered-by", "x-request-id", "x-response-time"}
+)
+_UPSTREAMS_OWN_PREFIXES = ("access-control-", "x-ratelimit-")
 
 _FORGETTABLE = frozenset({b"keep-alive", b"close"})
 
@@ -129,4 +132,4 @@ def _passes_upstream(name: bytes) -> bool:
 @lru_cache(maxsize=512)
 def _passes_downstream(name: bytes) -> bool:
     text = name.decode("latin-1")
-    return text not in _HOP_BY_HOP and text not in _UPSTREAMS_OWN and not text.startswith("access-control-")
+    return text not in _HOP_BY_HOP and text not in _UPSTREAMS_OWN and not text.startswith(_UPSTREAMS_OWN_PREFIXES)

@@ -1,10 +1,8 @@
 """The way of one request through the gateway: to its upstream, and the answer back."""
 
 import asyncio
-from collections.abc import Sequence
 
 import structlog
-from kpi_shared.addresses import Network, client_address
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
@@ -28,11 +26,8 @@ class SlowUploadError(ProblemError):
 class Proxy:
     """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
 
-    ``trusted`` are the networks of proxies in front, whose X-Forwarded-For counts.
+    A scope's ``client_address`` is whom the upstream is told of.
     """
-
-    def __init__(self, *, trusted: Sequence[Network] = ()) -> None:
-        self._trusted = trusted
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
@@ -43,7 +38,7 @@ class Proxy:
         try:
             async with asyncio.timeout(None) as deadline:
                 downstream.watch(deadline, match.route.timeouts.total)
-                peer = Peer(_client(scope, self._trusted), scope["scheme"])
+                peer = Peer(scope["client_address"], scope["scheme"])
                 request = _request(match, scope, await downstream.body(scope), peer)
                 await _exchange(upstreams, request, reply)
         except (DownstreamGoneError, TimeoutError, ProblemError) as error:
@@ -86,15 +81,6 @@ def _settle(error: Exception, downstream: Downstream, reply: "_Reply") -> None:
 def _reason(error: Exception) -> str:
     cause = error.__cause__ or error
     return f"{type(cause).__name__}: {cause}"
-
-
-def _client(scope: Scope, trusted: Sequence[Network]) -> str:
-    """The client's address: the connection's own, or what trusted proxies say in front of it."""
-    peer = scope["client"][0] if scope["client"] else "unknown"
-    if not trusted:
-        return peer
-    forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
-    return str(client_address(peer, forwarded, trusted) or peer)
 
 
 def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: Peer) -> UpstreamRequest:

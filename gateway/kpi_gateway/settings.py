@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, PartSettings
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from kpi_shared.settings import CommaSeparated, OptionalTokenSettings
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from kpi_gateway.policies import PolicySettings, Requests, WindowSeconds
 from kpi_gateway.upstream import Timeouts
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+_STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
+_STORE_PORT = 6379
 # The gateway's own addresses, which no upstream can take.
 _RESERVED = ("/api", "/docs", "/health", "/openapi.json")
 
@@ -56,13 +60,40 @@ def _checked_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
 
 # One address or several, separated by commas.
 UpstreamUrls = Annotated[CommaSeparated, AfterValidator(_checked_upstreams)]
+
+
+def _checked_storage_url(value: SecretStr) -> SecretStr:
+    """An address that the Redis client takes; Valkey speaks the same protocol. Messages do not show the password."""
+    scheme, _, rest = value.get_secret_value().partition("://")
+    if scheme not in _STORES or not rest:
+        raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is needed")
+    parts = urlsplit(f"{_STORES[scheme]}://{rest}")
+    try:
+        # Asking for the port is what checks it.
+        named = parts.hostname and parts.port != 0
+    except ValueError:
+        named = None
+    if not named:
+        raise ValueError("the address has no valid host and port")
+    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        raise ValueError("after the host and port only the number of a database may stand")
+    # The library assumes no port.
+    netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_STORE_PORT}"
+    return SecretStr(parts._replace(netloc=netloc).geturl())
+
+
+StorageUrl = Annotated[SecretStr, AfterValidator(_checked_storage_url)]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Origins = Annotated[CommaSeparated, AfterValidator(_checked_origins)]
 
 
 class RouteSetting(BaseModel):
     """One row of the route table: requests under ``prefix`` go to ``upstream``.
 
-    The others are the row's own in place of the settings of all: times in seconds, ``body_limit`` in bytes.
+    With ``methods`` only those with one of them do, and with ``exact`` only those to the prefix itself. ``limit`` names
+    a policy that counts beside the general one. Of the rows that fit, the one with the longest prefix counts, and of
+    two with the same, the one that names methods. The others are the row's own in place of the settings of all: times
+    in seconds, ``body_limit`` in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +104,16 @@ class RouteSetting(BaseModel):
     read_timeout: float | None = Field(default=None, gt=0, le=600)
     total_timeout: float | None = Field(default=None, gt=0, le=3600)
     body_limit: int | None = Field(default=None, ge=0)
+    methods: tuple[Method, ...] = ()
+    exact: bool = False
+    limit: str | None = None
+
+
+def _posting(limit: str, *addresses: str) -> tuple[RouteSetting, ...]:
+    return tuple(
+        RouteSetting(prefix=address, upstream="auth", methods=("POST",), exact=True, limit=limit)
+        for address in addresses
+    )
 
 
 _ROUTES = (
@@ -81,11 +122,18 @@ _ROUTES = (
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
+    # Whatever takes a password, a code or an outside token, by which somebody could guess.
+    *_posting("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
+    *_posting("login", "/auth/verify-email"),
+    RouteSetting(prefix="/auth/verify_supabase_token", upstream="auth", limit="login"),
+    *_posting("registration", "/users", "/auth/register"),
+    # What sends a mail to somebody, and what comes of it.
+    *_posting("reset", "/auth/forgot-password", "/auth/reset-password", "/auth/resend-verification"),
 )
 
 
-class GatewaySettings(PartSettings):
-    """The gateway's settings; times are in seconds."""
+class GatewaySettings(OptionalTokenSettings):
+    """The gateway's settings; times are in seconds. With the tokens' key, requests count for their subjects too."""
 
     part: ClassVar[Part] = PART
 
@@ -112,6 +160,15 @@ class GatewaySettings(PartSettings):
     # Bytes of a request's body. 40,000 characters of text may take 12 bytes each when a client escapes them all.
     body_limit: int = Field(default=1024 * 1024, ge=0)
 
+    rate_limit_enabled: bool = True
+    # For each client address, and again for each token's subject.
+    rate_limit_requests: Requests = 1000
+    rate_limit_window: WindowSeconds = 60
+    # The stricter policies that rows of the route table name.
+    rate_limit_policies: PolicySettings = Field(default_factory=dict)
+    # Where replicas count together; without it each counts by itself.
+    rate_limit_storage_url: StorageUrl | None = None
+
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
         return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
@@ -130,9 +187,12 @@ class GatewaySettings(PartSettings):
 
     @model_validator(mode="after")
     def _routes_lead_somewhere(self) -> Self:
-        prefixes = [route.prefix for route in self.routes]
-        if len(set(prefixes)) < len(prefixes):
+        served = [(route.prefix, route.exact, method) for route in self.routes for method in route.methods or ("",)]
+        if len(set(served)) < len(served):
             raise ValueError("ROUTES: a prefix stands there twice")
+        nameless = {route.limit for route in self.routes if route.limit} - set(self.rate_limit_policies)
+        if nameless:
+            raise ValueError(f"ROUTES: RATE_LIMIT_POLICIES has no {', '.join(sorted(nameless))}")
         unknown = {route.upstream for route in self.routes} - set(self.upstream_urls)
         if unknown:
             raise ValueError(f"ROUTES: no address is known for {', '.join(sorted(unknown))}; add it to UPSTREAMS")

@@ -3,13 +3,15 @@
 import pytest
 from gateway_support import table_of
 from kpi_gateway.paths import InvalidPathError, check_target
+from kpi_gateway.routes import RouteTable
+from kpi_gateway.settings import GatewaySettings
 
 TABLE = table_of({"/posts": "content", "/posts/archive": "archive", "/auth": "auth"})
 
 
 @pytest.mark.parametrize("form", [b"/api/v1", b"/api", b""])
 def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
-    match = TABLE.match(form + b"/posts/7")
+    match = TABLE.match(form + b"/posts/7", "GET")
     assert match is not None
     assert (match.route.upstream, match.form, match.path) == ("content", form, b"/posts/7")
 
@@ -25,9 +27,27 @@ def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
     ],
 )
 def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: str) -> None:
-    match = TABLE.match(path)
+    match = TABLE.match(path, "GET")
     assert match is not None
     assert match.route.upstream == upstream
+
+
+def test_rows_may_be_for_methods_and_for_one_address() -> None:
+    rows = [
+        {"prefix": "/posts", "upstream": "content"},
+        {"prefix": "/posts", "upstream": "reads", "methods": ("GET",)},
+        {"prefix": "/posts/new", "upstream": "drafts", "methods": ("POST",), "exact": True, "limit": "login"},
+    ]
+    upstreams = {name: f"http://{name}" for name in ("reads", "drafts")}
+    table = RouteTable.of(GatewaySettings.model_validate({"routes": rows, "upstreams": upstreams}))
+    asked = [(b"/posts", "GET"), (b"/posts", "POST"), (b"/posts/new", "POST"), (b"/posts/new/1", "POST")]
+    found = [table.match(path, method) for path, method in asked]
+    assert [match and (match.route.upstream, match.limit) for match in found] == [
+        ("reads", None),
+        ("content", None),
+        ("drafts", "login"),
+        ("content", None),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +65,7 @@ def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: 
     ],
 )
 def test_other_paths_lead_nowhere(path: bytes) -> None:
-    assert TABLE.match(path) is None
+    assert TABLE.match(path, "GET") is None
 
 
 @pytest.mark.parametrize(

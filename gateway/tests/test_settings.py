@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from kpi_gateway.rate_limits import RateLimits
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_shared.settings import SettingsError
@@ -13,7 +14,9 @@ from moto.server import ThreadedMotoServer
 
 def test_the_default_table_has_the_platforms_paths() -> None:
     table = RouteTable.of(GatewaySettings())
-    found = {path: table.match(f"/api/v1{path}".encode()) for path in ("/auth/login", "/users", "/posts/1", "/votes")}
+    found = {
+        path: table.match(f"/api/v1{path}".encode(), "POST") for path in ("/auth/login", "/users", "/posts/1", "/votes")
+    }
     assert {path: match and match.route.upstream for path, match in found.items()} == {
         "/auth/login": "auth",
         "/users": "auth",
@@ -27,7 +30,7 @@ def test_a_table_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUTES", '[{"prefix": "/invoices", "upstream": "billing"}]')
     table = RouteTable.of(GatewaySettings.load())
     assert table.upstreams == ["billing"]
-    assert table.match(b"/posts") is None
+    assert table.match(b"/posts", "GET") is None
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
@@ -57,13 +60,67 @@ def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
         ("ROUTES", '[{"prefix": "/a/../b", "upstream": "auth"}]', "is not a prefix"),
         ("ROUTES", '[{"prefix": "/a", "upstream": "auth", "tiemout": 1}]', "ROUTES"),
         ("ROUTES", "{", "routes"),
+        ("ROUTES", '[{"prefix": "/a", "upstream": "auth", "methods": ["FETCH"]}]', "ROUTES"),
+        ("ROUTES", '[{"prefix": "/a", "upstream": "auth", "limit": "strict"}]', "RATE_LIMIT_POLICIES has no strict"),
         ("UPSTREAM_READ_TIMEOUT", "0", "UPSTREAM_READ_TIMEOUT"),
+        ("RATE_LIMIT_ENABLED", "perhaps", "RATE_LIMIT_ENABLED"),
+        ("RATE_LIMIT_REQUESTS", "0", "RATE_LIMIT_REQUESTS"),
+        ("RATE_LIMIT_WINDOW", "86401", "RATE_LIMIT_WINDOW"),
+        ("RATE_LIMIT_POLICIES", '{"login": {"requests": 0}}', "RATE_LIMIT_POLICIES"),
+        ("RATE_LIMIT_POLICIES", '{"a\\"b": {"requests": 1}}', "is no name for a policy"),
+        ("RATE_LIMIT_POLICIES", '{"address": {"requests": 1}}', "is no name for a policy"),
+        ("RATE_LIMIT_POLICIES", "20", "RATE_LIMIT_POLICIES"),
+        ("PASETO_SECRET_KEY", "0" * 64, "PASETO_SECRET_KEY: it is all zeros"),
     ],
 )
 def test_what_cannot_work_stops_the_start_with_a_sentence(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
 ) -> None:
     assert said in refusal(monkeypatch, variable, value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://:quiet-street@redis:6379",
+        "redis:6379:quiet-street",
+        "redis://:quiet-street@",
+        "redis://:quiet-street@redis:70000",
+        "redis://:quiet-street@redis:6379/limits",
+    ],
+)
+def test_a_store_that_cannot_be_is_refused_and_its_password_not_told(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    said = refusal(monkeypatch, "RATE_LIMIT_STORAGE_URL", value)
+    assert "RATE_LIMIT_STORAGE_URL: " in said
+    assert "quiet-street" not in said
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("redis://redis/1", "redis://redis:6379/1"),
+        ("rediss://:quiet-street@redis:6380/2", "rediss://:quiet-street@redis:6380/2"),
+        ("valkey://valkey:6379", "redis://valkey:6379"),
+        ("valkeys://valkey:6379", "rediss://valkey:6379"),
+    ],
+)
+def test_a_store_is_redis_or_valkey(monkeypatch: pytest.MonkeyPatch, value: str, read: str) -> None:
+    monkeypatch.setenv("RATE_LIMIT_STORAGE_URL", value)
+    settings = GatewaySettings.load()
+    assert settings.rate_limit_storage_url is not None
+    assert settings.rate_limit_storage_url.get_secret_value() == read
+    assert "quiet-street" not in repr(settings)
+    assert RateLimits.of(settings) is not None
+
+
+def test_policies_that_are_not_named_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RATE_LIMIT_POLICIES", '{"login": {"requests": 3, "window": 10}, "export": {"requests": 1}}')
+    found = {
+        name: (policy.requests, policy.window) for name, policy in GatewaySettings.load().rate_limit_policies.items()
+    }
+    assert found == {"login": (3, 10), "registration": (10, 60), "reset": (5, 60), "export": (1, 60)}
 
 
 @pytest.fixture(scope="module")

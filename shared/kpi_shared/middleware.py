@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -51,7 +51,7 @@ class RequestContext:
         mark = _mark(scope)
         scope["request_id"] = mark.request_id
         current_mark.set(mark)
-        answer = _Answer(send, mark.request_id)
+        answer = _Answer(send, scope, mark.request_id)
         self._metrics.began()
         try:
             await self.app(scope, receive, answer.send)
@@ -79,10 +79,11 @@ class RequestContext:
 
 
 class _Answer:
-    """Watches one response on its way out and adds its headers."""
+    """Watches one response on its way out and adds its headers, and those of the scope's ``answer_headers``."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
         self._send = send
+        self._scope = scope
         self._request_id = request_id
         self._began = time.perf_counter()
         self.status = 0
@@ -96,9 +97,12 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
             self.ms = self.elapsed()
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self._request_id
-            headers["X-Response-Time"] = str(self.ms)
+            message["headers"] = [
+                *message.get("headers", ()),
+                *self._scope.get("answer_headers", ()),
+                (b"x-request-id", self._request_id.encode()),
+                (b"x-response-time", b"%.2f" % self.ms),
+            ]
         await self._send(message)
 
     async def fail(self) -> None:

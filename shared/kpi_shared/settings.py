@@ -146,13 +146,24 @@ class PartSettings(BaseSettings):
             raise SettingsError(str(error)) from None
 
 
-class TokenSettings(PartSettings):
-    """The shared key that tokens are sealed with, and whom they are from and for."""
+class TokenNames(PartSettings):
+    """What tokens are opened with beside the current key, and whom they are from and for."""
 
-    paseto_secret_key: SecretKey
     paseto_previous_keys: SecretKeys = ()
     token_issuer: str = "kpi-one"  # noqa: S105 a name that stands in every token
     token_audience: str = "kpi-one"  # noqa: S105 as above
+
+
+class TokenSettings(TokenNames):
+    """All of it: no service can do without the shared key that tokens are sealed with."""
+
+    paseto_secret_key: SecretKey
+
+
+class OptionalTokenSettings(TokenNames):
+    """The same for a part that opens tokens only where it was given the key."""
+
+    paseto_secret_key: SecretKey | None = None
 
 
 # What stands in the place of a password in examples.

@@ -20,7 +20,7 @@ from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
 from kpi_shared.keys import KEY_BYTES, checked_key, key_id
-from kpi_shared.settings import TokenSettings
+from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
 HEADER = "v4.local."
 # A token of ours has about 700 characters; a name of 32 four-byte characters adds some 200.
@@ -67,9 +67,12 @@ class KeyRing:
         self._keys = {key_id(key): key for key in (*previous, current)}
 
     @classmethod
-    def of(cls, settings: TokenSettings) -> "KeyRing":
+    def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "KeyRing":
+        """The ring of settings that have a key."""
+        current = settings.paseto_secret_key
+        assert current is not None, "there is no ring without a key"  # noqa: S101 the caller has looked
         previous = [checked_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
-        return cls(checked_key(settings.paseto_secret_key.get_secret_value()), previous)
+        return cls(checked_key(current.get_secret_value()), previous)
 
     def find(self, kid: str) -> bytes | None:
         return self._keys.get(kid)
@@ -93,7 +96,7 @@ class TokenCodec:
         self._audience = audience
 
     @classmethod
-    def of(cls, settings: TokenSettings) -> "TokenCodec":
+    def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "TokenCodec":
         return cls(KeyRing.of(settings), issuer=settings.token_issuer, audience=settings.token_audience)
 
     def mint(self, *, user_id: int, username: str, role: Role, session_id: str, lifetime: timedelta) -> str:

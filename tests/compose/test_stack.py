@@ -131,11 +131,12 @@ def test_no_secret_stands_where_an_inspection_shows_it(service: str) -> None:
 
 
 def test_a_part_reads_no_secret_of_another() -> None:
-    for part, other in (("auth", "content"), ("content", "auth")):
+    for part, other in (("auth", "content"), ("content", "auth"), ("gateway", "auth"), ("gateway", "content")):
         with pytest.raises(subprocess.CalledProcessError):
             compose("exec", "-T", part, "cat", f"/run/kpi/{other}_database_url")
-    with pytest.raises(subprocess.CalledProcessError):
-        compose("exec", "-T", "content", "cat", "/run/kpi/postgres_password")
+    for part in ("content", "gateway"):
+        with pytest.raises(subprocess.CalledProcessError):
+            compose("exec", "-T", part, "cat", "/run/kpi/postgres_password")
 
 
 def test_the_database_may_restart_under_it(client: httpx.Client) -> None:

@@ -15,6 +15,8 @@ _SETTINGS_OF_PARTS = (
     *("failures_per_account_and_address", "failures_per_account", "failures_per_address", "mails_per_account"),
     *("mails_per_address", "registrations_per_address", "registration_tells_username", "registration_tells_email"),
     *("public_url", "mail_url", "mail_from", "mail_worker", "registration", "identity_providers", "trusted_proxies"),
+    *("rate_limit_enabled", "rate_limit_requests", "rate_limit_window", "rate_limit_policies"),
+    "rate_limit_storage_url",
 )
 _SERVER = pytest.StashKey[TestServer]()
 
