@@ -58,8 +58,8 @@ def _measured(found: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     return (
         f"*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
-        f"{versions}.*"
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"load average {machine['load_average']} at the beginning; {versions}.*"
     )
 
 
