@@ -70,7 +70,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
         ("RATE_LIMIT_POLICIES", '{"a\\"b": {"requests": 1}}', "is no name for a policy"),
         ("RATE_LIMIT_POLICIES", '{"address": {"requests": 1}}', "is no name for a policy"),
         ("RATE_LIMIT_POLICIES", "20", "RATE_LIMIT_POLICIES"),
-        ("PASETO_SECRET_KEY", "0" * 64, "PASETO_SECRET_KEY: it is all zeros"),
+        ("PASETO_SECRET_KEY", "0" * 64, "PASETO_SECRET_KEY: "),
     ],
 )
 def test_what_cannot_work_stops_the_start_with_a_sentence(
