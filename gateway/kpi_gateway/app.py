@@ -21,7 +21,7 @@ from kpi_gateway.clients import Client, Clients
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
-from kpi_gateway.metrics import UpstreamErrors, watch_addresses
+from kpi_gateway.metrics import UpstreamErrors, watch_addresses, watch_limits
 from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
@@ -110,7 +110,7 @@ class Gateway:
         match = self._table.match(path, scope["method"])
         client = self._clients.of(scope)
         scope["client_address"] = client.address
-        scope["answer_headers"] = await self._admit(client, match, scope)
+        scope["answer_headers"] += await self._admit(client, match, scope)
         if match is None:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -146,6 +146,7 @@ def _pages(
             await stack.enter_async_context(observation.running())
             if limits is not None:
                 stack.push_async_callback(limits.close)
+                watch_limits(observation.metrics, limits.numbers)
                 await limits.start()
             upstreams = await stack.enter_async_context(client(settings))
             watch_addresses(observation.metrics, upstreams.addresses)

@@ -7,12 +7,13 @@ from kpi_shared.errors import ProblemError, problem_response
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _EXPOSED = (
     *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID"),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
 )
+_VARY = (b"vary", b"Origin")
 
 
 class CrossOriginError(ProblemError):
@@ -33,6 +34,15 @@ class Cors(CORSMiddleware):
             allow_credentials=True,
             expose_headers=_EXPOSED,
         )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Only what has an Origin takes the long way; to all others it is said that the answer depends on it."""
+        if scope["type"] != "http" or b"origin" in [name for name, _ in scope["headers"]]:
+            await super().__call__(scope, receive, send)
+            return
+        if self.allow_origins:
+            scope["answer_headers"].append(_VARY)
+        await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
         response = super().preflight_response(request_headers)

@@ -1,6 +1,6 @@
 """Rate limits: which requests go on, and what their answers say of it.
 
-The header fields are those of draft-ietf-httpapi-ratelimit-headers (version 10), beside the X- ones that older clients
+The header fields are those of draft-ietf-httpapi-ratelimit-headers, beside the X- ones that older clients
 read. All times in them are seconds from now, never points in time.
 """
 
@@ -91,6 +91,15 @@ class RateLimits:
             except STORE_ERRORS as error:
                 self._failed(self._shared, error)
 
+    def numbers(self) -> dict[tuple[str, ...], int]:
+        """Decisions by policy and outcome; without the store, all policies together."""
+        found: dict[tuple[str, ...], int] = {}
+        for name, policy in self.policies.by_name.items():
+            found[name, "allowed"], found[name, "limited"] = policy.allowed, policy.limited
+        found["all", "unlimited"], found["all", "fallback"] = self.unlimited, self.fallbacks
+        found["all", "store-error"] = self.store_errors
+        return found
+
     async def close(self) -> None:
         if self._lookout is not None:
             self._lookout.cancel()
@@ -135,7 +144,7 @@ class RateLimits:
             await asyncio.sleep(STORE_PAUSE_SECONDS)
             try:
                 await store.take(())
-            except STORE_ERRORS:
+            except Exception:  # noqa: BLE001 whatever it is, the store is not back, and has to be asked again
                 self.store_errors += 1
             else:
                 log.info("rate limit store is back")

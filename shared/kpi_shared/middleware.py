@@ -50,6 +50,8 @@ class RequestContext:
             return
         mark = _mark(scope)
         scope["request_id"] = mark.request_id
+        # What inner layers want every answer to say, whoever gives it.
+        scope["answer_headers"] = []
         current_mark.set(mark)
         answer = _Answer(send, scope, mark.request_id)
         self._metrics.began()
@@ -99,7 +101,7 @@ class _Answer:
             self.ms = self.elapsed()
             message["headers"] = [
                 *message.get("headers", ()),
-                *self._scope.get("answer_headers", ()),
+                *self._scope["answer_headers"],
                 (b"x-request-id", self._request_id.encode()),
                 (b"x-response-time", b"%.2f" % self.ms),
             ]
