@@ -168,7 +168,8 @@ def test_a_collector_that_is_away_hurts_neither_requests_nor_the_end(tmp_path: P
 
 @pytest.mark.parametrize("settings", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
 def test_nothing_of_the_exporter_is_loaded_where_nothing_is_exported(settings: dict[str, str]) -> None:
-    script = "import sys, kpi_gateway.asgi; print([name for name in sys.modules if name.startswith('opentelemetry.exporter')])"
+    exporters = "[name for name in sys.modules if name.startswith('opentelemetry.exporter')]"
+    script = f"import sys, kpi_gateway.asgi; print({exporters})"
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} if settings else {}
     done = run("-c", script, **settings, **endpoint)
     assert (done.stdout, done.returncode) == ("[]\n", 0)
