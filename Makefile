@@ -5,6 +5,9 @@ PYTHON ?= python3
 FILE ?=
 ARGS ?=
 WORKERS ?= auto
+ONLY ?=
+ROUNDS ?= 5
+SECONDS ?= 4
 
 UV := .kpi/tools/bin/uv
 PACKAGES := shared services/auth services/content gateway cli
@@ -35,7 +38,7 @@ TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SEC
 	-u CORS_ORIGINS -u APP_ENV -u LOG_LEVEL -u AWS_SECRETS_ENABLED -u AWS_ENDPOINT_URL -u MAIL_URL -u PUBLIC_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check load compose-up compose-test lock install clean clean-data
+.PHONY: help up test check load bench compose-up compose-test lock install clean clean-data
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +64,11 @@ check: $(STAMP) ## Look for faults without running the program: style, types, ar
 
 load: $(STAMP) ## Load the sample posts with their authors and votes, into a running or stopped stack
 	@.venv/bin/kpi load $(FILE)
+
+bench: $(STAMP) ## Measure against other gateways and a monolith, write docs/performance.md (ONLY=gateway: one table)
+	@bench/peers/install
+	@$(UV) pip install -q -p .venv --require-hashes -r requirements-bench.txt
+	@PYTHONPATH=bench .venv/bin/python -m kpi_bench $(if $(ONLY),--only $(ONLY)) --rounds $(ROUNDS) --seconds $(SECONDS)
 
 compose-up: ## Start the stack in containers (Docker with Compose v2), and return when all are healthy
 	docker compose up --build --wait

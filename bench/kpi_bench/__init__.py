@@ -1,0 +1,1 @@
+"""The benchmark: one module per table, a harness they share, and the document written from their results."""

@@ -1,0 +1,72 @@
+"""docs/performance.md, written from the stored results alone."""
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from kpi_bench.options import BENCH, Options
+
+# In the order of the document. Each is a module of kpi_bench.tables.
+TABLES = ("gateway", "profile", "platform", "growth", "limits", "stress")
+BY_HAND = BENCH / "kpi_bench" / "by_hand.md"
+
+
+class Table(Protocol):
+    """A module with a table: what it measures is JSON, and its section is written from that JSON alone.
+
+    ``render`` gives Markdown that begins with a heading of level two, and puts plots into the folder ``plots``; the
+    document is one folder above, so it names them as ``performance/NAME.svg``.
+    """
+
+    NAME: str
+
+    def run(self, options: Options) -> dict[str, Any]: ...
+
+    def render(self, results: dict[str, Any], plots: Path) -> str: ...
+
+
+def table(name: str) -> Table:
+    module: Any = importlib.import_module(f"kpi_bench.tables.{name}")
+    found: Table = module
+    return found
+
+
+def there_is(name: str) -> bool:
+    return (BENCH / "kpi_bench" / "tables" / f"{name}.py").exists()
+
+
+def stored(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of each table that has been measured, in the order of the document."""
+    return {
+        name: json.loads((folder / f"{name}.json").read_text()) for name in TABLES if (folder / f"{name}.json").exists()
+    }
+
+
+def render(results: dict[str, dict[str, Any]], plots: Path) -> str:
+    sections = [_section(name, found, plots) for name, found in results.items()]
+    return "\n\n".join([_HEAD, *sections, BY_HAND.read_text().strip()]) + "\n"
+
+
+def _section(name: str, found: dict[str, Any], plots: Path) -> str:
+    text = table(name).render(found["results"], plots).strip()
+    return f"{text}\n\n{_measured(found)}"
+
+
+def _measured(found: dict[str, Any]) -> str:
+    machine, options = found["machine"], found["options"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return (
+        f"*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
+        f"{versions}.*"
+    )
+
+
+_HEAD = """\
+# What was measured
+
+`make bench` writes this page from the raw numbers in `bench/results/`; `make bench ONLY=gateway` measures one table
+again and leaves the others as they were. How it is measured, and why so, is in [ADR 21](adr/0021-benchmark.md). What is
+compared ran side by side in one run, in turn, round after round: medians, with the lowest and the highest in brackets.
+The machine is a small virtual one that others share, so the ratios count and the absolute figures do not."""

@@ -1,0 +1,51 @@
+"""The machine and the versions that a table was measured on."""
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from kpi_bench.harness import output
+
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel")
+_PROGRAMS = {
+    "nginx": ("nginx", "-v"),
+    "haproxy": ("haproxy", "-v"),
+    "Caddy": ("caddy", "version"),
+    "Node.js": ("node", "--version"),
+    "Redis": ("redis-server", "--version"),
+    "wrk": ("wrk", "-v"),
+}
+
+
+def facts() -> dict[str, object]:
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "cpu": _first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "kernel": re.sub(r"^(\d+\.\d+\.\d+).*", r"\1", platform.release()),
+        "versions": {"Python": platform.python_version(), **_packages(), **_programs()},
+    }
+
+
+def _packages() -> dict[str, str]:
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _programs() -> dict[str, str]:
+    said = {name: re.search(r"\d+\.\d+(?:\.\d+)?", output(*command)) for name, command in _PROGRAMS.items()}
+    return {name: number[0] for name, number in said.items() if number}
+
+
+def _first(pattern: str, path: Path) -> str:
+    found = re.search(pattern, path.read_text())
+    return found[1].strip() if found else "unknown"
