@@ -54,12 +54,19 @@ def run(options: Options) -> dict[str, Any]:
     return {"rounds": found}
 
 
-def _places(stack: Stack, monolith_url: str) -> dict[str, Place]:
+def ours(stack: Stack) -> dict[str, Place]:
+    """The platform through its gateway, and past it."""
     gateway, auth, content = (stack.url(part) for part in ("gateway", "auth", "content"))
-    ours = Accounts(auth, _ACCOUNTS)
+    accounts = Accounts(auth, _ACCOUNTS)
     return {
-        GATEWAY: Place(gateway, gateway, "/api/v1", ours),
-        DIRECT: Place(auth, content, "", ours),
+        GATEWAY: Place(gateway, gateway, "/api/v1", accounts),
+        DIRECT: Place(auth, content, "", accounts),
+    }
+
+
+def _places(stack: Stack, monolith_url: str) -> dict[str, Place]:
+    return {
+        **ours(stack),
         MONOLITH: Place(monolith_url, monolith_url, "", Accounts(monolith_url, _ACCOUNTS)),
     }
 
@@ -83,7 +90,10 @@ def _one(call: Call, place: Place, database: Database, seconds: float, *, conten
     # What is slow must not be called broken: wrk counts answers after ten seconds, and says so.
     if load.errors and contender != MONOLITH:
         raise BenchError(f"{contender}: {load.errors} of {load.requests} requests failed")
-    _clean(database, place.accounts, MONOLITH if contender == MONOLITH else GATEWAY)
+    if contender == MONOLITH:
+        take_back(database, place.accounts, name=DATABASE, counted=False)
+    else:
+        take_back(database, place.accounts)
     return {"rate": load.rate, "p50": load.p50, "p99": load.p99, "errors": load.errors}
 
 
@@ -91,11 +101,11 @@ def _slowly(measure: Measure, seconds: float) -> dict[str, float]:
     return measure(_SLOWLY * seconds)
 
 
-def _clean(database: Database, accounts: Accounts, contender: str) -> None:
-    """Take back what was written, so that each measurement finds what the first one found."""
-    with database.connect(DATABASE if contender == MONOLITH else Stack.CONTENT) as connection:
+def take_back(database: Database, accounts: Accounts, *, name: str = Stack.CONTENT, counted: bool = True) -> None:
+    """Delete what was written, so that each measurement finds what the first one found."""
+    with database.connect(name) as connection:
         written = connection.execute("DELETE FROM posts WHERE id > %s", [POSTS]).rowcount
-        voted = _unvote(connection, accounts.ids, counted=contender != MONOLITH)
+        voted = _unvote(connection, accounts.ids, counted=counted)
         if written or voted:
             connection.execute("VACUUM posts, votes")
 
