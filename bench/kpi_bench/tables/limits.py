@@ -41,7 +41,7 @@ Used = Callable[[], dict[str, float]]
 def run(options: Options) -> dict[str, Any]:
     short = replace(options, seconds=min(options.seconds, _LONGEST))
     with running(options) as stack, _floor(stack, options) as (url, server):
-        contenders = {**_requests(stack), **_floors(stack, url, server), _HASH: _hashes}
+        contenders = {**_requests(stack), **_floors(stack, url, server), _HASH: hashes}
         for measure in contenders.values():
             measure(1.0)
         return {"rounds": in_turn(contenders, short, what="processor time")}
@@ -119,7 +119,7 @@ def _statements(stack: Stack, seconds: float) -> dict[str, float]:
     return {"rate": done / seconds, "service": (spent - start) * each, "PostgreSQL": server * each}
 
 
-def _hashes(seconds: float) -> dict[str, float]:
+def hashes(seconds: float) -> dict[str, float]:
     start, _ = _child([sys.executable, "-c", _HASHING, "0"], {})
     spent, done = _child([sys.executable, "-c", _HASHING, str(seconds)], {})
     return {"rate": done / seconds, "service": (spent - start) / max(1, done) * 1e6}
