@@ -38,7 +38,7 @@ def explain(database: Database, name: str, url: str, log: Path) -> Explained:
         _log_statements(database, "none")
     with log.open("rb") as file:
         file.seek(began)
-        statement = _last_statement(file.read().decode(), name)
+        statement = last_statement(file.read().decode(), name)
     return _explained(database, name, statement)
 
 
@@ -50,7 +50,7 @@ def _log_statements(database: Database, which: str) -> None:
     time.sleep(0.2)
 
 
-def _last_statement(logged: str, name: str) -> str:
+def last_statement(logged: str, name: str) -> str:
     """The statement with its parameters put in, as the log writes them."""
     ours = [part for part in re.split(r"^(?=\d{4}-\d\d-\d\d )", logged, flags=re.MULTILINE) if f"@{name} " in part]
     for number in reversed(range(len(ours))):

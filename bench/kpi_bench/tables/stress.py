@@ -15,8 +15,8 @@ from kpi_bench.harness import figures, markdown_table, say, shown
 from kpi_bench.options import Options
 from kpi_bench.platform_stack import POSTS, Accounts, Database, Stack, loaded_database
 from kpi_bench.processes import LOAD_CORE, BenchError, Program, Server, free_port
-from kpi_bench.steady import Answer, Outcome, Steady, get, post_form
 from kpi_bench.tables.limits import hashes
+from kpi_bench.witness import Answer, Outcome, Witness, get, post_form
 
 NAME = "stress"
 READS_A_SECOND = 100
@@ -35,7 +35,7 @@ class Scene:
 
     stack: Stack
     options: Options
-    storm: Steady
+    storm: Witness
     sign_ins: Sequence[bytes]
     storm_rate: float = 0.0
     redis: "Redis | None" = None
@@ -115,7 +115,7 @@ def run(options: Options) -> dict[str, Any]:
         for name in SCENARIOS:
             with _stack(database, options, redis=name == _REDIS) as (stack, redis):
                 accounts = Accounts(stack.url("auth"), _ACCOUNTS)
-                scene = Scene(stack, options, Steady(""), _sign_ins(accounts), STORM * capacity, redis)
+                scene = Scene(stack, options, Witness(""), _sign_ins(accounts), STORM * capacity, redis)
                 found[name] = [_round(scene, name, number) for number in range(options.rounds)]
     return {"capacity": capacity, "rounds": found}
 
@@ -161,9 +161,9 @@ def _round(scene: Scene, name: str, number: int) -> dict[str, Any]:
     # Pools and caches are warm, and what the round before took away is there again.
     for part in ("content", "gateway"):
         scene.stack.wait_for(part)
-    reads, scene.storm = Steady(scene.stack.url("gateway")), Steady(scene.stack.url("gateway"))
+    reads, scene.storm = Witness(scene.stack.url("gateway")), Witness(scene.stack.url("gateway"))
     asyncio.run(_live(scene, reads, *SCENARIOS[name]))
-    found = {**_judged(reads.answers), "storm": _outcomes(scene.storm.answers)}
+    found = {**judged(reads.answers), "storm": _outcomes(scene.storm.answers)}
     say(
         f"{name}, round {number + 1}: {found['outcomes']}, within {found['outage']:.2f} s; "
         f"well {found['recovery']:.2f} s after its return; storm {found['storm']}"
@@ -171,7 +171,7 @@ def _round(scene: Scene, name: str, number: int) -> dict[str, Any]:
     return found
 
 
-async def _live(scene: Scene, reads: Steady, gone: Act, back: Act) -> None:
+async def _live(scene: Scene, reads: Witness, gone: Act, back: Act) -> None:
     begun = time.perf_counter()
     requests = [get(f"/api/v1/posts/{number * 37 % POSTS + 1}") for number in range(1000)]
     async with asyncio.TaskGroup() as group:
@@ -185,7 +185,7 @@ async def _at(moment: float, act: Act, scene: Scene) -> None:
     await act(scene)
 
 
-def _judged(answers: Sequence[Answer]) -> dict[str, Any]:
+def judged(answers: Sequence[Answer]) -> dict[str, Any]:
     """Second by second; how long reads failed; and when after the return the last one did."""
     bad = [answer.due for answer in answers if answer.outcome is not Outcome.OK]
     if len(answers) < READS_A_SECOND:

@@ -1,4 +1,4 @@
-"""Load at a constant rate: each request begins on time, whether or not others are done, and every answer is noted."""
+"""A witness of an outage: requests that begin on time, whether or not others are done, and every answer noted."""
 
 import asyncio
 import re
@@ -51,7 +51,7 @@ class _Line:
 
 
 @dataclass
-class Steady:
+class Witness:
     """As many connections to one address as are in use at once."""
 
     url: str
