@@ -157,6 +157,8 @@ class Stack:
             own["DATABASE_URL"] = self.database.url(part, database)
         # What somebody keeps in a part's own config folder is not measured.
         general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
+        # Counted as in production, and several services of one kind do not meet on one port.
+        own["METRICS_PORT"] = str(free_port())
         return Program(parts.command(part, "--host", HOST, "--port", str(port)), {**general, **own})
 
     def wait_for(self, part: str) -> None:
