@@ -35,7 +35,7 @@ _POSTS = """
     SELECT id, tail.owner_id, left(head.head || ' ' || tail.tail, 300), tail.content, made, made, {votes}
     FROM (
         SELECT id, first + (id * 7919 % 31536000) * interval '1 second' + id * interval '1 microsecond' AS made
-        FROM generate_series({low}, {high}) AS id, (SELECT min(date) AS first FROM posts) AS begun
+        FROM generate_series({low}::bigint, {high}::bigint) AS id, (SELECT min(date) AS first FROM posts) AS begun
     ) AS numbered
     JOIN bench_real AS head ON head.n = id * 7919 % {real}
     JOIN bench_real AS tail ON tail.n = (id * 6007 + id / {real}) % {real}
@@ -43,7 +43,7 @@ _POSTS = """
 _VOTES = """
     INSERT INTO votes (post_id, user_id)
     SELECT post_id, post_id * 37 % 5000 + turn * 500
-    FROM generate_series({low}, {high}) AS post_id, generate_series(1, {votes}) AS turn
+    FROM generate_series({low}::bigint, {high}::bigint) AS post_id, generate_series(1, {votes}) AS turn
 """
 _INDEXES = """
     SELECT indexname, indexdef FROM pg_indexes
