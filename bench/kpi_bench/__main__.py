@@ -3,38 +3,66 @@
 import argparse
 import json
 import shutil
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kpi_bench import document, machine
 from kpi_bench.harness import say
-from kpi_bench.options import DOCUMENT, PLOTS, RESULTS, Options
+from kpi_bench.options import DOCUMENT, PLOTS, REPOSITORY, RESULTS, Options
+from kpi_bench.processes import BenchError
 
 
-def main() -> None:
+def main() -> int:
+    # Ended from outside, too, it takes what it has started down with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
     options = replace(Options(), rounds=arguments.rounds, seconds=arguments.seconds)
     # "document" measures nothing: the stored results are written down again.
+    failed = False
     for name in [name for name in arguments.only or document.TABLES if name != "document" and document.there_is(name)]:
         say(f"{name}: begins")
-        results = measured(name, options)
+        try:
+            results = measured(name, options)
+        except BenchError as error:
+            # What was measured before, and what comes after, is worth as much without it.
+            say(f"{name}: failed: {error}")
+            failed = True
+            continue
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (RESULTS / f"{name}.json").write_text(compact(results) + "\n")
         write_document(RESULTS)
     write_document(RESULTS)
-    say(f"written: {DOCUMENT}")
+    say(f"written: {DOCUMENT.relative_to(REPOSITORY)}")
+    return int(failed)
 
 
 def measured(name: str, options: Options) -> dict[str, Any]:
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
+    # Before the run, which is a load itself.
+    facts = machine.facts()
     results = document.table(name).run(options)
     return {
-        "machine": machine.facts(),
+        "machine": facts,
         "options": {"rounds": options.rounds, "seconds": options.seconds},
         "results": results,
     }
+
+
+def compact(results: dict[str, Any]) -> str:
+    """JSON with as many digits as were measured, and few lines: what is committed should be small."""
+    return json.dumps(_rounded(results), indent=1)
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401 any JSON
+    if isinstance(value, dict):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def write_document(folder: Path) -> None:
@@ -50,4 +78,4 @@ def _arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

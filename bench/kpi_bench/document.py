@@ -9,6 +9,8 @@ from kpi_bench.options import BENCH, Options
 
 # In the order of the document. Each is a module of kpi_bench.tables.
 TABLES = ("gateway", "profile", "platform", "growth", "limits", "stress")
+# A load average before a run, from which on its figures say nothing.
+_BUSY = 1.0
 BY_HAND = BENCH / "kpi_bench" / "by_hand.md"
 
 
@@ -56,10 +58,13 @@ def _section(name: str, found: dict[str, Any], plots: Path) -> str:
 def _measured(found: dict[str, Any]) -> str:
     machine, options = found["machine"], found["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    busy = (
+        "**Other programs kept the machine busy: this is no measurement.** " if machine["load_average"] > _BUSY else ""
+    )
     return (
-        f"*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}; "
-        f"{versions}.*"
+        f"{busy}*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, "
+        f"load average {machine['load_average']} at the beginning; {versions}.*"
     )
 
 

@@ -1,5 +1,6 @@
 """The machine and the versions that a table was measured on."""
 
+import json
 import os
 import platform
 import re
@@ -8,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from kpi_bench.harness import output
+from kpi_bench.options import PEERS
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel")
 _PROGRAMS = {
@@ -26,8 +28,10 @@ def facts() -> dict[str, object]:
         "cpu": _first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")),
         "cores": os.cpu_count() or 1,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        # What else was running: nothing should.
+        "load_average": round(os.getloadavg()[0], 1),
         "kernel": re.sub(r"^(\d+\.\d+\.\d+).*", r"\1", platform.release()),
-        "versions": {"Python": platform.python_version(), **_packages(), **_programs()},
+        "versions": {"Python": platform.python_version(), **_packages(), **_programs(), **_modules()},
     }
 
 
@@ -44,6 +48,12 @@ def _packages() -> dict[str, str]:
 def _programs() -> dict[str, str]:
     said = {name: re.search(r"\d+\.\d+(?:\.\d+)?", output(*command)) for name, command in _PROGRAMS.items()}
     return {name: number[0] for name, number in said.items() if number}
+
+
+def _modules() -> dict[str, str]:
+    """Those of npm are pinned, so what is asked for is what there is."""
+    found: dict[str, str] = json.loads((PEERS / "package.json").read_text())["dependencies"]
+    return found
 
 
 def _first(pattern: str, path: Path) -> str:

@@ -34,7 +34,8 @@ def bars(path: Path, values: Mapping[str, Bar], *, unit: str, ours: Sequence[str
         middle, low, high = values[name]
         colour = _COLOURS[1] if name in ours else _COLOURS[0]
         plot.axes.barh(row, middle, color=colour, height=0.62, xerr=[[middle - low], [high - middle]], ecolor=_INK)
-        plot.axes.annotate(f"{middle:,.4g}", (high, row), xytext=(5, 0), textcoords="offset points", va="center")
+        text = f"{middle:,.0f}" if middle >= 100 else f"{middle:.3g}"
+        plot.axes.annotate(text, (high, row), xytext=(5, 0), textcoords="offset points", va="center", color=_INK)
     plot.axes.set_yticks(range(len(names)), names)
     plot.axes.invert_yaxis()
     plot.axes.margins(x=0.12)
@@ -51,7 +52,7 @@ def lines(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, la
     plot.axes.set_xlabel(labels[0])
     plot.axes.set_ylabel(labels[1])
     plot.axes.set_ylim(bottom=0)
-    plot.axes.legend(frameon=False)
+    plot.axes.legend(frameon=False, labelcolor=_INK)
     plot.save(path)
 
 

@@ -1,0 +1,125 @@
+"""Where our gateway's time goes under load, by module: what py-spy sees of its Python stacks."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from kpi_bench.gateways import OURS, Place, upstream
+from kpi_bench.harness import markdown_table, say
+from kpi_bench.options import Options
+from kpi_bench.processes import LOAD_CORE, BenchError, free_port, pinned, serving
+from kpi_bench.tables.gateway import gateway
+from kpi_bench.wrk import Wrk
+
+NAME = "profile"
+
+_WRK = Wrk(connections=64)
+_RATE = 400
+# What is seen less often than this share of the time is left out of the document.
+_LEAST = 0.01
+_FUNCTIONS = 15
+# Such as "send (uvicorn/protocols/http/httptools_impl.py:512)".
+_FRAME = re.compile(r"(.+) \(([^()]+?)(?::\d+)?\)")
+# What starts the loop is the innermost frame of Python while the loop's own C code runs.
+_LOOP = "asyncio/runners.py"
+
+# One stack from the outermost frame to the innermost, as (function, file), and how often it was seen.
+Stack = tuple[list[tuple[str, str]], int]
+
+
+def run(options: Options) -> dict[str, Any]:
+    seconds = options.rounds * options.seconds
+    behind = Place(free_port(), 0, options.work / "upstream")
+    with (
+        serving(upstream(behind), options.log("upstream"), ready=behind.url),
+        gateway(OURS, behind, options) as (server, place),
+    ):
+        _WRK.run(place.url, 1)
+        say(f"profile: {seconds:g} s")
+        text = _recorded(server.pid, place.url, seconds, options.work)
+    return summary(stacks(text))
+
+
+def _recorded(pid: int, url: str, seconds: float, work: Path) -> str:
+    """The stacks in py-spy's raw form, one a line, taken while wrk runs."""
+    path = work / "stacks.txt"
+    spy = Path(sys.executable).parent / "py-spy"
+    command = [str(spy), "record", "--pid", str(pid), "--duration", f"{seconds:.0f}", "--rate", str(_RATE)]
+    command += ["--format", "raw", "--output", str(path)]
+    with subprocess.Popen(
+        pinned(command, LOAD_CORE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as recorder:
+        _WRK.run(url, seconds + 1)
+        _, said = recorder.communicate(timeout=60)
+    if recorder.returncode or not path.exists():
+        raise BenchError(f"py-spy: {said.strip()[-1000:]}")
+    return path.read_text()
+
+
+def stacks(text: str) -> Iterator[Stack]:
+    for line in text.splitlines():
+        frames, _, count = line.rpartition(" ")
+        found = [_FRAME.fullmatch(frame) for frame in frames.split(";")]
+        # What is no frame of Python is the name of the process or of a thread.
+        seen = [(match[1], match[2]) for match in found if match]
+        # What is outside the loop is in each stack and says nothing.
+        loop = next((place for place, (_, file) in enumerate(seen) if file == _LOOP), 0)
+        yield seen[loop:], int(count)
+
+
+def summary(seen: Iterable[Stack]) -> dict[str, Any]:
+    """Samples by module, each by itself and with what it calls, and by function; and all samples."""
+    itself: Counter[str] = Counter()
+    inclusive: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    for frames, count in seen:
+        if not frames:
+            continue
+        function, file = frames[-1]
+        itself[module(file)] += count
+        functions[f"{module(file)}: {function}"] += count
+        for one in {module(name) for _, name in frames}:
+            inclusive[one] += count
+    modules = {name: {"itself": itself[name], "inclusive": number} for name, number in inclusive.most_common()}
+    return {"samples": itself.total(), "modules": modules, "functions": dict(functions.most_common(_FUNCTIONS))}
+
+
+def module(file: str) -> str:
+    """Our own code by module, other's by package."""
+    if file == _LOOP:
+        return "uvloop"
+    parts = file.removesuffix(".py").split("/")
+    own = next((place for place, part in enumerate(parts) if part in {"kpi_gateway", "kpi_shared"}), None)
+    if own is not None:
+        return ".".join(parts[own:])
+    return parts[0] if len(parts) > 1 else f"Python's {parts[0]}"
+
+
+def render(results: dict[str, Any], _plots: Path) -> str:
+    total = results["samples"]
+    modules = [
+        [f"`{name}`", f"{seen['itself'] / total:.1%}", f"{seen['inclusive'] / total:.1%}"]
+        for name, seen in sorted(results["modules"].items(), key=lambda item: -item[1]["itself"])
+        if seen["itself"] >= _LEAST * total
+    ]
+    functions = [
+        [f"`{name}`", f"{seen / total:.1%}"] for name, seen in results["functions"].items() if seen >= _LEAST * total
+    ]
+    return "\n\n".join(
+        [
+            "## Where the gateway's time goes",
+            _INTRODUCTION.format(total=total),
+            markdown_table(["module", "itself", "with what it calls"], modules),
+            markdown_table(["function", "itself"], functions),
+        ]
+    )
+
+
+_INTRODUCTION = """\
+py-spy looked at our gateway {total:,} times under the load of the table above. What C code does (the parser of
+httptools, a write that uvloop hands to the kernel) counts for the Python function that called it; `uvloop` by itself
+is the loop: waiting for the kernel, reading, and calling."""
