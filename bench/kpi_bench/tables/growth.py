@@ -224,8 +224,9 @@ def _text(results: dict[str, Any]) -> str:
 _BUFFERS = """\
 What a read touches in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
 8 KiB, and the time of the execution alone. The tree of an index grows by a level where its entries grow a hundredfold
-and more, and that is all that a read by id or by keyset notices. A search reads the entries of its words: as many as
-there are posts that hold them."""
+and more, and that is all that a read by id or by keyset notices. A search for a rare word fetches each post that holds
+it, and sorts them: ten times the posts are some ten times the matches. A search for a common one goes through the
+order's index until a page is full, which takes as many posts at any size."""
 
 _TEXT = """\
 ## Growth
