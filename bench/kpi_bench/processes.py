@@ -95,6 +95,13 @@ class Server:
             self.kill()
             self._process.wait()
 
+    def wait(self, seconds: float) -> None:
+        """Until it has ended by itself; BenchError if it does not in time."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise BenchError(f"the program of {self._log.name} does not end") from None
+
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.alive:
             os.killpg(self.pid, number)

@@ -1,0 +1,76 @@
+"""The least that an answer can cost in Python: one statement by psycopg, with no framework.
+
+As an ASGI application (``/nothing`` answers without a database, anything else with a post, by psycopg's pool), and as
+``python -m kpi_bench.floor SECONDS``, which has no HTTP either and prints how many statements it did. Both take the
+database from FLOOR_DATABASE_URL.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+from pydantic_core import to_json
+
+POSTS = 20_100
+SQL = """
+    SELECT posts.id, title, content, published, date, updated_at, votes, owner_id, username
+    FROM posts JOIN authors ON authors.id = owner_id
+    WHERE posts.id = %s AND published
+"""
+_HEADERS = [(b"content-type", b"application/json")]
+
+
+class Floor:
+    """Speaks ASGI to uvicorn, and nothing more."""
+
+    def __init__(self) -> None:
+        self._pool: AsyncConnectionPool[Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 ASGI's
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+            return
+        path: str = scope["path"]
+        body = b'{"status":"ok"}' if path == "/nothing" else await self._post(int(path.rpartition("/")[2]))
+        headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _live(self, receive: Any, send: Any) -> None:  # noqa: ANN401 as above
+        await receive()
+        settings = {"autocommit": True, "row_factory": dict_row}
+        async with AsyncConnectionPool(os.environ["FLOOR_DATABASE_URL"], min_size=5, kwargs=settings) as self._pool:
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _post(self, post_id: int) -> bytes:
+        assert self._pool is not None  # noqa: S101 the lifespan comes first
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(SQL, [post_id])).fetchone()
+        return to_json(row)
+
+
+app = Floor()
+
+
+async def statements(seconds: float) -> int:
+    done = 0
+    connection = await psycopg.AsyncConnection.connect(
+        os.environ["FLOOR_DATABASE_URL"], autocommit=True, row_factory=dict_row
+    )
+    async with connection:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            await (await connection.execute(SQL, [done % POSTS + 1])).fetchone()
+            done += 1
+    return done
+
+
+if __name__ == "__main__":
+    print(asyncio.run(statements(float(sys.argv[1]))))

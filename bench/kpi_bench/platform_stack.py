@@ -1,0 +1,220 @@
+"""The platform under test: its own PostgreSQL with the real posts, its parts, and databases that each run has anew.
+
+The loaded databases are never written to: each run works on copies of them, so that what it writes is gone with them.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from kpi_cli import parts, postgres, vault
+from kpi_cli.layout import Layout
+from kpi_cli.ports import HOST, Ports
+from psycopg import sql
+
+from kpi_bench.harness import say
+from kpi_bench.options import REPOSITORY, Options
+from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port
+
+# It outlives the runs: the posts are loaded once.
+HOME = REPOSITORY / ".kpi" / "bench-stack"
+POSTS = 20_100
+# The limits of one client would end every measurement by one client.
+_UNLIMITED = {"RATE_LIMIT_ENABLED": "false", "RATE_LIMIT_REQUESTS": "1000000"}
+_START_SECONDS = 60.0
+
+
+class Database:
+    """The benchmark's own PostgreSQL server."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.layout = Layout(checkout=REPOSITORY, home=HOME)
+        self.port = free_port()
+        self.server: Server | None = None
+
+    def load(self) -> None:
+        """The sample posts with their authors and votes, where they are not there already."""
+        command = [sys.executable, "-m", "kpi_cli", "load"]
+        HOME.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, "KPI_HOME": str(HOME)}
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if result.returncode:
+            raise BenchError(f"kpi load: {result.stdout}{result.stderr}")
+
+    def start(self, *, core: int | None = SERVER_CORE, settings: Mapping[str, str] | None = None) -> None:
+        account = postgres.account(self.layout)
+        command = postgres.command(self.layout, self.port)
+        if account.uid is not None:
+            # PostgreSQL refuses root.
+            command = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", *command]
+        for name, value in (settings or {}).items():
+            command += ["-c", f"{name}={value}"]
+        self.server = server = Server(Program(command, postgres.environment(), core), self._options.log("postgres"))
+        postgres.wait_until_ready(self.layout, self.port, lambda: server.alive)
+        if not server.alive:
+            raise BenchError(f"PostgreSQL did not start: see {self._options.log('postgres')}")
+
+    def stop(self) -> None:
+        if self.server is not None:
+            # PostgreSQL's fast shutdown. The signal is for the postmaster alone: it tells its children.
+            os.kill(self.server.pid, signal.SIGINT)
+            self.server.wait(_START_SECONDS)
+            self.server = None
+
+    @property
+    def running(self) -> Server:
+        if self.server is None:
+            raise BenchError("PostgreSQL is not running")
+        return self.server
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """The superuser's, in autocommit."""
+        return postgres.connect(self.layout, self.port, database)
+
+    def url(self, service: str, database: str) -> str:
+        password = vault.read(self.layout.secrets / f"{service}_database_password")
+        return f"postgresql://kpi_{service}:{password}@{HOST}:{self.port}/{database}"
+
+    def copy(self, template: str, database: str, *, owner: str) -> None:
+        """A new database with all that another one holds, in the place of one of that name."""
+        names = {"name": sql.Identifier(database), "of": sql.Identifier(template), "owner": sql.Identifier(owner)}
+        with self.connect() as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {name} WITH (FORCE)").format(**names))
+            connection.execute(
+                sql.SQL("CREATE DATABASE {name} TEMPLATE {of} OWNER {owner} STRATEGY file_copy").format(**names)
+            )
+
+    def drop(self, *databases: str) -> None:
+        with self.connect() as connection:
+            for name in databases:
+                drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+                connection.execute(drop.format(sql.Identifier(name)))
+
+    def settle(self) -> None:
+        """Wait for statements whose client has gone: they would be measured with what comes next."""
+        deadline = time.monotonic() + _START_SECONDS
+        busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
+        with self.connect() as connection:
+            while connection.execute(busy).fetchone() != (0,) and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+
+@contextmanager
+def loaded_database(options: Options) -> Iterator[Database]:
+    """PostgreSQL with the sample posts, not yet running."""
+    database = Database(options)
+    say("the sample posts are loaded, where they are not there yet")
+    database.load()
+    try:
+        yield database
+    finally:
+        database.stop()
+
+
+class Stack:
+    """The three parts, each on the core of the servers, on copies of the loaded databases."""
+
+    AUTH, CONTENT = "bench_auth", "bench_content"
+
+    def __init__(self, database: Database, options: Options, *, gateway: Mapping[str, str] | None = None) -> None:
+        self.database = database
+        self._options = options
+        self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
+        self.ports = Ports(gateway=free_port(), auth=free_port(), content=free_port(), postgres=database.port)
+        self.servers: dict[str, Server] = {}
+
+    def url(self, part: str) -> str:
+        return f"http://{HOST}:{getattr(self.ports, part)}"
+
+    def start(self) -> None:
+        self.database.copy("kpi_auth", self.AUTH, owner="kpi_auth")
+        self.database.copy("kpi_content", self.CONTENT, owner="kpi_content")
+        for part in parts.PARTS:
+            self.start_part(part)
+        for part in parts.PARTS:
+            self.wait_for(part)
+
+    def start_part(self, part: str) -> None:
+        port = getattr(self.ports, part)
+        program = self.program(part, port, database=f"bench_{part}")
+        if part == "gateway":
+            program = replace(program, environment={**program.environment, **self._gateway_settings})
+        self.servers[part] = Server(program, self._options.log(part))
+
+    def program(self, part: str, port: int, *, database: str) -> Program:
+        own = parts.own_settings(self.database.layout, part, self.ports)
+        if own.pop("DATABASE_URL_FILE", ""):
+            own["DATABASE_URL"] = self.database.url(part, database)
+        # What somebody keeps in a part's own config folder is not measured.
+        general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
+        # Counted as in production, and several services of one kind do not meet on one port.
+        own["METRICS_PORT"] = str(free_port())
+        return Program(parts.command(part, "--host", HOST, "--port", str(port)), {**general, **own})
+
+    def wait_for(self, part: str) -> None:
+        self.servers[part].wait_until_ready(f"{self.url(part)}/health/ready")
+
+    def stop(self) -> None:
+        for part in ("gateway", *parts.SERVICES):
+            if part in self.servers:
+                self.servers.pop(part).stop()
+
+
+@contextmanager
+def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """The whole platform with the sample posts; what is written to it is gone afterwards."""
+    with loaded_database(options) as database:
+        database.start()
+        stack = Stack(database, options, gateway=gateway)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.stop()
+            database.drop(Stack.AUTH, Stack.CONTENT)
+
+
+def ask(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
+    """The JSON that an address answers; with a body (JSON) or a form, to a POST."""
+    data = json.dumps(body).encode() if body is not None else form
+    kind = "application/json" if form is None else "application/x-www-form-urlencoded"
+    request = urllib.request.Request(url, data, {"Content-Type": kind} if data else {})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 the benchmark's own address
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+class Accounts:
+    """Accounts of the benchmark's own on one server, all with the same password."""
+
+    PREFIX, PASSWORD = "bench-", "a-made-up-passphrase-of-the-benchmark"
+
+    def __init__(self, url: str, count: int) -> None:
+        self._url = url
+        self.names = [f"{self.PREFIX}{number}" for number in range(1, count + 1)]
+        self.ids = [self._register(name) for name in self.names]
+
+    def _register(self, name: str) -> int:
+        body = {"username": name, "email": f"{name}@example.com", "password": self.PASSWORD}
+        return int(ask(f"{self._url}/users", body)["id"])
+
+    def sign_in(self, count: int) -> list[dict[str, Any]]:
+        """Fresh tokens of the first so many."""
+        forms = [f"username={name}&password={self.PASSWORD}".encode() for name in self.names[:count]]
+        return [ask(f"{self._url}/auth/login", form=form) for form in forms]
+
+    def access_tokens(self, count: int) -> Sequence[str]:
+        return [str(tokens["access_token"]) for tokens in self.sign_in(count)]
+
+    def refresh_tokens(self, count: int) -> Sequence[str]:
+        return [str(tokens["refresh_token"]) for tokens in self.sign_in(count)]

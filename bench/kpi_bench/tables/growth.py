@@ -1,0 +1,237 @@
+"""The same reads at three sizes of the content database, side by side."""
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from kpi_bench import plots as plot
+from kpi_bench.explained import explain
+from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, database_of
+from kpi_bench.harness import Rounds, figures, in_turn, markdown_table, ratios, say, shown, verdict
+from kpi_bench.options import BENCH, Options
+from kpi_bench.platform_stack import HOME, Database, Stack, loaded_database
+from kpi_bench.processes import BenchError, free_port, serving
+from kpi_bench.wrk import Wrk
+
+NAME = "growth"
+# Few enough that a request hardly waits for another one.
+CONNECTIONS = 2
+PAGE = 10_000
+# So that page 10,000 is there at the smallest size too.
+PAGE_LIMIT = 2
+_MOST = 1.2
+_LONGEST = 1.0
+_WALK = 100
+_SORTS = ("new", "top", "hot")
+_WORDS = """
+    SELECT word, ndoc FROM ts_stat('SELECT to_tsvector(''simple'', title) FROM posts')
+    WHERE word ~ '^[a-z]{6,}$' AND numnode(plainto_tsquery('english', word)) > 0
+    ORDER BY ndoc DESC, word
+"""
+
+
+def run(options: Options) -> dict[str, Any]:
+    # One round is a try, for which small sizes do.
+    sizes = SIZES if options.rounds > 1 else {name: min(size, 40_000 + size // 100) for name, size in SIZES.items()}
+    _check_disk(max(sizes.values()))
+    with loaded_database(options) as database:
+        try:
+            database.start(core=None, settings=BUILDING)
+            build(database, sizes)
+            database.stop()
+            database.start()
+            return {"sizes": sizes, **_measured(database, options, sizes)}
+        finally:
+            if database.server is not None:
+                database.drop(*(database_of(name) for name in sizes))
+
+
+def _check_disk(posts: int) -> None:
+    free, needed = shutil.disk_usage(HOME.parent).free, posts * BYTES_PER_POST
+    if free < needed:
+        raise BenchError(f"{needed / 1e9:.0f} GB of free disk are needed, and {free / 1e9:.0f} are there")
+
+
+def _measured(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
+    short = replace(options, seconds=min(options.seconds, _LONGEST))
+    with _services(database, options, sizes) as urls:
+        words = _words(database, next(iter(sizes)))
+        searches = {kind: f"/posts?limit=10&search={word}" for kind, word in words.items()}
+        asked = {name: {**_pages(url), **searches, "id": "", "posts": str(sizes[name])} for name, url in urls.items()}
+        rounds = {}
+        for read in _reads():
+            contenders = {name: partial(_one, urls[name], asked[name], read) for name in sizes}
+            for contender in contenders.values():
+                contender(1.0)
+            rounds[read] = in_turn(contenders, short, what=read)
+        return {
+            "words": words,
+            "matches": {name: {kind: _total(urls[name], word) for kind, word in words.items()} for name in sizes},
+            "rounds": rounds,
+            "explained": _explained(database, options, urls, asked),
+        }
+
+
+@contextmanager
+def _services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
+    """A content service for each size, by its address."""
+    stack = Stack(database, options)
+    urls = {}
+    with ExitStack() as running:
+        for name in sizes:
+            port = free_port()
+            urls[name] = f"http://127.0.0.1:{port}"
+            program = stack.program("content", port, database=database_of(name))
+            running.enter_context(serving(program, options.log(database_of(name)), ready=f"{urls[name]}/health/ready"))
+        yield urls
+
+
+def _reads() -> dict[str, str]:
+    """What is measured, and the key of its path."""
+    pages = {f"{sort}, page {page:,}": f"{sort} {page}" for sort in _SORTS for page in (1, PAGE)}
+    return {"by id": "id", **pages, "search, rare word": "rare", "search, common word": "common"}
+
+
+def _one(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[str, float]:
+    key = _reads()[read]
+    script = BENCH / "kpi_bench" / "lua" / "spread_posts.lua" if key == "id" else None
+    wrk = Wrk(CONNECTIONS, script=script, arguments=[asked["posts"]] if script else [])
+    load = wrk.run(f"{url}{asked[key]}", seconds)
+    if load.errors:
+        raise BenchError(f"{read}: {load.errors} of {load.requests} requests failed")
+    return {"rate": load.rate, "p50": load.p50, "p99": load.p99}
+
+
+def _pages(url: str) -> dict[str, str]:
+    """The paths of page 1 and page 10,000 in each order, found as any client finds them: from page to page."""
+    paths = {}
+    for sort in _SORTS:
+        paths[f"{sort} 1"] = f"/posts?sort={sort}&limit={PAGE_LIMIT}"
+        cursor, left = "", (PAGE - 1) * PAGE_LIMIT
+        while left:
+            step = min(left, _WALK)
+            more = {"cursor": cursor} if cursor else {}
+            cursor = str(_get(f"{url}/posts?{urlencode({'sort': sort, 'limit': step, **more})}")["next"])
+            left -= step
+        paths[f"{sort} {PAGE}"] = f"/posts?sort={sort}&limit={PAGE_LIMIT}&cursor={cursor}"
+    return paths
+
+
+def _words(database: Database, smallest: str) -> dict[str, str]:
+    """A word of three titles, and the commonest that the search does not leave out."""
+    with database.connect(database_of(smallest)) as connection:
+        found = [(str(word), int(posts)) for word, posts in connection.execute(_WORDS)]
+    return {"rare": next(word for word, posts in found if posts == 3), "common": found[0][0]}
+
+
+def _total(url: str, word: str) -> int:
+    return int(_get(f"{url}/posts?limit=1&total=true&search={word}")["total"])
+
+
+def _get(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 the benchmark's own address
+        found: dict[str, Any] = json.load(answer)
+        return found
+
+
+def _explained(
+    database: Database, options: Options, urls: Mapping[str, str], asked: Mapping[str, Mapping[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """Of each read at each size: the plan, the pages that it touches, and its milliseconds."""
+    say("the plans are explained")
+    found: dict[str, dict[str, Any]] = {}
+    for read, key in _reads().items():
+        for size, url in urls.items():
+            path = asked[size][key] or "/posts/777"
+            plan = explain(database, database_of(size), f"{url}{path}", options.log("postgres"))
+            found.setdefault(read, {})[size] = plan._asdict()
+    return found
+
+
+def render(results: dict[str, Any], plots: Path) -> str:
+    rounds: dict[str, Rounds] = results["rounds"]
+    sizes = list(results["sizes"])
+    _plot(rounds, results["sizes"], plots)
+    rows = [_row(read, found, sizes) for read, found in rounds.items()]
+    head = ["", *(f"{size}, requests/s" for size in sizes), "times slower", f"at most {_MOST:g}"]
+    parts = [
+        _text(results),
+        markdown_table(head, rows),
+        "![Requests per second by number of posts](performance/growth.svg)",
+        _BUFFERS,
+        _pages_table(results["explained"], sizes),
+        _plans(results["explained"], sizes[-1]),
+    ]
+    return "\n\n".join(parts)
+
+
+def _slower(found: Rounds, sizes: list[str]) -> list[float]:
+    return ratios(figures(found[sizes[0]], "rate"), figures(found[sizes[-1]], "rate"))
+
+
+def _row(read: str, found: Rounds, sizes: list[str]) -> list[str]:
+    slower = _slower(found, sizes)
+    said = "" if read.startswith("search") else verdict(slower, _MOST, most=True)
+    return [read, *(shown(figures(found[size], "rate")) for size in sizes), shown(slower, 2), said]
+
+
+def _pages_table(explained: dict[str, Any], sizes: list[str]) -> str:
+    rows = [
+        [read, *(f"{found[size]['pages']:,} pages, {found[size]['milliseconds']:.2f} ms" for size in sizes)]
+        for read, found in explained.items()
+    ]
+    return markdown_table(["", *sizes], rows)
+
+
+def _plans(explained: dict[str, Any], largest: str) -> str:
+    blocks = [f"{read}:\n\n```\n{found[largest]['plan']}\n```" for read, found in explained.items()]
+    inside = "\n\n".join(blocks)
+    return f"<details>\n<summary>The plans at {largest} posts</summary>\n\n{inside}\n\n</details>"
+
+
+def _plot(rounds: dict[str, Rounds], sizes: dict[str, int], folder: Path) -> None:
+    series = {
+        read: [(number, sorted(figures(found[name], "rate"))[len(found[name]) // 2]) for name, number in sizes.items()]
+        for read, found in rounds.items()
+        if "page" not in read or read.startswith("new")
+    }
+    plot.lines(folder / "growth.svg", series, labels=("posts", "requests/s"))
+
+
+def _text(results: dict[str, Any]) -> str:
+    sizes, words, matches = results["sizes"], results["words"], results["matches"]
+    counts = "; ".join(
+        f"{size}: {matches[size]['rare']:,} and {matches[size]['common']:,} posts" for size in results["sizes"]
+    )
+    return _TEXT.format(
+        sizes=", ".join(f"{size:,}" for size in sizes.values()),
+        connections=CONNECTIONS,
+        limit=PAGE_LIMIT,
+        page=f"{PAGE:,}",
+        rare=words["rare"],
+        common=words["common"],
+        counts=counts,
+    )
+
+
+_BUFFERS = """\
+What a read touches in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
+8 KiB, and the time of the execution alone. The tree of an index grows by a level where its entries grow a hundredfold
+and more, and that is all that a read by id or by keyset notices. A search for a rare word fetches each post that holds
+it, and sorts them: ten times the posts are some ten times the matches. A search for a common one goes through the
+order's index until a page is full, which takes as many posts at any size."""
+
+_TEXT = """\
+## Growth
+
+The same reads on the content service alone at {sizes} posts, {connections} connections, one round after the other over
+all sizes. The posts beyond the real ones are made of halves of the real titles, so that common words stay common and
+rare ones rare, and have ten votes each. Pages are of {limit} posts, so that page {page} is there at each size. The rare
+word is "{rare}", the common one "{common}"; they are found in ({counts})."""
