@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from kpi_shared.addresses import Networks
+from kpi_shared.addresses import Networks, networks
+from kpi_shared.connections import ConnectionLimits
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, PartSettings
+from kpi_shared.settings import CommaSeparated, Environment, PartSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
@@ -81,6 +82,10 @@ class GatewaySettings(PartSettings):
     cors_origins: Origins = ()
     # Networks of the proxies in front of this one, whose X-Forwarded-For is believed.
     trusted_proxies: Networks = ()
+    # Of one client address (IPv6: of one /64); proxies that are trusted have no bound.
+    max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    # Strict-Transport-Security of every answer in production; 0 leaves it out.
+    hsts_seconds: int = Field(default=31_536_000, ge=0)
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
     # The longest silence of an upstream that owes an answer.
@@ -90,6 +95,13 @@ class GatewaySettings(PartSettings):
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
     # How long a request waits for a connection when all of them are busy.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        limits = ConnectionLimits(self.max_connections_per_address, networks(self.trusted_proxies))
+        secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
+        hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
+        return {"limits": limits, "headers": hsts if secure else ()}
 
     @property
     def upstream_urls(self) -> Mapping[str, str]:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
+from kpi_shared.connections import raise_file_limit
 from kpi_shared.findings import finding
 from kpi_shared.parts import Part
 from kpi_shared.server import uvicorn_options
@@ -78,13 +79,14 @@ def _dispatch(
     loaded = settings.load()
     if options.command in commands:
         return commands[options.command](loaded)
-    return _serve(part, options)
+    return _serve(part, options, loaded)
 
 
-def _serve(part: Part, options: argparse.Namespace) -> int:
+def _serve(part: Part, options: argparse.Namespace, settings: PartSettings) -> int:
     if reason := _why_not_to_listen(options.host, options.port):
         print(f"{part.program}: cannot listen on {options.host}:{options.port}: {reason}", file=sys.stderr)
         return 1
+    raise_file_limit()
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -93,6 +95,7 @@ def _serve(part: Part, options: argparse.Namespace) -> int:
             reload=options.reload,
             reload_dirs=[str(part.folder / part.package)] if options.reload else None,
             workers=options.workers,
+            **settings.server_options,
         ),
     )
     return 0

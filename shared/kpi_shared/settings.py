@@ -90,6 +90,11 @@ class PartSettings(BaseSettings):
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
 
+    @property
+    def server_options(self) -> dict[str, Any]:
+        """What the part's server is told beyond uvicorn_options: ``limits`` and ``headers``."""
+        return {}
+
     @classmethod
     def settings_customise_sources(
         cls,
