@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
-from kpi_shared.framing import is_plain
+from kpi_shared.framing import BadFramingError, is_plain
 
 if TYPE_CHECKING:
     from kpi_shared.protocol import BoundedHttpProtocol
@@ -32,6 +32,15 @@ def _field(name: bytes) -> tuple[bytes, int]:
         raise RuntimeError("Invalid HTTP header name.")
     name = name.lower()
     return name + b": ", _KINDS.get(name, _PLAIN)
+
+
+def refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
+    """The whole answer to what no application gets to see; ``more`` are further headers."""
+    title = STATUS_LINE[error.status].split(b" ", 2)[2].strip().decode("ascii")
+    body = problem_body(type=error.slug, title=title, status=error.status, detail=error.detail, instance=request_id)
+    headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
+    return STATUS_LINE[error.status] + head + more + b"connection: close\r\n\r\n" + body
 
 
 class Exchange:

@@ -10,13 +10,12 @@ import httptools
 import structlog
 from starlette.types import Scope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kpi_shared import connections as bounds
 from kpi_shared.connections import ConnectionLimits, Pace, watch_of
-from kpi_shared.errors import PROBLEM_MEDIA_TYPE, problem_body
-from kpi_shared.exchange import Exchange
+from kpi_shared.exchange import Exchange, refusal
 from kpi_shared.framing import (
     BadFramingError,
     ChunkedBody,
@@ -87,7 +86,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _turn_away(self) -> None:
         """Answer the request that will come, and do not wait for it; the watch logs how many there were."""
         error = BadFramingError("There are too many connections", status=503, slug="too-many-connections")
-        self.write(self._problem(error, secrets.token_hex(16), b"retry-after: 1\r\n"))
+        self.write(refusal(error, secrets.token_hex(16), b"retry-after: 1\r\n" + self.defaults([])))
         self.transport.close()
 
     @property
@@ -314,7 +313,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # Into an answer that is on its way no other can be written.
             self.transport.close()
             return
-        self.write(self._problem(error, request_id))
+        self.write(refusal(error, request_id, self.defaults([])))
         if error.status == HTTPStatus.REQUEST_TIMEOUT:
             # Nobody who is so slow is waited for.
             self.transport.close()
@@ -328,13 +327,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.cycle.disconnected = True
         self.cycle.message_event.set()
         return begun
-
-    def _problem(self, error: BadFramingError, request_id: str, more: bytes = b"") -> bytes:
-        title = STATUS_LINE[error.status].split(b" ", 2)[2].strip().decode("ascii")
-        body = problem_body(type=error.slug, title=title, status=error.status, detail=error.detail, instance=request_id)
-        headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
-        return STATUS_LINE[error.status] + head + more + self.defaults([]) + b"connection: close\r\n\r\n" + body
 
     def _end_after_drain(self) -> None:
         """Say that no more comes, and read on for a while: a client that still sends would lose its answer else."""
