@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from kpi_shared.addresses import Networks
+from kpi_shared.addresses import Networks, networks
+from kpi_shared.connections import ConnectionLimits
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, OptionalTokenSettings
+from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from kpi_gateway.policies import PolicySettings, Requests, WindowSeconds
@@ -145,6 +146,10 @@ class GatewaySettings(OptionalTokenSettings):
     cors_origins: Origins = ()
     # Networks of the proxies in front of this one, whose X-Forwarded-For is believed.
     trusted_proxies: Networks = ()
+    # Of one client address (IPv6: of one /64); proxies that are trusted have no bound.
+    max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    # Strict-Transport-Security of every answer in production; 0 leaves it out.
+    hsts_seconds: int = Field(default=31_536_000, ge=0)
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
     # The longest silence of an upstream that owes an answer.
@@ -168,6 +173,13 @@ class GatewaySettings(OptionalTokenSettings):
     rate_limit_policies: PolicySettings = Field(default_factory=dict)
     # Where replicas count together; without it each counts by itself.
     rate_limit_storage_url: StorageUrl | None = None
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        limits = ConnectionLimits(self.max_connections_per_address, networks(self.trusted_proxies))
+        secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
+        hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
+        return {"limits": limits, "headers": hsts if secure else ()}
 
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:

@@ -10,7 +10,7 @@ from kpi_shared.database import Database, count_connections, install_database_ha
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.logging import configure_logging
-from kpi_shared.middleware import BodyLimit, RequestContext
+from kpi_shared.middleware import BodyLimit, HeadAsGet, RequestContext
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.observation import Observation
 from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
@@ -57,6 +57,7 @@ def build_service(
     install_error_handlers(app)
     install_database_handlers(app)
     install_openapi(app)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     if observation.tracing is not None:
         app.add_middleware(observation.tracing.around)

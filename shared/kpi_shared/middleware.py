@@ -138,6 +138,19 @@ def _mark(scope: Scope) -> Mark:
     return Mark(request_id or secrets.token_hex(16), trace_id)
 
 
+class HeadAsGet:
+    """Lets routes, which know no HEAD, answer it as GET (RFC 9110, 9.3.2); the server leaves the body out."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            # What stands around this, and the server, keep the method that the client sent.
+            scope = {**scope, "method": "GET"}
+        await self.app(scope, receive, send)
+
+
 class BodyLimit:
     """Refuses a request body over ``limit`` bytes with 413, whether or not it says its length."""
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import uvicorn
 
+from kpi_shared.connections import raise_file_limit
 from kpi_shared.findings import finding
 from kpi_shared.logging import configure_logging
 from kpi_shared.parts import Part
@@ -90,6 +91,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     os.environ["METRICS_PORTS"] = str(_metrics_ports(settings, options))
     # What uvicorn says before the application is there, and in the process above the workers, are JSON lines too.
     configure_logging(part=part.program, level=settings.log_level, form=settings.log_format)
+    raise_file_limit()
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -98,6 +100,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
             reload=options.reload,
             reload_dirs=[str(part.folder / part.package)] if options.reload else None,
             workers=options.workers,
+            **settings.server_options,
         ),
     )
     return 0

@@ -109,6 +109,11 @@ class PartSettings(BaseSettings):
     otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
+    @property
+    def server_options(self) -> dict[str, Any]:
+        """What the part's server is told beyond uvicorn_options: ``limits`` and ``headers``."""
+        return {}
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -1,0 +1,216 @@
+"""Where a request begins and ends, read so strictly that no program behind can see it elsewhere.
+
+The parser is lenient in places (line ends, folded lines, extensions of chunks), and it does not say at which byte a
+request ended. So the bytes are measured here (RFC 9112) before the parser sees them, and what the two do not agree
+on is refused.
+"""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+# The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
+MAX_HEAD_BYTES = 64 * 1024
+# RFC 9112 section 3 recommends at least 8,000 bytes.
+MAX_REQUEST_LINE_BYTES = 8 * 1024
+MAX_HEADERS = 100
+MAX_CHUNK_LINE_BYTES = 4 * 1024
+
+# What a line may hold (RFC 9110, 5.5): no control character but the tab.
+_PLAIN = bytes(sorted({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)}))
+# What is left of a head without them, to the number of its lines: the request line, the headers, the empty line.
+_LINES = {b"\r\n" * lines: lines for lines in range(2, MAX_HEADERS + 3)}
+_MAX_LINE_ENDS = max(len(ends) for ends in _LINES)
+_PLAIN_OR_LINE_END = _PLAIN + b"\r\n"
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_OTHER_VERSION = re.compile(rb"[A-Z-]+ [!-~]+(?: HTTP/[02-9]\.[0-9])?\r\n")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_CODINGS = re.compile(_TOKEN + rb"(?:[ \t]*,[ \t]*" + _TOKEN + rb")*[ \t]*,[ \t]*chunked", re.IGNORECASE)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"(?:[^"\\]|\\.)*"))?)*\r\n', re.DOTALL
+)
+_TRAILER = re.compile(rb"(?!(?:content-length|transfer-encoding|host):)" + _TOKEN + rb":[^\r\n]*\r\n", re.IGNORECASE)
+
+
+class BadFramingError(Exception):
+    """The bytes are no request that is served; ``status`` and ``slug`` are those of the problem document."""
+
+    def __init__(self, detail: str, *, status: int = 400, slug: str = "bad-request") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.slug = slug
+
+
+def head_too_large() -> BadFramingError:
+    detail = f"The request line and headers have over {MAX_HEAD_BYTES} bytes"
+    return BadFramingError(detail, status=431, slug="head-too-large")
+
+
+def _target_too_long() -> BadFramingError:
+    detail = f"The request line has over {MAX_REQUEST_LINE_BYTES} bytes"
+    return BadFramingError(detail, status=414, slug="target-too-long")
+
+
+def is_plain(head: bytes, lines: int) -> bool:
+    """Whether what is to be sent has this many lines, and no control character beside their ends."""
+    return len(head.translate(None, _PLAIN)) == 2 * lines
+
+
+def lines_of(head: bytes) -> int:
+    """How many lines a whole head has, its empty line included; raises BadFramingError where they are not plain."""
+    lines = _LINES.get(head.translate(None, _PLAIN))
+    if lines is None:
+        raise what_is_wrong(head)
+    return lines
+
+
+def what_is_wrong(head: bytes) -> BadFramingError:
+    """Name the reason, once a head is known to be refused."""
+    line = head[: head.find(b"\r\n") + 2]
+    if len(line) > MAX_REQUEST_LINE_BYTES:
+        return _target_too_long()
+    if _OTHER_VERSION.fullmatch(line):
+        return BadFramingError("HTTP/1.1 or HTTP/1.0 is needed", status=505, slug="unsupported-version")
+    left = head.translate(None, _PLAIN)
+    if left.replace(b"\r\n", b"") or len(left) != 2 * head.count(b"\r\n"):
+        return BadFramingError("A line does not end in CR LF, or a control character stands in it")
+    if len(left) > _MAX_LINE_ENDS:
+        detail = f"There are over {MAX_HEADERS} headers"
+        return BadFramingError(detail, status=431, slug="too-many-headers")
+    if b"\r\n " in head or b"\r\n\t" in head:
+        return BadFramingError("A header is folded over two lines")
+    return BadFramingError("Invalid HTTP request received.")
+
+
+class Framing(NamedTuple):
+    """How the body comes: its length, or -1 for chunks; and whether the client waits for 100 (RFC 9110, 10.1.1)."""
+
+    length: int
+    expects_continue: bool
+
+
+def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
+    """The fields that decide for whom a request is and where it ends; raises BadFramingError."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in _DECISIVE:
+            if name in found and name != b"expect":
+                raise BadFramingError(f"There are two headers {name.decode('ascii')}")
+            found[name] = value
+    if b"host" not in found:
+        if not http_10:
+            # RFC 9112 section 3.2.
+            raise BadFramingError("HTTP/1.1 needs a Host")
+    elif not _is_host(found[b"host"]):
+        raise BadFramingError("The Host is not valid")
+    return _WITHOUT_BODY if len(found) == (b"host" in found) else _body_framing(found, http_10=http_10)
+
+
+def _body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
+    # RFC 9110 section 10.1.1: an expectation of HTTP/1.0 is ignored.
+    expects = not http_10 and found.get(b"expect", b"").lower() == b"100-continue"
+    if b"transfer-encoding" in found:
+        if b"content-length" in found or http_10:
+            raise BadFramingError("Transfer-Encoding excludes a Content-Length, and HTTP/1.0 does not know it")
+        _check_coding(found[b"transfer-encoding"])
+        return Framing(-1, expects)
+    length = found.get(b"content-length", b"0")
+    if not _LENGTH.fullmatch(length):
+        raise BadFramingError("The Content-Length is not valid")
+    return Framing(int(length), expects)
+
+
+@lru_cache(maxsize=256)
+def _is_host(value: bytes) -> bool:
+    return _HOST.fullmatch(value) is not None
+
+
+def _check_coding(value: bytes) -> None:
+    """RFC 9112 section 6.1: codings other than chunked are not implemented here, and answered by 501."""
+    if value.lower() == b"chunked":
+        return
+    if _CODINGS.fullmatch(value):
+        raise BadFramingError("Only the chunked coding is taken", status=501, slug="coding-not-supported")
+    raise BadFramingError("The Transfer-Encoding is not valid")
+
+
+_DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_WITHOUT_BODY = Framing(0, expects_continue=False)
+
+
+def check_piece(data: bytes, before: int) -> None:
+    """Refuse at once what can be no part of a head, before the rest is here; ``before`` is the byte in front."""
+    if data.translate(None, _PLAIN_OR_LINE_END):
+        raise BadFramingError("A control character stands in the head")
+    ends = data.count(b"\r\n") + (before == ord("\r") and data.startswith(b"\n"))
+    if data.count(b"\n") != ends:
+        raise BadFramingError("A line does not end in CR LF")
+
+
+def check_partial(head: bytes | bytearray) -> None:
+    """Bound a head that has not ended yet."""
+    if len(head) > MAX_HEAD_BYTES:
+        raise head_too_large()
+    if len(head) > MAX_REQUEST_LINE_BYTES and head.find(b"\r\n", 0, MAX_REQUEST_LINE_BYTES) < 0:
+        raise _target_too_long()
+
+
+class ChunkedBody:
+    """Measures a body in chunks (RFC 9112, 7.1): line by line, and each chunk as a whole."""
+
+    def __init__(self) -> None:
+        self.done = False
+        self._left = 0
+        self._line = b""
+        # What a line is: the size of a chunk, the empty end of one, or a trailer.
+        self._read = self._size
+        self._trailers = 0
+
+    def take(self, data: bytes) -> int:
+        """How many of these bytes are of the body; raises BadFramingError."""
+        at = 0
+        while at < len(data) and not self.done:
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+            else:
+                at = self._take_line(data, at)
+        return at
+
+    def _take_line(self, data: bytes, at: int) -> int:
+        end = data.find(b"\n", at) + 1
+        piece = data[at : end or len(data)]
+        self._line += piece
+        if len(self._line) > MAX_CHUNK_LINE_BYTES:
+            raise BadFramingError("A line of the body's framing is too long")
+        if not end:
+            return len(data)
+        line, self._line = self._line, b""
+        if line.translate(None, _PLAIN) != b"\r\n" or not line.endswith(b"\r\n"):
+            raise BadFramingError("A line of the body's framing does not end in CR LF, or holds a control character")
+        self._read(line)
+        return end
+
+    def _size(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise BadFramingError("The size of a chunk is not valid")
+        self._left = int(match[1], 16)
+        self._read = self._end_of_chunk if self._left else self._trailer
+
+    def _end_of_chunk(self, line: bytes) -> None:
+        if line != b"\r\n":
+            raise BadFramingError("A chunk is longer than it says")
+        self._read = self._size
+
+    def _trailer(self, line: bytes) -> None:
+        self._trailers += 1
+        self.done = line == b"\r\n"
+        if self._trailers > MAX_HEADERS:
+            raise BadFramingError(f"There are over {MAX_HEADERS} trailers", status=431, slug="too-many-headers")
+        if not self.done and not _TRAILER.fullmatch(line):
+            raise BadFramingError("A trailer is not valid")

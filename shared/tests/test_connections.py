@@ -1,0 +1,248 @@
+"""Connections that are slow, many, or reused; over real sockets, with a clock that ticks a hundred times as fast."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from ipaddress import ip_network
+
+import pytest
+import uvicorn
+from kpi_shared.connections import ConnectionLimits, Pace
+from kpi_shared.server import uvicorn_options
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+Serving = Callable[..., Awaitable[int]]
+LARGE = 20_000_000
+GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+class App:
+    def __init__(self) -> None:
+        self.entered = asyncio.Event()
+        self.release = asyncio.Event()
+        self.left = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+        except ClientDisconnect:
+            self.left.set()
+            return
+        await answer(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.url.path
+        if path == "/length":
+            return PlainTextResponse(str(len(await request.body())))
+        if path == "/large":
+            return StreamingResponse(self._large())
+        if path == "/wait":
+            self.entered.set()
+            await self.release.wait()
+        if path == "/own":
+            return PlainTextResponse("own", headers={"Referrer-Policy": "same-origin"})
+        return PlainTextResponse(path)
+
+    async def _large(self) -> AsyncIterator[bytes]:
+        for _ in range(LARGE // 20_000):
+            yield b"x" * 20_000
+
+
+@asynccontextmanager
+async def serving(app: App, **options: object) -> AsyncIterator[int]:
+    config = uvicorn.Config(app, **uvicorn_options(lifespan="off", loop="none", **options))
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    await server.startup([bound])
+    await server.on_tick(0)
+    yield bound.getsockname()[1]
+    for listening in server.servers:
+        listening.close()
+    for connection in list(server.server_state.connections):
+        connection.shutdown()
+
+
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_shared.connections.SECONDS_PER_TICK", 0.01)
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def port(app: App) -> AsyncIterator[int]:
+    async with serving(app) as port:
+        yield port
+
+
+async def said(port: int, *pieces: bytes) -> bytes:
+    """All that the server says until it closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("begun", [b"GET / HTTP/1.1\r\nHost: te", GET % b"first" + b"GET /sec"])
+async def test_a_head_that_has_no_end_is_408(port: int, begun: bytes) -> None:
+    answer = await said(port, begun)
+    assert b"HTTP/1.1 408 " in answer
+    assert b"slow-head" in answer
+    assert (b"/first" in answer) == (b"/first" in begun)
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_connection_that_says_nothing_is_closed_without_a_word(port: int) -> None:
+    assert await said(port) == b""
+    assert await said(port, b"\r\n\r\n") == b""
+
+
+@pytest.mark.usefixtures("fast")
+async def test_an_idle_connection_is_kept_for_a_while_and_then_closed(port: int) -> None:
+    answer = await said(port, GET % b"idle")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" not in answer
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
+async def test_a_body_that_does_not_go_on_is_408_and_the_application_knows(port: int, app: App, framing: bytes) -> None:
+    answer = await said(port, b"POST /length HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n10\r\n")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"slow-body" in answer
+    async with asyncio.timeout(5):
+        await app.left.wait()
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_body_that_waits_for_the_application_is_not_slow(port: int, app: App) -> None:
+    body = b"POST /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
+    answering = asyncio.create_task(said(port, body))
+    await app.entered.wait()
+    # Ten times as long as a client would have.
+    await asyncio.sleep(1)
+    app.release.set()
+    assert b"/wait" in await answering
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("path", [b"large", b"large HTTP/1.1\r\nHost: a\r\n\r\nGET /large"])
+async def test_a_client_that_does_not_take_its_answer_is_closed(port: int, path: bytes) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, ("127.0.0.1", port))
+        await loop.sock_sendall(client, GET % path)
+        # A reset, which is an error of the socket as soon as it arrives.
+        async with asyncio.timeout(10):
+            while not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # noqa: ASYNC110 nothing is read here
+                await asyncio.sleep(0.02)
+
+
+def test_what_counts_as_slow() -> None:
+    slow, steady, little = Pace(), Pace(), Pace()
+    assert [slow.is_too_slow(499 * second, 10_000) for second in range(9)] == [False] * 8 + [True]
+    assert not any(steady.is_too_slow(500 * second, 10_000) for second in range(100))
+    # Fifty bytes a second that are all taken, but for those on their way.
+    assert not any(little.is_too_slow(50 * second, 50) for second in range(100))
+    # What was fast for a while has no more time than others.
+    burst = Pace()
+    assert [burst.is_too_slow(0 if not second else 1_000_000, 10_000) for second in range(10)] == [False] * 9 + [True]
+
+
+async def test_an_address_has_a_bound_and_a_trusted_proxy_none(app: App) -> None:
+    for trusted, admitted in (((), 2), ((ip_network("127.0.0.0/8"),), 4)):
+        async with serving(app, limits=ConnectionLimits(2, trusted)) as port:
+            streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+            for _, writer in streams:
+                writer.write(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
+            statuses = [(await reader.readline())[9:12] for reader, _ in streams]
+            for _, writer in streams:
+                writer.close()
+        assert sorted(statuses) == [b"200"] * admitted + [b"503"] * (4 - admitted)
+
+
+async def test_a_place_is_free_again_when_its_connection_is_closed(app: App) -> None:
+    async with serving(app, limits=ConnectionLimits(1)) as port:
+        for _ in range(5):
+            assert b"/x" in await said(port, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+
+
+async def test_a_request_behind_another_is_refused_behind_its_answer(port: int, app: App) -> None:
+    answering = asyncio.create_task(said(port, GET % b"wait" + b"no http at all\r\n\r\n"))
+    await app.entered.wait()
+    app.release.set()
+    answer = await answering
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.index(b"/wait") < answer.index(b"HTTP/1.1 400 ")
+
+
+async def test_requests_in_any_pieces_have_their_answers_in_order(port: int) -> None:
+    post = b"POST /length HTTP/1.1\r\nHost: a\r\n"
+    last = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    chunked = post + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"
+    data = GET % b"one" + b"\r\n" + chunked + post + b"Content-Length: 3\r\n\r\nabc" + GET % b"two" + last + b"trash"
+    for size in (1, 2, 3, 5, 7, len(data)):
+        answer = await said(port, *[data[at : at + size] for at in range(0, len(data), size)])
+        bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+        assert bodies == [b"/one", b"5", b"3", b"/two", b"/last"]
+
+
+async def test_an_answer_before_the_body_ends_the_connection(port: int) -> None:
+    answer = await said(port, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close\r\n" in answer
+
+
+async def test_every_answer_has_the_security_headers_once(app: App) -> None:
+    hsts = (("Strict-Transport-Security", "max-age=1"),)
+    close = b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    async with serving(app, headers=hsts) as port:
+        for head in (b"GET /x" + close, b"GET /own" + close, b"no http\r\n\r\n"):
+            answer = (await said(port, head)).lower()
+            assert answer.count(b"x-content-type-options: nosniff\r\n") == 1
+            assert answer.count(b"strict-transport-security: max-age=1\r\n") == 1
+            assert answer.count(b"referrer-policy: ") == 1
+            assert (b"referrer-policy: same-origin\r\n" in answer) == (b"own" in head)
+            assert b"server: " not in answer
+
+
+async def test_head_has_the_head_of_get(port: int) -> None:
+    answer = await said(port, b"HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"content-length: 2\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+async def test_an_upgrade_is_an_ordinary_request(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    head = b"GET /x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    with caplog.at_level(logging.WARNING):
+        answer = await said(port, head + GET % b"second")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"/second" not in answer
+    assert not caplog.records
+
+
+async def test_http_1_0_gets_no_chunks(port: int) -> None:
+    answer = await said(port, b"GET /large HTTP/1.0\r\n\r\n")
+    assert b"transfer-encoding" not in answer
+    assert len(answer.partition(b"\r\n\r\n")[2]) == LARGE
