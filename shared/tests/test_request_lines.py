@@ -42,6 +42,8 @@ async def _say(log: structlog.typing.FilteringBoundLogger) -> None:
 async def test_lines_of_tasks_threads_and_libraries_name_their_request() -> None:
     stream = io.StringIO()
     before = logging.getLogger().handlers
+    # Another test may have switched it on, and pytest then taken warnings back to itself.
+    logging.captureWarnings(capture=False)
     configure_logging(part="some", level="INFO", form="json", stream=stream)
     context = RequestContext(talkative, access_log=True, observation=Observation(Some(), version="0"))
 
