@@ -83,7 +83,7 @@ class Gateway:
         self, table: RouteTable, *, pages: FastAPI, clients: Clients, limits: RateLimits | None, errors: UpstreamErrors
     ) -> None:
         self._table = table
-        self._proxy = Proxy()
+        self._proxy = Proxy(errors)
         self._pages = pages
         self._clients = clients
         self._limits = limits

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, Mapping
+from contextvars import Context
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -182,7 +183,8 @@ class HttpClient:
         return [connection for _, address in self.addresses() for connection in address.open]
 
     def _begin_probing(self, name: str, address: Address) -> None:
-        probe = asyncio.create_task(self._probe(self.upstreams[name], address))
+        # What it logs is of no request, whichever one it was that failed.
+        probe = asyncio.create_task(self._probe(self.upstreams[name], address), context=Context())
         self._probes.add(probe)
         probe.add_done_callback(self._probes.discard)
 

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from kpi_gateway.downstream import Downstream, DownstreamGoneError
 from kpi_gateway.headers import Peer, request_headers, response_headers
+from kpi_gateway.metrics import UpstreamErrors
 from kpi_gateway.routes import Match
 from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamError, UpstreamRequest, UpstreamTimeoutError
 
@@ -29,6 +30,9 @@ class Proxy:
     A scope's ``client_address`` is whom the upstream is told of.
     """
 
+    def __init__(self, errors: UpstreamErrors) -> None:
+        self._errors = errors
+
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
@@ -42,7 +46,7 @@ class Proxy:
                 request = _request(match, scope, await downstream.body(scope), peer)
                 await _exchange(upstreams, request, reply)
         except (DownstreamGoneError, TimeoutError, ProblemError) as error:
-            _settle(error, downstream, reply)
+            self._settle(error, downstream, reply)
         except Exception as error:
             if reply.begun:
                 raise
@@ -51,6 +55,24 @@ class Proxy:
         finally:
             downstream.stop()
 
+    def _settle(self, error: Exception, downstream: Downstream, reply: "_Reply") -> None:
+        """Decide what becomes of an exchange that broke off."""
+        if downstream.gone:
+            log.info("client went away")
+        elif reply.begun:
+            # The server closes the connection of an answer that was not completed, by which the client sees that
+            # what it has is not the whole.
+            self._errors.count(reply.upstream, "broke-off")
+            log.warning("answer broke off", upstream=reply.upstream, reason=_reason(error))
+        elif isinstance(error, ProblemError):
+            if isinstance(error, UpstreamError):
+                log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
+            raise error
+        elif downstream.uploading:
+            raise SlowUploadError
+        else:
+            raise UpstreamTimeoutError
+
 
 async def _exchange(upstreams: UpstreamClient, request: UpstreamRequest, reply: "_Reply") -> None:
     answer = await upstreams.send(request)
@@ -58,24 +80,6 @@ async def _exchange(upstreams: UpstreamClient, request: UpstreamRequest, reply: 
         await reply.relay(answer)
     finally:
         answer.close()
-
-
-def _settle(error: Exception, downstream: Downstream, reply: "_Reply") -> None:
-    """Decide what becomes of an exchange that broke off."""
-    if downstream.gone:
-        log.info("client went away")
-    elif reply.begun:
-        # The server closes the connection of an answer that was not completed, by which the client sees that
-        # what it has is not the whole.
-        log.warning("answer broke off", upstream=reply.upstream, reason=_reason(error))
-    elif isinstance(error, ProblemError):
-        if isinstance(error, UpstreamError):
-            log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
-        raise error
-    elif downstream.uploading:
-        raise SlowUploadError
-    else:
-        raise UpstreamTimeoutError
 
 
 def _reason(error: Exception) -> str:
@@ -118,6 +122,8 @@ class _Reply:
         if body is not None:
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return
+        # The server keeps the head until a piece of the body comes, which may take a while here.
+        await self._send({"type": "http.response.body", "body": b"", "more_body": True})
         async for chunk in answer.chunks():
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -53,6 +53,10 @@ REFUSED = {
 }
 
 
+# Its body has 8,599 of the 17,914 bytes that it says: the gateway waits for the rest.
+SHORT = {"099"}
+
+
 class Recorder:
     """An upstream that takes whatever comes, answers each head, and keeps the bytes."""
 
@@ -166,6 +170,8 @@ async def test_what_gunicorn_calls_valid_is_served(source: Path) -> None:
         answer, _ = await told(with_host(request), pieces=1)
         # Some targets lead to no route, or are of methods that a gateway has no use for.
         served = answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 404 ")) or name.startswith("rfc9112_target_")
+        if name in SHORT and answer == b"":
+            continue
         if served == (name in REFUSED):
             wrong[name] = (request[:80], answer[:80])
     assert wrong == {}

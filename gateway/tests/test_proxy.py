@@ -203,7 +203,7 @@ async def test_an_upload_streams_while_it_is_sent() -> None:
         return Response(b"".join(parts))
 
     async def upload() -> AsyncIterator[bytes]:
-        yield b"first"
+        yield b"first" * 40_000
         await first_has_arrived.wait()
         yield b"second"
 
@@ -212,7 +212,7 @@ async def test_an_upload_streams_while_it_is_sent() -> None:
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        assert (await client.post(f"{address}/posts", content=upload())).text == "firstsecond"
+        assert (await client.post(f"{address}/posts", content=upload())).text == "first" * 40_000 + "second"
 
 
 async def test_expect_continue_is_answered_and_not_passed_on(address: str, echo: Echo) -> None:
