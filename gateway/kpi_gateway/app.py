@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kpi_gateway import __version__
 from kpi_gateway.client import HttpClient
-from kpi_gateway.clients import Client, Clients
+from kpi_gateway.clients import Clients
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
@@ -26,7 +26,7 @@ from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.rate_limits import Decision, RateLimits
-from kpi_gateway.routes import Match, RouteTable
+from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream import UpstreamBusyError, UpstreamClient, UpstreamError
 
@@ -110,7 +110,11 @@ class Gateway:
         match = self._table.match(path, scope["method"])
         client = self._clients.of(scope)
         scope["client_address"] = client.address
-        scope["answer_headers"] += await self._admit(client, match, scope)
+        if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
+            decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
+            if not isinstance(decision, Decision):
+                decision = await decision
+            scope["answer_headers"] += _admitted(decision)
         if match is None:
             # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
             page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -120,17 +124,11 @@ class Gateway:
             scope["route"] = match.route
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
-    async def _admit(self, client: Client, match: Match | None, scope: Scope) -> list[tuple[bytes, bytes]]:
-        """Count the request: the header fields that its answer gets, or a TooManyRequestsError."""
-        if self._limits is None or (match is None and scope["raw_path"].startswith(_UNLIMITED)):
-            return []
-        stricter = match.limit if match is not None else None
-        decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"])
-        if not isinstance(decision, Decision):
-            decision = await decision
-        if decision.error is not None:
-            raise decision.error
-        return decision.headers
+
+def _admitted(decision: Decision) -> list[tuple[bytes, bytes]]:
+    if decision.error is not None:
+        raise decision.error
+    return decision.headers
 
 
 def _pages(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -97,11 +97,14 @@ class Upstream:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    async def take_place(self) -> None:
+    def take_free_place(self) -> bool:
+        if self.in_flight >= self._places or self._waiting:
+            return False
+        self.in_flight += 1
+        return True
+
+    async def wait_for_place(self) -> None:
         """Raises UpstreamBusyError when no place comes free in time."""
-        if self.in_flight < self._places and not self._waiting:
-            self.in_flight += 1
-            return
         mine = asyncio.get_running_loop().create_future()
         self._waiting.append(mine)
         try:
@@ -126,14 +129,12 @@ class Upstream:
                 return
         self.in_flight -= 1
 
-    def pick(self, tried: Iterable[Address] = ()) -> Address | None:
-        """The address with the fewest requests in flight among those not ``tried`` yet; None when all were."""
+    def pick(self, tried: Sequence[Address] = ()) -> Address:
+        """The address with the fewest requests in flight among those not ``tried`` yet; there must be one."""
         if len(self.addresses) == 1:
-            return None if tried else self.addresses[0]
+            return self.addresses[0]
         left = [address for address in self.addresses if address not in tried]
         candidates = [address for address in left if not address.is_out] or left
-        if not candidates:
-            return None
         # Begins behind the last one, so that equals take turns.
         self._turn += 1
         start = self._turn % len(candidates)

@@ -85,12 +85,16 @@ class HttpClient:
 
     async def _attempt(self, upstream: Upstream, request: UpstreamRequest, *, again: bool) -> Exchange:
         timeouts = request.timeouts or self._timeouts
-        await upstream.take_place()
-        try:
-            address, connection = await self._connected(upstream, timeouts.connect, fresh=again)
-        except BaseException:
-            upstream.give_place()
-            raise
+        if not upstream.take_free_place():
+            await upstream.wait_for_place()
+        address = upstream.pick()
+        connection = None if again else address.take_idle()
+        if connection is None:
+            try:
+                address, connection = await self._connected(upstream, address, timeouts.connect)
+            except BaseException:
+                upstream.give_place()
+                raise
         exchange = Exchange(
             no_body=request.method == b"HEAD", patience=timeouts.read, on_end=partial(upstream.leave, address)
         )
@@ -110,16 +114,10 @@ class HttpClient:
         address.failures = 0
         return exchange
 
-    async def _connected(self, upstream: Upstream, seconds: float, *, fresh: bool) -> tuple[Address, Connection]:
-        """A connection to the address with the least to do; while none comes about, to the next one."""
+    async def _connected(self, upstream: Upstream, address: Address, seconds: float) -> tuple[Address, Connection]:
+        """A connection to this address or, while none comes about, to the next one: nothing has been sent yet."""
         tried: list[Address] = []
         while True:
-            address = upstream.pick(tried)
-            if address is None:
-                raise UpstreamUnreachableError
-            connection = None if fresh else address.take_idle()
-            if connection is not None:
-                return address, connection
             try:
                 return address, await self._connect(address, seconds)
             except (OSError, TimeoutError) as error:
@@ -127,6 +125,9 @@ class HttpClient:
                 tried.append(address)
                 if len(tried) == len(upstream.addresses):
                     raise UpstreamUnreachableError from error
+            address = upstream.pick(tried)
+            if connection := address.take_idle():
+                return address, connection
 
     async def _connect(self, address: Address, seconds: float) -> Connection:
         endpoint = address.endpoint
@@ -217,8 +218,11 @@ def _nothing() -> None:
 
 
 def _head(request: UpstreamRequest, authority: bytes, framing: bytes) -> bytes:
-    fields = b"".join([b"%b: %b\r\n" % field for field in request.headers])
-    return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b\r\n" % (request.method, request.target, authority, fields, framing)
+    head = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
+    for name, value in request.headers:
+        head += (name, b": ", value, b"\r\n")
+    head += (framing, b"\r\n")
+    return b"".join(head)
 
 
 async def _upload(connection: Connection, exchange: Exchange, body: AsyncIterable[bytes], *, chunked: bool) -> None:

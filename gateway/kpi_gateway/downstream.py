@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope
 _SPOOLED_BYTES = 128 * 1024
 # Most answers are on their way before this, and for them nobody has to look out for the client.
 _LOOK_OUT_AFTER_SECONDS = 0.1
+_TICK_SECONDS = 0.05
 
 
 class DownstreamGoneError(Exception):
@@ -18,26 +19,44 @@ class DownstreamGoneError(Exception):
 
 
 class Downstream:
-    """Reads the request's body, and ends the exchange's ``deadline`` early when the client goes away.
+    """Reads the request's body, and ends the exchange when the client goes away or its time is over.
 
     ASGI tells of a client that left in the place of its next message, so somebody has to ask: the upload
-    while there is one, and after it a task of its own.
+    while there is one, and after it a task of its own, which few exchanges live to see.
     """
 
-    def __init__(self, receive: Receive, *, limit: int) -> None:
-        """``limit`` is how many bytes the request's body may have."""
+    __slots__ = (
+        "_began",
+        "_ends",
+        "_first",
+        "_is_late",
+        "_limit",
+        "_lookout",
+        "_receive",
+        "_taken",
+        "_task",
+        "ended",
+        "gone",
+        "length",
+        "uploading",
+    )
+
+    def __init__(self, receive: Receive, *, limit: int, seconds: float) -> None:
+        """``limit`` is how many bytes the request's body may have, ``seconds`` how long its exchange may take."""
         self._receive = receive
         self._limit = limit
-        self._taken = 0
-        self._deadline: asyncio.Timeout | None = None
-        self._ends_at = 0.0
+        self._task = asyncio.current_task()
+        self._began = asyncio.get_running_loop().time()
+        self._ends = self._began + seconds
         self._is_late = False
-        self._timer: asyncio.TimerHandle | None = None
         self._lookout: asyncio.Task[None] | None = None
+        self._taken = 0
         self._first = b""
         self.length: bytes | None = None
         self.uploading = False
+        # Whether the client has left, and whether the exchange was cancelled for that or because its time was over.
         self.gone = False
+        self.ended = False
 
     async def body(self, scope: Scope) -> "bytes | Downstream | None":
         """None where there is no body, bytes where all of it has arrived, else this, to be iterated over.
@@ -58,23 +77,20 @@ class Downstream:
             self._begin_lookout()
         return self if self.uploading else self._first
 
-    def watch(self, deadline: asyncio.Timeout, seconds: float) -> None:
-        """Let the exchange end in ``seconds``; the deadline is set only for those few that take some time."""
-        loop = asyncio.get_running_loop()
-        self._deadline = deadline
-        self._ends_at = loop.time() + seconds
-        self._timer = loop.call_later(min(seconds, _LOOK_OUT_AFTER_SECONDS), self._late)
+    def look_after(self, now: float) -> None:
+        """Called again and again while the exchange is under way."""
+        if now >= self._ends:
+            self._end()
+        elif not self._is_late and now - self._began >= _LOOK_OUT_AFTER_SECONDS:
+            self._is_late = True
+            self._begin_lookout()
 
-    def _late(self) -> None:
-        self._is_late = True
-        if self._deadline is not None:
-            self._deadline.reschedule(self._ends_at)
-        self._begin_lookout()
+    def _end(self) -> None:
+        if not self.ended and self._task is not None:
+            self.ended = True
+            self._task.cancel()
 
     def stop(self) -> None:
-        self._deadline = None
-        if self._timer is not None:
-            self._timer.cancel()
         if self._lookout is not None:
             self._lookout.cancel()
 
@@ -94,7 +110,7 @@ class Downstream:
     async def _piece(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._leave()
+            self.gone = True
             raise DownstreamGoneError
         self.uploading = message["more_body"]
         piece = bytes(message["body"])
@@ -106,19 +122,39 @@ class Downstream:
     def _too_large(self) -> BodyTooLargeError:
         return BodyTooLargeError(f"At most {self._limit} bytes are taken")
 
-    def _leave(self) -> None:
-        self.gone = True
-        if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time())
-
     def _begin_lookout(self) -> None:
-        if not self.uploading and self._lookout is None and self._deadline is not None:
+        if not self.uploading and self._lookout is None:
             self._lookout = asyncio.create_task(self._look_out())
 
     async def _look_out(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        self.gone = True
+        self._end()
+
+
+class Watch:
+    """Looks after all exchanges at once, some times a second: a timer for each would cost more than most need."""
+
+    def __init__(self) -> None:
+        self._watched: set[Downstream] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, downstream: Downstream) -> None:
+        self._watched.add(downstream)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def remove(self, downstream: Downstream) -> None:
+        self._watched.discard(downstream)
+        downstream.stop()
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for downstream in self._watched:
+            downstream.look_after(now)
+        self._timer = loop.call_later(_TICK_SECONDS, self._tick) if self._watched else None
 
 
 def _framing(scope: Scope) -> tuple[bool, bytes | None]:

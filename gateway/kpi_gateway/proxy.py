@@ -6,7 +6,7 @@ import structlog
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError
+from kpi_gateway.downstream import Downstream, DownstreamGoneError, Watch
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import UpstreamErrors
 from kpi_gateway.routes import Match
@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 # RFC 9110: an answer with one of these has no content. uvicorn holds a Content-Length against the body even so.
 _WITHOUT_CONTENT = frozenset({204, 304})
+# RFC 9110, 10.2.2: what a Location means something in.
+_WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
 
 
 class SlowUploadError(ProblemError):
@@ -32,28 +34,37 @@ class Proxy:
 
     def __init__(self, errors: UpstreamErrors) -> None:
         self._errors = errors
+        self._watch = Watch()
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
-        downstream = Downstream(receive, limit=match.route.body_limit)
+        route = match.route
+        downstream = Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
         reply = _Reply(send, match)
+        self._watch.add(downstream)
         try:
-            async with asyncio.timeout(None) as deadline:
-                downstream.watch(deadline, match.route.timeouts.total)
-                peer = Peer(scope["client_address"], scope["scheme"])
-                request = _request(match, scope, await downstream.body(scope), peer)
-                await _exchange(upstreams, request, reply)
-        except (DownstreamGoneError, TimeoutError, ProblemError) as error:
+            request = _request(match, scope, await downstream.body(scope))
+            answer = await upstreams.send(request)
+            try:
+                await reply.relay(answer)
+            finally:
+                answer.close()
+        except (DownstreamGoneError, ProblemError) as error:
             self._settle(error, downstream, reply)
+        except asyncio.CancelledError:
+            if not downstream.ended:
+                raise
+            _take_back_cancellation()
+            self._settle(TimeoutError("It took too long"), downstream, reply)
         except Exception as error:
             if reply.begun:
                 raise
             log.exception("request failed")
             raise ProblemError from error
         finally:
-            downstream.stop()
+            self._watch.remove(downstream)
 
     def _settle(self, error: Exception, downstream: Downstream, reply: "_Reply") -> None:
         """Decide what becomes of an exchange that broke off."""
@@ -74,12 +85,11 @@ class Proxy:
             raise UpstreamTimeoutError
 
 
-async def _exchange(upstreams: UpstreamClient, request: UpstreamRequest, reply: "_Reply") -> None:
-    answer = await upstreams.send(request)
-    try:
-        await reply.relay(answer)
-    finally:
-        answer.close()
+def _take_back_cancellation() -> None:
+    """As asyncio.timeout does it: who ended the exchange goes on, with an answer that says so."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
 
 
 def _reason(error: Exception) -> str:
@@ -87,7 +97,8 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: Peer) -> UpstreamRequest:
+def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> UpstreamRequest:
+    peer = Peer(scope["client_address"], scope["scheme"])
     headers = request_headers(scope["headers"], request_id=scope["request_id"], peer=peer)
     query = scope["query_string"]
     return UpstreamRequest(
@@ -104,6 +115,8 @@ def _request(match: Match, scope: Scope, body: bytes | Downstream | None, peer: 
 class _Reply:
     """The answer on its way to the client."""
 
+    __slots__ = ("_match", "_send", "begun", "upstream")
+
     def __init__(self, send: Send, match: Match) -> None:
         self._send = send
         self._match = match
@@ -114,7 +127,7 @@ class _Reply:
         headers = response_headers(answer.headers)
         if answer.status in _WITHOUT_CONTENT:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
-        elif any(name == b"location" for name, _ in headers):
+        elif answer.status in _WITH_LOCATION:
             headers = [self._readdressed(pair) for pair in headers]
         self.begun = True
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})

@@ -7,8 +7,6 @@ from urllib.parse import unquote_to_bytes
 from kpi_gateway.settings import GatewaySettings, RouteSetting
 from kpi_gateway.upstream import Timeouts
 
-# Longest first: /api/v1/posts must not be read as /api + /v1/posts.
-ADDRESS_FORMS = (b"/api/v1", b"/api", b"")
 API = "/api/v1"
 
 
@@ -57,7 +55,7 @@ class RouteTable:
 
     def match(self, path: bytes, method: str) -> Match | None:
         """The route of a raw path, or None where no upstream serves it."""
-        form = next(form for form in ADDRESS_FORMS if path.startswith(form + b"/"))
+        form = _form(path)
         rest = path[len(form) :]
         route = self.find(rest, method)
         if route is None:
@@ -77,6 +75,13 @@ class RouteTable:
             if path.startswith(route.prefix) and _ends(path, route):
                 return route
         return None
+
+
+def _form(path: bytes) -> bytes:
+    """In which form the address is written: /api/v1/posts must not be read as /api + /v1/posts."""
+    if not path.startswith(b"/api/"):
+        return b""
+    return b"/api/v1" if path.startswith(b"/api/v1/") else b"/api"
 
 
 def _route(settings: GatewaySettings, row: RouteSetting) -> Route:

@@ -252,7 +252,7 @@ async def test_an_upload_waits_for_an_upstream_that_does_not_read() -> None:
 
     async with (
         serving(answering(answer)) as upstream,
-        gateway(content_url=upstream) as address,
+        gateway(content_url=upstream, body_limit=64 * MEGABYTE) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         uploading = asyncio.create_task(client.post(f"{address}/posts", content=upload()))
