@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import NamedTuple, Protocol
@@ -107,6 +107,17 @@ def _is_compressible(content_type: bytes) -> bool:
     return _COMPRESSIBLE.match(content_type.lower()) is not None
 
 
+@lru_cache(maxsize=64)
+def _is_untouchable(cache_control: bytes) -> bool:
+    return _UNTOUCHABLE.search(cache_control) is not None
+
+
+@lru_cache(maxsize=64)
+def _with_encoding(vary: bytes) -> bytes:
+    members = {member.strip().lower() for member in vary.split(b",")}
+    return vary if members & {b"*", b"accept-encoding"} else vary + b", Accept-Encoding"
+
+
 def compressed(body: bytes, coding: Coding) -> bytes:
     return coding.compressor()(body, last=True)
 
@@ -127,12 +138,60 @@ class Compression:
         if scope["type"] != "http" or scope["method"] == "HEAD":
             await self.app(scope, receive, send)
             return
-        wish, tags = _NOTHING, _NO_TAGS
-        for name, _ in scope["headers"]:
-            if name in _ASKING:
-                wish, tags = _asked(scope)
-                break
+        if _ASKING.isdisjoint([name for name, _ in scope["headers"]]):
+            await self.app(scope, receive, _unasked(send))
+            return
+        wish, tags = _asked(scope)
         await self.app(scope, receive, _Answer(send, wish, tags, self._compressed).send)
+
+
+def _unasked(send: Send) -> Send:
+    """What most requests get: one look at the head. Not async, since each further coroutine costs."""
+
+    def looking(message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
+            _may_compress(message)
+        return send(message)
+
+    return looking
+
+
+def _may_compress(head: Message) -> bool:
+    """Say what the answer depends on (Vary, in place); True if it may be compressed."""
+    headers: Headers = head["headers"]
+    named = dict(headers)
+    if len(named) != len(headers):
+        named = _joined(headers)
+    if head["status"] in _NEVER:
+        if head["status"] == HTTPStatus.NOT_MODIFIED:
+            _vary(headers, named)
+        return False
+    if b"content-encoding" in named or not _is_compressible(named.get(b"content-type", b"")):
+        return False
+    if _is_untouchable(named.get(b"cache-control", b"")):
+        return False
+    _vary(headers, named)
+    return True
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    named: dict[bytes, bytes] = {}
+    for name, value in headers:
+        named[name] = named[name] + b", " + value if name in named else value
+    return named
+
+
+def _vary(headers: Headers, named: dict[bytes, bytes]) -> None:
+    """Add Accept-Encoding to Vary, in place."""
+    given = named.get(b"vary")
+    if given is None:
+        headers.append((b"vary", b"Accept-Encoding"))
+    elif (wanted := _with_encoding(given)) != given:
+        if (b"vary", given) in headers:
+            headers[headers.index((b"vary", given))] = (b"vary", wanted)
+        else:
+            # It has several lines, and each of them counts.
+            headers.append((b"vary", b"Accept-Encoding"))
 
 
 _ASKING = frozenset({b"accept-encoding", b"if-match", b"if-none-match"})
@@ -187,7 +246,9 @@ class _Answer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            if self._begin(message):
+            if message["status"] == HTTPStatus.NOT_MODIFIED:
+                self._restore_tag(message["headers"])
+            if _may_compress(message) and self._wish.coding is not None:
                 self._head = message
             else:
                 await self._send(message)
@@ -198,24 +259,6 @@ class _Answer:
             await self._piece(message)
         else:
             await self._send(message)
-
-    def _begin(self, head: Message) -> bool:
-        """Say what the answer depends on; True if it may be compressed."""
-        headers: Headers = head["headers"]
-        if head["status"] == HTTPStatus.NOT_MODIFIED:
-            _vary(headers)
-            self._restore_tag(headers)
-            return False
-        compressible = False
-        for name, value in headers:
-            if name == b"content-type":
-                compressible = _is_compressible(value)
-            elif name == b"content-encoding" or (name == b"cache-control" and _UNTOUCHABLE.search(value)):
-                return False
-        if not compressible or head["status"] in _NEVER:
-            return False
-        _vary(headers)
-        return self._wish.coding is not None
 
     def _restore_tag(self, headers: Headers) -> None:
         """RFC 9110, 15.4.5: 304 names the representation that a 200 would have had, and that the client has."""
@@ -245,17 +288,6 @@ class _Answer:
         more = message.get("more_body", False)
         body = self._compress(message.get("body", b""), last=not more)
         await self._send({**message, "body": body})
-
-
-def _vary(headers: Headers) -> None:
-    """Add Accept-Encoding to Vary, in place."""
-    for at, (name, value) in enumerate(headers):
-        if name == b"vary":
-            members = value.lower()
-            if b"accept-encoding" not in members and members.strip() != b"*":
-                headers[at] = (name, value + b", Accept-Encoding")
-            return
-    headers.append((b"vary", b"Accept-Encoding"))
 
 
 def _coded(headers: Headers, coding: Coding, length: int | None) -> Headers:
