@@ -88,6 +88,17 @@ async def test_what_a_caller_is_shown_stays_out_of_shared_caches(
         assert "Authorization" in answer.headers["Vary"]
 
 
+async def test_head_says_what_get_would(client: httpx.AsyncClient, posts: Posts) -> None:
+    address = f"/posts/{(await posts.add(content='long ' * 400))['id']}"
+    for coding in ("identity", "zstd"):
+        headers = {"Accept-Encoding": coding}
+        got, told = await client.get(address, headers=headers), await client.head(address, headers=headers)
+        for name in ("ETag", "Content-Length", "Vary", "Cache-Control"):
+            assert told.headers[name] == got.headers[name], (coding, name)
+        asked = await client.head(address, headers={**headers, "If-None-Match": got.headers["ETag"]})
+        assert asked.status_code == 304
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 async def test_each_coding_has_a_tag_of_its_own(client: httpx.AsyncClient, posts: Posts, coding: str) -> None:
     address = f"/posts/{(await posts.add(content='long ' * 400))['id']}"
