@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import networks
+from kpi_shared.compression import Compression
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
@@ -166,6 +167,8 @@ def _pages(
     pages.include_router(pages_router(Documents(pages, table)))
     pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))
     install_openapi(pages)
+    # The services have compressed their answers themselves.
+    pages.add_middleware(Compression, remembered=16)
     install_error_handlers(pages)
     pages.add_exception_handler(Exception, _bare)
     return pages

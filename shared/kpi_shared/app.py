@@ -6,6 +6,7 @@ from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
+from kpi_shared.compression import Compression
 from kpi_shared.database import Database, count_connections, install_database_handlers
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
@@ -57,6 +58,7 @@ def build_service(
     install_error_handlers(app)
     install_database_handlers(app)
     install_openapi(app)
+    app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     if observation.tracing is not None:

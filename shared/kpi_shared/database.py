@@ -8,14 +8,16 @@ import asyncio
 import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
+import psycopg
 import structlog
 from fastapi import Depends, FastAPI, Request, Response
 from psycopg.errors import DeadlockDetected, LockNotAvailable, QueryCanceled
-from sqlalchemy import MetaData, Row, event
+from sqlalchemy import MetaData, PoolProxiedConnection, Row, event
 from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 from kpi_shared.errors import UnavailableError, problem_response
 from kpi_shared.metrics import Metrics
@@ -35,6 +37,8 @@ MAX_ID = 2**63 - 1
 
 # A row whose columns a response schema picks by name.
 AnyRow = Row[*tuple[Any, ...]]
+# The driver's own connection, with no SQLAlchemy around it.
+DirectConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
 def named_metadata() -> MetaData:
@@ -70,9 +74,45 @@ class Database:
         """A connection whose every statement is a transaction of its own: for writes that are one statement each."""
         return self.reading()
 
+    def direct(self) -> AbstractAsyncContextManager[DirectConnection]:
+        """The same without SQLAlchemy, which takes three quarters of a short statement's time.
+
+        For the statements that are asked for most; whoever runs one says whether it is prepared.
+        """
+        return _Direct(self._reading, self._reads)
+
     async def close(self) -> None:
         await self._reads.dispose()
         await self._writes.dispose()
+
+
+class _Direct:
+    """Lends the driver's connection out of an engine's pool."""
+
+    _lent: PoolProxiedConnection
+
+    def __init__(self, queue: "_Queue", engine: AsyncEngine) -> None:
+        self._queue = queue
+        self._engine = engine
+
+    async def __aenter__(self) -> DirectConnection:
+        await self._queue.__aenter__()
+        try:
+            self._lent = await self._engine.raw_connection()
+        except BaseException:
+            await self._queue.__aexit__()
+            raise
+        return cast("DirectConnection", self._lent.driver_connection)
+
+    async def __aexit__(self, *_error: object) -> None:
+        try:
+            if cast("DirectConnection", self._lent.driver_connection).closed:
+                # SQLAlchemy does not see what the driver is told; the pool makes a new one next time.
+                await greenlet_spawn(self._lent.invalidate)
+            # An AUTOCOMMIT engine's pool has nothing to say to the server here.
+            self._lent.close()
+        finally:
+            await self._queue.__aexit__()
 
 
 class _Queue:
@@ -192,13 +232,14 @@ Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
 
 def install_database_handlers(app: FastAPI) -> None:
     """A database that is away, or has no connection to spare, is a 503 that says when to come back."""
-    for kind in (OperationalError, InterfaceError):
+    for kind in (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError):
         app.add_exception_handler(kind, _render_unavailable)
 
 
 async def _render_unavailable(_request: Request, error: Exception) -> Response:
-    if isinstance(getattr(error, "orig", None), (QueryCanceled, LockNotAvailable, DeadlockDetected)):
-        log.warning("statement given up", reason=type(error.orig).__name__)  # type: ignore[attr-defined]
+    reason = getattr(error, "orig", error)
+    if isinstance(reason, (QueryCanceled, LockNotAvailable, DeadlockDetected)):
+        log.warning("statement given up", reason=type(reason).__name__)
         return problem_response(UnavailableError("The database took too long; trying again may help"))
-    log.error("database unavailable", error=type(error).__name__, reason=str(getattr(error, "orig", error)))
+    log.error("database unavailable", error=type(error).__name__, reason=str(reason))
     return problem_response(UnavailableError("The database cannot be reached just now"))

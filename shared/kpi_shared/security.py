@@ -12,9 +12,6 @@ from fastapi.security import OAuth2PasswordBearer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.tokens import InvalidTokenError, Subject, TokenCodec
 
-# Services serve at their root; the gateway's merged document rewrites the address of the log-in.
-_scheme = OAuth2PasswordBearer(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
-
 
 async def _tokens(request: Request) -> TokenCodec:
     codec: TokenCodec = request.app.state.tokens
@@ -38,32 +35,39 @@ async def verified_subject(request: Request, tokens: TokenCodec, token: str) -> 
     return subject if check is None else await check(request, subject)
 
 
-async def optional_user(
-    request: Request, tokens: Tokens, _documented: Annotated[str | None, Depends(_scheme)]
-) -> Subject | None:
-    """The caller, or None where no token was sent. A token that does not count is refused, never ignored."""
-    headers = request.headers.getlist("authorization")
-    if not headers:
-        return None
-    scheme, _, token = headers[0].partition(" ")
-    if len(headers) > 1 or scheme.lower() != "bearer":
-        raise UnauthenticatedError("One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True)
-    try:
-        return await verified_subject(request, tokens, token.strip(" "))
-    except InvalidTokenError:
-        raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
+class _Caller(OAuth2PasswordBearer):
+    """The caller as one dependency of FastAPI's: each further one would cost more than to look at the header."""
+
+    def __init__(self) -> None:
+        # Services serve at their root; the gateway's merged document rewrites the address of the log-in.
+        super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
+
+    async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
+        """The caller, or None where no token was sent. A token that does not count is refused, never ignored."""
+        headers = request.headers.getlist("authorization")
+        if not headers:
+            return None
+        scheme, _, token = headers[0].partition(" ")
+        if len(headers) > 1 or scheme.lower() != "bearer":
+            raise UnauthenticatedError(
+                "One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True
+            )
+        try:
+            return await verified_subject(request, request.app.state.tokens, token.strip(" "))
+        except InvalidTokenError:
+            raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
 
 
-OptionalUser = Annotated[Subject | None, Depends(optional_user)]
+class _KnownCaller(_Caller):
+    async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
+        subject = await super().__call__(request)
+        if subject is None:
+            raise UnauthenticatedError
+        return subject
 
 
-async def current_user(subject: OptionalUser) -> Subject:
-    if subject is None:
-        raise UnauthenticatedError
-    return subject
-
-
-CurrentUser = Annotated[Subject, Depends(current_user)]
+OptionalUser = Annotated[Subject | None, Depends(_Caller())]
+CurrentUser = Annotated[Subject, Depends(_KnownCaller())]
 
 
 async def admin_user(subject: CurrentUser) -> Subject:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from kpi_shared import tokens as tokens_module
 from kpi_shared.keys import key_id
 from kpi_shared.tokens import InvalidTokenError, KeyRing, Role, TokenCodec, seal
 
@@ -205,3 +206,37 @@ def test_leeway_covers_a_slow_clock_but_no_expiry() -> None:
     assert CODEC.verify(sealed(claims(nbf=_moment(seconds=5), iat=_moment(seconds=5)))).id == 7
     with pytest.raises(InvalidTokenError):
         CODEC.verify(mint(lifetime=timedelta(seconds=0)))
+
+
+def test_a_token_that_was_seen_before_counts_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = TokenCodec(KeyRing(KEY), **NAMES)
+    token = mint(codec)
+    subject = codec.verify(token)
+    assert codec.verify(token) is subject
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:
+            return datetime.now(tz) + timedelta(minutes=6)
+
+    monkeypatch.setattr(tokens_module, "datetime", Later)
+    with pytest.raises(InvalidTokenError):
+        codec.verify(token)
+
+
+def test_another_codec_has_not_seen_it() -> None:
+    token = mint()
+    assert CODEC.verify(token) == CODEC.verify(token)
+    retired = TokenCodec(KeyRing(bytes(32)), **NAMES)
+    for _ in range(2):
+        with pytest.raises(InvalidTokenError):
+            retired.verify(token)
+
+
+def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokens_module, "_MAX_VERIFIED", 3)
+    codec = TokenCodec(KeyRing(KEY), **NAMES)
+    tokens = [mint(codec) for _ in range(7)]
+    for token in tokens + tokens:
+        assert codec.verify(token) == CODEC.verify(token)
+    assert len(codec._verified) == 3

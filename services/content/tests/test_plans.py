@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from content_support import ANNA, Posts
-from kpi_content.posts.listing import Sort
+from kpi_content.posts.listing import Sort, Start
 from kpi_content.posts.repository import page_statement
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
@@ -25,12 +25,13 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def plan_of(posts: Posts, *, sort: Sort, **values: Any) -> list[dict[str, Any]]:
-    statement = page_statement(sort=sort, search="words" in values, mine=False, after="key" in values)
+    start = Start.AFTER if "key" in values else Start.SKIP
+    statement = page_statement(sort=sort, search="words" in values, mine=False, start=start, size=LIMIT)
     compiled = statement.compile(dialect=dialect())
     async with posts.app.state.database.reading() as connection:
         result = await connection.exec_driver_sql(
             f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {compiled}",
-            compiled.construct_params(values | {"limit": LIMIT}),
+            compiled.construct_params(values),
         )
         return nodes(result.scalar_one()[0]["Plan"])
 

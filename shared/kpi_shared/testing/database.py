@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_shared.database import Database
+from kpi_shared.database import Database, DirectConnection
 
 
 class RollbackDatabase(Database):
@@ -30,6 +31,11 @@ class RollbackDatabase(Database):
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         async with self._turn, self._connection.begin_nested():
             yield self._connection
+
+    @asynccontextmanager
+    async def direct(self) -> AsyncIterator[DirectConnection]:
+        async with self.writing() as connection:
+            yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
     async def close(self) -> None:
         """The connection is the test's."""

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
+from kpi_shared.conditional import NOT_MODIFIED
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.openapi import problems
@@ -35,7 +36,7 @@ from kpi_auth.sessions.schemas import (
 )
 from kpi_auth.sessions.service import SessionsOfApp
 from kpi_auth.sessions.sign_in import SigningIn
-from kpi_auth.users.answers import NOT_MODIFIED, answer_to
+from kpi_auth.users.answers import answer_to
 from kpi_auth.users.errors import UserNotFoundError
 from kpi_auth.users.etags import IfNoneMatch
 from kpi_auth.users.repository import get as get_user

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 from fastapi import Response
+from kpi_shared.conditional import Condition
 from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import AnyRow
-from kpi_shared.openapi import Responses
 from kpi_shared.tokens import Subject
 
 from kpi_auth.users.cursors import encode
-from kpi_auth.users.etags import Condition, private_etag, public_etag
+from kpi_auth.users.etags import private_etag, public_etag
 from kpi_auth.users.listing import Listing, Position
 from kpi_auth.users.schemas import (
     CountedPrivatePage,
@@ -21,7 +21,6 @@ from kpi_auth.users.schemas import (
     UserPublic,
 )
 
-NOT_MODIFIED: Responses = {304: {"description": "The version that If-None-Match names is still the newest"}}
 # What one caller is shown is not for another, and is asked about again before it is used again.
 _CACHING = {"Cache-Control": "private, no-cache"}
 

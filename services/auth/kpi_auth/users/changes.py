@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kpi_shared.conditional import Condition
 from kpi_shared.database import AnyRow
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.tokens import Role, Subject
@@ -32,7 +33,7 @@ from kpi_auth.users.errors import (
     NotYourAccountError,
     UserNotFoundError,
 )
-from kpi_auth.users.etags import Condition, check_match
+from kpi_auth.users.etags import check_match
 from kpi_auth.users.schemas import OWN_FIELDS
 
 # Events of their own; the others are told by their names.

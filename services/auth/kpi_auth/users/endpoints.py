@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Response
+from kpi_shared.conditional import NOT_MODIFIED
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
@@ -15,7 +16,7 @@ from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.cursors import Cursors
 from kpi_auth.passwords.errors import HashingBusyError, WrongPasswordError
 from kpi_auth.users import changes, listing_repository, repository
-from kpi_auth.users.answers import NOT_MODIFIED, answer_to, page_answer, private_answer
+from kpi_auth.users.answers import answer_to, page_answer, private_answer
 from kpi_auth.users.cursors import decode
 from kpi_auth.users.dependencies import EmailRulesOfApp, OfDeleted, ProvenPassword, SentAct, UserId
 from kpi_auth.users.errors import (

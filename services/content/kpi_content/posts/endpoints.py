@@ -1,17 +1,16 @@
 """Reading and writing posts."""
 
-from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from kpi_shared.conditional import IF_NONE_MATCH, NOT_MODIFIED
 from kpi_shared.cursors import InvalidCursorError
-from kpi_shared.database import MAX_ID, AnyRow, Reader, Writer
+from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.openapi import problems
 from kpi_shared.security import CurrentUser, OptionalUser
 
-from kpi_content.posts import repository, service
-from kpi_content.posts.cursors import CursorCodec
+from kpi_content.posts import answers, repository, service
 from kpi_content.posts.dependencies import Cursors
 from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
 from kpi_content.posts.listing import Listing, Position
@@ -40,62 +39,58 @@ async def _asked(query: Annotated[PostQuery, Query()], caller: OptionalUser, cur
     return _Asked(query, listing, cursors.decode(query.cursor, listing) if query.cursor else None)
 
 
-@router.get("", responses=problems(UnauthenticatedError, InvalidCursorError))
+@router.get(
+    "",
+    response_model=CountedPostPage | PostPage,
+    responses=problems(UnauthenticatedError, InvalidCursorError) | NOT_MODIFIED,
+    openapi_extra=IF_NONE_MATCH,
+)
 async def list_posts(
-    asked: Annotated[_Asked, Depends(_asked)], cursors: Cursors, connection: Reader
-) -> CountedPostPage | PostPage:
+    request: Request, asked: Annotated[_Asked, Depends(_asked)], cursors: Cursors, database: DatabaseOfApp
+) -> Response:
     """The published posts, or one's own, page by page; someone's drafts are in their own list only."""
     query, listing, after = asked
-    rows = await repository.page(connection, listing=listing, limit=query.limit + 1, skip=query.skip, after=after)
-    page = _page(rows, limit=query.limit, listing=listing, cursors=cursors)
-    if not query.total:
-        return page
-    total = await repository.count(connection, listing=listing)
-    return CountedPostPage(items=page.items, next=page.next, total=total)
+    async with database.direct() as connection:
+        rows = await repository.page(connection, listing=listing, limit=query.limit + 1, skip=query.skip, after=after)
+        total = await repository.count(connection, listing=listing) if query.total else None
+    following = cursors.encode(rows[query.limit - 1].position, listing) if len(rows) > query.limit else None
+    return answers.read(request, answers.page(rows[: query.limit], following=following, total=total))
 
 
-@router.get("/{post_id}", responses=problems(UnauthenticatedError, PostNotFoundError))
-async def get_post(post_id: PostId, caller: OptionalUser, connection: Reader) -> PostPublic:
+@router.get(
+    "/{post_id}",
+    response_model=PostPublic,
+    responses=problems(UnauthenticatedError, PostNotFoundError) | NOT_MODIFIED,
+    openapi_extra=IF_NONE_MATCH,
+)
+async def get_post(request: Request, post_id: PostId, caller: OptionalUser, database: DatabaseOfApp) -> Response:
     """A published post, or a draft of one's own."""
-    caller_id = caller.id if caller else None
-    return _shown(await repository.get_or_raise(connection, post_id=post_id, caller_id=caller_id))
+    async with database.direct() as connection:
+        row = await repository.get_or_raise(connection, post_id=post_id, caller_id=caller.id if caller else None)
+    return answers.read(request, answers.post(row))
 
 
-@router.post("", status_code=201, responses=problems(UnauthenticatedError))
-async def create_post(post: PostCreate, caller: CurrentUser, connection: Writer, response: Response) -> PostPublic:
+@router.post("", status_code=201, response_model=PostPublic, responses=problems(UnauthenticatedError))
+async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseOfApp) -> Response:
     """Write a post; with ``published`` false it is a draft that only its owner sees."""
-    row = await service.create(connection, post=post, caller=caller)
-    response.headers["Location"] = f"/posts/{row.id}"
-    return _shown(row)
+    async with database.direct() as connection:
+        row = await repository.add(connection, post=post, owner=caller)
+    return answers.written(row, status=201, headers={"Location": f"/posts/{row.id}"})
 
 
-@router.put("/{post_id}", responses=_owner_only)
-async def replace_post(post_id: PostId, post: PostCreate, caller: CurrentUser, connection: Writer) -> PostPublic:
+@router.put("/{post_id}", response_model=PostPublic, responses=_owner_only)
+async def replace_post(post_id: PostId, post: PostCreate, caller: CurrentUser, connection: Writer) -> Response:
     """Replace title, content and published of one's own post."""
-    return _shown(await service.change(connection, post_id=post_id, changes=post.model_dump(), caller=caller))
+    return answers.written(await service.change(connection, post_id=post_id, changes=post.model_dump(), caller=caller))
 
 
-@router.patch("/{post_id}", responses=_owner_only)
-async def update_post(post_id: PostId, post: PostUpdate, caller: CurrentUser, connection: Writer) -> PostPublic:
+@router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only)
+async def update_post(post_id: PostId, post: PostUpdate, caller: CurrentUser, connection: Writer) -> Response:
     """Change some of title, content and published of one's own post."""
-    return _shown(await service.change(connection, post_id=post_id, changes=post.changes, caller=caller))
+    return answers.written(await service.change(connection, post_id=post_id, changes=post.changes, caller=caller))
 
 
 @router.delete("/{post_id}", status_code=204, responses=_owner_only)
 async def delete_post(post_id: PostId, caller: CurrentUser, connection: Writer) -> None:
     """Delete one's own post with its votes; admins may delete anyone's published post."""
     await service.remove(connection, post_id=post_id, caller=caller)
-
-
-def _page(rows: Sequence[AnyRow], *, limit: int, listing: Listing, cursors: CursorCodec) -> PostPage:
-    """The first ``limit`` rows; one more of them says that there is a next page."""
-    items = [_shown(row) for row in rows[:limit]]
-    if len(rows) <= limit:
-        return PostPage(items=items, next=None)
-    last = rows[limit - 1]
-    return PostPage(items=items, next=cursors.encode(Position(last.sort_key, last.id), listing))
-
-
-def _shown(row: AnyRow) -> PostPublic:
-    owner = {"id": row.owner_id, "username": row.username}
-    return PostPublic.model_validate(row._asdict() | {"owner": owner})

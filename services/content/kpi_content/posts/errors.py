@@ -10,6 +10,10 @@ class PostNotFoundError(ProblemError):
     type = "post-not-found"
     title = "There is no such post"
 
+    def __init__(self) -> None:
+        # A cache may keep a 404 (RFC 9110, 15.5.5), and the draft's owner must not be shown a stranger's.
+        super().__init__(headers={"Cache-Control": "no-cache", "Vary": "Authorization"})
+
 
 class NotYourPostError(ForbiddenError):
     type = "not-your-post"

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
-from sqlmodel import Field, SQLModel
+from sqlmodel import SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
 from kpi_content.posts.cursors import CURSOR_LENGTH
@@ -86,7 +86,7 @@ class CountedPostPage(PostPage):
     total: int
 
 
-class PostQuery(SQLModel):
+class PostQuery(BaseModel):
     """What can be asked of the list of posts."""
 
     limit: Annotated[int, Field(ge=1, le=100, description="How many posts a page has at most")] = 10

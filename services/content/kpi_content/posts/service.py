@@ -3,23 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kpi_shared.database import AnyRow
 from kpi_shared.errors import ProblemError
 from kpi_shared.tokens import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_content.authors import repository as authors
 from kpi_content.posts import repository
 from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
-from kpi_content.posts.schemas import PostCreate
+from kpi_content.posts.listing import PostRow
 
 
-async def create(connection: AsyncConnection, *, post: PostCreate, caller: Subject) -> AnyRow:
-    await authors.remember(connection, author=caller)
-    return await repository.add(connection, post=post, owner_id=caller.id)
-
-
-async def change(connection: AsyncConnection, *, post_id: int, changes: Mapping[str, Any], caller: Subject) -> AnyRow:
+async def change(connection: AsyncConnection, *, post_id: int, changes: Mapping[str, Any], caller: Subject) -> PostRow:
     """Change a post of the caller's own, or PostNotFoundError or NotYourPostError."""
     row = await repository.change(connection, post_id=post_id, changes=changes, caller_id=caller.id)
     if row is None:

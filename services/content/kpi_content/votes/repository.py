@@ -4,15 +4,17 @@ Each statement locks the post first. So the votes on one post queue there and no
 of its post cannot wait for each other, and the count that is read is the newest one. See docs/adr/0008.
 """
 
+from operator import itemgetter
 from typing import Any
 
+from kpi_shared.database import DirectConnection
 from sqlalchemy import CTE, BigInteger, Select, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.posts.models import Post
 from kpi_content.posts.repository import visible_to
+from kpi_content.statements import Statement
 from kpi_content.votes.models import Vote
 
 _user = bindparam("user_id", type_=BigInteger)
@@ -38,35 +40,34 @@ def _counted(changed: CTE, step: int) -> Select[Any]:
     return select(func.coalesce(select(moved.c.votes).scalar_subquery(), _post.c.votes).label("votes"))
 
 
-_cast = _counted(
-    insert(Vote)
-    .from_select(["post_id", "user_id"], select(_post.c.id, _user))
-    .on_conflict_do_nothing()
-    .returning(col(Vote.post_id))
-    .cte("changed"),
-    +1,
+_cast = Statement(
+    _counted(
+        insert(Vote)
+        .from_select(["post_id", "user_id"], select(_post.c.id, _user))
+        .on_conflict_do_nothing()
+        .returning(col(Vote.post_id))
+        .cte("changed"),
+        +1,
+    ),
+    itemgetter(0),
 )
-_retract = _counted(
-    delete(Vote)
-    .where(col(Vote.post_id) == _post.c.id, col(Vote.user_id) == _user)
-    .returning(col(Vote.post_id))
-    .cte("changed"),
-    -1,
+_retract = Statement(
+    _counted(
+        delete(Vote)
+        .where(col(Vote.post_id) == _post.c.id, col(Vote.user_id) == _user)
+        .returning(col(Vote.post_id))
+        .cte("changed"),
+        -1,
+    ),
+    itemgetter(0),
 )
 
 
-async def cast(connection: AsyncConnection, *, post_id: int, user_id: int) -> int | None:
+async def cast(connection: DirectConnection, *, post_id: int, user_id: int) -> int | None:
     """Vote, unless it was done before; the post's count, or None where the user sees no such post."""
-    return await _count_after(connection, _cast, post_id=post_id, user_id=user_id)
+    return await _cast.one_or_none(connection, {"post_id": post_id, "user_id": user_id})
 
 
-async def retract(connection: AsyncConnection, *, post_id: int, user_id: int) -> int | None:
+async def retract(connection: DirectConnection, *, post_id: int, user_id: int) -> int | None:
     """Take a vote back, if there is one; the post's count, or None where the user sees no such post."""
-    return await _count_after(connection, _retract, post_id=post_id, user_id=user_id)
-
-
-async def _count_after(
-    connection: AsyncConnection, statement: Select[Any], *, post_id: int, user_id: int
-) -> int | None:
-    row = (await connection.execute(statement, {"post_id": post_id, "user_id": user_id})).one_or_none()
-    return None if row is None else row.votes
+    return await _retract.one_or_none(connection, {"post_id": post_id, "user_id": user_id})

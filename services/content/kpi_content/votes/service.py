@@ -1,14 +1,14 @@
 """Voting."""
 
+from kpi_shared.database import DirectConnection
 from kpi_shared.tokens import Subject
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts.errors import PostNotFoundError
 from kpi_content.votes import repository
 from kpi_content.votes.schemas import VoteCast
 
 
-async def vote(connection: AsyncConnection, *, cast: VoteCast, caller: Subject) -> int:
+async def vote(connection: DirectConnection, *, cast: VoteCast, caller: Subject) -> int:
     """The post's count with the caller's vote as they want it, or PostNotFoundError."""
     write = repository.cast if cast.direction else repository.retract
     votes = await write(connection, post_id=cast.post_id, user_id=caller.id)

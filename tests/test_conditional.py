@@ -1,0 +1,105 @@
+"""304 and compressed answers through the gateway, from the bytes on the connection."""
+
+import gzip
+import sys
+import uuid
+
+import httpx
+import pytest
+from stack import Person
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+pytestmark = pytest.mark.e2e
+DECODE = {"gzip": gzip.decompress, "zstd": zstd.decompress}
+IDENTITY = {"Accept-Encoding": "identity"}
+
+
+def fetch(client: httpx.Client, address: str, **headers: str) -> tuple[httpx.Response, bytes]:
+    """The answer, and its body as it came."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    with client.stream("GET", address, headers={**IDENTITY, **named}) as answer:
+        return answer, b"".join(answer.iter_raw())
+
+
+@pytest.fixture
+def word(client: httpx.Client, person: Person) -> str:
+    """What finds a list of posts that nobody else changes."""
+    word = f"w{uuid.uuid4().hex}"
+    for number in range(5):
+        body = {"title": f"{word} {number}", "content": "some content " * 40}
+        assert client.post("/api/v1/posts", json=body, headers=person.headers).status_code == 201
+    return word
+
+
+@pytest.fixture
+def addresses(client: httpx.Client, word: str) -> list[str]:
+    listed = f"/api/v1/posts?search={word}"
+    return [listed, f"{listed}&sort=top&limit=3&total=true", f"/api/v1/posts/{first_id(client, word)}"]
+
+
+def first_id(client: httpx.Client, word: str) -> int:
+    return int(client.get("/api/v1/posts", params={"search": word}).json()["items"][0]["id"])
+
+
+def test_who_has_it_already_gets_304_and_no_body(client: httpx.Client, addresses: list[str], person: Person) -> None:
+    for address in addresses:
+        for own in ({}, person.headers):
+            answer, body = fetch(client, address, **own)
+            assert answer.status_code == 200
+            again, nothing = fetch(client, address, If_None_Match=f'"x", {answer.headers["ETag"]}', **own)
+            assert (again.status_code, nothing) == (304, b"")
+            assert "Content-Length" not in again.headers
+            assert body
+            for name in ("ETag", "Cache-Control", "Vary"):
+                assert again.headers[name] == answer.headers[name]
+            assert ("private" in answer.headers["Cache-Control"]) == bool(own)
+
+
+def test_a_vote_makes_the_tag_an_old_one(client: httpx.Client, word: str, person: Person) -> None:
+    post_id = first_id(client, word)
+    address = f"/api/v1/posts/{post_id}"
+    before, _ = fetch(client, address)
+    client.post("/api/v1/votes", json={"post_id": post_id, "direction": 1}, headers=person.headers)
+    after, _ = fetch(client, address, If_None_Match=before.headers["ETag"])
+    assert after.status_code == 200
+    assert after.headers["ETag"] != before.headers["ETag"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_a_compressed_answer_and_its_own_tag(client: httpx.Client, word: str, coding: str) -> None:
+    address = f"/api/v1/posts?search={word}"
+    plain, body = fetch(client, address)
+    assert "Content-Encoding" not in plain.headers
+    packed, data = fetch(client, address, Accept_Encoding=f"{coding}, br;q=0.1")
+    assert packed.headers["Content-Encoding"] == coding
+    assert packed.headers["Content-Length"] == str(len(data))
+    assert len(data) < len(body) / 4
+    assert DECODE[coding](data) == body
+    for answer in (plain, packed):
+        assert {"authorization", "accept-encoding"} <= set(answer.headers["Vary"].lower().split(", "))
+    tags = {answer.headers["ETag"] for answer in (plain, packed)}
+    assert len(tags) == 2
+    again, nothing = fetch(client, address, Accept_Encoding=coding, If_None_Match=packed.headers["ETag"])
+    assert (again.status_code, nothing, again.headers["ETag"]) == (304, b"", packed.headers["ETag"])
+
+
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+@pytest.mark.parametrize("address", ["/openapi.json", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"])
+def test_the_gateways_own_pages(client: httpx.Client, address: str, coding: str) -> None:
+    _, body = fetch(client, address)
+    packed, data = fetch(client, address, Accept_Encoding=coding)
+    assert packed.headers["Content-Encoding"] == coding
+    assert DECODE[coding](data) == body
+    assert len(data) < len(body) / 2
+
+
+def test_tokens_are_never_compressed(client: httpx.Client, person: Person) -> None:
+    headers = {"Accept-Encoding": "gzip, zstd"}
+    answer = client.post("/api/v1/auth/refresh", json={"refresh_token": person.refresh_token}, headers=headers)
+    assert answer.status_code == 200
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert "Content-Encoding" not in answer.headers
