@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -115,7 +116,9 @@ class Upstream:
             if mine.done() and not mine.cancelled():
                 self.give_place()
             else:
-                self._waiting.remove(mine)
+                # Whoever gave a place back may have taken it out of the line just now.
+                with suppress(ValueError):
+                    self._waiting.remove(mine)
             if isinstance(error, TimeoutError):
                 self.refused += 1
                 raise UpstreamBusyError(retry_after=1) from None

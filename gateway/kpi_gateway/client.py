@@ -107,6 +107,7 @@ class HttpClient:
             # An idle connection that is closed says nothing of the next one.
             if was_new or not isinstance(error, NoAnswerError):
                 upstream.failed(address)
+            exchange.close()
             raise
         except BaseException:
             exchange.close()

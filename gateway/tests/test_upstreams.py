@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from gateway_support import RawHandler, answering, closed_port, gateway, head_of, listener, raw_upstream, serving
+from kpi_gateway.balancing import Upstream
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -180,6 +181,23 @@ async def test_who_waits_for_a_place_gets_it_in_order() -> None:
         answers = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
     assert [answer.text for answer in answers] == [f"/posts/{number}" for number in range(100)]
     assert most <= 3
+
+
+@pytest.mark.parametrize("first", ["leaves", "place comes free"])
+async def test_who_leaves_the_line_just_when_a_place_comes_free_keeps_nothing(first: str) -> None:
+    upstream = Upstream("content", ["http://a"], places=1, patience=10, max_failures=3, on_out=print)
+    assert upstream.take_free_place()
+    waiting = [asyncio.create_task(upstream.wait_for_place()) for _ in range(2)]
+    await asyncio.sleep(0)
+    steps = [waiting[0].cancel, upstream.give_place]
+    for step in steps if first == "leaves" else reversed(steps):
+        step()
+    async with asyncio.timeout(5):
+        await waiting[1]
+    assert waiting[0].cancelled()
+    assert (upstream.in_flight, upstream.waiting) == (1, 0)
+    upstream.give_place()
+    assert upstream.in_flight == 0
 
 
 async def test_a_row_of_the_route_table_has_its_own_times_and_body_limit() -> None:
