@@ -115,7 +115,7 @@ def test_lines_that_are_written_within_a_request_all_name_it(observed: Observed,
     join(client)
     client.get("/api/v1/posts?limit=0")
     client.get("/nowhere")
-    beside_requests = {"mail sent", "housekeeping", "metrics served"}
+    beside_requests = {"mail sent", "housekeeping", "metrics served", "rate limits"}
     for part in PARTS:
         lines = observed.lines(part)
         served = [line for line in lines if line["event"] == "request"]

@@ -34,17 +34,9 @@ from kpi_gateway.upstream import UpstreamBusyError, UpstreamClient, UpstreamErro
 # Builds the client in the lifespan and closes it there; tests put another one here.
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
 
-# The parser would take HTTP/0.9 too, whose requests have no head and whose answers no length.
-_VERSIONS = frozenset({"1.0", "1.1"})
 
 # Whoever looks whether the gateway lives must hear it, and often.
 _UNLIMITED = b"/health"
-
-
-class UnsupportedVersionError(ProblemError):
-    status = 505
-    type = "unsupported-version"
-    title = "HTTP/1.1 or HTTP/1.0 is needed"
 
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
@@ -102,8 +94,6 @@ class Gateway:
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["http_version"] not in _VERSIONS:
-            raise UnsupportedVersionError
         if scope["method"] in _METHODS_OF_PROXIES:
             raise UnsupportedMethodError
         path = scope["raw_path"]
