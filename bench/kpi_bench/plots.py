@@ -43,6 +43,10 @@ def bars(path: Path, values: Mapping[str, Bar], *, unit: str, ours: Sequence[str
     plot.save(path)
 
 
+# An axis over which the numbers grow so many times is a logarithmic one.
+_WIDE = 20
+
+
 def lines(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, labels: tuple[str, str]) -> None:
     """One line per name of (x, y) points; ``labels`` are those of x and y."""
     plot = _Plot(height=2.8)
@@ -52,7 +56,13 @@ def lines(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, la
     plot.axes.set_xlabel(labels[0])
     plot.axes.set_ylabel(labels[1])
     plot.axes.set_ylim(bottom=0)
-    plot.axes.legend(frameon=False, labelcolor=_INK)
+    places = sorted({x for points in series.values() for x, _ in points})
+    if places[0] > 0 and places[-1] / places[0] > _WIDE:
+        plot.axes.set_xscale("log")
+        plot.axes.set_xticks(places, [f"{place:,.0f}" for place in places])
+        plot.axes.minorticks_off()
+    # Beside the lines, of which one would run through it.
+    plot.axes.legend(frameon=False, labelcolor=_INK, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     plot.save(path)
 
 

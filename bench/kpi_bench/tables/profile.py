@@ -26,6 +26,8 @@ _FUNCTIONS = 15
 _FRAME = re.compile(r"(.+) \(([^()]+?)(?::\d+)?\)")
 # What starts the loop is the innermost frame of Python while the loop's own C code runs.
 _LOOP = "asyncio/runners.py"
+# What begins any thread but the first.
+_THREADS = "threading.py"
 
 # One stack from the outermost frame to the innermost, as (function, file), and how often it was seen.
 Stack = tuple[list[tuple[str, str]], int]
@@ -66,6 +68,9 @@ def stacks(text: str) -> Iterator[Stack]:
         found = [_FRAME.fullmatch(frame) for frame in frames.split(";")]
         # What is no frame of Python is the name of the process or of a thread.
         seen = [(match[1], match[2]) for match in found if match]
+        if any(file == _THREADS for _, file in seen):
+            # Such as the one that waits for a scrape, in a call that py-spy takes for work.
+            continue
         # What is outside the loop is in each stack and says nothing.
         loop = next((place for place, (_, file) in enumerate(seen) if file == _LOOP), 0)
         yield seen[loop:], int(count)
