@@ -133,10 +133,10 @@ class Upstream:
         self.in_flight -= 1
 
     def pick(self, tried: Sequence[Address] = ()) -> Address:
-        """The address with the fewest requests in flight among those not ``tried`` yet; there must be one."""
+        """The address with the fewest requests in flight among those not ``tried`` yet; without any, of all."""
         if len(self.addresses) == 1:
             return self.addresses[0]
-        left = [address for address in self.addresses if address not in tried]
+        left = [address for address in self.addresses if address not in tried] or self.addresses
         candidates = [address for address in left if not address.is_out] or left
         # Begins behind the last one, so that equals take turns.
         self._turn += 1

@@ -8,6 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from kpi_gateway.balancing import Address, Upstream
 from kpi_gateway.connection import Connection, Exchange, NoAnswerError
 from kpi_gateway.settings import GatewaySettings
@@ -18,6 +20,8 @@ from kpi_gateway.upstream import (
     UpstreamUnreachableError,
 )
 
+log = structlog.get_logger(__name__)
+
 # RFC 9110, 9.2.2: doing it twice is doing it once.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 # RFC 9110, 8.6: with these a request without a body says so.
@@ -25,7 +29,7 @@ _WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 _HTTP_INTERNAL_ERROR = 500
 # What an address that is out is asked until it answers.
 _PROBE = b"/health/live"
-# Shorter than uvicorn's 65 s on the other side, so that the gateway is the one to end an idle connection and
+# Shorter than the 65 s of the services' server, so that the gateway is the one to end an idle connection and
 # a request is hardly ever sent into one that is just being closed.
 _LONGEST_KEEP_ALIVE = 30.0
 # How often silent and idle connections are looked for, at most; never less often than a tenth of the shortest timeout.
@@ -76,19 +80,21 @@ class HttpClient:
         RFC 9110, 9.2.2: a server may close an idle connection just when a request is under way to it.
         """
         upstream = self.upstreams[request.upstream]
+        failed: list[Address] = []
         try:
-            return await self._attempt(upstream, request, again=False)
+            return await self._attempt(upstream, request, failed)
         except NoAnswerError:
             if request.body is not None or request.method not in _IDEMPOTENT:
                 raise
-        return await self._attempt(upstream, request, again=True)
+        return await self._attempt(upstream, request, failed)
 
-    async def _attempt(self, upstream: Upstream, request: UpstreamRequest, *, again: bool) -> Exchange:
+    async def _attempt(self, upstream: Upstream, request: UpstreamRequest, failed: list[Address]) -> Exchange:
+        """Send it once, on a new connection and to another address if there are ``failed`` ones; adds to these."""
         timeouts = request.timeouts or self._timeouts
         if not upstream.take_free_place():
             await upstream.wait_for_place()
-        address = upstream.pick()
-        connection = None if again else address.take_idle()
+        address = upstream.pick(failed)
+        connection = None if failed else address.take_idle()
         if connection is None:
             try:
                 address, connection = await self._connected(upstream, address, timeouts.connect)
@@ -104,6 +110,7 @@ class HttpClient:
             self._begin(connection, exchange, request, address.endpoint.authority)
             await exchange.head
         except UpstreamError as error:
+            failed.append(address)
             # An idle connection that is closed says nothing of the next one.
             if was_new or not isinstance(error, NoAnswerError):
                 upstream.failed(address)
@@ -197,6 +204,10 @@ class HttpClient:
                 async with asyncio.timeout(self._probe_seconds):
                     alive = await self._is_alive(address)
             except (OSError, TimeoutError, UpstreamError):
+                continue
+            except Exception:
+                # Whatever it is, without a probe the address would stay out for ever.
+                log.exception("upstream address could not be probed", upstream=upstream.name, address=address.url)
                 continue
             if alive:
                 upstream.back(address)

@@ -90,7 +90,7 @@ class _Counters:
 class MemoryWindows(MemoryStorage):
     """Windows of this process. The library's own keep a lock and a task for each hit, and scan all keys with it."""
 
-    def __init__(self, *, most_clients: int = MOST_CLIENTS, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, *, most_clients: int = MOST_CLIENTS, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._most = most_clients
         self._clock = clock

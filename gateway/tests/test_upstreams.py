@@ -87,7 +87,8 @@ async def test_a_get_that_got_no_answer_is_asked_elsewhere_and_a_post_is_not() -
         gateway(content_url=f"{broken},{alive}", upstream_max_failures=1000) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        gets = [(await client.get(f"{address}/posts")).status_code for _ in range(10)]
+        answers = await asyncio.gather(*(client.get(f"{address}/posts") for _ in range(10)))
+        gets = [answer.status_code for answer in answers]
         posts = Counter([(await client.post(f"{address}/posts")).status_code for _ in range(10)])
     assert gets == [200] * 10
     assert set(posts) == {200, 502}
@@ -161,12 +162,14 @@ async def test_each_upstream_has_its_own_places() -> None:
         assert (await first).text == "slow"
 
 
-async def test_who_waits_for_a_place_gets_it_in_order() -> None:
+async def test_all_who_wait_for_a_place_get_one_and_no_more_than_there_are() -> None:
     running = 0
     most = 0
+    served = []
 
     async def answer(request: Request) -> Response:
         nonlocal running, most
+        served.append(request.url.path)
         running += 1
         most = max(most, running)
         await asyncio.sleep(0)
@@ -180,7 +183,26 @@ async def test_who_waits_for_a_place_gets_it_in_order() -> None:
     ):
         answers = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
     assert [answer.text for answer in answers] == [f"/posts/{number}" for number in range(100)]
+    assert sorted(served) == sorted(answer.text for answer in answers)
     assert most <= 3
+
+
+async def test_places_are_given_in_the_order_of_the_line() -> None:
+    upstream = Upstream("content", ["http://a"], places=1, patience=10, max_failures=3, on_out=print)
+    assert upstream.take_free_place()
+    order = []
+
+    async def wait(number: int) -> None:
+        await upstream.wait_for_place()
+        order.append(number)
+        upstream.give_place()
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(5)]
+    await asyncio.sleep(0)
+    upstream.give_place()
+    await asyncio.gather(*waiting)
+    assert order == [0, 1, 2, 3, 4]
+    assert upstream.in_flight == 0
 
 
 @pytest.mark.parametrize("first", ["leaves", "place comes free"])

@@ -111,7 +111,9 @@ class Watch:
 
     @property
     def keep_alive_ticks(self) -> int:
-        return CROWDED_KEEP_ALIVE_TICKS if len(self._connections) > MANY_CONNECTIONS else KEEP_ALIVE_TICKS
+        # A service's connections are the gateway's, which counts on the longer time.
+        crowded = self._limits.per_address is not None and len(self._connections) > MANY_CONNECTIONS
+        return CROWDED_KEEP_ALIVE_TICKS if crowded else KEEP_ALIVE_TICKS
 
     def defaults(self, headers: list[tuple[bytes, bytes]], own: list[bytes]) -> bytes:
         """The headers of every answer, rendered once a second; ``own`` are the names that an answer has already."""

@@ -169,9 +169,10 @@ class Exchange:
 
     def _framing(self, status: int, own: list[bytes]) -> bytes:
         close = b"" if self.keep_alive or b"connection: " in own else b"connection: close\r\n"
-        if self.without_body or status in _WITHOUT_BODY:
-            self.without_body = True
-        elif self._left is None:
+        self.without_body = self.scope["method"] == "HEAD" or status in _WITHOUT_BODY
+        if self.without_body:
+            return close + b"\r\n"
+        if self._left is None:
             if self.scope["http_version"] != "1.0":
                 return close + b"transfer-encoding: chunked\r\n\r\n"
             # RFC 9112 section 6.1: HTTP/1.0 knows no chunks; the end of the connection is that of the body.

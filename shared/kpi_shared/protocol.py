@@ -245,7 +245,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raw_path, _, query = url.partition(b"?")
         else:
             parsed = httptools.parse_url(url)
-            raw_path, query = parsed.path, parsed.query or b""
+            raw_path, query = parsed.path or b"/", parsed.query or b""
         path = raw_path.decode("ascii")
         return {
             "type": "http",
@@ -353,7 +353,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # Closed, and what is still to be written is not taken.
             self._check_taking()
         elif self._drained is not None:
-            if now - self._drained_since >= bounds.DRAIN_TICKS:
+            if self._check_taking() or self._written != self._taken:
+                # Time is given from when the answer was taken.
+                self._drained_since = now
+            elif now - self._drained_since >= bounds.DRAIN_TICKS:
                 bounds.reset(self.transport)
         elif not self._check_taking():
             self._check_sending(now - self._since)
