@@ -100,7 +100,7 @@ class Gateway:
         check_target(path, scope["query_string"])
         match = self._table.match(path, scope["method"])
         client = self._clients.of(scope)
-        scope["client_address"] = client.address
+        scope["client_address"], scope["client_network"] = client
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
             decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
             if not isinstance(decision, Decision):

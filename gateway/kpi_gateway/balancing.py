@@ -1,16 +1,13 @@
 """The addresses of one upstream: which of them takes the next request, and which have failed too often."""
 
-import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import structlog
 
 from kpi_gateway.connection import Connection
-from kpi_gateway.upstream import UpstreamBusyError
+from kpi_gateway.places import Places
 
 log = structlog.get_logger(__name__)
 
@@ -66,11 +63,10 @@ class Address:
 
 
 class Upstream:
-    """One upstream with a bounded number of requests in flight, spread over its addresses.
+    """One upstream with a bounded number of requests in flight, its ``places``, spread over its addresses.
 
-    Who comes when all places are taken waits in line for ``patience`` seconds. An address that failed
-    ``max_failures`` times in a row gets no requests until ``on_out``, which is called then, has had it probed; while
-    all of them are out they are all tried.
+    An address that failed ``max_failures`` times in a row gets no requests until ``on_out``, which is called then, has
+    had it probed; while all of them are out they are all tried.
     """
 
     def __init__(
@@ -78,59 +74,16 @@ class Upstream:
         name: str,
         urls: Sequence[str],
         *,
-        places: int,
-        patience: float,
+        places: Places,
         max_failures: int,
         on_out: Callable[["Address"], None],
     ) -> None:
         self.name = name
         self.addresses = [Address(url) for url in urls]
-        self.in_flight = 0
-        self.refused = 0
-        self._places = places
-        self._patience = patience
+        self.places = places
         self._max_failures = max_failures
         self._on_out = on_out
-        self._waiting: deque[asyncio.Future[None]] = deque()
         self._turn = 0
-
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
-
-    def take_free_place(self) -> bool:
-        if self.in_flight >= self._places or self._waiting:
-            return False
-        self.in_flight += 1
-        return True
-
-    async def wait_for_place(self) -> None:
-        """Raises UpstreamBusyError when no place comes free in time."""
-        mine = asyncio.get_running_loop().create_future()
-        self._waiting.append(mine)
-        try:
-            async with asyncio.timeout(self._patience):
-                # Whoever gives a place back hands it over with this, and does not count it down.
-                await mine
-        except BaseException as error:
-            if mine.done() and not mine.cancelled():
-                self.give_place()
-            else:
-                # Whoever gave a place back may have taken it out of the line just now.
-                with suppress(ValueError):
-                    self._waiting.remove(mine)
-            if isinstance(error, TimeoutError):
-                self.refused += 1
-                raise UpstreamBusyError(retry_after=1) from None
-            raise
-
-    def give_place(self) -> None:
-        while self._waiting:
-            next_one = self._waiting.popleft()
-            if not next_one.done():
-                next_one.set_result(None)
-                return
-        self.in_flight -= 1
 
     def pick(self, tried: Sequence[Address] = ()) -> Address:
         """The address with the fewest requests in flight among those not ``tried`` yet; without any, of all."""
@@ -147,10 +100,10 @@ class Upstream:
         address.in_flight += 1
         address.requests += 1
 
-    def leave(self, address: Address) -> None:
-        """The end of a request: for its address, and for whoever waits for its place."""
+    def leave(self, address: Address, client: str) -> None:
+        """The end of a client's request: for its address, and for whoever waits for its place."""
         address.in_flight -= 1
-        self.give_place()
+        self.places.give_back(client)
 
     def failed(self, address: Address) -> None:
         address.errors += 1

@@ -12,6 +12,7 @@ import structlog
 
 from kpi_gateway.balancing import Address, Upstream
 from kpi_gateway.connection import Connection, Exchange, NoAnswerError
+from kpi_gateway.places import Places
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream import (
     UpstreamError,
@@ -48,8 +49,11 @@ class HttpClient:
             name: Upstream(
                 name,
                 urls,
-                places=settings.upstream_connections,
-                patience=settings.upstream_queue_timeout,
+                places=Places(
+                    settings.upstream_connections,
+                    per_client=settings.places_per_client,
+                    patience=settings.upstream_queue_timeout,
+                ),
                 max_failures=settings.upstream_max_failures,
                 on_out=partial(self._begin_probing, name),
             )
@@ -91,18 +95,19 @@ class HttpClient:
     async def _attempt(self, upstream: Upstream, request: UpstreamRequest, failed: list[Address]) -> Exchange:
         """Send it once, on a new connection and to another address if there are ``failed`` ones; adds to these."""
         timeouts = request.timeouts or self._timeouts
-        if not upstream.take_free_place():
-            await upstream.wait_for_place()
+        client = request.client
+        if not upstream.places.take_free(client):
+            await upstream.places.wait(client)
         address = upstream.pick(failed)
         connection = None if failed else address.take_idle()
         if connection is None:
             try:
                 address, connection = await self._connected(upstream, address, timeouts.connect)
             except BaseException:
-                upstream.give_place()
+                upstream.places.give_back(client)
                 raise
         exchange = Exchange(
-            no_body=request.method == b"HEAD", patience=timeouts.read, on_end=partial(upstream.leave, address)
+            no_body=request.method == b"HEAD", patience=timeouts.read, on_end=partial(upstream.leave, address, client)
         )
         upstream.enter(address)
         was_new = not connection.served

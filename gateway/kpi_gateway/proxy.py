@@ -109,6 +109,7 @@ def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> Ups
         body,
         body.length if isinstance(body, Downstream) else None,
         match.route.timeouts,
+        scope["client_network"],
     )
 
 

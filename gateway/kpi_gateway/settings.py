@@ -126,6 +126,8 @@ _ROUTES = (
     # Whatever takes a password, a code or an outside token, by which somebody could guess.
     *_posting("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
     *_posting("login", "/auth/verify-email"),
+    # An account is deleted with its password.
+    RouteSetting(prefix="/users", upstream="auth", methods=("DELETE",), limit="login"),
     RouteSetting(prefix="/auth/verify_supabase_token", upstream="auth", limit="login"),
     *_posting("registration", "/users", "/auth/register"),
     # What sends a mail to somebody, and what comes of it.
@@ -157,6 +159,8 @@ class GatewaySettings(OptionalTokenSettings):
     # The whole exchange, both bodies included.
     upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
+    # How many of them one client address may have; nothing: half of them.
+    upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
     # How long a request waits for a place when all of them are taken.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
     # An address that fails so often in a row gets no more requests, and is asked so often whether it is back.
@@ -184,6 +188,10 @@ class GatewaySettings(OptionalTokenSettings):
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
         return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
+
+    @property
+    def places_per_client(self) -> int:
+        return self.upstream_connections_per_client or max(1, self.upstream_connections // 2)
 
     @property
     def timeouts(self) -> Timeouts:

@@ -54,8 +54,10 @@ class UpstreamRequest(NamedTuple):
     headers: Sequence[tuple[bytes, bytes]]
     body: bytes | AsyncIterable[bytes] | None = None
     length: bytes | None = None
-    # None: those of the client's own settings.
+    # None: those of the HTTP client's own settings.
     timeouts: Timeouts | None = None
+    # Whom the request counts for where one may have only so many in flight; nobody: the gateway itself.
+    client: str = ""
 
 
 class UpstreamAnswer(Protocol):

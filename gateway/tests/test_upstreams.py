@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from gateway_support import RawHandler, answering, closed_port, gateway, head_of, listener, raw_upstream, serving
-from kpi_gateway.balancing import Upstream
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -187,39 +186,33 @@ async def test_all_who_wait_for_a_place_get_one_and_no_more_than_there_are() -> 
     assert most <= 3
 
 
-async def test_places_are_given_in_the_order_of_the_line() -> None:
-    upstream = Upstream("content", ["http://a"], places=1, patience=10, max_failures=3, on_out=print)
-    assert upstream.take_free_place()
-    order = []
+async def test_one_client_cannot_take_an_upstream_from_the_others() -> None:
+    entered, release = asyncio.Event(), asyncio.Event()
 
-    async def wait(number: int) -> None:
-        await upstream.wait_for_place()
-        order.append(number)
-        upstream.give_place()
+    async def answer(request: Request) -> Response:
+        if "hang" in request.query_params:
+            entered.set()
+            await release.wait()
+        return Response("here")
 
-    waiting = [asyncio.create_task(wait(number)) for number in range(5)]
-    await asyncio.sleep(0)
-    upstream.give_place()
-    await asyncio.gather(*waiting)
-    assert order == [0, 1, 2, 3, 4]
-    assert upstream.in_flight == 0
-
-
-@pytest.mark.parametrize("first", ["leaves", "place comes free"])
-async def test_who_leaves_the_line_just_when_a_place_comes_free_keeps_nothing(first: str) -> None:
-    upstream = Upstream("content", ["http://a"], places=1, patience=10, max_failures=3, on_out=print)
-    assert upstream.take_free_place()
-    waiting = [asyncio.create_task(upstream.wait_for_place()) for _ in range(2)]
-    await asyncio.sleep(0)
-    steps = [waiting[0].cancel, upstream.give_place]
-    for step in steps if first == "leaves" else reversed(steps):
-        step()
-    async with asyncio.timeout(5):
-        await waiting[1]
-    assert waiting[0].cancelled()
-    assert (upstream.in_flight, upstream.waiting) == (1, 0)
-    upstream.give_place()
-    assert upstream.in_flight == 0
+    async with (
+        serving(answering(answer)) as upstream,
+        gateway(
+            content_url=upstream,
+            upstream_connections=4,
+            upstream_queue_timeout=0.05,
+            trusted_proxies=("127.0.0.1/32",),
+        ) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        one, other = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
+        hanging = [asyncio.create_task(client.get(f"{address}/posts?hang", headers=one)) for _ in range(10)]
+        await entered.wait()
+        assert (await client.get(f"{address}/posts", headers=one)).status_code == 503
+        assert (await client.get(f"{address}/posts", headers=other)).text == "here"
+        release.set()
+        statuses = Counter([(await each).status_code for each in hanging])
+    assert statuses == {200: 2, 503: 8}
 
 
 async def test_a_row_of_the_route_table_has_its_own_times_and_body_limit() -> None:

@@ -37,6 +37,8 @@ MANY_CONNECTIONS = 1_000
 CROWDED_KEEP_ALIVE_TICKS = 5
 # A refused request is read, and thrown away, so that its answer is not lost to a reset.
 DRAIN_TICKS = 5
+# Old clients send one or two after a body; each costs a copy of what was read with it.
+MAX_EMPTY_LINES = 8
 # Files that a process needs beside the connections of its clients.
 _SPARE_FILES = 512
 

@@ -158,6 +158,11 @@ def check_partial(head: bytes | bytearray) -> None:
         raise _target_too_long()
 
 
+# Each chunk is work, whatever is in it: beyond the first ones they must have so many bytes on average.
+_FREE_CHUNKS = 32_768
+_LEAST_CHUNK_BYTES = 16
+
+
 class ChunkedBody:
     """Measures a body in chunks (RFC 9112, 7.1): line by line, and each chunk as a whole."""
 
@@ -168,6 +173,8 @@ class ChunkedBody:
         # What a line is: the size of a chunk, the empty end of one, or a trailer.
         self._read = self._size
         self._trailers = 0
+        self._chunks = 0
+        self._bytes = 0
 
     def take(self, data: bytes) -> int:
         """How many of these bytes are of the body; raises BadFramingError."""
@@ -200,6 +207,10 @@ class ChunkedBody:
         if match is None:
             raise BadFramingError("The size of a chunk is not valid")
         self._left = int(match[1], 16)
+        self._chunks += 1
+        self._bytes += self._left
+        if self._chunks > _FREE_CHUNKS and self._bytes < self._chunks * _LEAST_CHUNK_BYTES:
+            raise BadFramingError("The body comes in too many chunks that are too small")
         self._read = self._end_of_chunk if self._left else self._trailer
 
     def _end_of_chunk(self, line: bytes) -> None:

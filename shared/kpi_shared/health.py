@@ -39,6 +39,7 @@ class Info(BaseModel):
 
 def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, Check]) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
+    shared = _Shared(checks)
 
     @router.get("", name="alive", summary="Is the process alive?")
     @router.get("/live", summary="Is the process alive? (for probes)")
@@ -47,7 +48,7 @@ def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, 
 
     @router.get("/ready", summary="Can it answer?", responses=problems(UnavailableError))
     async def ready() -> Ready:
-        states = await asyncio.gather(*(_state(name, check) for name, check in checks.items()))
+        states = await shared.result()
         if any(state != "ok" for state in states):
             raise UnavailableError("; ".join(f"{name}: {state}" for name, state in zip(checks, states, strict=True)))
         return Ready(status="ready", checks=dict.fromkeys(checks, "ok"))
@@ -57,6 +58,23 @@ def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, 
         return Info(name=settings.part.program, version=version, environment=settings.app_env.value)
 
     return router
+
+
+class _Shared:
+    """One run of the checks for all who ask meanwhile: probes have no limit, and must cost little."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._running: asyncio.Task[list[str]] | None = None
+
+    async def result(self) -> list[str]:
+        if self._running is None or self._running.done():
+            # Not in the request that happens to be the first, which may be cancelled.
+            self._running = asyncio.create_task(self._run())
+        return await asyncio.shield(self._running)
+
+    async def _run(self) -> list[str]:
+        return await asyncio.gather(*(_state(name, check) for name, check in self._checks.items()))
 
 
 async def _state(name: str, check: Check) -> str:

@@ -55,6 +55,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._watch = watch_of(server_state, limits or ConnectionLimits())
         # A head that did not come in one piece.
         self._partial = bytearray()
+        self._empty_lines = 0
         self._lines = 0
         self._line_end = 0
         self._fault: BadFramingError | None = None
@@ -137,6 +138,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # RFC 9112 section 2.2: empty lines in front of a request are of old clients.
             while data.startswith(b"\r\n"):
                 data = data[2:]
+                self._empty_lines += 1
+                if self._empty_lines > bounds.MAX_EMPTY_LINES:
+                    raise BadFramingError("There are too many empty lines in front of a request")
             end = data.find(b"\r\n\r\n") + 4
             if end == 3:  # noqa: PLR2004 find has said -1
                 self._keep(data)
@@ -175,6 +179,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return head, data[cut:]
 
     def _begin(self, head: bytes) -> None:
+        self._empty_lines = 0
         check_partial(head)
         self._lines = lines_of(head)
         self._line_end = head.find(b"\r\n")

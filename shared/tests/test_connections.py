@@ -246,3 +246,21 @@ async def test_http_1_0_gets_no_chunks(port: int) -> None:
     answer = await said(port, b"GET /large HTTP/1.0\r\n\r\n")
     assert b"transfer-encoding" not in answer
     assert len(answer.partition(b"\r\n\r\n")[2]) == LARGE
+
+
+async def test_more_empty_lines_than_an_old_client_sends_are_refused(port: int) -> None:
+    assert (await said(port, b"\r\n" * 100_000)).startswith(b"HTTP/1.1 400 ")
+    assert (await said(port, b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
+        b"HTTP/1.1 200 "
+    )
+
+
+async def test_more_chunks_than_their_bytes_are_worth_are_refused(port: int) -> None:
+    head = b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert (await said(port, head + b"1\r\n \r\n" * 40_000)).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_an_absolute_target_without_a_path_is_the_root(port: int) -> None:
+    answer = await said(port, b"GET http://a?b=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"/")

@@ -5,9 +5,11 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+import structlog
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+from kpi_shared import middleware
 from kpi_shared.errors import ForbiddenError, install_error_handlers
 from kpi_shared.middleware import BodyLimit, RequestContext
 from kpi_shared.observation import Observation
@@ -173,7 +175,9 @@ async def test_what_nobody_caught_says_nothing_of_the_inside(port: int) -> None:
     assert b"RuntimeError" not in answer
 
 
-async def test_the_log_knows_a_refusal_by_its_id(port: int) -> None:
+async def test_the_log_knows_a_refusal_by_its_id(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A logger that has been used keeps the configuration of its first use.
+    monkeypatch.setattr(middleware, "log", structlog.get_logger())
     with capture_logs() as logged:
         answer = await exchange(port, request("GET", "/nothing%1b%5b2J", "X-Request-ID: known-1"))
     assert problem(answer)["instance"] == "known-1"

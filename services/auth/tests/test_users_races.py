@@ -34,7 +34,7 @@ def shared(running_app: FastAPI, shared_client: httpx.AsyncClient) -> Accounts:
 
 async def test_of_many_changes_of_one_version_one_wins(shared_client: httpx.AsyncClient, shared: Accounts) -> None:
     anna = await shared.add("anna")
-    headers = anna.headers | {"If-Match": '"1-a"'}
+    headers = anna.headers | {"If-Match": f'"1-a{anna.id}"'}
     answers = await asyncio.gather(
         *[shared_client.patch(f"/users/{anna.id}", json={"bio": f"{n}"}, headers=headers) for n in range(20)]
     )

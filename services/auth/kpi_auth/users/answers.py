@@ -22,13 +22,13 @@ from kpi_auth.users.schemas import (
 )
 
 # What one caller is shown is not for another, and is asked about again before it is used again.
-_CACHING = {"Cache-Control": "private, no-cache"}
+_CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) -> Response:
     """A user, as this caller sees it; or that it is still as it was."""
     sees_all = caller.is_admin or caller.id == row.id
-    etag = private_etag(row.version) if sees_all else public_etag(row.version)
+    etag = private_etag(row.version, row.id) if sees_all else public_etag(row.version)
     headers = {"ETag": etag, **_CACHING}
     if if_none_match is not None and if_none_match.fits_weakly(etag):
         return Response(status_code=304, headers=headers)
@@ -38,7 +38,7 @@ def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) 
 
 def private_answer(row: AnyRow) -> Response:
     """A user with all fields and the tag of this version."""
-    headers = {"ETag": private_etag(row.version), **_CACHING}
+    headers = {"ETag": private_etag(row.version, row.id), **_CACHING}
     return Response(UserPrivate.model_validate(row).model_dump_json(), media_type="application/json", headers=headers)
 
 

@@ -101,7 +101,7 @@ async def change(
     await check_standing(connection, act.caller)
     before = check_allowed(act, await repository.hold(connection, user_id=act.user_id))
     _check_fields(act, wanted)
-    check_match(act.condition, version=before.version)
+    check_match(act.condition, version=before.version, user_id=act.user_id)
     changes = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not changes:
         return before
@@ -173,7 +173,7 @@ async def delete(connection: AsyncConnection, act: Act, *, proven: str | None) -
     await repository.guard_admins(connection)
     await check_standing(connection, act.caller)
     row = check_allowed(act, await repository.hold(connection, user_id=act.user_id))
-    check_match(act.condition, version=row.version)
+    check_match(act.condition, version=row.version, user_id=act.user_id)
     await _keep_an_admin(connection, row)
     if act.is_own and (proven is None or row.password_hash != proven):
         raise WrongPasswordError
@@ -188,7 +188,7 @@ async def restore(connection: AsyncConnection, act: Act) -> AnyRow:
     row = await repository.hold(connection, user_id=act.user_id)
     if row is None:
         raise UserNotFoundError
-    check_match(act.condition, version=row.version)
+    check_match(act.condition, version=row.version, user_id=act.user_id)
     if row.deleted_at is None:
         raise NotDeletedError
     restored = await repository.reopen(connection, user_id=act.user_id)

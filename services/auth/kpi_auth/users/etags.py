@@ -8,9 +8,13 @@ from kpi_shared.conditional import Condition, parse_condition
 from kpi_auth.users.errors import ChangedMeanwhileError
 
 
-def private_etag(version: int) -> str:
-    """Of a user with all fields, as admins and the user see it."""
-    return f'"{version}-a"'
+def private_etag(version: int, user_id: int) -> str:
+    """Of a user with all fields, as admins and the user see it.
+
+    It names the user: /auth/me is one address for all, and a browser that two people use asks for the second with what
+    it has of the first.
+    """
+    return f'"{version}-a{user_id}"'
 
 
 def public_etag(version: int) -> str:
@@ -18,10 +22,11 @@ def public_etag(version: int) -> str:
     return f'"{version}"'
 
 
-def check_match(condition: Condition | None, *, version: int) -> None:
+def check_match(condition: Condition | None, *, version: int, user_id: int) -> None:
     """ChangedMeanwhileError if the caller means another version; whoever may write sees all fields."""
-    if condition is not None and not condition.fits_strongly(private_etag(version)):
-        raise ChangedMeanwhileError(headers={"ETag": private_etag(version)})
+    etag = private_etag(version, user_id)
+    if condition is not None and not condition.fits_strongly(etag):
+        raise ChangedMeanwhileError(headers={"ETag": etag})
 
 
 async def _if_match(
