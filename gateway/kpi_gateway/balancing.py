@@ -114,7 +114,8 @@ class Upstream:
         except BaseException as error:
             if mine.done() and not mine.cancelled():
                 self.give_place()
-            else:
+            elif mine in self._waiting:
+                # Else a place came free between its end and this, and it was passed over.
                 self._waiting.remove(mine)
             if isinstance(error, TimeoutError):
                 self.refused += 1

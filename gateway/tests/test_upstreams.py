@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from gateway_support import RawHandler, answering, closed_port, gateway, head_of, listener, raw_upstream, serving
+from kpi_gateway.balancing import Upstream
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -180,6 +181,20 @@ async def test_who_waits_for_a_place_gets_it_in_order() -> None:
         answers = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
     assert [answer.text for answer in answers] == [f"/posts/{number}" for number in range(100)]
     assert most <= 3
+
+
+async def test_a_place_that_comes_free_just_when_somebody_gives_up_is_kept() -> None:
+    upstream = Upstream("posts", ["http://127.0.0.1"], places=1, patience=30, max_failures=3, on_out=print)
+    assert upstream.take_free_place()
+    waiting = asyncio.create_task(upstream.wait_for_place())
+    await asyncio.sleep(0)
+    assert upstream.waiting == 1
+    waiting.cancel()
+    # Before whoever waited has heard of its end.
+    upstream.give_place()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert (upstream.in_flight, upstream.waiting) == (0, 0)
 
 
 async def test_a_row_of_the_route_table_has_its_own_times_and_body_limit() -> None:
