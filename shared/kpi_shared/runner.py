@@ -3,10 +3,12 @@
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
 
 import uvicorn
 
@@ -92,6 +94,8 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     # What uvicorn says before the application is there, and in the process above the workers, are JSON lines too.
     configure_logging(part=part.program, level=settings.log_level, form=settings.log_format)
     raise_file_limit()
+    # uvicorn stops in good order, and then ends itself by the signal as if it had not, unless somebody takes that.
+    signal.signal(signal.SIGTERM, _end)
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -104,6 +108,10 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
         ),
     )
     return 0
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _metrics_ports(settings: PartSettings, options: argparse.Namespace) -> int:

@@ -1,13 +1,16 @@
 """A part as a real process: started as an operator would, awaited, and stopped."""
 
+import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -43,14 +46,23 @@ def started(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
 ) -> Iterator[str]:
     """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""
+    with launched(package, settings, *arguments, log=log, port=port) as part:
+        yield part.address
+
+
+@contextmanager
+def launched(
+    package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
+) -> Iterator["Launched"]:
+    """As ``started``, for tests that send signals to the process."""
     port = port or free_port()
     command = [sys.executable, "-m", package, "--port", str(port), *arguments]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
     try:
-        address = f"http://127.0.0.1:{port}"
-        _await_life(process, address, log)
-        yield address
+        part = Launched(process, f"http://127.0.0.1:{port}", log)
+        _await_life(process, part.address, log)
+        yield part
     finally:
         process.terminate()
         try:
@@ -58,6 +70,47 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A part that runs, and the file that its log goes to."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    log: Path
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    def lines(self) -> list[dict[str, object]]:
+        """What it has logged, without what it is just writing."""
+        text = self.log.read_text(encoding="utf-8")
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Connections to it are still taken by the system, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            # Until it has stopped indeed.
+            os.waitpid(self.process.pid, os.WUNTRACED)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another process does; AssertionError when it does not do it."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
 
 
 def _await_life(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:

@@ -1,0 +1,208 @@
+"""The gateway when services die, hang, and come back: through processes that are killed, stopped and started."""
+
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+
+import httpx
+import pytest
+from kpi_shared.testing.metrics import Scrape
+from kpi_shared.testing.process import Launched, free_port, launched, until
+from stack import Stack
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif("KPI_GATEWAY_URL" in os.environ, reason="these tests kill processes of their own"),
+]
+READERS = 4
+
+
+@contextmanager
+def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[Launched]:
+    """One more content service, on the stack's own database; its log has every request."""
+    settings = {**stack.settings["content"], "DEBUG": "true"}
+    with launched("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
+        yield part
+
+
+@contextmanager
+def gateway(stack: Stack, folder: Path, content_url: str, **settings: str) -> Iterator["Gateway"]:
+    """One more gateway, before the stack's auth service and the content services given; it tells of its metrics."""
+    assert stack.auth is not None
+    metrics = free_port()
+    urls = {"AUTH_URL": stack.auth, "CONTENT_URL": content_url, "RATE_LIMIT_ENABLED": "false"}
+    given = {**urls, "METRICS_PORT": str(metrics), **settings}
+    with (
+        launched("kpi_gateway", given, log=folder / "gateway.log") as part,
+        httpx.Client(base_url=part.address, timeout=60, trust_env=False) as client,
+    ):
+        yield Gateway(part, client, metrics)
+
+
+class Gateway:
+    def __init__(self, part: Launched, client: httpx.Client, metrics: int) -> None:
+        self.part = part
+        self.client = client
+        self._metrics = metrics
+
+    def get(self, path: str = "/api/v1/posts") -> httpx.Response:
+        return self.client.get(path)
+
+    def in_flight(self) -> float:
+        """How many requests the content service owes an answer to."""
+        return Scrape.of(self._metrics).value("kpi_gateway_upstream_in_flight", upstream="content")
+
+
+class Readers:
+    """Clients that read on and on, each from a thread of its own, while ``entered``."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._over = threading.Event()
+        self._threads = ThreadPoolExecutor(READERS)
+        self.statuses: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._running = [self._threads.submit(self._read) for _ in range(READERS)]
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._over.set()
+        self._threads.shutdown()
+        for reader in self._running:
+            reader.result()
+
+    def _read(self) -> None:
+        with httpx.Client(base_url=self._address, timeout=60, trust_env=False) as client:
+            while not self._over.is_set():
+                self.statuses.append(client.get("/api/v1/posts").status_code)
+
+    def go_on(self) -> None:
+        """Until so many more have been answered that each address had its turn."""
+        enough = len(self.statuses) + 20 * READERS
+        until(lambda: len(self.statuses) >= enough)
+
+
+def served(part: Launched) -> int:
+    return sum(line.get("path") == "/posts" for line in part.lines())
+
+
+def test_no_read_fails_when_one_of_two_services_is_killed_and_it_gets_requests_again(
+    stack: Stack, tmp_path: Path
+) -> None:
+    with content(stack, tmp_path) as one, ExitStack() as rest:
+        other = rest.enter_context(content(stack, tmp_path))
+        addresses = f"{one.address},{other.address}"
+        through = rest.enter_context(gateway(stack, tmp_path, addresses, UPSTREAM_PROBE_INTERVAL="0.1"))
+        with Readers(through.part.address) as readers:
+            readers.go_on()
+            assert served(one)
+            assert served(other)
+            one.kill()
+            readers.go_on()
+            with content(stack, tmp_path, one.port) as again:
+                until(lambda: served(again) > 0)
+                readers.go_on()
+        assert set(readers.statuses) == {200}
+        events = [line["event"] for line in through.part.lines()]
+        assert "upstream address is out" in events
+        assert "upstream address is back" in events
+
+
+def test_a_service_that_is_down_costs_its_own_routes_alone_until_it_is_back(stack: Stack, tmp_path: Path) -> None:
+    with content(stack, tmp_path) as service, gateway(stack, tmp_path, service.address) as through:
+        ready = through.get("/health/ready")
+        assert (ready.status_code, ready.json()["checks"]) == (200, {"auth": "ok", "content": "ok"})
+        assert through.get().status_code == 200
+        service.kill()
+        down = through.get()
+        assert (down.status_code, down.json()["type"]) == (502, "upstream-unreachable")
+        assert down.json()["instance"] == down.headers["x-request-id"]
+        assert through.client.post("/api/v1/posts", json={}).status_code == 502
+        assert through.get("/api/v1/auth/me").status_code == 401
+        ready = through.get("/health/ready")
+        assert ready.status_code == 503
+        assert "content: upstream-unreachable" in ready.json()["detail"]
+        assert "auth: ok" in ready.json()["detail"]
+        with content(stack, tmp_path, service.port):
+            assert through.get().status_code == 200
+            assert through.get("/health/ready").status_code == 200
+
+
+def test_a_service_that_hangs_is_a_504_after_its_rows_own_time_and_others_go_on(stack: Stack, tmp_path: Path) -> None:
+    rows = [
+        {"prefix": "/posts", "upstream": "content", "read_timeout": 1.1},
+        {"prefix": "/votes", "upstream": "content", "total_timeout": 0.2},
+        {"prefix": "/auth", "upstream": "auth"},
+    ]
+    with (
+        content(stack, tmp_path) as service,
+        # Nothing in this test waits for the general times.
+        gateway(stack, tmp_path, service.address, ROUTES=json.dumps(rows), UPSTREAM_READ_TIMEOUT="600") as through,
+    ):
+        assert through.get().status_code == 200
+        with service.stopped(), ThreadPoolExecutor(1) as thread:
+            hanging = thread.submit(through.get)
+            until(lambda: through.in_flight() == 1)
+            assert through.get("/api/v1/auth/me").status_code == 401
+            short = through.client.post("/api/v1/votes", json={})
+            assert not hanging.done()
+            late = hanging.result()
+        for answer in (short, late):
+            assert (answer.status_code, answer.json()["type"]) == (504, "upstream-timeout")
+        assert through.get().status_code == 200
+        # What took longer than the second that SLOW_REQUEST_SECONDS is without being set.
+        slow = [line for line in through.part.lines() if line["event"] == "slow request"]
+        assert [line["request_id"] for line in slow] == [late.headers["x-request-id"]]
+        assert (slow[0]["route"], slow[0]["status"], slow[0]["level"]) == ("/posts", 504, "warning")
+
+
+def test_beyond_the_requests_in_flight_is_503_with_retry_after(stack: Stack, tmp_path: Path) -> None:
+    bounds = {"UPSTREAM_CONNECTIONS": "1", "UPSTREAM_QUEUE_TIMEOUT": "0.1"}
+    with (
+        content(stack, tmp_path) as service,
+        gateway(stack, tmp_path, service.address, **bounds) as through,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        with service.stopped():
+            first = thread.submit(through.get)
+            until(lambda: through.in_flight() == 1)
+            busy = through.get()
+            assert (busy.status_code, busy.json()["type"]) == (503, "upstream-busy")
+            assert int(busy.headers["retry-after"]) > 0
+            # Each service has places of its own.
+            assert through.get("/api/v1/auth/me").status_code == 401
+        assert first.result().status_code == 200
+        assert through.get().status_code == 200
+
+
+def _is_closed(part: Launched) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", part.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_a_stop_answers_what_is_in_flight_and_ends_well(stack: Stack, tmp_path: Path) -> None:
+    with (
+        content(stack, tmp_path) as service,
+        gateway(stack, tmp_path, service.address) as through,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        with service.stopped():
+            in_flight = thread.submit(through.get)
+            until(lambda: through.in_flight() == 1)
+            through.part.process.send_signal(signal.SIGTERM)
+            until(lambda: _is_closed(through.part))
+        answer = in_flight.result()
+        assert answer.status_code == 200
+        assert answer.json()["items"] is not None
+        assert through.part.process.wait(60) == 0
