@@ -76,6 +76,8 @@ _UPSTREAMS_OWN = frozenset(
 )
 _UPSTREAMS_OWN_PREFIXES = ("access-control-", "x-ratelimit-")
 
+# RFC 9110, 7.6.3: a gateway says that it is one.
+_VIA = (b"via", b"1.1 kpi-gateway")
 _FORGETTABLE = frozenset({b"keep-alive", b"close"})
 
 
@@ -95,6 +97,7 @@ def request_headers(headers: Sequence[Pair], *, request_id: str, peer: Peer) -> 
         (b"x-request-id", request_id.encode()),
         (b"x-forwarded-for", peer.address.encode()),
         (b"x-forwarded-proto", peer.scheme.encode()),
+        _VIA,
     )
     return kept
 

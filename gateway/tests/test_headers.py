@@ -83,7 +83,15 @@ async def test_nothing_is_added_to_what_the_client_sent(address: str, echo: Echo
         await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nX-Twice: 1\r\nX-Twice: 2\r\nConnection: close\r\n\r\n")
         await wire.rest()
     names = [name for name, _ in echo.seen[0]["headers"]]
-    assert sorted(names) == ["host", "x-forwarded-for", "x-forwarded-proto", "x-request-id", "x-twice", "x-twice"]
+    assert sorted(names) == [
+        "host",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-request-id",
+        "x-twice",
+        "x-twice",
+    ]
 
 
 async def test_text_outside_ascii_arrives_as_it_was(address: str, echo: Echo) -> None:

@@ -3,13 +3,14 @@
 import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 import structlog
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
-from kpi_shared.framing import BadFramingError, is_plain
+from kpi_shared.framing import BadFramingError, is_plain, path_and_query
 
 if TYPE_CHECKING:
     from kpi_shared.protocol import BoundedHttpProtocol
@@ -41,6 +42,26 @@ def refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
     headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
     return STATUS_LINE[error.status] + head + more + b"connection: close\r\n\r\n" + body
+
+
+def scope_of(protocol: "BoundedHttpProtocol", method: bytes, http_version: str) -> Scope:
+    raw_path, query = path_and_query(protocol.url)
+    path = raw_path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": protocol.asgi_version, "spec_version": "2.3"},
+        "http_version": http_version,
+        "method": method.decode("ascii"),
+        "server": protocol.server,
+        "client": protocol.client,
+        "scheme": protocol.scheme,
+        "root_path": protocol.root_path,
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "headers": protocol.headers,
+        "state": protocol.app_state.copy(),
+    }
 
 
 class Exchange:

@@ -9,6 +9,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+import httptools
+
 # The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
 MAX_HEAD_BYTES = 64 * 1024
 # RFC 9112 section 3 recommends at least 8,000 bytes.
@@ -156,6 +158,15 @@ def check_partial(head: bytes | bytearray) -> None:
         raise head_too_large()
     if len(head) > MAX_REQUEST_LINE_BYTES and head.find(b"\r\n", 0, MAX_REQUEST_LINE_BYTES) < 0:
         raise _target_too_long()
+
+
+def path_and_query(target: bytes) -> tuple[bytes, bytes]:
+    """Of any form of target (RFC 9112, 3.2); an absolute one without a path means the root."""
+    if target.startswith(b"/") and b"#" not in target:
+        path, _, query = target.partition(b"?")
+        return path, query
+    parsed = httptools.parse_url(target)
+    return parsed.path or b"/", parsed.query or b""
 
 
 # Each chunk is work, whatever is in it: beyond the first ones they must have so many bytes on average.

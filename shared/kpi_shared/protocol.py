@@ -4,18 +4,16 @@ import asyncio
 import secrets
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import unquote
 
 import httptools
 import structlog
-from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kpi_shared import connections as bounds
 from kpi_shared.connections import ConnectionLimits, Pace, watch_of
-from kpi_shared.exchange import Exchange, refusal
+from kpi_shared.exchange import Exchange, refusal, scope_of
 from kpi_shared.framing import (
     BadFramingError,
     ChunkedBody,
@@ -233,7 +231,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise ValueError("not as the parser sees it")
         http_version = self.parser.get_http_version()
         framing = framing_of(self.headers, http_10=http_version == "1.0")
-        exchange = Exchange(self, self._scope(method, http_version), expects_continue=framing.expects_continue)
+        exchange = Exchange(self, scope_of(self, method, http_version), expects_continue=framing.expects_continue)
         exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
         self._in_body = True
         self._pace_in = None
@@ -243,30 +241,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._answering = True
         exchange.task = self.loop.create_task(exchange.run(cast("Any", self.app)))
         self.tasks.add(exchange.task)
-
-    def _scope(self, method: bytes, http_version: str) -> Scope:
-        url = self.url
-        if url.startswith(b"/") and b"#" not in url:
-            raw_path, _, query = url.partition(b"?")
-        else:
-            parsed = httptools.parse_url(url)
-            raw_path, query = parsed.path or b"/", parsed.query or b""
-        path = raw_path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": http_version,
-            "method": method.decode("ascii"),
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-        }
 
     def on_body(self, body: bytes) -> None:
         self._received += len(body)
@@ -358,13 +332,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # Closed, and what is still to be written is not taken.
             self._check_taking()
         elif self._drained is not None:
-            if self._check_taking() or self._written != self._taken:
-                # Time is given from when the answer was taken.
-                self._drained_since = now
-            elif now - self._drained_since >= bounds.DRAIN_TICKS:
-                bounds.reset(self.transport)
+            self._check_draining(now)
         elif not self._check_taking():
             self._check_sending(now - self._since)
+
+    def _check_draining(self, now: int) -> None:
+        if self._check_taking() or self._written != self._taken:
+            # Time is given from when the answer was taken.
+            self._drained_since = now
+        elif now - self._drained_since >= bounds.DRAIN_TICKS:
+            bounds.reset(self.transport)
 
     def _check_sending(self, ticks: int) -> None:
         if self._in_body:
