@@ -18,7 +18,8 @@ Echo = Callable[[str, str], None]
 
 TAIL_LINES = 10
 LINE_BYTES = 1024 * 1024
-GRACE_SECONDS = 10
+# Longer than a part waits for what is in flight.
+GRACE_SECONDS = 15
 
 
 @dataclass

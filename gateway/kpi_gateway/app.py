@@ -22,7 +22,7 @@ from kpi_gateway.clients import Clients
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents import Documents
 from kpi_gateway.health import upstream_checks
-from kpi_gateway.metrics import UpstreamErrors, watch_addresses, watch_limits
+from kpi_gateway.metrics import UpstreamErrors, watch_addresses, watch_limits, watch_places
 from kpi_gateway.pages import pages_router
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
@@ -99,6 +99,7 @@ class Gateway:
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
         match = self._table.match(path, scope["method"])
+        scope["route"] = match and match.route
         client = self._clients.of(scope)
         scope["client_address"], scope["client_network"] = client
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
@@ -112,7 +113,6 @@ class Gateway:
             await self._pages(page, receive, send)
             scope["route"] = page.get("route")
         else:
-            scope["route"] = match.route
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
 
@@ -139,6 +139,7 @@ def _pages(
                 await limits.start()
             upstreams = await stack.enter_async_context(client(settings))
             watch_addresses(observation.metrics, upstreams.addresses)
+            watch_places(observation.metrics, upstreams.upstreams)
             pages.state.upstreams = _traced(upstreams, observation)
             spare_the_collector()
             yield

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _EXPOSED = (
-    *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID"),
+    *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID", "X-Response-Time"),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
 )
 _VARY = (b"vary", b"Origin")

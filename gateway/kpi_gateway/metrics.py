@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from kpi_shared.metrics import Metrics
 
-from kpi_gateway.balancing import Address
+from kpi_gateway.balancing import Address, Upstream
+from kpi_gateway.places import Places
 
 
 class UpstreamErrors:
@@ -44,6 +45,23 @@ def watch_addresses(metrics: Metrics, addresses: Callable[[], Iterable[tuple[str
         metrics.gauge(f"kpi_gateway_upstream_{name}", text, labels, read(number))
     text = "Failures of an address: refused, broken and late answers"
     metrics.counter("kpi_gateway_upstream_failures", text, labels, read(lambda each: each.errors))
+
+
+def watch_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:
+    """Have the places of the upstreams among the metrics, and who waits for one."""
+
+    def read(number: Callable[[Places], float]) -> Callable[[], Mapping[tuple[str, ...], float]]:
+        return lambda: {(name,): number(each.places) for name, each in upstreams.items()}
+
+    gauges: dict[str, tuple[str, Callable[[Places], float]]] = {
+        "places": ("Requests that may be in flight", lambda each: each.total),
+        "places_taken": ("Requests in flight", lambda each: each.taken),
+        "places_waiting": ("Requests that wait for a place", lambda each: each.waiting),
+    }
+    for name, (text, number) in gauges.items():
+        metrics.gauge(f"kpi_gateway_upstream_{name}", text, ("upstream",), read(number))
+    text = "Requests that found no place in time"
+    metrics.counter("kpi_gateway_upstream_refused", text, ("upstream",), read(lambda each: each.refused))
 
 
 def watch_limits(metrics: Metrics, decisions: Callable[[], Mapping[tuple[str, ...], int]]) -> None:

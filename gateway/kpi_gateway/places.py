@@ -26,7 +26,7 @@ class Places:
     """
 
     def __init__(self, total: int, *, per_client: int, patience: float) -> None:
-        self._total = total
+        self.total = total
         self._per_client = per_client
         self._patience = patience
         self._line: deque[_Waiter] = deque()
@@ -41,7 +41,7 @@ class Places:
 
     def take_free(self, client: str) -> bool:
         claims = self._claims.get(client, 0)
-        if self.taken >= self._total or self._line or claims >= self._per_client:
+        if self.taken >= self.total or self._line or claims >= self._per_client:
             return False
         self._claims[client] = claims + 1
         self.taken += 1
@@ -78,7 +78,7 @@ class Places:
     def _stand_in_line(self, waiter: _Waiter) -> None:
         self._claims[waiter.client] = self._claims.get(waiter.client, 0) + 1
         waiter.claimed = True
-        if self.taken < self._total and not self._line:
+        if self.taken < self.total and not self._line:
             self.taken += 1
             waiter.future.set_result(None)
         else:

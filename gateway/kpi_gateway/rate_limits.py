@@ -7,6 +7,7 @@ read. All times in them are seconds from now, never points in time.
 import asyncio
 import math
 from collections.abc import Awaitable, Iterable, Sequence
+from contextvars import Context
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -137,7 +138,8 @@ class RateLimits:
         if self._lookout is None:
             # The kind alone: its text may hold the store's address.
             log.warning("rate limit store is down", error=type(error).__name__)
-            self._lookout = asyncio.create_task(self._look_out(store))
+            # What it logs is of no request.
+            self._lookout = asyncio.create_task(self._look_out(store), context=Context())
 
     async def _look_out(self, store: RedisWindows) -> None:
         while True:

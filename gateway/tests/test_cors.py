@@ -1,6 +1,6 @@
 """Which pages may call the API from a browser."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import httpx
 import pytest
@@ -72,6 +72,8 @@ async def test_a_failure_that_nobody_foresaw_says_it_too() -> None:
 
         async def __aexit__(self, *_exception: object) -> None:
             pass
+
+        upstreams: ClassVar[dict[str, object]] = {}
 
         def addresses(self) -> list[object]:
             return []

@@ -132,13 +132,12 @@ async def test_a_stop_does_not_wait_for_ever_for_an_upstream() -> None:
 
     async with (
         serving(answering(answer)) as upstream,
-        program(CONTENT_URL=upstream) as (process, address),
+        program(CONTENT_URL=upstream, SHUTDOWN_SECONDS="2") as (process, address),
         await Wire.to(address) as wire,
     ):
         await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n")
         await entered.wait()
         process.send_signal(signal.SIGTERM)
-        # docker compose kills what has not stopped in ten seconds; the platform promises five.
         async with asyncio.timeout(5):
             await process.wait()
 

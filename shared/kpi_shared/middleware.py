@@ -150,7 +150,11 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             # What stands around this, and the server, keep the method that the client sent.
-            scope = {**scope, "method": "GET"}
+            read = {**scope, "method": "GET"}
+            await self.app(read, receive, send)
+            # What is counted and logged outside is the route that it had.
+            scope["route"] = read.get("route")
+            return
         await self.app(scope, receive, send)
 
 

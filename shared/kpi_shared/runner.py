@@ -104,6 +104,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
             reload=options.reload,
             reload_dirs=[str(part.folder / part.package)] if options.reload else None,
             workers=options.workers,
+            timeout_graceful_shutdown=settings.shutdown_seconds,
             **settings.server_options,
         ),
     )

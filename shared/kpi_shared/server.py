@@ -42,6 +42,6 @@ def uvicorn_options(
         "server_header": False,
         # A service trusts the token and never a forwarding header; the gateway sets its own.
         "proxy_headers": False,
-        "timeout_graceful_shutdown": 3,
+        "timeout_graceful_shutdown": 10,
         **more,
     }

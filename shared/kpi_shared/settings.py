@@ -102,6 +102,8 @@ class PartSettings(BaseSettings):
     metrics_host: str = "127.0.0.1"
     # How many ports from that one on are for processes of this part, one each; --workers sets it.
     metrics_ports: int = Field(default=1, ge=1, le=1000)
+    # How long a stop waits for what is in flight.
+    shutdown_seconds: int = Field(default=10, ge=1, le=600)
     # A request whose answer takes longer than this to begin is logged as a warning.
     slow_request_seconds: float = Field(default=1.0, gt=0, le=3600)
     # Traces go to this collector; further variables of the OpenTelemetry standard are read by its own library.
