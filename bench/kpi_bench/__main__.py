@@ -21,11 +21,16 @@ def main() -> int:
     arguments = _arguments()
     options = replace(Options(), rounds=arguments.rounds, seconds=arguments.seconds)
     # "document" measures nothing: the stored results are written down again.
+    names = [name for name in arguments.only or document.TABLES if name != "document" and document.there_is(name)]
+    if names and options.rounds > 1:
+        machine.wait_until_calm()
+    # Before the run, which is a load itself.
+    facts = machine.facts()
     failed = False
-    for name in [name for name in arguments.only or document.TABLES if name != "document" and document.there_is(name)]:
+    for name in names:
         say(f"{name}: begins")
         try:
-            results = measured(name, options)
+            results = measured(name, options, facts)
         except BenchError as error:
             # What was measured before, and what comes after, is worth as much without it.
             say(f"{name}: failed: {error}")
@@ -39,11 +44,9 @@ def main() -> int:
     return int(failed)
 
 
-def measured(name: str, options: Options) -> dict[str, Any]:
+def measured(name: str, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    # Before the run, which is a load itself.
-    facts = machine.facts()
     results = document.table(name).run(options)
     return {
         "machine": facts,

@@ -5,12 +5,11 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from kpi_bench.machine import BUSY
 from kpi_bench.options import BENCH, Options
 
 # In the order of the document. Each is a module of kpi_bench.tables.
 TABLES = ("gateway", "profile", "platform", "growth", "limits", "stress")
-# A load average before a run, from which on its figures say nothing.
-_BUSY = 1.0
 BY_HAND = BENCH / "kpi_bench" / "by_hand.md"
 
 
@@ -59,7 +58,7 @@ def _measured(found: dict[str, Any]) -> str:
     machine, options = found["machine"], found["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     busy = (
-        "**Other programs kept the machine busy: this is no measurement.** " if machine["load_average"] > _BUSY else ""
+        "**Other programs kept the machine busy: this is no measurement.** " if machine["load_average"] > BUSY else ""
     )
     return (
         f"{busy}*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "

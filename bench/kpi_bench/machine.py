@@ -4,11 +4,12 @@ import json
 import os
 import platform
 import re
+import time
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kpi_bench.harness import output
+from kpi_bench.harness import output, say
 from kpi_bench.options import PEERS
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel")
@@ -20,6 +21,20 @@ _PROGRAMS = {
     "Redis": ("redis-server", "--version"),
     "wrk": ("wrk", "-v"),
 }
+
+
+# A load average before a run, from which on its figures say nothing.
+BUSY = 1.0
+_PATIENCE_SECONDS = 240
+
+
+def wait_until_calm() -> None:
+    """Give what came before, an installation perhaps, the time to be forgotten; for a few minutes at most."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    if os.getloadavg()[0] > BUSY:
+        say("waiting for the machine to calm down")
+    while os.getloadavg()[0] > BUSY and time.monotonic() < end:
+        time.sleep(1)
 
 
 def facts() -> dict[str, object]:
