@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 # Times are in ticks of a second.
 SECONDS_PER_TICK = 1.0
 # How long a head may take, from its first byte; and a connection that has said nothing yet.
-HEAD_TICKS = 8
+HEAD_TICKS = 7
 # The window in which a body, or the taking of an answer, has to go on, and by how many bytes: 500 a second, as in
 # Apache's mod_reqtimeout.
 PACE_TICKS = 8
