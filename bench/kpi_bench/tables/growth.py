@@ -227,9 +227,9 @@ What a read touches in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statem
 and more, and that is all that a read by id or by keyset notices. A search for a rare word fetches each post that holds
 it, and sorts them: ten times the posts are some ten times the matches. From some number of matches on the planner
 takes the order's index instead, as for a common word, and goes through it until a page is full: that takes as many
-posts at any size for a common word, and far too many for one that is rare. Where the plan below removes thousands of rows by
-its filter, this is where the platform loses; a planner that is told of fast disks (`random_page_cost`) would stay with
-the matches for longer."""
+posts at any size for a common word, and far too many for one that is rare. Where the plan below removes thousands of
+rows by its filter, this is where the platform loses; a planner that is told of fast disks (`random_page_cost`) would
+stay with the matches for longer."""
 
 _TEXT = """\
 ## Growth
