@@ -9,7 +9,7 @@ from kpi_shared.compression import Compression
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
 from kpi_shared.logging import configure_logging
-from kpi_shared.middleware import RequestContext
+from kpi_shared.middleware import HeadAsGet, RequestContext
 from kpi_shared.observation import Observation
 from kpi_shared.openapi import install_openapi, operation_id
 from kpi_shared.server import spare_the_collector
@@ -108,10 +108,7 @@ class Gateway:
                 decision = await decision
             scope["answer_headers"] += _admitted(decision)
         if match is None:
-            # FastAPI's routes know no HEAD. The server keeps a scope of its own, and leaves the body out by that.
-            page = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-            await self._pages(page, receive, send)
-            scope["route"] = page.get("route")
+            await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
@@ -160,6 +157,7 @@ def _pages(
     install_openapi(pages)
     # The services have compressed their answers themselves.
     pages.add_middleware(Compression, remembered=16)
+    pages.add_middleware(HeadAsGet)
     install_error_handlers(pages)
     pages.add_exception_handler(Exception, _bare)
     return pages

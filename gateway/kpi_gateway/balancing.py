@@ -42,7 +42,6 @@ class Address:
         self.is_out = False
         # Since the last success, and since the start.
         self.failures = 0
-        self.requests = 0
         self.errors = 0
 
     def take_idle(self) -> Connection | None:
@@ -98,7 +97,6 @@ class Upstream:
 
     def enter(self, address: Address) -> None:
         address.in_flight += 1
-        address.requests += 1
 
     def leave(self, address: Address, client: str) -> None:
         """The end of a client's request: for its address, and for whoever waits for its place."""
