@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from kpi_shared.tokens import KeyRing, Role, TokenCodec
+from kpi_shared.caller import Role
+from kpi_shared.tokens import KeyRing, TokenCodec
 
 from kpi_bench.options import PEERS
 from kpi_bench.processes import LOAD_CORE, Program, free_port

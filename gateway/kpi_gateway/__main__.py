@@ -2,7 +2,7 @@
 
 import sys
 
-from kpi_shared.runner import main
+from kpi_shared.server.runner import main
 
 from kpi_gateway.settings import PART, GatewaySettings
 

@@ -5,14 +5,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import networks
-from kpi_shared.compression import Compression
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
-from kpi_shared.logging import configure_logging
-from kpi_shared.middleware import HeadAsGet, RequestContext
-from kpi_shared.observation import Observation
-from kpi_shared.openapi import install_openapi, operation_id
-from kpi_shared.server import spare_the_collector
+from kpi_shared.http.compression import Compression
+from kpi_shared.http.middleware import HeadAsGet, RequestContext
+from kpi_shared.http.openapi import install_openapi, operation_id
+from kpi_shared.server.options import spare_the_collector
+from kpi_shared.telemetry.logging import configure_logging
+from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 

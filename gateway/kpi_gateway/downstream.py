@@ -3,7 +3,7 @@
 import asyncio
 from typing import Self
 
-from kpi_shared.middleware import BodyTooLargeError
+from kpi_shared.http.middleware import BodyTooLargeError
 from starlette.types import Receive, Scope
 
 # A body of up to so many bytes is waited for before the upstream is troubled: a client that sends slowly then holds

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_gateway.balancing import Address, Upstream
 from kpi_gateway.places import Places

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException
-from kpi_shared.conditional import known_already
+from kpi_shared.http.conditional import known_already
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response

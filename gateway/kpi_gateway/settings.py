@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks, networks
-from kpi_shared.connections import ConnectionLimits
 from kpi_shared.parts import Part
+from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 

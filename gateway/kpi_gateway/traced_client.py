@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.tracing import Tracing, ended_with, injected
+from kpi_shared.telemetry.tracing import Tracing, ended_with, injected
 from opentelemetry.trace import Span, SpanKind, StatusCode, use_span
 
 from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamRequest

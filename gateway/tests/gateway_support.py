@@ -12,7 +12,7 @@ import uvicorn
 from kpi_gateway.app import create_app
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
-from kpi_shared.server import uvicorn_options
+from kpi_shared.server.options import uvicorn_options
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send

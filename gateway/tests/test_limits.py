@@ -12,8 +12,9 @@ import httpx
 import kpi_gateway
 import pytest
 from gateway_support import Echo, answering, closed_port, gateway, headers_of, serving
+from kpi_shared.caller import Role
 from kpi_shared.keys import checked_key
-from kpi_shared.tokens import KeyRing, Role, TokenCodec
+from kpi_shared.tokens import KeyRing, TokenCodec
 from starlette.requests import Request
 from starlette.responses import Response
 

@@ -8,7 +8,7 @@ import pytest
 from gateway_support import Echo, Wire, answering, gateway, serving
 from kpi_gateway.balancing import Address
 from kpi_gateway.metrics import watch_addresses, watch_limits
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
 from prometheus_client import generate_latest

@@ -6,17 +6,17 @@ from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
-from kpi_shared.compression import Compression
 from kpi_shared.database import Database, count_connections, install_database_handlers
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
-from kpi_shared.logging import configure_logging
-from kpi_shared.middleware import BodyLimit, HeadAsGet, RequestContext
+from kpi_shared.http.compression import Compression
+from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
+from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
-from kpi_shared.observation import Observation
-from kpi_shared.openapi import COMMON_PROBLEMS, install_openapi, operation_id
-from kpi_shared.server import spare_the_collector
+from kpi_shared.server.options import spare_the_collector
 from kpi_shared.settings import ServiceSettings
+from kpi_shared.telemetry.logging import configure_logging
+from kpi_shared.telemetry.observation import Observation
 from kpi_shared.tokens import TokenCodec
 
 # 40,000 characters of text may take 12 bytes each when a client escapes them all.
@@ -47,7 +47,7 @@ def build_service(
         # The gateway shows one document for all parts; a service shows its own only to developers.
         docs_url="/docs" if settings.debug else None,
         redoc_url=None,
-        # kpi_shared.tracing exports to OpenTelemetry, and asking its providers takes 5% of a short request's time.
+        # kpi_shared.telemetry exports to OpenTelemetry itself; asking its providers costs 5% of a short request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings

@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.util import greenlet_spawn
 
 from kpi_shared.errors import UnavailableError, problem_response
-from kpi_shared.metrics import Metrics
 from kpi_shared.settings import DatabaseSettings
+from kpi_shared.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from kpi_shared.context import current_mark
+from kpi_shared.telemetry.current_request import current_request
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _MAX_ERRORS = 20
@@ -96,7 +96,7 @@ class Problem(BaseModel):
 
 
 def current_request_id() -> str:
-    mark = current_mark.get()
+    mark = current_request.get()
     return mark.request_id if mark is not None else ""
 
 

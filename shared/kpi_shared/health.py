@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from kpi_shared.errors import UnavailableError
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.settings import PartSettings
 
 log = structlog.get_logger(__name__)

@@ -9,8 +9,9 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
+from kpi_shared.caller import Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.tokens import InvalidTokenError, Subject, TokenCodec
+from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
 
 async def _tokens(request: Request) -> TokenCodec:

@@ -10,9 +10,7 @@ import binascii
 import json
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from hashlib import blake2b
 from typing import Any, NoReturn, cast
 
@@ -20,6 +18,7 @@ from paseto.exceptions import PasetoException
 from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
+from kpi_shared.caller import Role, Subject
 from kpi_shared.keys import KEY_BYTES, checked_key, key_id
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
@@ -39,27 +38,6 @@ _MAX_VERIFIED = 4096
 
 class InvalidTokenError(Exception):
     """The token does not count. Why is nobody's business but the test's."""
-
-
-class Role(StrEnum):
-    USER = "user"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Who a verified token speaks for."""
-
-    id: int
-    username: str
-    role: Role
-    session_id: str
-    token_id: str
-    expires_at: datetime
-
-    @property
-    def is_admin(self) -> bool:
-        return self.role is Role.ADMIN
 
 
 class KeyRing:

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from kpi_shared import tokens as tokens_module
+from kpi_shared.caller import Role
 from kpi_shared.keys import key_id
-from kpi_shared.tokens import InvalidTokenError, KeyRing, Role, TokenCodec, seal
+from kpi_shared.tokens import InvalidTokenError, KeyRing, TokenCodec, seal
 
 # Fixed, since the names of tests are made of it.
 KEY = hashlib.sha256(b"a key for tests").digest()

@@ -2,7 +2,7 @@
 
 import sys
 
-from kpi_shared.runner import main
+from kpi_shared.server.runner import main
 
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.users.console import create_user, list_users, reset_password

@@ -9,8 +9,9 @@ import httpx
 from fastapi import FastAPI
 from kpi_auth.codes.mailing import CodeMails
 from kpi_auth.mails.outbox import PURPOSE, Outbox
+from kpi_shared.caller import Role
 from kpi_shared.database import Database
-from kpi_shared.tokens import KeyRing, Role, TokenCodec, open_sealed
+from kpi_shared.tokens import KeyRing, TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"

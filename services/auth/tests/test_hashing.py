@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.passwords.hasher import PasswordHasher, Place
 from kpi_auth.settings import AuthSettings
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
 from prometheus_client import generate_latest
 

@@ -9,7 +9,8 @@ from auth_support import PASSWORD, Account, Accounts
 from fastapi import FastAPI
 from kpi_auth.sessions.refresh_tokens import RefreshTokens, parse
 from kpi_auth.settings import AuthSettings
-from kpi_shared.tokens import KeyRing, Role
+from kpi_shared.caller import Role
+from kpi_shared.tokens import KeyRing
 
 SESSION_ENDED = "sessions_ended"
 

@@ -9,7 +9,8 @@ from argon2 import PasswordHasher as Argon2
 from auth_support import PASSWORD, Accounts, configured
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
-from kpi_shared.tokens import HEADER, KeyRing, Role, TokenCodec
+from kpi_shared.caller import Role
+from kpi_shared.tokens import HEADER, KeyRing, TokenCodec
 
 
 @pytest.mark.parametrize("login", ["anna", "ANNA", "anna@example.com", "Anna@Example.com"])

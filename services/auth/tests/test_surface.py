@@ -8,12 +8,13 @@ import psycopg
 from auth_support import Accounts
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
+from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import started
 from kpi_shared.testing.surface import admins_operations, operations, public_operations
-from kpi_shared.tokens import Role, TokenCodec
+from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 
 ADMIN_ID = 4_103_225_117_938

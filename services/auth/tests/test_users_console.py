@@ -14,10 +14,10 @@ from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users import console as console_commands
 from kpi_auth.users.console import NewAccount, NewPassword, Query, RefusedError
+from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.testing.client import client_of
 from kpi_shared.testing.process import clean_environment
-from kpi_shared.tokens import Role
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 from auth_support import PASSWORD, Account, Accounts, assert_problem
-from kpi_shared.conditional import MalformedConditionError, parse_condition
+from kpi_shared.http.conditional import MalformedConditionError, parse_condition
 
 
 @pytest.fixture

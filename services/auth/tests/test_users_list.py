@@ -8,7 +8,7 @@ import pytest
 from auth_support import ALL_FIELDS, PUBLIC_FIELDS, Account, Accounts, assert_problem
 from kpi_auth.users.listing import Listing, Position, Sort
 from kpi_auth.users.listing_repository import page_of
-from kpi_shared.tokens import Role
+from kpi_shared.caller import Role
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 MANY = 6_000

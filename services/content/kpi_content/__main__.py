@@ -2,7 +2,7 @@
 
 import sys
 
-from kpi_shared.runner import main
+from kpi_shared.server.runner import main
 
 from kpi_content.posts.imports import import_posts
 from kpi_content.settings import PART, ContentSettings

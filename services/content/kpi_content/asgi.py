@@ -1,6 +1,6 @@
 """The application that servers import."""
 
-from kpi_shared.runner import built
+from kpi_shared.server.runner import built
 
 from kpi_content.app import create_app
 from kpi_content.settings import PART

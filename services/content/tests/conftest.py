@@ -8,11 +8,12 @@ from content_support import ADMIN, ANNA, BERT, Caller, Posts, caller
 from fastapi import FastAPI
 from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
+from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import rolled_back
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.tokens import Role, TokenCodec
+from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 from sqlalchemy import text
 

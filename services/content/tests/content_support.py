@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from kpi_shared.tokens import Role, Subject, TokenCodec
+from kpi_shared.caller import Role, Subject
+from kpi_shared.tokens import TokenCodec
 from sqlalchemy import text
 
 ANNA, BERT, ADMIN = 11, 22, 33

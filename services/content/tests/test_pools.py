@@ -6,7 +6,7 @@ import pytest
 from kpi_content.settings import ContentSettings
 from kpi_shared.database import Database, count_connections
 from kpi_shared.errors import UnavailableError
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
 from prometheus_client import generate_latest
 

@@ -7,12 +7,13 @@ import httpx
 import pytest
 from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
+from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import started
 from kpi_shared.testing.surface import operations
-from kpi_shared.tokens import Role, TokenCodec
+from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 
 PUBLIC = {

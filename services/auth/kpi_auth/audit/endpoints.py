@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import AdminUser
 
 from kpi_auth.audit import service

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import Tokens
 
 from kpi_auth.answers import no_store

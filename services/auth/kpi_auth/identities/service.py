@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from kpi_shared.caller import Role
 from kpi_shared.errors import UnavailableError
-from kpi_shared.tokens import Role
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event

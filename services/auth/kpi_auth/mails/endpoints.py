@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import AdminUser
 
 from kpi_auth.answers import no_store

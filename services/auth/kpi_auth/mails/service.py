@@ -1,6 +1,6 @@
 """Looking after the outbox by hand."""
 
-from kpi_shared.tokens import Subject
+from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event

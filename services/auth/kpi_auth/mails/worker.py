@@ -14,7 +14,7 @@ from typing import NamedTuple
 import structlog
 from fastapi import FastAPI
 from kpi_shared.database import Database
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository

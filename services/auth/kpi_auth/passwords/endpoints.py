@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Depends
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser
 
 from kpi_auth.answers import ACCEPTED, Accepted, no_store

@@ -16,7 +16,7 @@ from typing import Annotated, Self, TypeVar
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, FastAPI, Request
-from kpi_shared.metrics import Metrics
+from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_auth.passwords.errors import HashingBusyError
 from kpi_auth.settings import AuthSettings

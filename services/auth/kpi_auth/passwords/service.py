@@ -3,7 +3,7 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends
-from kpi_shared.tokens import Subject
+from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts import repository as attempts

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.openapi import Responses, problems
+from kpi_shared.http.openapi import Responses, problems
 from kpi_shared.security import OptionalUser
 
 from kpi_auth.answers import ACCEPTED, Accepted, no_store

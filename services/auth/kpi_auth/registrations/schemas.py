@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kpi_shared.tokens import Role
+from kpi_shared.caller import Role
 from pydantic import StrictBool
 
 from kpi_auth.users.schemas import Bio, FullName, UserCreate

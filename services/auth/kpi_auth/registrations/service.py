@@ -3,8 +3,8 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Request
+from kpi_shared.caller import Subject
 from kpi_shared.database import AnyRow, Database, DatabaseOfApp
-from kpi_shared.tokens import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts.limits import registration_limits

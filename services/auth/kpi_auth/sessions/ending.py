@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from kpi_shared.tokens import Subject
+from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event

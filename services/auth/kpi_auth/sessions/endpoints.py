@@ -3,10 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
-from kpi_shared.conditional import NOT_MODIFIED
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.conditional import NOT_MODIFIED
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.answers import no_store

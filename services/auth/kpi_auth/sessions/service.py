@@ -5,8 +5,9 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import Depends, Request
+from kpi_shared.caller import Role, Subject
 from kpi_shared.database import AnyRow, Database
-from kpi_shared.tokens import HEADER, InvalidTokenError, KeyRing, Role, Subject, TokenCodec
+from kpi_shared.tokens import HEADER, InvalidTokenError, KeyRing, TokenCodec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from fastapi import Request
+from kpi_shared.caller import Role, Subject
 from kpi_shared.database import MAX_ID
-from kpi_shared.tokens import InvalidTokenError, Role, Subject
+from kpi_shared.tokens import InvalidTokenError
 
 from kpi_auth.sessions import repository
 

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from fastapi import Response
-from kpi_shared.conditional import Condition
+from kpi_shared.caller import Subject
 from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import AnyRow
-from kpi_shared.tokens import Subject
+from kpi_shared.http.conditional import Condition
 
 from kpi_auth.users.cursors import encode
 from kpi_auth.users.etags import private_etag, public_etag

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kpi_shared.conditional import Condition
+from kpi_shared.caller import Role, Subject
 from kpi_shared.database import AnyRow
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.tokens import Role, Subject
+from kpi_shared.http.conditional import Condition
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar
 
+from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.errors import ProblemError
-from kpi_shared.logging import configure_logging
 from kpi_shared.operations import reason_of
-from kpi_shared.tokens import Role
+from kpi_shared.telemetry.logging import configure_logging
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel

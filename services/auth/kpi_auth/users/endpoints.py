@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Query, Response
-from kpi_shared.conditional import NOT_MODIFIED
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.conditional import NOT_MODIFIED
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.answers import no_store

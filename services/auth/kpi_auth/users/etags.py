@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
-from kpi_shared.conditional import Condition, parse_condition
+from kpi_shared.http.conditional import Condition, parse_condition
 
 from kpi_auth.users.errors import ChangedMeanwhileError
 

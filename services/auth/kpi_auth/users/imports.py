@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from kpi_shared.database import Database
-from kpi_shared.lines import BadLineError, read_lines
+from kpi_shared.json_lines import BadLineError, read_lines
 from kpi_shared.operations import reason_of
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from kpi_shared.tokens import Role
+from kpi_shared.caller import Role
 
 
 class Sort(StrEnum):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow
-from kpi_shared.tokens import Role
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 

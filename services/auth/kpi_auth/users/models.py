@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from kpi_shared.tokens import Role
+from kpi_shared.caller import Role
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,

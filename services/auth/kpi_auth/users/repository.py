@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from kpi_shared.caller import Role, Subject
 from kpi_shared.database import AnyRow
-from kpi_shared.tokens import Role, Subject
 from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from email_validator import EmailNotValidError, validate_email
+from kpi_shared.caller import Role
 from kpi_shared.text import StorableSecret, StorableText
-from kpi_shared.tokens import Role
 from pydantic import (
     AfterValidator,
     BaseModel,

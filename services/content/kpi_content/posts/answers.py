@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
-from kpi_shared.conditional import json_answer
+from kpi_shared.http.conditional import json_answer
 from pydantic_core import to_json
 
 from kpi_content.posts.listing import ListedRow, PostRow

@@ -3,11 +3,11 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from kpi_shared.conditional import IF_NONE_MATCH, NOT_MODIFIED
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.conditional import IF_NONE_MATCH, NOT_MODIFIED
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser, OptionalUser
 
 from kpi_content.posts import answers, repository, service

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import psycopg
 from kpi_shared.database import MAX_ID, Database
-from kpi_shared.lines import BadLineError, read_lines
+from kpi_shared.json_lines import BadLineError, read_lines
 from kpi_shared.operations import reason_of
 from kpi_shared.text import StorableText
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints

@@ -5,8 +5,8 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
+from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
-from kpi_shared.tokens import Subject
 from sqlalchemy import (
     CTE,
     Boolean,

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kpi_shared.caller import Subject
 from kpi_shared.errors import ProblemError
-from kpi_shared.tokens import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts import repository

@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Response
 from kpi_shared.database import DatabaseOfApp
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.openapi import problems
+from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser
 from pydantic_core import to_json
 

@@ -1,7 +1,7 @@
 """Voting."""
 
+from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
-from kpi_shared.tokens import Subject
 
 from kpi_content.posts.errors import PostNotFoundError
 from kpi_content.votes import repository

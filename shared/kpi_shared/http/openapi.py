@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, InvalidRequestError, Problem, ProblemError, UnavailableError
-from kpi_shared.middleware import BodyTooLargeError
+from kpi_shared.http.middleware import BodyTooLargeError
 
 Responses = dict[int | str, dict[str, Any]]
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}

@@ -4,9 +4,9 @@ import gc
 from functools import partial
 from typing import Any
 
-from kpi_shared.connections import ConnectionLimits
-from kpi_shared.framing import MAX_HEAD_BYTES
-from kpi_shared.protocol import BoundedHttpProtocol
+from kpi_shared.server.connections import ConnectionLimits
+from kpi_shared.server.framing import MAX_HEAD_BYTES
+from kpi_shared.server.protocol import BoundedHttpProtocol
 
 __all__ = ["MAX_HEAD_BYTES", "BoundedHttpProtocol", "spare_the_collector", "uvicorn_options"]
 

@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 
-class Mark(NamedTuple):
+class CurrentRequest(NamedTuple):
     """``trace_id`` is that of a valid ``traceparent``, or of the span that was begun here, or None."""
 
     request_id: str
@@ -13,4 +13,4 @@ class Mark(NamedTuple):
 
 # One variable for all of it: binding the same by structlog's context costs ten times as much for each request. The
 # server runs each request in a task with a context of its own, so nobody has to take the mark off again.
-current_mark: ContextVar[Mark | None] = ContextVar("current_mark", default=None)
+current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

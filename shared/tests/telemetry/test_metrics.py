@@ -4,8 +4,8 @@ import socket
 
 import httpx
 import pytest
-from kpi_shared.metrics import Metrics
-from kpi_shared.metrics_server import metrics_served
+from kpi_shared.telemetry.metrics import Metrics
+from kpi_shared.telemetry.metrics_server import metrics_served
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
 

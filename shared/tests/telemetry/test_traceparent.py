@@ -1,7 +1,7 @@
 """W3C Trace Context: what of it goes on to the next."""
 
 import pytest
-from kpi_shared.traceparent import is_tracestate, trace_id_of, without_garbage
+from kpi_shared.telemetry.traceparent import is_tracestate, trace_id_of, without_garbage
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TOO_MANY = b",".join(b"k%d=1" % number for number in range(33))

@@ -12,12 +12,12 @@ from typing import Any, NoReturn, TypeVar
 
 import uvicorn
 
-from kpi_shared.connections import raise_file_limit
 from kpi_shared.findings import finding
-from kpi_shared.logging import configure_logging
 from kpi_shared.parts import Part
-from kpi_shared.server import uvicorn_options
+from kpi_shared.server.connections import raise_file_limit
+from kpi_shared.server.options import uvicorn_options
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
+from kpi_shared.telemetry.logging import configure_logging
 
 # sysexits.h: EX_CONFIG, something was found in an unconfigured or misconfigured state.
 EX_CONFIG = 78

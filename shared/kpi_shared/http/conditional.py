@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.openapi import Responses
+from kpi_shared.http.openapi import Responses
 
 # What a route that answers conditionally adds to its description. The header is read from the request itself:
 # a parameter would cost every request that does not send it.

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 from kpi_shared.parts import Part
-from kpi_shared.runner import EX_CONFIG, built, main
+from kpi_shared.server.runner import EX_CONFIG, built, main
 from kpi_shared.settings import DatabaseSettings, PartSettings
 
 PART = Part("sample", "package_that_is_not_there", 1234)

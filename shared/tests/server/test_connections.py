@@ -9,8 +9,8 @@ from ipaddress import ip_network
 
 import pytest
 import uvicorn
-from kpi_shared.connections import ConnectionLimits, Pace
-from kpi_shared.server import uvicorn_options
+from kpi_shared.server.connections import ConnectionLimits, Pace
+from kpi_shared.server.options import uvicorn_options
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -74,7 +74,7 @@ async def serving(app: App, **options: object) -> AsyncIterator[int]:
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpi_shared.connections.SECONDS_PER_TICK", 0.01)
+    monkeypatch.setattr("kpi_shared.server.connections.SECONDS_PER_TICK", 0.01)
 
 
 @pytest.fixture

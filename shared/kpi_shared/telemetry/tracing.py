@@ -17,9 +17,9 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kpi_shared.context import Mark, current_mark
-from kpi_shared.metrics import UNMATCHED
-from kpi_shared.observation import route_of
+from kpi_shared.telemetry.current_request import CurrentRequest, current_request
+from kpi_shared.telemetry.metrics import UNMATCHED
+from kpi_shared.telemetry.observation import route_of
 
 # What spans that are not yet sent get when the part stops. A collector that is away would take ten seconds and more.
 _LAST_EXPORT_SECONDS = 1.0
@@ -128,7 +128,7 @@ def _attributes(scope: Scope) -> dict[str, str]:
 
 def _mark(scope: Scope, span: Span) -> None:
     """Have the log lines of this request say its trace, also where the trace begins here."""
-    current_mark.set(Mark(scope["request_id"], format_trace_id(span.get_span_context().trace_id)))
+    current_request.set(CurrentRequest(scope["request_id"], format_trace_id(span.get_span_context().trace_id)))
 
 
 def _name(span: Span, scope: Scope) -> None:

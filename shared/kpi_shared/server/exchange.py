@@ -10,10 +10,10 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
-from kpi_shared.framing import BadFramingError, is_plain, path_and_query
+from kpi_shared.server.framing import BadFramingError, is_plain, path_and_query
 
 if TYPE_CHECKING:
-    from kpi_shared.protocol import BoundedHttpProtocol
+    from kpi_shared.server.protocol import BoundedHttpProtocol
 
 log = structlog.get_logger(__name__)
 

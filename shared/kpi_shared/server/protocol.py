@@ -11,10 +11,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from kpi_shared import connections as bounds
-from kpi_shared.connections import ConnectionLimits, Pace, watch_of
-from kpi_shared.exchange import Exchange, refusal, scope_of
-from kpi_shared.framing import (
+from kpi_shared.server import connections as bounds
+from kpi_shared.server.connections import ConnectionLimits, Pace, watch_of
+from kpi_shared.server.exchange import Exchange, refusal, scope_of
+from kpi_shared.server.framing import (
     BadFramingError,
     ChunkedBody,
     check_partial,

@@ -7,7 +7,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from kpi_shared.context import current_mark
+from kpi_shared.telemetry.current_request import current_request
 
 
 def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
@@ -45,7 +45,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
 
 def _marked(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Name the request that a line is about, wherever in its course the line is written."""
-    mark = current_mark.get()
+    mark = current_request.get()
     if mark is not None:
         event.setdefault("request_id", mark.request_id)
         if mark.trace_id is not None:

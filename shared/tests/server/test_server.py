@@ -9,13 +9,13 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from kpi_shared import middleware
 from kpi_shared.errors import ForbiddenError, install_error_handlers
-from kpi_shared.middleware import BodyLimit, RequestContext
-from kpi_shared.observation import Observation
+from kpi_shared.http import middleware
+from kpi_shared.http.middleware import BodyLimit, RequestContext
 from kpi_shared.parts import Part
-from kpi_shared.server import MAX_HEAD_BYTES, uvicorn_options
+from kpi_shared.server.options import MAX_HEAD_BYTES, uvicorn_options
 from kpi_shared.settings import PartSettings
+from kpi_shared.telemetry.observation import Observation
 from kpi_shared.testing.process import free_port
 from pydantic import BaseModel
 from structlog.testing import capture_logs

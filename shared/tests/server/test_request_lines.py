@@ -8,11 +8,11 @@ import warnings
 
 import httpx
 import structlog
-from kpi_shared.logging import configure_logging
-from kpi_shared.middleware import RequestContext
-from kpi_shared.observation import Observation
+from kpi_shared.http.middleware import RequestContext
 from kpi_shared.parts import Part
 from kpi_shared.settings import PartSettings
+from kpi_shared.telemetry.logging import configure_logging
+from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 

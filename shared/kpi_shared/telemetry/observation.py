@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp
 
-from kpi_shared.metrics import UNMATCHED, Metrics
-from kpi_shared.metrics_server import metrics_served
 from kpi_shared.settings import PartSettings
+from kpi_shared.telemetry.metrics import UNMATCHED, Metrics
+from kpi_shared.telemetry.metrics_server import metrics_served
 
 if TYPE_CHECKING:
-    from kpi_shared.tracing import Tracing
+    from kpi_shared.telemetry.tracing import Tracing
 
 
 class Observation:
@@ -55,6 +55,6 @@ def _tracing(settings: PartSettings, version: str) -> "Tracing | None":
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     # The SDK costs memory and a longer start, which only those pay who export.
-    from kpi_shared.tracing import Tracing  # noqa: PLC0415
+    from kpi_shared.telemetry.tracing import Tracing  # noqa: PLC0415
 
     return Tracing(settings.part.program, version=version, endpoint=settings.otel_exporter_otlp_endpoint)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from kpi_shared import compression
-from kpi_shared.compression import MIN_BYTES, Compression, parse_accept_encoding
+from kpi_shared.http import compression
+from kpi_shared.http.compression import MIN_BYTES, Compression, parse_accept_encoding
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -12,10 +12,10 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kpi_shared.context import Mark, current_mark
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
-from kpi_shared.observation import Observation, route_of
-from kpi_shared.traceparent import without_garbage
+from kpi_shared.telemetry.current_request import CurrentRequest, current_request
+from kpi_shared.telemetry.observation import Observation, route_of
+from kpi_shared.telemetry.traceparent import without_garbage
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class RequestContext:
         scope["request_id"] = mark.request_id
         # What inner layers want every answer to say, whoever gives it.
         scope["answer_headers"] = []
-        current_mark.set(mark)
+        current_request.set(mark)
         answer = _Answer(send, scope, mark.request_id)
         self._metrics.began()
         try:
@@ -129,7 +129,7 @@ def _path(scope: Scope) -> str:
     return str(scope["raw_path"].decode("ascii", "backslashreplace"))
 
 
-def _mark(scope: Scope) -> Mark:
+def _mark(scope: Scope) -> CurrentRequest:
     """The request's id and trace; takes trace headers that are not valid out of the scope."""
     request_id = trace_id = None
     for name, value in scope["headers"]:
@@ -138,7 +138,7 @@ def _mark(scope: Scope) -> Mark:
                 request_id = value.decode("ascii")
         elif name in _TRACE_HEADERS and trace_id is None:
             scope["headers"], trace_id = without_garbage(scope["headers"])
-    return Mark(request_id or f"{_random():032x}", trace_id)
+    return CurrentRequest(request_id or f"{_random():032x}", trace_id)
 
 
 class HeadAsGet:

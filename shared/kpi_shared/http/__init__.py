@@ -1,0 +1,1 @@
+"""HTTP semantics that the applications share: layers, conditional requests, compression, OpenAPI."""
