@@ -39,7 +39,7 @@ TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SEC
 	-u RATE_LIMIT_ENABLED -u RATE_LIMIT_REQUESTS -u RATE_LIMIT_WINDOW -u RATE_LIMIT_POLICIES -u RATE_LIMIT_STORAGE_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check load bench compose-up compose-test lock install clean clean-data
+.PHONY: help up test check load bench compose-up compose-test clients-test lock install clean clean-data
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -51,7 +51,7 @@ up: $(STAMP) ## Start the whole stack with its own database, and follow its logs
 
 test: $(STAMP) ## Run every test; the data of make up is left alone
 	@.venv/bin/python -m kpi_cli.libsodium
-	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose and not quiet" $(ARGS)
+	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose and not quiet and not clients" $(ARGS)
 	@# What compares times runs by itself. 5 says that ARGS chose none of it.
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m quiet $(ARGS) || [ $$? -eq 5 ]
 
@@ -85,6 +85,10 @@ compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end test
 	[ $$code -eq 0 ] || docker compose logs --tail 20; \
 	docker compose down --volumes; exit $$code
 
+clients-test: $(STAMP) ## Generate clients with other people's tools, and let each speak to a started stack
+	@tests/clients/install
+	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m clients tests/clients $(ARGS)
+
 lock: $(STAMP) ## Compile the locks from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
 	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
@@ -100,7 +104,7 @@ COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hash
 install: $(STAMP) ## Only install: uv into .kpi/tools, the locked workspace into .venv
 
 clean: ## Remove what was installed and cached; the stack's data and keys stay
-	rm -rf .venv .kpi/tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .kpi/tools .kpi/clients .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # The process ids of what runs on $$home, without the virtual environment: it may be gone by now. A part carries the
