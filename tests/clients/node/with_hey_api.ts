@@ -73,4 +73,7 @@ async function main(address: string): Promise<void> {
   assert.equal(ended.error?.type, "invalid-refresh-token");
 }
 
-void main(process.argv[2] ?? "");
+main(process.argv[2] ?? "").catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});

@@ -73,8 +73,6 @@ async function main(address: string): Promise<void> {
   const revoked = await client.POST("/api/v1/auth/revoke", {
     headers,
     body: { token: byEmail.data.refresh_token },
-    // The answer has no body, and a parser of JSON is the default.
-    parseAs: "text",
   });
   assert.equal(revoked.response.status, 200);
   const deleted = await client.DELETE("/api/v1/posts/{post_id}", { params: { path } });
@@ -88,4 +86,7 @@ async function main(address: string): Promise<void> {
   assert.equal(ended.error?.type, "invalid-refresh-token");
 }
 
-void main(process.argv[2] ?? "");
+main(process.argv[2] ?? "").catch((error: unknown) => {
+  console.error(error);
+  process.exitCode = 1;
+});

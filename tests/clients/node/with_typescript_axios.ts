@@ -63,4 +63,7 @@ async function main(address: string): Promise<void> {
   assert.equal((await refusal(anonymous.refresh(tokens.refresh_token))).type, "invalid-refresh-token");
 }
 
-void main(process.argv[2] ?? "");
+main(process.argv[2] ?? "").catch((error: unknown) => {
+  console.error(isAxiosError(error) ? [error.message, error.response?.data] : error);
+  process.exitCode = 1;
+});

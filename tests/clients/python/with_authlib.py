@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from authlib.integrations.base_client import OAuthError
-from authlib.integrations.httpx_client import OAuth2Client
+from authlib.integrations.requests_client import OAuth2Session
 
 address, username, password = sys.argv[1:]
 token_url = f"{address}/api/v1/auth/login"
@@ -21,7 +21,7 @@ def refusal(call: Callable[[], object]) -> str:
     raise AssertionError(f"this is taken for a token: {token}")
 
 
-client = OAuth2Client("a-client", token_endpoint=token_url)
+client = OAuth2Session("a-client", token_endpoint=token_url)
 token = client.fetch_token(token_url, username=username, password=password)
 assert token["token_type"] == "bearer"
 assert client.get(f"{address}/api/v1/auth/me").json()["username"] == username
@@ -33,7 +33,7 @@ assert client.token["refresh_token"] != token["refresh_token"]
 client.refresh_token(refresh_url)
 assert client.get(f"{address}/api/v1/auth/me").json()["username"] == username
 
-stranger = OAuth2Client("a-client")
+stranger = OAuth2Session("a-client")
 assert refusal(lambda: stranger.fetch_token(token_url, username=username, password="wrong")) == "invalid_grant"
 assert refusal(lambda: stranger.fetch_token(token_url, username=username, password="")) == "invalid_request"
 assert refusal(lambda: stranger.fetch_token(token_url, grant_type="client_credentials")) == "unsupported_grant_type"

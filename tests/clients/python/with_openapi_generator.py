@@ -4,9 +4,20 @@ import sys
 import uuid
 from collections.abc import Callable
 
-from kpi_client import ApiClient, AuthApi, Configuration, PostsApi, VotesApi
-from kpi_client.exceptions import ApiException
-from kpi_client.models import ContentSort, PostCreate, PostUpdate, Problem, Registration, VoteCast
+from kpi_client import (
+    ApiClient,
+    ApiException,
+    AuthApi,
+    Configuration,
+    ContentSort,
+    PostCreate,
+    PostsApi,
+    PostUpdate,
+    Problem,
+    Registration,
+    VoteCast,
+    VotesApi,
+)
 
 address = sys.argv[1]
 username = f"u{uuid.uuid4().hex[:16]}"

@@ -22,6 +22,7 @@ from kpi_client.models import (
     UsernameCredentials,
     UserPrivate,
     VoteCast,
+    VoteCastDirection,
     VotePublic,
 )
 
@@ -57,7 +58,7 @@ changed = update_post.sync(post.id, client=client, body=PostUpdate(title="Anothe
 assert isinstance(changed, PostPublic), changed
 assert changed.title == "Another title"
 
-cast = vote.sync(client=client, body=VoteCast(post_id=post.id, direction=1))
+cast = vote.sync(client=client, body=VoteCast(post_id=post.id, direction=VoteCastDirection.VALUE_1))
 assert isinstance(cast, VotePublic), cast
 assert cast.votes == 1
 
