@@ -5,12 +5,7 @@ import time
 from collections.abc import Callable
 
 from oauthlib.oauth2 import BackendApplicationClient, LegacyApplicationClient
-from oauthlib.oauth2.rfc6749.errors import (
-    InvalidGrantError,
-    InvalidRequestError,
-    OAuth2Error,
-    UnsupportedGrantTypeError,
-)
+from oauthlib.oauth2.rfc6749.errors import OAuth2Error
 from requests_oauthlib import OAuth2Session
 
 address, username, password = sys.argv[1:]
@@ -22,12 +17,12 @@ def new_session() -> OAuth2Session:
     return OAuth2Session(client=LegacyApplicationClient(client_id="a-client"))
 
 
-def refusal(call: Callable[[], object]) -> type[OAuth2Error]:
-    """The kind of error with which the library reports a refusal."""
+def refusal(call: Callable[[], object]) -> str:
+    """The error code with which the library reports a refusal."""
     try:
         token = call()
     except OAuth2Error as error:
-        return type(error)
+        return str(error.error)
     raise AssertionError(f"this is taken for a token: {token}")
 
 
@@ -52,12 +47,12 @@ for url in (refresh_url, token_url):
     assert updates[0]["refresh_token"] != token["refresh_token"]
     token = updates[0]
 
-assert refusal(lambda: new_session().fetch_token(token_url, username=username, password="wrong")) is InvalidGrantError
-assert refusal(lambda: new_session().fetch_token(token_url, username=username, password="")) is InvalidRequestError
+assert refusal(lambda: new_session().fetch_token(token_url, username=username, password="wrong")) == "invalid_grant"
+assert refusal(lambda: new_session().fetch_token(token_url, username=username, password="")) == "invalid_request"
 service = OAuth2Session(client=BackendApplicationClient(client_id="a-client"))
-assert refusal(lambda: service.fetch_token(token_url)) is UnsupportedGrantTypeError
+assert refusal(lambda: service.fetch_token(token_url)) == "unsupported_grant_type"
 for url in (refresh_url, token_url):
     assert (
         refusal(lambda url=url: OAuth2Session("a-client").refresh_token(url, refresh_token="unknown"))
-        is InvalidGrantError
+        == "invalid_grant"
     )
