@@ -18,6 +18,13 @@ _PATIENCE_SECONDS = 120
 # What is a warning in the output of a generator, in the words of any of them.
 _WARNING = re.compile(r"warn|error|exception|skipp|missing|cannot|unable|not supported|deprecat|⚠|❌", re.IGNORECASE)
 
+# A name that is missing in an annotation is found only when its module is imported.
+_IMPORT_ALL = """
+import importlib, kpi_client, pkgutil
+for module in pkgutil.walk_packages(kpi_client.__path__, "kpi_client."):
+    importlib.import_module(module.name)
+"""
+
 
 class Language(StrEnum):
     PYTHON = "python"
@@ -93,6 +100,7 @@ class Generator:
         mypy = ("mypy", "--strict", "--follow-imports=silent", "--cache-dir=.mypy", self.flow)
         return [
             run("python", "-W", "error", "-m", "compileall", "-q", "kpi_client", folder=folder),
+            run("python", "-W", "error", "-c", _IMPORT_ALL, folder=folder),
             run(*mypy, folder=folder),
         ]
 
