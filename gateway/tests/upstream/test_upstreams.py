@@ -1,4 +1,4 @@
-"""Several addresses of one upstream: who gets a request, what is tried again, and who is left out."""
+"""Several addresses of one upstream: which gets a request, what is retried, and which is left out."""
 
 import asyncio
 from collections import Counter
@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from gateway_support import RawHandler, answering, closed_port, gateway, head_of, listener, raw_upstream, serving
+from gateway_support import RawHandler, closed_port, gateway, head_of, listener, raw_upstream, responding, serving
 from starlette.requests import Request
 from starlette.responses import Response
 
 
 def saying(word: str) -> RawHandler:
-    """An upstream that answers each request with the word."""
+    """An upstream that responds to each request with the word."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -26,7 +26,7 @@ def saying(word: str) -> RawHandler:
 
 
 async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An upstream that reads a request and goes away."""
+    """An upstream that reads a request and closes the connection."""
     await head_of(reader)
     writer.close()
 
@@ -45,7 +45,7 @@ async def test_equal_addresses_take_turns() -> None:
         assert await words(client, address, 10) == {"one": 5, "two": 5}
 
 
-async def test_the_address_with_the_least_to_do_gets_the_request() -> None:
+async def test_the_address_with_the_fewest_requests_gets_the_next() -> None:
     release = asyncio.Event()
     entered = asyncio.Event()
 
@@ -55,7 +55,7 @@ async def test_the_address_with_the_least_to_do_gets_the_request() -> None:
         return Response("slow")
 
     async with (
-        serving(answering(slow)) as one,
+        serving(responding(slow)) as one,
         raw_upstream(saying("fast")) as two,
         gateway(content_url=f"{one},{two}") as address,
         httpx.AsyncClient(trust_env=False) as client,
@@ -64,43 +64,43 @@ async def test_the_address_with_the_least_to_do_gets_the_request() -> None:
         await entered.wait()
         assert await words(client, address, 8) == {"fast": 8}
         release.set()
-        assert {(await answer).text for answer in waiting} == {"slow", "fast"}
+        assert {(await response).text for response in waiting} == {"slow", "fast"}
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_an_address_that_refuses_connections_costs_no_request(method: str) -> None:
+async def test_an_address_that_refuses_connections_fails_no_request(method: str) -> None:
     async with (
         raw_upstream(saying("alive")) as alive,
         gateway(content_url=f"{closed_port()},{alive}") as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        # Nothing was sent to the one that is away, so any request may go to the other.
-        answers = [await client.request(method, f"{address}/posts", content=b"x" * 10) for _ in range(10)]
-    assert {answer.text for answer in answers} == {"alive"}
+        # Nothing was sent to the address that refuses, so any request may go to the other.
+        responses = [await client.request(method, f"{address}/posts", content=b"x" * 10) for _ in range(10)]
+    assert {response.text for response in responses} == {"alive"}
 
 
-async def test_a_get_that_got_no_answer_is_asked_elsewhere_and_a_post_is_not() -> None:
+async def test_a_get_without_a_response_is_retried_at_another_address_and_a_post_is_not() -> None:
     async with (
         raw_upstream(closing) as broken,
         raw_upstream(saying("alive")) as alive,
         gateway(content_url=f"{broken},{alive}", upstream_max_failures=1000) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answers = await asyncio.gather(*(client.get(f"{address}/posts") for _ in range(10)))
-        gets = [answer.status_code for answer in answers]
+        responses = await asyncio.gather(*(client.get(f"{address}/posts") for _ in range(10)))
+        gets = [response.status_code for response in responses]
         posts = Counter([(await client.post(f"{address}/posts")).status_code for _ in range(10)])
     assert gets == [200] * 10
     assert set(posts) == {200, 502}
 
 
-async def test_an_address_that_keeps_failing_is_left_out_and_comes_back() -> None:
+async def test_an_address_that_keeps_failing_gets_no_requests_until_it_is_back() -> None:
     asked = 0
     broken = True
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await (closing if broken else saying("mended"))(reader, writer)
+        await (closing if broken else saying("repaired"))(reader, writer)
 
     async with (
         raw_upstream(handler) as one,
@@ -109,7 +109,7 @@ async def test_an_address_that_keeps_failing_is_left_out_and_comes_back() -> Non
         httpx.AsyncClient(trust_env=False) as client,
     ):
         assert await words(client, address, 20) == {"alive": 20}
-        # Three times by requests, and then by the gateway's own questions only.
+        # Three times by requests, and then only by the gateway's probes.
         before = asked
         async with asyncio.timeout(5):
             while asked < before + 2:  # noqa: ASYNC110 it happens in the gateway
@@ -117,11 +117,11 @@ async def test_an_address_that_keeps_failing_is_left_out_and_comes_back() -> Non
         assert await words(client, address, 20) == {"alive": 20}
         broken = False
         async with asyncio.timeout(5):
-            while "mended" not in await words(client, address, 2):  # noqa: ASYNC110 as above
+            while "repaired" not in await words(client, address, 2):  # noqa: ASYNC110 as above
                 await asyncio.sleep(0.01)
 
 
-async def test_while_all_addresses_are_out_they_are_all_tried() -> None:
+async def test_while_all_addresses_are_out_all_are_tried() -> None:
     bound = listener()
     port = bound.getsockname()[1]
     bound.close()
@@ -148,7 +148,7 @@ async def test_each_upstream_has_its_own_places() -> None:
         return Response("slow")
 
     async with (
-        serving(answering(slow)) as content,
+        serving(responding(slow)) as content,
         raw_upstream(saying("auth")) as auth,
         gateway(content_url=content, auth_url=auth, upstream_connections=1, upstream_queue_timeout=0.05) as address,
         httpx.AsyncClient(trust_env=False) as client,
@@ -161,12 +161,12 @@ async def test_each_upstream_has_its_own_places() -> None:
         assert (await first).text == "slow"
 
 
-async def test_all_who_wait_for_a_place_get_one_and_no_more_than_there_are() -> None:
+async def test_all_waiting_requests_get_a_place_and_the_number_of_places_is_kept() -> None:
     running = 0
     most = 0
     served = []
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         nonlocal running, most
         served.append(request.url.path)
         running += 1
@@ -176,27 +176,27 @@ async def test_all_who_wait_for_a_place_get_one_and_no_more_than_there_are() -> 
         return Response(request.url.path)
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_connections=3, upstream_queue_timeout=30) as address,
         httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
-        answers = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
-    assert [answer.text for answer in answers] == [f"/posts/{number}" for number in range(100)]
-    assert sorted(served) == sorted(answer.text for answer in answers)
+        responses = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
+    assert [response.text for response in responses] == [f"/posts/{number}" for number in range(100)]
+    assert sorted(served) == sorted(response.text for response in responses)
     assert most <= 3
 
 
 async def test_one_client_cannot_take_an_upstream_from_the_others() -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         if "hang" in request.query_params:
             entered.set()
             await release.wait()
         return Response("here")
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(
             content_url=upstream,
             upstream_connections=4,
@@ -215,8 +215,8 @@ async def test_one_client_cannot_take_an_upstream_from_the_others() -> None:
     assert statuses == {200: 2, 503: 8}
 
 
-async def test_a_row_of_the_route_table_has_its_own_times_and_body_limit() -> None:
-    async def answer(request: Request) -> Response:
+async def test_a_row_of_the_route_table_has_its_own_timeouts_and_body_limit() -> None:
+    async def respond(request: Request) -> Response:
         if "hang" in request.query_params:
             await asyncio.Event().wait()
         return Response(str(len(await request.body())))
@@ -227,7 +227,7 @@ async def test_a_row_of_the_route_table_has_its_own_times_and_body_limit() -> No
         {"prefix": "/none", "upstream": "content", "body_limit": 0},
     )
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, routes=routes) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -247,12 +247,12 @@ async def _pieces(count: int) -> AsyncIterator[bytes]:
 async def test_a_body_without_a_length_is_cut_off_at_the_limit() -> None:
     whole = []
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         whole.append(len(await request.body()))
         return Response()
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, body_limit=400_000) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):

@@ -1,4 +1,4 @@
-"""One OpenAPI document out of the services' own."""
+"""Merges the services' OpenAPI documents into one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,9 +13,17 @@ _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch"
 _OAUTH2_ADDRESSES = ("tokenUrl", "refreshUrl", "authorizationUrl")
 _SCHEMES = "#/components/securitySchemes/"
 
+_INTRODUCTION = """
+Register with `POST /api/v1/users`, then press **Authorize** and sign in: calls of the operations with a lock are then
+made with your token.
+
+Every path is also served without `/v1` and without `/api/v1`. Errors are problem documents (RFC 9457); their `instance`
+is the request's id.
+"""
+
 
 class ServiceDocument(BaseModel):
-    """What is used of a service's document; anything else in it stays behind."""
+    """The parts of a service's document that are used; the rest of it is ignored."""
 
     info: Json
     paths: dict[str, Json]
@@ -24,11 +32,23 @@ class ServiceDocument(BaseModel):
     tags: list[Json] = Field(default_factory=list)
 
 
-class Merger:
-    """Adds one service's document after another to the gateway's own.
+def merge(own: Json, table: RouteTable, documents: Mapping[str, ServiceDocument | None]) -> Json:
+    """The gateway's ``own`` document with those of the services by name; None for a service that gave none."""
+    merger = Merger(ServiceDocument.model_validate(own), table)
+    for service, document in documents.items():
+        if document is not None:
+            merger.add(service, document)
+    missing = [service for service, document in documents.items() if document is None]
+    gap = f"\n**Temporarily missing**, because they provided no document: {', '.join(missing)}.\n" if missing else ""
+    info = {"title": own["info"]["title"], "version": own["info"]["version"], "description": _INTRODUCTION + gap}
+    return merger.document(info)
 
-    Components are kept by their reference (``#/components/schemas/Post``). Equal ones of two services are one
-    in the result; of different ones under the same name, the later gets its service's name in front.
+
+class Merger:
+    """Adds the services' documents to the gateway's own, one after another.
+
+    Components are identified by their reference (``#/components/schemas/Post``). Equal ones of two services become one;
+    of different ones with the same name, the later is prefixed with its service's name.
     """
 
     def __init__(self, own: ServiceDocument, table: RouteTable) -> None:
@@ -40,14 +60,14 @@ class Merger:
         self._operation_ids = {operation.get("operationId") for operation in _operations(own.paths)}
 
     def add(self, service: str, document: ServiceDocument) -> None:
-        components = {ref: self._readdressed(it) for ref, it in _by_reference(document.components)}
+        components = {ref: self._rewrite_addresses(it) for ref, it in _by_reference(document.components)}
         names = self._names(service, components)
         for reference, definition in components.items():
-            self._components[names[reference]] = _renamed(definition, names)
+            self._components[names[reference]] = _rename(definition, names)
         for path, item in document.paths.items():
             route = self._table.find(path.encode())
             if route is not None and route.upstream == service:
-                self._paths[API + path] = self._item(service, _renamed(item, names), document, names)
+                self._paths[API + path] = self._convert_item(service, _rename(item, names), document, names)
         for tag in document.tags:
             self._tags.setdefault(tag["name"], tag)
 
@@ -61,13 +81,13 @@ class Merger:
             "info": info,
             "servers": [{"url": "/"}],
             "tags": list(self._tags.values()),
-            # The services first: they are what people come for.
+            # The services first: they are what readers look for.
             "paths": self._paths | self._own_paths,
             "components": components,
         }
 
     def _names(self, service: str, components: Json) -> dict[str, str]:
-        """Every reference of a document and what it is in the merged one."""
+        """The references of a document, each with its name in the merged one."""
         clashing = _clashing(self._components, components)
         names = {reference: reference for reference in components}
         for reference in clashing:
@@ -78,13 +98,13 @@ class Merger:
             names[reference] = candidate
         return names
 
-    def _item(self, service: str, item: Json, document: ServiceDocument, names: Mapping[str, str]) -> Json:
+    def _convert_item(self, service: str, item: Json, document: ServiceDocument, names: Mapping[str, str]) -> Json:
         item.pop("servers", None)
         for operation in _operations({"": item}):
             self._make_unique(service, operation)
             security = operation.get("security", document.security)
             if security is not None:
-                operation["security"] = [_renamed_schemes(requirement, names) for requirement in security]
+                operation["security"] = [_rename_schemes(requirement, names) for requirement in security]
         return item
 
     def _make_unique(self, service: str, operation: Json) -> None:
@@ -96,14 +116,14 @@ class Merger:
         operation["operationId"] = name
         self._operation_ids.add(name)
 
-    def _readdressed(self, definition: Json) -> Json:
-        """A security scheme whose addresses are the gateway's; other components as they are."""
+    def _rewrite_addresses(self, definition: Json) -> Json:
+        """A security scheme with the gateway's addresses; other components unchanged."""
         if definition.get("type") != "oauth2" or not isinstance(definition.get("flows"), dict):
             return definition
-        flows = {name: self._readdressed_flow(flow) for name, flow in definition["flows"].items()}
+        flows = {name: self._rewrite_flow(flow) for name, flow in definition["flows"].items()}
         return definition | {"flows": flows}
 
-    def _readdressed_flow(self, flow: Json) -> Json:
+    def _rewrite_flow(self, flow: Json) -> Json:
         flow = dict(flow)
         for name in _OAUTH2_ADDRESSES:
             address = "/" + str(flow.get(name, "")).lstrip("/")
@@ -126,12 +146,12 @@ def _operations(paths: Mapping[str, Json]) -> Iterator[Json]:
 
 
 def _clashing(known: Mapping[str, Json], ours: Mapping[str, Json]) -> set[str]:
-    """References that mean something else already, and those that are the same but refer to such a one."""
+    """References with another meaning in the merged document, and equal ones that refer to such a reference."""
     clashing = {reference for reference, it in ours.items() if reference in known and known[reference] != it}
     rest = {reference for reference in ours if reference in known} - clashing
-    while touched := {reference for reference in rest if clashing.intersection(_texts(ours[reference]))}:
-        clashing |= touched
-        rest -= touched
+    while affected := {reference for reference in rest if clashing.intersection(_texts(ours[reference]))}:
+        clashing |= affected
+        rest -= affected
     return clashing
 
 
@@ -146,16 +166,16 @@ def _texts(node: object) -> Iterator[str]:
             yield from _texts(value)
 
 
-def _renamed(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 it is any piece of JSON
-    """A copy with new references, wherever they stand: in ``$ref`` or in a discriminator's mapping."""
+def _rename(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 any JSON value
+    """A copy with new references, in ``$ref`` as well as in a discriminator's mapping."""
     if isinstance(node, str):
         return names.get(node, node)
     if isinstance(node, dict):
-        return {key: _renamed(value, names) for key, value in node.items()}
+        return {key: _rename(value, names) for key, value in node.items()}
     if isinstance(node, list):
-        return [_renamed(value, names) for value in node]
+        return [_rename(value, names) for value in node]
     return node
 
 
-def _renamed_schemes(requirement: Json, names: Mapping[str, str]) -> Json:
+def _rename_schemes(requirement: Json, names: Mapping[str, str]) -> Json:
     return {names.get(_SCHEMES + name, name).removeprefix(_SCHEMES): scopes for name, scopes in requirement.items()}

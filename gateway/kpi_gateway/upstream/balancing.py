@@ -1,4 +1,8 @@
-"""The addresses of one upstream: which of them takes the next request, and which have failed too often."""
+"""The addresses of one upstream: which of them takes the next request, and which have failed too often.
+
+httpx 0.28 and aiohttp 3.14 were looked at: both pool connections per address; neither knows several addresses of one
+service or leaves out one that fails (2026-11-27).
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -6,8 +10,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from kpi_gateway.connection import Connection
-from kpi_gateway.places import Places
+from kpi_gateway.upstream.connection import Connection
+from kpi_gateway.upstream.places import Places
 
 log = structlog.get_logger(__name__)
 
@@ -15,7 +19,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Endpoint(NamedTuple):
-    """Where a connection goes: ``authority`` is what the Host header says."""
+    """Where a connection goes to; ``authority`` is the value of the Host header field."""
 
     host: str
     port: int
@@ -31,7 +35,7 @@ class Endpoint(NamedTuple):
 
 
 class Address:
-    """One address of an upstream: its connections, and how it has done lately."""
+    """One address of an upstream: its connections and its recent failures."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -45,7 +49,7 @@ class Address:
         self.errors = 0
 
     def take_idle(self) -> Connection | None:
-        """The connection that was used last: the others may then grow old and be closed."""
+        """The connection that was used last, so that the others become old and are closed."""
         while self.idle:
             connection = self.idle.pop()
             if connection.is_usable:
@@ -62,10 +66,10 @@ class Address:
 
 
 class Upstream:
-    """One upstream with a bounded number of requests in flight, its ``places``, spread over its addresses.
+    """One upstream with a limited number of requests in flight, its ``places``, spread over its addresses.
 
-    An address that failed ``max_failures`` times in a row gets no requests until ``on_out``, which is called then, has
-    had it probed; while all of them are out they are all tried.
+    An address that failed ``max_failures`` times in a row is out: it gets no requests until ``restore`` is called.
+    ``on_out`` is called to have it probed. While all addresses are out, all of them are tried.
     """
 
     def __init__(
@@ -85,12 +89,12 @@ class Upstream:
         self._turn = 0
 
     def pick(self, tried: Sequence[Address] = ()) -> Address:
-        """The address with the fewest requests in flight among those not ``tried`` yet; without any, of all."""
+        """The address with the fewest requests in flight among those not ``tried`` yet, or all if none is left."""
         if len(self.addresses) == 1:
             return self.addresses[0]
         left = [address for address in self.addresses if address not in tried] or self.addresses
         candidates = [address for address in left if not address.is_out] or left
-        # Begins behind the last one, so that equals take turns.
+        # Starts behind the previous one, so that equal addresses take turns.
         self._turn += 1
         start = self._turn % len(candidates)
         return min(candidates[start:] + candidates[:start], key=_load)
@@ -99,20 +103,20 @@ class Upstream:
         address.in_flight += 1
 
     def leave(self, address: Address, client: str) -> None:
-        """The end of a client's request: for its address, and for whoever waits for its place."""
+        """A client's request has ended: release its address and its place."""
         address.in_flight -= 1
         self.places.give_back(client)
 
-    def failed(self, address: Address) -> None:
+    def note_failure(self, address: Address) -> None:
         address.errors += 1
         address.failures += 1
-        # An upstream's only address stays in: without it every request would fail for certain.
+        # The only address of an upstream is never out: without it every request would certainly fail.
         if address.failures >= self._max_failures and not address.is_out and len(self.addresses) > 1:
             address.is_out = True
             log.warning("upstream address is out", upstream=self.name, address=address.url, failures=address.failures)
             self._on_out(address)
 
-    def back(self, address: Address) -> None:
+    def restore(self, address: Address) -> None:
         address.is_out = False
         address.failures = 0
         log.info("upstream address is back", upstream=self.name, address=address.url)

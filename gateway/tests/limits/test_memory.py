@@ -1,13 +1,14 @@
-"""The arithmetic of sliding windows, held to the library's own, and what bounds the memory that they take."""
+"""The arithmetic of sliding windows, compared with that of the library `limits`, and the limits of their memory."""
 
 import random
 
 import pytest
-from kpi_gateway.clients import Clients
-from kpi_gateway.policies import Policy, PolicySetting
-from kpi_gateway.subjects import Subjects
-from kpi_gateway.windows import Hit, MemoryWindows
+from kpi_gateway.client_addresses import ClientAddresses
+from kpi_gateway.limits.memory import Hit, MemoryWindows
+from kpi_gateway.limits.policies import Policy, PolicySetting
+from kpi_gateway.limits.subjects import Subjects
 from kpi_shared.tokens import InvalidTokenError
+from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 
@@ -26,36 +27,26 @@ def policy(requests: int, window: int = 60, name: str = "address") -> Policy:
     return Policy(name, PolicySetting(requests=requests, window=window))
 
 
-async def test_it_decides_as_the_library_does(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decisions_are_those_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, chance, quota = Clock(), random.Random(4), policy(10)
     monkeypatch.setattr("limits.aio.storage.memory.time.time", clock)
     library = SlidingWindowCounterRateLimiter(MemoryStorage())
+    item = RateLimitItemPerSecond(quota.requests, quota.window, namespace="kpi")
     ours = MemoryWindows(clock=clock)
     seen = set()
     for _ in range(3000):
         clock.now += chance.choice([0.0, 0.1, 1.0, 7.0, 31.0, 90.0])
         client = chance.choice(["a", "b"])
         outcome = ours.take([Hit(quota, client)])
-        assert outcome.allowed == await library.hit(quota.item, quota.name, client)
-        left = (await library.get_window_stats(quota.item, quota.name, client)).remaining
+        assert outcome.allowed == await library.hit(item, quota.name, client)
+        left = (await library.get_window_stats(item, quota.name, client)).remaining
         assert quota.requests - outcome.usages[0].used(quota.window) == left
         seen.add((outcome.allowed, left))
-    # It was full and empty, and refused.
+    # The cases include full, empty and refused.
     assert {(False, 0), (True, 0), (True, 9)} <= seen
 
 
-async def test_the_librarys_strategy_works_on_our_storage() -> None:
-    clock, quota = Clock(), policy(2)
-    ours = MemoryWindows(clock=clock)
-    library = SlidingWindowCounterRateLimiter(ours)
-    ours.take([Hit(quota, "a")])
-    assert [await library.hit(quota.item, quota.name, "a") for _ in range(2)] == [True, False]
-    assert not ours.take([Hit(quota, "a")]).allowed
-    await library.clear(quota.item, quota.name, "a")
-    assert ours.take([Hit(quota, "a")]).allowed
-
-
-def test_after_the_time_that_is_said_one_more_is_allowed_and_not_before() -> None:
+def test_one_more_request_is_allowed_after_the_reported_wait_and_not_before() -> None:
     clock, chance, quota = Clock(), random.Random(5), policy(7)
     ours = MemoryWindows(clock=clock)
     waits = set()
@@ -75,54 +66,57 @@ def test_after_the_time_that_is_said_one_more_is_allowed_and_not_before() -> Non
     assert len(waits) > 10
 
 
-def test_a_request_that_one_policy_refuses_counts_for_none() -> None:
+def test_a_request_that_one_policy_refuses_is_counted_by_none() -> None:
     ours, wide, narrow = MemoryWindows(clock=Clock()), policy(9), policy(1, name="login")
     both = [Hit(wide, "a"), Hit(narrow, "a")]
     assert [ours.take(both).allowed for _ in range(3)] == [True, False, False]
     assert [usage.current for usage in ours.take(both).usages] == [1, 1]
 
 
-def test_a_flood_of_addresses_stays_within_its_bound_and_forgets_the_oldest() -> None:
+def test_a_flood_of_addresses_stays_within_the_limit_and_the_oldest_are_forgotten() -> None:
     clock, quota = Clock(), policy(1)
-    ours = MemoryWindows(most_clients=100, clock=clock)
+    ours = MemoryWindows(max_clients=100, clock=clock)
     for number in range(1000):
         assert ours.take([Hit(quota, f"2001:db8:0:{number:x}::/64")]).allowed
     assert ours.clients() == 100
     assert not ours.take([Hit(quota, "2001:db8:0:3e7::/64")]).allowed
     assert ours.take([Hit(quota, "2001:db8:0:0::/64")]).allowed
-    # Whole windows are let go when they no longer count.
+    # Whole windows are dropped when they no longer apply.
     clock.now += 120
     ours.take([Hit(quota, "a")])
     assert ours.clients() == 1
 
 
-def test_clients_are_remembered_within_a_bound() -> None:
-    clients = Clients()
+def test_the_number_of_remembered_clients_is_limited() -> None:
+    addresses = ClientAddresses()
     for number in range(10_000):
-        clients.of({"client": (f"2001:db8:0:{number:x}::1", 1), "headers": []})
-    assert clients._found.cache_info().currsize == 8192
-    assert clients.of({"client": ("2001:db8:0:1::9", 1), "headers": []}).network == "2001:db8:0:1::/64"
+        addresses.find({"client": (f"2001:db8:0:{number:x}::1", 1), "headers": []})
+    assert addresses._remembered.cache_info().currsize == 8192
+    assert addresses.find({"client": ("2001:db8:0:1::9", 1), "headers": []}).network == "2001:db8:0:1::/64"
     # A Unix socket has no address.
-    assert clients.of({"client": None, "headers": []}) == ("unknown", "unknown")
+    assert addresses.find({"client": None, "headers": []}) == ("unknown", "unknown")
 
 
 class _CountingCodec:
     def __init__(self) -> None:
         self.opened = 0
 
+    def find_verified(self, _digest: bytes) -> None:
+        return None
+
     def verify(self, _token: str) -> None:
         self.opened += 1
         raise InvalidTokenError
 
 
-def test_a_token_is_opened_once_a_bad_one_too() -> None:
+def test_each_invalid_token_is_opened_once() -> None:
     codec = _CountingCodec()
-    subjects = Subjects(codec)  # type: ignore[arg-type]  # it has the one method
+    subjects = Subjects(codec)  # type: ignore[arg-type]  # it has the two methods
     headers = [(b"authorization", b"Bearer v4.local.some")]
-    assert [subjects.of(headers) for _ in range(5)] == [None] * 5
+    assert [subjects.find(headers) for _ in range(5)] == [None] * 5
     assert codec.opened == 1
-    assert subjects.of([(b"authorization", b"Bearer " + b"v" * 5000)]) is None
+    assert subjects.find([(b"authorization", b"Bearer " + b"v" * 5000)]) is None
     assert codec.opened == 1
     for number in range(20_000):
-        subjects.of([(b"authorization", b"Bearer %d" % number)])
-    assert len(subjects._refused._found) == 10_000
+        subjects.find([(b"authorization", b"Bearer %d" % number)])
+    assert len(subjects._refused._until) == 10_000

@@ -1,7 +1,9 @@
-"""One HTTP/1.1 connection to an upstream: what is written to it, and the answers that are read from it.
+"""One HTTP/1.1 connection to an upstream: writes requests and reads their responses.
 
-The parser is llhttp's strict one, so an answer whose end two programs could see in two places is no answer: two
-lengths, a length beside chunks, folded headers, lines that end in a bare LF.
+The parser is that of httptools 0.9 (llhttp, strict), so a response whose end two programs could place differently is
+refused: two lengths, a length in addition to chunks, folded header fields, lines that end in a bare LF. The connections
+of aiohttp 3.14 and httpcore 1.0 were looked at: aiohttp does much that a proxy does not need (URLs, cookies, decoding),
+and httpcore parses with h11, with which a server handles a fifth of the requests of one with httptools (2026-11-27).
 """
 
 import asyncio
@@ -11,28 +13,28 @@ from typing import cast
 
 import httptools
 
-from kpi_gateway.upstream import UpstreamError
+from kpi_gateway.upstream.contract import UpstreamError
 
-# Of an answer's status line and headers, and of all that is neither head nor body: chunk sizes, extensions, trailers.
+# Of a response's status line and header fields, and of all else that is not body: chunk sizes, extensions, trailers.
 _MAX_HEAD_BYTES = 64 * 1024
-# How much of an answer is read ahead of a client that takes its time.
+# How much of a response is read ahead of a client that reads slowly.
 _HIGH_WATER = 256 * 1024
 _LOW_WATER = 64 * 1024
-# What a server may end a request with: not 1xx, nor a number that no protocol has given a meaning.
+# The statuses of a final response: not 1xx, and no number without a defined class.
 _FINAL = range(200, 600)
 _VERSIONS = frozenset({"1.1", "1.0"})
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-class NoAnswerError(UpstreamError):
-    """The connection ended before the first byte of an answer."""
+class NoResponseError(UpstreamError):
+    """The connection ended before the first byte of a response."""
 
 
-class Exchange:
-    """One request on a connection, and its answer as it comes in.
+class RoundTrip:
+    """One request on a connection, and its response as it arrives.
 
-    It outlives its turn on the connection, which may serve another request while this one's client is still reading:
-    no two requests ever share anything that an answer is kept in.
+    It outlives its turn on the connection, which may serve another request while the client of this one still reads:
+    a response is never kept in anything that two requests share.
     """
 
     __slots__ = (
@@ -44,16 +46,16 @@ class Exchange:
         "connection",
         "head",
         "headers",
+        "is_sent",
         "no_body",
         "on_end",
         "patience",
-        "sent",
         "status",
         "upload",
     )
 
     def __init__(self, *, no_body: bool, patience: float, on_end: Callable[[], None]) -> None:
-        """``patience`` is the longest silence in seconds; ``on_end`` is called once, at the end of the answer."""
+        """``patience`` is the longest silence in seconds; ``on_end`` is called once, at the end of the response."""
         self.no_body = no_body
         self.patience = patience
         self.on_end = on_end
@@ -61,8 +63,8 @@ class Exchange:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.connection: Connection | None = None
-        # Whether the request is out, and the task that still writes it where it is not.
-        self.sent = True
+        # Whether the request has been written, and if not, the task that is writing it.
+        self.is_sent = True
         self.upload: asyncio.Task[None] | None = None
         self.complete = False
         self._chunks: deque[bytes] = deque()
@@ -70,8 +72,8 @@ class Exchange:
         self._more: asyncio.Future[None] | None = None
         self._error: BaseException | None = None
 
-    def whole(self) -> bytes | None:
-        """The body, where all of it is there and none has been taken."""
+    def complete_body(self) -> bytes | None:
+        """The body, if all of it has arrived and none of it has been taken."""
         if not self.complete:
             return None
         chunks = self._chunks
@@ -95,9 +97,9 @@ class Exchange:
             await self._more
 
     def close(self) -> None:
-        """Done with it: a connection whose answer is not complete serves nobody else."""
+        """End the round trip: a connection whose response is not complete serves no other request."""
         if self.connection is not None:
-            self.connection.abort(UpstreamError("The request was given up"))
+            self.connection.abort(UpstreamError("The request was abandoned"))
         if self.upload is not None:
             self.upload.cancel()
 
@@ -116,7 +118,7 @@ class Exchange:
             self._wake()
         else:
             self.head.set_exception(error)
-            # It may be that nobody waits any more.
+            # Marks the exception as retrieved: the task that waited for it may be gone.
             self.head.exception()
         self._end()
 
@@ -136,7 +138,7 @@ class Exchange:
 
 
 class Connection(asyncio.Protocol):
-    """Takes one request at a time; ``on_free`` is called when it can take another, ``on_lost`` when it never will."""
+    """Takes one request at a time; ``on_free`` is called when it can take the next, ``on_lost`` when it is closed."""
 
     def __init__(self, *, on_free: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
         self._on_free = on_free
@@ -144,24 +146,24 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parser = httptools.HttpResponseParser(self)
-        self.exchange: Exchange | None = None
+        self.round_trip: RoundTrip | None = None
         self.active_at = 0.0
         self.served = 0
         self._usable = False
         self._keep_alive = False
         self._head_done = False
         self._until_end = False
-        self._informational = False
+        self._is_interim = False
         self._overhead = 0
         self._writable: asyncio.Future[None] | None = None
         self._reading = True
 
-    # What a request does with it.
+    # Called for a request.
 
-    def begin(self, exchange: Exchange, data: bytes) -> None:
-        """Write the request, or its head where ``exchange.upload`` will write the rest."""
-        self.exchange = exchange
-        exchange.connection = self
+    def begin(self, round_trip: RoundTrip, data: bytes) -> None:
+        """Write the request, or only its head if ``round_trip.upload`` writes the rest."""
+        self.round_trip = round_trip
+        round_trip.connection = self
         self.active_at = self._loop.time()
         self._overhead = 0
         self._head_done = False
@@ -169,7 +171,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
 
     async def write(self, data: bytes) -> None:
-        """Raises UpstreamError when the connection is gone; the exchange knows why."""
+        """Raises UpstreamError if the connection is closed; the round trip has the reason."""
         if not self._usable:
             raise UpstreamError
         self.active_at = self._loop.time()
@@ -182,10 +184,10 @@ class Connection(asyncio.Protocol):
         return self._usable and not self._transport.is_closing()
 
     @property
-    def waits_for_the_upstream(self) -> bool:
-        """Whether silence is the upstream's: not while nobody takes what it sends, or the request is still coming."""
-        exchange = self.exchange
-        return exchange is not None and self._reading and (exchange.sent or self._writable is not None)
+    def is_waiting_for_upstream(self) -> bool:
+        """Whether the upstream is to blame for silence: not while reading is paused or the request is incomplete."""
+        round_trip = self.round_trip
+        return round_trip is not None and self._reading and (round_trip.is_sent or self._writable is not None)
 
     def resume(self) -> None:
         if not self._reading:
@@ -194,16 +196,16 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abort(self, error: BaseException) -> None:
-        """End it at once; the exchange on it fails with ``error``."""
+        """Close it at once; its round trip fails with ``error``."""
         self._usable = False
         self._transport.abort()
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.fail(error)
+        round_trip, self.round_trip = self.round_trip, None
+        if round_trip is not None:
+            round_trip.fail(error)
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
 
-    # What the transport says.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -211,14 +213,14 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._usable = False
-        exchange = self.exchange
-        if exchange is not None and self._until_end and exc is None:
-            # RFC 9112, 6.3: without a length and without chunks the answer ends with the connection.
-            self._finish(exchange)
-        elif exchange is not None:
-            error = UpstreamError("It closed the connection within an answer")
+        round_trip = self.round_trip
+        if round_trip is not None and self._until_end and exc is None:
+            # RFC 9112, 6.3: without a length and without chunks the response ends with the connection.
+            self._finish(round_trip)
+        elif round_trip is not None:
+            error = UpstreamError("It closed the connection within a response")
             silent = not self._head_done and not self._overhead
-            self.abort(NoAnswerError("It closed the connection without an answer") if silent else error)
+            self.abort(NoResponseError("It closed the connection without a response") if silent else error)
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._on_lost(self)
@@ -235,8 +237,8 @@ class Connection(asyncio.Protocol):
             writable.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        if self.exchange is None:
-            # Nobody asked: whoever came next on this connection would take it for their answer.
+        if self.round_trip is None:
+            # No request is open: the next one on this connection would get this as its response.
             self.abort(UpstreamError())
             return
         self.active_at = self._loop.time()
@@ -247,94 +249,94 @@ class Connection(asyncio.Protocol):
             self._refuse(error)
             return
         if self._overhead > _MAX_HEAD_BYTES:
-            self.abort(UpstreamError("It sent too much that is no body"))
-        exchange = self.exchange
-        if exchange is None:
-            # The answer is complete. Only now is it certain that nothing came behind it.
-            self._free()
-        elif exchange.is_full and self._reading:
+            self.abort(UpstreamError("It sent too much data that is not body"))
+        round_trip = self.round_trip
+        if round_trip is None:
+            # The response is complete. Only now is it certain that nothing follows it.
+            self._release()
+        elif round_trip.is_full and self._reading:
             self._reading = False
             self._transport.pause_reading()
 
     def _refuse(self, error: Exception) -> None:
         cause = error.__context__ if isinstance(error.__context__, UpstreamError) else None
         if cause is None:
-            cause = UpstreamError("It sent what is no HTTP/1.1")
+            cause = UpstreamError("It sent data that is not HTTP/1.1")
             cause.__cause__ = error
         self.abort(cause)
 
-    # What the parser says.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
-        if self.exchange is None:
-            # A second answer to one request.
+        if self.round_trip is None:
+            # A second response to one request.
             self._keep_alive = False
-        self._informational = False
+        self._is_interim = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # A field after the body is a trailer, which is nobody's header.
-        if self.exchange is not None and not self._head_done:
-            self.exchange.headers.append((name.lower(), value))
+        # A field after the body is a trailer, not a header field.
+        if self.round_trip is not None and not self._head_done:
+            self.round_trip.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        exchange = self.exchange
-        if exchange is None:
+        round_trip = self.round_trip
+        if round_trip is None:
             return
         status = self._parser.get_status_code()
-        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 RFC 9110, 15.2: it announces the answer, and is none
-            self._informational = True
-            exchange.headers.clear()
+        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 RFC 9110, 15.2: interim, not the response
+            self._is_interim = True
+            round_trip.headers.clear()
             return
         if status not in _FINAL or self._parser.get_http_version() not in _VERSIONS:
-            raise UpstreamError(f"It answered with the status {status}, in HTTP/{self._parser.get_http_version()}")
+            raise UpstreamError(f"It responded with the status {status}, in HTTP/{self._parser.get_http_version()}")
         self._head_done = True
         self._keep_alive = self._parser.should_keep_alive()
-        exchange.status = status
-        self._until_end = not self._has_end(exchange)
-        if exchange.no_body:
-            # The parser would wait for the body that the length speaks of. It is not asked again.
+        round_trip.status = status
+        self._until_end = not self._has_framing(round_trip)
+        if round_trip.no_body:
+            # The parser would wait for a body of the announced length. The connection is not used again.
             self._keep_alive = False
-            self._finish(exchange)
-        elif not exchange.head.done():
-            exchange.head.set_result(None)
+            self._finish(round_trip)
+        elif not round_trip.head.done():
+            round_trip.head.set_result(None)
 
-    def _has_end(self, exchange: Exchange) -> bool:
-        if exchange.status in _WITHOUT_BODY:
+    def _has_framing(self, round_trip: RoundTrip) -> bool:
+        if round_trip.status in _WITHOUT_BODY:
             return True
-        for name, value in exchange.headers:
+        for name, value in round_trip.headers:
             if name == b"content-length":
                 return True
             if name == b"transfer-encoding":
                 if value.lower() != b"chunked":
-                    raise UpstreamError("It used a transfer coding that nobody asked for")
+                    raise UpstreamError("It used a transfer coding that was not requested")
                 return True
         return False
 
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body)
-        if self.exchange is not None:
-            self.exchange.feed(body)
+        if self.round_trip is not None:
+            self.round_trip.feed(body)
 
     def on_message_complete(self) -> None:
-        exchange = self.exchange
-        if exchange is not None and not self._informational:
-            self._finish(exchange)
+        round_trip = self.round_trip
+        if round_trip is not None and not self._is_interim:
+            self._finish(round_trip)
 
-    def _finish(self, exchange: Exchange) -> None:
-        self.exchange = None
-        if not exchange.sent:
-            # An answer before the end of the request: what is left of that is not sent, so nothing else can be.
+    def _finish(self, round_trip: RoundTrip) -> None:
+        self.round_trip = None
+        if not round_trip.is_sent:
+            # A response before the end of the request: the rest of it is not sent, so nothing else can be.
             self._keep_alive = False
-        exchange.finish()
-        if not exchange.head.done():
-            exchange.head.set_result(None)
+        round_trip.finish()
+        if not round_trip.head.done():
+            round_trip.head.set_result(None)
 
-    def _free(self) -> None:
+    def _release(self) -> None:
         self.served += 1
         if self._keep_alive and self.is_usable:
             self.resume()
             self._on_free(self)
         else:
             self._usable = False
-            # What is left of a request that was answered before its end is not worth sending.
+            # The rest of a request that got its response early need not be sent.
             self._transport.abort()

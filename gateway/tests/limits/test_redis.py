@@ -1,4 +1,4 @@
-"""Limits that two gateways share through a real Redis, and what becomes of them when it goes away."""
+"""Limits that two gateways share through a real Redis, and what happens when it fails."""
 
 import asyncio
 import signal
@@ -9,10 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 from gateway_support import Echo, gateway, serving
-from kpi_gateway.policies import Policies, Policy, PolicySetting
-from kpi_gateway.rate_limits import Decision, RateLimits
-from kpi_gateway.shared_windows import RedisWindows
-from kpi_gateway.windows import Hit
+from kpi_gateway.limits.memory import Hit
+from kpi_gateway.limits.policies import Policies, Policy, PolicySetting
+from kpi_gateway.limits.redis import RedisWindows
+from kpi_gateway.limits.service import Decision, RateLimits
+from limits import RateLimitItemPerSecond
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis_support import RedisServer, needs_redis, redis_server
@@ -56,18 +57,18 @@ async def replicas(url: str, requests: int, **settings: object) -> AsyncIterator
 async def test_exactly_the_quota_passes_of_200_at_once_through_two_gateways(
     server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A busy machine may hold a call up; a call given up may have counted.
-    monkeypatch.setattr("kpi_gateway.rate_limits.STORE_TIMEOUT_SECONDS", 20)
+    # A busy machine may delay a call, and a call that timed out may have been counted.
+    monkeypatch.setattr("kpi_gateway.limits.service.STORE_TIMEOUT_SECONDS", 20)
     async with replicas(server.url, 150) as (clients, echo):
-        answers = await asyncio.gather(*(clients[number % 2].get("/posts") for number in range(200)))
-    statuses = [answer.status_code for answer in answers]
+        responses = await asyncio.gather(*(clients[number % 2].get("/posts") for number in range(200)))
+    statuses = [response.status_code for response in responses]
     assert (statuses.count(200), statuses.count(429)) == (150, 50)
     assert len(echo.seen) == 150
-    left = sorted(int(answer.headers["x-ratelimit-remaining"]) for answer in answers if answer.is_success)
+    left = sorted(int(response.headers["x-ratelimit-remaining"]) for response in responses if response.is_success)
     assert left == list(range(150))
 
 
-async def test_answers_say_the_same_as_with_memory(server: RedisServer) -> None:
+async def test_responses_are_the_same_as_with_memory(server: RedisServer) -> None:
     strict = {"login": {"requests": 1, "window": DAY}}
     async with replicas(server.url, 3, rate_limit_policies=strict) as ((one, other), _echo):
         passed, refused = await one.post("/auth/login"), await other.post("/auth/login")
@@ -77,19 +78,20 @@ async def test_answers_say_the_same_as_with_memory(server: RedisServer) -> None:
     assert 0 < int(refused.headers["retry-after"]) <= DAY + 1
 
 
-async def test_the_librarys_strategy_reads_and_counts_the_same(server: RedisServer) -> None:
+async def test_the_strategy_of_the_library_reads_and_counts_the_same(server: RedisServer) -> None:
     quota = Policy("address", PolicySetting(requests=4, window=DAY))
     ours = RedisWindows(server.url, timeout=5)
     storage = RedisStorage(f"async+{server.url}", implementation="redispy", key_prefix="kpi")
     library = SlidingWindowCounterRateLimiter(storage)
+    item = RateLimitItemPerSecond(quota.requests, quota.window, namespace="kpi")
     for remaining in (3, 1):
         usage = (await ours.take([Hit(quota, "192.0.2.1")])).usages[0]
         assert quota.requests - usage.used(DAY) == remaining
-        assert (await library.get_window_stats(quota.item, "address", "192.0.2.1")).remaining == remaining
-        assert await library.hit(quota.item, "address", "192.0.2.1")
+        assert (await library.get_window_stats(item, "address", "192.0.2.1")).remaining == remaining
+        assert await library.hit(item, "address", "192.0.2.1")
     assert not (await ours.take([Hit(quota, "192.0.2.1")])).allowed
-    assert not await library.hit(quota.item, "address", "192.0.2.1")
-    # Nothing stays for ever.
+    assert not await library.hit(item, "address", "192.0.2.1")
+    # All keys expire.
     lives = [await ours._client.pttl(key) for key in await ours._client.keys()]
     assert len(lives) == 1
     assert 0 < lives[0] <= 2 * DAY * 1000
@@ -97,7 +99,7 @@ async def test_the_librarys_strategy_reads_and_counts_the_same(server: RedisServ
     await storage.bridge.storage.aclose()  # type: ignore[attr-defined]  # the bridge in use has it
 
 
-async def test_the_window_before_counts_by_what_is_left_of_it(server: RedisServer) -> None:
+async def test_the_previous_window_counts_by_its_remaining_share(server: RedisServer) -> None:
     quota = Policy("address", PolicySetting(requests=10, window=100))
     ours = RedisWindows(server.url, timeout=5)
     current = f"kpi:{{{quota.key('a')}}}"
@@ -106,9 +108,9 @@ async def test_the_window_before_counts_by_what_is_left_of_it(server: RedisServe
     outcomes = [await ours.take([Hit(quota, "a")]) for _ in range(4)]
     assert [outcome.allowed for outcome in outcomes] == [True, True, True, False]
     last = outcomes[-1].usages[0]
-    assert (last.before, last.current) == (10, 3)
+    assert (last.previous, last.current) == (10, 3)
     assert 70 < last.left <= 75
-    # Seven of the ten still count, and at 70 seconds they are under it.
+    # Seven of the ten still apply, and fewer once 70 seconds are left.
     assert 0 < last.wait(quota) <= 5
     await ours.close()
 
@@ -125,19 +127,19 @@ def limits(url: str, requests: int) -> RateLimits:
     return RateLimits(Policies(general, strict), shared=RedisWindows(url, timeout=0.25))
 
 
-async def decided(limits: RateLimits, method: str, stricter: str | None = None) -> Decision:
+async def decide(limits: RateLimits, method: str, stricter: str | None = None) -> Decision:
     decision = limits.decide("192.0.2.1", stricter, method, [])
     return decision if isinstance(decision, Decision) else await decision
 
 
-async def back(limits: RateLimits) -> None:
-    """When the store has been found again."""
-    assert limits._lookout is not None
+async def wait_until_back(limits: RateLimits) -> None:
+    """Return once the store is available again."""
+    assert limits._store_probe is not None
     async with asyncio.timeout(20):
-        await limits._lookout
+        await limits._store_probe
 
 
-async def test_reads_go_on_and_the_rest_falls_back_while_the_store_is_killed(
+async def test_while_the_store_is_down_reads_are_allowed_and_other_requests_are_counted_locally(
     own_server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with replicas(own_server.url, 1) as ((client, _), _echo):
@@ -152,57 +154,57 @@ async def test_reads_go_on_and_the_rest_falls_back_while_the_store_is_killed(
             while "x-ratelimit-limit" not in (await client.get("/posts")).headers:
                 pass
         assert (await client.get("/posts")).status_code == 429
-    assert all(answer.status_code == 200 and "ratelimit" not in answer.headers for answer in (*reads, *heads))
-    assert [answer.status_code for answer in writes] == [200, 429, 429]
-    told = capsys.readouterr().out
-    assert told.count("rate limit store is down") == 1
-    assert told.count("rate limit store is back") == 1
-    assert PASSWORD not in told
+    assert all(response.status_code == 200 and "ratelimit" not in response.headers for response in (*reads, *heads))
+    assert [response.status_code for response in writes] == [200, 429, 429]
+    output = capsys.readouterr().out
+    assert output.count("rate limit store is down") == 1
+    assert output.count("rate limit store is back") == 1
+    assert PASSWORD not in output
 
 
-async def test_a_store_that_hangs_holds_up_one_call_only(own_server: RedisServer) -> None:
+async def test_a_store_that_hangs_delays_one_call_only(own_server: RedisServer) -> None:
     tested = limits(own_server.url, 100)
     await tested.start()
-    assert tested._lookout is None
+    assert tested._store_probe is None
     assert own_server.process is not None
     own_server.process.send_signal(signal.SIGSTOP)
-    together = await asyncio.gather(*(decided(tested, "GET") for _ in range(50)))
+    together = await asyncio.gather(*(decide(tested, "GET") for _ in range(50)))
     assert all(decision == Decision([]) for decision in together)
-    # From then on nobody waits: the decision is there at once.
+    # From then on no request waits: the decision is made at once.
     assert isinstance(tested.decide("192.0.2.1", None, "GET", []), Decision)
-    assert [(await decided(tested, "POST", "login")).error is None for _ in range(2)] == [True, False]
+    assert [(await decide(tested, "POST", "login")).error is None for _ in range(2)] == [True, False]
     assert (tested.unlimited, tested.fallbacks) == (51, 2)
     assert tested.store_errors >= 50
     assert (tested.policies.by_name["login"].allowed, tested.policies.by_name["login"].limited) == (1, 1)
     own_server.process.send_signal(signal.SIGCONT)
-    await back(tested)
-    assert (await decided(tested, "GET")).headers
+    await wait_until_back(tested)
+    assert (await decide(tested, "GET")).headers
     await tested.close()
 
 
-async def test_a_store_that_is_not_there_yet_stops_no_start(own_server: RedisServer) -> None:
+async def test_the_gateway_starts_without_the_store(own_server: RedisServer) -> None:
     own_server.kill()
     tested = limits(own_server.url, 100)
     await tested.start()
-    assert await decided(tested, "GET") == Decision([])
+    assert await decide(tested, "GET") == Decision([])
     own_server.start()
-    await back(tested)
-    assert (await decided(tested, "GET")).headers[1] == (b"x-ratelimit-remaining", b"99")
+    await wait_until_back(tested)
+    assert (await decide(tested, "GET")).headers[1] == (b"x-ratelimit-remaining", b"99")
     await tested.close()
 
 
-async def test_a_wrong_password_is_a_store_that_is_down_and_is_not_told(
+async def test_with_a_wrong_password_the_store_is_down_and_the_password_is_not_logged(
     own_server: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = own_server.url.replace(PASSWORD, "another quiet street")
     async with replicas(wrong, 1) as ((client, _), _echo):
         assert [(await client.get("/posts")).status_code for _ in range(3)] == [200] * 3
-    told = capsys.readouterr()
-    assert "rate limit store is down" in told.out
-    assert "street" not in told.out + told.err
+    output = capsys.readouterr()
+    assert "rate limit store is down" in output.out
+    assert "street" not in output.out + output.err
 
 
-async def test_a_client_that_leaves_takes_nobody_with_it(server: RedisServer) -> None:
+async def test_a_cancelled_call_does_not_affect_others(server: RedisServer) -> None:
     windows = RedisWindows(server.url, timeout=5)
     quota = Policy("address", PolicySetting(requests=9, window=DAY))
     gone, stays = windows.take([Hit(quota, "a")]), windows.take([Hit(quota, "a")])

@@ -1,4 +1,4 @@
-// Beside the page, not in it: the page's content security policy allows no inline script.
+// In a file of its own: the page's content security policy allows no inline script.
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",

@@ -1,21 +1,21 @@
-"""The places of an upstream: who gets one, in which order, and that none is ever lost."""
+"""The places of an upstream: which request gets one, in which order, and that none is ever lost."""
 
 import asyncio
 import random
 from collections.abc import Callable
 
 import pytest
-from kpi_gateway.places import Places
-from kpi_gateway.upstream import UpstreamBusyError
+from kpi_gateway.upstream.contract import UpstreamBusyError
+from kpi_gateway.upstream.places import Places
 
 
-async def _turn() -> None:
-    """Let every task go on that can."""
+async def _run_pending_tasks() -> None:
+    """Let all tasks run that can."""
     for _ in range(3):
         await asyncio.sleep(0)
 
 
-async def test_places_are_given_in_the_order_of_the_line() -> None:
+async def test_places_are_given_in_the_order_of_the_queue() -> None:
     places = Places(1, per_client=10, patience=10)
     assert places.take_free("a")
     order = []
@@ -26,26 +26,26 @@ async def test_places_are_given_in_the_order_of_the_line() -> None:
         places.give_back("a")
 
     waiting = [asyncio.create_task(wait(number)) for number in range(5)]
-    await _turn()
+    await _run_pending_tasks()
     places.give_back("a")
     await asyncio.gather(*waiting)
     assert order == [0, 1, 2, 3, 4]
     assert (places.taken, places.waiting) == (0, 0)
 
 
-async def test_who_has_all_that_it_may_have_is_passed_by_others() -> None:
+async def test_a_client_at_its_limit_is_overtaken_by_others() -> None:
     places = Places(3, per_client=2, patience=10)
     assert [places.take_free("a") for _ in range(3)] == [True, True, False]
     third = asyncio.create_task(places.wait("a"))
-    await _turn()
+    await _run_pending_tasks()
     assert places.take_free("b")
     assert not places.take_free("c")
-    in_line = asyncio.create_task(places.wait("c"))
-    await _turn()
-    # What one gives back is for the line of all first, and only then for its own.
+    queued = asyncio.create_task(places.wait("c"))
+    await _run_pending_tasks()
+    # A place that is given back goes to the common queue first, and only then to the client's own.
     places.give_back("a")
-    await _turn()
-    assert (in_line.done(), third.done()) == (True, False)
+    await _run_pending_tasks()
+    assert (queued.done(), third.done()) == (True, False)
     places.give_back("b")
     await third
     assert places.taken == 3
@@ -54,7 +54,7 @@ async def test_who_has_all_that_it_may_have_is_passed_by_others() -> None:
     assert (places.taken, places.waiting) == (0, 0)
 
 
-async def test_patience_ends() -> None:
+async def test_waiting_for_a_place_is_limited_in_time() -> None:
     places = Places(1, per_client=1, patience=0.01)
     assert places.take_free("a")
     for client in ("a", "b"):
@@ -67,12 +67,12 @@ async def test_patience_ends() -> None:
 
 @pytest.mark.parametrize("client", ["a", "b"])
 @pytest.mark.parametrize("first", ["leaves", "place comes free"])
-async def test_who_leaves_just_when_a_place_comes_free_keeps_nothing(first: str, client: str) -> None:
+async def test_a_cancelled_request_keeps_no_place_that_becomes_free_at_that_moment(first: str, client: str) -> None:
     places = Places(1, per_client=1, patience=10)
     assert places.take_free("a")
     leaving = asyncio.create_task(places.wait(client))
     staying = asyncio.create_task(places.wait("c"))
-    await _turn()
+    await _run_pending_tasks()
     steps: list[Callable[[], object]] = [leaving.cancel, lambda: places.give_back("a")]
     for step in steps if first == "leaves" else reversed(steps):
         step()
@@ -84,8 +84,8 @@ async def test_who_leaves_just_when_a_place_comes_free_keeps_nothing(first: str,
     assert places.taken == 0
 
 
-async def test_no_place_is_lost_whatever_happens() -> None:
-    """Clients that wait, give up, are cancelled and come back, in an order that chance decides."""
+async def test_no_place_is_ever_lost() -> None:
+    """Clients that wait, time out, are cancelled and return, in random order."""
     choice = random.Random(11)
     places = Places(4, per_client=2, patience=0.005)
     most = 0
@@ -109,5 +109,5 @@ async def test_no_place_is_lost_whatever_happens() -> None:
         assert all(error is None or isinstance(error, (UpstreamBusyError, asyncio.CancelledError)) for error in ended)
         assert (places.taken, places.waiting) == (0, 0)
     assert 2 <= most <= 4
-    # Nothing is remembered of clients that have nothing.
-    assert (places._claims, places._own_lines) == ({}, {})
+    # Nothing is kept of clients without requests.
+    assert (places._claims, places._client_queues) == ({}, {})

@@ -1,4 +1,4 @@
-"""The upstream client with a span around each exchange. Imported only where traces are exported."""
+"""The upstream client with a span around each round trip. Imported only when traces are exported."""
 
 from collections.abc import AsyncIterator
 
@@ -6,34 +6,34 @@ from kpi_shared.errors import ProblemError
 from kpi_shared.telemetry.tracing import Tracing, ended_with, injected
 from opentelemetry.trace import Span, SpanKind, StatusCode, use_span
 
-from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamRequest
+from kpi_gateway.upstream.contract import UpstreamClient, UpstreamRequest, UpstreamResponse
 
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
-# From here on the upstream has not done what was asked, which is an error of the call (not so of the service's span).
-_CLIENT_ERRORS = 400
+# From this status on the call has failed, which is an error of the client span (but not of the service's).
+_FIRST_ERROR_STATUS = 400
 
 
 class TracedClient:
-    """Makes the service's span a child of the call, and the call one of the gateway's own span."""
+    """Makes the call a child of the gateway's span, and the service's span a child of the call."""
 
     def __init__(self, inner: UpstreamClient, tracing: Tracing) -> None:
         self._inner = inner
         self._tracer = tracing.tracer
 
-    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+    async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         method = request.method.decode("ascii")
         span = self._tracer.start_span(method, kind=SpanKind.CLIENT, attributes=_attributes(request, method))
         try:
             with use_span(span, record_exception=False, set_status_on_exception=False):
-                answer = await self._inner.send(_marked(request))
+                response = await self._inner.send(_add_trace_headers(request))
         except BaseException as error:
             _fail(span, error)
             span.end()
             raise
-        ended_with(span, answer.status)
-        if answer.status >= _CLIENT_ERRORS:
+        ended_with(span, response.status)
+        if response.status >= _FIRST_ERROR_STATUS:
             span.set_status(StatusCode.ERROR)
-        return _TracedAnswer(answer, span)
+        return _TracedResponse(response, span)
 
 
 def _attributes(request: UpstreamRequest, method: str) -> dict[str, str]:
@@ -41,32 +41,32 @@ def _attributes(request: UpstreamRequest, method: str) -> dict[str, str]:
     return {"http.request.method": method, "server.address": request.upstream, "url.path": path}
 
 
-def _marked(request: UpstreamRequest) -> UpstreamRequest:
+def _add_trace_headers(request: UpstreamRequest) -> UpstreamRequest:
     headers = [pair for pair in request.headers if pair[0] not in _TRACE_HEADERS]
     marks = [(name.encode(), value.encode()) for name, value in injected().items()]
     return request._replace(headers=headers + marks)
 
 
-class _TracedAnswer:
-    """The answer whose end is the span's end."""
+class _TracedResponse:
+    """A response whose end is the end of its span."""
 
-    def __init__(self, answer: UpstreamAnswer, span: Span) -> None:
-        self._answer = answer
+    def __init__(self, response: UpstreamResponse, span: Span) -> None:
+        self._response = response
         self._span = span
-        self.status = answer.status
-        self.headers = answer.headers
-        self.whole = answer.whole
+        self.status = response.status
+        self.headers = response.headers
+        self.complete_body = response.complete_body
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._answer.chunks():
+            async for chunk in self._response.chunks():
                 yield chunk
         except Exception as error:
             _fail(self._span, error)
             raise
 
     def close(self) -> None:
-        self._answer.close()
+        self._response.close()
         self._span.end()
 
 

@@ -1,4 +1,4 @@
-"""The gateway's own pages: the welcome, the API document, and Swagger UI that shows it."""
+"""The gateway's own pages: the welcome page, the API document, and Swagger UI, which shows it."""
 
 from functools import cache
 from importlib.resources import files
@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kpi_gateway import __version__
-from kpi_gateway.documents import Documents
+from kpi_gateway.documents.cache import DocumentCache
 from kpi_gateway.routes import API
 
-_OURS = files("kpi_gateway") / "static"
+_STATIC = files("kpi_gateway.documents") / "static"
 _SWAGGER = files("fastapi_swagger") / "resources"
 _ASSETS = {
     "docs.js": "text/javascript; charset=utf-8",
@@ -21,7 +21,7 @@ _ASSETS = {
     "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
 }
-# The page takes everything from the gateway and calls nothing else; Swagger UI draws some icons as data: images.
+# The page loads everything from the gateway and calls nothing else; some icons of Swagger UI are data: images.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -41,34 +41,34 @@ class Welcome(BaseModel):
     links: Links
 
 
-def pages_router(documents: Documents) -> APIRouter:
+def pages_router(documents: DocumentCache) -> APIRouter:
     router = APIRouter(tags=["gateway"])
 
-    @router.get("/", summary="What is this, and where does one go from here?")
+    @router.get("/", summary="Name, version and entry points of the API")
     async def welcome() -> Welcome:
-        # Paths, not addresses: an address would have to be built from a Host header that anyone may write.
+        # Paths, not URLs: a URL would have to be built from the Host header, which any client can set.
         links = Links(api=API, docs="/docs", openapi="/openapi.json", health="/health")
         return Welcome(name="KPI-One", version=__version__, links=links)
 
     async def openapi(request: Request) -> Response:
-        document = await documents.rendered()
+        document = await documents.get()
         headers = {"ETag": document.etag, "Cache-Control": "no-cache"}
         if known_already(request, document.etag):
             return Response(status_code=304, headers=headers)
         return Response(document.body, headers=headers, media_type="application/json")
 
     router.add_route("/openapi.json", openapi, include_in_schema=False)
-    router.add_route("/docs", _docs, include_in_schema=False)
-    router.add_route("/docs/{name}", _asset, include_in_schema=False)
+    router.add_route("/docs", _serve_docs, include_in_schema=False)
+    router.add_route("/docs/{name}", _serve_asset, include_in_schema=False)
     return router
 
 
-async def _docs(_request: Request) -> Response:
+async def _serve_docs(_request: Request) -> Response:
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
     return Response(_content("docs.html"), headers=headers, media_type="text/html")
 
 
-async def _asset(request: Request) -> Response:
+async def _serve_asset(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _ASSETS:
         raise HTTPException(404)
@@ -78,5 +78,5 @@ async def _asset(request: Request) -> Response:
 
 @cache
 def _content(name: str) -> bytes:
-    ours = _OURS / name
-    return (ours if ours.is_file() else _SWAGGER / name).read_bytes()
+    own = _STATIC / name
+    return (own if own.is_file() else _SWAGGER / name).read_bytes()

@@ -1,6 +1,6 @@
-"""Rate limits: which requests go on, and what their answers say of it.
+"""Rate limits: which requests are allowed, and what their responses say about it.
 
-The header fields are those of draft-ietf-httpapi-ratelimit-headers, beside the X- ones that older clients
+The header fields are those of draft-ietf-httpapi-ratelimit-headers, in addition to the X- fields that older clients
 read. All times in them are seconds from now, never points in time.
 """
 
@@ -15,17 +15,17 @@ import structlog
 from kpi_shared.errors import ProblemError
 from kpi_shared.tokens import TokenCodec
 
-from kpi_gateway.policies import Group, Policies, Policy, PolicySetting
-from kpi_gateway.settings import GatewaySettings
-from kpi_gateway.shared_windows import STORE_ERRORS, RedisWindows
-from kpi_gateway.subjects import Subjects
-from kpi_gateway.windows import Hit, MemoryWindows, Outcome, Usage
+from kpi_gateway.limits.memory import Hit, MemoryWindows, Outcome, Usage
+from kpi_gateway.limits.policies import Policies, Policy, PolicyGroup
+from kpi_gateway.limits.redis import STORE_ERRORS, RedisWindows
+from kpi_gateway.limits.subjects import Subjects
+from kpi_gateway.settings import GatewaySettings, PolicySetting
 
 log = structlog.get_logger(__name__)
 
-# How long a request may wait for the store, and how often one that is down is asked whether it is back.
+# How long a request may wait for the store, and how often a store that is down is probed.
 STORE_TIMEOUT_SECONDS = 0.25
-STORE_PAUSE_SECONDS = 1.0
+_STORE_PROBE_SECONDS = 1.0
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 Headers = list[tuple[bytes, bytes]]
@@ -42,7 +42,7 @@ class TooManyRequestsError(ProblemError):
 
 
 class Decision(NamedTuple):
-    """The header fields of the answer, and the refusal to raise where there is one (which has them too)."""
+    """The header fields of the response, and for a refused request the error to raise (which carries them too)."""
 
     headers: Headers
     error: TooManyRequestsError | None = None
@@ -51,9 +51,8 @@ class Decision(NamedTuple):
 class RateLimits:
     """Counts requests and refuses those over a quota.
 
-    ``store_errors`` are questions that the shared store did not answer. While it is down nobody waits for it:
-    ``unlimited`` are reads that went on without a limit, and ``fallbacks`` other requests for which this gateway's own
-    counts stood in.
+    While the shared store is down, no request waits for it: ``unlimited`` counts reads that were allowed without a
+    limit, and ``fallbacks`` other requests, which were counted in this process. ``store_errors`` counts failed calls.
     """
 
     def __init__(
@@ -63,15 +62,15 @@ class RateLimits:
         self._local = MemoryWindows()
         self._shared = shared
         self._subjects = subjects
-        # There while the store is down: it asks now and then, and ends when the store is back.
-        self._lookout: asyncio.Task[None] | None = None
+        # Runs while the store is down, until it responds again.
+        self._store_probe: asyncio.Task[None] | None = None
         self.store_errors = 0
         self.unlimited = 0
         self.fallbacks = 0
 
     @classmethod
     def of(cls, settings: GatewaySettings) -> "RateLimits | None":
-        """None where they are switched off."""
+        """None if they are switched off."""
         if not settings.rate_limit_enabled:
             return None
         general = PolicySetting(requests=settings.rate_limit_requests, window=settings.rate_limit_window)
@@ -83,17 +82,17 @@ class RateLimits:
         )
 
     async def start(self) -> None:
-        """Tell the log what is counted where; a store that does not answer is no reason not to start."""
-        counts = "address and subject" if self._subjects else "address only, since PASETO_SECRET_KEY is not set"
-        log.info("rate limits", by=counts, store="shared" if self._shared else "memory of this process")
+        """Log what is counted and where. A store that does not respond does not prevent the start."""
+        by = "address and subject" if self._subjects else "address only, because PASETO_SECRET_KEY is not set"
+        log.info("rate limits", by=by, store="shared" if self._shared else "memory of this process")
         if self._shared is not None:
             try:
                 await self._shared.take(())
             except STORE_ERRORS as error:
-                self._failed(self._shared, error)
+                self._note_store_failure(self._shared, error)
 
-    def numbers(self) -> dict[tuple[str, ...], int]:
-        """Decisions by policy and outcome; without the store, all policies together."""
+    def decision_counts(self) -> dict[tuple[str, ...], int]:
+        """Decisions by policy and outcome; those made without the store, for all policies together."""
         found: dict[tuple[str, ...], int] = {}
         for name, policy in self.policies.by_name.items():
             found[name, "allowed"], found[name, "limited"] = policy.allowed, policy.limited
@@ -102,8 +101,8 @@ class RateLimits:
         return found
 
     async def close(self) -> None:
-        if self._lookout is not None:
-            self._lookout.cancel()
+        if self._store_probe is not None:
+            self._store_probe.cancel()
         if self._shared is not None:
             await self._shared.close()
 
@@ -112,93 +111,95 @@ class RateLimits:
     ) -> Decision | Awaitable[Decision]:
         """Count a request of a client on a route with a ``stricter`` policy or none.
 
-        Only what has to wait for the shared store is awaited.
+        Awaitable only if the decision needs the shared store.
         """
-        subject = self._subjects.of(headers) if self._subjects is not None else None
-        group = self.policies.group(stricter, signed=subject is not None)
-        hits = [Hit(policy, network) for policy in group.policies]
-        if subject is not None:
-            hits[-1] = Hit(group.policies[-1], subject)
+        subject = self._subjects.find(headers) if self._subjects is not None else None
+        group = self.policies.group(stricter, has_subject=subject is not None)
+        *by_address, last = group.policies
+        hits = [Hit(policy, network) for policy in by_address]
+        hits.append(Hit(last, network if subject is None else subject))
         if self._shared is None:
-            return _decision(group, self._local.take(hits))
-        if self._lookout is not None:
-            return self._without(group, hits, method)
-        return self._ask(self._shared, group, hits, method)
+            return _decide(group, self._local.take(hits))
+        if self._store_probe is not None:
+            return self._decide_without_store(group, hits, method)
+        return self._decide_by_store(self._shared, group, hits, method)
 
-    async def _ask(self, store: RedisWindows, group: Group, hits: Sequence[Hit], method: str) -> Decision:
+    async def _decide_by_store(
+        self, store: RedisWindows, group: PolicyGroup, hits: Sequence[Hit], method: str
+    ) -> Decision:
         try:
             outcome = await store.take(hits)
         except STORE_ERRORS as error:
-            self._failed(store, error)
-            return self._without(group, hits, method)
-        return _decision(group, outcome)
+            self._note_store_failure(store, error)
+            return self._decide_without_store(group, hits, method)
+        return _decide(group, outcome)
 
-    def _failed(self, store: RedisWindows, error: Exception) -> None:
+    def _note_store_failure(self, store: RedisWindows, error: Exception) -> None:
         self.store_errors += 1
-        if self._lookout is None:
-            # The kind alone: its text may hold the store's address.
+        if self._store_probe is None:
+            # Only the type: the text may contain the store's address.
             log.warning("rate limit store is down", error=type(error).__name__)
-            # What it logs is of no request.
-            self._lookout = asyncio.create_task(self._look_out(store), context=Context())
+            # An empty context: its log lines belong to no request.
+            self._store_probe = asyncio.create_task(self._probe_store(store), context=Context())
 
-    async def _look_out(self, store: RedisWindows) -> None:
+    async def _probe_store(self, store: RedisWindows) -> None:
         while True:
-            await asyncio.sleep(STORE_PAUSE_SECONDS)
+            await asyncio.sleep(_STORE_PROBE_SECONDS)
             try:
                 await store.take(())
-            except Exception:  # noqa: BLE001 whatever it is, the store is not back, and has to be asked again
+            except Exception:  # noqa: BLE001 whatever the error, the store is not back and must be probed again
                 self.store_errors += 1
             else:
                 log.info("rate limit store is back")
-                self._lookout = None
+                self._store_probe = None
                 return
 
-    def _without(self, group: Group, hits: Sequence[Hit], method: str) -> Decision:
+    def _decide_without_store(self, group: PolicyGroup, hits: Sequence[Hit], method: str) -> Decision:
         if method in _SAFE_METHODS:
             self.unlimited += 1
             return Decision([])
         self.fallbacks += 1
-        return _decision(group, self._local.take(hits))
+        return _decide(group, self._local.take(hits))
 
 
-def _decision(group: Group, outcome: Outcome) -> Decision:
-    return _accepted(group, outcome.usages) if outcome.allowed else _refused(group, outcome.usages)
+def _decide(group: PolicyGroup, outcome: Outcome) -> Decision:
+    return _accept(group, outcome.usages) if outcome.allowed else _refuse(group, outcome.usages)
 
 
-def _accepted(group: Group, usages: Sequence[Usage]) -> Decision:
+def _accept(group: PolicyGroup, usages: Sequence[Usage]) -> Decision:
     states = []
     for policy, usage in zip(group.policies, usages, strict=True):
         policy.allowed += 1
-        states.append(State(policy, policy.requests - usage.used(policy.window), math.ceil(usage.left)))
-    return Decision(_fields(group, states))
+        states.append(_PolicyState(policy, policy.requests - usage.used(policy.window), math.ceil(usage.left)))
+    return Decision(_header_fields(group, states))
 
 
-def _refused(group: Group, usages: Sequence[Usage]) -> Decision:
+def _refuse(group: PolicyGroup, usages: Sequence[Usage]) -> Decision:
     states = []
     wait = 0
     for policy, usage in zip(group.policies, usages, strict=True):
         remaining = policy.requests - usage.used(policy.window)
         if remaining > 0:
-            states.append(State(policy, remaining, math.ceil(usage.left)))
+            states.append(_PolicyState(policy, remaining, math.ceil(usage.left)))
             continue
         policy.limited += 1
-        # One more is allowed once that time is over, not when it is.
+        # One more request is allowed after that time has passed, not at that moment.
         after = math.floor(usage.wait(policy)) + 1
-        states.append(State(policy, 0, after))
+        states.append(_PolicyState(policy, 0, after))
         wait = max(wait, after)
-    fields = _fields(group, states)
+    fields = _header_fields(group, states)
     return Decision(fields, TooManyRequestsError(wait, fields))
 
 
-class State(NamedTuple):
-    """What is left of a policy, and the seconds until there is more."""
+class _PolicyState(NamedTuple):
+    """What remains of a policy's quota, and the seconds until more becomes available."""
 
     policy: Policy
     remaining: int
     reset: int
 
 
-def _fields(group: Group, states: Sequence[State]) -> Headers:
+def _header_fields(group: PolicyGroup, states: Sequence[_PolicyState]) -> Headers:
     tightest = states[0]
     field = tightest.policy.state % tightest[1:]
     for state in states[1:]:

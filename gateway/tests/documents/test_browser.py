@@ -1,4 +1,4 @@
-"""Swagger UI in a real browser: it loads from the gateway alone, logs in, and calls what is protected."""
+"""Swagger UI in a real browser: it loads from the gateway alone, logs in, and calls a protected operation."""
 
 import os
 import secrets
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 def auth_service() -> FastAPI:
-    """The two addresses of auth that the page needs, as auth has them."""
+    """The two endpoints of auth that the page needs."""
     app = FastAPI()
     issued = secrets.token_urlsafe()
 
@@ -66,12 +66,12 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
 
 
 async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> None:
-    complaints: list[str] = []
-    foreign: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    errors: list[str] = []
+    external: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
     async with serving(auth_service()) as auth, gateway(auth_url=auth) as address:
-        page.on("request", lambda it: None if it.url.startswith((address, "data:")) else foreign.append(it.url))
+        page.on("request", lambda it: None if it.url.startswith((address, "data:")) else external.append(it.url))
         await page.goto(f"{address}/docs")
         await page.get_by_role("button", name="Authorize").first.click()
         dialog = page.locator(".dialog-ux")
@@ -89,5 +89,5 @@ async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> No
         assert "anna-of-the-test" in await operation.locator(".live-responses-table").inner_text()
         if folder := os.environ.get("SCREENSHOTS"):
             await page.screenshot(path=Path(folder) / "docs.png", full_page=True)
-    assert complaints == []
-    assert foreign == []
+    assert errors == []
+    assert external == []

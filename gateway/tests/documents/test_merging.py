@@ -1,4 +1,4 @@
-"""One document out of several, and the gateway's own pages."""
+"""The merged API document, and the gateway's own pages."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,8 +9,8 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
-from gateway_support import closed_port, exchange, gateway, raw_upstream, serving, table_of
-from kpi_gateway.openapi import Merger, ServiceDocument
+from gateway_support import closed_port, gateway, raw_upstream, send_raw, serving, table_of
+from kpi_gateway.documents.merging import Merger, ServiceDocument
 from pydantic import BaseModel
 
 TABLE = table_of({"/auth": "auth", "/posts": "content"})
@@ -37,14 +37,14 @@ def schema_of(whole: dict[str, Any], path: str) -> str:
     return str(reference).removeprefix("#/components/schemas/")
 
 
-def test_equal_components_are_one() -> None:
+def test_equal_components_are_merged() -> None:
     item = {"Item": {"type": "object"}}
     whole = merged(document("/auth", item, refers("Item")), document("/posts", item, refers("Item")))
     assert whole["components"]["schemas"] == item
     assert schema_of(whole, "/api/v1/posts") == "Item"
 
 
-def test_components_that_differ_keep_their_meaning() -> None:
+def test_different_components_with_one_name_are_kept_apart() -> None:
     auth = document("/auth", {"Item": {"type": "string"}}, refers("Item"))
     content = document("/posts", {"Item": {"type": "integer"}}, refers("Item"))
     whole = merged(auth, content)
@@ -53,7 +53,7 @@ def test_components_that_differ_keep_their_meaning() -> None:
     assert schemas[schema_of(whole, "/api/v1/posts")] == {"type": "integer"}
 
 
-def test_what_refers_to_a_renamed_component_is_renamed_with_it() -> None:
+def test_references_to_a_renamed_component_are_renamed() -> None:
     page = {"properties": {"items": {"$ref": "#/components/schemas/Item"}}}
     outer = {"discriminator": {"mapping": {"p": "#/components/schemas/Page"}}}
     shared = {"Page": page, "Outer": outer}
@@ -72,15 +72,15 @@ def test_operation_ids_are_unique() -> None:
     assert ids == ["read", "content_read"]
 
 
-def test_only_paths_that_the_gateway_routes_to_the_service_are_shown() -> None:
+def test_only_paths_that_are_routed_to_the_service_are_included() -> None:
     auth = document("/posts/stolen", {})
     whole = merged(auth, document("/health", {}))
     assert whole["paths"] == {}
 
 
-def test_a_security_scheme_that_differs_keeps_its_meaning_and_its_log_in_leads_through_the_gateway() -> None:
+def test_different_security_schemes_are_kept_apart_and_log_in_through_the_gateway() -> None:
     auth, content = document("/auth", {}), document("/posts", {}, {"security": [{"password": []}]})
-    # What holds for a whole document is written to each of its operations.
+    # The security of a whole document is copied to each of its operations.
     auth.security = [{"password": []}]
     for service, token_url in ((auth, "/auth/login"), (content, "https://login.example/token")):
         flows = {"password": {"scopes": {}, "tokenUrl": token_url}}
@@ -101,7 +101,7 @@ class Post(BaseModel):
 
 
 def service(prefix: str, tag: str) -> FastAPI:
-    """A service such as ours, with a log-in address and one protected path."""
+    """A service like ours, with a log-in address and one protected path."""
     app = FastAPI()
     scheme = OAuth2PasswordBearer(tokenUrl="/auth/login", scheme_name="password")
 
@@ -126,17 +126,17 @@ async def platform() -> AsyncIterator[str]:
         yield address
 
 
-async def test_the_document_is_of_all_services() -> None:
+async def test_the_document_covers_all_services() -> None:
     async with platform() as address, httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{address}/openapi.json")
-        again = await client.get(f"{address}/openapi.json", headers={"If-None-Match": answer.headers["etag"]})
-    whole = answer.json()
+        response = await client.get(f"{address}/openapi.json")
+        again = await client.get(f"{address}/openapi.json", headers={"If-None-Match": response.headers["etag"]})
+    whole = response.json()
     assert {"/", "/health", "/health/ready", "/api/v1/auth/mine", "/api/v1/posts/mine"} <= whole["paths"].keys()
     assert whole["servers"] == [{"url": "/"}]
     assert whole["components"]["securitySchemes"]["password"]["flows"]["password"]["tokenUrl"] == "/api/v1/auth/login"
     ids = [operation["operationId"] for item in whole["paths"].values() for operation in item.values()]
     assert len(ids) == len(set(ids))
-    assert "Not here just now" not in whole["info"]["description"]
+    assert "Temporarily missing" not in whole["info"]["description"]
     assert again.status_code == 304
 
 
@@ -147,19 +147,19 @@ def _references(node: object) -> set[str]:
     return set().union(*map(_references, node)) if isinstance(node, list) else set()
 
 
-async def test_every_reference_in_the_document_leads_somewhere() -> None:
+async def test_every_reference_in_the_document_has_a_target() -> None:
     async with platform() as address, httpx.AsyncClient(trust_env=False) as client:
         whole = (await client.get(f"{address}/openapi.json")).json()
     known = {f"#/components/{kind}/{name}" for kind, definitions in whole["components"].items() for name in definitions}
     assert _references(whole) <= known
 
 
-@pytest.mark.parametrize("said", [b"", b"{", b"[]", b'{"paths": []}', b'{"info": {}, "paths": {"/posts": 1}}'])
-async def test_a_service_without_a_document_is_left_out_and_said_so(said: bytes) -> None:
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"paths": []}', b'{"info": {}, "paths": {"/posts": 1}}'])
+async def test_a_service_without_a_document_is_left_out_and_mentioned(data: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        if said:
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said)
+        if data:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
         writer.close()
 
     async with (
@@ -168,55 +168,55 @@ async def test_a_service_without_a_document_is_left_out_and_said_so(said: bytes)
         gateway(auth_url=auth, content_url=content) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answer = await client.get(f"{address}/openapi.json")
-    assert answer.status_code == 200
-    assert "/api/v1/auth/mine" in answer.json()["paths"]
-    assert "/api/v1/posts/mine" not in answer.json()["paths"]
-    assert "it gave no document: content" in answer.json()["info"]["description"]
+        response = await client.get(f"{address}/openapi.json")
+    assert response.status_code == 200
+    assert "/api/v1/auth/mine" in response.json()["paths"]
+    assert "/api/v1/posts/mine" not in response.json()["paths"]
+    assert "they provided no document: content" in response.json()["info"]["description"]
 
 
-async def test_the_welcome_names_the_way_on() -> None:
+async def test_the_welcome_page_links_to_the_other_pages() -> None:
     async with platform() as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
-        answer = await client.get("/", headers={"Host": "evil.example"})
-        welcome = answer.json()
+        response = await client.get("/", headers={"Host": "evil.example"})
+        welcome = response.json()
         assert (welcome["name"], welcome["version"]) == ("KPI-One", "0.1.0")
-        assert "evil.example" not in answer.text
+        assert "evil.example" not in response.text
         for name in ("docs", "openapi", "health"):
             assert (await client.get(welcome["links"][name])).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/openapi.json", "/health", "/health/live", "/health/ready"])
-async def test_head_answers_as_get_without_the_body(path: str) -> None:
+async def test_head_gets_the_response_of_get_without_the_body(path: str) -> None:
     request = b"HEAD %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path.encode()
     async with platform() as address:
-        head, _, body = (await exchange(address, request)).partition(b"\r\n\r\n")
+        head, _, body = (await send_raw(address, request)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert b"content-length: 0" not in head
     assert body == b""
 
 
-async def test_ready_when_every_service_is() -> None:
+async def test_the_gateway_is_ready_if_every_service_is() -> None:
     async with platform() as address, httpx.AsyncClient(trust_env=False) as client:
-        answer = await client.get(f"{address}/health/ready")
+        response = await client.get(f"{address}/health/ready")
         assert (await client.get(f"{address}/health/info")).json()["name"] == "kpi-gateway"
-    assert answer.status_code == 200
-    assert answer.json() == {"status": "ready", "checks": {"auth": "ok", "content": "ok"}}
+    assert response.status_code == 200
+    assert response.json() == {"status": "ready", "checks": {"auth": "ok", "content": "ok"}}
 
 
-async def test_not_ready_names_each_service() -> None:
+async def test_the_gateway_names_each_service_if_it_is_not_ready() -> None:
     async with (
         serving(service("/auth", "auth")) as auth,
         gateway(auth_url=auth, content_url=closed_port()) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answer = await client.get(f"{address}/health/ready")
+        response = await client.get(f"{address}/health/ready")
         live = await client.get(f"{address}/health/live")
-    assert answer.status_code == 503
-    assert answer.json()["detail"] == "auth: ok; content: upstream-unreachable"
+    assert response.status_code == 503
+    assert response.json()["detail"] == "auth: ok; content: upstream-unreachable"
     assert live.status_code == 200
 
 
-async def test_the_page_takes_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+async def test_the_documentation_page_loads_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
     page = await client.get("/docs")
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert "script-src 'self';" in page.headers["content-security-policy"]
