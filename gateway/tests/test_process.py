@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 # What an image of the gateway does not have.
-ABSENT = ("sqlalchemy", "sqlmodel", "psycopg", "alembic", "kpi_auth", "kpi_content", "pytest")
+ABSENT = ("sqlalchemy", "sqlmodel", "psycopg", "alembic", "kpi_auth", "kpi_content", "pytest", "limits")
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -26,14 +26,19 @@ class Policy:
 
 
 class PolicyGroup(NamedTuple):
-    """The policies that apply together to one kind of request, and the header field that names them."""
+    """The policies that apply together to one kind of request, and the header field that names them.
+
+    ``by_address`` are those whose client is the address; the one that may follow is for the subject.
+    """
 
     policies: tuple[Policy, ...]
+    by_address: tuple[Policy, ...]
     field: tuple[bytes, bytes]
 
     @classmethod
     def of(cls, policies: Sequence[Policy]) -> "PolicyGroup":
-        return cls(tuple(policies), (b"ratelimit-policy", b", ".join([policy.quota for policy in policies])))
+        by_address = tuple(policy for policy in policies if policy.name != SUBJECT)
+        return cls(tuple(policies), by_address, (b"ratelimit-policy", b", ".join([each.quota for each in policies])))
 
 
 class Policies:
@@ -54,5 +59,4 @@ class Policies:
 
 
 def _names(stricter: str | None, *, has_subject: bool) -> list[str]:
-    # The subject policy comes last: it is the only one whose client is not the address.
     return [ADDRESS, *([stricter] if stricter else []), *([SUBJECT] if has_subject else [])]

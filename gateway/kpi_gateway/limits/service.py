@@ -115,9 +115,9 @@ class RateLimits:
         """
         subject = self._subjects.find(headers) if self._subjects is not None else None
         group = self.policies.group(stricter, has_subject=subject is not None)
-        *by_address, last = group.policies
-        hits = [Hit(policy, network) for policy in by_address]
-        hits.append(Hit(last, network if subject is None else subject))
+        hits = [Hit(policy, network) for policy in group.by_address]
+        if subject is not None:
+            hits.append(Hit(group.policies[-1], subject))
         if self._shared is None:
             return _decide(group, self._local.take(hits))
         if self._store_probe is not None:

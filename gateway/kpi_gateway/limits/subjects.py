@@ -43,11 +43,8 @@ class Subjects:
 
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """The subject of the request's token, or None unless there is exactly one token and it is valid."""
-        credentials = [value for name, value in headers if name == b"authorization"]
-        if len(credentials) != 1 or credentials[0][:7].lower() != b"bearer ":
-            return None
-        token = credentials[0][7:].strip(b" ")
-        if len(token) > MAX_TOKEN_LENGTH:
+        token = _find_token(headers)
+        if token is None:
             return None
         digest = token_digest(token)
         subject = self._codec.find_verified(digest)
@@ -61,3 +58,16 @@ class Subjects:
         except InvalidTokenError:
             self._refused.add(digest)
             return None
+
+
+def _find_token(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    found = None
+    for name, value in headers:
+        if name == b"authorization":
+            if found is not None:
+                return None
+            found = value
+    if found is None or found[:7].lower() != b"bearer ":
+        return None
+    token = found[7:].strip(b" ")
+    return token if len(token) <= MAX_TOKEN_LENGTH else None

@@ -1,6 +1,10 @@
 """The merged API document, and the gateway's own pages."""
 
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -145,6 +149,56 @@ def _references(node: object) -> set[str]:
         here = {node["$ref"]} if isinstance(node.get("$ref"), str) else set()
         return here.union(*map(_references, node.values()))
     return set().union(*map(_references, node)) if isinstance(node, list) else set()
+
+
+def print_openapi(documents: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "kpi_gateway", "openapi"],
+        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C"},
+        input=documents if isinstance(documents, str) else json.dumps(documents),
+        encoding="utf-8",
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+
+
+async def test_the_command_prints_the_document_of_the_running_gateway() -> None:
+    content = service("/posts", "posts")
+    content.openapi()["paths"]["/posts/mine"]["get"]["summary"] = "Zoë's posts"
+    async with (
+        serving(service("/auth", "auth")) as auth,
+        serving(content) as url,
+        gateway(auth_url=auth, content_url=url) as address,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        whole = (await client.get(f"{address}/openapi.json")).json()
+        urls = {"content": url, "auth": auth}
+        documents = {name: (await client.get(f"{base}/openapi.json")).json() for name, base in urls.items()}
+    done = print_openapi(documents)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    assert "Zoë" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("documents", "reason"),
+    [
+        ("{", "kpi-gateway: input: Invalid JSON"),
+        ([], "kpi-gateway: input: "),
+        ({"auth": {"info": {}, "paths": {}}, "content": {"info": {}}}, "kpi-gateway: content.paths: Field required"),
+        ({"auth": {"info": {}, "paths": {}}}, "kpi-gateway: no document for content"),
+        (
+            {name: {"info": {}, "paths": {}} for name in ("auth", "content", "else")},
+            "kpi-gateway: no route leads to else",
+        ),
+    ],
+)
+def test_the_command_refuses_incomplete_input_in_one_sentence(documents: object, reason: str) -> None:
+    done = print_openapi(documents)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(reason)
+    assert done.stderr.count("\n") == 1
 
 
 async def test_every_reference_in_the_document_has_a_target() -> None:
