@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import Request, Response
-from kpi_shared.http.conditional import json_answer
+from kpi_shared.http.conditional import json_response
 from pydantic_core import to_json
 
 from kpi_content.posts.listing import ListedRow, PostRow
@@ -19,7 +19,7 @@ _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def read(request: Request, body: bytes) -> Response:
-    return json_answer(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
+    return json_response(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
 
 
 def written(row: PostRow, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
