@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
-from kpi_shared.addresses import networks
+from kpi_shared.addresses import parse_networks
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
@@ -46,11 +46,11 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     gateway = Gateway(
         table,
         pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits)),
-        addresses=ClientAddresses(networks(settings.trusted_proxies)),
+        addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         limits=limits,
         errors=UpstreamErrors(observation.metrics),
     )
-    app = observation.traced(Cors(gateway, origins=settings.cors_origins))
+    app = observation.trace(Cors(gateway, origins=settings.cors_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
@@ -110,7 +110,7 @@ class Gateway:
             decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
             if not isinstance(decision, Decision):
                 decision = await decision
-            scope["answer_headers"] += _headers_or_raise(decision)
+            scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
             await self._pages(scope, receive, send)
         else:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.telemetry.tracing import Tracing, ended_with, injected
+from kpi_shared.telemetry.tracing import Tracing, propagation_headers, record_status
 from opentelemetry.trace import Span, SpanKind, StatusCode, use_span
 
 from kpi_gateway.upstream.contract import UpstreamClient, UpstreamRequest, UpstreamResponse
@@ -30,7 +30,7 @@ class TracedClient:
             _fail(span, error)
             span.end()
             raise
-        ended_with(span, response.status)
+        record_status(span, response.status)
         if response.status >= _FIRST_ERROR_STATUS:
             span.set_status(StatusCode.ERROR)
         return _TracedResponse(response, span)
@@ -43,7 +43,7 @@ def _attributes(request: UpstreamRequest, method: str) -> dict[str, str]:
 
 def _add_trace_headers(request: UpstreamRequest) -> UpstreamRequest:
     headers = [pair for pair in request.headers if pair[0] not in _TRACE_HEADERS]
-    marks = [(name.encode(), value.encode()) for name, value in injected().items()]
+    marks = [(name.encode(), value.encode()) for name, value in propagation_headers().items()]
     return request._replace(headers=headers + marks)
 
 
