@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -27,7 +28,9 @@ def saying(word: str) -> RawHandler:
 
 async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """An upstream that reads a request and closes the connection."""
-    await head_of(reader)
+    # On a busy machine a probe may time out before it sends its request.
+    with suppress(asyncio.IncompleteReadError):
+        await head_of(reader)
     writer.close()
 
 
