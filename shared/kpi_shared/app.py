@@ -13,7 +13,7 @@ from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
 from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
-from kpi_shared.server.options import spare_the_collector
+from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -81,7 +81,7 @@ def _lifespan(
             count_connections(app.state.database, observation.metrics)
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
-            spare_the_collector()
+            freeze_garbage_collector()
             yield
 
     return lifespan

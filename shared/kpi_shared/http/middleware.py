@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
 from kpi_shared.telemetry.current_request import CurrentRequest, current_request
-from kpi_shared.telemetry.observation import Observation, route_of
+from kpi_shared.telemetry.observation import Observation
+from kpi_shared.telemetry.routes import route_of
 from kpi_shared.telemetry.traceparent import without_garbage
 
 log = structlog.get_logger(__name__)

@@ -23,7 +23,6 @@ _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 # RFC 9110 and RFC 5789; a client may send any other word, and each would become a series for ever.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _OTHER_METHOD = "OTHER"
-UNMATCHED = "unmatched"
 _NO_ANSWER = "none"
 
 

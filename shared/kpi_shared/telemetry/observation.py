@@ -1,14 +1,14 @@
 """What a part tells of itself while it serves: metrics, traces, and slow requests."""
 
 import os
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
 from kpi_shared.settings import PartSettings
-from kpi_shared.telemetry.metrics import UNMATCHED, Metrics
+from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.telemetry.metrics_server import metrics_served
 
 if TYPE_CHECKING:
@@ -38,15 +38,6 @@ class Observation:
                 ports = range(settings.metrics_port, settings.metrics_port + settings.metrics_ports)
                 stack.enter_context(metrics_served(self.metrics.registry, host=settings.metrics_host, ports=ports))
             yield
-
-
-def route_of(scope: MutableMapping[str, Any]) -> str:
-    """The template of the route that a request was matched with; one word for all that have none.
-
-    Frameworks put the route into the scope, and a path in its place would make a series for each id.
-    """
-    route = scope.get("route")
-    return getattr(route, "path_format", UNMATCHED)
 
 
 def _tracing(settings: PartSettings, version: str) -> "Tracing | None":

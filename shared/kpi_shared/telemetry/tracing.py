@@ -18,8 +18,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.telemetry.current_request import CurrentRequest, current_request
-from kpi_shared.telemetry.metrics import UNMATCHED
-from kpi_shared.telemetry.observation import route_of
+from kpi_shared.telemetry.routes import UNMATCHED, route_of
 
 # What spans that are not yet sent get when the part stops. A collector that is away would take ten seconds and more.
 _LAST_EXPORT_SECONDS = 1.0
