@@ -183,9 +183,9 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
             create_finding("settings", ok=False, detail=str(error), fix="correct these settings, then: kpi doctor")
         )
     if isinstance(loaded, DatabaseSettings):
-        from kpi_shared.operations import database_finding  # noqa: PLC0415 as above
+        from kpi_shared.operations import check_database  # noqa: PLC0415 as above
 
-        findings.append(database_finding(part, loaded))
+        findings.append(check_database(part, loaded))
     ok = all(finding["ok"] for finding in findings)
     print(json.dumps({"part": part.name, "ok": ok, "findings": findings}))
     return 0 if ok else 1
