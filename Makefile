@@ -50,13 +50,13 @@ up: $(STAMP) ## Start the whole stack with its own database, and follow its logs
 	@.venv/bin/kpi up
 
 test: $(STAMP) ## Run every test; the data of make up is left alone
-	@.venv/bin/python -m kpi_cli.libsodium
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose and not quiet" $(ARGS)
 	@# What compares times runs by itself. 5 says that ARGS chose none of it.
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m quiet $(ARGS) || [ $$? -eq 5 ]
 
 check: $(STAMP) ## Look for faults without running the program: style, types, architecture, migrations
-	@.venv/bin/python -m kpi_cli.libsodium
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
