@@ -131,7 +131,10 @@ def migrate(
 
 @app.command()
 def load(
-    file: Annotated[Path | None, typer.Argument(help="Posts, one JSON object per line, gzipped or plain.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Posts, one JSON object per line, gzipped or plain; the sample data by default."),
+    ] = None,
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
@@ -210,16 +213,17 @@ def list_users(
 
 @secrets_app.command("push")
 def push_secret(
-    template: Annotated[
-        Path, typer.Argument(help="A filled-in copy of cli/kpi_cli/operations/templates/secret.json.example.")
-    ],
+    template: Annotated[Path, typer.Argument(help="The filled-in template.")],
     name: Annotated[str, typer.Option(envvar="AWS_SECRET_NAME", help="The secret's name.")],
     region: Annotated[str, typer.Option(envvar="AWS_REGION", help="Its AWS region.")],
     endpoint_url: Annotated[
         str | None, typer.Option(envvar="AWS_ENDPOINT_URL", help="An endpoint other than AWS's own.")
     ] = None,
 ) -> None:
-    """Create or update a secret in AWS Secrets Manager from a template; values are never printed."""
+    """Create or update a secret in AWS Secrets Manager from a template; values are never printed.
+
+    The template is a filled-in copy of cli/kpi_cli/operations/templates/secret.json.example.
+    """
     from kpi_cli.operations import aws_secrets  # noqa: PLC0415 - importing boto3 takes longer than most commands
 
     done = aws_secrets.push(template, name=name, region=region, endpoint_url=endpoint_url)

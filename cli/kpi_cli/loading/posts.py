@@ -140,7 +140,7 @@ def _read_count(record: dict[str, object], name: str, largest: int) -> int:
 def _read_text(record: dict[str, object], name: str, shortest: int, longest: int) -> str:
     value = _read_field(record, name)
     if not isinstance(value, str):
-        raise LineError(f"field {name}: a text is required, not {_kind(value)}")
+        raise LineError(f"field {name}: a string is required, not {_kind(value)}")
     if not shortest <= len(value) <= longest:
         raise LineError(f"field {name}: {shortest} to {longest} characters are required, and it has {len(value)}")
     if shortest and not value.strip():
@@ -170,5 +170,5 @@ def _read_time(record: dict[str, object], name: str) -> datetime:
 
 
 def _kind(value: object) -> str:
-    names = {str: "a text", bool: "true or false", type(None): "null", float: "a fraction", list: "a list"}
+    names = {str: "a string", bool: "a boolean", type(None): "null", float: "a fraction", list: "a list"}
     return names.get(type(value), "a number" if isinstance(value, int) else "an object")

@@ -68,7 +68,7 @@ def _load_object(template: Path) -> dict[str, object]:
 def _problem(name: str, value: object) -> str:
     text = str(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
-        return "a text is required"
+        return "a string is required"
     return "it is still a placeholder" if PLACEHOLDER.search(text) else CHECKS[name](text)
 
 

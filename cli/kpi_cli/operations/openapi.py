@@ -50,4 +50,4 @@ def _ask(part: Part, given: Mapping[str, object] | None = None) -> dict[str, obj
 
 
 def _failure(part: Part, sentence: str, output: str) -> FailureError:
-    return FailureError(part.name, sentence, log=output.splitlines()[-10:], fix=f"{KPI} run {part.name} openapi")
+    return FailureError(part.name, sentence, log=output.splitlines()[-10:])

@@ -25,7 +25,7 @@ from kpi_cli.stack import environments, local_database
 
 AUTH = parts.get_or_raise("auth")
 
-# 144 bits: it satisfies every rule for passwords.
+# 144 bits of randomness, and long enough for every password rule.
 _GENERATED_BYTES = 18
 _COLUMNS = ("id", "username", "email", "role", "state", "created_at")
 
@@ -80,7 +80,7 @@ def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
 def _show_generated(password: str, *, generate: bool) -> None:
     if generate:
         print(f"password: {password}")
-        local_database.report("the password is shown only now, and is not stored in readable form")
+        local_database.report("the password is shown only once and cannot be retrieved later")
 
 
 def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int) -> None:

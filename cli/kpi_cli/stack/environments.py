@@ -48,7 +48,7 @@ def environment(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         "METRICS_PORT": str(ports.metrics_of(part)),
         MARK: str(layout.home),
     }
-    return {**_inherited(), **settings, **own_settings(layout, part, ports)}
+    return {**_inherited_variables(), **settings, **own_settings(layout, part, ports)}
 
 
 def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
@@ -81,13 +81,13 @@ def _is_set(name: str) -> bool:
     return any(os.environ.get(each) for each in (name, f"{name}_FILE"))
 
 
-def ignored() -> list[str]:
+def ignored_variables() -> list[str]:
     """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
     names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
     return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 
-def _inherited() -> dict[str, str]:
+def _inherited_variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()

@@ -178,6 +178,8 @@ class Supervisor:
 def end_failure(child: Child, log: str) -> FailureError:
     """The failure of a part that ended on its own; ``log`` is the name of its log file."""
     code = child.process.returncode or 0
-    how = f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    how = (
+        f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code} on its own"
+    )
     fix = f"correct what {log} reports, then: make up"
-    return FailureError(child.name, f"it {how} on its own, so the stack stops", log=list(child.tail), fix=fix)
+    return FailureError(child.name, f"it {how}, so the stack stops", log=list(child.tail), fix=fix)

@@ -30,7 +30,7 @@ def run(layout: Layout, port: int | None, view: LogView, on_ready: OnReady) -> N
     began = time.monotonic()
     with state.hold(layout):
         preparation.prepare(layout, view.report)
-        for name in environments.ignored():
+        for name in environments.ignored_variables():
             view.report(f"{name} in your shell is ignored: the local stack has its own")
         ports, notice = choose(layout, port)
         if notice:

@@ -47,7 +47,7 @@ def test_bad_line_stops_the_load_before_anything_starts(checkout: Checkout) -> N
     file.write_text(post("ada", 1) + post("ada", "many"))
     result = checkout.kpi("load", str(file))
     assert result.returncode == 1
-    assert f"kpi: load: {file.name} line 2: field points: a whole number is required, not a text" in result.stderr
+    assert f"kpi: load: {file.name} line 2: field points: a whole number is required, not a string" in result.stderr
     assert "its database is started" not in result.stderr
 
 

@@ -66,7 +66,7 @@ def test_push_creates_then_updates(endpoint: str, tmp_path: Path) -> None:
         ("PASETO_SECRET_KEY", "f" * 36, "64 hex digits are required, and it has 36 characters"),
         ("PASETO_SECRET_KEY", "0" * 64, "it is all zeros"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", "0", "a whole number of minutes"),
-        ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a text is required"),
+        ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a string is required"),
         ("CORS_ORIGINS", "*", "origins like"),
         ("CORS_ORIGINS", "https://a.test/path", "origins like"),
         ("DEBUG", "true", "it is not one of the settings of this template"),
