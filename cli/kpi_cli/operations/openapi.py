@@ -37,7 +37,7 @@ def _ask(part: Part, given: Mapping[str, object] | None = None) -> dict[str, obj
         part.command("openapi"),
         input="" if given is None else json.dumps(given),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     if result.returncode:
