@@ -85,15 +85,15 @@ SERVICES = tuple(part for part in PARTS if not part.is_gateway)
 WITH_DATABASE = tuple(part for part in PARTS if part.has_database)
 
 
-def get_or_raise(name: str, among: Sequence[Part] = PARTS) -> Part:
+def get_or_raise(name: str) -> Part:
     """The part of that name; raises FailureError with exit code 2 for an unknown one."""
-    known = {part.name: part for part in among}
+    known = {part.name: part for part in PARTS}
     if name not in known:
-        raise FailureError(name, f"there is no such part; the parts are {join_names(among, 'and')}", code=2)
+        raise FailureError(name, f"there is no such part; the parts are {join_names(PARTS, 'and')}", code=2)
     return known[name]
 
 
-def join_names(among: Sequence[Part], conjunction: str) -> str:
+def join_names(parts: Sequence[Part], conjunction: str) -> str:
     """The names of parts in a sentence: ``auth, content or gateway``."""
-    *names, last = (part.name for part in among)
+    *names, last = (part.name for part in parts)
     return f"{', '.join(names)} {conjunction} {last}" if names else last

@@ -46,12 +46,20 @@ def _has_settings(layout: Layout, part: Part) -> bool:
 
 def migrate(layout: Layout, name: str | None) -> None:
     """Migrate the database that DATABASE_URL names, or else the local stack's."""
-    part = None if name is None else parts.get_or_raise(name, parts.WITH_DATABASE)
+    part = None if name is None else _get_with_database(name)
     if environments.names_database():
         _migrate_named(part)
         return
     with local_database.use(layout) as ports:
         local_database.migrate(layout, ports, parts.WITH_DATABASE if part is None else (part,))
+
+
+def _get_with_database(name: str) -> Part:
+    part = parts.get_or_raise(name)
+    if not part.has_database:
+        owners = parts.join_names(parts.WITH_DATABASE, "and")
+        raise FailureError(name, f"it has no database; the parts with one are {owners}", code=2)
+    return part
 
 
 def _migrate_named(part: Part | None) -> None:

@@ -13,11 +13,14 @@ def test_migrate_uses_the_database_that_database_url_names(checkout: Checkout) -
     url = (checkout.home / "secrets" / "auth_database_url").read_text().strip()
     named = checkout.kpi("migrate", "auth", DATABASE_URL=url)
     unnamed = checkout.kpi("migrate", DATABASE_URL=url)
+    without = checkout.kpi("migrate", "gateway")
     stack.stop()
     assert named.returncode == 0
     assert "auth is at the newest migration" in named.stdout
     assert unnamed.returncode == 1
     assert "DATABASE_URL names one database" in unnamed.stderr
+    assert without.returncode == 2
+    assert without.stderr == "kpi: gateway: it has no database; the parts with one are auth and content\n"
 
 
 def test_run_passes_options_and_the_exit_code_on(checkout: Checkout) -> None:
