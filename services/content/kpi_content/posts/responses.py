@@ -6,7 +6,7 @@ FastAPI would validate each post and build objects from it before it encodes the
 from collections.abc import Mapping
 
 from fastapi import Request, Response
-from kpi_shared.http.conditional import json_answer
+from kpi_shared.http.conditional import json_response
 from kpi_shared.pages import Page
 from pydantic_core import to_json
 
@@ -19,7 +19,7 @@ _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def read_response(request: Request, body: bytes) -> Response:
-    return json_answer(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
+    return json_response(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
 
 
 def write_response(row: PostRow, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
