@@ -1,4 +1,4 @@
-"""The posts table, and the ledger of imported posts."""
+"""The posts table."""
 
 from datetime import datetime
 from typing import Any
@@ -78,16 +78,3 @@ class Post(Table, table=True):
     votes: int = Field(default=0, sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
     hot: float = Field(sa_column=Column(Double, Computed(HOT_SCORE, persisted=True), nullable=False))
     search: str = Field(sa_column=Column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), nullable=False))
-
-
-class PostImport(Table, table=True):
-    """Which post of ours a post of another place became, so that a second import passes it over."""
-
-    __tablename__ = "post_imports"
-    __table_args__ = (CheckConstraint("length(source) >= 1 AND length(source) <= 64", name="source_length"),)
-
-    source: str = Field(sa_column=Column(Text, primary_key=True))
-    external_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    post_id: int = Field(
-        sa_column=Column(BigInteger, ForeignKey("posts.id", ondelete="CASCADE"), nullable=False, unique=True)
-    )
