@@ -1,4 +1,4 @@
-"""``python -m kpi_content``."""
+"""The program ``python -m kpi_content``."""
 
 import sys
 
