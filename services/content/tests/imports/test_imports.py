@@ -12,8 +12,8 @@ import httpx
 import pytest
 from content_support import Posts
 from fastapi import FastAPI
-from kpi_content.posts import imports_repository
-from kpi_content.posts.imports import import_posts
+from kpi_content.imports import repository
+from kpi_content.imports.command import import_posts
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.postgres import create_database
@@ -162,7 +162,7 @@ async def test_a_database_that_is_away_is_one_sentence(
 
 async def test_the_closing_vacuum_gives_the_time_limits_back(running_app: FastAPI) -> None:
     async with running_app.state.database.reading() as connection:
-        await imports_repository.refresh_statistics(connection)
+        await repository.refresh_statistics(connection)
         assert await connection.scalar(text("SHOW statement_timeout")) == "10s"
         assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
 
