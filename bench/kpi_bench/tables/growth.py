@@ -224,11 +224,11 @@ def _text(results: dict[str, Any]) -> str:
 _BUFFERS = """\
 What a read accesses in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
 8 KiB, and the execution time alone. An index gets one more level when its entries grow by a factor of a hundred or
-more; reads by id or by keyset are not affected otherwise. A search for a rare word fetches every post with that word and
-sorts them: ten times the posts are about ten times the matches. From some number of matches on, the planner scans the
-index of the order instead, as for a common word, until a page is full: for a common word this takes the same number of
-posts at any size, for a rare one far too many. If the plan below removes thousands of rows by its filter, the search is
-slow for this reason; a planner configured for fast disks (`random_page_cost`) would use the matches for longer."""
+more; reads by id or by keyset are not affected otherwise. A search for a rare word fetches every post with that word
+and sorts them: ten times the posts are about ten times the matches. From some number of matches on, the planner scans
+the index of the order instead, as for a common word, until a page is full: for a common word this takes the same number
+of posts at any size, for a rare one far too many. If the plan below removes thousands of rows by its filter, the search
+is slow for this reason; a planner configured for fast disks (`random_page_cost`) would use the matches for longer."""
 
 _TEXT = """\
 ## Growth

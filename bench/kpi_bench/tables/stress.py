@@ -275,7 +275,7 @@ _TEXT = """\
 ## Under stress
 
 {rate} reads of single posts a second through the gateway for {seconds:g} s, each started on time even if others are
-open. A disturbance begins after {gone:g} s and ends after {back:g} s. There are four: a storm of sign-ins, {storm} times what
-the core can hash ({capacity:.0f} a second); the content service, killed by SIGKILL and started again; PostgreSQL,
-stopped by its fast shutdown and started again; and the Redis that stores the gateway's rate limits, killed and started
-again. Recovery includes the whole start of the program."""
+open. A disturbance begins after {gone:g} s and ends after {back:g} s. There are four: a storm of sign-ins, {storm}
+times what the core can hash ({capacity:.0f} a second); the content service, killed by SIGKILL and started again;
+PostgreSQL, stopped by its fast shutdown and started again; and the Redis that stores the gateway's rate limits, killed
+and started again. Recovery includes the whole start of the program."""
