@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import Launched, launched, until
+from kpi_shared.testing.process import PartProcess, launch_part, wait_until
 from stack import PASSWORD, Person, Stack
 
 pytestmark = [
@@ -31,7 +31,7 @@ HOST = b"Host: a\r\n"
 class Platform:
     """A gateway as in production, behind trusted proxies on this machine, and the logs of the services."""
 
-    gateway: Launched
+    gateway: PartProcess
     client: httpx.Client
     folder: Path
 
@@ -63,7 +63,7 @@ def platform(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     }
     log = tmp_path_factory.mktemp("gateway") / "gateway.log"
     with (
-        launched("kpi_gateway", settings, log=log) as gateway,
+        launch_part("kpi_gateway", settings, log=log) as gateway,
         httpx.Client(base_url=gateway.address, timeout=30, trust_env=False) as client,
     ):
         yield Platform(gateway, client, stack.mails.parent)
@@ -131,7 +131,7 @@ def test_a_safe_request_id_of_the_client_is_in_every_log(platform: Platform, giv
     response = platform.client.get(f"{API}/posts/0", headers={"X-Request-ID": given})
     assert response.headers["x-request-id"] == given
     assert response.json()["instance"] == given
-    until(lambda: bool(platform.log_lines("content", request_id=given)))
+    wait_until(lambda: bool(platform.log_lines("content", request_id=given)))
 
 
 @pytest.mark.parametrize("given", ["x" * 65, "a b", 'a"b', "a;b", "a/b", "", "\xe9"])
@@ -140,7 +140,7 @@ def test_an_unsafe_request_id_is_replaced(platform: Platform, given: str) -> Non
     own = response.headers["x-request-id"]
     assert len(own) == 32
     assert response.json()["instance"] == own
-    until(lambda: bool(platform.log_lines("content", request_id=own)))
+    wait_until(lambda: bool(platform.log_lines("content", request_id=own)))
 
 
 SMUGGLED = b"GET /posts/%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -169,7 +169,7 @@ def test_an_ambiguous_request_is_refused_and_smuggles_no_second_one(platform: Pl
     # The service logs refusals in order, so a smuggled request would be logged before this later one.
     later = uuid.uuid4().hex
     platform.client.get(f"/posts/{later}")
-    until(lambda: bool(platform.log_lines("content", path=f"/posts/{later}")))
+    wait_until(lambda: bool(platform.log_lines("content", path=f"/posts/{later}")))
     assert not platform.log_lines("content", path=f"/posts/{name}")
 
 
@@ -215,7 +215,7 @@ def audited_address(platform: Platform, client: httpx.Client, person: Person, fo
     headers = [("X-Request-ID", name), *(("X-Forwarded-For", value) for value in forwarded)]
     form = {"username": person.username, "password": PASSWORD}
     assert client.post(f"{API}/auth/login", data=form, headers=headers).status_code == 200
-    until(lambda: bool(platform.log_lines("auth", event="audit", request_id=name)))
+    wait_until(lambda: bool(platform.log_lines("auth", event="audit", request_id=name)))
     (line,) = platform.log_lines("auth", event="audit", request_id=name)
     return line["address"]
 
@@ -238,7 +238,7 @@ def test_all_spellings_of_an_address_share_one_limit(stack: Stack, tmp_path: Pat
     assert stack.content is not None
     limits = {"RATE_LIMIT_REQUESTS": "2", "RATE_LIMIT_WINDOW": "86400", "TRUSTED_PROXIES": "127.0.0.0/8"}
     with (
-        launched("kpi_gateway", {"CONTENT_URL": stack.content, **limits}, log=tmp_path / "gateway.log") as part,
+        launch_part("kpi_gateway", {"CONTENT_URL": stack.content, **limits}, log=tmp_path / "gateway.log") as part,
         httpx.Client(base_url=part.address, timeout=30, trust_env=False) as client,
     ):
 

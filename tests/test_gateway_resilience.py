@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import Launched, free_port, launched, until
+from kpi_shared.testing.process import PartProcess, free_port, launch_part, wait_until
 from stack import Stack
 
 pytestmark = [
@@ -25,10 +25,10 @@ READERS = 4
 
 
 @contextmanager
-def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[Launched]:
+def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[PartProcess]:
     """Run another content service on the stack's own database; its log has every request."""
     settings = {**stack.settings["content"], "DEBUG": "true"}
-    with launched("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
+    with launch_part("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
         yield part
 
 
@@ -40,14 +40,14 @@ def gateway(stack: Stack, folder: Path, content_url: str, **settings: str) -> It
     urls = {"AUTH_URL": stack.auth, "CONTENT_URL": content_url, "RATE_LIMIT_ENABLED": "false"}
     given = {**urls, "METRICS_PORT": str(metrics), **settings}
     with (
-        launched("kpi_gateway", given, log=folder / "gateway.log") as part,
+        launch_part("kpi_gateway", given, log=folder / "gateway.log") as part,
         httpx.Client(base_url=part.address, timeout=60, trust_env=False) as client,
     ):
         yield Gateway(part, client, metrics)
 
 
 class Gateway:
-    def __init__(self, part: Launched, client: httpx.Client, metrics: int) -> None:
+    def __init__(self, part: PartProcess, client: httpx.Client, metrics: int) -> None:
         self.part = part
         self.client = client
         self._metrics = metrics
@@ -87,10 +87,10 @@ class Readers:
     def wait_for_progress(self) -> None:
         """Wait until enough further requests are answered for each address to have had its turn."""
         enough = len(self.statuses) + 20 * READERS
-        until(lambda: len(self.statuses) >= enough)
+        wait_until(lambda: len(self.statuses) >= enough)
 
 
-def count_served(part: Launched) -> int:
+def count_served(part: PartProcess) -> int:
     return sum(line.get("path") == "/posts" for line in part.lines())
 
 
@@ -106,7 +106,7 @@ def test_no_read_fails_when_one_of_two_services_is_killed_and_restarted(stack: S
             one.kill()
             readers.wait_for_progress()
             with content(stack, tmp_path, one.port) as again:
-                until(lambda: count_served(again) > 0)
+                wait_until(lambda: count_served(again) > 0)
                 readers.wait_for_progress()
         assert set(readers.statuses) == {200}
         events = [line["event"] for line in through.part.lines()]
@@ -146,9 +146,9 @@ def test_a_service_that_hangs_is_a_504_after_the_timeout_of_its_route(stack: Sta
         gateway(stack, tmp_path, service.address, ROUTES=json.dumps(rows), UPSTREAM_READ_TIMEOUT="600") as through,
     ):
         assert through.get().status_code == 200
-        with service.stopped(), ThreadPoolExecutor(1) as thread:
+        with service.suspend(), ThreadPoolExecutor(1) as thread:
             hanging = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             assert through.get("/api/v1/auth/me").status_code == 401
             short = through.client.post("/api/v1/votes", json={})
             assert not hanging.done()
@@ -169,9 +169,9 @@ def test_more_requests_than_places_get_503_with_retry_after(stack: Stack, tmp_pa
         gateway(stack, tmp_path, service.address, **bounds) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             first = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             busy = through.get()
             assert (busy.status_code, busy.json()["type"]) == (503, "upstream-busy")
             assert int(busy.headers["retry-after"]) > 0
@@ -181,7 +181,7 @@ def test_more_requests_than_places_get_503_with_retry_after(stack: Stack, tmp_pa
         assert through.get().status_code == 200
 
 
-def _is_closed(part: Launched) -> bool:
+def _is_closed(part: PartProcess) -> bool:
     try:
         socket.create_connection(("127.0.0.1", part.port)).close()
     except ConnectionRefusedError:
@@ -195,11 +195,11 @@ def test_a_stop_completes_requests_in_flight_and_exits_with_0(stack: Stack, tmp_
         gateway(stack, tmp_path, service.address) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             in_flight = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             through.part.process.send_signal(signal.SIGTERM)
-            until(lambda: _is_closed(through.part))
+            wait_until(lambda: _is_closed(through.part))
         response = in_flight.result()
         assert response.status_code == 200
         assert response.json()["items"] is not None

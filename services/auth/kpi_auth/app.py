@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from kpi_shared.addresses import networks
+from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
 from kpi_shared.cursors import CursorSealer
 from kpi_shared.tokens import KeyRing
@@ -45,7 +45,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
 
 async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """What endpoints use and what needs no closing."""
-    app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
+    app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.outbox = Outbox(app.state.settings)
     app.state.cursors = CursorSealer(KeyRing.of(app.state.settings))
     app.state.code_mails = CodeMails(app.state.outbox, app.state.settings)

@@ -61,9 +61,9 @@ class MailWorker:
 
     def count(self, metrics: Metrics) -> None:
         """Have what is sent among the metrics. How many wait is a question to the table, which admins can ask."""
-        metrics.gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._sending)})
+        metrics.add_gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._sending)})
         text = "Attempts to send a mail, by the state that the mail has after it"
-        metrics.counter(
+        metrics.add_counter(
             "kpi_auth_mail_attempts",
             text,
             ("state",),

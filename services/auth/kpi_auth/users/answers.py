@@ -30,7 +30,7 @@ def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) 
     sees_all = caller.is_admin or caller.id == row.id
     etag = private_etag(row.version, row.id) if sees_all else public_etag(row.version)
     headers = {"ETag": etag, **_CACHING}
-    if if_none_match is not None and if_none_match.fits_weakly(etag):
+    if if_none_match is not None and if_none_match.matches_weakly(etag):
         return Response(status_code=304, headers=headers)
     shown = (UserPrivate if sees_all else UserPublic).model_validate(row)
     return Response(shown.model_dump_json(), media_type="application/json", headers=headers)
