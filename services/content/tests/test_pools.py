@@ -1,4 +1,4 @@
-"""What a scrape reads of the database's pools."""
+"""The metrics of the database's connection pools."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ def read(metrics: Metrics) -> Scrape:
     return Scrape(generate_latest(metrics.registry).decode())
 
 
-async def test_connections_in_use_and_who_waits_for_them(settings: ContentSettings) -> None:
+async def test_connections_in_use_and_requests_that_wait(settings: ContentSettings) -> None:
     metrics = Metrics("content")
     database = Database(settings.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 0.1}))
     count_connections(database, metrics)
