@@ -16,12 +16,13 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
-from kpi_cli import parts, postgres, vault
+from kpi_cli import parts
 from kpi_cli.layout import Layout
-from kpi_cli.ports import HOST, Ports
+from kpi_cli.stack import environments, postgres, vault
+from kpi_cli.stack.ports import HOST, Ports
 from psycopg import sql
 
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.options import REPOSITORY, Options
 from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port
 
@@ -52,7 +53,7 @@ class Database:
             raise BenchError(f"kpi load: {result.stdout}{result.stderr}")
 
     def start(self, *, core: int | None = SERVER_CORE, settings: Mapping[str, str] | None = None) -> None:
-        account = postgres.account(self.layout)
+        account = postgres.prepare_account(self.layout)
         command = postgres.command(self.layout, self.port)
         if account.uid is not None:
             # PostgreSQL refuses root.
@@ -72,7 +73,7 @@ class Database:
             self.server = None
 
     @property
-    def running(self) -> Server:
+    def running_server(self) -> Server:
         if self.server is None:
             raise BenchError("PostgreSQL is not running")
         return self.server
@@ -100,7 +101,7 @@ class Database:
                 drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                 connection.execute(drop.format(sql.Identifier(name)))
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait for statements whose client has gone: they would be measured with what comes next."""
         deadline = time.monotonic() + _START_SECONDS
         busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
@@ -110,10 +111,10 @@ class Database:
 
 
 @contextmanager
-def loaded_database(options: Options) -> Iterator[Database]:
+def open_loaded_database(options: Options) -> Iterator[Database]:
     """PostgreSQL with the sample posts, not yet running."""
     database = Database(options)
-    say("the sample posts are loaded, where they are not there yet")
+    report("the sample posts are loaded, where they are not there yet")
     database.load()
     try:
         yield database
@@ -130,50 +131,50 @@ class Stack:
         self.database = database
         self._options = options
         self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
-        self.ports = Ports(gateway=free_port(), auth=free_port(), content=free_port(), postgres=database.port)
+        self.ports = Ports({**{part.name: free_port() for part in parts.PARTS}, "postgres": database.port})
         self.servers: dict[str, Server] = {}
 
     def url(self, part: str) -> str:
-        return f"http://{HOST}:{getattr(self.ports, part)}"
+        return f"http://{HOST}:{self.ports.of(parts.get_or_raise(part))}"
 
     def start(self) -> None:
         self.database.copy("kpi_auth", self.AUTH, owner="kpi_auth")
         self.database.copy("kpi_content", self.CONTENT, owner="kpi_content")
         for part in parts.PARTS:
-            self.start_part(part)
+            self.start_part(part.name)
         for part in parts.PARTS:
-            self.wait_for(part)
+            self.wait_for(part.name)
 
     def start_part(self, part: str) -> None:
-        port = getattr(self.ports, part)
+        port = self.ports.of(parts.get_or_raise(part))
         program = self.program(part, port, database=f"bench_{part}")
         if part == "gateway":
             program = replace(program, environment={**program.environment, **self._gateway_settings})
         self.servers[part] = Server(program, self._options.log(part))
 
     def program(self, part: str, port: int, *, database: str) -> Program:
-        own = parts.own_settings(self.database.layout, part, self.ports)
+        own = environments.own_settings(self.database.layout, parts.get_or_raise(part), self.ports)
         if own.pop("DATABASE_URL_FILE", ""):
             own["DATABASE_URL"] = self.database.url(part, database)
         # What somebody keeps in a part's own config folder is not measured.
         general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
         # Counted as in production, and several services of one kind do not meet on one port.
         own["METRICS_PORT"] = str(free_port())
-        return Program(parts.command(part, "--host", HOST, "--port", str(port)), {**general, **own})
+        return Program(parts.get_or_raise(part).command("--host", HOST, "--port", str(port)), {**general, **own})
 
     def wait_for(self, part: str) -> None:
         self.servers[part].wait_until_ready(f"{self.url(part)}/health/ready")
 
     def stop(self) -> None:
-        for part in ("gateway", *parts.SERVICES):
+        for part in (each.name for each in reversed(parts.PARTS)):
             if part in self.servers:
                 self.servers.pop(part).stop()
 
 
 @contextmanager
-def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def run_stack(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """The whole platform with the sample posts; what is written to it is gone afterwards."""
-    with loaded_database(options) as database:
+    with open_loaded_database(options) as database:
         database.start()
         stack = Stack(database, options, gateway=gateway)
         try:
@@ -184,7 +185,7 @@ def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> It
             database.drop(Stack.AUTH, Stack.CONTENT)
 
 
-def ask(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
+def request_json(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
     """The JSON that an address answers; with a body (JSON) or a form, to a POST."""
     data = json.dumps(body).encode() if body is not None else form
     kind = "application/json" if form is None else "application/x-www-form-urlencoded"
@@ -206,12 +207,12 @@ class Accounts:
 
     def _register(self, name: str) -> int:
         body = {"username": name, "email": f"{name}@example.com", "password": self.PASSWORD}
-        return int(ask(f"{self._url}/users", body)["id"])
+        return int(request_json(f"{self._url}/users", body)["id"])
 
     def sign_in(self, count: int) -> list[dict[str, Any]]:
         """Fresh tokens of the first so many."""
         forms = [f"username={name}&password={self.PASSWORD}".encode() for name in self.names[:count]]
-        return [ask(f"{self._url}/auth/login", form=form) for form in forms]
+        return [request_json(f"{self._url}/auth/login", form=form) for form in forms]
 
     def access_tokens(self, count: int) -> Sequence[str]:
         return [str(tokens["access_token"]) for tokens in self.sign_in(count)]

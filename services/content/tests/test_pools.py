@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from kpi_content.settings import ContentSettings
-from kpi_shared.database import Database, count_connections
+from kpi_shared.database import Database, register_pool_metrics
 from kpi_shared.errors import UnavailableError
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
@@ -18,7 +18,7 @@ def read(metrics: Metrics) -> Scrape:
 async def test_connections_in_use_and_who_waits_for_them(settings: ContentSettings) -> None:
     metrics = Metrics("content")
     database = Database(settings.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 0.1}))
-    count_connections(database, metrics)
+    register_pool_metrics(database, metrics)
 
     async def use() -> None:
         async with database.reading():
