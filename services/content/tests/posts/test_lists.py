@@ -237,7 +237,7 @@ def test_a_cursor_of_a_previous_key_opens_and_one_of_a_retired_key_does_not() ->
     cursor = encode_cursor(POSITION, of=FILTER, sealer=before)
     assert decode_cursor(cursor, of=FILTER, sealer=rotated) == POSITION
     assert encode_cursor(POSITION, of=FILTER, sealer=rotated) != cursor
-    with pytest.raises(Exception, match="own next"):
+    with pytest.raises(Exception, match="next field"):
         decode_cursor(cursor, of=FILTER, sealer=retired)
 
 
