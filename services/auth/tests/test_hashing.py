@@ -9,8 +9,8 @@ import httpx
 import pytest
 from auth_support import PASSWORD, Accounts, registration
 from fastapi import FastAPI
-from kpi_auth.passwords.errors import HashingBusyError
-from kpi_auth.passwords.hasher import PasswordHasher, Place
+from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.hashing.hasher import PasswordHasher, Place
 from kpi_auth.settings import AuthSettings
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
@@ -47,13 +47,13 @@ async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
 
 async def test_a_place_that_is_not_used_is_given_back(small: PasswordHasher) -> None:
     for _ in range(10):
-        with small.place(), small.place(), small.place(), pytest.raises(HashingBusyError):
-            small.place()
+        with small.take_place(), small.take_place(), small.take_place(), pytest.raises(HashingBusyError):
+            small.take_place()
 
 
 async def test_a_caller_that_hangs_up_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
     release = threading.Event()
-    running = asyncio.create_task(small.place().run(release.wait))
+    running = asyncio.create_task(small.take_place().run(release.wait))
     waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
     await asyncio.sleep(0.05)
     running.cancel()
@@ -110,8 +110,8 @@ async def test_verification_without_a_hash_fails_and_hashes_all_the_same(small: 
 
 async def test_a_scrape_reads_who_hashes_who_waits_and_who_was_refused(small: PasswordHasher) -> None:
     metrics = Metrics("auth")
-    small.count(metrics)
-    with _held(small), small.place(), small.place(), small.place():
+    small.register_metrics(metrics)
+    with _held(small), small.take_place(), small.take_place(), small.take_place():
         with pytest.raises(HashingBusyError):
             small.check_room()
         found = Scrape(generate_latest(metrics.registry).decode())

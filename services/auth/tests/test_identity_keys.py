@@ -9,9 +9,9 @@ import pytest
 from identity_support import KeyServer, key_server, provider_of, signing_key
 from jwt import PyJWK
 from jwt.algorithms import RSAAlgorithm
-from kpi_auth.identities import jwks
+from kpi_auth.identities import key_sets
 from kpi_auth.identities.errors import ProviderUnreachableError
-from kpi_auth.identities.jwks import COOL_DOWN, FRESH, RETRY, STALE, KeySet
+from kpi_auth.identities.key_sets import COOL_DOWN, FRESH, RETRY, STALE, KeySet
 
 FIRST, SECOND = signing_key("RS256", "first"), signing_key("RS256", "second")
 
@@ -142,7 +142,7 @@ async def test_a_provider_that_is_down_is_a_503_until_it_is_back(keys: KeySet, s
 async def test_a_provider_that_hangs_is_given_up(
     keys: KeySet, server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jwks, "TIMEOUT", 0.05)
+    monkeypatch.setattr(key_sets, "TIMEOUT", 0.05)
     server.answers.clear()
     with pytest.raises(ProviderUnreachableError):
         await _find(keys)
@@ -160,7 +160,7 @@ BODIES = {
     "no key of use": b'{"keys": [1, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA", "kid": "first"}]}',
     "a broken number": b'{"keys": [{"kty": "RSA", "kid": "first", "n": "AQ", "e": "AQAB", "alg": "RS256"}]}',
     "deep": b'{"keys": ' + b"[" * 60_000,
-    "huge": b'{"keys": [' + json.dumps(FIRST.public).encode() + b" " * jwks.MAX_BYTES + b"]}",
+    "huge": b'{"keys": [' + json.dumps(FIRST.public).encode() + b" " * key_sets.MAX_BYTES + b"]}",
 }
 
 

@@ -22,10 +22,10 @@ from identity_support import (
     signing_key,
     token,
 )
-from kpi_auth.identities.errors import InvalidForeignTokenError
-from kpi_auth.identities.jwks import KeySet
-from kpi_auth.identities.providers import IdentityProvider
-from kpi_auth.identities.verifier import LEEWAY, MAX_TOKEN_BYTES, ForeignIdentity, Verifier
+from kpi_auth.identities.errors import InvalidExternalTokenError
+from kpi_auth.identities.key_sets import KeySet
+from kpi_auth.identities.verification import LEEWAY, MAX_TOKEN_BYTES, ExternalIdentity, Verifier
+from kpi_auth.settings.providers import IdentityProvider
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "ES384", "ES512", "EdDSA")
 RSA = signing_key("RS256")
@@ -57,7 +57,7 @@ def _segment(value: object) -> str:
 
 
 async def _is_refused(verifier: Verifier, text: str) -> bool:
-    with pytest.raises(InvalidForeignTokenError):
+    with pytest.raises(InvalidExternalTokenError):
         await verifier.verify(text)
     return True
 
@@ -65,7 +65,7 @@ async def _is_refused(verifier: Verifier, text: str) -> bool:
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_a_good_token_counts(verifier: Verifier, server: KeyServer, algorithm: str) -> None:
     found = await verifier.verify(token(signing_key(algorithm), claims(server.issuer, email="Some.One@Example.com")))
-    assert found == ForeignIdentity("tests", server.issuer, "someone", "some.one@example.com", False, None)
+    assert found == ExternalIdentity("tests", server.issuer, "someone", "some.one@example.com", False, None)
 
 
 async def test_a_good_token_with_a_shared_secret_counts(verifier: Verifier) -> None:
@@ -236,7 +236,7 @@ async def test_a_token_may_be_so_long_and_no_longer(verifier: Verifier) -> None:
 async def test_only_the_one_provider_that_is_asked_for(verifier: Verifier, provider: IdentityProvider) -> None:
     good = jwt.encode(claims(SHARED.issuer), SECRET, "HS256")
     assert await verifier.verify(good, only=SHARED)
-    with pytest.raises(InvalidForeignTokenError):
+    with pytest.raises(InvalidExternalTokenError):
         await verifier.verify(good, only=provider)
 
 

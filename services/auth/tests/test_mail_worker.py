@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from auth_support import context_with
 from kpi_auth.app import create_app
-from kpi_auth.mails import repository
+from kpi_auth.context import Context
+from kpi_auth.mails import outbox, repository
 from kpi_auth.mails.models import LeasedMail, MailState, Outcome
-from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.transports import Letter, SmtpTransport
-from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, Pace, delay_after
+from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, MailWorkerTimes, delay_after
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
@@ -29,7 +31,7 @@ from pydantic import SecretStr
 from sqlalchemy import text
 
 # Nothing waits for the clock where it need not: leases last, and rests are short.
-QUICK = Pace(poll=0.01, lease=600, lanes=4, grace=30)
+QUICK = MailWorkerTimes(poll=0.01, lease=600, lanes=4, grace=30)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +57,8 @@ async def database(mail_settings: AuthSettings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def outbox(mail_settings: AuthSettings) -> Outbox:
-    return Outbox(mail_settings)
+def context(mail_settings: AuthSettings, database: Database) -> Context:
+    return context_with(mail_settings, database)
 
 
 async def turn(worker: MailWorker) -> None:
@@ -77,16 +79,18 @@ async def at_work(worker: MailWorker) -> AsyncIterator[None]:
 
 
 async def test_a_mail_of_a_committed_transaction_is_sent_and_its_secret_forgotten(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     class RolledBackError(Exception):
         pass
 
     with suppress(RolledBackError):
         async with database.writing() as connection:
-            await outbox.put(connection, Mail(Template.SESSIONS_ENDED, "never@example.com", {"username": "never"}))
+            await outbox.put(
+                context, connection, Mail(Template.SESSIONS_ENDED, "never@example.com", {"username": "never"})
+            )
             raise RolledBackError
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     async with serving(MailServer()) as server:
         await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
     assert server.recipients == ["anna@example.com"]
@@ -108,9 +112,9 @@ async def test_a_mail_of_a_committed_transaction_is_sent_and_its_secret_forgotte
     ],
 )
 async def test_a_final_refusal_kills_and_any_other_failure_puts_off(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings, server: MailServer, state: str, error: str
+    database: Database, context: Context, mail_settings: AuthSettings, server: MailServer, state: str, error: str
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     async with serving(server):
         await turn(MailWorker(database, mail_settings, smtp(server, seconds=0.3 if server.hangs else 30), QUICK))
     (row,) = await rows(database)
@@ -122,9 +126,9 @@ async def test_a_final_refusal_kills_and_any_other_failure_puts_off(
 
 
 async def test_a_mail_that_may_have_arrived_comes_again_under_the_same_message_id(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     async with serving(MailServer(drops=True)) as server:
         sender = MailWorker(database, mail_settings, smtp(server), QUICK)
         await turn(sender)
@@ -140,11 +144,13 @@ async def test_a_mail_that_may_have_arrived_comes_again_under_the_same_message_i
 
 
 async def test_two_replicas_send_fifty_mails_once_each(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     names = [f"user{number}@example.com" for number in range(50)]
     await put(
-        database, outbox, *[Mail(Template.SESSIONS_ENDED, name, {"username": name.partition("@")[0]}) for name in names]
+        database,
+        context,
+        *[Mail(Template.SESSIONS_ENDED, name, {"username": name.partition("@")[0]}) for name in names],
     )
     other = Database(mail_settings)
     counted = asyncio.Event()
@@ -169,9 +175,9 @@ async def test_two_replicas_send_fifty_mails_once_each(
 
 
 async def test_a_worker_that_is_killed_loses_nothing_and_its_late_word_does_not_count(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     async with database.writing() as connection:
         # As far as a worker gets that is killed while it sends.
         (leased,) = await repository.lease(connection, most=4, seconds=600)
@@ -187,9 +193,9 @@ async def test_a_worker_that_is_killed_loses_nothing_and_its_late_word_does_not_
     assert (await rows(database))[0].state == "sent"
 
 
-async def test_a_lease_that_passed_on_is_not_settled_by_who_had_it(database: Database, outbox: Outbox) -> None:
+async def test_a_lease_that_passed_on_is_not_settled_by_who_had_it(database: Database, context: Context) -> None:
     """Also where an admin's retry has set the count of attempts back."""
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     leases: list[LeasedMail] = []
     for _ in range(2):
         async with database.writing() as connection:
@@ -206,7 +212,7 @@ async def test_a_lease_that_passed_on_is_not_settled_by_who_had_it(database: Dat
 
 
 async def test_a_server_that_hangs_for_one_holds_up_no_other(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     class HangsForAnna(MailServer):
         async def handle_RCPT(  # noqa: N802 the library's name
@@ -217,7 +223,7 @@ async def test_a_server_that_hangs_for_one_holds_up_no_other(
             return await super().handle_RCPT(server, session, envelope, address, options)
 
     others = [Mail(Template.SESSIONS_ENDED, f"user{number}@example.com", {"username": "user"}) for number in range(9)]
-    await put(database, outbox, ANNA, *others)
+    await put(database, context, ANNA, *others)
     async with serving(HangsForAnna()) as server:
         async with at_work(MailWorker(database, mail_settings, smtp(server), QUICK)):
             await until(lambda: len(server.contents) == len(others))
@@ -229,9 +235,9 @@ async def test_a_server_that_hangs_for_one_holds_up_no_other(
 
 
 async def test_stopping_leaves_a_hanging_server_and_the_mail_is_due_again_soon(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     async with serving(MailServer(hangs=True)) as server:
         hasty = MailWorker(database, mail_settings, smtp(server), QUICK._replace(grace=0.05))
         async with at_work(hasty):
@@ -242,11 +248,11 @@ async def test_stopping_leaves_a_hanging_server_and_the_mail_is_due_again_soon(
 
 
 async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_sent(
-    outbox: Outbox, mail_settings: AuthSettings
+    context: Context, mail_settings: AuthSettings
 ) -> None:
     database = WatchedDatabase(mail_settings)
     name = urlsplit(mail_settings.database_url.get_secret_value()).path.removeprefix("/")
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     try:
         async with serving(MailServer(hangs=True)) as server:
             sender = MailWorker(database, mail_settings, smtp(server), QUICK)
@@ -260,7 +266,7 @@ async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_
                 database.missed.clear()
                 await database.missed.wait()
                 close_to_all(name, closed=False)
-                await put(database, outbox, Mail(Template.SESSIONS_ENDED, "next@example.com", {"username": "next"}))
+                await put(database, context, Mail(Template.SESSIONS_ENDED, "next@example.com", {"username": "next"}))
                 await until(lambda: len(server.contents) == 2)
         assert server.recipients == ["anna@example.com", "next@example.com"]
         assert [(row.state, row.attempts) for row in await rows(database)] == [("sent", 1), ("sent", 1)]
@@ -277,8 +283,10 @@ class Broken:
         raise ZeroDivisionError(letter.template)
 
 
-async def test_a_mistake_of_ours_loses_no_mail(database: Database, outbox: Outbox, mail_settings: AuthSettings) -> None:
-    await put(database, outbox, ANNA)
+async def test_a_mistake_of_ours_loses_no_mail(
+    database: Database, context: Context, mail_settings: AuthSettings
+) -> None:
+    await put(database, context, ANNA)
     await turn(MailWorker(database, mail_settings, Broken(), QUICK))
     (row,) = await rows(database)
     assert (row.state, row.last_error) == ("pending", "ZeroDivisionError")
@@ -296,12 +304,12 @@ async def test_a_mistake_of_ours_loses_no_mail(database: Database, outbox: Outbo
     ],
 )
 async def test_what_will_never_be_a_mail_is_dead_at_once(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings, change: str, error: str
+    database: Database, context: Context, mail_settings: AuthSettings, change: str, error: str
 ) -> None:
-    await put(database, outbox, Mail(Template.SESSIONS_ENDED, "other@example.com", {"username": "other"}))
+    await put(database, context, Mail(Template.SESSIONS_ENDED, "other@example.com", {"username": "other"}))
     other = (await rows(database))[0].content
     await execute(database, "TRUNCATE mails")
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     await execute(database, f"UPDATE mails SET {change}", **({"other": other} if ":other" in change else {}))  # noqa: S608 the lines above
     async with serving(MailServer()) as server:
         await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
@@ -311,9 +319,9 @@ async def test_what_will_never_be_a_mail_is_dead_at_once(
 
 
 async def test_a_mail_that_failed_too_often_is_given_up(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     await execute(database, "UPDATE mails SET attempts = :attempts", attempts=MAX_ATTEMPTS - 1)
     async with serving(MailServer(recipient_answer="450 later")) as server:
         await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
@@ -321,9 +329,9 @@ async def test_a_mail_that_failed_too_often_is_given_up(
 
 
 async def test_a_mail_sealed_with_the_key_before_is_still_sent(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings
+    database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     rotated = mail_settings.model_copy(
         update={
             "paseto_secret_key": SecretStr(secrets.token_hex(32)),
@@ -342,11 +350,13 @@ def test_delays_double_up_to_an_hour() -> None:
 
 
 def test_a_lease_outlasts_a_send() -> None:
-    assert timedelta(seconds=Pace().lease) > timedelta(seconds=SmtpTransport.__init__.__kwdefaults__["seconds"] + 30)
+    assert timedelta(seconds=MailWorkerTimes().lease) > timedelta(
+        seconds=SmtpTransport.__init__.__kwdefaults__["seconds"] + 30
+    )
 
 
 async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_word_of_it(
-    database: Database, outbox: Outbox, mail_settings: AuthSettings, tmp_path: Path
+    database: Database, context: Context, mail_settings: AuthSettings, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "mails", tmp_path / "auth.log"
     environment = {
@@ -356,7 +366,7 @@ async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_wor
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "console",
     }
-    await put(database, outbox, ANNA)
+    await put(database, context, ANNA)
     # Reading a process's files needs no event loop, and nothing else runs in this one.
     with started("kpi_auth", environment, log=log):
         await until(lambda: "mail sent" in log.read_text())

@@ -14,8 +14,9 @@ import httpx
 import pytest
 from auth_support import Account, Accounts
 from jinja2 import DictLoader
+from kpi_auth.mails import outbox
 from kpi_auth.mails.models import LeasedMail
-from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.rendering import TEMPLATES, Renderer
 from kpi_auth.settings import AuthSettings
 from kpi_shared.settings import SettingsError
@@ -185,9 +186,8 @@ class Post:
     admin: Account
 
     async def put(self, mail: Mail, state: str = "dead") -> int:
-        outbox: Outbox = self.accounts.app.state.outbox
         async with self.accounts.app.state.database.writing() as connection:
-            await outbox.put(connection, mail)
+            await outbox.put(self.accounts.context, connection, mail)
         mail_id = int(str(await self.accounts.scalar("SELECT max(id) FROM mails")))
         settle = (
             "UPDATE mails SET state = :state, attempts = 5, last_error = '550 no', settled_at = now() WHERE id = :id"

@@ -78,7 +78,7 @@ async def test_import_gives_nothing_to_whoever_registered_the_name(
     assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
     result = _import(settings, ['{"username": "other"}', '{"username": "Anna"}'])
     assert result.returncode == 1
-    assert result.stderr == "kpi-auth: somebody registered the name 'Anna', so it cannot be imported\n"
+    assert result.stderr == "kpi-auth: a user has registered the name 'Anna', so it cannot be imported\n"
     assert result.stdout == ""
 
 

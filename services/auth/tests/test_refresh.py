@@ -7,8 +7,8 @@ import httpx
 import pytest
 from auth_support import PASSWORD, Account, Accounts
 from fastapi import FastAPI
-from kpi_auth.sessions.refresh_tokens import RefreshTokens, parse
 from kpi_auth.settings import AuthSettings
+from kpi_auth.tokens.refresh_tokens import RefreshTokens, parse
 from kpi_shared.caller import Role
 from kpi_shared.tokens import KeyRing
 

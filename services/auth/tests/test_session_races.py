@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -11,11 +12,10 @@ import pytest
 from argon2 import PasswordHasher as Argon2
 from auth_support import PASSWORD, Account, Accounts, code_of, empty
 from fastapi import FastAPI
+from kpi_auth.accounts import write_repository
 from kpi_auth.attempts.limits import sign_in_limits
-from kpi_auth.audit.origin import CONSOLE
-from kpi_auth.sessions import sign_in_repository
-from kpi_auth.sessions.errors import InvalidRefreshTokenError
-from kpi_auth.users import repository as users
+from kpi_auth.sessions import service, sign_in_repository
+from kpi_auth.tokens.errors import InvalidRefreshTokenError
 from kpi_shared.testing.client import client_of
 
 # A race is run so often; the figure of a thousand is kept in docs/performance.md.
@@ -38,9 +38,8 @@ def client(accounts: Accounts) -> httpx.AsyncClient:
 
 async def refreshed(accounts: Accounts, token: str) -> str | None:
     """The successor of a token, got as the endpoint does it, or None."""
-    state = accounts.app.state
     try:
-        return str((await state.sessions.refresh(state.database, token, origin=CONSOLE)).refresh_token)
+        return str((await service.refresh(accounts.context, token=token)).refresh_token)
     except InvalidRefreshTokenError:
         return None
 
@@ -69,8 +68,8 @@ async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: ht
 async def test_without_the_grace_a_repetition_ends_the_session(
     accounts: Accounts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sessions = accounts.app.state.sessions
-    monkeypatch.setattr(sessions, "lifetimes", sessions.lifetimes._replace(grace=timedelta(0)))
+    state = accounts.app.state
+    monkeypatch.setitem(state._state, "lifetimes", replace(state.lifetimes, grace=timedelta(0)))
     anna = await accounts.add("anna")
     successor = await refreshed(accounts, anna.refresh_token)
     assert successor
@@ -142,15 +141,15 @@ async def test_no_refresh_that_begins_after_the_end_gets_anything(
 
 async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:
     anna = await accounts.add("anna")
-    state = accounts.app.state
-    async with state.database.reading() as connection:
+    context = accounts.context
+    async with context.database.reading() as connection:
         _, found = await sign_in_repository.look_up(
-            connection, limits=sign_in_limits(state.settings, CONSOLE, login="anna"), login="anna"
+            connection, limits=sign_in_limits(context, login="anna"), login="anna"
         )
     assert found is not None
     await accounts.execute("UPDATE users SET password_hash = 'another' WHERE id = :id", id=anna.id)
-    async with state.database.committing() as connection:
-        assert await state.sessions.start(connection, found, by="test", origin=CONSOLE) is None
+    async with context.database.committing() as connection:
+        assert await service.start(context, connection, account=found, by="test") is None
     assert await accounts.scalar("SELECT count(*) FROM sessions WHERE user_id = :id", id=anna.id) == 1
 
 
@@ -158,7 +157,7 @@ async def test_a_sign_in_waits_for_a_change_of_the_password_and_then_fails(accou
     """The change holds the user's row; whoever signs in with the old password meanwhile gets no session."""
     anna = await accounts.add("anna")
     async with accounts.app.state.database.writing() as connection:
-        await users.hold_open(connection, user_id=anna.id)
+        await write_repository.lock_open(connection, user_id=anna.id)
         signing_in = asyncio.create_task(accounts.sign_in("anna", PASSWORD))
         await some_connection_waits(accounts)
         await connection.exec_driver_sql("UPDATE users SET password_hash = 'another'")

@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from auth_support import ALL_FIELDS, PUBLIC_FIELDS, Account, Accounts, assert_problem
-from kpi_auth.users.listing import Listing, Position, Sort
-from kpi_auth.users.listing_repository import page_of
+from kpi_auth.accounts.filters import Position, Sort, UserFilter
+from kpi_auth.accounts.list_repository import page_of
 from kpi_shared.caller import Role
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
@@ -219,9 +219,9 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 async def plan_of(
-    accounts: Accounts, listing: Listing, *, skip: int = 0, after: Position | None = None
+    accounts: Accounts, user_filter: UserFilter, *, skip: int = 0, after: Position | None = None
 ) -> list[dict[str, Any]]:
-    statement, values = page_of(listing, limit=LIMIT, skip=skip, after=after)
+    statement, values = page_of(user_filter, limit=LIMIT, skip=skip, after=after)
     compiled = statement.compile(dialect=dialect())
     async with accounts.app.state.database.reading() as connection:
         explained = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {compiled}"
@@ -250,34 +250,36 @@ async def test_a_page_costs_the_same_at_any_depth(accounts: Accounts, by_admin: 
             order = f"ORDER BY {ORDERS[sort]} OFFSET {depth} LIMIT 1"
             last_key: Any = await accounts.scalar(f"SELECT {key} FROM users {order}")  # noqa: S608
             last_id: Any = await accounts.scalar(f"SELECT id FROM users {order}")  # noqa: S608
-            listing = Listing(Sort(sort), by_admin=by_admin)
-            plan = await plan_of(accounts, listing, after=Position(last_key, last_id))
+            user_filter = UserFilter(Sort(sort), by_admin=by_admin)
+            plan = await plan_of(accounts, user_filter, after=Position(last_key, last_id))
             kinds = {node["Node Type"] for node in plan}
             assert not kinds & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}, (sort, depth, kinds)
             assert {node.get("Index Name") for node in plan} & {index}, (sort, depth)
             # Of a thousand users one or two are closed, and a page of everyone's passes over them.
             assert LIMIT <= rows_read(plan) <= LIMIT + 2, (sort, depth)
             # The first scan passed over what other tests have rolled back, and has marked it.
-            plan = await plan_of(accounts, listing, after=Position(last_key, last_id))
+            plan = await plan_of(accounts, user_filter, after=Position(last_key, last_id))
             pages_read.append(plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"])
         shallow, deep = pages_read
         assert deep <= shallow + 2 * LIMIT, (sort, pages_read)
 
 
 @pytest.mark.parametrize(
-    ("listing", "index"),
+    ("user_filter", "index"),
     [
-        (Listing(Sort.NEW, role=Role.ADMIN, by_admin=True), "ix_users_admins"),
-        (Listing(Sort.NEW, is_active=False, by_admin=True), "ix_users_closed"),
-        (Listing(Sort.OLD, deleted=True, by_admin=True), "ix_users_closed"),
-        (Listing(Sort.NEW, search="b_30"), "ix_users_username_prefix"),
-        (Listing(Sort.USERNAME, search="b_30"), "ix_users_username_prefix"),
-        (Listing(Sort.NEW, search="mail301", by_admin=True), "ix_users_email_prefix"),
+        (UserFilter(Sort.NEW, role=Role.ADMIN, by_admin=True), "ix_users_admins"),
+        (UserFilter(Sort.NEW, is_active=False, by_admin=True), "ix_users_closed"),
+        (UserFilter(Sort.OLD, deleted=True, by_admin=True), "ix_users_closed"),
+        (UserFilter(Sort.NEW, search="b_30"), "ix_users_username_prefix"),
+        (UserFilter(Sort.USERNAME, search="b_30"), "ix_users_username_prefix"),
+        (UserFilter(Sort.NEW, search="mail301", by_admin=True), "ix_users_email_prefix"),
     ],
 )
-async def test_the_few_among_the_many_are_found_by_an_index(accounts: Accounts, listing: Listing, index: str) -> None:
+async def test_the_few_among_the_many_are_found_by_an_index(
+    accounts: Accounts, user_filter: UserFilter, index: str
+) -> None:
     await fill(accounts)
-    plan = await plan_of(accounts, listing)
+    plan = await plan_of(accounts, user_filter)
     assert index in {node.get("Index Name") for node in plan}
     assert "Seq Scan" not in {node["Node Type"] for node in plan}
     assert rows_read(plan) <= 3 * LIMIT

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from auth_support import PASSWORD, Account, Accounts, empty, registration
 from fastapi import FastAPI
-from kpi_auth.users.changes_repository import guard_admins
+from kpi_auth.accounts.write_repository import guard_admins
 from kpi_shared.caller import Role
 from kpi_shared.testing.client import client_of
 from sqlalchemy import text

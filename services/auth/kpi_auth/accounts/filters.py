@@ -22,10 +22,10 @@ class Position(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
+class UserFilter:
     """Which users are asked for, and in which order; ``search`` is the beginning of a name, as names are stored.
 
-    None filters nothing. Whoever is no admin sees active users only, and their search looks at usernames only.
+    None filters nothing. Who is no admin sees active users only, and searches usernames only.
     """
 
     sort: Sort

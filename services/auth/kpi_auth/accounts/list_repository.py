@@ -15,7 +15,7 @@ from kpi_shared.database import AnyRow
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.users.listing import Listing, Position, Sort
+from kpi_auth.accounts.filters import Position, Sort, UserFilter
 
 # Behind every character that follows a prefix: no name or address holds it.
 _LAST_CHARACTER = "\U0010ffff"
@@ -53,9 +53,11 @@ class _Shape:
     by_admin: bool
 
     @classmethod
-    def of(cls, listing: Listing) -> "_Shape":
-        is_active = listing.is_active if listing.by_admin else True
-        return cls(listing.search is not None, listing.role, is_active, listing.deleted, listing.by_admin)
+    def of(cls, user_filter: UserFilter) -> "_Shape":
+        is_active = user_filter.is_active if user_filter.by_admin else True
+        return cls(
+            user_filter.search is not None, user_filter.role, is_active, user_filter.deleted, user_filter.by_admin
+        )
 
     @property
     def conditions(self) -> list[str]:
@@ -84,30 +86,30 @@ def _count_statement(shape: _Shape) -> TextClause:
     return text(f"SELECT count(*) FROM users WHERE {' AND '.join(shape.conditions)}")  # noqa: S608 as above
 
 
-def _bound(listing: Listing) -> dict[str, object]:
-    if listing.search is None:
+def _bound(user_filter: UserFilter) -> dict[str, object]:
+    if user_filter.search is None:
         return {}
-    return {"low": listing.search, "high": listing.search + _LAST_CHARACTER}
+    return {"low": user_filter.search, "high": user_filter.search + _LAST_CHARACTER}
 
 
 def page_of(
-    listing: Listing, *, limit: int, skip: int = 0, after: Position | None = None
+    user_filter: UserFilter, *, limit: int, skip: int = 0, after: Position | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page of a list by keyset, as a statement and its values: ``after`` continues behind a position."""
-    statement = _page_statement(_Shape.of(listing), listing.sort, after is not None)
-    values: dict[str, Any] = {**_bound(listing), "limit": limit}
+    statement = _page_statement(_Shape.of(user_filter), user_filter.sort, after is not None)
+    values: dict[str, Any] = {**_bound(user_filter), "limit": limit}
     if after is None:
         return statement, {**values, "skip": skip}
-    by_id = {} if listing.is_by_name else {"last_id": after.id}
+    by_id = {} if user_filter.is_by_name else {"last_id": after.id}
     return statement, {**values, "key": after.key, **by_id}
 
 
 async def page(
-    connection: AsyncConnection, *, listing: Listing, limit: int, skip: int = 0, after: Position | None = None
+    connection: AsyncConnection, *, user_filter: UserFilter, limit: int, skip: int = 0, after: Position | None = None
 ) -> Sequence[AnyRow]:
-    statement, values = page_of(listing, limit=limit, skip=skip, after=after)
+    statement, values = page_of(user_filter, limit=limit, skip=skip, after=after)
     return (await connection.execute(statement, values)).all()
 
 
-async def count(connection: AsyncConnection, *, listing: Listing) -> int:
-    return int((await connection.execute(_count_statement(_Shape.of(listing)), _bound(listing))).scalar_one())
+async def count(connection: AsyncConnection, *, user_filter: UserFilter) -> int:
+    return int((await connection.execute(_count_statement(_Shape.of(user_filter)), _bound(user_filter))).scalar_one())

@@ -94,3 +94,47 @@ class Account(NamedTuple):
     role: Role
     password_hash: str | None
     may_sign_in: bool
+
+
+class NewAccount(NamedTuple):
+    """The columns of an account that is added; a verified address always signs in."""
+
+    username: str
+    email: str | None
+    email_signs_in: bool
+    is_verified: bool = False
+    full_name: str | None = None
+    bio: str | None = None
+    password_hash: str | None = None
+    role: Role = Role.USER
+    is_active: bool = True
+
+
+class PasswordOwner(NamedTuple):
+    """An open account with its password's hash, which is None where no password opens the account.
+
+    ``notice_email`` is where notices about the account go: an address that its owner has shown to read, or that is
+    accepted as such.
+    """
+
+    id: int
+    username: str
+    email: str | None
+    password_hash: str | None
+    notice_email: str | None
+
+
+class Recipient(NamedTuple):
+    """An account and the address to write to; ``holder`` is the account that has the address already, if one has."""
+
+    id: int
+    username: str
+    email: str
+    holder: str | None = None
+
+
+class EmailHolder(NamedTuple):
+    """The account that an address names alone."""
+
+    id: int
+    username: str

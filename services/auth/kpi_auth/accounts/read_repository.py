@@ -1,59 +1,41 @@
-"""The SQL of users. Statements are built once; each call only binds its values."""
+"""The SQL that reads accounts. Statements are built once; each call only binds its values."""
 
-from collections.abc import Mapping
-from datetime import datetime
-
-from kpi_shared.caller import Role, Subject
+from kpi_shared.caller import Subject
 from kpi_shared.database import AnyRow
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_auth.users.errors import UserNotFoundError
-from kpi_auth.users.models import Account, User
+from kpi_auth.accounts.errors import UserNotFoundError
+from kpi_auth.accounts.fragments import IS_OPEN, IS_USER, NOTICE_EMAIL, SHOWN
+from kpi_auth.accounts.models import PasswordOwner, Recipient, User
 
-# All that anybody is shown of a user; what each caller sees of it is decided by the schema.
-shown = (
-    col(User.id),
-    col(User.username),
-    col(User.full_name),
-    col(User.bio),
-    col(User.email),
-    col(User.email_verified_at).is_not(None).label("email_verified"),
-    col(User.role),
-    col(User.is_active),
-    col(User.created_at),
-    col(User.updated_at),
-    col(User.deleted_at),
-    col(User.version),
+_get = select(*SHOWN).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
+_get_any = select(*SHOWN).where(col(User.id) == bindparam("id"))
+_find_by_name = select(*SHOWN).where(
+    func.lower(col(User.username)) == func.lower(bindparam("username")), col(User.deleted_at).is_(None)
 )
-_get = select(*shown).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
-_get_any = select(*shown).where(col(User.id) == bindparam("id"))
-# Not for key update: rows of other tables may refer to it meanwhile.
-_hold_open = text("""
-    SELECT id, username, role FROM users
-    WHERE id = :id AND is_active AND deleted_at IS NULL
-        AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
-    FOR NO KEY UPDATE
+_password_owner = text(f"""
+    SELECT id, username, email, password_hash, {NOTICE_EMAIL} AS notice_email FROM users WHERE {IS_USER} AND {IS_OPEN}
+""")  # noqa: S608 our own text
+_password_hash = select(col(User.password_hash)).where(col(User.id) == bindparam("id"))
+# A username holds no @, so the login is either. An address names one account alone where it signs in; where it does
+# not, many may have it, and the first of them is taken.
+_recipient = text(f"""
+    SELECT id, username, email FROM users
+    WHERE (lower(username) = :login OR email = :login) AND email IS NOT NULL AND {IS_OPEN}
+    ORDER BY email_signs_in DESC, id
+    LIMIT 1
+""")  # noqa: S608 as above
+_username_is_taken = text("""
+    SELECT EXISTS (
+        SELECT FROM users
+        WHERE lower(username) = lower(:username) AND id IS DISTINCT FROM CAST(:other_than AS bigint)
+    )
 """)
-_hash_of = select(col(User.password_hash)).where(col(User.id) == bindparam("id"))
-_replace_hash = (
-    update(User)
-    .where(col(User.id) == bindparam("of"), col(User.password_hash) == bindparam("old"))
-    .values(password_hash=bindparam("new"))
-)
-_add_imported = text("""
-    INSERT INTO users (username, created_at)
-    SELECT name, born FROM unnest(CAST(:names AS text[]), CAST(:born AS timestamptz[])) AS given (name, born)
-    -- The conflict clause alone would use up an id for each name that is there.
-    WHERE NOT EXISTS (SELECT FROM users WHERE lower(username) = lower(name))
-    ON CONFLICT DO NOTHING
-""")
-_ids_of = text("""
-    SELECT lower(username) AS name, id FROM users
-    WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL AND email IS NULL
-        AND NOT EXISTS (SELECT FROM outside_identities WHERE user_id = users.id)
-""")
+_is_other_admin = text(f"""
+    SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN} AND id <> :id)
+""")  # noqa: S608 as above
 
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
@@ -82,32 +64,34 @@ async def get_visible_or_raise(
     return row
 
 
-async def hold_open(connection: AsyncConnection, *, user_id: int, password_hash: str | None = None) -> Account | None:
-    """Hold the user's row until the transaction ends; None if the account was closed meanwhile.
-
-    With a hash, also None if the password is no longer the one that was verified.
-    """
-    row = (await connection.execute(_hold_open, {"id": user_id, "password_hash": password_hash})).one_or_none()
-    if row is None:
-        return None
-    return Account(row.id, row.username, Role(row.role), password_hash, may_sign_in=True)
+async def find_by_name(connection: AsyncConnection, *, username: str) -> AnyRow | None:
+    """A user by a username in any case; None for a deleted one."""
+    return (await connection.execute(_find_by_name, {"username": username})).one_or_none()
 
 
-async def hash_of(connection: AsyncConnection, *, user_id: int) -> str | None:
-    found: str | None = await connection.scalar(_hash_of, {"id": user_id})
+async def get_password_owner(connection: AsyncConnection, *, user_id: int) -> PasswordOwner | None:
+    """None for an account that is closed."""
+    row = (await connection.execute(_password_owner, {"user_id": user_id})).one_or_none()
+    return PasswordOwner(*row) if row is not None else None
+
+
+async def get_password_hash(connection: AsyncConnection, *, user_id: int) -> str | None:
+    found: str | None = await connection.scalar(_password_hash, {"id": user_id})
     return found
 
 
-async def replace_hash(connection: AsyncConnection, *, user_id: int, old: str, new: str) -> None:
-    """Put a stronger hash of the same password in place, unless the password was changed meanwhile."""
-    await connection.execute(_replace_hash, {"of": user_id, "old": old, "new": new})
+async def find_recipient(connection: AsyncConnection, *, login: str) -> Recipient | None:
+    """The open account of a username or an address, if it has an address to write to."""
+    row = (await connection.execute(_recipient, {"login": login})).one_or_none()
+    return Recipient(*row) if row is not None else None
 
 
-async def add_imported(connection: AsyncConnection, *, born: Mapping[str, datetime]) -> dict[str, int]:
-    """Add those of the names that are not there, with no password and no address.
+async def is_username_taken(connection: AsyncConnection, *, username: str, other_than: int | None = None) -> bool:
+    """Does an account, other than the one given, have this name in any case?"""
+    values = {"username": username, "other_than": other_than}
+    return bool(await connection.scalar(_username_is_taken, values))
 
-    Returns the ids of all imported accounts by lower case, and none of an account that somebody registered.
-    """
-    await connection.execute(_add_imported, {"names": list(born), "born": list(born.values())})
-    rows = await connection.execute(_ids_of, {"names": [name.lower() for name in born]})
-    return {row.name: row.id for row in rows}
+
+async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:
+    """Is there an active admin other than this user?"""
+    return bool(await connection.scalar(_is_other_admin, {"id": than}))

@@ -11,7 +11,7 @@ from kpi_shared.security import AdminUser
 
 from kpi_auth.audit import service
 from kpi_auth.audit.schemas import AuditPage, AuditQuery
-from kpi_auth.cursors import Cursors
+from kpi_auth.context import Cursors
 
 router = APIRouter(tags=["audit"])
 
@@ -22,4 +22,4 @@ async def list_audit(
 ) -> AuditPage:
     """What happened to accounts, the newest first; for admins."""
     response.headers["Cache-Control"] = "no-store"
-    return await service.page(connection, query, cursors)
+    return await service.get_page(connection, query=query, cursors=cursors)

@@ -30,14 +30,14 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(_add, values)
 
 
-async def page(connection: AsyncConnection, *, filters: Mapping[str, Any], limit: int) -> Sequence[AnyRow]:
+async def get_page(connection: AsyncConnection, *, filters: Mapping[str, Any], limit: int) -> Sequence[AnyRow]:
     """The newest records that fit; ``before`` among the filters is the id where the page before ended."""
-    statement = _page(frozenset(filters))
+    statement = _page_statement(frozenset(filters))
     return (await connection.execute(statement, {**filters, "limit": limit})).all()
 
 
 @cache
-def _page(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _page_statement(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
     """One statement for each set of filters, so that each has a plan of its own."""
     conditions = [_conditions[name] for name in sorted(filters)]
     statement = select(*AuditEvent.__table__.columns).where(*conditions)  # type: ignore[attr-defined]

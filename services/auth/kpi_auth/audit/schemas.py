@@ -17,14 +17,14 @@ _Length = cursor_length(POSITION_BYTES)
 _UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
-def _no_number(value: object) -> object:
+def _refuse_number(value: object) -> object:
     # Pydantic would take it for seconds since 1970, which the outside contract does not.
     if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
         raise PydanticCustomError("timestamp", "A time in the form of RFC 3339 is needed")
     return value
 
 
-_Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+_Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class AuditQuery(SQLModel):
@@ -48,10 +48,10 @@ class AuditQuery(SQLModel):
     def filters(self) -> dict[str, Any]:
         """What the list is narrowed to, as it is bound."""
         given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
-        return {name: _bound(value) for name, value in given.items() if value is not None}
+        return {name: _to_bind(value) for name, value in given.items() if value is not None}
 
 
-def _bound(value: object) -> object:
+def _to_bind(value: object) -> object:
     return value if isinstance(value, int | datetime) else str(value)
 
 

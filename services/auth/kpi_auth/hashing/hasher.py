@@ -18,7 +18,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, FastAPI, Request
 from kpi_shared.telemetry.metrics import Metrics
 
-from kpi_auth.passwords.errors import HashingBusyError
+from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.settings import AuthSettings
 
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class PasswordHasher:
         self._pending = 0
         self._refused = 0
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_step_back)
+        self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_lower_priority)
         # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
         self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
         # How long verifications of today's parameters took of late, in seconds.
@@ -51,7 +51,7 @@ class PasswordHasher:
 
     async def hash(self, password: str, *, place: "Place | None" = None) -> str:
         """In a place of its own, or in the one that the caller has taken."""
-        with nullcontext(place) if place else self.place() as taken:
+        with nullcontext(place) if place else self.take_place() as taken:
             return await taken.run(lambda: self._argon2.hash(password))
 
     async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
@@ -59,7 +59,7 @@ class PasswordHasher:
 
         As for ``place``, see ``hash``.
         """
-        with nullcontext(place) if place else self.place() as taken:
+        with nullcontext(place) if place else self.take_place() as taken:
             matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
 
@@ -69,7 +69,7 @@ class PasswordHasher:
             self._refused += 1
             raise HashingBusyError
 
-    def place(self) -> "Place":
+    def take_place(self) -> "Place":
         """A place among those who hash and wait, or HashingBusyError: for the length of a with statement.
 
         Whoever takes one before anything else keeps a storm of sign-ins from everything behind it too.
@@ -79,9 +79,9 @@ class PasswordHasher:
                 self._refused += 1
                 raise HashingBusyError
             self._pending += 1
-        return Place(self._pool, self._leave)
+        return Place(self._pool, self._release_place)
 
-    def count(self, metrics: Metrics) -> None:
+    def register_metrics(self, metrics: Metrics) -> None:
         """Have the queue among the metrics."""
         metrics.gauge("kpi_auth_hashes", "Password hashes: places in all, at work, waiting", ("state",), self._numbers)
         text = "Hashes refused because all places were taken"
@@ -119,7 +119,7 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _leave(self) -> None:
+    def _release_place(self) -> None:
         with self._lock:
             self._pending -= 1
 
@@ -127,9 +127,9 @@ class PasswordHasher:
 class Place:
     """Room for one hash, given back when the hash is done, or at the end of the block where none was made."""
 
-    def __init__(self, pool: ThreadPoolExecutor, leave: Callable[[], None]) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, release: Callable[[], None]) -> None:
         self._pool = pool
-        self._leave = leave
+        self._release = release
         self._is_used = False
 
     def __enter__(self) -> Self:
@@ -137,17 +137,17 @@ class Place:
 
     def __exit__(self, *_error: object) -> None:
         if not self._is_used:
-            self._leave()
+            self._release()
 
     async def run(self, work: Callable[[], Result]) -> Result:
         future = self._pool.submit(work)
         self._is_used = True
         # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
-        future.add_done_callback(lambda _: self._leave())
+        future.add_done_callback(lambda _: self._release())
         return await asyncio.wrap_future(future)
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     """Let the event loop go first. Only on Linux has a thread a niceness of its own."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
@@ -155,22 +155,15 @@ def _step_back() -> None:
 
 async def password_hasher(app: FastAPI) -> AsyncIterator[None]:
     app.state.hasher = PasswordHasher(app.state.settings)
-    app.state.hasher.count(app.state.metrics)
+    app.state.hasher.register_metrics(app.state.metrics)
     yield
     app.state.hasher.close()
 
 
-async def _hasher(request: Request) -> PasswordHasher:
+async def _require_room(request: Request) -> None:
     hasher: PasswordHasher = request.app.state.hasher
-    return hasher
-
-
-Hasher = Annotated[PasswordHasher, Depends(_hasher)]
-
-
-async def _room_to_hash(hasher: Hasher) -> None:
     hasher.check_room()
 
 
 # Named first among an endpoint's dependencies, it refuses what cannot be hashed before the body is read.
-RoomToHash = Annotated[None, Depends(_room_to_hash)]
+RoomToHash = Annotated[None, Depends(_require_room)]

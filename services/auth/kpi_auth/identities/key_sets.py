@@ -13,7 +13,7 @@ from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
 from kpi_auth.identities.errors import ProviderUnreachableError
-from kpi_auth.identities.providers import IdentityProvider
+from kpi_auth.settings.providers import IdentityProvider
 
 log = structlog.get_logger(__name__)
 
@@ -69,11 +69,11 @@ class KeySet:
         self._flights = 0
 
     async def find(self, *, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The key that a token names; None where there is none, ProviderUnreachableError where nobody can say."""
+        """The key that a token names; None where there is none, ProviderUnreachableError where that cannot be known."""
         came_at = self._flights
-        await self._be_current()
+        await self._ensure_current()
         key = self._pick(kid, algorithm)
-        # Whoever has just waited for an answer need not ask again.
+        # Who has just waited for a response need not ask again.
         if key is None and self._flights == came_at:
             await self._search()
             key = self._pick(kid, algorithm)
@@ -84,7 +84,7 @@ class KeySet:
             self._flight.cancel()
             await asyncio.wait([self._flight])
 
-    async def _be_current(self) -> None:
+    async def _ensure_current(self) -> None:
         if self._age < FRESH:
             return
         if self._flight is not None or self._clock() - self._failed_at >= RETRY:
@@ -111,7 +111,7 @@ class KeySet:
 
     async def _refresh(self) -> None:
         try:
-            self._keys = await self._read()
+            self._keys = await self._download()
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, TimeoutError, BadKeySetError) as error:
             self._failed_at = self._clock()
             reason = str(error) if isinstance(error, BadKeySetError) else type(error).__name__
@@ -122,17 +122,17 @@ class KeySet:
             self._flight = None
             self._flights += 1
 
-    async def _read(self) -> tuple[_Key, ...]:
+    async def _download(self) -> tuple[_Key, ...]:
         # Not compressed: what is small on the way could be endless here.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         address = str(self._provider.jwks_url)
-        async with asyncio.timeout(TIMEOUT), self._client.stream("GET", address, headers=headers) as answer:
-            if answer.status_code != httpx.codes.OK:
-                raise BadKeySetError(f"status {answer.status_code}")
-            if answer.headers.get("content-encoding", "identity").lower() != "identity":
+        async with asyncio.timeout(TIMEOUT), self._client.stream("GET", address, headers=headers) as response:
+            if response.status_code != httpx.codes.OK:
+                raise BadKeySetError(f"status {response.status_code}")
+            if response.headers.get("content-encoding", "identity").lower() != "identity":
                 raise BadKeySetError("compressed")
-            body = await _bounded(answer)
-        return _usable_keys(body, self._provider.algorithms)
+            body = await _read_bounded(response)
+        return _parse_key_set(body, self._provider.algorithms)
 
     def _pick(self, kid: str | None, algorithm: str) -> PyJWK | None:
         """The only key needs no name; of several, the token must name one."""
@@ -143,16 +143,16 @@ class KeySet:
         return next((key.by_algorithm[algorithm] for key in fitting if algorithm in key.by_algorithm), None)
 
 
-async def _bounded(answer: httpx.Response) -> bytes:
+async def _read_bounded(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in answer.aiter_raw():
+    async for chunk in response.aiter_raw():
         body += chunk
         if len(body) > MAX_BYTES:
             raise BadKeySetError(f"more than {MAX_BYTES} bytes")
     return bytes(body)
 
 
-def _usable_keys(body: bytes, algorithms: Iterable[str]) -> tuple[_Key, ...]:
+def _parse_key_set(body: bytes, algorithms: Iterable[str]) -> tuple[_Key, ...]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
@@ -161,13 +161,13 @@ def _usable_keys(body: bytes, algorithms: Iterable[str]) -> tuple[_Key, ...]:
     if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise BadKeySetError("no list of keys")
     allowed = tuple(algorithms)
-    keys = tuple(key for entry in entries if (key := _usable(entry, allowed)) is not None)
+    keys = tuple(key for entry in entries if (key := _parse_key(entry, allowed)) is not None)
     if not keys:
         raise BadKeySetError("no key of use")
     return keys
 
 
-def _usable(entry: object, algorithms: tuple[str, ...]) -> _Key | None:
+def _parse_key(entry: object, algorithms: tuple[str, ...]) -> _Key | None:
     """A public key for signatures that fits an allowed algorithm; RFC 7517, sections 4.2 to 4.5."""
     if not isinstance(entry, dict) or "d" in entry or entry.get("use", "sig") != "sig":
         return None
@@ -175,11 +175,11 @@ def _usable(entry: object, algorithms: tuple[str, ...]) -> _Key | None:
     kid = entry.get("kid")
     if not isinstance(operations, list) or "verify" not in operations or not isinstance(kid, str | None):
         return None
-    by_algorithm = dict(_parsed(entry, algorithms))
+    by_algorithm = dict(_parse_algorithms(entry, algorithms))
     return _Key(kid, by_algorithm) if by_algorithm else None
 
 
-def _parsed(entry: dict[str, Any], algorithms: tuple[str, ...]) -> Iterator[tuple[str, PyJWK]]:
+def _parse_algorithms(entry: dict[str, Any], algorithms: tuple[str, ...]) -> Iterator[tuple[str, PyJWK]]:
     for algorithm in algorithms:
         kind, curve = _FITS[algorithm]
         fits = entry.get("kty") == kind and (curve is None or entry.get("crv") == curve)

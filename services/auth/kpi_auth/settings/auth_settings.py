@@ -9,25 +9,25 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from kpi_auth.identities.providers import IdentityProviders
-from kpi_auth.mails.addressing import mail_sender, mail_target
+from kpi_auth.settings.mail_addresses import mail_sender, mail_target
+from kpi_auth.settings.providers import IdentityProviders
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
 
-def _checked_public_url(value: str) -> str:
+def _check_public_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("an address such as https://api.example.com is needed, with no query")
     return value.rstrip("/")
 
 
-def _checked_mail_url(value: SecretStr) -> SecretStr:
+def _check_mail_url(value: SecretStr) -> SecretStr:
     mail_target(value.get_secret_value())
     return value
 
 
-def _checked_mail_from(value: str) -> str:
+def _check_mail_from(value: str) -> str:
     mail_sender(value)
     return value
 
@@ -62,12 +62,10 @@ class AuthSettings(ServiceSettings):
     registration_tells_email: bool | None = None
 
     # Where people reach the gateway: links in mails are built from this and from nothing else.
-    public_url: Annotated[str, AfterValidator(_checked_public_url)] = "http://127.0.0.1:8000"
+    public_url: Annotated[str, AfterValidator(_check_public_url)] = "http://127.0.0.1:8000"
     # None: no mail is sent, and what needs one says so.
-    mail_url: Annotated[SecretStr, AfterValidator(_checked_mail_url)] | None = None
-    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_checked_mail_from)] = (
-        "KPI-One <no-reply@localhost>"
-    )
+    mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = None
+    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = "KPI-One <no-reply@localhost>"
     # A replica that cannot reach the mail server still writes mails, and leaves their sending to the others.
     mail_worker: bool = True
 
@@ -93,7 +91,7 @@ class AuthSettings(ServiceSettings):
         return self.registration_tells_email
 
     @model_validator(mode="after")
-    def _silence_needs_mail(self) -> Self:
+    def _require_mail_for_silence(self) -> Self:
         if self.mail_url is None and not (self.tells_email and self.registration_tells_username):
             raise ValueError("REGISTRATION_TELLS_...: what registration does not say goes by mail: set MAIL_URL too")
         return self

@@ -47,7 +47,7 @@ Algorithm = Literal[
 ]
 
 
-def _checked_url(value: str) -> str:
+def _check_url(value: str) -> str:
     """https, because whoever answers there decides who signs in; plain http reaches this machine alone."""
     parts = urlsplit(value)
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
@@ -65,7 +65,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-SafeUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_checked_url)]
+SafeUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_url)]
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
@@ -85,7 +85,7 @@ class IdentityProvider(BaseModel):
     confirms_emails: bool = False
 
     @model_validator(mode="after")
-    def _algorithms_fit_the_keys(self) -> Self:
+    def _check_algorithms_fit_keys(self) -> Self:
         if (self.jwks_url is None) == (self.secret is None):
             raise ValueError("either jwks_url or secret is needed")
         shared = [name for name in self.algorithms if name in _SECRET_BYTES]
@@ -130,7 +130,7 @@ class SupabasePreset(BaseModel):
         )
 
 
-def _parsed(value: object) -> object:
+def _parse(value: object) -> object:
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -160,7 +160,7 @@ def _reason(found: Any) -> str:  # noqa: ANN401 pydantic's ErrorDetails is a Typ
     return f"{field}: {message}" if field else message
 
 
-def _checked_distinct(providers: tuple[IdentityProvider, ...]) -> tuple[IdentityProvider, ...]:
+def _check_distinct(providers: tuple[IdentityProvider, ...]) -> tuple[IdentityProvider, ...]:
     for field in ("name", "issuer"):
         given = [getattr(provider, field) for provider in providers]
         twice = next((value for value in given if given.count(value) > 1), None)
@@ -170,5 +170,5 @@ def _checked_distinct(providers: tuple[IdentityProvider, ...]) -> tuple[Identity
 
 
 IdentityProviders = Annotated[
-    tuple[IdentityProvider, ...], NoDecode, BeforeValidator(_parsed), AfterValidator(_checked_distinct)
+    tuple[IdentityProvider, ...], NoDecode, BeforeValidator(_parse), AfterValidator(_check_distinct)
 ]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from kpi_shared.tokens import KeyRing
 
-from kpi_auth.sessions.errors import InvalidRefreshTokenError
+from kpi_auth.tokens.errors import InvalidRefreshTokenError
 
 SECRET_BYTES = 32
 _CODE_BYTES = 32

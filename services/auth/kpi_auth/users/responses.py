@@ -8,9 +8,9 @@ from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import AnyRow
 from kpi_shared.http.conditional import Condition
 
+from kpi_auth.accounts.filters import Position, UserFilter
 from kpi_auth.users.cursors import encode
 from kpi_auth.users.etags import private_etag, public_etag
-from kpi_auth.users.listing import Listing, Position
 from kpi_auth.users.schemas import (
     CountedPrivatePage,
     CountedPublicPage,
@@ -25,7 +25,7 @@ from kpi_auth.users.schemas import (
 _CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
-def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) -> Response:
+def user_response(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) -> Response:
     """A user, as this caller sees it; or that it is still as it was."""
     sees_all = caller.is_admin or caller.id == row.id
     etag = private_etag(row.version, row.id) if sees_all else public_etag(row.version)
@@ -36,18 +36,18 @@ def answer_to(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) 
     return Response(shown.model_dump_json(), media_type="application/json", headers=headers)
 
 
-def private_answer(row: AnyRow) -> Response:
+def private_response(row: AnyRow) -> Response:
     """A user with all fields and the tag of this version."""
     headers = {"ETag": private_etag(row.version, row.id), **_CACHING}
     return Response(UserPrivate.model_validate(row).model_dump_json(), media_type="application/json", headers=headers)
 
 
-def page_answer(
-    rows: Sequence[AnyRow], *, limit: int, listing: Listing, cursors: CursorSealer, total: int | None
+def page_response(
+    rows: Sequence[AnyRow], *, limit: int, user_filter: UserFilter, cursors: CursorSealer, total: int | None
 ) -> UserPage:
     """The first ``limit`` rows; one more of them says that there is a next page."""
-    following = encode(cursors, _position(rows[limit - 1], listing), listing) if len(rows) > limit else None
-    if listing.by_admin:
+    following = encode(cursors, _position(rows[limit - 1], user_filter), user_filter) if len(rows) > limit else None
+    if user_filter.by_admin:
         private = [UserPrivate.model_validate(row) for row in rows[:limit]]
         if total is None:
             return PrivatePage(items=private, next=following)
@@ -58,5 +58,5 @@ def page_answer(
     return CountedPublicPage(items=public, next=following, total=total)
 
 
-def _position(row: AnyRow, listing: Listing) -> Position:
-    return Position(row.folded if listing.is_by_name else row.created_at, row.id)
+def _position(row: AnyRow, user_filter: UserFilter) -> Position:
+    return Position(row.folded if user_filter.is_by_name else row.created_at, row.id)

@@ -1,4 +1,4 @@
-"""Whether a JWT of an outside identity provider counts, and whom it speaks of (RFC 7519, RFC 8725)."""
+"""Whether a JWT of an external identity provider is valid, and whom it speaks of (RFC 7519, RFC 8725)."""
 
 import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -12,10 +12,10 @@ from fastapi import Depends, FastAPI, Request
 from jwt.algorithms import AllowedPublicKeys
 from pydantic_core import PydanticCustomError
 
-from kpi_auth.identities.errors import InvalidForeignTokenError
-from kpi_auth.identities.jwks import TIMEOUT, KeySet
-from kpi_auth.identities.providers import IdentityProvider
-from kpi_auth.users.schemas import normalised_email
+from kpi_auth.accounts.fields import normalize_email
+from kpi_auth.identities.errors import InvalidExternalTokenError
+from kpi_auth.identities.key_sets import TIMEOUT, KeySet
+from kpi_auth.settings.providers import IdentityProvider
 
 MAX_TOKEN_BYTES = 8 * 1024
 # How far our clock and the provider's may differ, in seconds.
@@ -31,8 +31,8 @@ _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionEr
 
 
 @dataclass(frozen=True)
-class ForeignIdentity:
-    """Who somebody is at a provider. The address is in its one normal form."""
+class ExternalIdentity:
+    """Who a user is at a provider. The address is in its one normal form."""
 
     provider: str
     issuer: str
@@ -49,44 +49,44 @@ class Verifier:
         self._by_issuer = {provider.issuer: provider for provider in providers}
         self._key_sets = key_sets
 
-    async def verify(self, token: str, *, only: IdentityProvider | None = None) -> ForeignIdentity:
-        """Whom the token speaks of, or InvalidForeignTokenError, or ProviderUnreachableError.
+    async def verify(self, token: str, *, only: IdentityProvider | None = None) -> ExternalIdentity:
+        """Whom the token speaks of, or InvalidExternalTokenError, or ProviderUnreachableError.
 
         ``only`` is the one provider whose tokens are wanted.
         """
-        header, claims = _unverified(token)
-        provider = self._provider(claims.get("iss"))
+        header, claims = _read(token)
+        provider = self._find_provider(claims.get("iss"))
         if provider is None or (only is not None and provider != only):
-            raise InvalidForeignTokenError
+            raise InvalidExternalTokenError
         algorithm = header.get("alg")
         if not isinstance(algorithm, str) or algorithm not in provider.algorithms:
-            raise InvalidForeignTokenError(provider.name)
-        key = await self._key(provider, algorithm, header.get("kid"))
+            raise InvalidExternalTokenError(provider.name)
+        key = await self._find_key(provider, algorithm, header.get("kid"))
         if key is None:
-            raise InvalidForeignTokenError(provider.name)
-        return _identity(provider, _verified(token, key, provider))
+            raise InvalidExternalTokenError(provider.name)
+        return _to_identity(provider, _check_signature(token, key, provider))
 
-    def _provider(self, issuer: object) -> IdentityProvider | None:
+    def _find_provider(self, issuer: object) -> IdentityProvider | None:
         """The claim is not checked yet: it only looks up which checks there will be."""
         return self._by_issuer.get(issuer) if isinstance(issuer, str) else None
 
-    async def _key(self, provider: IdentityProvider, algorithm: str, kid: str | None) -> jwt.PyJWK | str | None:
+    async def _find_key(self, provider: IdentityProvider, algorithm: str, kid: str | None) -> jwt.PyJWK | str | None:
         if provider.secret is not None:
             return provider.secret.get_secret_value()
         return await self._key_sets[provider.name].find(kid=kid, algorithm=algorithm)
 
 
-def _unverified(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(token) > MAX_TOKEN_BYTES or not token.isascii():
-        raise InvalidForeignTokenError
+        raise InvalidExternalTokenError
     try:
         read = jwt.decode_complete(token, options={"verify_signature": False})
     except _UNREADABLE:
-        raise InvalidForeignTokenError from None
+        raise InvalidExternalTokenError from None
     header = read["header"]
     # Nothing that a header may call critical is understood here (RFC 7515, section 4.1.11), and no key in it is used.
     if "crit" in header or "b64" in header or not _is_of_type(header.get("typ")):
-        raise InvalidForeignTokenError
+        raise InvalidExternalTokenError
     return header, read["payload"]
 
 
@@ -94,7 +94,9 @@ def _is_of_type(kind: object) -> bool:
     return kind is None or (isinstance(kind, str) and kind.lower().removeprefix("application/") in _TYPES)
 
 
-def _verified(token: str, key: AllowedPublicKeys | jwt.PyJWK | str, provider: IdentityProvider) -> dict[str, Any]:
+def _check_signature(
+    token: str, key: AllowedPublicKeys | jwt.PyJWK | str, provider: IdentityProvider
+) -> dict[str, Any]:
     try:
         return jwt.decode(
             token,
@@ -106,16 +108,16 @@ def _verified(token: str, key: AllowedPublicKeys | jwt.PyJWK | str, provider: Id
             options={"require": _REQUIRED, "enforce_minimum_key_length": True},
         )
     except _UNREADABLE:
-        raise InvalidForeignTokenError(provider.name) from None
+        raise InvalidExternalTokenError(provider.name) from None
 
 
-def _identity(provider: IdentityProvider, claims: Mapping[str, Any]) -> ForeignIdentity:
+def _to_identity(provider: IdentityProvider, claims: Mapping[str, Any]) -> ExternalIdentity:
     subject = claims["sub"]
     # Supabase gives a token to whoever asks for one, and marks it so: it names nobody.
     if not _is_storable(subject, _MAX_SUBJECT) or claims.get("is_anonymous") is True:
-        raise InvalidForeignTokenError(provider.name)
+        raise InvalidExternalTokenError(provider.name)
     name = claims.get("preferred_username")
-    return ForeignIdentity(
+    return ExternalIdentity(
         provider=provider.name,
         issuer=provider.issuer,
         subject=subject,
@@ -143,12 +145,12 @@ def _email(value: object) -> str | None:
     if not isinstance(value, str) or not _is_storable(value, _MAX_NAME):
         return None
     try:
-        return normalised_email(value)
+        return normalize_email(value)
     except PydanticCustomError:
         return None
 
 
-async def foreign_tokens(app: FastAPI) -> AsyncIterator[None]:
+async def external_verifier(app: FastAPI) -> AsyncIterator[None]:
     """The verifier, with the HTTP client that fetches keys; where no provider has any, no client is made."""
     providers: tuple[IdentityProvider, ...] = app.state.settings.identity_providers
     with_keys = [provider for provider in providers if provider.jwks_url is not None]
@@ -169,4 +171,4 @@ async def _verifier(request: Request) -> Verifier:
     return verifier
 
 
-ForeignTokens = Annotated[Verifier, Depends(_verifier)]
+VerifierOfApp = Annotated[Verifier, Depends(_verifier)]
