@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import free_port, run_to_end, started
+from kpi_shared.testing.process import free_port, run_command, start_part
 
 PASSWORD = "a quiet red bicycle"
 
@@ -31,7 +31,7 @@ def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
     for service in ("auth", "content"):
         url = create_database(f"e2e_{service}_{worker}")
         found[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
-        run_to_end(f"kpi_{service}", "migrate", settings=found[service])
+        run_command(f"kpi_{service}", "migrate", settings=found[service])
     return found
 
 
@@ -44,13 +44,15 @@ def running(
         port = free_port()
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
         services = {
-            name: stack.enter_context(started(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
+            name: stack.enter_context(start_part(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
             for name, own in settings.items()
         }
         # The tests register more people from one address in a minute than anybody should.
         upstreams = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
         gateway_settings = {"RATE_LIMIT_ENABLED": "false", **upstreams, **(limits or {})}
-        gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port))
+        gateway = stack.enter_context(
+            start_part("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port)
+        )
         yield Stack(gateway, services["auth"], services["content"], settings, folder / "mails")
 
 

@@ -15,7 +15,7 @@ FOLDERS = {
     "e2e": "tests",
 }
 # A test, with its file or, after another of the same row, without.
-NAMED = re.compile(r"`(?:(\w+)/(\w+\.py))?::(test_\w+)`")
+NAMED = re.compile(r"`(?:(\w+)/([\w/]+\.py))?::(test_\w+)`")
 REQUIREMENT = re.compile(r"^\| \*?([\d.]+)\*? \| \*?(\d)\*? \| .*? \| (holds|partly|no|n/a)\b")
 
 

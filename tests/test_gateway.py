@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import Launched, launched, until
+from kpi_shared.testing.process import PartProcess, launch_part, wait_until
 from stack import PASSWORD, Person, Stack
 
 pytestmark = [
@@ -31,7 +31,7 @@ HOST = b"Host: a\r\n"
 class Platform:
     """A gateway as in production, behind proxies on this machine, and all that the services log."""
 
-    gateway: Launched
+    gateway: PartProcess
     client: httpx.Client
     folder: Path
 
@@ -63,7 +63,7 @@ def platform(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     }
     log = tmp_path_factory.mktemp("gateway") / "gateway.log"
     with (
-        launched("kpi_gateway", settings, log=log) as gateway,
+        launch_part("kpi_gateway", settings, log=log) as gateway,
         httpx.Client(base_url=gateway.address, timeout=30, trust_env=False) as client,
     ):
         yield Platform(gateway, client, stack.mails.parent)
@@ -131,7 +131,7 @@ def test_a_safe_request_id_is_the_clients_own_in_every_log(platform: Platform, g
     answer = platform.client.get(f"{API}/posts/0", headers={"X-Request-ID": given})
     assert answer.headers["x-request-id"] == given
     assert answer.json()["instance"] == given
-    until(lambda: bool(platform.logged("content", request_id=given)))
+    wait_until(lambda: bool(platform.logged("content", request_id=given)))
 
 
 @pytest.mark.parametrize("given", ["x" * 65, "a b", 'a"b', "a;b", "a/b", "", "\xe9"])
@@ -140,7 +140,7 @@ def test_an_unsafe_request_id_goes_no_further(platform: Platform, given: str) ->
     own = answer.headers["x-request-id"]
     assert len(own) == 32
     assert answer.json()["instance"] == own
-    until(lambda: bool(platform.logged("content", request_id=own)))
+    wait_until(lambda: bool(platform.logged("content", request_id=own)))
 
 
 SMUGGLED = b"GET /posts/%s HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -169,7 +169,7 @@ def test_a_request_with_two_ends_is_refused_and_no_second_one_comes_of_it(platfo
     # The service logs what it refuses, so this one, which comes later, would stand behind the smuggled one.
     later = uuid.uuid4().hex
     platform.client.get(f"/posts/{later}")
-    until(lambda: bool(platform.logged("content", path=f"/posts/{later}")))
+    wait_until(lambda: bool(platform.logged("content", path=f"/posts/{later}")))
     assert not platform.logged("content", path=f"/posts/{name}")
 
 
@@ -215,7 +215,7 @@ def audited(platform: Platform, client: httpx.Client, person: Person, forwarded:
     headers = [("X-Request-ID", name), *(("X-Forwarded-For", value) for value in forwarded)]
     form = {"username": person.username, "password": PASSWORD}
     assert client.post(f"{API}/auth/login", data=form, headers=headers).status_code == 200
-    until(lambda: bool(platform.logged("auth", event="audit", request_id=name)))
+    wait_until(lambda: bool(platform.logged("auth", event="audit", request_id=name)))
     (line,) = platform.logged("auth", event="audit", request_id=name)
     return line["address"]
 
@@ -236,7 +236,7 @@ def test_one_client_has_one_limit_in_all_forms_of_its_address(stack: Stack, tmp_
     assert stack.content is not None
     limits = {"RATE_LIMIT_REQUESTS": "2", "RATE_LIMIT_WINDOW": "86400", "TRUSTED_PROXIES": "127.0.0.0/8"}
     with (
-        launched("kpi_gateway", {"CONTENT_URL": stack.content, **limits}, log=tmp_path / "gateway.log") as part,
+        launch_part("kpi_gateway", {"CONTENT_URL": stack.content, **limits}, log=tmp_path / "gateway.log") as part,
         httpx.Client(base_url=part.address, timeout=30, trust_env=False) as client,
     ):
 

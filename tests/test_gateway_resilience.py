@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import Launched, free_port, launched, until
+from kpi_shared.testing.process import PartProcess, free_port, launch_part, wait_until
 from stack import Stack
 
 pytestmark = [
@@ -25,10 +25,10 @@ READERS = 4
 
 
 @contextmanager
-def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[Launched]:
+def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[PartProcess]:
     """One more content service, on the stack's own database; its log has every request."""
     settings = {**stack.settings["content"], "DEBUG": "true"}
-    with launched("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
+    with launch_part("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
         yield part
 
 
@@ -40,14 +40,14 @@ def gateway(stack: Stack, folder: Path, content_url: str, **settings: str) -> It
     urls = {"AUTH_URL": stack.auth, "CONTENT_URL": content_url, "RATE_LIMIT_ENABLED": "false"}
     given = {**urls, "METRICS_PORT": str(metrics), **settings}
     with (
-        launched("kpi_gateway", given, log=folder / "gateway.log") as part,
+        launch_part("kpi_gateway", given, log=folder / "gateway.log") as part,
         httpx.Client(base_url=part.address, timeout=60, trust_env=False) as client,
     ):
         yield Gateway(part, client, metrics)
 
 
 class Gateway:
-    def __init__(self, part: Launched, client: httpx.Client, metrics: int) -> None:
+    def __init__(self, part: PartProcess, client: httpx.Client, metrics: int) -> None:
         self.part = part
         self.client = client
         self._metrics = metrics
@@ -87,10 +87,10 @@ class Readers:
     def go_on(self) -> None:
         """Until so many more have been answered that each address had its turn."""
         enough = len(self.statuses) + 20 * READERS
-        until(lambda: len(self.statuses) >= enough)
+        wait_until(lambda: len(self.statuses) >= enough)
 
 
-def served(part: Launched) -> int:
+def served(part: PartProcess) -> int:
     return sum(line.get("path") == "/posts" for line in part.lines())
 
 
@@ -108,7 +108,7 @@ def test_no_read_fails_when_one_of_two_services_is_killed_and_it_gets_requests_a
             one.kill()
             readers.go_on()
             with content(stack, tmp_path, one.port) as again:
-                until(lambda: served(again) > 0)
+                wait_until(lambda: served(again) > 0)
                 readers.go_on()
         assert set(readers.statuses) == {200}
         events = [line["event"] for line in through.part.lines()]
@@ -148,9 +148,9 @@ def test_a_service_that_hangs_is_a_504_after_its_rows_own_time_and_others_go_on(
         gateway(stack, tmp_path, service.address, ROUTES=json.dumps(rows), UPSTREAM_READ_TIMEOUT="600") as through,
     ):
         assert through.get().status_code == 200
-        with service.stopped(), ThreadPoolExecutor(1) as thread:
+        with service.suspend(), ThreadPoolExecutor(1) as thread:
             hanging = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             assert through.get("/api/v1/auth/me").status_code == 401
             short = through.client.post("/api/v1/votes", json={})
             assert not hanging.done()
@@ -171,9 +171,9 @@ def test_beyond_the_requests_in_flight_is_503_with_retry_after(stack: Stack, tmp
         gateway(stack, tmp_path, service.address, **bounds) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             first = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             busy = through.get()
             assert (busy.status_code, busy.json()["type"]) == (503, "upstream-busy")
             assert int(busy.headers["retry-after"]) > 0
@@ -183,7 +183,7 @@ def test_beyond_the_requests_in_flight_is_503_with_retry_after(stack: Stack, tmp
         assert through.get().status_code == 200
 
 
-def _is_closed(part: Launched) -> bool:
+def _is_closed(part: PartProcess) -> bool:
     try:
         socket.create_connection(("127.0.0.1", part.port)).close()
     except ConnectionRefusedError:
@@ -197,11 +197,11 @@ def test_a_stop_answers_what_is_in_flight_and_ends_well(stack: Stack, tmp_path: 
         gateway(stack, tmp_path, service.address) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             in_flight = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             through.part.process.send_signal(signal.SIGTERM)
-            until(lambda: _is_closed(through.part))
+            wait_until(lambda: _is_closed(through.part))
         answer = in_flight.result()
         assert answer.status_code == 200
         assert answer.json()["items"] is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from stack import PASSWORD, Stack, join, running, settings_of
 
 pytestmark = [
@@ -26,8 +26,8 @@ def test_content_answers_with_auth_stopped(own: dict[str, dict[str, str]], tmp_p
         anna = join(client)
     settings = {"AUTH_URL": "http://127.0.0.1:1"}
     with (
-        started("kpi_content", own["content"], log=tmp_path / "content.log") as content,
-        started("kpi_gateway", settings | {"CONTENT_URL": content}, log=tmp_path / "gateway.log") as gateway,
+        start_part("kpi_content", own["content"], log=tmp_path / "content.log") as content,
+        start_part("kpi_gateway", settings | {"CONTENT_URL": content}, log=tmp_path / "gateway.log") as gateway,
         httpx.Client(base_url=gateway) as client,
     ):
         made = client.post("/api/v1/posts", json={"title": "Alone", "content": ""}, headers=anna.headers)

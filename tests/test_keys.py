@@ -4,7 +4,7 @@ import secrets
 
 import pytest
 from kpi_cli.keys import problem
-from kpi_shared.keys import WeakKeyError, checked_key
+from kpi_shared.keys import WeakKeyError, parse_key
 
 BAD = [
     "",
@@ -26,10 +26,10 @@ BAD = [
 def test_a_key_that_one_refuses_the_other_refuses(key: str) -> None:
     assert problem(key)
     with pytest.raises(WeakKeyError):
-        checked_key(key)
+        parse_key(key)
 
 
 def test_a_random_key_is_good_for_both() -> None:
     key = secrets.token_hex(32)
     assert not problem(key)
-    assert checked_key(key).hex() == key
+    assert parse_key(key).hex() == key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from redis_support import needs_redis, redis_server
 from stack import Stack, join
 
@@ -25,7 +25,7 @@ def gateway(stack: Stack, folder: Path, name: str = "one", **settings: str) -> I
     assert stack.content is not None
     given = {"AUTH_URL": stack.auth, "CONTENT_URL": stack.content, "RATE_LIMIT_WINDOW": str(DAY), **settings}
     with (
-        started("kpi_gateway", given, log=folder / f"gateway_{name}.log") as address,
+        start_part("kpi_gateway", given, log=folder / f"gateway_{name}.log") as address,
         httpx.Client(base_url=address, timeout=30) as client,
     ):
         yield client

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.collector import Collector, Kept, collector
+from kpi_shared.testing.collector import Collector, ExportedSpan, run_collector
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import free_port, started, until
+from kpi_shared.testing.process import free_port, start_part, wait_until
 from stack import join, settings_of
 
 pytestmark = [
@@ -45,12 +45,12 @@ def observed(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("observed")
     ports = {part: free_port() for part in PARTS}
     with ExitStack() as stack:
-        kept = stack.enter_context(collector())
+        kept = stack.enter_context(run_collector())
         common = {"OTEL_EXPORTER_OTLP_ENDPOINT": kept.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "DEBUG": "true"}
 
         def start(part: str, settings: Mapping[str, str]) -> str:
             own = {**common, "METRICS_PORT": str(ports[part]), **settings}
-            return stack.enter_context(started(f"kpi_{part}", own, log=folder / f"{part}.log"))
+            return stack.enter_context(start_part(f"kpi_{part}", own, log=folder / f"{part}.log"))
 
         services = settings_of(f"observed_{worker}", secret_key)
         mails = {"MAIL_URL": (folder / "mails").as_uri()}
@@ -111,7 +111,7 @@ def test_one_request_is_one_id_in_the_logs_of_all_that_served_it(observed: Obser
 
     for part in PARTS:
         # A line is written once the answer is out, so the client may be earlier.
-        until(lambda part=part: bool(lines_of(part)))
+        wait_until(lambda part=part: bool(lines_of(part)))
         mine = lines_of(part)
         assert {line["event"] for line in mine} == {"request"}
         assert {(line["part"], line["trace_id"]) for line in mine} == {(f"kpi-{part}", TRACE)}
@@ -167,5 +167,5 @@ def test_a_request_without_a_trace_begins_one_that_the_logs_name(observed: Obser
     observed.kept.wait(lambda spans: len(_of(spans, str(trace))) == 3)
 
 
-def _of(spans: list[Kept], trace: str) -> list[Kept]:
+def _of(spans: list[ExportedSpan], trace: str) -> list[ExportedSpan]:
     return [span for span in spans if span.trace_id == trace]

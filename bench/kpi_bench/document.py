@@ -27,17 +27,17 @@ class Table(Protocol):
     def render(self, results: dict[str, Any], plots: Path) -> str: ...
 
 
-def table(name: str) -> Table:
+def load_table(name: str) -> Table:
     module: Any = importlib.import_module(f"kpi_bench.tables.{name}")
     found: Table = module
     return found
 
 
-def there_is(name: str) -> bool:
+def has_table(name: str) -> bool:
     return (BENCH / "kpi_bench" / "tables" / f"{name}.py").exists()
 
 
-def stored(folder: Path) -> dict[str, dict[str, Any]]:
+def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """The results of each table that has been measured, in the order of the document."""
     return {
         name: json.loads((folder / f"{name}.json").read_text()) for name in TABLES if (folder / f"{name}.json").exists()
@@ -45,16 +45,16 @@ def stored(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def render(results: dict[str, dict[str, Any]], plots: Path) -> str:
-    sections = [_section(name, found, plots) for name, found in results.items()]
+    sections = [_render_section(name, found, plots) for name, found in results.items()]
     return "\n\n".join([_HEAD, *sections, BY_HAND.read_text().strip()]) + "\n"
 
 
-def _section(name: str, found: dict[str, Any], plots: Path) -> str:
-    text = table(name).render(found["results"], plots).strip()
-    return f"{text}\n\n{_measured(found)}"
+def _render_section(name: str, found: dict[str, Any], plots: Path) -> str:
+    text = load_table(name).render(found["results"], plots).strip()
+    return f"{text}\n\n{_render_conditions(found)}"
 
 
-def _measured(found: dict[str, Any]) -> str:
+def _render_conditions(found: dict[str, Any]) -> str:
     machine, options = found["machine"], found["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     busy = (

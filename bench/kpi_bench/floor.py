@@ -33,15 +33,15 @@ class Floor:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 ASGI's
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
             return
         path: str = scope["path"]
-        body = b'{"status":"ok"}' if path == "/nothing" else await self._post(int(path.rpartition("/")[2]))
+        body = b'{"status":"ok"}' if path == "/nothing" else await self._read_post(int(path.rpartition("/")[2]))
         headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _live(self, receive: Any, send: Any) -> None:  # noqa: ANN401 as above
+    async def _run_lifespan(self, receive: Any, send: Any) -> None:  # noqa: ANN401 as above
         await receive()
         settings = {"autocommit": True, "row_factory": dict_row}
         async with AsyncConnectionPool(os.environ["FLOOR_DATABASE_URL"], min_size=5, kwargs=settings) as self._pool:
@@ -49,7 +49,7 @@ class Floor:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _post(self, post_id: int) -> bytes:
+    async def _read_post(self, post_id: int) -> bytes:
         assert self._pool is not None  # noqa: S101 the lifespan comes first
         async with self._pool.connection() as connection:
             row = await (await connection.execute(SQL, [post_id])).fetchone()
@@ -59,7 +59,7 @@ class Floor:
 app = Floor()
 
 
-async def statements(seconds: float) -> int:
+async def run_statements(seconds: float) -> int:
     done = 0
     connection = await psycopg.AsyncConnection.connect(
         os.environ["FLOOR_DATABASE_URL"], autocommit=True, row_factory=dict_row
@@ -73,4 +73,4 @@ async def statements(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(statements(float(sys.argv[1]))))
+    print(asyncio.run(run_statements(float(sys.argv[1]))))

@@ -41,7 +41,7 @@ class Place:
 
 
 def upstream(place: Place) -> Program:
-    path = _filled("upstream.conf", place)
+    path = _write_config("upstream.conf", place)
     return Program(["nginx", "-c", str(path)], environment=_SYSTEM, core=LOAD_CORE)
 
 
@@ -74,15 +74,15 @@ def tokens(count: int) -> list[str]:
 
 
 def _nginx(place: Place) -> Program:
-    return Program(["nginx", "-c", str(_filled("nginx.conf", place))], environment=_SYSTEM)
+    return Program(["nginx", "-c", str(_write_config("nginx.conf", place))], environment=_SYSTEM)
 
 
 def _haproxy(place: Place) -> Program:
-    return Program(["haproxy", "-db", "-f", str(_filled("haproxy.cfg", place))], environment=_SYSTEM)
+    return Program(["haproxy", "-db", "-f", str(_write_config("haproxy.cfg", place))], environment=_SYSTEM)
 
 
 def _caddy(place: Place) -> Program:
-    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(_filled("Caddyfile", place))]
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(_write_config("Caddyfile", place))]
     return Program(command, environment={"GOMAXPROCS": "1", "HOME": str(place.work)})
 
 
@@ -114,7 +114,7 @@ GATEWAYS: dict[str, Callable[[Place], Program]] = {
 _SYSTEM = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def _filled(name: str, place: Place) -> Path:
+def _write_config(name: str, place: Place) -> Path:
     """The configuration with the ports and folders of this run, as a file of this run."""
     text = (FOLDER / name).read_text()
     words = {"PORT": str(place.port), "UPSTREAM": str(place.upstream), "WORK": str(place.work), "BODY": BODY}

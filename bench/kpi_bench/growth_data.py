@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from psycopg import sql
 
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.platform_stack import POSTS, Database
 
 SIZES = {"20 thousand": POSTS, "200 thousand": 200_000, "2 million": 2_000_000}
@@ -52,7 +52,7 @@ _INDEXES = """
 """
 
 
-def database_of(size: str) -> str:
+def database_name(size: str) -> str:
     return f"bench_growth_{size.replace(' ', '_')}"
 
 
@@ -60,11 +60,11 @@ def build(database: Database, sizes: dict[str, int]) -> None:
     """Each size on top of a copy of the one before; the first are the real posts."""
     before, posts = "kpi_content", POSTS
     for name, count in sizes.items():
-        database.copy(before, database_of(name), owner="kpi_content")
+        database.copy(before, database_name(name), owner="kpi_content")
         if count > posts:
-            grow(database, database_of(name), posts + 1, count)
-        before, posts = database_of(name), count
-        say(f"{count:,} posts are there")
+            grow(database, database_name(name), posts + 1, count)
+        before, posts = database_name(name), count
+        report(f"{count:,} posts are there")
 
 
 def grow(database: Database, name: str, low: int, high: int) -> None:
@@ -77,8 +77,8 @@ def grow(database: Database, name: str, low: int, high: int) -> None:
             connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index)))
     middle = (low + high) // 2
     inserts = [_insert(_POSTS, low, middle), _insert(_POSTS, middle + 1, high), _insert(_VOTES, low, high)]
-    _at_once([_statement(database, name, insert) for insert in inserts])
-    _at_once([_statement(database, name, sql.SQL(definition)) for _, definition in indexes])
+    _run_in_parallel([_statement(database, name, insert) for insert in inserts])
+    _run_in_parallel([_statement(database, name, sql.SQL(definition)) for _, definition in indexes])
     with database.connect(name) as connection:
         connection.execute("DROP TABLE bench_real")
         connection.execute("SELECT setval(pg_get_serial_sequence('posts', 'id'), (SELECT max(id) FROM posts))")
@@ -100,7 +100,7 @@ def _statement(database: Database, name: str, statement: sql.SQL | sql.Composed)
     return run
 
 
-def _at_once(steps: Sequence[Callable[[], None]]) -> None:
+def _run_in_parallel(steps: Sequence[Callable[[], None]]) -> None:
     with ThreadPoolExecutor(len(steps)) as pool:
         for done in [pool.submit(step) for step in steps]:
             done.result()

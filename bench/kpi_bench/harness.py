@@ -15,12 +15,12 @@ Rounds = dict[str, list[dict[str, float]]]
 _BEGAN = time.monotonic()
 
 
-def say(text: str) -> None:
+def report(text: str) -> None:
     """A line of progress, with the seconds since the benchmark began."""
     print(f"[{time.monotonic() - _BEGAN:6.0f} s] {text}", flush=True)
 
 
-def in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -> Rounds:
+def run_in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -> Rounds:
     """Round after round, each contender once; each round begins with another one.
 
     What slows the machine down for a while then slows all of them down, and no one always comes after the same one.
@@ -33,7 +33,7 @@ def in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -
             figures = contenders[name](options.seconds)
             found[name].append(figures)
             shown = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items())
-            say(f"{what}, round {number + 1} of {options.rounds}: {name}: {shown}")
+            report(f"{what}, round {number + 1} of {options.rounds}: {name}: {shown}")
     return found
 
 
@@ -46,7 +46,7 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(ours, theirs, strict=True) if other]
 
 
-def shown(values: Sequence[float], digits: int = 0) -> str:
+def spread(values: Sequence[float], digits: int = 0) -> str:
     """Such as ``1,211 (878 to 1,292)``."""
     if not values:
         return "-"
@@ -67,7 +67,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def output(*command: str) -> str:
+def read_output(*command: str) -> str:
     """The first line that a program prints, or nothing where it is not installed."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from kpi_bench.harness import output, say
+from kpi_bench.harness import read_output, report
 from kpi_bench.options import PEERS
 
 _PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel")
@@ -32,7 +32,7 @@ def wait_until_calm() -> None:
     """Give what came before, an installation perhaps, the time to be forgotten; for a few minutes at most."""
     end = time.monotonic() + _PATIENCE_SECONDS
     if os.getloadavg()[0] > BUSY:
-        say("waiting for the machine to calm down")
+        report("waiting for the machine to calm down")
     while os.getloadavg()[0] > BUSY and time.monotonic() < end:
         time.sleep(1)
 
@@ -40,7 +40,7 @@ def wait_until_calm() -> None:
 def facts() -> dict[str, object]:
     return {
         "date": datetime.now(UTC).date().isoformat(),
-        "cpu": _first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")),
+        "cpu": _find_first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")),
         "cores": os.cpu_count() or 1,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         # What else was running: nothing should.
@@ -61,7 +61,7 @@ def _packages() -> dict[str, str]:
 
 
 def _programs() -> dict[str, str]:
-    said = {name: re.search(r"\d+\.\d+(?:\.\d+)?", output(*command)) for name, command in _PROGRAMS.items()}
+    said = {name: re.search(r"\d+\.\d+(?:\.\d+)?", read_output(*command)) for name, command in _PROGRAMS.items()}
     return {name: number[0] for name, number in said.items() if number}
 
 
@@ -71,6 +71,6 @@ def _modules() -> dict[str, str]:
     return found
 
 
-def _first(pattern: str, path: Path) -> str:
+def _find_first(pattern: str, path: Path) -> str:
     found = re.search(pattern, path.read_text())
     return found[1].strip() if found else "unknown"

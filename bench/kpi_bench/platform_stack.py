@@ -21,7 +21,7 @@ from kpi_cli.layout import Layout
 from kpi_cli.ports import HOST, Ports
 from psycopg import sql
 
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.options import REPOSITORY, Options
 from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port
 
@@ -72,7 +72,7 @@ class Database:
             self.server = None
 
     @property
-    def running(self) -> Server:
+    def running_server(self) -> Server:
         if self.server is None:
             raise BenchError("PostgreSQL is not running")
         return self.server
@@ -100,7 +100,7 @@ class Database:
                 drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                 connection.execute(drop.format(sql.Identifier(name)))
 
-    def settle(self) -> None:
+    def wait_until_idle(self) -> None:
         """Wait for statements whose client has gone: they would be measured with what comes next."""
         deadline = time.monotonic() + _START_SECONDS
         busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
@@ -110,10 +110,10 @@ class Database:
 
 
 @contextmanager
-def loaded_database(options: Options) -> Iterator[Database]:
+def open_loaded_database(options: Options) -> Iterator[Database]:
     """PostgreSQL with the sample posts, not yet running."""
     database = Database(options)
-    say("the sample posts are loaded, where they are not there yet")
+    report("the sample posts are loaded, where they are not there yet")
     database.load()
     try:
         yield database
@@ -171,9 +171,9 @@ class Stack:
 
 
 @contextmanager
-def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def run_stack(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """The whole platform with the sample posts; what is written to it is gone afterwards."""
-    with loaded_database(options) as database:
+    with open_loaded_database(options) as database:
         database.start()
         stack = Stack(database, options, gateway=gateway)
         try:
@@ -184,7 +184,7 @@ def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> It
             database.drop(Stack.AUTH, Stack.CONTENT)
 
 
-def ask(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
+def request_json(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
     """The JSON that an address answers; with a body (JSON) or a form, to a POST."""
     data = json.dumps(body).encode() if body is not None else form
     kind = "application/json" if form is None else "application/x-www-form-urlencoded"
@@ -206,12 +206,12 @@ class Accounts:
 
     def _register(self, name: str) -> int:
         body = {"username": name, "email": f"{name}@example.com", "password": self.PASSWORD}
-        return int(ask(f"{self._url}/users", body)["id"])
+        return int(request_json(f"{self._url}/users", body)["id"])
 
     def sign_in(self, count: int) -> list[dict[str, Any]]:
         """Fresh tokens of the first so many."""
         forms = [f"username={name}&password={self.PASSWORD}".encode() for name in self.names[:count]]
-        return [ask(f"{self._url}/auth/login", form=form) for form in forms]
+        return [request_json(f"{self._url}/auth/login", form=form) for form in forms]
 
     def access_tokens(self, count: int) -> Sequence[str]:
         return [str(tokens["access_token"]) for tokens in self.sign_in(count)]

@@ -36,7 +36,7 @@ class Program:
     folder: Path | None = None
 
 
-def pinned(command: Sequence[str], core: int | None) -> list[str]:
+def pin(command: Sequence[str], core: int | None) -> list[str]:
     return list(command) if core is None else ["taskset", "--cpu-list", str(core), *command]
 
 
@@ -55,7 +55,7 @@ class Server:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                pinned(program.command, program.core),
+                pin(program.command, program.core),
                 # The settings of the caller's shell are no business of a server under test.
                 env={**_bare_environment(), **program.environment},
                 cwd=program.folder,
@@ -81,7 +81,7 @@ class Server:
 
     def wait_until_ready(self, url: str, *, seconds: float = _READY_SECONDS) -> None:
         deadline = time.monotonic() + seconds
-        while not answers(url):
+        while not is_ready(url):
             if not self.alive or time.monotonic() > deadline:
                 last = self._log.read_text(errors="replace")[-2000:]
                 raise BenchError(f"nothing answers on {url}; the end of {self._log.name}:\n{last}")
@@ -108,7 +108,7 @@ class Server:
 
 
 @contextmanager
-def serving(program: Program, log: Path, *, ready: str | None = None) -> Iterator[Server]:
+def serve(program: Program, log: Path, *, ready: str | None = None) -> Iterator[Server]:
     """Start it, wait until ``ready`` (an address) answers 200, and stop it at the end."""
     server = Server(program, log)
     try:
@@ -119,7 +119,7 @@ def serving(program: Program, log: Path, *, ready: str | None = None) -> Iterato
         server.stop()
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 the benchmark's own address
             return bool(answer.status == 200)
@@ -127,7 +127,7 @@ def answers(url: str) -> bool:
         return False
 
 
-def tree(pid: int) -> list[int]:
+def process_tree(pid: int) -> list[int]:
     """The process and all its descendants that are alive."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -145,13 +145,13 @@ def cpu_seconds(*pids: int) -> float:
 
     Ended children that their parents have waited for count too.
     """
-    stats = [_stat(one) for pid in pids for one in tree(pid)]
+    stats = [_stat(one) for pid in pids for one in process_tree(pid)]
     return sum(sum(int(ticks) for ticks in found[11:15]) for found in stats if found) / _TICKS
 
 
 def memory_bytes(pid: int) -> int:
     """Resident memory of the process and its descendants; pages that they share count once for each."""
-    return sum(int(found[21]) for one in tree(pid) if (found := _stat(one))) * _PAGE
+    return sum(int(found[21]) for one in process_tree(pid) if (found := _stat(one))) * _PAGE
 
 
 def _stat(pid: int) -> list[str] | None:

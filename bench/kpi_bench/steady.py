@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from kpi_bench.options import BENCH
-from kpi_bench.processes import LOAD_CORE, BenchError, pinned
+from kpi_bench.processes import LOAD_CORE, BenchError, pin
 
 _CONNECTIONS = 64
 # How long answers are waited for when the last request is sent.
@@ -36,11 +36,11 @@ class Latencies:
     late: int
 
 
-def steady(url: str, rate: float, seconds: float) -> Latencies:
+def measure_latency(url: str, rate: float, seconds: float) -> Latencies:
     """Measure in a process of its own, pinned to the core of the load."""
     command = [sys.executable, "-m", "kpi_bench.steady", url, str(rate), str(seconds)]
     result = subprocess.run(
-        pinned(command, LOAD_CORE), cwd=BENCH, capture_output=True, text=True, check=False, timeout=seconds + 60
+        pin(command, LOAD_CORE), cwd=BENCH, capture_output=True, text=True, check=False, timeout=seconds + 60
     )
     if result.returncode:
         raise BenchError(f"{url} at {rate:.0f} requests/s: {result.stderr[-2000:]}")
@@ -67,14 +67,14 @@ class _Connection:
         if not piece:
             return 0
         self._received += piece
-        if not _complete(self._received):
+        if not _is_complete(self._received):
             return None
         status = int(self._received[9:12])
         self._received = b""
         return status
 
 
-def _complete(data: bytes) -> bool:
+def _is_complete(data: bytes) -> bool:
     head, separator, body = data.partition(b"\r\n\r\n")
     if not separator:
         return False
@@ -132,28 +132,28 @@ class _Client:
         try:
             connection.socket.send(self._request)
         except OSError:
-            self._lost(connection)
+            self._fail(connection)
 
     def _receive(self) -> None:
         for number, _ in self._poll.poll(0):
             connection = self._busy.get(number)
             if connection is None:
-                self._forget_idle(number)
+                self._replace_idle(number)
                 continue
             status = connection.receive()
             if status == 200:
                 self.times.append(time.perf_counter() - connection.due)
                 self._idle.append(self._busy.pop(number))
             elif status is not None:
-                self._lost(connection)
+                self._fail(connection)
 
-    def _forget_idle(self, number: int) -> None:
+    def _replace_idle(self, number: int) -> None:
         """A server may close a connection that is idle, after so many requests for example."""
         connection = next(one for one in self._idle if one.socket.fileno() == number)
         self._idle.remove(connection)
         self._replace(connection)
 
-    def _lost(self, connection: _Connection) -> None:
+    def _fail(self, connection: _Connection) -> None:
         self.errors += 1
         del self._busy[connection.socket.fileno()]
         self._replace(connection)

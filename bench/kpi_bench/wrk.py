@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpi_bench.processes import LOAD_CORE, BenchError, pinned
+from kpi_bench.processes import LOAD_CORE, BenchError, pin
 
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
@@ -41,7 +41,7 @@ class Wrk:
         command += [url, *(["--", *self.arguments] if self.arguments else [])]
         # wrk keeps to whole seconds; whatever hangs after them would hang for ever.
         result = subprocess.run(
-            pinned(command, self.core), capture_output=True, text=True, check=False, timeout=seconds + 60
+            pin(command, self.core), capture_output=True, text=True, check=False, timeout=seconds + 60
         )
         if result.returncode:
             raise BenchError(f"wrk {url}: {result.stdout}{result.stderr}")

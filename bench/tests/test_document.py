@@ -24,22 +24,22 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
 
 
 def test_the_document_is_written_from_the_stored_results(drawn: set[Path]) -> None:
-    results = document.stored(RESULTS)
+    results = document.load_results(RESULTS)
     assert "gateway" in results
     assert document.render(results, PLOTS) == DOCUMENT.read_text(), "run: make bench ONLY=document"
 
 
 def test_each_plot_is_shown_and_each_shown_plot_is_there(drawn: set[Path]) -> None:
-    text = document.render(document.stored(RESULTS), PLOTS)
+    text = document.render(document.load_results(RESULTS), PLOTS)
     shown = {DOCUMENT.parent / path for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)}
     assert shown == drawn
     assert all(path.stat().st_size < 64 * 1024 for path in shown)
 
 
-@pytest.mark.parametrize("name", [name for name in document.TABLES if document.there_is(name)])
+@pytest.mark.parametrize("name", [name for name in document.TABLES if document.has_table(name)])
 def test_each_table_is_known_by_its_name(name: str) -> None:
-    assert name == document.table(name).NAME
+    assert name == document.load_table(name).NAME
 
 
 def test_stored_results_belong_to_a_table() -> None:
-    assert {path.stem for path in RESULTS.glob("*.json")} <= {n for n in document.TABLES if document.there_is(n)}
+    assert {path.stem for path in RESULTS.glob("*.json")} <= {n for n in document.TABLES if document.has_table(n)}

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from kpi_bench import steady, wrk
-from kpi_bench.harness import in_turn, ratios, shown, verdict
+from kpi_bench.harness import ratios, run_in_turn, spread, verdict
 from kpi_bench.options import Options
 from kpi_bench.processes import BenchError
-from kpi_bench.tables.profile import stacks, summary
+from kpi_bench.tables.profile import parse_stacks, summarise
 
 WRK = """\
 Running 4s test @ http://127.0.0.1:1/posts
@@ -47,7 +47,7 @@ def test_each_round_begins_with_another_contender() -> None:
         return {"rate": 1.0}
 
     names = ("a", "b", "c")
-    found = in_turn(
+    found = run_in_turn(
         {name: lambda _, name=name: contender(name) for name in names}, Options(rounds=3, seconds=0), what="x"
     )
     assert "".join(order) == "abcbcacab"
@@ -57,7 +57,7 @@ def test_each_round_begins_with_another_contender() -> None:
 def test_a_target_is_judged_by_the_median_of_what_belongs_together() -> None:
     values = ratios([10.0, 30.0, 10.0], [10.0, 10.0, 20.0])
     assert values == [1.0, 3.0, 0.5]
-    assert shown(values, 1) == "1.0 (0.5 to 3.0)"
+    assert spread(values, 1) == "1.0 (0.5 to 3.0)"
     assert verdict(values, 1.0) == "reached"
     assert verdict(values, 1.1) == "**not reached**"
     assert verdict(values, 0.9, most=True) == "**not reached**"
@@ -70,7 +70,7 @@ def test_time_counts_for_its_module_and_for_those_that_called_it() -> None:
         "forward (kpi_gateway/proxy.py:3);send (aiohttp/client.py:4) 3\n"
         "<module> (kpi_gateway/__main__.py:10);run (asyncio/runners.py:1) 1\n"
     )
-    found = summary(stacks(text))
+    found = summarise(parse_stacks(text))
     assert found["samples"] == 4
     assert found["modules"]["uvloop"] == {"itself": 1, "inclusive": 4}
     assert found["modules"]["aiohttp"] == {"itself": 3, "inclusive": 3}
@@ -112,5 +112,5 @@ def grudging() -> Iterator[str]:
 
 
 def test_each_request_of_a_constant_rate_is_sent_and_its_failure_counted(grudging: str) -> None:
-    found = steady.steady(grudging, rate=400, seconds=0.5)
+    found = steady.measure_latency(grudging, rate=400, seconds=0.5)
     assert (found.requests, found.errors) == (190, 10)

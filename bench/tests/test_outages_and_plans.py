@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from kpi_bench.explained import last_statement
+from kpi_bench.outage_client import OutageClient, Outcome, Response, get
 from kpi_bench.processes import BenchError, free_port
-from kpi_bench.tables.stress import BACK, READS_A_SECOND, judged
-from kpi_bench.witness import Answer, Outcome, Witness, get
+from kpi_bench.query_plans import last_statement
+from kpi_bench.tables.stress import BACK, READS_A_SECOND, summarise
 
 LOG = """\
 2026-11-20 10:00:00.000 UTC [7] kpi_content@bench_growth_a LOG:  execute <unnamed>: SELECT id
@@ -56,15 +56,15 @@ async def test_nobody_there_is_an_answer_lost() -> None:
 
 
 async def _outcome(port: int, path: str) -> Outcome:
-    witness = Witness(f"http://127.0.0.1:{port}")
+    witness = OutageClient(f"http://127.0.0.1:{port}")
     await witness.run([get(path)], rate=1000, seconds=0.001, begun=time.perf_counter())
-    (answer,) = witness.answers
+    (answer,) = witness.responses
     return answer.outcome
 
 
 def test_an_outage_lasts_from_the_first_bad_answer_to_the_last() -> None:
     bad = {5.0: Outcome.LOST, BACK + 0.5: Outcome.REFUSED}
     moments = [number / READS_A_SECOND for number in range(10 * READS_A_SECOND)]
-    found = judged([Answer(moment, 0.002, bad.get(moment, Outcome.OK)) for moment in moments])
+    found = summarise([Response(moment, 0.002, bad.get(moment, Outcome.OK)) for moment in moments])
     assert (found["outage"], found["recovery"]) == (BACK - 4.5, 0.5)
     assert found["seconds"][5]["errors"] == 1 / READS_A_SECOND

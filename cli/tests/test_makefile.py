@@ -54,7 +54,7 @@ def test_no_python_that_is_new_enough_is_one_sentence(bare: Path) -> None:
     python(bare, "python3", "exit 1")
     result = make(bare, "up")
     assert result.returncode != 0
-    assert "make: Python 3.11 or newer is needed, and python3 is none: install one" in result.stderr
+    assert "make: Python 3.11 or newer is required, and python3 is not: install it" in result.stderr
 
 
 def test_python_without_pip_is_one_sentence(bare: Path) -> None:

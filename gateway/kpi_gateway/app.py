@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI, Request
-from kpi_shared.addresses import networks
+from kpi_shared.addresses import parse_networks
 from kpi_shared.errors import ProblemError, install_error_handlers, problem_response
 from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
@@ -48,11 +48,11 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     gateway = Gateway(
         table,
         pages=_pages(settings, table, client, observation, limits),
-        clients=Clients(networks(settings.trusted_proxies)),
+        clients=Clients(parse_networks(settings.trusted_proxies)),
         limits=limits,
         errors=UpstreamErrors(observation.metrics),
     )
-    app = observation.traced(Cors(gateway, origins=settings.cors_origins))
+    app = observation.trace(Cors(gateway, origins=settings.cors_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
@@ -106,7 +106,7 @@ class Gateway:
             decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
             if not isinstance(decision, Decision):
                 decision = await decision
-            scope["answer_headers"] += _admitted(decision)
+            scope["response_headers"] += _admitted(decision)
         if match is None:
             await self._pages(scope, receive, send)
         else:

@@ -41,7 +41,7 @@ class Cors(CORSMiddleware):
             await super().__call__(scope, receive, send)
             return
         if self.allow_origins:
-            scope["answer_headers"].append(_VARY)
+            scope["response_headers"].append(_VARY)
         await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:

@@ -17,7 +17,7 @@ class UpstreamErrors:
 
     def __init__(self, metrics: Metrics) -> None:
         self._counts: Counter[tuple[str, ...]] = Counter()
-        metrics.counter(
+        metrics.add_counter(
             "kpi_gateway_upstream_errors",
             "Requests that an upstream gave no whole answer to, by the kind of failure",
             ("upstream", "kind"),
@@ -42,9 +42,9 @@ def watch_addresses(metrics: Metrics, addresses: Callable[[], Iterable[tuple[str
         "out": ("1 while the address is left out because it failed", lambda each: each.is_out),
     }
     for name, (text, number) in gauges.items():
-        metrics.gauge(f"kpi_gateway_upstream_{name}", text, labels, read(number))
+        metrics.add_gauge(f"kpi_gateway_upstream_{name}", text, labels, read(number))
     text = "Failures of an address: refused, broken and late answers"
-    metrics.counter("kpi_gateway_upstream_failures", text, labels, read(lambda each: each.errors))
+    metrics.add_counter("kpi_gateway_upstream_failures", text, labels, read(lambda each: each.errors))
 
 
 def watch_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:
@@ -59,12 +59,12 @@ def watch_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:
         "places_waiting": ("Requests that wait for a place", lambda each: each.waiting),
     }
     for name, (text, number) in gauges.items():
-        metrics.gauge(f"kpi_gateway_upstream_{name}", text, ("upstream",), read(number))
+        metrics.add_gauge(f"kpi_gateway_upstream_{name}", text, ("upstream",), read(number))
     text = "Requests that found no place in time"
-    metrics.counter("kpi_gateway_upstream_refused", text, ("upstream",), read(lambda each: each.refused))
+    metrics.add_counter("kpi_gateway_upstream_refused", text, ("upstream",), read(lambda each: each.refused))
 
 
 def watch_limits(metrics: Metrics, decisions: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
     """Have the decisions of the rate limits among the metrics, as numbers by policy and outcome."""
     text = "Decisions of the rate limits"
-    metrics.counter("kpi_gateway_limit_decisions", text, ("policy", "outcome"), lambda: {**decisions()})
+    metrics.add_counter("kpi_gateway_limit_decisions", text, ("policy", "outcome"), lambda: {**decisions()})

@@ -4,7 +4,7 @@ from functools import cache
 from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException
-from kpi_shared.http.conditional import known_already
+from kpi_shared.http.conditional import is_not_modified
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -53,7 +53,7 @@ def pages_router(documents: Documents) -> APIRouter:
     async def openapi(request: Request) -> Response:
         document = await documents.rendered()
         headers = {"ETag": document.etag, "Cache-Control": "no-cache"}
-        if known_already(request, document.etag):
+        if is_not_modified(request, document.etag):
             return Response(status_code=304, headers=headers)
         return Response(document.body, headers=headers, media_type="application/json")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from kpi_shared.addresses import Networks, networks
+from kpi_shared.addresses import Networks, parse_networks
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
@@ -180,7 +180,7 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def server_options(self) -> dict[str, Any]:
-        limits = ConnectionLimits(self.max_connections_per_address, networks(self.trusted_proxies))
+        limits = ConnectionLimits(self.max_connections_per_address, parse_networks(self.trusted_proxies))
         secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
         hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
         return {"limits": limits, "headers": hsts if secure else ()}

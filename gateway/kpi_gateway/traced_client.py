@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.telemetry.tracing import Tracing, ended_with, injected
+from kpi_shared.telemetry.tracing import Tracing, propagation_headers, record_status
 from opentelemetry.trace import Span, SpanKind, StatusCode, use_span
 
 from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamRequest
@@ -30,7 +30,7 @@ class TracedClient:
             _fail(span, error)
             span.end()
             raise
-        ended_with(span, answer.status)
+        record_status(span, answer.status)
         if answer.status >= _CLIENT_ERRORS:
             span.set_status(StatusCode.ERROR)
         return _TracedAnswer(answer, span)
@@ -43,7 +43,7 @@ def _attributes(request: UpstreamRequest, method: str) -> dict[str, str]:
 
 def _marked(request: UpstreamRequest) -> UpstreamRequest:
     headers = [pair for pair in request.headers if pair[0] not in _TRACE_HEADERS]
-    marks = [(name.encode(), value.encode()) for name, value in injected().items()]
+    marks = [(name.encode(), value.encode()) for name, value in propagation_headers().items()]
     return request._replace(headers=headers + marks)
 
 

@@ -13,7 +13,7 @@ import kpi_gateway
 import pytest
 from gateway_support import Echo, answering, closed_port, gateway, headers_of, serving
 from kpi_shared.caller import Role
-from kpi_shared.keys import checked_key
+from kpi_shared.keys import parse_key
 from kpi_shared.tokens import KeyRing, TokenCodec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -219,7 +219,7 @@ async def test_without_trusted_proxies_nobody_else_is_believed() -> None:
 
 @pytest.fixture
 def codec(secret_key: str) -> TokenCodec:
-    return TokenCodec(KeyRing(checked_key(secret_key)), issuer="kpi-one", audience="kpi-one")
+    return TokenCodec(KeyRing(parse_key(secret_key)), issuer="kpi-one", audience="kpi-one")
 
 
 def bearer(codec: TokenCodec, user_id: int, lifetime: timedelta = timedelta(minutes=5)) -> dict[str, str]:

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 from gateway_support import answering, serving
-from kpi_shared.testing.collector import Collector, collector
+from kpi_shared.testing.collector import Collector, run_collector
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import free_port, started
+from kpi_shared.testing.process import free_port, start_part
 from starlette.requests import Request
 from starlette.responses import Response
 from test_process import program, run
@@ -71,7 +71,7 @@ def test_each_worker_serves_its_own_numbers(tmp_path: Path) -> None:
     port, first = free_port(), pair_of_ports()
     log = tmp_path / "log"
     settings = {"METRICS_PORT": str(first)}
-    with started("kpi_gateway", settings, "--workers", str(WORKERS), log=log, port=port) as address:
+    with start_part("kpi_gateway", settings, "--workers", str(WORKERS), log=log, port=port) as address:
         for _ in range(20):
             # A new connection each time, so that either worker may get it.
             httpx.get(f"{address}/health/info", trust_env=False).raise_for_status()
@@ -83,7 +83,7 @@ def test_each_worker_serves_its_own_numbers(tmp_path: Path) -> None:
 
 def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started("kpi_gateway", {}, log=log) as address, httpx.Client(base_url=address, trust_env=False) as client:
+    with start_part("kpi_gateway", {}, log=log) as address, httpx.Client(base_url=address, trust_env=False) as client:
         client.get("/posts", headers={"X-Request-ID": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"})
     mine = [line for line in lines(log) if line.get("request_id") == "mine"]
     assert {line["event"] for line in mine} == {"upstream failed", "request"}
@@ -93,7 +93,7 @@ def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
 
 def test_the_log_of_a_process_above_workers_is_json_too(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with started("kpi_gateway", {}, "--workers", "2", log=log):
+    with start_part("kpi_gateway", {}, "--workers", "2", log=log):
         pass
     assert any("parent process" in str(line["event"]) for line in lines(log))
 
@@ -123,7 +123,7 @@ async def test_a_slow_request_is_logged_with_its_route_and_a_quick_one_is_not() 
 def exporting(tmp_path: Path, url: str, **settings: str) -> Iterator[httpx.Client]:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100", **settings}
     with (
-        started("kpi_gateway", environment, log=tmp_path / "log") as address,
+        start_part("kpi_gateway", environment, log=tmp_path / "log") as address,
         httpx.Client(base_url=address, trust_env=False) as client,
     ):
         yield client
@@ -131,7 +131,7 @@ def exporting(tmp_path: Path, url: str, **settings: str) -> Iterator[httpx.Clien
 
 @pytest.fixture
 def kept() -> Iterator[Collector]:
-    with collector() as kept:
+    with run_collector() as kept:
         yield kept
 
 

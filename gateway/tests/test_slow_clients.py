@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import slow_support
-from kpi_shared.testing.process import free_port, started
+from kpi_shared.testing.process import free_port, start_part
 
 CONNECTIONS = 1_000
 # What is promised: within so many seconds each is closed, and of so many honest requests all but one are answered.
@@ -118,7 +118,7 @@ def attack(table: Table, address: str, kind: str, log: Path) -> None:
 def test_a_thousand_slow_clients_are_closed_and_others_served(kind: str, tmp_path: Path) -> None:
     with service(tmp_path) as upstream:
         settings = {"CONTENT_URL": upstream, "RATE_LIMIT_ENABLED": "false"}
-        with started("kpi_gateway", settings, log=tmp_path / "gateway.log") as address:
+        with start_part("kpi_gateway", settings, log=tmp_path / "gateway.log") as address:
             port = urlsplit(address).port
             assert port is not None
             table, said = Table(port), tmp_path / "clients.log"

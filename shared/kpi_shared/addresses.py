@@ -12,17 +12,17 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def _checked(values: tuple[str, ...]) -> tuple[str, ...]:
+def _check_networks(values: tuple[str, ...]) -> tuple[str, ...]:
     for value in values:
         ipaddress.ip_network(value)
     return values
 
 
 # Networks such as 10.0.0.0/8, separated by commas.
-Networks = Annotated[CommaSeparated, AfterValidator(_checked)]
+Networks = Annotated[CommaSeparated, AfterValidator(_check_networks)]
 
 
-def networks(values: Sequence[str]) -> tuple[Network, ...]:
+def parse_networks(values: Sequence[str]) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(value) for value in values)
 
 
@@ -33,10 +33,10 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     spoke to on the right, so the list is read from there, and only as far as trust goes: whatever stands further
     left, a client may have written itself. An entry that is no address ends the way too.
     """
-    nearest = _address(peer)
+    nearest = _parse_address(peer)
     hops = [hop for value in forwarded_for for hop in value.split(",")]
     while nearest is not None and hops and _is_in(nearest, trusted):
-        further = _address(hops.pop().strip())
+        further = _parse_address(hops.pop().strip())
         if further is None:
             break
         nearest = further
@@ -47,7 +47,7 @@ def _is_in(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
 
 
-def _address(text: str) -> Address | None:
+def _parse_address(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

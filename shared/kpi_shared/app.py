@@ -62,7 +62,7 @@ def build_service(
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     if observation.tracing is not None:
-        app.add_middleware(observation.tracing.around)
+        app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)
     return app
 

@@ -160,14 +160,14 @@ def count_connections(database: Database, metrics: Metrics) -> None:
         sizes: dict[tuple[str, ...], float] = {(name, "size"): queue.size for name, queue in queues.items()}
         return sizes | {(name, "in_use"): queue.in_use for name, queue in queues.items()}
 
-    metrics.gauge("kpi_database_connections", "Connections: allowed, and in use", ("pool", "state"), connections)
-    metrics.gauge(
+    metrics.add_gauge("kpi_database_connections", "Connections: allowed, and in use", ("pool", "state"), connections)
+    metrics.add_gauge(
         "kpi_database_waiting",
         "Requests that wait for a connection",
         ("pool",),
         lambda: {(name,): queue.waiting for name, queue in queues.items()},
     )
-    metrics.counter(
+    metrics.add_counter(
         "kpi_database_refused",
         "Requests that waited for a connection in vain",
         ("pool",),

@@ -22,11 +22,11 @@ class WeakKeyError(ValueError):
     """A key of the wrong form, or one that others can guess."""
 
 
-def checked_key(text: str) -> bytes:
+def parse_key(text: str) -> bytes:
     """The 32 bytes of a key written as 64 hex digits; WeakKeyError says what is wrong with any other."""
     text = text.strip()
     if not re.fullmatch(r"[0-9a-fA-F]*", text) or len(text) != _HEX_DIGITS:
-        raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_form(text)}")
+        raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_describe(text)}")
     key = bytes.fromhex(text)
     if key in _WELL_KNOWN:
         raise WeakKeyError("this key is published and protects nothing; make one with: kpi keys new")
@@ -35,7 +35,7 @@ def checked_key(text: str) -> bytes:
     return key
 
 
-def _form(text: str) -> str:
+def _describe(text: str) -> str:
     if re.fullmatch(r"[0-9a-fA-F]+", text):
         return f"{len(text)} hex digits"
     return f"{len(text)} characters" if text else "nothing"

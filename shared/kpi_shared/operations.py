@@ -7,7 +7,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from kpi_shared.database import Database
-from kpi_shared.findings import finding
+from kpi_shared.findings import create_finding
 from kpi_shared.migrations import current_revision, is_current, newest_revision, upgrade
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
@@ -33,9 +33,9 @@ def database_finding(part: Part, settings: DatabaseSettings) -> dict[str, object
         revision = asyncio.run(_current_revision(settings))
     except SQLAlchemyError as error:
         fix = "start the database, or set DATABASE_URL to one that runs"
-        return finding("database", ok=False, detail=reason_of(error), fix=fix)
+        return create_finding("database", ok=False, detail=reason_of(error), fix=fix)
     detail = f"at migration {revision}, newest {newest_revision(part)}"
-    return finding("migrations", ok=is_current(part, revision), detail=detail, fix=f"kpi migrate {part.name}")
+    return create_finding("migrations", ok=is_current(part, revision), detail=detail, fix=f"kpi migrate {part.name}")
 
 
 async def _current_revision(settings: DatabaseSettings) -> str | None:

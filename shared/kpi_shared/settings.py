@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from kpi_shared.aws import AwsSecretSource
-from kpi_shared.keys import checked_key
+from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
 
 
@@ -43,7 +43,7 @@ def _split(value: object) -> object:
 
 
 def _checked_secret_key(value: SecretStr) -> SecretStr:
-    checked_key(value.get_secret_value())
+    parse_key(value.get_secret_value())
     return value
 
 

@@ -19,7 +19,7 @@ from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
 from kpi_shared.caller import Role, Subject
-from kpi_shared.keys import KEY_BYTES, checked_key, key_id
+from kpi_shared.keys import KEY_BYTES, key_id, parse_key
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
 HEADER = "v4.local."
@@ -52,8 +52,8 @@ class KeyRing:
         """The ring of settings that have a key."""
         current = settings.paseto_secret_key
         assert current is not None, "there is no ring without a key"  # noqa: S101 the caller has looked
-        previous = [checked_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
-        return cls(checked_key(current.get_secret_value()), previous)
+        previous = [parse_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
+        return cls(parse_key(current.get_secret_value()), previous)
 
     def find(self, kid: str) -> bytes | None:
         return self._keys.get(kid)

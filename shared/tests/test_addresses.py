@@ -1,7 +1,7 @@
 """Which address a request came from, by a list that anybody can begin."""
 
 import pytest
-from kpi_shared.addresses import client_address, networks
+from kpi_shared.addresses import client_address, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,5 @@ from kpi_shared.addresses import client_address, networks
     ],
 )
 def test_an_address_is_believed_as_far_as_trust_goes(peer: str, forwarded: list[str], found: str | None) -> None:
-    address = client_address(peer, forwarded, networks(["127.0.0.0/8", "10.0.0.0/8"]))
+    address = client_address(peer, forwarded, parse_networks(["127.0.0.0/8", "10.0.0.0/8"]))
     assert (str(address) if address else None) == found

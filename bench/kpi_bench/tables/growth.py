@@ -12,12 +12,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from kpi_bench import plots as plot
-from kpi_bench.explained import explain
-from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, database_of
-from kpi_bench.harness import Rounds, figures, in_turn, markdown_table, ratios, say, shown, verdict
+from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, database_name
+from kpi_bench.harness import Rounds, figures, markdown_table, ratios, report, run_in_turn, spread, verdict
 from kpi_bench.options import BENCH, Options
-from kpi_bench.platform_stack import HOME, Database, Stack, loaded_database
-from kpi_bench.processes import BenchError, free_port, serving
+from kpi_bench.platform_stack import HOME, Database, Stack, open_loaded_database
+from kpi_bench.processes import BenchError, free_port, serve
+from kpi_bench.query_plans import explain
 from kpi_bench.wrk import Wrk
 
 NAME = "growth"
@@ -41,16 +41,16 @@ def run(options: Options) -> dict[str, Any]:
     # One round is a try, for which small sizes do.
     sizes = SIZES if options.rounds > 1 else {name: min(size, 40_000 + size // 100) for name, size in SIZES.items()}
     _check_disk(max(sizes.values()))
-    with loaded_database(options) as database:
+    with open_loaded_database(options) as database:
         try:
             database.start(core=None, settings=BUILDING)
             build(database, sizes)
             database.stop()
             database.start()
-            return {"sizes": sizes, **_measured(database, options, sizes)}
+            return {"sizes": sizes, **_measure(database, options, sizes)}
         finally:
             if database.server is not None:
-                database.drop(*(database_of(name) for name in sizes))
+                database.drop(*(database_name(name) for name in sizes))
 
 
 def _check_disk(posts: int) -> None:
@@ -59,28 +59,28 @@ def _check_disk(posts: int) -> None:
         raise BenchError(f"{needed / 1e9:.0f} GB of free disk are needed, and {free / 1e9:.0f} are there")
 
 
-def _measured(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _measure(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
     short = replace(options, seconds=min(options.seconds, _LONGEST))
-    with _services(database, options, sizes) as urls:
+    with _run_services(database, options, sizes) as urls:
         words = _words(database, next(iter(sizes)))
         searches = {kind: f"/posts?limit=10&search={word}" for kind, word in words.items()}
         asked = {name: {**_pages(url), **searches, "id": "", "posts": str(sizes[name])} for name, url in urls.items()}
         rounds = {}
         for read in _reads():
-            contenders = {name: partial(_one, urls[name], asked[name], read) for name in sizes}
+            contenders = {name: partial(_measure_read, urls[name], asked[name], read) for name in sizes}
             for contender in contenders.values():
                 contender(1.0)
-            rounds[read] = in_turn(contenders, short, what=read)
+            rounds[read] = run_in_turn(contenders, short, what=read)
         return {
             "words": words,
             "matches": {name: {kind: _total(urls[name], word) for kind, word in words.items()} for name in sizes},
             "rounds": rounds,
-            "explained": _explained(database, options, urls, asked),
+            "explained": _explain_reads(database, options, urls, asked),
         }
 
 
 @contextmanager
-def _services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
+def _run_services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
     """A content service for each size, by its address."""
     stack = Stack(database, options)
     urls = {}
@@ -88,8 +88,8 @@ def _services(database: Database, options: Options, sizes: Mapping[str, int]) ->
         for name in sizes:
             port = free_port()
             urls[name] = f"http://127.0.0.1:{port}"
-            program = stack.program("content", port, database=database_of(name))
-            running.enter_context(serving(program, options.log(database_of(name)), ready=f"{urls[name]}/health/ready"))
+            program = stack.program("content", port, database=database_name(name))
+            running.enter_context(serve(program, options.log(database_name(name)), ready=f"{urls[name]}/health/ready"))
         yield urls
 
 
@@ -99,7 +99,7 @@ def _reads() -> dict[str, str]:
     return {"by id": "id", **pages, "search, rare word": "rare", "search, common word": "common"}
 
 
-def _one(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[str, float]:
+def _measure_read(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[str, float]:
     key = _reads()[read]
     script = BENCH / "kpi_bench" / "lua" / "spread_posts.lua" if key == "id" else None
     wrk = Wrk(CONNECTIONS, script=script, arguments=[asked["posts"]] if script else [])
@@ -126,7 +126,7 @@ def _pages(url: str) -> dict[str, str]:
 
 def _words(database: Database, smallest: str) -> dict[str, str]:
     """A word of three titles, and the commonest that the search does not leave out."""
-    with database.connect(database_of(smallest)) as connection:
+    with database.connect(database_name(smallest)) as connection:
         found = [(str(word), int(posts)) for word, posts in connection.execute(_WORDS)]
     return {"rare": next(word for word, posts in found if posts == 3), "common": found[0][0]}
 
@@ -141,16 +141,16 @@ def _get(url: str) -> dict[str, Any]:
         return found
 
 
-def _explained(
+def _explain_reads(
     database: Database, options: Options, urls: Mapping[str, str], asked: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
     """Of each read at each size: the plan, the pages that it touches, and its milliseconds."""
-    say("the plans are explained")
+    report("the plans are explained")
     found: dict[str, dict[str, Any]] = {}
     for read, key in _reads().items():
         for size, url in urls.items():
             path = asked[size][key] or "/posts/777"
-            plan = explain(database, database_of(size), f"{url}{path}", options.log("postgres"))
+            plan = explain(database, database_name(size), f"{url}{path}", options.log("postgres"))
             found.setdefault(read, {})[size] = plan._asdict()
     return found
 
@@ -172,14 +172,14 @@ def render(results: dict[str, Any], plots: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _slower(found: Rounds, sizes: list[str]) -> list[float]:
+def _slowdowns(found: Rounds, sizes: list[str]) -> list[float]:
     return ratios(figures(found[sizes[0]], "rate"), figures(found[sizes[-1]], "rate"))
 
 
 def _row(read: str, found: Rounds, sizes: list[str]) -> list[str]:
-    slower = _slower(found, sizes)
+    slower = _slowdowns(found, sizes)
     said = "" if read.startswith("search") else verdict(slower, _MOST, most=True)
-    return [read, *(shown(figures(found[size], "rate")) for size in sizes), shown(slower, 2), said]
+    return [read, *(spread(figures(found[size], "rate")) for size in sizes), spread(slower, 2), said]
 
 
 def _pages_table(explained: dict[str, Any], sizes: list[str]) -> str:

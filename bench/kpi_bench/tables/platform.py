@@ -9,10 +9,10 @@ from typing import Any
 from psycopg import Connection
 
 from kpi_bench import plots as plot
-from kpi_bench.harness import Measure, Rounds, figures, in_turn, markdown_table, ratios, shown, verdict
+from kpi_bench.harness import Measure, Rounds, figures, markdown_table, ratios, run_in_turn, spread, verdict
 from kpi_bench.options import BENCH, Options
 from kpi_bench.platform_monolith import DATABASE, monolith
-from kpi_bench.platform_stack import POSTS, Accounts, Database, Stack, running
+from kpi_bench.platform_stack import POSTS, Accounts, Database, Stack, run_stack
 from kpi_bench.processes import BenchError
 from kpi_bench.wrk import Wrk
 
@@ -48,13 +48,13 @@ Call = Callable[[Place], tuple[str, Wrk]]
 
 
 def run(options: Options) -> dict[str, Any]:
-    with running(options) as stack, monolith(stack.database, options) as (monolith_url, _):
+    with run_stack(options) as stack, monolith(stack.database, options) as (monolith_url, _):
         places = _places(stack, monolith_url)
-        found = {name: _measured(name, call, places, stack, options) for name, call in OPERATIONS.items()}
+        found = {name: _measure_operation(name, call, places, stack, options) for name, call in OPERATIONS.items()}
     return {"rounds": found}
 
 
-def ours(stack: Stack) -> dict[str, Place]:
+def our_places(stack: Stack) -> dict[str, Place]:
     """The platform through its gateway, and past it."""
     gateway, auth, content = (stack.url(part) for part in ("gateway", "auth", "content"))
     accounts = Accounts(auth, _ACCOUNTS)
@@ -66,51 +66,51 @@ def ours(stack: Stack) -> dict[str, Place]:
 
 def _places(stack: Stack, monolith_url: str) -> dict[str, Place]:
     return {
-        **ours(stack),
+        **our_places(stack),
         MONOLITH: Place(monolith_url, monolith_url, "", Accounts(monolith_url, _ACCOUNTS)),
     }
 
 
-def _measured(name: str, call: Call, places: Mapping[str, Place], stack: Stack, options: Options) -> Rounds:
+def _measure_operation(name: str, call: Call, places: Mapping[str, Place], stack: Stack, options: Options) -> Rounds:
     contenders: dict[str, Measure] = {
-        contender: partial(_one, call, place, stack.database, contender=contender)
+        contender: partial(_measure_once, call, place, stack.database, contender=contender)
         for contender, place in places.items()
     }
     for contender, measure in contenders.items():
         if measure(1.0)["rate"] < CONNECTIONS:
             # All connections are answered at about the same time then, which may be after the end.
-            contenders[contender] = partial(_slowly, measure)
-    return in_turn(contenders, replace(options, seconds=min(options.seconds, _LONGEST)), what=name)
+            contenders[contender] = partial(_measure_longer, measure)
+    return run_in_turn(contenders, replace(options, seconds=min(options.seconds, _LONGEST)), what=name)
 
 
-def _one(call: Call, place: Place, database: Database, seconds: float, *, contender: str) -> dict[str, float]:
+def _measure_once(call: Call, place: Place, database: Database, seconds: float, *, contender: str) -> dict[str, float]:
     url, wrk = call(place)
     load = wrk.run(url, seconds)
-    database.settle()
+    database.wait_until_idle()
     # What is slow must not be called broken: wrk counts answers after ten seconds, and says so.
     if load.errors and contender != MONOLITH:
         raise BenchError(f"{contender}: {load.errors} of {load.requests} requests failed")
     if contender == MONOLITH:
-        take_back(database, place.accounts, name=DATABASE, counted=False)
+        delete_writes(database, place.accounts, name=DATABASE, counted=False)
     else:
-        take_back(database, place.accounts)
+        delete_writes(database, place.accounts)
     return {"rate": load.rate, "p50": load.p50, "p99": load.p99, "errors": load.errors}
 
 
-def _slowly(measure: Measure, seconds: float) -> dict[str, float]:
+def _measure_longer(measure: Measure, seconds: float) -> dict[str, float]:
     return measure(_SLOWLY * seconds)
 
 
-def take_back(database: Database, accounts: Accounts, *, name: str = Stack.CONTENT, counted: bool = True) -> None:
+def delete_writes(database: Database, accounts: Accounts, *, name: str = Stack.CONTENT, counted: bool = True) -> None:
     """Delete what was written, so that each measurement finds what the first one found."""
     with database.connect(name) as connection:
         written = connection.execute("DELETE FROM posts WHERE id > %s", [POSTS]).rowcount
-        voted = _unvote(connection, accounts.ids, counted=counted)
+        voted = _delete_votes(connection, accounts.ids, counted=counted)
         if written or voted:
             connection.execute("VACUUM posts, votes")
 
 
-def _unvote(connection: Connection, users: Sequence[int], *, counted: bool) -> int:
+def _delete_votes(connection: Connection, users: Sequence[int], *, counted: bool) -> int:
     gone = connection.execute("DELETE FROM votes WHERE user_id = ANY(%s) RETURNING post_id", [list(users)]).fetchall()
     if gone and counted:
         connection.execute(
@@ -179,15 +179,15 @@ def _ratios(found: Rounds) -> list[float]:
 
 
 def _row(name: str, found: Rounds) -> list[str]:
-    rates = [shown(figures(found[contender], "rate"), 1) for contender in (GATEWAY, DIRECT, MONOLITH)]
+    rates = [spread(figures(found[contender], "rate"), 1) for contender in (GATEWAY, DIRECT, MONOLITH)]
     target = _READS if name.startswith("GET") else _VOTES if name.endswith("/votes") else None
     said = ["", ""] if target is None else [f"{target:g}", verdict(_ratios(found), target)]
-    return [f"`{name}`", *rates, shown(_ratios(found), 2), *said]
+    return [f"`{name}`", *rates, spread(_ratios(found), 2), *said]
 
 
 def _latency(rounds: dict[str, Rounds]) -> str:
     rows = [
-        [f"`{name}`", *(shown(figures(found[contender], "p50"), 1) for contender in (GATEWAY, DIRECT, MONOLITH))]
+        [f"`{name}`", *(spread(figures(found[contender], "p50"), 1) for contender in (GATEWAY, DIRECT, MONOLITH))]
         for name, found in rounds.items()
     ]
     head = ["p50 in ms at saturation", GATEWAY, DIRECT, MONOLITH]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from kpi_bench.gateways import OURS, Place, upstream
-from kpi_bench.harness import markdown_table, say
+from kpi_bench.harness import markdown_table, report
 from kpi_bench.options import Options
-from kpi_bench.processes import LOAD_CORE, BenchError, free_port, pinned, serving
-from kpi_bench.tables.gateway import gateway
+from kpi_bench.processes import LOAD_CORE, BenchError, free_port, pin, serve
+from kpi_bench.tables.gateway import run_gateway
 from kpi_bench.wrk import Wrk
 
 NAME = "profile"
@@ -37,23 +37,23 @@ def run(options: Options) -> dict[str, Any]:
     seconds = options.rounds * options.seconds
     behind = Place(free_port(), 0, options.work / "upstream")
     with (
-        serving(upstream(behind), options.log("upstream"), ready=behind.url),
-        gateway(OURS, behind, options) as (server, place),
+        serve(upstream(behind), options.log("upstream"), ready=behind.url),
+        run_gateway(OURS, behind, options) as (server, place),
     ):
         _WRK.run(place.url, 1)
-        say(f"profile: {seconds:g} s")
-        text = _recorded(server.pid, place.url, seconds, options.work)
-    return summary(stacks(text))
+        report(f"profile: {seconds:g} s")
+        text = _record(server.pid, place.url, seconds, options.work)
+    return summarise(parse_stacks(text))
 
 
-def _recorded(pid: int, url: str, seconds: float, work: Path) -> str:
+def _record(pid: int, url: str, seconds: float, work: Path) -> str:
     """The stacks in py-spy's raw form, one a line, taken while wrk runs."""
     path = work / "stacks.txt"
     spy = Path(sys.executable).parent / "py-spy"
     command = [str(spy), "record", "--pid", str(pid), "--duration", f"{seconds:.0f}", "--rate", str(_RATE)]
     command += ["--format", "raw", "--output", str(path)]
     with subprocess.Popen(
-        pinned(command, LOAD_CORE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        pin(command, LOAD_CORE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as recorder:
         _WRK.run(url, seconds + 1)
         _, said = recorder.communicate(timeout=60)
@@ -62,7 +62,7 @@ def _recorded(pid: int, url: str, seconds: float, work: Path) -> str:
     return path.read_text()
 
 
-def stacks(text: str) -> Iterator[Stack]:
+def parse_stacks(text: str) -> Iterator[Stack]:
     for line in text.splitlines():
         frames, _, count = line.rpartition(" ")
         found = [_FRAME.fullmatch(frame) for frame in frames.split(";")]
@@ -76,7 +76,7 @@ def stacks(text: str) -> Iterator[Stack]:
         yield seen[loop:], int(count)
 
 
-def summary(seen: Iterable[Stack]) -> dict[str, Any]:
+def summarise(seen: Iterable[Stack]) -> dict[str, Any]:
     """Samples by module, each by itself and with what it calls, and by function; and all samples."""
     itself: Counter[str] = Counter()
     inclusive: Counter[str] = Counter()
@@ -85,15 +85,15 @@ def summary(seen: Iterable[Stack]) -> dict[str, Any]:
         if not frames:
             continue
         function, file = frames[-1]
-        itself[module(file)] += count
-        functions[f"{module(file)}: {function}"] += count
-        for one in {module(name) for _, name in frames}:
+        itself[module_name(file)] += count
+        functions[f"{module_name(file)}: {function}"] += count
+        for one in {module_name(name) for _, name in frames}:
             inclusive[one] += count
     modules = {name: {"itself": itself[name], "inclusive": number} for name, number in inclusive.most_common()}
     return {"samples": itself.total(), "modules": modules, "functions": dict(functions.most_common(_FUNCTIONS))}
 
 
-def module(file: str) -> str:
+def module_name(file: str) -> str:
     """Our own code by module, other's by package."""
     if file == _LOOP:
         return "uvloop"

@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from kpi_shared.addresses import networks
+from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
+from kpi_shared.pages import cursor_sealer
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
@@ -37,13 +38,13 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             *(registrations, sessions, me, identities, sessions_of_users, passwords, recovery, emails),
             *(users, mails, audit, pages),
         ],
-        resources=[request_tools, password_hasher, external_verifier, mail_worker, housekeeping],
+        resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
     )
 
 
 async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """What endpoints use and what needs no closing."""
-    app.state.trusted_proxies = networks(app.state.settings.trusted_proxies)
+    app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.session_check = check_session
     install_tools(app)
     yield

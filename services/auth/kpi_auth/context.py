@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
-from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import Database
 from kpi_shared.tokens import KeyRing, TokenCodec
 from starlette.datastructures import State
@@ -36,7 +35,6 @@ def install_tools(app: FastAPI) -> None:
     state.key_ring = KeyRing.of(state.settings)
     state.refresh_tokens = RefreshTokens(state.key_ring)
     state.lifetimes = Lifetimes.of(state.settings)
-    state.cursors = CursorSealer(state.key_ring)
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
@@ -72,12 +70,3 @@ async def _context(request: Request, origin: RequestOrigin) -> Context:
 
 
 CurrentContext = Annotated[Context, Depends(_context)]
-
-
-async def _cursors(request: Request) -> CursorSealer:
-    sealer: CursorSealer = request.app.state.cursors
-    return sealer
-
-
-# Apart, because lists need nothing else: they are read without the work of finding out where a request came from.
-Cursors = Annotated[CursorSealer, Depends(_cursors)]

@@ -1,13 +1,12 @@
 """Deleting what is of no more use: in small steps, so that no request waits for it, and by every replica alike."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from random import SystemRandom
 
 import structlog
 from fastapi import FastAPI
+from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
 
 from kpi_auth.attempts import repository as attempts
@@ -20,11 +19,11 @@ from kpi_auth.settings.lifetimes import Lifetimes
 log = structlog.get_logger(__name__)
 
 KEPT = timedelta(days=30)
-_EVERY_SECONDS = 3600.0
-_FIRST_SECONDS = 60.0
+_HOUR = 3600.0
+# What fails is done another time: nothing waits for it.
+_SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 _STEP = 1000
 _MOST_STEPS = 100
-_random = SystemRandom()
 
 # Forgets at most so many rows on a connection (both are passed), and returns how many there were.
 _Forget = Callable[..., Awaitable[int]]
@@ -56,23 +55,11 @@ async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
     return gone
 
 
-async def _keep_tidy(database: Database, settings: AuthSettings) -> None:
-    # Replicas that start together do not do it together.
-    await asyncio.sleep(_FIRST_SECONDS * _random.uniform(0.5, 1.5))
-    while True:
-        try:
-            gone = await tidy(database, settings)
-        except Exception as error:  # noqa: BLE001 whatever is wrong now, there is another time
-            log.warning("housekeeping failed", error=type(error).__name__)
-        else:
-            log.info("housekeeping", **{name: count for name, count in gone.items() if count})
-        await asyncio.sleep(_EVERY_SECONDS * _random.uniform(0.9, 1.1))
-
-
 async def housekeeping(app: FastAPI) -> AsyncIterator[None]:
-    running = asyncio.create_task(_keep_tidy(app.state.database, app.state.settings))
-    try:
+    async def step() -> bool:
+        gone = await tidy(app.state.database, app.state.settings)
+        log.info("housekeeping", **{name: count for name, count in gone.items() if count})
+        return False
+
+    async with running(repeat(step, _SCHEDULE, failure="housekeeping failed"), name="housekeeping"):
         yield
-    finally:
-        running.cancel()
-        await asyncio.wait({running})

@@ -10,7 +10,7 @@ from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import rolled_back
+from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
 from pydantic import SecretStr
 
@@ -42,7 +42,7 @@ async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application, on a database that forgets the test."""
     state = running_app.state
     database, tokens = state.database, state.tokens
-    async with rolled_back(database) as state.database:
+    async with roll_back_after(database) as state.database:
         yield running_app
     state.database, state.tokens = database, tokens
 

@@ -25,7 +25,7 @@ from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import running
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from mail_support import ANNA, LINK, MailServer, WatchedDatabase, close_to_all, execute, put, rows, serving, smtp, until
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -64,7 +64,7 @@ def context(mail_settings: AuthSettings, database: Database) -> Context:
 async def turn(worker: MailWorker) -> None:
     """One look into the outbox, and all that comes of it."""
     await worker._start_due()
-    await asyncio.gather(*worker._sending)
+    await asyncio.gather(*worker._in_flight._tasks)
 
 
 @asynccontextmanager
@@ -368,7 +368,7 @@ async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_wor
     }
     await put(database, context, ANNA)
     # Reading a process's files needs no event loop, and nothing else runs in this one.
-    with started("kpi_auth", environment, log=log):
+    with start_part("kpi_auth", environment, log=log):
         await until(lambda: "mail sent" in log.read_text())
     (file,) = await asyncio.to_thread(lambda: list(folder.iterdir()))
     # What stands in the file is what people copy: no line of the text is broken or encoded.

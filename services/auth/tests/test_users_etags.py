@@ -139,7 +139,7 @@ async def test_a_condition_that_makes_no_sense_is_refused(client: httpx.AsyncCli
 def test_lines_of_one_header_are_one_list() -> None:
     condition = parse_condition(['"a"', 'W/"b"'])
     assert condition is not None
-    assert (condition.fits_strongly('"a"'), condition.fits_strongly('"b"'), condition.fits_weakly('"b"')) == (
+    assert (condition.matches_strongly('"a"'), condition.matches_strongly('"b"'), condition.matches_weakly('"b"')) == (
         *(True, False, True),
     )
     assert parse_condition([]) is None

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from auth_support import ALL_FIELDS, PUBLIC_FIELDS, Account, Accounts, assert_problem
 from kpi_auth.accounts.filters import Position, Sort, UserFilter
-from kpi_auth.accounts.list_repository import page_of
+from kpi_auth.accounts.list_repository import build_page
 from kpi_shared.caller import Role
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
@@ -221,7 +221,7 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 async def plan_of(
     accounts: Accounts, user_filter: UserFilter, *, skip: int = 0, after: Position | None = None
 ) -> list[dict[str, Any]]:
-    statement, values = page_of(user_filter, limit=LIMIT, skip=skip, after=after)
+    statement, values = build_page(user_filter, limit=LIMIT, skip=skip, after=after)
     compiled = statement.compile(dialect=dialect())
     async with accounts.app.state.database.reading() as connection:
         explained = f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {compiled}"

@@ -11,7 +11,7 @@ from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import rolled_back
+from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
@@ -39,7 +39,7 @@ async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application, on a database that forgets the test."""
     state = running_app.state
     database, tokens, cursors = state.database, state.tokens, state.cursors
-    async with rolled_back(database) as state.database:
+    async with roll_back_after(database) as state.database:
         yield running_app
     state.database, state.tokens, state.cursors = database, tokens, cursors
 

@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 from content_support import ANNA, Caller, Posts, assert_problem
-from kpi_content.posts.cursors import CursorCodec
-from kpi_content.posts.listing import Listing, Position, Sort
+from kpi_content.posts.filters import Position, PostFilter, Sort
+from kpi_shared.cursors import CursorSealer
+from kpi_shared.pages import decode_cursor, encode_cursor
 from kpi_shared.tokens import KeyRing
 
 MANY = 230
@@ -226,20 +227,21 @@ async def test_a_cursor_that_was_touched_anywhere_does_not_open(client: httpx.As
         assert_problem(await client.get("/posts", params={"cursor": one}), 422, "invalid-cursor")
 
 
-LISTING = Listing(Sort.TOP, "bees", None)
+FILTER = PostFilter(Sort.TOP, "bees", None)
 POSITION = Position(2**31 - 1, 2**63 - 1)
 
 
 def test_a_cursor_of_a_previous_key_opens_and_one_of_a_retired_key_does_not() -> None:
     old, new = (bytes([byte, *range(31)]) for byte in (1, 2))
-    cursor = CursorCodec(KeyRing(old)).encode(POSITION, LISTING)
-    assert CursorCodec(KeyRing(new, [old])).decode(cursor, LISTING) == POSITION
-    assert CursorCodec(KeyRing(new, [old])).encode(POSITION, LISTING) != cursor
+    before, rotated, retired = (CursorSealer(ring) for ring in (KeyRing(old), KeyRing(new, [old]), KeyRing(new)))
+    cursor = encode_cursor(POSITION, of=FILTER, sealer=before)
+    assert decode_cursor(cursor, of=FILTER, sealer=rotated) == POSITION
+    assert encode_cursor(POSITION, of=FILTER, sealer=rotated) != cursor
     with pytest.raises(Exception, match="own next"):
-        CursorCodec(KeyRing(new)).decode(cursor, LISTING)
+        decode_cursor(cursor, of=FILTER, sealer=retired)
 
 
 def test_a_cursors_key_is_not_the_tokens_key() -> None:
-    """What seals cursors is derived, so that no cursor says anything of the key that seals tokens."""
+    """The key that seals cursors is derived, so that no cursor reveals anything of the key that seals tokens."""
     key = bytes(range(1, 33))
-    assert key not in CursorCodec(KeyRing(key))._sealer._keys
+    assert key not in CursorSealer(KeyRing(key))._keys

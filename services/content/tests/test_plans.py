@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from content_support import ANNA, Posts
-from kpi_content.posts.listing import Sort, Start
+from kpi_content.posts.filters import Sort, Start
 from kpi_content.posts.repository import page_statement
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 

@@ -11,7 +11,7 @@ from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from kpi_shared.testing.surface import operations
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
@@ -55,7 +55,7 @@ def test_generated_requests_meet_what_the_description_says(
     environment: dict[str, str], tokens: TokenCodec, tmp_path: Path
 ) -> None:
     token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="fuzz", lifetime=timedelta(minutes=5))
-    with started("kpi_content", environment, log=tmp_path / "content.log") as address:
+    with start_part("kpi_content", environment, log=tmp_path / "content.log") as address:
         headers = {"Authorization": f"Bearer {token}"}
         for number in range(3):
             answer = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)

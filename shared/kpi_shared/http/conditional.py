@@ -47,11 +47,11 @@ class Condition(NamedTuple):
     any: bool
     tags: Sequence[_Tag]
 
-    def fits_strongly(self, etag: str) -> bool:
+    def matches_strongly(self, etag: str) -> bool:
         """A weak tag never does."""
         return self.any or any(not tag.is_weak and tag.opaque == etag for tag in self.tags)
 
-    def fits_weakly(self, etag: str) -> bool:
+    def matches_weakly(self, etag: str) -> bool:
         return self.any or any(tag.opaque == etag for tag in self.tags)
 
 
@@ -62,13 +62,13 @@ def parse_condition(lines: Sequence[str]) -> Condition | None:
     value = ",".join(lines)
     if value.strip(" \t") == "*":
         return Condition(any=True, tags=())
-    tags = _tags(value)
+    tags = _parse_tags(value)
     if not tags:
         raise MalformedConditionError
     return Condition(any=False, tags=tags)
 
 
-def _tags(value: str) -> list[_Tag]:
+def _parse_tags(value: str) -> list[_Tag]:
     tags, position = [], 0
     while position < len(value):
         member = _MEMBER.match(value, position)
@@ -85,15 +85,15 @@ def etag_of(body: bytes) -> str:
     return f'"{blake2b(body, digest_size=16).hexdigest()}"'
 
 
-def known_already(request: Request, etag: str) -> bool:
+def is_not_modified(request: Request, etag: str) -> bool:
     """Does If-None-Match name this version? Then 304 is the answer."""
     condition = parse_condition(request.headers.getlist("if-none-match"))
-    return condition is not None and condition.fits_weakly(etag)
+    return condition is not None and condition.matches_weakly(etag)
 
 
-def json_answer(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+def json_response(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
     """The answer to a read: the body under its tag, or 304 with the same ``headers`` to who has it already."""
     headers = {"ETag": etag_of(body), **headers}
-    if known_already(request, headers["ETag"]):
+    if is_not_modified(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)

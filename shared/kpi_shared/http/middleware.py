@@ -54,10 +54,10 @@ class RequestContext:
         mark = _mark(scope)
         scope["request_id"] = mark.request_id
         # What inner layers want every answer to say, whoever gives it.
-        scope["answer_headers"] = []
+        scope["response_headers"] = []
         current_request.set(mark)
         answer = _Answer(send, scope, mark.request_id)
-        self._metrics.began()
+        self._metrics.begin()
         try:
             await self.app(scope, receive, answer.send)
         except ClientDisconnect:
@@ -71,7 +71,7 @@ class RequestContext:
     def _note(self, scope: Scope, answer: "_Answer") -> None:
         route = route_of(scope)
         ms = answer.ms if answer.status else answer.elapsed()
-        self._metrics.done(route, scope["method"], answer.status, ms / 1000)
+        self._metrics.end(route, scope["method"], answer.status, ms / 1000)
         if ms > self._slow_ms:
             self._log(log.warning, "slow request", scope, answer, ms)
         # A refusal is always logged: its problem document names this request, and the log must know it.
@@ -84,7 +84,7 @@ class RequestContext:
 
 
 class _Answer:
-    """Watches one response on its way out and adds its headers, and those of the scope's ``answer_headers``."""
+    """Watches one response on its way out and adds its headers, and those of the scope's ``response_headers``."""
 
     def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
         self._send = send
@@ -104,7 +104,7 @@ class _Answer:
             self.ms = self.elapsed()
             message["headers"] = [
                 *message.get("headers", ()),
-                *self._scope["answer_headers"],
+                *self._scope["response_headers"],
                 (b"x-request-id", self._request_id.encode()),
                 (b"x-response-time", b"%.2f" % self.ms),
             ]

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import uvicorn
 
-from kpi_shared.findings import finding
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
@@ -39,7 +39,7 @@ def main(
     commands: Mapping[str, Command] | None = None,
 ) -> int:
     """Run one command of a part and return its exit code; settings that do not hold cost one sentence."""
-    options = _parser(part, settings, commands or {}).parse_args(argv)
+    options = _create_parser(part, settings, commands or {}).parse_args(argv)
     if options.environment:
         os.environ["APP_ENV"] = options.environment
     if options.log_level:
@@ -51,14 +51,16 @@ def main(
         return EX_CONFIG
 
 
-def _parser(part: Part, settings: type[PartSettings], commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+def _create_parser(
+    part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
     known = ["serve", "check", *(["migrate"] if issubclass(settings, DatabaseSettings) else []), *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
     parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=part.port, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=_parse_port, default=part.port, help="port to listen on (default: %(default)s)")
     parser.add_argument("--reload", action="store_true", help="start again when code changes")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     levels = ["debug", "info", "warning", "error"]
@@ -66,7 +68,7 @@ def _parser(part: Part, settings: type[PartSettings], commands: Mapping[str, Com
     return parser
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 2**16:
         raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to {2**16 - 1}")
     return int(text)
@@ -86,7 +88,7 @@ def _dispatch(
 
 
 def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> int:
-    if reason := _why_not_to_serve(settings, options):
+    if reason := _find_serve_obstacle(settings, options):
         print(f"{part.program}: {reason}", file=sys.stderr)
         return 1
     # Each worker serves its own numbers on a port of its own: one port would give those of one of them by chance.
@@ -95,7 +97,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     configure_logging(part=part.program, level=settings.log_level, form=settings.log_format)
     raise_file_limit()
     # uvicorn stops in good order, and then ends itself by the signal as if it had not, unless somebody takes that.
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _exit)
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -111,7 +113,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     return 0
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
@@ -119,26 +121,26 @@ def _metrics_ports(settings: PartSettings, options: argparse.Namespace) -> int:
     return max(settings.metrics_ports, int(options.workers))
 
 
-def _why_not_to_serve(settings: PartSettings, options: argparse.Namespace) -> str | None:
-    if reason := _why_not_to_listen(options.host, options.port):
+def _find_serve_obstacle(settings: PartSettings, options: argparse.Namespace) -> str | None:
+    if reason := _find_listen_obstacle(options.host, options.port):
         return f"cannot listen on {options.host}:{options.port}: {reason}"
     if not settings.metrics_port:
         return None
     host, first = settings.metrics_host, settings.metrics_port
     # Where replicas share a range of ports, the others have some of it already.
     ports = range(first, min(first + _metrics_ports(settings, options), 2**16))
-    free = [port for port in ports if port != options.port and not _why_not_to_listen(host, port)]
+    free = [port for port in ports if port != options.port and not _find_listen_obstacle(host, port)]
     if len(free) >= options.workers:
         return None
     where = f"port {first}" if len(ports) == 1 else f"ports {first} to {ports[-1]}: a process each"
-    return f"cannot serve metrics on {host}, METRICS_PORT ({where}): {_what_is_missing(len(free), options.workers)}"
+    return f"cannot serve metrics on {host}, METRICS_PORT ({where}): {_describe_free_ports(len(free), options.workers)}"
 
 
-def _what_is_missing(free: int, needed: int) -> str:
+def _describe_free_ports(free: int, needed: int) -> str:
     return f"{free} of {needed} free; name another, or nothing to have no metrics"
 
 
-def _why_not_to_listen(host: str, port: int) -> str | None:
+def _find_listen_obstacle(host: str, port: int) -> str | None:
     """Ask the system before the application starts, so that a taken port is one sentence."""
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
@@ -160,10 +162,12 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
     findings: list[dict[str, object]] = []
     try:
         loaded = settings.load()
-        findings.append(finding("settings", ok=True, detail="complete"))
+        findings.append(create_finding("settings", ok=True, detail="complete"))
     except SettingsError as error:
         loaded = None
-        findings.append(finding("settings", ok=False, detail=str(error), fix="set what is named, then: kpi doctor"))
+        findings.append(
+            create_finding("settings", ok=False, detail=str(error), fix="set what is named, then: kpi doctor")
+        )
     if isinstance(loaded, DatabaseSettings):
         from kpi_shared.operations import database_finding  # noqa: PLC0415 as above
 
@@ -173,7 +177,7 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
     return 0 if ok else 1
 
 
-def built(part: Part, build: Callable[[], Application]) -> Application:
+def build_or_exit(part: Part, build: Callable[[], Application]) -> Application:
     """The application for servers that import it; settings that do not hold end the process with one sentence."""
     try:
         return build()

@@ -49,10 +49,10 @@ class RequestMetrics:
         self._part = part
         self._series: dict[tuple[str, str], _Series] = {}
 
-    def began(self) -> None:
+    def begin(self) -> None:
         self.in_flight += 1
 
-    def done(self, route: str, method: str, status: int, seconds: float) -> None:
+    def end(self, route: str, method: str, status: int, seconds: float) -> None:
         """``route`` is a template, never a path; ``status`` is 0 where no answer went out."""
         self.in_flight -= 1
         series = self._series.get((route, method)) or self._new(route, method)
@@ -124,11 +124,11 @@ class Metrics:
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=self.registry)
 
-    def gauge(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
+    def add_gauge(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
         """``read`` is called at each scrape, in another thread: it only reads numbers, and returns quickly."""
         self._register("gauge", name, text, tuple(labels), read)
 
-    def counter(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
+    def add_counter(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
         """As ``gauge``, for numbers that only grow. The name is without its ``_total``."""
         self._register("counter", name, text, tuple(labels), read)
 

@@ -24,9 +24,9 @@ class Observation:
         self.tracing = _tracing(settings, version)
         self._settings = settings
 
-    def traced(self, app: ASGIApp) -> ASGIApp:
+    def trace(self, app: ASGIApp) -> ASGIApp:
         """The application with a span around each request, or just the application where nothing is exported."""
-        return self.tracing.around(app) if self.tracing is not None else app
+        return self.tracing.wrap(app) if self.tracing is not None else app
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -42,7 +42,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self.tracer = self._provider.get_tracer("kpi", version)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
+    def wrap(self, app: ASGIApp) -> ASGIApp:
         return _TracedRequests(app, self.tracer)
 
     async def close(self) -> None:
@@ -52,14 +52,14 @@ class Tracing:
         await asyncio.to_thread(closing.join, _LAST_EXPORT_SECONDS)
 
 
-def injected() -> dict[str, str]:
+def propagation_headers() -> dict[str, str]:
     """``traceparent`` and ``tracestate`` of the span that is open now."""
     headers: dict[str, str] = {}
     _propagator.inject(headers)
     return headers
 
 
-def ended_with(span: Span, status: int) -> None:
+def record_status(span: Span, status: int) -> None:
     """Note the status, which makes a server's span a failed one from 500 on."""
     span.set_attribute("http.response.status_code", status)
     if status >= _SERVER_ERRORS:
@@ -80,31 +80,31 @@ class _TracedRequests:
             return
         with self._tracer.start_as_current_span(
             scope["method"],
-            context=_propagator.extract(_trace_headers(scope)),
+            context=_propagator.extract(_select_trace_headers(scope)),
             kind=SpanKind.SERVER,
             attributes=_attributes(scope),
             # An exception's text may quote what a client sent. The log has it, under the same trace id.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            _mark(scope, span)
+            _set_current_trace(scope, span)
 
-            async def noting(message: Message) -> None:
+            async def send_and_record(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    ended_with(span, message["status"])
+                    record_status(span, message["status"])
                 await send(message)
 
             try:
-                await self.app(scope, receive, noting)
+                await self.app(scope, receive, send_and_record)
             except Exception as error:
                 span.set_attribute("error.type", type(error).__qualname__)
                 span.set_status(StatusCode.ERROR)
                 raise
             finally:
-                _name(span, scope)
+                _name_span(span, scope)
 
 
-def _trace_headers(scope: Scope) -> dict[str, str]:
+def _select_trace_headers(scope: Scope) -> dict[str, str]:
     """What there is of trace headers; ``RequestContext`` has thrown out what is not valid."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
@@ -126,12 +126,12 @@ def _attributes(scope: Scope) -> dict[str, str]:
     }
 
 
-def _mark(scope: Scope, span: Span) -> None:
+def _set_current_trace(scope: Scope, span: Span) -> None:
     """Have the log lines of this request say its trace, also where the trace begins here."""
     current_request.set(CurrentRequest(scope["request_id"], format_trace_id(span.get_span_context().trace_id)))
 
 
-def _name(span: Span, scope: Scope) -> None:
+def _name_span(span: Span, scope: Scope) -> None:
     route = route_of(scope)
     if route != UNMATCHED:
         span.update_name(f"{scope['method']} {route}")

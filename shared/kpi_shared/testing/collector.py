@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 _PATIENCE_SECONDS = 30.0
 
 
-class Kept(NamedTuple):
+class ExportedSpan(NamedTuple):
     """One span, with what tests compare."""
 
     service: str
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
 
 class Collector:
     def __init__(self) -> None:
-        self.spans: list[Kept] = []
+        self.spans: list[ExportedSpan] = []
         self._news = threading.Condition()
         self.url = ""
 
@@ -38,24 +38,26 @@ class Collector:
                 service = next(
                     item.value.string_value for item in group.resource.attributes if item.key == "service.name"
                 )
-                self.spans += [_kept(service, span) for scope in group.scope_spans for span in scope.spans]
+                self.spans += [_read_span(service, span) for scope in group.scope_spans for span in scope.spans]
             self._news.notify_all()
 
-    def wait(self, enough: Callable[[list[Kept]], bool]) -> list[Kept]:
+    def wait(self, enough: Callable[[list[ExportedSpan]], bool]) -> list[ExportedSpan]:
         """All spans, once there are enough of them."""
         with self._news:
             assert self._news.wait_for(lambda: enough(self.spans), _PATIENCE_SECONDS), self.spans
             return list(self.spans)
 
 
-def _kept(service: str, span: Span) -> Kept:
+def _read_span(service: str, span: Span) -> ExportedSpan:
     attributes = {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-    return Kept(service, span.name, span.kind, *ids, attributes, span.status.code == span.status.STATUS_CODE_ERROR)
+    return ExportedSpan(
+        service, span.name, span.kind, *ids, attributes, span.status.code == span.status.STATUS_CODE_ERROR
+    )
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
+def run_collector() -> Iterator[Collector]:
     kept = Collector()
 
     class Handler(BaseHTTPRequestHandler):

@@ -42,7 +42,7 @@ class RollbackDatabase(Database):
 
 
 @asynccontextmanager
-async def rolled_back(database: Database) -> AsyncIterator[RollbackDatabase]:
+async def roll_back_after(database: Database) -> AsyncIterator[RollbackDatabase]:
     """Hand out ``database`` for one test and leave it as it was."""
     async with database._writes.connect() as connection:  # noqa: SLF001 the kit belongs to the class
         transaction = await connection.begin()

@@ -33,7 +33,7 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(settings)
 
 
-def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
+def run_command(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
     """Run one command of a part and return what it printed; AssertionError when it fails."""
     command = [sys.executable, "-m", package, *arguments]
     result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
@@ -42,26 +42,26 @@ def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> st
 
 
 @contextmanager
-def started(
+def start_part(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
 ) -> Iterator[str]:
     """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""
-    with launched(package, settings, *arguments, log=log, port=port) as part:
+    with launch_part(package, settings, *arguments, log=log, port=port) as part:
         yield part.address
 
 
 @contextmanager
-def launched(
+def launch_part(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
-) -> Iterator["Launched"]:
-    """As ``started``, for tests that send signals to the process."""
+) -> Iterator["PartProcess"]:
+    """As ``start_part``, for tests that send signals to the process."""
     port = port or free_port()
     command = [sys.executable, "-m", package, "--port", str(port), *arguments]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
     try:
-        part = Launched(process, f"http://127.0.0.1:{port}", log)
-        _await_life(process, part.address, log)
+        part = PartProcess(process, f"http://127.0.0.1:{port}", log)
+        _wait_until_alive(process, part.address, log)
         yield part
     finally:
         process.terminate()
@@ -73,7 +73,7 @@ def launched(
 
 
 @dataclass(frozen=True)
-class Launched:
+class PartProcess:
     """A part that runs, and the file that its log goes to."""
 
     process: "subprocess.Popen[bytes]"
@@ -94,7 +94,7 @@ class Launched:
         self.process.wait()
 
     @contextmanager
-    def stopped(self) -> Iterator[None]:
+    def suspend(self) -> Iterator[None]:
         """Connections to it are still taken by the system, and nothing is answered."""
         self.process.send_signal(signal.SIGSTOP)
         try:
@@ -105,7 +105,7 @@ class Launched:
             self.process.send_signal(signal.SIGCONT)
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what another process does; AssertionError when it does not do it."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition():
@@ -113,7 +113,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def _await_life(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+def _wait_until_alive(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:

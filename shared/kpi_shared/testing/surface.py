@@ -28,7 +28,7 @@ async def public_operations(
     return {name for name, answer in answers.items() if _problem_type(answer) != "unauthenticated"}
 
 
-async def admins_operations(
+async def admin_operations(
     client: httpx.AsyncClient, names: Iterable[str], *, path: dict[str, int], headers: dict[str, str]
 ) -> set[str]:
     """Those of the operations that somebody who is signed in, and no admin, is forbidden whatever they send."""

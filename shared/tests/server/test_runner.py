@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 from kpi_shared.parts import Part
-from kpi_shared.server.runner import EX_CONFIG, built, main
+from kpi_shared.server.runner import EX_CONFIG, build_or_exit, main
 from kpi_shared.settings import DatabaseSettings, PartSettings
 
 PART = Part("sample", "package_that_is_not_there", 1234)
@@ -75,4 +75,4 @@ def test_a_taken_port_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> Non
 def test_settings_that_do_not_hold_end_an_import_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
     with pytest.raises(SystemExit, match=r"^kpi-sample: DATABASE_URL: is required and not set$"):
-        built(PART, WithDatabase.load)
+        build_or_exit(PART, WithDatabase.load)

@@ -26,9 +26,9 @@ def read(metrics: Metrics) -> Scrape:
 
 def test_requests_are_counted_by_route_method_and_status(metrics: Metrics) -> None:
     for status, seconds in ((200, 0.0004), (200, 0.003), (404, 0.2), (0, 20)):
-        metrics.requests.began()
-        metrics.requests.done("/posts/{id}", "GET", status, seconds)
-    metrics.requests.began()
+        metrics.requests.begin()
+        metrics.requests.end("/posts/{id}", "GET", status, seconds)
+    metrics.requests.begin()
     found = read(metrics)
     labels = {"part": "some", "route": "/posts/{id}", "method": "GET"}
     assert found.value(REQUESTS, **labels, status="200") == 2
@@ -42,14 +42,14 @@ def test_requests_are_counted_by_route_method_and_status(metrics: Metrics) -> No
 
 
 def test_a_time_on_a_bound_counts_as_within_it(metrics: Metrics) -> None:
-    metrics.requests.done("/", "GET", 200, 0.001)
+    metrics.requests.end("/", "GET", 200, 0.001)
     assert read(metrics).value(f"{SECONDS}_bucket", le="0.001") == 1
 
 
 def test_words_that_are_no_methods_share_one_series(metrics: Metrics) -> None:
     for number in range(100):
-        metrics.requests.done("/", f"X{number}", 405, 0)
-    metrics.requests.done("/", "PATCH", 200, 0)
+        metrics.requests.end("/", f"X{number}", 405, 0)
+    metrics.requests.end("/", "PATCH", 200, 0)
     found = read(metrics)
     assert found.labels(REQUESTS, "method") == {"OTHER", "PATCH"}
     assert found.value(REQUESTS, method="OTHER") == 100
@@ -57,8 +57,8 @@ def test_words_that_are_no_methods_share_one_series(metrics: Metrics) -> None:
 
 def test_numbers_of_others_are_read_at_each_scrape(metrics: Metrics) -> None:
     numbers: dict[tuple[str, ...], float] = {}
-    metrics.gauge("kpi_things", "Things", ("kind",), lambda: numbers)
-    metrics.counter("kpi_events", "Events", (), lambda: {(): len(numbers)})
+    metrics.add_gauge("kpi_things", "Things", ("kind",), lambda: numbers)
+    metrics.add_counter("kpi_events", "Events", (), lambda: {(): len(numbers)})
     assert read(metrics).value("kpi_things") == 0
     numbers["a",] = 3
     found = read(metrics)

@@ -92,7 +92,7 @@ def _bound(user_filter: UserFilter) -> dict[str, object]:
     return {"low": user_filter.search, "high": user_filter.search + _LAST_CHARACTER}
 
 
-def page_of(
+def build_page(
     user_filter: UserFilter, *, limit: int, skip: int = 0, after: Position | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page of a list by keyset, as a statement and its values: ``after`` continues behind a position."""
@@ -104,10 +104,10 @@ def page_of(
     return statement, {**values, "key": after.key, **by_id}
 
 
-async def page(
+async def get_page(
     connection: AsyncConnection, *, user_filter: UserFilter, limit: int, skip: int = 0, after: Position | None = None
 ) -> Sequence[AnyRow]:
-    statement, values = page_of(user_filter, limit=limit, skip=skip, after=after)
+    statement, values = build_page(user_filter, limit=limit, skip=skip, after=after)
     return (await connection.execute(statement, values)).all()
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Select, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
+from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import AuditEvent
 
 _add = insert(AuditEvent)
@@ -30,10 +31,12 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(_add, values)
 
 
-async def get_page(connection: AsyncConnection, *, filters: Mapping[str, Any], limit: int) -> Sequence[AnyRow]:
-    """The newest records that fit; ``before`` among the filters is the id where the page before ended."""
-    statement = _page_statement(frozenset(filters))
-    return (await connection.execute(statement, {**filters, "limit": limit})).all()
+async def get_page(
+    connection: AsyncConnection, *, audit_filter: AuditFilter, before: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """The newest records that fit; ``before`` is the id where the page before ended."""
+    values = dict(audit_filter.values) if before is None else {**audit_filter.values, "before": before}
+    return (await connection.execute(_page_statement(frozenset(values)), {**values, "limit": limit})).all()
 
 
 @cache

@@ -9,11 +9,11 @@ from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstr
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import Event
 
 # A position is one 64-bit id.
-POSITION_BYTES = 8
-_Length = cursor_length(POSITION_BYTES)
+_Length = cursor_length(8)
 _UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
@@ -45,10 +45,9 @@ class AuditQuery(SQLModel):
     until: Annotated[_Time | None, Field(description="Before")] = None
 
     @property
-    def filters(self) -> dict[str, Any]:
-        """What the list is narrowed to, as it is bound."""
+    def filter(self) -> AuditFilter:
         given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
-        return {name: _to_bind(value) for name, value in given.items() if value is not None}
+        return AuditFilter({name: _to_bind(value) for name, value in given.items() if value is not None})
 
 
 def _to_bind(value: object) -> object:

@@ -1,14 +1,12 @@
-"""Writing down what happened, and reading it."""
+"""Writing down what happened."""
 
 from collections.abc import Mapping
 
 import structlog
-from kpi_shared.cursors import CursorSealer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.schemas import POSITION_BYTES, AuditEntry, AuditPage, AuditQuery
 from kpi_auth.context import Context
 
 log = structlog.get_logger("kpi_auth.audit")
@@ -54,17 +52,3 @@ def write_log_line(context: Context, event: Event, **values: object) -> None:
         audit_event=event.value,
         **{name: value for name, value in shown.items() if value and name != "request_id"},
     )
-
-
-async def get_page(connection: AsyncConnection, *, query: AuditQuery, cursors: CursorSealer) -> AuditPage:
-    """One page of the records, and the cursor of the next."""
-    filters = query.filters
-    # A cursor goes on in the list that it came from, and in no other.
-    of = f"audit\n{sorted(filters.items())!r}"
-    if query.cursor is not None:
-        filters |= {"before": int.from_bytes(cursors.open(query.cursor, of=of), "big")}
-    rows = await repository.get_page(connection, filters=filters, limit=query.limit + 1)
-    items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
-    if len(rows) <= query.limit:
-        return AuditPage(items=items, next=None)
-    return AuditPage(items=items, next=cursors.seal(items[-1].id.to_bytes(POSITION_BYTES, "big"), of=of))

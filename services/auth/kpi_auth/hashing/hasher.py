@@ -83,9 +83,11 @@ class PasswordHasher:
 
     def register_metrics(self, metrics: Metrics) -> None:
         """Have the queue among the metrics."""
-        metrics.gauge("kpi_auth_hashes", "Password hashes: places in all, at work, waiting", ("state",), self._numbers)
+        metrics.add_gauge(
+            "kpi_auth_hashes", "Password hashes: places in all, at work, waiting", ("state",), self._numbers
+        )
         text = "Hashes refused because all places were taken"
-        metrics.counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._refused})
+        metrics.add_counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._refused})
 
     def _numbers(self) -> dict[tuple[str, ...], float]:
         pending = self._pending

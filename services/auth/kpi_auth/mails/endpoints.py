@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import problems
+from kpi_shared.pages import cut_page
 from kpi_shared.security import AdminUser
 
 from kpi_auth.context import CurrentContext
@@ -23,8 +24,8 @@ MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
 async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, connection: Reader) -> MailPage:
     """The mails of the outbox, newest first, without their contents; admins only."""
     rows = await repository.get_page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
-    items = [MailShown.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
-    return MailPage(items=items, next=str(items[-1].id) if len(rows) > query.limit else None)
+    page = cut_page(rows, limit=query.limit, cursor_after=lambda row: str(row.id))
+    return MailPage(items=[MailShown.model_validate(row, from_attributes=True) for row in page.rows], next=page.next)
 
 
 @router.post(

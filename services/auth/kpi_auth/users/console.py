@@ -163,7 +163,7 @@ async def _list(_settings: AuthSettings, database: Database, command: UserListin
     search = UserQuery(search=command.search).filter.search
     user_filter = UserFilter(Sort.USERNAME, search, command.role, by_admin=True)
     async with database.reading() as connection:
-        rows = await list_repository.page(connection, user_filter=user_filter, limit=command.limit + 1)
+        rows = await list_repository.get_page(connection, user_filter=user_filter, limit=command.limit + 1)
     items = [UserPrivate.model_validate(row).model_dump(mode="json") for row in rows[: command.limit]]
     return {"items": items, "more": len(rows) > command.limit}
 

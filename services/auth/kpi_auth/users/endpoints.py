@@ -9,6 +9,7 @@ from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import NOT_MODIFIED
 from kpi_shared.http.openapi import problems
+from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.accounts import list_repository
@@ -16,12 +17,11 @@ from kpi_auth.accounts import read_repository as repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.accounts.filters import Position, UserFilter
 from kpi_auth.attempts.errors import TooManyAttemptsError
-from kpi_auth.context import CurrentContext, Cursors
+from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.responses import no_store
 from kpi_auth.users import service
-from kpi_auth.users.cursors import decode
 from kpi_auth.users.dependencies import ConfirmedHash, OfDeleted, SentUserRequest, UserId
 from kpi_auth.users.errors import (
     ChangedMeanwhileError,
@@ -31,7 +31,7 @@ from kpi_auth.users.errors import (
     NotYourAccountError,
 )
 from kpi_auth.users.etags import IfNoneMatch
-from kpi_auth.users.responses import page_response, private_response, user_response
+from kpi_auth.users.responses import page_response, position_of, private_response, user_response
 from kpi_auth.users.schemas import UserPage, UserPrivate, UserPublic, UserQuery, UserReplace, UserUpdate
 
 router = APIRouter(prefix="/users", tags=["users"])
@@ -41,18 +41,20 @@ me_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_st
 
 class _ListRequest(NamedTuple):
     query: UserQuery
-    filter: UserFilter
+    user_filter: UserFilter
     after: Position | None
 
 
-async def _list_request(query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors) -> _ListRequest:
+async def _parse_list_request(
+    query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors
+) -> _ListRequest:
     """Everything that can be refused, before a connection is taken."""
     if query.admins_only and not caller.is_admin:
         raise FieldNotYoursError(query.admins_only, at="query")
-    if query.cursor is not None and query.skip:
-        raise InvalidCursorError("Either cursor or skip, not both")
+    check_start(cursor=query.cursor, skip=query.skip)
     user_filter = replace(query.filter, by_admin=caller.is_admin)
-    return _ListRequest(query, user_filter, decode(cursors, query.cursor, user_filter) if query.cursor else None)
+    after = Position._make(decode_cursor(query.cursor, of=user_filter, sealer=cursors)) if query.cursor else None
+    return _ListRequest(query, user_filter, after)
 
 
 _READ = problems(UnauthenticatedError, FieldNotYoursError, UserNotFoundError)
@@ -77,15 +79,20 @@ async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Re
     dependencies=[Depends(no_store)],
 )
 async def list_users(
-    request: Annotated[_ListRequest, Depends(_list_request)], cursors: Cursors, connection: Reader
+    request: Annotated[_ListRequest, Depends(_parse_list_request)], cursors: Cursors, connection: Reader
 ) -> UserPage:
     """The active users, page by page, with what everyone may see of them; for admins all users with all fields."""
     query, user_filter, after = request
-    rows = await list_repository.page(
+    rows = await list_repository.get_page(
         connection, user_filter=user_filter, limit=query.limit + 1, skip=query.skip, after=after
     )
     total = await list_repository.count(connection, user_filter=user_filter) if query.total else None
-    return page_response(rows, limit=query.limit, user_filter=user_filter, cursors=cursors, total=total)
+    page = cut_page(
+        rows,
+        limit=query.limit,
+        cursor_after=lambda row: encode_cursor(position_of(row, user_filter), of=user_filter, sealer=cursors),
+    )
+    return page_response(page, user_filter=user_filter, total=total)
 
 
 @router.get("/{user_id}", responses=_READ | NOT_MODIFIED, response_model=UserPrivate | UserPublic)

@@ -1,15 +1,12 @@
 """Users as each caller is shown them."""
 
-from collections.abc import Sequence
-
 from fastapi import Response
 from kpi_shared.caller import Subject
-from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import AnyRow
 from kpi_shared.http.conditional import Condition
+from kpi_shared.pages import Page
 
 from kpi_auth.accounts.filters import Position, UserFilter
-from kpi_auth.users.cursors import encode
 from kpi_auth.users.etags import private_etag, public_etag
 from kpi_auth.users.schemas import (
     CountedPrivatePage,
@@ -30,7 +27,7 @@ def user_response(caller: Subject, row: AnyRow, *, if_none_match: Condition | No
     sees_all = caller.is_admin or caller.id == row.id
     etag = private_etag(row.version, row.id) if sees_all else public_etag(row.version)
     headers = {"ETag": etag, **_CACHING}
-    if if_none_match is not None and if_none_match.fits_weakly(etag):
+    if if_none_match is not None and if_none_match.matches_weakly(etag):
         return Response(status_code=304, headers=headers)
     shown = (UserPrivate if sees_all else UserPublic).model_validate(row)
     return Response(shown.model_dump_json(), media_type="application/json", headers=headers)
@@ -42,21 +39,17 @@ def private_response(row: AnyRow) -> Response:
     return Response(UserPrivate.model_validate(row).model_dump_json(), media_type="application/json", headers=headers)
 
 
-def page_response(
-    rows: Sequence[AnyRow], *, limit: int, user_filter: UserFilter, cursors: CursorSealer, total: int | None
-) -> UserPage:
-    """The first ``limit`` rows; one more of them says that there is a next page."""
-    following = encode(cursors, _position(rows[limit - 1], user_filter), user_filter) if len(rows) > limit else None
+def page_response(page: Page[AnyRow], *, user_filter: UserFilter, total: int | None) -> UserPage:
     if user_filter.by_admin:
-        private = [UserPrivate.model_validate(row) for row in rows[:limit]]
+        private = [UserPrivate.model_validate(row) for row in page.rows]
         if total is None:
-            return PrivatePage(items=private, next=following)
-        return CountedPrivatePage(items=private, next=following, total=total)
-    public = [UserPublic.model_validate(row) for row in rows[:limit]]
+            return PrivatePage(items=private, next=page.next)
+        return CountedPrivatePage(items=private, next=page.next, total=total)
+    public = [UserPublic.model_validate(row) for row in page.rows]
     if total is None:
-        return PublicPage(items=public, next=following)
-    return CountedPublicPage(items=public, next=following, total=total)
+        return PublicPage(items=public, next=page.next)
+    return CountedPublicPage(items=public, next=page.next, total=total)
 
 
-def _position(row: AnyRow, user_filter: UserFilter) -> Position:
+def position_of(row: AnyRow, user_filter: UserFilter) -> Position:
     return Position(row.folded if user_filter.is_by_name else row.created_at, row.id)

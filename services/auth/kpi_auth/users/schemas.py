@@ -10,8 +10,7 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts.fields import Bio, Email, FullName, GivenPassword, Username
-from kpi_auth.accounts.filters import Sort, UserFilter
-from kpi_auth.users.cursors import MAX_CURSOR, MIN_CURSOR
+from kpi_auth.accounts.filters import CURSOR_PATTERN, Sort, UserFilter
 
 MAX_SKIP = 10_000
 # What users may set of themselves. Their e-mail address is theirs too, but only by way of its confirmation.
@@ -19,7 +18,7 @@ OWN_FIELDS = ("username", "full_name", "bio")
 
 # The replacement character is what becomes of bytes in an address that are not UTF-8.
 Search = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\x00\uFFFD]*$")]
-CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{MIN_CURSOR},{MAX_CURSOR}}}$")]
+CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
 # What is shown is plain pydantic: a list makes up to a hundred of these.

@@ -8,8 +8,7 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
-from kpi_content.posts.cursors import CURSOR_LENGTH
-from kpi_content.posts.listing import Sort
+from kpi_content.posts.filters import CURSOR_PATTERN, Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
 
 MAX_SEARCH = 200
@@ -26,7 +25,7 @@ Title = Annotated[
 Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$")]
 # The replacement character is what becomes of bytes in an address that are not UTF-8.
 Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$")]
-CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{CURSOR_LENGTH}}}$")]
+CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
 class PostCreate(SQLModel):

@@ -22,7 +22,7 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """When the request was due, in seconds from the beginning; how long its answer took, in seconds."""
 
     due: float
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     outcome: Outcome
 
 
-class _Line:
+class _Connection:
     """One connection that is kept, speaking just as much HTTP as these requests need."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +38,7 @@ class _Line:
         self.writer = writer
         self.closing = False
 
-    async def ask(self, request: bytes) -> Outcome:
+    async def send(self, request: bytes) -> Outcome:
         self.writer.write(request)
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         length = _LENGTH.search(head)
@@ -51,14 +51,14 @@ class _Line:
 
 
 @dataclass
-class Witness:
+class OutageClient:
     """As many connections to one address as are in use at once."""
 
     url: str
 
     def __post_init__(self) -> None:
-        self._free: list[_Line] = []
-        self.answers: list[Answer] = []
+        self._free: list[_Connection] = []
+        self.responses: list[Response] = []
 
     async def run(self, requests: Sequence[bytes], *, rate: float, seconds: float, begun: float) -> None:
         """The requests in turn. ``begun`` is what time.perf_counter() said at the beginning."""
@@ -66,34 +66,34 @@ class Witness:
             first = max(0, int((time.perf_counter() - begun) * rate))
             for number in range(first, first + int(rate * seconds)):
                 await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
-                group.create_task(self._one(requests[number % len(requests)], number / rate, begun))
-        for line in self._free:
-            line.writer.close()
+                group.create_task(self._send_on_time(requests[number % len(requests)], number / rate, begun))
+        for connection in self._free:
+            connection.writer.close()
 
-    async def _one(self, request: bytes, due: float, begun: float) -> None:
+    async def _send_on_time(self, request: bytes, due: float, begun: float) -> None:
         try:
             async with asyncio.timeout(_PATIENCE):
-                outcome = await self._ask(request)
+                outcome = await self._send(request)
         except (OSError, EOFError, TimeoutError):
             outcome = Outcome.LOST
-        self.answers.append(Answer(due, time.perf_counter() - begun - due, outcome))
+        self.responses.append(Response(due, time.perf_counter() - begun - due, outcome))
 
-    async def _ask(self, request: bytes) -> Outcome:
-        line = self._free.pop() if self._free else await self._open()
+    async def _send(self, request: bytes) -> Outcome:
+        connection = self._free.pop() if self._free else await self._open()
         try:
-            outcome = await line.ask(request)
+            outcome = await connection.send(request)
         except BaseException:
-            line.writer.close()
+            connection.writer.close()
             raise
-        if line.closing:
-            line.writer.close()
+        if connection.closing:
+            connection.writer.close()
         else:
-            self._free.append(line)
+            self._free.append(connection)
         return outcome
 
-    async def _open(self) -> _Line:
+    async def _open(self) -> _Connection:
         parts = urlsplit(self.url)
-        return _Line(*await asyncio.open_connection(parts.hostname, parts.port))
+        return _Connection(*await asyncio.open_connection(parts.hostname, parts.port))
 
 
 def get(path: str) -> bytes:

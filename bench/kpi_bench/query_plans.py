@@ -19,7 +19,7 @@ _PARAMETERS = re.compile(r"DETAIL:  Parameters: (.*)")
 _PARAMETER = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
 
 
-class Explained(NamedTuple):
+class QueryPlan(NamedTuple):
     """A plan as text, the pages of 8 KiB that it touched, and how long it took (ms)."""
 
     plan: str
@@ -27,7 +27,7 @@ class Explained(NamedTuple):
     milliseconds: float
 
 
-def explain(database: Database, name: str, url: str, log: Path) -> Explained:
+def explain(database: Database, name: str, url: str, log: Path) -> QueryPlan:
     """Ask the address once with all statements logged, and explain the last SELECT of that database."""
     began = log.stat().st_size
     _log_statements(database, "all")
@@ -39,7 +39,7 @@ def explain(database: Database, name: str, url: str, log: Path) -> Explained:
     with log.open("rb") as file:
         file.seek(began)
         statement = last_statement(file.read().decode(), name)
-    return _explained(database, name, statement)
+    return _explain_statement(database, name, statement)
 
 
 def _log_statements(database: Database, which: str) -> None:
@@ -56,16 +56,16 @@ def last_statement(logged: str, name: str) -> str:
     for number in reversed(range(len(ours))):
         if found := _STATEMENT.search(ours[number]):
             detail = _PARAMETERS.search(ours[number + 1]) if number + 1 < len(ours) else None
-            return _with_parameters(found[1], detail[1] if detail else "")
+            return _insert_parameters(found[1], detail[1] if detail else "")
     raise BenchError(f"no statement of {name} is in the log: {logged[-500:]}")
 
 
-def _with_parameters(statement: str, detail: str) -> str:
+def _insert_parameters(statement: str, detail: str) -> str:
     values = dict(_PARAMETER.findall(detail))
     return re.sub(r"\$(\d+)", lambda place: values[place[1]], statement)
 
 
-def _explained(database: Database, name: str, statement: str) -> Explained:
+def _explain_statement(database: Database, name: str, statement: str) -> QueryPlan:
     with database.connect(name) as connection:
         command = f"EXPLAIN (ANALYZE, BUFFERS) {statement}".encode()
         # The first time reads from the disk what a request that is repeated finds in memory.
@@ -74,4 +74,4 @@ def _explained(database: Database, name: str, statement: str) -> Explained:
     buffers = re.search(r"Buffers: shared(.*)", "\n".join(lines))
     pages = sum(int(number) for number in re.findall(r"(?:hit|read)=(\d+)", buffers[1])) if buffers else 0
     took = re.search(r"Execution Time: ([\d.]+) ms", lines[-1])
-    return Explained("\n".join(lines), pages, float(took[1]) if took else 0.0)
+    return QueryPlan("\n".join(lines), pages, float(took[1]) if took else 0.0)
