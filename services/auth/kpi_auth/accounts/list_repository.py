@@ -86,7 +86,7 @@ def _count_statement(shape: _Shape) -> TextClause:
     return text(f"SELECT count(*) FROM users WHERE {' AND '.join(shape.conditions)}")  # noqa: S608 as above
 
 
-def _bound(user_filter: UserFilter) -> dict[str, object]:
+def _search_values(user_filter: UserFilter) -> dict[str, object]:
     if user_filter.search is None:
         return {}
     return {"low": user_filter.search, "high": user_filter.search + _LAST_CHARACTER}
@@ -97,7 +97,7 @@ def build_page(
 ) -> tuple[TextClause, dict[str, Any]]:
     """One page of a list by keyset, as a statement and its values: ``after`` continues behind a position."""
     statement = _page_statement(_Shape.of(user_filter), user_filter.sort, after is not None)
-    values: dict[str, Any] = {**_bound(user_filter), "limit": limit}
+    values: dict[str, Any] = {**_search_values(user_filter), "limit": limit}
     if after is None:
         return statement, {**values, "skip": skip}
     by_id = {} if user_filter.is_by_name else {"last_id": after.id}
@@ -112,4 +112,6 @@ async def get_page(
 
 
 async def count(connection: AsyncConnection, *, user_filter: UserFilter) -> int:
-    return int((await connection.execute(_count_statement(_Shape.of(user_filter)), _bound(user_filter))).scalar_one())
+    return int(
+        (await connection.execute(_count_statement(_Shape.of(user_filter)), _search_values(user_filter))).scalar_one()
+    )

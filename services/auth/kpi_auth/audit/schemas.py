@@ -47,10 +47,10 @@ class AuditQuery(SQLModel):
     @property
     def filter(self) -> AuditFilter:
         given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
-        return AuditFilter({name: _to_bind(value) for name, value in given.items() if value is not None})
+        return AuditFilter({name: _to_value(value) for name, value in given.items() if value is not None})
 
 
-def _to_bind(value: object) -> object:
+def _to_value(value: object) -> object:
     return value if isinstance(value, int | datetime) else str(value)
 
 

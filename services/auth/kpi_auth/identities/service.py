@@ -88,7 +88,7 @@ async def _email_to_keep(
     if identity.email is None:
         return None, False
     is_held = await email_repository.find_holder(connection, email=identity.email) is not None
-    if is_held and context.settings.tells_email:
+    if is_held and context.settings.discloses_email:
         return None, False
     return identity.email, identity.email_verified and not is_held
 

@@ -55,12 +55,12 @@ def _check_rights(context: Context, user: Registration, admin: Subject | None) -
 
 
 async def _add(context: Context, user: Registration, password_hash: str, admin: Subject | None) -> AnyRow | None:
-    account = user.to_account(password_hash=password_hash, email_signs_in=context.settings.tells_email)
+    account = user.to_account(password_hash=password_hash, email_signs_in=context.settings.discloses_email)
     async with context.database.writing() as connection:
         if admin is not None:
             await accounts.guard_admins(connection)
             await check_again(connection, admin)
-        discloses = context.settings.tells_email or admin is not None
+        discloses = context.settings.discloses_email or admin is not None
         holder = await find_holder(connection, email=user.email, verified=not discloses)
         # An address whose holder is disclosed is not added a second time, whatever it does in the first account.
         row = None if holder is not None and discloses else await accounts.add(connection, account)

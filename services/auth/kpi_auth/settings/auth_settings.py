@@ -84,7 +84,7 @@ class AuthSettings(ServiceSettings):
     hash_queue: int = Field(default=32, ge=0, le=10_000)
 
     @property
-    def tells_email(self) -> bool:
+    def discloses_email(self) -> bool:
         """Does registration say that an e-mail address is taken?"""
         if self.registration_tells_email is None:
             return self.mail_url is None
@@ -92,6 +92,6 @@ class AuthSettings(ServiceSettings):
 
     @model_validator(mode="after")
     def _require_mail_for_silence(self) -> Self:
-        if self.mail_url is None and not (self.tells_email and self.registration_tells_username):
+        if self.mail_url is None and not (self.discloses_email and self.registration_tells_username):
             raise ValueError("REGISTRATION_TELLS_...: what registration does not say goes by mail: set MAIL_URL too")
         return self

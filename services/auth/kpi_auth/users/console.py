@@ -41,7 +41,7 @@ class RefusedError(Exception):
     """What was asked for cannot be done; the message is a sentence for the operator."""
 
 
-class UserCreation(SQLModel):
+class CreateUser(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     username: Username
@@ -50,7 +50,7 @@ class UserCreation(SQLModel):
     role: Role = Role.USER
 
 
-class PasswordReset(SQLModel):
+class ResetPassword(SQLModel):
     """``username`` is not held to today's form: imported names may be shorter."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
@@ -59,7 +59,7 @@ class PasswordReset(SQLModel):
     password: Password
 
 
-class UserListing(SQLModel):
+class ListUsers(SQLModel):
     model_config = {"extra": "forbid"}
 
     search: Search | None = None
@@ -73,17 +73,17 @@ Work = Callable[[AuthSettings, Database, Command], Awaitable[dict[str, Any]]]
 
 def create_user(settings: AuthSettings) -> int:
     """Add an account with a role, and with the same rules for names and passwords as a registration."""
-    return _run(settings, UserCreation, _create)
+    return _run(settings, CreateUser, _create)
 
 
 def reset_password(settings: AuthSettings) -> int:
     """Put another password in place: all sessions end, all outstanding codes die, and the owner is notified by mail."""
-    return _run(settings, PasswordReset, _reset)
+    return _run(settings, ResetPassword, _reset)
 
 
 def list_users(settings: AuthSettings) -> int:
     """The accounts in the order of their names, those that were deleted left out."""
-    return _run(settings, UserListing, _list)
+    return _run(settings, ListUsers, _list)
 
 
 def _run(settings: AuthSettings, schema: type[Command], work: Work[Command]) -> int:
@@ -123,12 +123,12 @@ def _context(settings: AuthSettings, database: Database) -> Iterator[Context]:
         hasher.close()
 
 
-async def _create(settings: AuthSettings, database: Database, command: UserCreation) -> dict[str, Any]:
+async def _create(settings: AuthSettings, database: Database, command: CreateUser) -> dict[str, Any]:
     with _context(settings, database) as context:
         account = NewAccount(
             username=command.username,
             email=command.email,
-            email_signs_in=settings.tells_email,
+            email_signs_in=settings.discloses_email,
             role=command.role,
             password_hash=await _hash(context, command.password, command.username, command.email),
         )
@@ -142,7 +142,7 @@ async def _create(settings: AuthSettings, database: Database, command: UserCreat
     return UserPrivate.model_validate(row).model_dump(mode="json")
 
 
-async def _reset(settings: AuthSettings, database: Database, command: PasswordReset) -> dict[str, Any]:
+async def _reset(settings: AuthSettings, database: Database, command: ResetPassword) -> dict[str, Any]:
     async with database.reading() as connection:
         found = await read_repository.find_by_name(connection, username=command.username)
     if found is None:
@@ -159,7 +159,7 @@ async def _reset(settings: AuthSettings, database: Database, command: PasswordRe
     return {"id": row.id, "username": row.username, "sessions_ended": len(ended)}
 
 
-async def _list(_settings: AuthSettings, database: Database, command: UserListing) -> dict[str, Any]:
+async def _list(_settings: AuthSettings, database: Database, command: ListUsers) -> dict[str, Any]:
     search = UserQuery(search=command.search).filter.search
     user_filter = UserFilter(Sort.USERNAME, search, command.role, by_admin=True)
     async with database.reading() as connection:

@@ -149,7 +149,7 @@ async def _keep_an_admin(connection: AsyncConnection, row: AnyRow) -> None:
 
 
 def _new_email(context: Context, email: str) -> dict[str, Any]:
-    return {"email": email, "email_signs_in": context.settings.tells_email, "email_verified_at": None}
+    return {"email": email, "email_signs_in": context.settings.discloses_email, "email_verified_at": None}
 
 
 async def _follow_up(

@@ -13,7 +13,7 @@ from auth_support import ALL_FIELDS, PASSWORD, Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users import console as console_commands
-from kpi_auth.users.console import PasswordReset, RefusedError, UserCreation, UserListing
+from kpi_auth.users.console import CreateUser, ListUsers, RefusedError, ResetPassword
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.testing.client import client_of
@@ -105,7 +105,7 @@ def test_what_registration_refuses_is_refused_here_too(
 
 
 async def _make(settings: AuthSettings) -> None:
-    await console_commands._create(settings, Database(settings), console_commands._read(UserCreation))
+    await console_commands._create(settings, Database(settings), console_commands._read(CreateUser))
 
 
 def _give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -114,7 +114,7 @@ def _give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
 
 @pytest.mark.parametrize("given", ["", "{", "[]", '"x"', "\0"])
 def test_input_that_is_no_object_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for asked in (UserCreation, PasswordReset, UserListing):
+    for asked in (CreateUser, ResetPassword, ListUsers):
         _give(monkeypatch, given)
         with pytest.raises(RefusedError, match="input: "):
             console_commands._read(asked)

@@ -1,49 +1,15 @@
-"""What real, parallel connections do to the users table."""
+"""The import of users, as a real process."""
 
-import asyncio
 import io
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
-from auth_support import empty, registration
+from auth_support import registration
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
-from kpi_shared.testing.client import client_of
 from kpi_shared.testing.process import clean_environment
-from sqlalchemy import text
-
-
-@pytest.fixture
-async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on the pool of real connections; what it leaves behind is removed."""
-    async with client_of(running_app) as client:
-        yield client
-    await empty(running_app.state.database)
-
-
-async def test_of_many_registrations_of_one_name_one_wins(shared_client: httpx.AsyncClient) -> None:
-    bodies = [registration("Race" if n % 2 else "race", email=f"race{n}@example.com") for n in range(20)]
-    answers = await asyncio.gather(*[shared_client.post("/users", json=body) for body in bodies])
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 19
-
-
-async def test_dropped_connections_are_replaced_before_anyone_sees_an_error(
-    shared_client: httpx.AsyncClient, running_app: FastAPI
-) -> None:
-    assert (await shared_client.get("/health/ready")).status_code == 200
-    async with running_app.state.database.writing() as connection:
-        # Each is waited for, up to 5,000 ms, so that the server has really said goodbye.
-        statement = """
-            SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-            WHERE datname = current_database() AND pid <> pg_backend_pid()
-        """
-        await connection.execute(text(statement))
-    for _ in range(10):
-        assert (await shared_client.get("/health/ready")).status_code == 200
 
 
 def _import(settings: AuthSettings, lines: list[str]) -> "subprocess.CompletedProcess[str]":

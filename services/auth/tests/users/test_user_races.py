@@ -2,29 +2,19 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import httpx
 import pytest
-from auth_support import PASSWORD, Account, Accounts, empty, registration
+from auth_support import PASSWORD, Account, Accounts, registration
 from fastapi import FastAPI
 from kpi_auth.accounts.write_repository import guard_admins
 from kpi_shared.caller import Role
-from kpi_shared.testing.client import client_of
 from sqlalchemy import text
 
 _WAITING = text("""
     SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """)
-
-
-@pytest.fixture
-async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on the pool of real connections; what it leaves behind is removed."""
-    async with client_of(running_app) as client:
-        yield client
-    await empty(running_app.state.database)
 
 
 @pytest.fixture
