@@ -50,13 +50,13 @@ up: $(STAMP) ## Start the whole stack with its own database, and follow its logs
 	@.venv/bin/kpi up
 
 test: $(STAMP) ## Run every test; the data of make up is not touched
-	@.venv/bin/python -m kpi_cli.libsodium
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose and not quiet" $(ARGS)
 	@# Tests that compare times run alone. Exit code 5 means that ARGS selected none of them.
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m quiet $(ARGS) || [ $$? -eq 5 ]
 
 check: $(STAMP) ## Run the static checks and test the migrations: style, types, architecture, migrations
-	@.venv/bin/python -m kpi_cli.libsodium
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from kpi_cli.ports import HOST
+from kpi_cli.stack.ports import HOST
 from psycopg import Connection, sql
 
 from kpi_bench.options import PEERS, Options

@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
-from kpi_cli import parts, postgres, vault
+from kpi_cli import parts
 from kpi_cli.layout import Layout
-from kpi_cli.ports import HOST, Ports
+from kpi_cli.stack import environments, postgres, vault
+from kpi_cli.stack.ports import HOST, Ports
 from psycopg import sql
 
 from kpi_bench.harness import report
@@ -52,7 +53,7 @@ class Database:
             raise BenchError(f"kpi load: {result.stdout}{result.stderr}")
 
     def start(self, *, core: int | None = SERVER_CORE, settings: Mapping[str, str] | None = None) -> None:
-        account = postgres.account(self.layout)
+        account = postgres.prepare_account(self.layout)
         command = postgres.command(self.layout, self.port)
         if account.uid is not None:
             # PostgreSQL refuses root.
@@ -130,42 +131,42 @@ class Stack:
         self.database = database
         self._options = options
         self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
-        self.ports = Ports(gateway=free_port(), auth=free_port(), content=free_port(), postgres=database.port)
+        self.ports = Ports({**{part.name: free_port() for part in parts.PARTS}, "postgres": database.port})
         self.servers: dict[str, Server] = {}
 
     def url(self, part: str) -> str:
-        return f"http://{HOST}:{getattr(self.ports, part)}"
+        return f"http://{HOST}:{self.ports.of(parts.get_or_raise(part))}"
 
     def start(self) -> None:
         self.database.copy("kpi_auth", self.AUTH, owner="kpi_auth")
         self.database.copy("kpi_content", self.CONTENT, owner="kpi_content")
         for part in parts.PARTS:
-            self.start_part(part)
+            self.start_part(part.name)
         for part in parts.PARTS:
-            self.wait_for(part)
+            self.wait_for(part.name)
 
     def start_part(self, part: str) -> None:
-        port = getattr(self.ports, part)
+        port = self.ports.of(parts.get_or_raise(part))
         program = self.program(part, port, database=f"bench_{part}")
         if part == "gateway":
             program = replace(program, environment={**program.environment, **self._gateway_settings})
         self.servers[part] = Server(program, self._options.log(part))
 
     def program(self, part: str, port: int, *, database: str) -> Program:
-        own = parts.own_settings(self.database.layout, part, self.ports)
+        own = environments.own_settings(self.database.layout, parts.get_or_raise(part), self.ports)
         if own.pop("DATABASE_URL_FILE", ""):
             own["DATABASE_URL"] = self.database.url(part, database)
         # What somebody keeps in a part's own config folder is not measured.
         general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
         # Counted as in production, and several services of one kind do not meet on one port.
         own["METRICS_PORT"] = str(free_port())
-        return Program(parts.command(part, "--host", HOST, "--port", str(port)), {**general, **own})
+        return Program(parts.get_or_raise(part).command("--host", HOST, "--port", str(port)), {**general, **own})
 
     def wait_for(self, part: str) -> None:
         self.servers[part].wait_until_ready(f"{self.url(part)}/health/ready")
 
     def stop(self) -> None:
-        for part in ("gateway", *parts.SERVICES):
+        for part in (each.name for each in reversed(parts.PARTS)):
             if part in self.servers:
                 self.servers.pop(part).stop()
 

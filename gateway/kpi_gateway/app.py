@@ -10,7 +10,7 @@ from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import install_openapi, operation_id
-from kpi_shared.server.options import spare_the_collector
+from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
@@ -138,7 +138,7 @@ def _pages(
             watch_addresses(observation.metrics, upstreams.addresses)
             watch_places(observation.metrics, upstreams.upstreams)
             pages.state.upstreams = _traced(upstreams, observation)
-            spare_the_collector()
+            freeze_garbage_collector()
             yield
 
     pages = FastAPI(

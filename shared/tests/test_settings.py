@@ -63,8 +63,8 @@ def test_what_is_required_is_named_all_at_once() -> None:
         ("ab" * 20, "64 hex digits needed, got 40 hex digits"),
         ("  ", "is required and not set|64 hex digits needed, got nothing"),
         ("g" * 64, "64 hex digits needed, got 64 characters"),
-        ("0" * 64, "repeats itself"),
-        ("deadbeef" * 8, "repeats itself"),
+        ("0" * 64, "has too few distinct bytes"),
+        ("deadbeef" * 8, "has too few distinct bytes"),
         (bytes(range(0x70, 0x90)).hex(), "is published"),
         (bytes(range(32)).hex(), "is published"),
     ],
@@ -105,7 +105,7 @@ def test_previous_keys_are_a_list_and_each_is_checked(complete: str, monkeypatch
     monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f" {keys[0]}, {keys[1]} ,")
     assert [key.get_secret_value() for key in Settings.load().paseto_previous_keys] == keys
     monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f"{keys[0]},{'0' * 64}")
-    with pytest.raises(SettingsError, match="PASETO_PREVIOUS_KEYS: this key repeats itself"):
+    with pytest.raises(SettingsError, match="PASETO_PREVIOUS_KEYS: this key has too few distinct bytes"):
         Settings.load()
 
 

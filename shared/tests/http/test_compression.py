@@ -216,14 +216,14 @@ async def test_a_large_answer_is_compressed_beside_the_event_loop(monkeypatch: p
 
 async def test_pages_that_are_the_same_for_everyone_are_compressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     count = 0
-    original = compression.compressed
+    original = compression.compress
 
     def counted(body: bytes, coding: compression.Coding) -> bytes:
         nonlocal count
         count += 1
         return original(body, coding)
 
-    monkeypatch.setattr(compression, "compressed", counted)
+    monkeypatch.setattr(compression, "compress", counted)
     sent: list[Any] = []
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:

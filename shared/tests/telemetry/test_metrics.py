@@ -5,7 +5,7 @@ import socket
 import httpx
 import pytest
 from kpi_shared.telemetry.metrics import Metrics
-from kpi_shared.telemetry.metrics_server import metrics_served
+from kpi_shared.telemetry.metrics_server import serve_metrics
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
 
@@ -20,7 +20,7 @@ def metrics() -> Metrics:
 
 def read(metrics: Metrics) -> Scrape:
     port = free_port()
-    with metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
+    with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
         return Scrape.of(port)
 
 
@@ -71,7 +71,7 @@ def test_the_process_itself_is_among_them(metrics: Metrics) -> None:
 
 def test_only_metrics_is_served(metrics: Metrics) -> None:
     port = free_port()
-    with metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
+    with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
         base = f"http://127.0.0.1:{port}"
         answer = httpx.get(f"{base}/metrics?x=1", trust_env=False)
         assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain")
@@ -84,7 +84,7 @@ def test_only_metrics_is_served(metrics: Metrics) -> None:
 def test_a_silent_scraper_does_not_hold_up_another(metrics: Metrics) -> None:
     port = free_port()
     with (
-        metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)),
+        serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)),
         socket.create_connection(("127.0.0.1", port)),
     ):
         assert Scrape.of(port).value("process_start_time_seconds") > 0
@@ -93,8 +93,8 @@ def test_a_silent_scraper_does_not_hold_up_another(metrics: Metrics) -> None:
 def test_each_process_takes_the_first_port_that_is_free(metrics: Metrics) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         first = taken.getsockname()[1]
-        with metrics_served(metrics.registry, host="127.0.0.1", ports=range(first, first + 20)) as port:
+        with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(first, first + 20)) as port:
             assert port is not None
             assert first < port < first + 20
-        with metrics_served(metrics.registry, host="127.0.0.1", ports=range(first, first + 1)) as port:
+        with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(first, first + 1)) as port:
             assert port is None

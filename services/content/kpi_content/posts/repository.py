@@ -84,6 +84,25 @@ _add = Statement(
 )
 
 
+def lock_visible_post(user: ColumnElement[Any]) -> CTE:
+    """The post ``post_id`` with its votes, locked, as the first part of a statement that changes its votes."""
+    post = select(col(Post.id), col(Post.votes)).where(_post_id, visible_to(user))
+    return post.with_for_update(key_share=True).cte("post")
+
+
+def add_to_votes(changed: CTE, step: int) -> CTE:
+    """Change the count of the posts that ``changed.post_id`` names, as a part of the same statement."""
+    return (
+        update(Post)
+        .where(col(Post.id) == changed.c.post_id)
+        # This reads the latest committed count, not the one at the start of the statement: PostgreSQL reads the row
+        # again after it has waited for the lock.
+        .values(votes=Post.votes + step)
+        .returning(col(Post.votes))
+        .cte("counted")
+    )
+
+
 def _new_or_unchanged(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(bindparam(f"new_{column.key}", type_=column.type), column)
 
