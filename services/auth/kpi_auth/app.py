@@ -35,7 +35,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         title="KPI-One auth",
         version=__version__,
         routers=[
-            *(registrations, sessions, me, identities, sessions_of_users, passwords, recovery, emails),
+            *(registrations, me, sessions, identities, sessions_of_users, passwords, recovery, emails),
             *(users, mails, audit, pages),
         ],
         resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
