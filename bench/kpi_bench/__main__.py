@@ -16,15 +16,15 @@ from kpi_bench.processes import BenchError
 
 
 def main() -> int:
-    # Ended from outside, too, it takes what it has started down with it.
+    # SIGTERM, too, must stop all started programs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _parse_arguments()
     options = replace(Options(), rounds=arguments.rounds, seconds=arguments.seconds)
-    # "document" measures nothing: the stored results are written down again.
+    # "document" measures nothing: it only writes the document again from the stored results.
     names = [name for name in arguments.only or document.TABLES if name != "document" and document.has_table(name)]
     if names and options.rounds > 1:
         machine.wait_until_calm()
-    # Before the run, which is a load itself.
+    # Taken before the run, which raises the load average itself.
     facts = machine.facts()
     failed = False
     for name in names:
@@ -32,7 +32,7 @@ def main() -> int:
         try:
             results = measure_table(name, options, facts)
         except BenchError as error:
-            # What was measured before, and what comes after, is worth as much without it.
+            # The other tables are valid without this one.
             report(f"{name}: failed: {error}")
             failed = True
             continue
@@ -56,7 +56,7 @@ def measure_table(name: str, options: Options, facts: dict[str, Any]) -> dict[st
 
 
 def format_json(results: dict[str, Any]) -> str:
-    """JSON with as many digits as were measured, and few lines: what is committed should be small."""
+    """JSON with only the significant digits and few lines, since the results are committed."""
     return json.dumps(_round(results), indent=1)
 
 

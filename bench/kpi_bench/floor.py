@@ -1,7 +1,7 @@
-"""The least that an answer can cost in Python: one statement by psycopg, with no framework.
+"""The least that a response can cost in Python: one statement by psycopg, with no framework.
 
-As an ASGI application (``/nothing`` answers without a database, anything else with a post, by psycopg's pool), and as
-``python -m kpi_bench.floor SECONDS``, which has no HTTP either and prints how many statements it did. Both take the
+It is an ASGI application (``/nothing`` responds without a database, any other path with a post, by psycopg's pool), and
+``python -m kpi_bench.floor SECONDS``, which uses no HTTP either and prints how many statements it ran. Both take the
 database from FLOOR_DATABASE_URL.
 """
 
@@ -26,7 +26,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 class Floor:
-    """Speaks ASGI to uvicorn, and nothing more."""
+    """A minimal ASGI application."""
 
     def __init__(self) -> None:
         self._pool: AsyncConnectionPool[Any] | None = None

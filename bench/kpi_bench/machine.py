@@ -23,14 +23,14 @@ _PROGRAMS = {
 }
 
 
-# A load average before a run, from which on its figures say nothing.
+# Above this load average before a run, its figures are not valid.
 BUSY = 1.0
-_PATIENCE_SECONDS = 240
+_TIMEOUT_SECONDS = 240
 
 
 def wait_until_calm() -> None:
-    """Give what came before, an installation perhaps, the time to be forgotten; for a few minutes at most."""
-    end = time.monotonic() + _PATIENCE_SECONDS
+    """Wait until the load average no longer includes earlier work such as an installation; a few minutes at most."""
+    end = time.monotonic() + _TIMEOUT_SECONDS
     if os.getloadavg()[0] > BUSY:
         report("waiting for the machine to calm down")
     while os.getloadavg()[0] > BUSY and time.monotonic() < end:
@@ -43,7 +43,7 @@ def facts() -> dict[str, object]:
         "cpu": _find_first(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo")),
         "cores": os.cpu_count() or 1,
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        # What else was running: nothing should.
+        # Shows whether anything else was running.
         "load_average": round(os.getloadavg()[0], 1),
         "kernel": re.sub(r"^(\d+\.\d+\.\d+).*", r"\1", platform.release()),
         "versions": {"Python": platform.python_version(), **_packages(), **_programs(), **_modules()},
@@ -66,7 +66,7 @@ def _programs() -> dict[str, str]:
 
 
 def _modules() -> dict[str, str]:
-    """Those of npm are pinned, so what is asked for is what there is."""
+    """The npm packages are pinned, so the requested versions are the installed ones."""
     found: dict[str, str] = json.loads((PEERS / "package.json").read_text())["dependencies"]
     return found
 

@@ -1,4 +1,4 @@
-"""A witness of an outage: requests that begin on time, whether or not others are done, and every answer noted."""
+"""A client that observes an outage: each request starts on time, even if others are open, and its outcome is kept."""
 
 import asyncio
 import re
@@ -9,12 +9,12 @@ from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-_PATIENCE = 10.0
+_TIMEOUT_SECONDS = 10.0
 _LENGTH = re.compile(rb"\ncontent-length: (\d+)")
 
 
 class Outcome(StrEnum):
-    """``REFUSED`` is a 503 or a 429 that says when to come back; ``LOST`` is no answer at all."""
+    """``REFUSED`` is a 503 or a 429 with ``Retry-After``; ``LOST`` is no response at all."""
 
     OK = "ok"
     REFUSED = "refused"
@@ -23,7 +23,7 @@ class Outcome(StrEnum):
 
 
 class Response(NamedTuple):
-    """When the request was due, in seconds from the beginning; how long its answer took, in seconds."""
+    """When the request was due, in seconds from the beginning; how long its response took, in seconds."""
 
     due: float
     took: float
@@ -31,7 +31,7 @@ class Response(NamedTuple):
 
 
 class _Connection:
-    """One connection that is kept, speaking just as much HTTP as these requests need."""
+    """A persistent connection with only as much HTTP as these requests need."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -52,7 +52,7 @@ class _Connection:
 
 @dataclass
 class OutageClient:
-    """As many connections to one address as are in use at once."""
+    """Opens as many connections to one address as are in use at once."""
 
     url: str
 
@@ -61,7 +61,7 @@ class OutageClient:
         self.responses: list[Response] = []
 
     async def run(self, requests: Sequence[bytes], *, rate: float, seconds: float, begun: float) -> None:
-        """The requests in turn. ``begun`` is what time.perf_counter() said at the beginning."""
+        """Send the requests in turn. ``begun`` is the time.perf_counter() of the beginning."""
         async with asyncio.TaskGroup() as group:
             first = max(0, int((time.perf_counter() - begun) * rate))
             for number in range(first, first + int(rate * seconds)):
@@ -72,7 +72,7 @@ class OutageClient:
 
     async def _send_on_time(self, request: bytes, due: float, begun: float) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
                 outcome = await self._send(request)
         except (OSError, EOFError, TimeoutError):
             outcome = Outcome.LOST

@@ -1,6 +1,6 @@
-"""What PostgreSQL does for a request: the statements of one, from the server's log, under EXPLAIN.
+"""What PostgreSQL does for a request: EXPLAIN of the statement that the request caused, taken from the server's log.
 
-Taken from the log they are what the service really sends, whatever becomes of its code.
+The log has the statement that the service really sends, even after its code changes.
 """
 
 import re
@@ -20,7 +20,7 @@ _PARAMETER = re.compile(r"\$(\d+) = ('(?:[^']|'')*'|NULL)")
 
 
 class QueryPlan(NamedTuple):
-    """A plan as text, the pages of 8 KiB that it touched, and how long it took (ms)."""
+    """A plan as text, the number of 8 KiB pages that it accessed, and how long it took (ms)."""
 
     plan: str
     pages: int
@@ -28,12 +28,12 @@ class QueryPlan(NamedTuple):
 
 
 def explain(database: Database, name: str, url: str, log: Path) -> QueryPlan:
-    """Ask the address once with all statements logged, and explain the last SELECT of that database."""
+    """Send one request with all statements logged, and explain the last SELECT of that database."""
     began = log.stat().st_size
     _log_statements(database, "all")
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 the benchmark's own address
-            answer.read()
+        with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 the benchmark's own address
+            response.read()
     finally:
         _log_statements(database, "none")
     with log.open("rb") as file:
@@ -46,12 +46,12 @@ def _log_statements(database: Database, which: str) -> None:
     with database.connect() as connection:
         connection.execute(sql.SQL("ALTER SYSTEM SET log_statement = {}").format(sql.Literal(which)))
         connection.execute("SELECT pg_reload_conf()")
-    # Each backend reads it before its next statement, once the postmaster has told it.
+    # Each backend reads the setting before its next statement, once the postmaster has notified it.
     time.sleep(0.2)
 
 
 def last_statement(logged: str, name: str) -> str:
-    """The statement with its parameters put in, as the log writes them."""
+    """The statement with its parameters inserted as the log writes them."""
     ours = [part for part in re.split(r"^(?=\d{4}-\d\d-\d\d )", logged, flags=re.MULTILINE) if f"@{name} " in part]
     for number in reversed(range(len(ours))):
         if found := _STATEMENT.search(ours[number]):
@@ -68,7 +68,7 @@ def _insert_parameters(statement: str, detail: str) -> str:
 def _explain_statement(database: Database, name: str, statement: str) -> QueryPlan:
     with database.connect(name) as connection:
         command = f"EXPLAIN (ANALYZE, BUFFERS) {statement}".encode()
-        # The first time reads from the disk what a request that is repeated finds in memory.
+        # The first run reads pages from the disk that a repeated request finds in memory.
         connection.execute(command)
         lines = [str(row[0]) for row in connection.execute(command)]
     buffers = re.search(r"Buffers: shared(.*)", "\n".join(lines))

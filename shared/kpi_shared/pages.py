@@ -1,6 +1,6 @@
 """Keyset paging: how the position at the end of a page becomes a cursor, and a cursor a position again.
 
-A list asks its repository for ``limit + 1`` rows; the extra row only says that there is a next page.
+A list asks its repository for ``limit + 1`` rows; the extra row only shows that there is a next page.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""The loop of background work: when the next step comes, and how it ends."""
+"""The loop of background work: delays, failures and the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The gateway beside others, each alone on its core, in front of one upstream."""
+"""The gateway compared with others, each alone on its core, in front of one upstream."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,9 +22,9 @@ _WITH_TOKENS = "KPI-One, with tokens"
 _TOKENS = 100
 _WRK = Wrk(connections=64)
 _WARM_UP_SECONDS = 2.0
-# A body of 1 GiB takes seconds: as many rounds as show whether the memory stays flat each time.
+# A body of 1 GiB takes seconds, and three rounds are enough to show whether the memory stays flat.
 _BODY_ROUNDS = 3
-# A gateway that used less of its core than this was waiting for the load or for the upstream.
+# A gateway that used less than this share of its core waited for the load or for the upstream.
 _SATURATED = 0.93
 _MOST_GROWTH_MB = 20
 
@@ -61,11 +61,11 @@ def run_gateway(name: str, behind: Place, options: Options) -> Iterator[tuple[Se
 
 
 def _check(place: Place) -> None:
-    """A gateway that answers something else would be measured at something else."""
-    with urlopen(place.url) as answer:  # noqa: S310 the benchmark's own address
-        body = answer.read().decode()
+    """A gateway that responds with anything else would be measured doing something else."""
+    with urlopen(place.url) as response:  # noqa: S310 the benchmark's own address
+        body = response.read().decode()
     if body != BODY:
-        raise BenchError(f"{place.work.name} answers {body[:200]!r}")
+        raise BenchError(f"{place.work.name} responds with {body[:200]!r}")
 
 
 def _measure_with_tokens(place: Place) -> Measure:
@@ -99,7 +99,7 @@ def _measure(server: Server, place: Place, behind: Place) -> Measure:
 
 
 def _measure_bodies(options: Options) -> Bodies:
-    """Each gateway is started anew for each body. One that fails has fewer figures, and the progress says why."""
+    """Start each gateway again for each body. One that fails has fewer figures, and the progress output shows why."""
     found: Bodies = {name: {"upload": [], "download": []} for name in GATEWAYS}
     behind = Place(free_port(), 0, options.work / "bodies")
     with serve(bodies.program(behind.port), options.log("bodies"), ready=behind.url):
@@ -131,7 +131,7 @@ def render(results: dict[str, Any], folder: Path) -> str:
     plots.bars(folder / "gateway-latency.svg", added, unit="added p50, ms", ours=[OURS])
     return "\n\n".join(
         [
-            "## The gateway beside others",
+            "## The gateway compared with others",
             _INTRODUCTION,
             "![Requests per second of one core](performance/gateway.svg)",
             _rates(results),
@@ -143,7 +143,7 @@ def render(results: dict[str, Any], folder: Path) -> str:
             "### Memory, and a body of 1 GiB each way",
             _BODIES,
             _memory(results),
-            "### What was to be reached",
+            "### Targets",
             _targets(results),
         ]
     )
@@ -153,18 +153,18 @@ _UNIT = "requests/s of one core"
 
 _INTRODUCTION = """\
 Each gateway has a core to itself, and forwards `GET /posts` to the same upstream: nginx with 700 bytes of JSON, on the
-other core together with the load. Ours runs with all that it does in production: limits (set so high that none is
-met), metrics, request ids, security headers, JSON logs at `INFO`. The others forward, set `X-Forwarded-For` where
-their documentation does, and log nothing. Their configurations are in `bench/peers/gateway`."""
+other core together with the load. Ours runs with all its production features: limits (too high to be reached), metrics,
+request ids, security header fields, JSON logs at `INFO`. The others forward, set `X-Forwarded-For` if their
+documentation does, and log nothing. Their configurations are in `bench/peers/gateway`."""
 
 _LATENCY = """\
-Requests come at a constant rate, half of what the gateway reached in the same round, on 64 connections, and each has
-its moment, whether or not those before it are answered; times count from that moment. Added is what the same rate
-directly on the upstream, measured right after, does not take. In milliseconds."""
+Requests come at a constant rate, half of what the gateway reached in the same round, on 64 connections. Each has a
+scheduled time, whether or not those before it have been answered, and latency is measured from that time. "Added" is
+the difference from the same rate directly on the upstream, measured right after. In milliseconds."""
 
 _BODIES = """\
-Resident memory after the load above; and of a process that was just started and warmed up, by how much it grows at
-most while one client sends or fetches 1 GiB. nginx would keep uploads on disk first, which is switched off here."""
+Resident memory after the load above; and how much that of a newly started, warmed-up process grows at most while one
+client sends or fetches 1 GiB. By default nginx buffers uploads on disk first; here this is disabled."""
 
 
 def _sort_by_rate(results: dict[str, Any]) -> list[tuple[str, list[dict[str, float]]]]:
@@ -192,17 +192,17 @@ def _rates(results: dict[str, Any]) -> str:
         ]
         for name, rounds in _sort_by_rate(results)
     ]
-    return markdown_table(["gateway", "requests/s", "CPU per request, us", "of its core", "ours : this"], rows)
+    return markdown_table(["gateway", "requests/s", "CPU per request, us", "share of its core", "ours : this"], rows)
 
 
 def _remarks(results: dict[str, Any]) -> str:
-    """What a reader must know to judge the figures: who was not at its limit, and what failed."""
+    """What a reader must know to judge the figures: which gateways were not at their limit, and what failed."""
     waiting = [name for name, one in results["rounds"].items() if median(figures(one, "core")) < _SATURATED]
     failed = {name: sum(figures(one, "errors")) for name, one in results["rounds"].items()}
     lines = [f"wrk and the upstream alone, on their one core, reach {spread(figures(results['direct'], 'rate'))}/s."]
-    lines.append(f"Ours with tokens, each of {_TOKENS} in turn: {spread(figures(results['with_tokens'], 'rate'))}/s.")
+    lines.append(f"Ours with {_TOKENS} tokens in turn: {spread(figures(results['with_tokens'], 'rate'))}/s.")
     if waiting:
-        lines.append(f"Without all of their core, so that load or others were their limit: {', '.join(waiting)}.")
+        lines.append(f"Not limited by their own core, but by the load or other work: {', '.join(waiting)}.")
     lines += [f"{name}: {number:.0f} requests failed." for name, number in failed.items() if number]
     return " ".join(lines)
 
@@ -249,5 +249,5 @@ def _targets(results: dict[str, Any]) -> str:
         rows.append([f"growth at 1 GiB {way}, MB", f"under {_MOST_GROWTH_MB}", spread(values, 1), reached])
     for name in ("Fastify", "Caddy"):
         values = ratios(ours, figures(rounds[name], "rate"))
-        rows.append([f"ahead of {name} (the aim)", "over 1 time", spread(values, 2), verdict(values, 1.0)])
-    return markdown_table(["what", "wanted", "measured", ""], rows)
+        rows.append([f"faster than {name} (goal)", "over 1 time", spread(values, 2), verdict(values, 1.0)])
+    return markdown_table(["what", "target", "measured", ""], rows)

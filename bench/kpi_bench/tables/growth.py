@@ -1,4 +1,4 @@
-"""The same reads at three sizes of the content database, side by side."""
+"""The same reads at three sizes of the content database, in turn."""
 
 import json
 import shutil
@@ -21,10 +21,10 @@ from kpi_bench.query_plans import explain
 from kpi_bench.wrk import Wrk
 
 NAME = "growth"
-# Few enough that a request hardly waits for another one.
+# So few that requests hardly wait for one another.
 CONNECTIONS = 2
 PAGE = 10_000
-# So that page 10,000 is there at the smallest size too.
+# So small that page 10,000 exists at the smallest size too.
 PAGE_LIMIT = 2
 _MOST = 1.2
 _LONGEST = 1.0
@@ -38,7 +38,7 @@ _WORDS = """
 
 
 def run(options: Options) -> dict[str, Any]:
-    # One round is a try, for which small sizes do.
+    # A single round is a trial run, for which small sizes are enough.
     sizes = SIZES if options.rounds > 1 else {name: min(size, 40_000 + size // 100) for name, size in SIZES.items()}
     _check_disk(max(sizes.values()))
     with open_loaded_database(options) as database:
@@ -56,7 +56,7 @@ def run(options: Options) -> dict[str, Any]:
 def _check_disk(posts: int) -> None:
     free, needed = shutil.disk_usage(HOME.parent).free, posts * BYTES_PER_POST
     if free < needed:
-        raise BenchError(f"{needed / 1e9:.0f} GB of free disk are needed, and {free / 1e9:.0f} are there")
+        raise BenchError(f"{needed / 1e9:.0f} GB of free disk are required, but only {free / 1e9:.0f} are available")
 
 
 def _measure(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _measure(database: Database, options: Options, sizes: Mapping[str, int]) -> 
 
 @contextmanager
 def _run_services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
-    """A content service for each size, by its address."""
+    """Run a content service for each size; yield their URLs by size."""
     stack = Stack(database, options)
     urls = {}
     with ExitStack() as running:
@@ -94,7 +94,7 @@ def _run_services(database: Database, options: Options, sizes: Mapping[str, int]
 
 
 def _reads() -> dict[str, str]:
-    """What is measured, and the key of its path."""
+    """The reads that are measured, each with the key of its path."""
     pages = {f"{sort}, page {page:,}": f"{sort} {page}" for sort in _SORTS for page in (1, PAGE)}
     return {"by id": "id", **pages, "search, rare word": "rare", "search, common word": "common"}
 
@@ -110,7 +110,7 @@ def _measure_read(url: str, asked: Mapping[str, str], read: str, seconds: float)
 
 
 def _pages(url: str) -> dict[str, str]:
-    """The paths of page 1 and page 10,000 in each order, found as any client finds them: from page to page."""
+    """The paths of page 1 and page 10,000 in each order, found as any client would: by following the pages."""
     paths = {}
     for sort in _SORTS:
         paths[f"{sort} 1"] = f"/posts?sort={sort}&limit={PAGE_LIMIT}"
@@ -125,7 +125,7 @@ def _pages(url: str) -> dict[str, str]:
 
 
 def _words(database: Database, smallest: str) -> dict[str, str]:
-    """A word of three titles, and the commonest that the search does not leave out."""
+    """A word that three titles have, and the most common one that is not a stop word."""
     with database.connect(database_name(smallest)) as connection:
         found = [(str(word), int(posts)) for word, posts in connection.execute(_WORDS)]
     return {"rare": next(word for word, posts in found if posts == 3), "common": found[0][0]}
@@ -136,16 +136,16 @@ def _total(url: str, word: str) -> int:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 the benchmark's own address
-        found: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 the benchmark's own address
+        found: dict[str, Any] = json.load(response)
         return found
 
 
 def _explain_reads(
     database: Database, options: Options, urls: Mapping[str, str], asked: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each read at each size: the plan, the pages that it touches, and its milliseconds."""
-    report("the plans are explained")
+    """For each read at each size: the plan, the pages that it accesses, and its milliseconds."""
+    report("explaining the plans")
     found: dict[str, dict[str, Any]] = {}
     for read, key in _reads().items():
         for size, url in urls.items():
@@ -160,7 +160,7 @@ def render(results: dict[str, Any], plots: Path) -> str:
     sizes = list(results["sizes"])
     _plot(rounds, results["sizes"], plots)
     rows = [_row(read, found, sizes) for read, found in rounds.items()]
-    head = ["", *(f"{size}, requests/s" for size in sizes), "times slower", f"at most {_MOST:g}"]
+    head = ["", *(f"{size}, requests/s" for size in sizes), "slowdown factor", f"at most {_MOST:g}"]
     parts = [
         _text(results),
         markdown_table(head, rows),
@@ -222,19 +222,18 @@ def _text(results: dict[str, Any]) -> str:
 
 
 _BUFFERS = """\
-What a read touches in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
-8 KiB, and the time of the execution alone. The tree of an index grows by a level where its entries grow a hundredfold
-and more, and that is all that a read by id or by keyset notices. A search for a rare word fetches each post that holds
-it, and sorts them: ten times the posts are some ten times the matches. From some number of matches on the planner
-takes the order's index instead, as for a common word, and goes through it until a page is full: that takes as many
-posts at any size for a common word, and far too many for one that is rare. Where the plan below removes thousands of
-rows by its filter, this is where the platform loses; a planner that is told of fast disks (`random_page_cost`) would
-stay with the matches for longer."""
+What a read accesses in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
+8 KiB, and the execution time alone. An index gets one more level when its entries grow by a factor of a hundred or
+more; reads by id or by keyset are not affected otherwise. A search for a rare word fetches every post with that word
+and sorts them: ten times the posts are about ten times the matches. From some number of matches on, the planner scans
+the index of the order instead, as for a common word, until a page is full: for a common word this takes the same number
+of posts at any size, for a rare one far too many. If the plan below removes thousands of rows by its filter, the search
+is slow for this reason; a planner configured for fast disks (`random_page_cost`) would use the matches for longer."""
 
 _TEXT = """\
 ## Growth
 
-The same reads on the content service alone at {sizes} posts, {connections} connections, one round after the other over
-all sizes. The posts beyond the real ones are made of halves of the real titles, so that common words stay common and
-rare ones rare, and have ten votes each. Pages are of {limit} posts, so that page {page} is there at each size. The rare
-word is "{rare}", the common one "{common}"; they are found in ({counts})."""
+The same reads on the content service alone with {sizes} posts and {connections} connections, all sizes in turn. The
+additional posts are generated from halves of the real titles, so that common words stay common and rare ones rare, and
+have ten votes each. Pages have {limit} posts, so that page {page} exists at each size. The rare word is "{rare}", the
+common one "{common}"; their matches are ({counts})."""

@@ -1,4 +1,4 @@
-"""What a request costs each part in time of the processor, beside the least that it could cost."""
+"""The CPU time that a request costs each part, compared with the least that it could cost."""
 
 import os
 import subprocess
@@ -34,7 +34,7 @@ while time.monotonic() < end:
     done += 1
 print(done)
 """
-# Part by part, the seconds of the processor so far.
+# Returns the CPU seconds so far, by part.
 CpuByPart = Callable[[], dict[str, float]]
 
 
@@ -44,7 +44,7 @@ def run(options: Options) -> dict[str, Any]:
         contenders = {**_requests(stack), **_floors(stack, url, server), _HASH: measure_hashes}
         for measure in contenders.values():
             measure(1.0)
-        return {"rounds": run_in_turn(contenders, short, what="processor time")}
+        return {"rounds": run_in_turn(contenders, short, what="CPU time")}
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def _run_wrk(wrk: Wrk, url: str, seconds: float) -> tuple[float, int]:
 
 
 def _per_request(cpu_by_part: CpuByPart, work: Callable[[], tuple[float, int]]) -> dict[str, float]:
-    """Microseconds by part, and how many requests a second."""
+    """CPU microseconds of a request by part, and the requests per second."""
     before = cpu_by_part()
     rate, requests = work()
     after = cpu_by_part()
@@ -111,7 +111,7 @@ def _floors(stack: Stack, url: str, server: Server) -> dict[str, Measure]:
 
 
 def _measure_statements(stack: Stack, seconds: float) -> dict[str, float]:
-    """A process of its own, whose start counts in its time of the processor: it is taken off."""
+    """Measure in a process of its own; the CPU time of its start is subtracted."""
     start, _ = _run_child([sys.executable, "-m", "kpi_bench.floor", "0"], _environment(stack))
     command = [sys.executable, "-m", "kpi_bench.floor", str(seconds)]
     before = stack.database.running_server.cpu_seconds()
@@ -128,7 +128,7 @@ def measure_hashes(seconds: float) -> dict[str, float]:
 
 
 def _run_child(command: list[str], environment: Mapping[str, str]) -> tuple[float, int]:
-    """Seconds of the processor of a program on the servers' core, and the number that it printed."""
+    """Run a program on the servers' core; return its CPU seconds and the number that it printed."""
     before = os.times()
     result = subprocess.run(
         pin(command, SERVER_CORE), env={**os.environ, **environment}, capture_output=True, text=True, check=True
@@ -146,7 +146,7 @@ def render(results: dict[str, Any], plots: Path) -> str:
     parts = [
         _TEXT,
         markdown_table(head, rows),
-        "![Microseconds of the processor for each request](performance/limits.svg)",
+        "![CPU microseconds for each request](performance/limits.svg)",
         _hash_summary(figures(rounds[_SIGN_IN], "rate"), figures(rounds[_HASH], "rate")),
     ]
     return "\n\n".join(parts)
@@ -154,8 +154,8 @@ def render(results: dict[str, Any], plots: Path) -> str:
 
 def _hash_summary(sign_ins: list[float], hashes: list[float]) -> str:
     return (
-        f"A core that does nothing else hashes {spread(hashes, 1)} passwords a second; through the gateway "
-        f"{spread(sign_ins, 1)} people sign in, which is {spread(ratios(sign_ins, hashes), 2)} of that."
+        f"A core that does nothing else hashes {spread(hashes, 1)} passwords a second; through the gateway there are "
+        f"{spread(sign_ins, 1)} sign-ins a second, which is {spread(ratios(sign_ins, hashes), 2)} of that."
     )
 
 
@@ -174,16 +174,16 @@ def _plot(rounds: Mapping[str, Any], folder: Path) -> None:
     values = {}
     for name, found in rounds.items():
         whole = sorted(sum(one.get(part, 0.0) for part in PARTS) for one in found)
-        # A hash takes so long that nothing else would be seen beside it.
+        # A hash takes so long that the other bars would not be visible.
         if name not in {_SIGN_IN, _HASH}:
             values[name] = (whole[len(whole) // 2], whole[0], whole[-1])
-    plot.bars(folder / "limits.svg", values, unit="microseconds of the processor", ours=list(OPERATIONS))
+    plot.bars(folder / "limits.svg", values, unit="CPU microseconds", ours=list(OPERATIONS))
 
 
 _TEXT = """\
 ## Limits
 
-Where the time of the processor goes: of each part's processes (`/proc/PID/stat`) over a run through the gateway at
-saturation, divided by the requests of it. Below them the floor of a read by id: uvicorn alone with a bare ASGI
-application that answers with a constant; the same with the statement by psycopg's own pool and the row as JSON; and the
-statement by one psycopg connection, with no HTTP at all. What lies between is what a next gain could be taken from."""
+Where the CPU time goes: that of each part's processes (`/proc/PID/stat`) during a run through the gateway at
+saturation, divided by the number of requests. The last rows are the lower bounds for a read by id: uvicorn alone with a
+bare ASGI application that responds with a constant; the same with the statement by psycopg's own pool and the row as
+JSON; and the statement by one psycopg connection, without HTTP. The difference is what could still be gained."""

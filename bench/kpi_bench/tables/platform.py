@@ -1,4 +1,4 @@
-"""The platform with the real posts, through the gateway and directly, beside the monolith of tutorials."""
+"""The platform with the real posts, through the gateway and directly, compared with the tutorials' monolith."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,23 +19,23 @@ from kpi_bench.wrk import Wrk
 NAME = "platform"
 LUA = BENCH / "kpi_bench" / "lua"
 GATEWAY, DIRECT, MONOLITH = "through the gateway", "on the service", "the monolith"
-# All connections are open and busy at once; the pool of the monolith has no more.
+# All connections are busy at once; the monolith's pool has no more.
 CONNECTIONS = 15
-# Longer measurements show nothing else here, and the tables together are to take some minutes.
+# Longer measurements give the same result here, and all tables together should take only some minutes.
 _LONGEST = 2.0
-# What takes seconds for an answer is measured so many times as long.
+# Operations that take seconds are measured this many times as long.
 _SLOWLY = 4
 _ACCOUNTS = 40
 _VOTERS = 12
 _REFRESHERS = 8
-# Frequent ones, seldom ones and names.
+# Common words, rare words and names.
 WORDS = ("google", "startup", "linux", "security", "kernel", "postgres", "telescope", "javascript")
 _READS, _VOTES = 2.5, 1.5
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one contender answers: the services by name, what comes before each path, and its accounts."""
+    """Where one contender runs: the URLs of its services, the prefix of each path, and its accounts."""
 
     auth: str
     content: str
@@ -43,7 +43,7 @@ class Place:
     accounts: Accounts
 
 
-# How many seconds, and how wrk is called at a place: its address and itself.
+# The URL to call at a place, and the wrk to call it with.
 Call = Callable[[Place], tuple[str, Wrk]]
 
 
@@ -55,7 +55,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def our_places(stack: Stack) -> dict[str, Place]:
-    """The platform through its gateway, and past it."""
+    """The platform through its gateway, and directly."""
     gateway, auth, content = (stack.url(part) for part in ("gateway", "auth", "content"))
     accounts = Accounts(auth, _ACCOUNTS)
     return {
@@ -78,7 +78,7 @@ def _measure_operation(name: str, call: Call, places: Mapping[str, Place], stack
     }
     for contender, measure in contenders.items():
         if measure(1.0)["rate"] < CONNECTIONS:
-            # All connections are answered at about the same time then, which may be after the end.
+            # Then all connections get their responses at about the same time, which may be after the end.
             contenders[contender] = partial(_measure_longer, measure)
     return run_in_turn(contenders, replace(options, seconds=min(options.seconds, _LONGEST)), what=name)
 
@@ -87,7 +87,7 @@ def _measure_once(call: Call, place: Place, database: Database, seconds: float, 
     url, wrk = call(place)
     load = wrk.run(url, seconds)
     database.wait_until_idle()
-    # What is slow must not be called broken: wrk counts answers after ten seconds, and says so.
+    # The monolith may be slow without being broken: wrk reports responses after ten seconds as errors.
     if load.errors and contender != MONOLITH:
         raise BenchError(f"{contender}: {load.errors} of {load.requests} requests failed")
     if contender == MONOLITH:
@@ -102,7 +102,7 @@ def _measure_longer(measure: Measure, seconds: float) -> dict[str, float]:
 
 
 def delete_writes(database: Database, accounts: Accounts, *, name: str = Stack.CONTENT, counted: bool = True) -> None:
-    """Delete what was written, so that each measurement finds what the first one found."""
+    """Delete what was written, so that each measurement starts with the same data."""
     with database.connect(name) as connection:
         written = connection.execute("DELETE FROM posts WHERE id > %s", [POSTS]).rowcount
         voted = _delete_votes(connection, accounts.ids, counted=counted)
@@ -168,7 +168,7 @@ def render(results: dict[str, Any], plots: Path) -> str:
     rounds: dict[str, Rounds] = results["rounds"]
     _plot(rounds, plots)
     rows = [_row(name, found) for name, found in rounds.items()]
-    head = ["", *(f"{name}, requests/s" for name in (GATEWAY, DIRECT, MONOLITH)), "gateway : monolith", "to reach", ""]
+    head = ["", *(f"{name}, requests/s" for name in (GATEWAY, DIRECT, MONOLITH)), "gateway : monolith", "target", ""]
     return (
         f"{_TEXT.format(connections=CONNECTIONS)}\n\n{markdown_table(head, rows)}\n\n{_PICTURE}\n\n{_latency(rounds)}"
     )
@@ -197,17 +197,17 @@ def _latency(rounds: dict[str, Rounds]) -> str:
 def _plot(rounds: dict[str, Rounds], folder: Path) -> None:
     values = {name: sorted(_ratios(found)) for name, found in rounds.items() if _ratios(found)}
     bars = {name: (found[len(found) // 2], found[0], found[-1]) for name, found in values.items()}
-    plot.bars(folder / "platform.svg", bars, unit="requests/s through the gateway, in those of the monolith (directly)")
+    plot.bars(folder / "platform.svg", bars, unit="requests/s through the gateway : requests/s of the monolith")
 
 
-_PICTURE = "![How many times the monolith's figure the platform serves](performance/platform.svg)"
+_PICTURE = "![Requests per second as a multiple of the monolith's](performance/platform.svg)"
 
 _TEXT = """\
-## The platform beside a monolith
+## The platform compared with a monolith
 
 The 20,100 real posts with 1.01 million votes, {connections} connections, and everything but the load (gateway, service,
 monolith and the one PostgreSQL server that all use) on one core. The monolith in `bench/peers/monolith` is what good
-tutorials give for the same API: FastAPI with `def` endpoints, a sync SQLModel session and its default pool, votes
-counted by a subquery, JWT. It has no gateway in front, and it does less: it writes no audit, its refresh tokens cannot
-be revoked, it limits no attempts, and its search is `ILIKE`. Its votes have the post first in their key, so that the
-index serves the count."""
+tutorials build for the same API: FastAPI with `def` endpoints, a sync SQLModel session and its default pool, votes
+counted by a subquery, JWT. It has no gateway in front, and it does less: it writes no audit trail, its refresh tokens
+cannot be revoked, it has no failure limits, and its search is `ILIKE`. The post is first in the key of its votes, so
+that the index can be used for the count."""

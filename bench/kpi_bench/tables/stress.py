@@ -1,4 +1,4 @@
-"""What callers see, second by second, while something is taken away from under the platform."""
+"""What clients see, second by second, while a component of the platform fails."""
 
 import asyncio
 import os
@@ -20,10 +20,10 @@ from kpi_bench.tables.limits import measure_hashes
 
 NAME = "stress"
 READS_A_SECOND = 100
-# Seconds from the beginning: something is taken away, and given back.
+# Seconds from the beginning: when the disturbance begins, and when it ends.
 GONE, BACK = 4.0, 8.0
 _SECONDS = 16.0
-# A storm brings so many times what can be hashed.
+# The storm's sign-ins per second, as a multiple of what can be hashed.
 STORM = 5
 _ACCOUNTS = 40
 _STORM, _UPSTREAM, _POSTGRES, _REDIS = "sign-in storm", "content killed", "PostgreSQL restarted", "Redis cut off"
@@ -31,7 +31,7 @@ _STORM, _UPSTREAM, _POSTGRES, _REDIS = "sign-in storm", "content killed", "Postg
 
 @dataclass
 class Scene:
-    """What a scenario works with."""
+    """The objects that a scenario works with."""
 
     stack: Stack
     options: Options
@@ -42,7 +42,7 @@ class Scene:
 
 
 class Redis:
-    """A server with nothing on the disk."""
+    """A Redis server that writes nothing to disk."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -59,7 +59,7 @@ class Redis:
             self._server.stop()
 
 
-# Both return when what they do is done, or at least begun: callers never wait for them.
+# An action may return before its effect is complete: the reads do not wait for it.
 Act = Callable[[Scene], Awaitable[None]]
 
 
@@ -122,7 +122,7 @@ def run(options: Options) -> dict[str, Any]:
 
 @contextmanager
 def _pin_to_load_core() -> Iterator[None]:
-    """The load is made in this process, so it goes where wrk goes."""
+    """This process generates the load, so it runs on the same core as wrk."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {LOAD_CORE})
     try:
@@ -149,7 +149,7 @@ def _run_stack(database: Database, options: Options, *, redis: bool) -> Iterator
 
 
 def _limit_settings(redis: Redis) -> Mapping[str, str]:
-    """Limits that count every request and that nobody reaches."""
+    """Limits that count every request, but are too high to be reached."""
     return {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_STORAGE_URL": f"redis://127.0.0.1:{redis.port}/0"}
 
 
@@ -158,15 +158,15 @@ def _sign_ins(accounts: Accounts) -> list[bytes]:
 
 
 def _run_round(scene: Scene, name: str, number: int) -> dict[str, Any]:
-    # Pools and caches are warm, and what the round before took away is there again.
+    # Wait until pools and caches are warm, and all that the previous round stopped runs again.
     for part in ("content", "gateway"):
         scene.stack.wait_for(part)
     reads, scene.storm = OutageClient(scene.stack.url("gateway")), OutageClient(scene.stack.url("gateway"))
     asyncio.run(_run_scenario(scene, reads, *SCENARIOS[name]))
     found = {**summarise(reads.responses), "storm": _outcomes(scene.storm.responses)}
     report(
-        f"{name}, round {number + 1}: {found['outcomes']}, within {found['outage']:.2f} s; "
-        f"well {found['recovery']:.2f} s after its return; storm {found['storm']}"
+        f"{name}, round {number + 1}: {found['outcomes']}, outage {found['outage']:.2f} s; "
+        f"recovery {found['recovery']:.2f} s after the restart; storm {found['storm']}"
     )
     return found
 
@@ -186,7 +186,7 @@ async def _act_at(moment: float, act: Act, scene: Scene) -> None:
 
 
 def summarise(responses: Sequence[Response]) -> dict[str, Any]:
-    """Second by second; how long reads failed; and when after the return the last one did."""
+    """The seconds one by one; how long reads failed; and how long after the restart the last one failed."""
     bad = [response.due for response in responses if response.outcome is not Outcome.OK]
     if len(responses) < READS_A_SECOND:
         raise BenchError(f"only {len(responses)} reads were made")
@@ -213,8 +213,8 @@ def _outcomes(responses: Sequence[Response]) -> dict[str, int]:
 def render(results: dict[str, Any], plots: Path) -> str:
     rounds: dict[str, list[dict[str, Any]]] = results["rounds"]
     _plot(rounds, plots)
-    head = ["", "failed reads", "refused with `Retry-After`", "first to last failure, s", "well after the return, s"]
-    head += ["p99 before, ms", "p99 meanwhile, ms"]
+    head = ["", "failed reads", "refused with `Retry-After`", "first to last failure, s", "recovery after restart, s"]
+    head += ["p99 before, ms", "p99 during, ms"]
     table = markdown_table(head, [_row(name, found) for name, found in rounds.items()])
     text = _TEXT.format(
         rate=READS_A_SECOND, gone=GONE, back=BACK, seconds=_SECONDS, storm=STORM, capacity=results["capacity"]
@@ -247,8 +247,8 @@ def _p99s(found: dict[str, Any], seconds: range) -> list[float]:
 def _storm_summary(found: list[dict[str, Any]]) -> str:
     storms = [one["storm"] for one in found]
     return (
-        f"Of the storm's sign-ins {spread(figures(storms, 'ok'))} came in, {spread(figures(storms, 'refused'))} were "
-        f"refused with a 503 that says when to come back, and "
+        f"Of the storm's sign-ins {spread(figures(storms, 'ok'))} succeeded, {spread(figures(storms, 'refused'))} were "
+        f"refused with a 503 and `Retry-After`, and "
         f"{spread([float(one['failed'] + one['lost']) for one in storms])} failed in any other way."
     )
 
@@ -260,7 +260,7 @@ def _plot(rounds: dict[str, list[dict[str, Any]]], folder: Path) -> None:
 
 
 def _medians(found: list[dict[str, Any]], kind: str, factor: float) -> list[tuple[float, float]]:
-    """Of each second, the median of the rounds."""
+    """The median of the rounds for each second."""
     seconds = range(len(found[0]["seconds"]))
     values = [sorted(one["seconds"][second][kind] * factor for one in found) for second in seconds]
     return [(second, each[len(each) // 2]) for second, each in zip(seconds, values, strict=True)]
@@ -274,8 +274,8 @@ _PICTURES = (
 _TEXT = """\
 ## Under stress
 
-{rate} reads a second of single posts through the gateway for {seconds:g} s, each begun on time whether or not others
-are done. After {gone:g} s something is taken away, and after {back:g} s it is given back. Once it is the quiet: a storm
-of sign-ins comes, {storm} times what the core can hash ({capacity:.0f} a second). Once the content service, killed by
-SIGKILL and started again. Once PostgreSQL, stopped by its fast shutdown and started again. And once the Redis that the
-gateway's rate limits are kept in, killed and started again. A return includes all of a program's start."""
+{rate} reads of single posts a second through the gateway for {seconds:g} s, each started on time even if others are
+open. A disturbance begins after {gone:g} s and ends after {back:g} s. There are four: a storm of sign-ins, {storm}
+times what the core can hash ({capacity:.0f} a second); the content service, killed by SIGKILL and started again;
+PostgreSQL, stopped by its fast shutdown and started again; and the Redis that stores the gateway's rate limits, killed
+and started again. Recovery includes the whole start of the program."""

@@ -28,7 +28,7 @@ BAD = {
 }
 GOOD = {
     "another library's name": "from rich import text\nfound = text('SELECT 1')",
-    "a function of one's own": "def select(value): return value\nfound = select(1)",
+    "a function of the module": "def select(value): return value\nfound = select(1)",
     "a statement by name": "await connection.execute(repository.STATEMENT, {})",
     "types and predicates": "from sqlalchemy import Select, and_, func\nfound = and_(func.now())",
     "an HTTP client's method": "found = client.stream('GET', 'http://127.0.0.1')",

@@ -1,4 +1,4 @@
-"""The SQL of the ledger of imported posts, and what an import tells the planner in the end."""
+"""The SQL of the ledger of imported posts, and of the statistics that an import updates at its end."""
 
 from collections.abc import Iterable, Mapping
 

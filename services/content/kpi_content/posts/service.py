@@ -1,4 +1,4 @@
-"""Writing posts: who may do it, and which error tells the others."""
+"""Writing posts: who may do it, and which error the others get."""
 
 from collections.abc import Mapping
 from typing import Any

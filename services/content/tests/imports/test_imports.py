@@ -1,4 +1,4 @@
-"""``python -m kpi_content import-posts``."""
+"""The command ``python -m kpi_content import-posts``."""
 
 import asyncio
 import io
@@ -46,17 +46,17 @@ Run = Callable[["list[Any] | bytes"], Awaitable[Result]]
 
 @pytest.fixture
 def run(settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Import lines, or any bytes, in this process: a program of its own takes seconds to begin."""
+    """Import lines, or any bytes, in this process, because a new process takes seconds to start."""
 
-    async def imported(lines: "list[Any] | bytes") -> Result:
+    async def import_lines(lines: "list[Any] | bytes") -> Result:
         data = lines if isinstance(lines, bytes) else b"\n".join(json.dumps(line).encode() for line in lines)
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
         capsys.readouterr()
-        # The command runs a loop of its own, which this thread has one of.
+        # The command starts an event loop, and this thread already runs one.
         code = await asyncio.to_thread(import_posts, settings)
         return Result(code, *capsys.readouterr())
 
-    return imported
+    return import_lines
 
 
 def progress(result: Result) -> list[dict[str, int]]:
@@ -84,17 +84,17 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
     assert one["owner"] == {"id": 501, "username": "author1"}
     assert one["content"] == "https://example.com/\t\\N"
     assert one["date"] == one["updated_at"] == "2015-09-06T03:56:00Z"
-    cast = await committed_posts.rows("SELECT DISTINCT date FROM votes")
-    assert [row[0].isoformat() for row in cast] == ["2015-09-06T03:56:00+00:00"]
+    dates = await committed_posts.rows("SELECT DISTINCT date FROM votes")
+    assert [row[0].isoformat() for row in dates] == ["2015-09-06T03:56:00+00:00"]
 
 
-async def test_a_post_that_was_deleted_may_be_loaded_again(run: Run, committed_posts: Posts) -> None:
+async def test_a_deleted_post_can_be_loaded_again(run: Run, committed_posts: Posts) -> None:
     await run([line(1), line(2)])
     await committed_posts.execute("DELETE FROM posts WHERE title = 'Title 1'")
     assert progress(await run([line(1), line(2)])) == [{"read": 2, "added": 1, "votes": 1}]
 
 
-async def test_a_post_that_comes_twice_is_loaded_once(run: Run, committed_posts: Posts) -> None:
+async def test_a_post_that_occurs_twice_is_loaded_once(run: Run, committed_posts: Posts) -> None:
     twice = [line(1), line(1, title="again"), line(1, source="elsewhere", title="other")]
     assert progress(await run(twice))[-1]["added"] == 2
     assert await committed_posts.rows("SELECT title FROM posts ORDER BY id") == [("Title 1",), ("other",)]
@@ -117,7 +117,7 @@ async def test_a_post_that_comes_twice_is_loaded_once(run: Run, committed_posts:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_bad_line_is_named_and_nothing_of_its_batch_stays(
+async def test_an_invalid_line_is_reported_and_its_batch_is_rolled_back(
     run: Run, committed_posts: Posts, bad: object, field: str
 ) -> None:
     result = await run([*[line(number) for number in range(600)], bad, line(601)])
@@ -128,7 +128,7 @@ async def test_a_bad_line_is_named_and_nothing_of_its_batch_stays(
     assert await committed_posts.rows("SELECT count(*) FROM posts") == [(500,)]
 
 
-async def test_bytes_that_are_no_json_are_named_too(run: Run, committed_posts: Posts) -> None:
+async def test_malformed_json_is_reported(run: Run, committed_posts: Posts) -> None:
     for data in (b"{", b'{"title": "\xff"}', b"\n"):
         result = await run(data)
         assert result.code == 1
@@ -136,7 +136,7 @@ async def test_bytes_that_are_no_json_are_named_too(run: Run, committed_posts: P
     assert await committed_posts.rows("SELECT 1 FROM posts") == []
 
 
-async def test_a_refusal_of_the_database_is_one_sentence_and_the_batch_is_undone(
+async def test_an_error_of_the_database_is_reported_in_one_line_and_the_batch_is_rolled_back(
     run: Run, committed_posts: Posts
 ) -> None:
     await committed_posts.execute("ALTER TABLE votes ADD CONSTRAINT refused CHECK (user_id < 4)")
@@ -149,7 +149,7 @@ async def test_a_refusal_of_the_database_is_one_sentence_and_the_batch_is_undone
     assert await committed_posts.rows("SELECT id FROM authors UNION ALL SELECT id FROM posts") == []
 
 
-async def test_a_database_that_is_away_is_one_sentence(
+async def test_an_unreachable_database_is_reported_in_one_line(
     settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     away = settings.model_copy(update={"database_url": SecretStr("postgresql+psycopg://u@127.0.0.1:1/none")})
@@ -160,14 +160,14 @@ async def test_a_database_that_is_away_is_one_sentence(
     assert errors.count("\n") == 1
 
 
-async def test_the_closing_vacuum_gives_the_time_limits_back(running_app: FastAPI) -> None:
+async def test_refreshing_the_statistics_restores_the_timeouts(running_app: FastAPI) -> None:
     async with running_app.state.database.reading() as connection:
         await repository.refresh_statistics(connection)
         assert await connection.scalar(text("SHOW statement_timeout")) == "10s"
         assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
 
 
-def test_the_command_is_there(worker: str, secret_key: str) -> None:
+def test_the_command_runs_as_a_program(worker: str, secret_key: str) -> None:
     url = create_database(f"content_import_{worker}")
     upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
     result = subprocess.run(

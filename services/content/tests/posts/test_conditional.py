@@ -1,4 +1,4 @@
-"""Reads under entity tags: who has a version already gets no body, and no shared cache shows anyone's drafts."""
+"""Reads with entity tags: a client that has a version gets no body, and no shared cache stores a user's drafts."""
 
 from typing import Any
 
@@ -21,7 +21,9 @@ ADDRESSES = (
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-async def test_what_is_known_already_is_not_sent_again(client: httpx.AsyncClient, posts: Posts, address: str) -> None:
+async def test_a_version_that_the_client_has_is_not_sent_again(
+    client: httpx.AsyncClient, posts: Posts, address: str
+) -> None:
     post = await posts.add(content="<é> " * 400)
     await posts.add()
     address = address.format(id=post["id"])
@@ -40,63 +42,61 @@ async def test_what_is_known_already_is_not_sent_again(client: httpx.AsyncClient
         assert (again.status_code, again.content) == (200, first.content), condition
 
 
-async def test_a_change_of_anything_that_is_shown_gives_a_new_tag(
+async def test_every_change_of_a_public_field_changes_the_tag(
     client: httpx.AsyncClient, posts: Posts, anna: Caller
 ) -> None:
     post = await posts.add()
     address = f"/posts/{post['id']}"
     tags = set()
 
-    async def look() -> None:
+    async def collect_tags() -> None:
         for place in (address, "/posts"):
             tags.add((await client.get(place)).headers["ETag"])
 
-    await look()
+    await collect_tags()
     await client.post("/votes", json={"post_id": post["id"], "direction": 1}, headers=anna.headers)
-    await look()
+    await collect_tags()
     await client.patch(address, json={"title": "Another"}, headers=anna.headers)
-    await look()
+    await collect_tags()
     await posts.execute("UPDATE authors SET username = 'someone else'")
-    await look()
+    await collect_tags()
     assert len(tags) == 8
-    await look()
+    await collect_tags()
     assert len(tags) == 8
 
 
 @pytest.mark.parametrize("condition", ["etag", '"open', "W/*", ", ,", '"a" "b"'])
-async def test_a_condition_that_makes_no_sense_is_refused(
-    client: httpx.AsyncClient, posts: Posts, condition: str
-) -> None:
+async def test_a_malformed_condition_is_refused(client: httpx.AsyncClient, posts: Posts, condition: str) -> None:
     post = await posts.add()
-    answer = await client.get(f"/posts/{post['id']}", headers={"If-None-Match": condition})
-    assert_problem(answer, 400, "malformed-condition")
+    response = await client.get(f"/posts/{post['id']}", headers={"If-None-Match": condition})
+    assert_problem(response, 400, "malformed-condition")
 
 
-async def test_what_a_caller_is_shown_stays_out_of_shared_caches(
+async def test_responses_to_authenticated_requests_stay_out_of_shared_caches(
     client: httpx.AsyncClient, posts: Posts, anna: Caller
 ) -> None:
     draft = f"/posts/{(await posts.add(published=False))['id']}"
     for address in (draft, "/posts?mine=true", "/posts"):
-        answer = await client.get(address, headers=anna.headers)
-        assert answer.headers["Cache-Control"] == "private, no-cache"
-        assert answer.headers["Vary"] == "Authorization, Accept-Encoding"
-    # A stranger's answers are no good for the owner either.
+        response = await client.get(address, headers=anna.headers)
+        assert response.headers["Cache-Control"] == "private, no-cache"
+        assert response.headers["Vary"] == "Authorization, Accept-Encoding"
+    # A response to another client must not be used for the owner either.
     for address, status in ((draft, 404), ("/posts", 200)):
-        answer = await client.get(address)
-        assert answer.status_code == status
-        assert answer.headers["Cache-Control"] == "no-cache"
-        assert "Authorization" in answer.headers["Vary"]
+        response = await client.get(address)
+        assert response.status_code == status
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert "Authorization" in response.headers["Vary"]
 
 
-async def test_head_says_what_get_would(client: httpx.AsyncClient, posts: Posts) -> None:
+async def test_head_sends_the_header_fields_of_get(client: httpx.AsyncClient, posts: Posts) -> None:
     address = f"/posts/{(await posts.add(content='long ' * 400))['id']}"
     for coding in ("identity", "zstd"):
         headers = {"Accept-Encoding": coding}
-        got, told = await client.get(address, headers=headers), await client.head(address, headers=headers)
+        got, head = await client.get(address, headers=headers), await client.head(address, headers=headers)
         for name in ("ETag", "Content-Length", "Vary", "Cache-Control"):
-            assert told.headers[name] == got.headers[name], (coding, name)
-        asked = await client.head(address, headers={**headers, "If-None-Match": got.headers["ETag"]})
-        assert asked.status_code == 304
+            assert head.headers[name] == got.headers[name], (coding, name)
+        unchanged = await client.head(address, headers={**headers, "If-None-Match": got.headers["ETag"]})
+        assert unchanged.status_code == 304
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
@@ -110,33 +110,31 @@ async def test_each_coding_has_a_tag_of_its_own(client: httpx.AsyncClient, posts
     again = await client.get(address, headers={"Accept-Encoding": coding, "If-None-Match": packed.headers["ETag"]})
     assert (again.status_code, again.headers["ETag"]) == (304, packed.headers["ETag"])
     assert "Content-Encoding" not in again.headers
-    # What it has is of another coding than this answer would be.
+    # The version that the client has is in another coding than this response.
     other = await client.get(address, headers={**PLAIN, "If-None-Match": packed.headers["ETag"]})
     assert other.content == plain.content
 
 
-async def test_what_is_sent_is_what_the_description_promises(
-    client: httpx.AsyncClient, posts: Posts, anna: Caller
-) -> None:
-    """No framework looks at the bytes on their way, so their schema is held against them here."""
+async def test_response_bodies_match_their_schemas(client: httpx.AsyncClient, posts: Posts, anna: Caller) -> None:
+    """The framework does not validate the bytes of a response, so this test compares them with their schema."""
     long = "".join(chr(code) for code in (1, 0x7F, 0x2028, 0xFFFF, 0x1F600)) + '"\\/é'
     post = await posts.add(content=long)
     for _ in range(11):
         await posts.add(published=False)
-    answers: dict[type[Any], list[httpx.Response]] = {
+    responses: dict[type[Any], list[httpx.Response]] = {
         PostPublic: [await client.get(f"/posts/{post['id']}")],
         PostPage: [await client.get("/posts"), await client.get("/posts?mine=true", headers=anna.headers)],
         CountedPostPage: [await client.get("/posts?total=true")],
     }
-    for schema, found in answers.items():
-        for answer in found:
-            model = schema.model_validate_json(answer.content, strict=True, extra="forbid")
-            assert model.model_dump_json().encode() == answer.content
-            assert answer.headers["Content-Type"] == "application/json"
+    for schema, found in responses.items():
+        for response in found:
+            model = schema.model_validate_json(response.content, strict=True, extra="forbid")
+            assert model.model_dump_json().encode() == response.content
+            assert response.headers["Content-Type"] == "application/json"
     assert post["content"] == long
 
 
-async def test_a_connection_that_the_server_ended_meanwhile_is_replaced(
+async def test_a_connection_that_the_database_has_closed_is_replaced(
     committed_posts: Posts, committing_client: httpx.AsyncClient
 ) -> None:
     address = f"/posts/{(await committed_posts.add())['id']}"
@@ -145,16 +143,16 @@ async def test_a_connection_that_the_server_ended_meanwhile_is_replaced(
         [pid] = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
         async with database.writing() as other:
             await other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
-        # It breaks while it is lent: the pool must not hand it out again.
-        answers = [await committing_client.get(address) for _ in range(2)]
-        assert [answer.status_code for answer in answers] == [200, 200]
+        # It breaks while it is in use: the pool must not lend it again.
+        responses = [await committing_client.get(address) for _ in range(2)]
+        assert [response.status_code for response in responses] == [200, 200]
         with pytest.raises(Exception, match="terminat"):
             await connection.execute("SELECT 1")
         assert connection.closed
     assert (await committing_client.get(address)).status_code == 200
 
 
-async def test_a_database_that_goes_away_under_a_statement_is_a_503(
+async def test_a_connection_lost_during_a_statement_is_a_503(
     committed_posts: Posts, committing_client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = await committed_posts.add()

@@ -32,30 +32,30 @@ async def add_many(posts: Posts, number: int = MANY) -> None:
 
 
 async def ids_in_order(posts: Posts, where: str, sort: str) -> list[int]:
-    """What a list holds, by an order that is written out here once more."""
+    """The ids of a list, sorted by an order that this file defines independently."""
     return [row[0] for row in await posts.rows(f"SELECT id FROM posts {where} ORDER BY {ORDERS[sort]}")]  # noqa: S608
 
 
-async def page(client: httpx.AsyncClient, **asked: object) -> dict[str, Any]:
-    headers = asked.pop("headers", None)
-    answer = await client.get("/posts", params=asked, headers=headers)  # type: ignore[arg-type]
-    assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
+async def page(client: httpx.AsyncClient, **query: object) -> dict[str, Any]:
+    headers = query.pop("headers", None)
+    response = await client.get("/posts", params=query, headers=headers)  # type: ignore[arg-type]
+    assert response.status_code == 200, response.text
+    shown: dict[str, Any] = response.json()
     return shown
 
 
-async def walk(client: httpx.AsyncClient, **asked: object) -> list[int]:
-    """The ids of all pages, one after another, by cursor."""
+async def walk(client: httpx.AsyncClient, **query: object) -> list[int]:
+    """The ids of all pages, read one after another by cursor."""
     ids: list[int] = []
     cursor: dict[str, str] = {}
-    # As many pages as there can be, and one more that would be wrong.
+    # The largest possible number of pages, and one more that would be wrong.
     for _ in range(MANY + 2):
-        shown = await page(client, **asked, **cursor)
+        shown = await page(client, **query, **cursor)
         ids += [item["id"] for item in shown["items"]]
         if shown["next"] is None:
             return ids
         cursor = {"cursor": shown["next"]}
-    raise AssertionError("the pages have no end")
+    raise AssertionError("the list has no last page")
 
 
 @pytest.mark.parametrize("sort", ORDERS)
@@ -77,7 +77,7 @@ async def test_skip_and_cursor_lead_to_the_same_posts(client: httpx.AsyncClient,
     )
 
 
-async def test_a_post_written_meanwhile_neither_doubles_nor_hides_another(
+async def test_a_post_added_between_two_pages_neither_repeats_nor_hides_another(
     client: httpx.AsyncClient, posts: Posts
 ) -> None:
     await add_many(posts, 20)
@@ -90,7 +90,7 @@ async def test_a_post_written_meanwhile_neither_doubles_nor_hides_another(
     assert [item["id"] for item in first["items"] + second["items"]] == [row[0] for row in rows[:20]]
 
 
-async def test_what_a_list_is_when_nothing_is_asked(client: httpx.AsyncClient, posts: Posts) -> None:
+async def test_the_defaults_of_a_list(client: httpx.AsyncClient, posts: Posts) -> None:
     await add_many(posts, 20)
     shown = await page(client)
     assert set(shown) == {"items", "next"}
@@ -104,7 +104,7 @@ async def test_an_empty_list(client: httpx.AsyncClient) -> None:
     assert await page(client, total=True) == {"items": [], "next": None, "total": 0}
 
 
-async def test_the_total_counts_the_whole_list_wherever_the_page_is(client: httpx.AsyncClient, posts: Posts) -> None:
+async def test_the_total_is_that_of_the_whole_list_on_every_page(client: httpx.AsyncClient, posts: Posts) -> None:
     await add_many(posts)
     [(published,)] = await posts.rows("SELECT count(*) FROM posts WHERE published")
     first = await page(client, total=True)
@@ -131,20 +131,20 @@ async def test_drafts_are_in_their_owners_list_only(
 
 
 @pytest.mark.parametrize("sort", ORDERS)
-async def test_pages_of_ones_own_posts(client: httpx.AsyncClient, posts: Posts, anna: Caller, sort: str) -> None:
+async def test_pages_of_the_callers_own_posts(client: httpx.AsyncClient, posts: Posts, anna: Caller, sort: str) -> None:
     await add_many(posts, 50)
     expected = await ids_in_order(posts, "", sort)
     assert await walk(client, sort=sort, limit=9, mine=True, headers=anna.headers) == expected
 
 
-async def test_ones_own_list_needs_a_token(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/posts", params={"mine": True})
-    assert_problem(answer, 401, "unauthenticated")
-    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+async def test_a_list_of_own_posts_requires_a_token(client: httpx.AsyncClient) -> None:
+    response = await client.get("/posts", params={"mine": True})
+    assert_problem(response, 401, "unauthenticated")
+    assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "query",
     [
         {"limit": -1},
         {"limit": 0},
@@ -170,27 +170,27 @@ async def test_ones_own_list_needs_a_token(client: httpx.AsyncClient) -> None:
     ],
     ids=str,
 )
-async def test_questions_that_are_refused(client: httpx.AsyncClient, asked: dict[str, Any]) -> None:
-    answer = await client.get("/posts", params=asked)
-    assert_problem(answer, 422, "invalid-request")
-    [name] = asked
-    assert answer.json()["errors"][0]["pointer"] == f"#/query/{name}"
+async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, query: dict[str, Any]) -> None:
+    response = await client.get("/posts", params=query)
+    assert_problem(response, 422, "invalid-request")
+    [name] = query
+    assert response.json()["errors"][0]["pointer"] == f"#/query/{name}"
 
 
 @pytest.mark.parametrize("query", ["search=%ff", "search=%ed%a0%80", "search=%00", "sort=%ff", "cursor=%ff"])
-async def test_addresses_that_are_not_utf8_are_refused(client: httpx.AsyncClient, query: str) -> None:
+async def test_urls_that_are_not_utf8_are_refused(client: httpx.AsyncClient, query: str) -> None:
     assert_problem(await client.get(f"/posts?{query}"), 422, "invalid-request")
 
 
 async def test_a_cursor_and_a_skip_exclude_each_other(client: httpx.AsyncClient, posts: Posts) -> None:
     await add_many(posts, 20)
     cursor = (await page(client))["next"]
-    answer = await client.get("/posts", params={"cursor": cursor, "skip": 1})
-    assert_problem(answer, 422, "invalid-cursor")
-    assert "not both" in answer.json()["detail"]
+    response = await client.get("/posts", params={"cursor": cursor, "skip": 1})
+    assert_problem(response, 422, "invalid-cursor")
+    assert "not both" in response.json()["detail"]
 
 
-async def test_a_cursor_opens_in_its_own_list_only(
+async def test_a_cursor_is_valid_in_its_own_list_only(
     client: httpx.AsyncClient, posts: Posts, anna: Caller, bert: Caller
 ) -> None:
     await add_many(posts, 60)
@@ -203,16 +203,16 @@ async def test_a_cursor_opens_in_its_own_list_only(
         {"mine": True, "headers": anna.headers},
         {"mine": True, "sort": "hot", "headers": anna.headers},
     ]
-    cursors = [(await page(client, **asked))["next"] for asked in lists]
-    for (asked, own), cursor in itertools.product(zip(lists, cursors, strict=True), cursors):
-        params = {name: value for name, value in asked.items() if name != "headers"}
-        answer = await client.get("/posts", params=params | {"cursor": cursor}, headers=asked.get("headers"))
-        assert (answer.status_code == 200) == (cursor == own), (asked, answer.text)
-    answer = await client.get("/posts", params={"mine": True, "cursor": cursors[5]}, headers=bert.headers)
-    assert_problem(answer, 422, "invalid-cursor")
+    cursors = [(await page(client, **query))["next"] for query in lists]
+    for (query, own), cursor in itertools.product(zip(lists, cursors, strict=True), cursors):
+        params = {name: value for name, value in query.items() if name != "headers"}
+        response = await client.get("/posts", params=params | {"cursor": cursor}, headers=query.get("headers"))
+        assert (response.status_code == 200) == (cursor == own), (query, response.text)
+    response = await client.get("/posts", params={"mine": True, "cursor": cursors[5]}, headers=bert.headers)
+    assert_problem(response, 422, "invalid-cursor")
 
 
-async def test_a_cursor_that_was_touched_anywhere_does_not_open(client: httpx.AsyncClient, posts: Posts) -> None:
+async def test_a_cursor_with_any_changed_bit_is_refused(client: httpx.AsyncClient, posts: Posts) -> None:
     await add_many(posts, 20)
     cursor = (await page(client))["next"]
     data = base64.urlsafe_b64decode(cursor + "=")
@@ -220,7 +220,7 @@ async def test_a_cursor_that_was_touched_anywhere_does_not_open(client: httpx.As
         base64.urlsafe_b64encode(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]).decode().rstrip("=")
         for at in range(len(data))
     ]
-    # The last of the characters holds two bits that mean nothing, which may not be used to spell it otherwise.
+    # The last character has two unused bits; a cursor that differs in them must not be accepted.
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     forged += [cursor[:-1] + letter for letter in letters if letter != cursor[-1]]
     for one in forged:
@@ -231,13 +231,13 @@ FILTER = PostFilter(Sort.TOP, "bees", None)
 POSITION = Position(2**31 - 1, 2**63 - 1)
 
 
-def test_a_cursor_of_a_previous_key_opens_and_one_of_a_retired_key_does_not() -> None:
+def test_a_cursor_of_a_previous_key_is_valid_and_one_of_a_retired_key_is_not() -> None:
     old, new = (bytes([byte, *range(31)]) for byte in (1, 2))
     before, rotated, retired = (CursorSealer(ring) for ring in (KeyRing(old), KeyRing(new, [old]), KeyRing(new)))
     cursor = encode_cursor(POSITION, of=FILTER, sealer=before)
     assert decode_cursor(cursor, of=FILTER, sealer=rotated) == POSITION
     assert encode_cursor(POSITION, of=FILTER, sealer=rotated) != cursor
-    with pytest.raises(Exception, match="own next"):
+    with pytest.raises(Exception, match="next field of this list"):
         decode_cursor(cursor, of=FILTER, sealer=retired)
 
 

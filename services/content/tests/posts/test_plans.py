@@ -1,4 +1,4 @@
-"""What PostgreSQL does for a page: the claim that it costs the same at any depth, held to the plan and not to time."""
+"""The plan of a page: tests that its cost is the same at any depth by what the plan reads, and not by time."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ async def plan_of(posts: Posts, *, sort: Sort, **values: Any) -> list[dict[str, 
 
 
 def rows_read(plan: list[dict[str, Any]]) -> float:
-    """Of posts: what scans returned and what their filters threw away."""
+    """The rows of posts that the scans returned and those that their filters removed."""
     scans = [node for node in plan if node.get("Relation Name") == "posts"]
     return sum(node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) for node in scans)
 
@@ -45,7 +45,7 @@ def rows_read(plan: list[dict[str, Any]]) -> float:
 async def fill(posts: Posts) -> None:
     await posts.add("the first, which makes the author known")
     await posts.execute(ADD_MANY, owner=ANNA, number=MANY)
-    # What VACUUM does for the index on words, which the test's transaction cannot run.
+    # VACUUM would do this for the search index, but cannot run in the test's transaction.
     await posts.execute("SELECT gin_clean_pending_list('ix_posts_search')")
     await posts.execute("ANALYZE posts")
 
@@ -66,13 +66,13 @@ async def test_a_page_costs_the_same_at_any_depth(posts: Posts) -> None:
             assert rows_read(plan) == LIMIT, (sort, depth)
             pages_read.append(plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"])
         shallow, deep = pages_read
-        # One level of the tree more or less, and a neighbouring leaf.
+        # The tolerance is one level of the tree and a neighbouring leaf.
         assert abs(deep - shallow) <= 2 * LIMIT, (sort, pages_read)
 
 
 @pytest.mark.parametrize("sort", Sort)
 async def test_a_search_reads_few_rows_for_a_rare_and_for_a_common_word(posts: Posts, sort: Sort) -> None:
-    """A rare word is found by its index and sorted; a common one is met often enough on the way down the order."""
+    """A rare word is found in the search index and sorted; a common one by filtering the index of the order."""
     await fill(posts)
     rare = await plan_of(posts, sort=sort, skip=0, **NOTHING | {"last_word": "rare", "last_prefix": "'rare':*"})
     assert "ix_posts_search" in {node.get("Index Name") for node in rare}
@@ -82,7 +82,7 @@ async def test_a_search_reads_few_rows_for_a_rare_and_for_a_common_word(posts: P
     assert rows_read(common) <= 2 * LIMIT
 
 
-async def test_nothing_in_a_search_touches_the_votes(posts: Posts) -> None:
+async def test_a_search_reads_posts_and_authors_only(posts: Posts) -> None:
     await fill(posts)
     plan = await plan_of(posts, sort=Sort.TOP, skip=0, **NOTHING | {"last_word": "rare", "last_prefix": "'rare':*"})
     assert {node["Relation Name"] for node in plan if "Relation Name" in node} == {"posts", "authors"}

@@ -1,4 +1,4 @@
-"""What a search finds, and that no text breaks it."""
+"""What a search finds, and that every text is a valid search."""
 
 import re
 
@@ -20,16 +20,16 @@ TITLES = {
 }
 
 
-async def found(client: httpx.AsyncClient, search: str) -> set[str]:
-    answer = await client.get("/posts", params={"search": search, "limit": 100})
-    assert answer.status_code == 200, answer.text
-    return {item["title"].split()[0] for item in answer.json()["items"]}
+async def search_titles(client: httpx.AsyncClient, search: str) -> set[str]:
+    response = await client.get("/posts", params={"search": search, "limit": 100})
+    assert response.status_code == 200, response.text
+    return {item["title"].split()[0] for item in response.json()["items"]}
 
 
 @pytest.mark.parametrize(
     ("search", "expected"),
     [
-        # A word in any case and form, in title or content; the last may be the beginning of one.
+        # A word in any case and form, in title or content; the last word may be a prefix.
         ("postgres", {"Postgres", "PostgreSQL", "Faster"}),
         ("POSTGRES", {"Postgres", "PostgreSQL", "Faster"}),
         ("postg", {"Postgres", "PostgreSQL", "Faster"}),
@@ -37,16 +37,16 @@ async def found(client: httpx.AsyncClient, search: str) -> set[str]:
         ("database", {"Faster", "A"}),
         ("databases", {"Faster", "A"}),
         ("releasing", {"PostgreSQL"}),
-        # All words are wanted, wherever they stand.
+        # All words are required, in any order and place.
         ("cluster postgres", {"Postgres"}),
         ("postgres mysql", {"Faster"}),
         ("cluster mysql", set()),
-        # Words inside of addresses, paths, tags and compounds.
+        # Words inside URLs, paths, tags and compounds.
         ("mysql", {"Faster"}),
         ("index", {"PostgreSQL"}),
         ("availability", {"Postgres"}),
         ("bold", {"A"}),
-        # A phrase is wanted as written, small words included.
+        # A phrase is found as written, stop words included.
         ('"the who"', {"The"}),
         ('"who is the"', {"Who"}),
         ('"postgres"', {"Postgres", "Faster"}),
@@ -63,10 +63,10 @@ async def found(client: httpx.AsyncClient, search: str) -> set[str]:
         ('again -"the who"', set()),
         ("-postgres -database -postgresql -who", {"Über"}),
         ("postgres -clusters", {"PostgreSQL", "Faster"}),
-        # Small words alone are looked for as they are.
+        # A search for stop words only finds them as written.
         ("play the", {"The"}),
         ("who", {"The", "Who"}),
-        # A mark after the last word ends it.
+        # A punctuation mark after the last word ends it, so it is no prefix.
         ("postg.", set()),
         ("C++", {"Who"}),
         # Other alphabets, in any case.
@@ -74,12 +74,12 @@ async def found(client: httpx.AsyncClient, search: str) -> set[str]:
         ("café", {"Über"}),
         ("МИР", {"Über"}),
         ("世界", {"Über"}),
-        # Nothing that can be searched finds nothing.
+        # A text without words finds nothing.
         ("!!!", set()),
         ("-", set()),
         ('""', set()),
         ("😀", set()),
-        # Marks with a meaning for PostgreSQL have none here.
+        # Operators of PostgreSQL are only separators here.
         ("postgres:* & mysql | !who", set()),
         ("postgres & mysql", {"Faster"}),
         ("cluster'", {"Postgres"}),
@@ -91,28 +91,28 @@ async def found(client: httpx.AsyncClient, search: str) -> set[str]:
 async def test_what_is_found(client: httpx.AsyncClient, posts: Posts, search: str, expected: set[str]) -> None:
     for title, content in TITLES.items():
         await posts.add(title, content=content)
-    assert await found(client, search) == expected
+    assert await search_titles(client, search) == expected
 
 
 @pytest.mark.parametrize("search", ["", " ", "\t\n", "\u2003"])
-async def test_a_blank_search_is_none(client: httpx.AsyncClient, posts: Posts, search: str) -> None:
+async def test_a_blank_search_is_no_filter(client: httpx.AsyncClient, posts: Posts, search: str) -> None:
     await posts.add("anything")
-    assert await found(client, search) == {"anything"}
+    assert await search_titles(client, search) == {"anything"}
 
 
 async def test_a_changed_post_is_found_by_its_new_words_only(client: httpx.AsyncClient, posts: Posts) -> None:
     post = await posts.add("old words")
     await posts.execute("UPDATE posts SET title = 'new text' WHERE id = :id", id=post["id"])
-    assert await found(client, "old") == set()
-    assert await found(client, "text") == {"new"}
+    assert await search_titles(client, "old") == set()
+    assert await search_titles(client, "text") == {"new"}
 
 
-async def test_search_keeps_to_the_order_that_is_asked(client: httpx.AsyncClient, posts: Posts) -> None:
+async def test_a_search_has_the_requested_order(client: httpx.AsyncClient, posts: Posts) -> None:
     for number in range(5):
         await posts.add(f"{number} bees")
     await posts.execute("UPDATE posts SET votes = substr(title, 1, 1)::int * 3 % 5")
-    answer = await client.get("/posts", params={"search": "bee", "sort": "top"})
-    assert [item["votes"] for item in answer.json()["items"]] == [4, 3, 2, 1, 0]
+    response = await client.get("/posts", params={"search": "bee", "sort": "top"})
+    assert [item["votes"] for item in response.json()["items"]] == [4, 3, 2, 1, 0]
 
 
 NASTY = "'\"\\:*&|!()<->- \t\n%_$;ab1é世😀\u0301\u200b\ufeff\u2028"
@@ -120,8 +120,8 @@ NASTY = "'\"\\:*&|!()<->- \t\n%_$;ab1é世😀\u0301\u200b\ufeff\u2028"
 
 @given(st.one_of(st.text(max_size=200), st.text(alphabet=NASTY, max_size=40)))
 @settings(max_examples=300, deadline=None)
-def test_no_mark_of_a_query_comes_through(search: str) -> None:
-    """What is typed reaches to_tsquery as quoted words only: the operators around them are the parser's own."""
+def test_no_operator_of_a_search_reaches_the_query(search: str) -> None:
+    """The text reaches to_tsquery as quoted words only; the operators between them come from the parser."""
     terms = parse_search(search)
     term = r"'[^'\\:*&|!<>()]+'"
     assert re.fullmatch(rf"({term}( & {term})*)?", terms.phrases)
@@ -130,7 +130,7 @@ def test_no_mark_of_a_query_comes_through(search: str) -> None:
 
 
 @pytest.mark.parametrize("alphabet", [None, NASTY])
-async def test_no_text_is_answered_with_an_error(client: httpx.AsyncClient, alphabet: str | None) -> None:
+async def test_no_text_causes_an_error(client: httpx.AsyncClient, alphabet: str | None) -> None:
     texts: list[str] = []
 
     @given(st.text(alphabet=alphabet, max_size=60) if alphabet else st.text(max_size=60))
@@ -141,9 +141,9 @@ async def test_no_text_is_answered_with_an_error(client: httpx.AsyncClient, alph
     collect()
     for search in texts:
         if not any(0xD800 <= ord(letter) < 0xE000 for letter in search):
-            answer = await client.get("/posts", params={"search": search})
+            response = await client.get("/posts", params={"search": search})
             refused = "\0" in search or "\ufffd" in search
-            assert answer.status_code == (422 if refused else 200), (search, answer.text)
+            assert response.status_code == (422 if refused else 200), (search, response.text)
 
 
 def test_the_parts_of_a_search() -> None:
@@ -156,8 +156,8 @@ def test_the_parts_of_a_search() -> None:
     )
 
 
-def test_a_long_phrase_is_cut_and_the_rest_wanted_word_by_word() -> None:
-    """PostgreSQL's work on a phrase grows with its words, so that a stranger could keep it busy with a long one."""
+def test_the_words_beyond_the_longest_phrase_are_searched_one_by_one() -> None:
+    """A phrase costs PostgreSQL more with each word, so that a client could use long phrases to overload it."""
     terms = parse_search(".".join("abcdefghijkl"))
     assert terms.phrases == "'a b c d e f g h'"
     assert f"{terms.words} {terms.last_word}".split() == list("ijkl")

@@ -1,4 +1,4 @@
-"""The mails that a running stack has sent: files in a folder here, or in the container of the auth service."""
+"""The mails that a running stack has sent: files in a local folder, or in the container of the auth service."""
 
 import re
 import subprocess
@@ -9,15 +9,15 @@ from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
 
-_PATIENCE_SECONDS = 20.0
+_TIMEOUT_SECONDS = 20.0
 _LINK = re.compile(r"https?://\S+#code=(\S+)")
-# Each file's text behind its name, with a line between that no mail holds.
+# A line that separates the files and occurs in no mail.
 _BETWEEN = "=====next-mail====="
 _READ_ALL = f'for file in /mails/*.eml; do [ -e "$file" ] && echo \'{_BETWEEN}\' && cat "$file"; done; true'
 
 
 @dataclass(frozen=True)
-class Letter:
+class Mail:
     subject: str
     text: str
 
@@ -35,25 +35,27 @@ class Letter:
 
 
 class Mailbox:
-    """``folder`` is where the stack writes its mails, or None where it runs in containers."""
+    """``folder`` is where the stack writes its mails, or None if it runs in containers."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
 
-    def wait_for(self, address: str, *, after: int = 0) -> Letter:
-        """The newest letter to an address, once there are more than ``after``."""
-        deadline = time.monotonic() + _PATIENCE_SECONDS
+    def wait_for(self, address: str, *, after: int = 0) -> Mail:
+        """Wait until there are more than ``after`` mails to an address, and return the newest."""
+        deadline = time.monotonic() + _TIMEOUT_SECONDS
         while time.monotonic() < deadline:
-            letters = self.letters(address)
-            if len(letters) > after:
-                return letters[-1]
+            mails = self.mails(address)
+            if len(mails) > after:
+                return mails[-1]
             time.sleep(0.1)
         raise AssertionError(f"no mail {after + 1} to {address}")
 
-    def letters(self, address: str) -> list[Letter]:
-        """All letters to an address, the oldest first."""
-        mails = [_parsed(text) for text in self._texts()]
-        return [_letter(mail) for mail in mails if mail["To"] is not None and address in str(mail["To"])]
+    def mails(self, address: str) -> list[Mail]:
+        """All mails to an address, the oldest first."""
+        messages = [_parse(text) for text in self._texts()]
+        return [
+            _to_mail(message) for message in messages if message["To"] is not None and address in str(message["To"])
+        ]
 
     def _texts(self) -> list[str]:
         if self._folder is not None:
@@ -67,13 +69,13 @@ def _number(path: Path) -> int:
     return int(path.stem.rpartition("-")[2])
 
 
-def _parsed(text: str) -> EmailMessage:
-    mail = message_from_string(text, policy=default)
-    assert isinstance(mail, EmailMessage)
-    return mail
+def _parse(text: str) -> EmailMessage:
+    message = message_from_string(text, policy=default)
+    assert isinstance(message, EmailMessage)
+    return message
 
 
-def _letter(mail: EmailMessage) -> Letter:
-    body = mail.get_body(("plain",))
+def _to_mail(message: EmailMessage) -> Mail:
+    body = message.get_body(("plain",))
     assert body is not None
-    return Letter(str(mail["Subject"]), str(body.get_content()))
+    return Mail(str(message["Subject"]), str(body.get_content()))
