@@ -1,5 +1,5 @@
-# Every target explains itself: `make` lists them. Nothing is needed but git, make and a Python of 3.11 or newer with
-# pip; the first target that needs more brings uv into .kpi/tools and the locked workspace into .venv.
+# `make` lists every target with its description. Only git, make and Python 3.11 or newer with pip are required; the first
+# target that needs more installs uv into .kpi/tools and the locked workspace into .venv.
 
 PYTHON ?= python3
 FILE ?=
@@ -14,26 +14,26 @@ PACKAGES := shared services/auth services/content gateway cli
 LOCKED := services/auth services/content gateway
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 
-# The stamp carries a sum of the folder's name: the virtual environment of a checkout that was moved is made anew.
+# The stamp's name has a checksum of the folder's path: after a checkout is moved, its virtual environment is created again.
 STAMP := .venv/.installed-$(shell pwd | cksum | cut -d' ' -f1)
 
-# A Python that was upgraded or removed under the virtual environment leaves one that cannot start.
+# If the Python of a virtual environment was upgraded or removed, the environment cannot start.
 $(shell [ ! -e $(STAMP) ] || .venv/bin/python -c '' 2>/dev/null || rm -f $(STAMP))
 
-# uv uses the Python that is there, and never another environment that happens to be active.
+# uv uses the installed Python, and never another virtual environment that happens to be active.
 export UV_PYTHON_DOWNLOADS := never
 unexport VIRTUAL_ENV
-# Without byte-code, each start of a part would compile some thousand modules again.
+# Without bytecode files, each start of a part would compile about a thousand modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Finds the first usable Python, in the shell variable of that name.
+# Sets the shell variable `python` to the first usable Python.
 FIND_PYTHON = for python in $(PYTHON) python3.14 python3.13 python3.12 python3.11 ""; do \
 	[ -z "$$python" ] || ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break; \
 	done; \
-	[ -n "$$python" ] || { echo "make: Python 3.11 or newer is needed, and $(PYTHON) is none:" \
-		"install one, or name it, as in make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	[ -n "$$python" ] || { echo "make: Python 3.11 or newer is required, and $(PYTHON) is not:" \
+		"install it, or give its path, as in make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 
-# The settings of a caller's shell are not the tests' business, and their stack is not the tests' stack.
+# Settings in the user's shell must not affect the tests, nor make them use the user's stack.
 TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SECRET_KEY -u PASETO_PREVIOUS_KEYS \
 	-u CORS_ORIGINS -u APP_ENV -u LOG_LEVEL -u AWS_SECRETS_ENABLED -u AWS_ENDPOINT_URL -u MAIL_URL -u PUBLIC_URL \
 	-u RATE_LIMIT_ENABLED -u RATE_LIMIT_REQUESTS -u RATE_LIMIT_WINDOW -u RATE_LIMIT_POLICIES -u RATE_LIMIT_STORAGE_URL
@@ -44,37 +44,39 @@ TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SEC
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  make up GATEWAY_PORT=9000, make load FILE=posts.jsonl.gz, make test ARGS='-k votes' pass something on."
+	@echo "  Variables: make up GATEWAY_PORT=9000, make load FILE=posts.jsonl.gz, make test ARGS='-k votes'."
 
 up: $(STAMP) ## Start the whole stack with its own database, and follow its logs until Ctrl-C
 	@.venv/bin/kpi up
 
-test: $(STAMP) ## Run every test; the data of make up is left alone
-	@.venv/bin/python -m kpi_cli.libsodium
+test: $(STAMP) ## Run every test; the data of make up is not touched
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -n $(WORKERS) --dist worksteal -m "not compose and not quiet and not clients" $(ARGS)
-	@# What compares times runs by itself. 5 says that ARGS chose none of it.
+	@# Tests that compare times run alone. Exit code 5 means that ARGS selected none of them.
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m quiet $(ARGS) || [ $$? -eq 5 ]
 
-check: $(STAMP) ## Look for faults without running the program: style, types, architecture, migrations
-	@.venv/bin/python -m kpi_cli.libsodium
+check: $(STAMP) ## Run the static checks and test the migrations: style, types, architecture, migrations
+	@.venv/bin/python -m kpi_cli.stack.libsodium
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/python -m kpi_shared.testing.check_sql services/auth services/content
+	$(TEST_ENVIRONMENT) .venv/bin/kpi openapi --check docs/openapi.json
 	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations services/auth services/content
 
-load: $(STAMP) ## Load the sample posts with their authors and votes, into a running or stopped stack
+load: $(STAMP) ## Load the sample posts with their authors and votes into the stack, running or stopped
 	@.venv/bin/kpi load $(FILE)
 
-bench: $(STAMP) ## Measure against other gateways and a monolith, write docs/performance.md (ONLY=gateway: one table)
+bench: $(STAMP) ## Compare with other gateways and a monolith, write docs/performance.md (ONLY=gateway: one table)
 	@bench/peers/install
 	@$(UV) pip install -q -p .venv --require-hashes -r requirements-bench.txt
 	@PYTHONPATH=bench .venv/bin/python -m kpi_bench $(if $(ONLY),--only $(ONLY)) --rounds $(ROUNDS) --seconds $(SECONDS)
 
-compose-up: ## Start the stack in containers (Docker with Compose v2), and return when all are healthy
+compose-up: ## Start the stack in containers (Docker with Compose v2), and wait until all are healthy
 	docker compose up --build --wait
 
-# A project and a port of its own: the volumes of compose-up, and what people keep in them, are none of a test's business.
+# A separate project and port, so that the test does not touch the volumes of compose-up and the data in them.
 compose-test: export COMPOSE_PROJECT_NAME := kpi-one-test
 compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end tests against it, take it down
 	@GATEWAY_PORT=$$(.venv/bin/python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'); \
@@ -85,41 +87,41 @@ compose-test: $(STAMP) ## Start the stack in containers, run the end-to-end test
 	[ $$code -eq 0 ] || docker compose logs --tail 20; \
 	docker compose down --volumes; exit $$code
 
-clients-test: $(STAMP) ## Generate clients with other people's tools, and let each speak to a started stack
+clients-test: $(STAMP) ## Generate clients with other projects' generators, and run each against a started stack
 	@tests/clients/install
 	@$(TEST_ENVIRONMENT) .venv/bin/pytest -m clients tests/clients $(ARGS)
 
-lock: $(STAMP) ## Compile the locks from the pyproject.toml files (ARGS=--upgrade: to newer versions)
+lock: $(STAMP) ## Compile the lock files from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
 	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
 	echo "requirements-bench.txt" && $(COMPILE) --group pyproject.toml:bench -c requirements-dev.txt -o requirements-bench.txt && \
 	echo "requirements-clients.txt" && $(COMPILE) --group pyproject.toml:clients -o requirements-clients.txt && \
 	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
 
-# The range is the one that the packages name as their build backend: uv then builds them without fetching it.
+# The same range as in the packages' build requirements, so that uv builds them without downloading the build backend.
 UV_WANTED := uv>=0.9,<0.14
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
 	$(addprefix --no-emit-package ,kpi-shared kpi-auth kpi-content kpi-gateway kpi-cli)
 
-install: $(STAMP) ## Only install: uv into .kpi/tools, the locked workspace into .venv
+install: $(STAMP) ## Install uv into .kpi/tools and the locked workspace into .venv, and nothing else
 
-clean: ## Remove what was installed and cached; the stack's data and keys stay
+clean: ## Remove installed packages and caches; keep the stack's data and keys
 	rm -rf .venv .kpi/tools .kpi/clients .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-# The process ids of what runs on $$home, without the virtual environment: it may be gone by now. A part carries the
-# stack's home in its environment, and PostgreSQL is known by its data directory, whatever postmaster.pid says.
+# Finds a process that still uses $$home, without the virtual environment, which may be gone. A part has the stack's home
+# in its environment, and PostgreSQL is recognised by its data directory, since postmaster.pid may be out of date.
 LEFT_RUNNING = { \
 	grep -slzxF "KPI_STACK=$$home" /proc/[0-9]*/environ | cut -d/ -f3; \
 	pid=$$(head -n 1 "$$home/postgres/postmaster.pid"); \
 	{ tr '\0' ' ' <"/proc/$$pid/cmdline" || ps -p "$$pid" -o args=; } | grep -qF -e "-D $$home/postgres " && echo "$$pid"; \
 	} 2>/dev/null | head -n 1
 
-clean-data: ## Remove the data, keys and logs of make up, for ever
+clean-data: ## Delete the data, keys and logs of make up permanently
 	@home=$$(pwd -P)/.kpi; \
 	[ -z "$$KPI_HOME" ] || home=$$(cd "$$KPI_HOME" && pwd -P) || exit 1; \
 	pid=$$($(LEFT_RUNNING)) || pid=; \
-	[ -z "$$pid" ] || { echo "make: the stack of $$home is running, or a killed one's process $$pid is:" \
+	[ -z "$$pid" ] || { echo "make: the stack of $$home is running (or was killed, and its process $$pid is left):" \
 		"stop it first (after a kill: make up, then Ctrl-C)" >&2; exit 1; }; \
 	for name in postgres postgres.draft secrets logs mails ports.json migrations.json state.json; do \
 		echo "rm -rf $$home/$$name"; rm -rf "$$home/$$name"; done
@@ -127,7 +129,7 @@ clean-data: ## Remove the data, keys and logs of make up, for ever
 $(UV): requirements-uv.txt
 	@$(FIND_PYTHON); \
 	"$$python" -m pip --version >/dev/null 2>&1 || { echo "make: $$python has no pip:" \
-		"sudo apt-get install python3-pip, or your system's way to get it" >&2; exit 1; }; \
+		"sudo apt-get install python3-pip, or the equivalent on your system" >&2; exit 1; }; \
 	echo "Installing uv into .kpi/tools"; \
 	"$$python" -m pip install -q --disable-pip-version-check --root-user-action=ignore --only-binary :all: \
 		--upgrade --target .kpi/tools --require-hashes -r requirements-uv.txt

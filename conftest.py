@@ -1,9 +1,9 @@
-"""What the tests of every part share."""
+"""Fixtures that the tests of every part share."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """One asyncio loop for the whole run, so that an application can start once for many tests."""
+    """Use one asyncio loop for the whole run, so that an application can start once for many tests."""
     return "asyncio"

@@ -1,4 +1,4 @@
--- Each request carries the next one of the tokens that come as arguments.
+-- Each request has the next one of the tokens given as arguments.
 local next = 0
 function init(args)
   headers = {}

@@ -1,12 +1,12 @@
-"""A running platform for the end-to-end tests: real processes here, or the stack at KPI_GATEWAY_URL."""
+"""A running platform for the end-to-end tests: local processes, or the stack at KPI_GATEWAY_URL."""
 
 import os
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from letters import Mailbox
-from stack import Person, Stack, join, running, settings_of
+from sent_mails import Mailbox
+from stack import Person, Stack, join, run_stack, service_settings
 
 
 @pytest.fixture(scope="session")
@@ -15,7 +15,7 @@ def stack(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory
     if given:
         yield Stack(given)
         return
-    with running(settings_of(worker, secret_key), tmp_path_factory.mktemp("stack")) as stack:
+    with run_stack(service_settings(worker, secret_key), tmp_path_factory.mktemp("stack")) as stack:
         yield stack
 
 

@@ -1,4 +1,4 @@
-"""The three parts as real processes, and what a client says to them."""
+"""The three parts as real processes, and the clients' requests that many tests share."""
 
 import uuid
 from collections.abc import Iterator, Mapping
@@ -8,55 +8,57 @@ from pathlib import Path
 
 import httpx
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import free_port, run_to_end, started
+from kpi_shared.testing.process import free_port, run_command, start_part
 
 PASSWORD = "a quiet red bicycle"
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Addresses of a running platform; the services' own are unknown where only the gateway is published."""
+    """Addresses of a running platform; those of the services are unknown if only the gateway is published."""
 
     gateway: str
     auth: str | None = None
     content: str | None = None
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    # Where mails are written; unknown where the stack runs in containers.
+    # Where mails are written; unknown if the stack runs in containers.
     mails: Path | None = None
 
 
-def settings_of(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
+def service_settings(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
     """Each service's environment, with a new and migrated database."""
     found = {}
     for service in ("auth", "content"):
         url = create_database(f"e2e_{service}_{worker}")
         found[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
-        run_to_end(f"kpi_{service}", "migrate", settings=found[service])
+        run_command(f"kpi_{service}", "migrate", settings=found[service])
     return found
 
 
 @contextmanager
-def running(
+def run_stack(
     settings: Mapping[str, Mapping[str, str]], folder: Path, *, limits: Mapping[str, str] | None = None
 ) -> Iterator[Stack]:
-    """The three parts; ``limits`` are settings of the gateway, whose limits are off without them."""
+    """Run the three parts; ``limits`` are settings of the gateway, whose limits are off without them."""
     with ExitStack() as stack:
         port = free_port()
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
         services = {
-            name: stack.enter_context(started(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
+            name: stack.enter_context(start_part(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
             for name, own in settings.items()
         }
-        # The tests register more people from one address in a minute than anybody should.
+        # The tests register more users from one address in a minute than the limits allow.
         upstreams = {"AUTH_URL": services["auth"], "CONTENT_URL": services["content"]}
         gateway_settings = {"RATE_LIMIT_ENABLED": "false", **upstreams, **(limits or {})}
-        gateway = stack.enter_context(started("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port))
+        gateway = stack.enter_context(
+            start_part("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port)
+        )
         yield Stack(gateway, services["auth"], services["content"], settings, folder / "mails")
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who has registered and signed in."""
+    """A user who has registered and signed in."""
 
     id: int
     username: str

@@ -1,4 +1,4 @@
-"""304 and compressed answers through the gateway, from the bytes on the connection."""
+"""304 and compressed responses through the gateway, checked by their bytes on the connection."""
 
 import gzip
 import sys
@@ -19,15 +19,15 @@ IDENTITY = {"Accept-Encoding": "identity"}
 
 
 def fetch(client: httpx.Client, address: str, **headers: str) -> tuple[httpx.Response, bytes]:
-    """The answer, and its body as it came."""
+    """The response, and its undecoded body."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    with client.stream("GET", address, headers={**IDENTITY, **named}) as answer:
-        return answer, b"".join(answer.iter_raw())
+    with client.stream("GET", address, headers={**IDENTITY, **named}) as response:
+        return response, b"".join(response.iter_raw())
 
 
 @pytest.fixture
 def word(client: httpx.Client, person: Person) -> str:
-    """What finds a list of posts that nobody else changes."""
+    """A search word for a list of posts that no other test changes."""
     word = f"w{uuid.uuid4().hex}"
     for number in range(5):
         body = {"title": f"{word} {number}", "content": "some content " * 40}
@@ -45,21 +45,21 @@ def first_id(client: httpx.Client, word: str) -> int:
     return int(client.get("/api/v1/posts", params={"search": word}).json()["items"][0]["id"])
 
 
-def test_who_has_it_already_gets_304_and_no_body(client: httpx.Client, addresses: list[str], person: Person) -> None:
+def test_a_matching_tag_gets_304_without_a_body(client: httpx.Client, addresses: list[str], person: Person) -> None:
     for address in addresses:
         for own in ({}, person.headers):
-            answer, body = fetch(client, address, **own)
-            assert answer.status_code == 200
-            again, nothing = fetch(client, address, If_None_Match=f'"x", {answer.headers["ETag"]}', **own)
+            response, body = fetch(client, address, **own)
+            assert response.status_code == 200
+            again, nothing = fetch(client, address, If_None_Match=f'"x", {response.headers["ETag"]}', **own)
             assert (again.status_code, nothing) == (304, b"")
             assert "Content-Length" not in again.headers
             assert body
             for name in ("ETag", "Cache-Control", "Vary"):
-                assert again.headers[name] == answer.headers[name]
-            assert ("private" in answer.headers["Cache-Control"]) == bool(own)
+                assert again.headers[name] == response.headers[name]
+            assert ("private" in response.headers["Cache-Control"]) == bool(own)
 
 
-def test_a_vote_makes_the_tag_an_old_one(client: httpx.Client, word: str, person: Person) -> None:
+def test_a_vote_changes_the_tag(client: httpx.Client, word: str, person: Person) -> None:
     post_id = first_id(client, word)
     address = f"/api/v1/posts/{post_id}"
     before, _ = fetch(client, address)
@@ -70,7 +70,7 @@ def test_a_vote_makes_the_tag_an_old_one(client: httpx.Client, word: str, person
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_compressed_answer_and_its_own_tag(client: httpx.Client, word: str, coding: str) -> None:
+def test_a_compressed_response_has_its_own_tag(client: httpx.Client, word: str, coding: str) -> None:
     address = f"/api/v1/posts?search={word}"
     plain, body = fetch(client, address)
     assert "Content-Encoding" not in plain.headers
@@ -79,9 +79,9 @@ def test_a_compressed_answer_and_its_own_tag(client: httpx.Client, word: str, co
     assert packed.headers["Content-Length"] == str(len(data))
     assert len(data) < len(body) / 4
     assert DECODE[coding](data) == body
-    for answer in (plain, packed):
-        assert {"authorization", "accept-encoding"} <= set(answer.headers["Vary"].lower().split(", "))
-    tags = {answer.headers["ETag"] for answer in (plain, packed)}
+    for response in (plain, packed):
+        assert {"authorization", "accept-encoding"} <= set(response.headers["Vary"].lower().split(", "))
+    tags = {response.headers["ETag"] for response in (plain, packed)}
     assert len(tags) == 2
     again, nothing = fetch(client, address, Accept_Encoding=coding, If_None_Match=packed.headers["ETag"])
     assert (again.status_code, nothing, again.headers["ETag"]) == (304, b"", packed.headers["ETag"])
@@ -89,7 +89,7 @@ def test_a_compressed_answer_and_its_own_tag(client: httpx.Client, word: str, co
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 @pytest.mark.parametrize("address", ["/openapi.json", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"])
-def test_the_gateways_own_pages(client: httpx.Client, address: str, coding: str) -> None:
+def test_the_gateways_own_pages_are_compressed(client: httpx.Client, address: str, coding: str) -> None:
     _, body = fetch(client, address)
     packed, data = fetch(client, address, Accept_Encoding=coding)
     assert packed.headers["Content-Encoding"] == coding
@@ -99,7 +99,7 @@ def test_the_gateways_own_pages(client: httpx.Client, address: str, coding: str)
 
 def test_tokens_are_never_compressed(client: httpx.Client, person: Person) -> None:
     headers = {"Accept-Encoding": "gzip, zstd"}
-    answer = client.post("/api/v1/auth/refresh", json={"refresh_token": person.refresh_token}, headers=headers)
-    assert answer.status_code == 200
-    assert "no-store" in answer.headers["Cache-Control"]
-    assert "Content-Encoding" not in answer.headers
+    response = client.post("/api/v1/auth/refresh", json={"refresh_token": person.refresh_token}, headers=headers)
+    assert response.status_code == 200
+    assert "no-store" in response.headers["Cache-Control"]
+    assert "Content-Encoding" not in response.headers

@@ -1,4 +1,4 @@
-"""What docs/asvs.md says of tests and of itself."""
+"""The tests that docs/asvs.md names exist, and its summary is complete."""
 
 import ast
 import re
@@ -14,8 +14,8 @@ FOLDERS = {
     "cli": "cli/tests",
     "e2e": "tests",
 }
-# A test, with its file or, after another of the same row, without.
-NAMED = re.compile(r"`(?:(\w+)/(\w+\.py))?::(test_\w+)`")
+# A test, with its file or, after another test of the same file, without.
+NAMED = re.compile(r"`(?:(\w+)/([\w/]+\.py))?::(test_\w+)`")
 REQUIREMENT = re.compile(r"^\| \*?([\d.]+)\*? \| \*?(\d)\*? \| .*? \| (holds|partly|no|n/a)\b")
 
 
@@ -25,7 +25,7 @@ def _lines() -> list[str]:
 
 
 def _named() -> list[tuple[Path, str]]:
-    """Each test that is named, with its file."""
+    """Each named test, with its file."""
     found = []
     for line in _lines():
         file = ROOT
@@ -41,19 +41,19 @@ def _tests_of(file: Path) -> set[str]:
     return {item.name for item in body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
-def test_every_test_that_is_named_exists() -> None:
+def test_every_named_test_exists() -> None:
     named = _named()
     assert len(named) > 100
-    # Nothing that names a test was read past.
+    # The pattern has matched every test that is named.
     assert len(named) == sum(line.count("::") for line in _lines())
     missing = [f"{file.name}::{test}" for file, test in named if test not in _tests_of(file)]
     assert missing == []
 
 
 def test_what_does_not_hold_is_listed_first() -> None:
-    answers = [found.groups() for line in _lines() if (found := REQUIREMENT.match(line))]
-    assert len(answers) == 88
+    assessments = [found.groups() for line in _lines() if (found := REQUIREMENT.match(line))]
+    assert len(assessments) == 88
     start, end = (_lines().index(f"## {title}") for title in ("What does not hold", "6.1 Authentication documentation"))
     summary = [line.split("|")[1] for line in _lines()[start:end] if line.startswith("| ")]
     listed = [number for cell in summary for number in re.findall(r"\d[\d.]*", cell)]
-    assert listed == [number for number, level, answer in answers if level != "3" and answer in {"partly", "no"}]
+    assert listed == [number for number, level, state in assessments if level != "3" and state in {"partly", "no"}]

@@ -1,4 +1,4 @@
-"""The gateway when services die, hang, and come back: through processes that are killed, stopped and started."""
+"""The gateway while services crash, hang and return: with processes that are killed, suspended and started."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import Launched, free_port, launched, until
+from kpi_shared.testing.process import PartProcess, free_port, launch_part, wait_until
 from stack import Stack
 
 pytestmark = [
@@ -25,29 +25,29 @@ READERS = 4
 
 
 @contextmanager
-def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[Launched]:
-    """One more content service, on the stack's own database; its log has every request."""
+def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[PartProcess]:
+    """Run another content service on the stack's own database; its log has every request."""
     settings = {**stack.settings["content"], "DEBUG": "true"}
-    with launched("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
+    with launch_part("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
         yield part
 
 
 @contextmanager
 def gateway(stack: Stack, folder: Path, content_url: str, **settings: str) -> Iterator["Gateway"]:
-    """One more gateway, before the stack's auth service and the content services given; it tells of its metrics."""
+    """Run another gateway for the stack's auth service and the given content services, with its metrics enabled."""
     assert stack.auth is not None
     metrics = free_port()
     urls = {"AUTH_URL": stack.auth, "CONTENT_URL": content_url, "RATE_LIMIT_ENABLED": "false"}
     given = {**urls, "METRICS_PORT": str(metrics), **settings}
     with (
-        launched("kpi_gateway", given, log=folder / "gateway.log") as part,
+        launch_part("kpi_gateway", given, log=folder / "gateway.log") as part,
         httpx.Client(base_url=part.address, timeout=60, trust_env=False) as client,
     ):
         yield Gateway(part, client, metrics)
 
 
 class Gateway:
-    def __init__(self, part: Launched, client: httpx.Client, metrics: int) -> None:
+    def __init__(self, part: PartProcess, client: httpx.Client, metrics: int) -> None:
         self.part = part
         self.client = client
         self._metrics = metrics
@@ -56,12 +56,12 @@ class Gateway:
         return self.client.get(path)
 
     def in_flight(self) -> float:
-        """How many requests the content service owes an answer to."""
+        """The number of requests that the content service has not answered yet."""
         return Scrape.of(self._metrics).value("kpi_gateway_upstream_in_flight", upstream="content")
 
 
 class Readers:
-    """Clients that read on and on, each from a thread of its own, while ``entered``."""
+    """Clients that read continuously inside the ``with`` block, each in a thread of its own."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -84,39 +84,37 @@ class Readers:
             while not self._over.is_set():
                 self.statuses.append(client.get("/api/v1/posts").status_code)
 
-    def go_on(self) -> None:
-        """Until so many more have been answered that each address had its turn."""
+    def wait_for_progress(self) -> None:
+        """Wait until enough further requests are answered for each address to have had its turn."""
         enough = len(self.statuses) + 20 * READERS
-        until(lambda: len(self.statuses) >= enough)
+        wait_until(lambda: len(self.statuses) >= enough)
 
 
-def served(part: Launched) -> int:
+def count_served(part: PartProcess) -> int:
     return sum(line.get("path") == "/posts" for line in part.lines())
 
 
-def test_no_read_fails_when_one_of_two_services_is_killed_and_it_gets_requests_again(
-    stack: Stack, tmp_path: Path
-) -> None:
+def test_no_read_fails_when_one_of_two_services_is_killed_and_restarted(stack: Stack, tmp_path: Path) -> None:
     with content(stack, tmp_path) as one, ExitStack() as rest:
         other = rest.enter_context(content(stack, tmp_path))
         addresses = f"{one.address},{other.address}"
         through = rest.enter_context(gateway(stack, tmp_path, addresses, UPSTREAM_PROBE_INTERVAL="0.1"))
         with Readers(through.part.address) as readers:
-            readers.go_on()
-            assert served(one)
-            assert served(other)
+            readers.wait_for_progress()
+            assert count_served(one)
+            assert count_served(other)
             one.kill()
-            readers.go_on()
+            readers.wait_for_progress()
             with content(stack, tmp_path, one.port) as again:
-                until(lambda: served(again) > 0)
-                readers.go_on()
+                wait_until(lambda: count_served(again) > 0)
+                readers.wait_for_progress()
         assert set(readers.statuses) == {200}
         events = [line["event"] for line in through.part.lines()]
         assert "upstream address is out" in events
         assert "upstream address is back" in events
 
 
-def test_a_service_that_is_down_costs_its_own_routes_alone_until_it_is_back(stack: Stack, tmp_path: Path) -> None:
+def test_a_service_that_is_down_affects_only_its_own_routes_until_it_is_back(stack: Stack, tmp_path: Path) -> None:
     with content(stack, tmp_path) as service, gateway(stack, tmp_path, service.address) as through:
         ready = through.get("/health/ready")
         assert (ready.status_code, ready.json()["checks"]) == (200, {"auth": "ok", "content": "ok"})
@@ -136,7 +134,7 @@ def test_a_service_that_is_down_costs_its_own_routes_alone_until_it_is_back(stac
             assert through.get("/health/ready").status_code == 200
 
 
-def test_a_service_that_hangs_is_a_504_after_its_rows_own_time_and_others_go_on(stack: Stack, tmp_path: Path) -> None:
+def test_a_service_that_hangs_is_a_504_after_the_timeout_of_its_route(stack: Stack, tmp_path: Path) -> None:
     rows = [
         {"prefix": "/posts", "upstream": "content", "read_timeout": 1.1},
         {"prefix": "/votes", "upstream": "content", "total_timeout": 0.2},
@@ -144,36 +142,36 @@ def test_a_service_that_hangs_is_a_504_after_its_rows_own_time_and_others_go_on(
     ]
     with (
         content(stack, tmp_path) as service,
-        # Nothing in this test waits for the general times.
+        # No request in this test waits for the general timeout.
         gateway(stack, tmp_path, service.address, ROUTES=json.dumps(rows), UPSTREAM_READ_TIMEOUT="600") as through,
     ):
         assert through.get().status_code == 200
-        with service.stopped(), ThreadPoolExecutor(1) as thread:
+        with service.suspend(), ThreadPoolExecutor(1) as thread:
             hanging = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             assert through.get("/api/v1/auth/me").status_code == 401
             short = through.client.post("/api/v1/votes", json={})
             assert not hanging.done()
             late = hanging.result()
-        for answer in (short, late):
-            assert (answer.status_code, answer.json()["type"]) == (504, "upstream-timeout")
+        for response in (short, late):
+            assert (response.status_code, response.json()["type"]) == (504, "upstream-timeout")
         assert through.get().status_code == 200
-        # What took longer than the second that SLOW_REQUEST_SECONDS is without being set.
+        # Only this one took longer than the default of SLOW_REQUEST_SECONDS, one second.
         slow = [line for line in through.part.lines() if line["event"] == "slow request"]
         assert [line["request_id"] for line in slow] == [late.headers["x-request-id"]]
         assert (slow[0]["route"], slow[0]["status"], slow[0]["level"]) == ("/posts", 504, "warning")
 
 
-def test_beyond_the_requests_in_flight_is_503_with_retry_after(stack: Stack, tmp_path: Path) -> None:
+def test_more_requests_than_places_get_503_with_retry_after(stack: Stack, tmp_path: Path) -> None:
     bounds = {"UPSTREAM_CONNECTIONS": "1", "UPSTREAM_QUEUE_TIMEOUT": "0.1"}
     with (
         content(stack, tmp_path) as service,
         gateway(stack, tmp_path, service.address, **bounds) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             first = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             busy = through.get()
             assert (busy.status_code, busy.json()["type"]) == (503, "upstream-busy")
             assert int(busy.headers["retry-after"]) > 0
@@ -183,7 +181,7 @@ def test_beyond_the_requests_in_flight_is_503_with_retry_after(stack: Stack, tmp
         assert through.get().status_code == 200
 
 
-def _is_closed(part: Launched) -> bool:
+def _is_closed(part: PartProcess) -> bool:
     try:
         socket.create_connection(("127.0.0.1", part.port)).close()
     except ConnectionRefusedError:
@@ -191,18 +189,18 @@ def _is_closed(part: Launched) -> bool:
     return False
 
 
-def test_a_stop_answers_what_is_in_flight_and_ends_well(stack: Stack, tmp_path: Path) -> None:
+def test_a_stop_completes_requests_in_flight_and_exits_with_0(stack: Stack, tmp_path: Path) -> None:
     with (
         content(stack, tmp_path) as service,
         gateway(stack, tmp_path, service.address) as through,
         ThreadPoolExecutor(1) as thread,
     ):
-        with service.stopped():
+        with service.suspend():
             in_flight = thread.submit(through.get)
-            until(lambda: through.in_flight() == 1)
+            wait_until(lambda: through.in_flight() == 1)
             through.part.process.send_signal(signal.SIGTERM)
-            until(lambda: _is_closed(through.part))
-        answer = in_flight.result()
-        assert answer.status_code == 200
-        assert answer.json()["items"] is not None
+            wait_until(lambda: _is_closed(through.part))
+        response = in_flight.result()
+        assert response.status_code == 200
+        assert response.json()["items"] is not None
         assert through.part.process.wait(60) == 0

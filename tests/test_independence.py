@@ -1,4 +1,4 @@
-"""Each service stands alone: what the others are doing is not its business."""
+"""Each service works independently of the others."""
 
 import os
 import secrets
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import started
-from stack import PASSWORD, Stack, join, running, settings_of
+from kpi_shared.testing.process import start_part
+from stack import PASSWORD, Stack, join, run_stack, service_settings
 
 pytestmark = [
     pytest.mark.e2e,
@@ -18,16 +18,16 @@ pytestmark = [
 @pytest.fixture
 def own(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
     """Settings of a stack that this test may stop and start."""
-    return settings_of(f"own_{worker}", secret_key)
+    return service_settings(f"own_{worker}", secret_key)
 
 
-def test_content_answers_with_auth_stopped(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
-    with running(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+def test_content_works_with_auth_stopped(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    with run_stack(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
         anna = join(client)
     settings = {"AUTH_URL": "http://127.0.0.1:1"}
     with (
-        started("kpi_content", own["content"], log=tmp_path / "content.log") as content,
-        started("kpi_gateway", settings | {"CONTENT_URL": content}, log=tmp_path / "gateway.log") as gateway,
+        start_part("kpi_content", own["content"], log=tmp_path / "content.log") as content,
+        start_part("kpi_gateway", settings | {"CONTENT_URL": content}, log=tmp_path / "gateway.log") as gateway,
         httpx.Client(base_url=gateway) as client,
     ):
         made = client.post("/api/v1/posts", json={"title": "Alone", "content": ""}, headers=anna.headers)
@@ -41,19 +41,19 @@ def test_content_answers_with_auth_stopped(own: dict[str, dict[str, str]], tmp_p
 
 
 def test_rotating_the_key_fails_no_request(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
-    """First every service learns the new key, then it seals; tokens of the old one count until it is retired."""
+    """Every service gets the new key, which then encrypts; tokens of the old key are valid until it is removed."""
     old, new = own["auth"]["PASETO_SECRET_KEY"], secrets.token_hex(32)
-    with running(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+    with run_stack(own, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
         anna = join(client)
     rotated = {name: {**values, "PASETO_SECRET_KEY": new, "PASETO_PREVIOUS_KEYS": old} for name, values in own.items()}
-    with running(rotated, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+    with run_stack(rotated, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
         for path in ("/api/v1/auth/me", "/api/v1/posts?mine=true"):
             assert client.get(path, headers=anna.headers).status_code == 200
         again = client.post("/api/v1/auth/login", json={"username": anna.username, "password": PASSWORD}).json()
         fresh = {"Authorization": f"Bearer {again['access_token']}"}
         assert client.get("/api/v1/posts?mine=true", headers=fresh).status_code == 200
     retired = {name: {**values, "PASETO_SECRET_KEY": new} for name, values in own.items()}
-    with running(retired, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
+    with run_stack(retired, tmp_path) as stack, httpx.Client(base_url=stack.gateway) as client:
         for path in ("/api/v1/auth/me", "/api/v1/posts?mine=true"):
             refused = client.get(path, headers=anna.headers)
             assert refused.status_code == 401
@@ -61,8 +61,8 @@ def test_rotating_the_key_fails_no_request(own: dict[str, dict[str, str]], tmp_p
             assert client.get(path, headers=fresh).status_code == 200
 
 
-def test_a_service_takes_no_word_of_a_gateway(stack: Stack) -> None:
-    """Whoever reaches a service directly still needs a token, whatever headers a gateway might set."""
+def test_a_service_does_not_trust_headers_of_a_gateway(stack: Stack) -> None:
+    """A client that reaches a service directly still needs a token, whatever header fields a gateway might set."""
     headers = {"X-Forwarded-For": "127.0.0.1", "X-User-Id": "1", "X-Forwarded-User": "admin"}
     assert httpx.get(f"{stack.content}/posts?mine=true", headers=headers).status_code == 401
     assert httpx.get(f"{stack.auth}/auth/me", headers=headers).status_code == 401

@@ -1,10 +1,10 @@
-"""People register, sign in, post, read, search and vote, through the gateway."""
+"""Users register, sign in, post, read, search and vote, through the gateway."""
 
 import uuid
 
 import httpx
 import pytest
-from letters import Mailbox
+from sent_mails import Mailbox
 from stack import PASSWORD, Person, join
 
 pytestmark = pytest.mark.e2e
@@ -13,13 +13,13 @@ PREFIXES = ("/api/v1", "/api", "")
 
 def write(client: httpx.Client, person: Person, **fields: object) -> dict[str, object]:
     body = {"title": "A title", "content": "Some content", **fields}
-    answer = client.post("/api/v1/posts", json=body, headers=person.headers)
-    assert answer.status_code == 201, answer.text
-    post: dict[str, object] = answer.json()
+    response = client.post("/api/v1/posts", json=body, headers=person.headers)
+    assert response.status_code == 201, response.text
+    post: dict[str, object] = response.json()
     return post
 
 
-def test_the_whole_way(client: httpx.Client) -> None:
+def test_two_users_post_vote_search_edit_and_delete(client: httpx.Client) -> None:
     anna, ben = join(client), join(client)
     word = f"w{uuid.uuid4().hex}"
     post = write(client, anna, title=f"About {word}")
@@ -50,7 +50,7 @@ def test_the_three_address_forms(client: httpx.Client, prefix: str) -> None:
     assert client.get(f"{prefix}/auth/me", headers=person.headers).json()["email"] == person.email
     made = client.post(f"{prefix}/posts", json={"title": "T", "content": ""}, headers=person.headers)
     assert made.status_code == 201
-    # The address in the answer works as it stands.
+    # The address in the response can be used as it is.
     assert client.get(made.headers["location"]).json()["id"] == made.json()["id"]
 
 
@@ -67,15 +67,15 @@ def test_pages_follow_each_other_through_the_gateway(client: httpx.Client, perso
     assert cursor is None
 
 
-def test_one_request_id_goes_all_the_way(client: httpx.Client, person: Person) -> None:
-    answer = client.get("/api/v1/auth/me", headers={**person.headers, "X-Request-ID": "walk-the-line-1"})
-    assert answer.headers.get_list("x-request-id") == ["walk-the-line-1"]
+def test_a_request_id_is_kept_on_the_whole_path(client: httpx.Client, person: Person) -> None:
+    response = client.get("/api/v1/auth/me", headers={**person.headers, "X-Request-ID": "walk-the-line-1"})
+    assert response.headers.get_list("x-request-id") == ["walk-the-line-1"]
     refused = client.get("/api/v1/auth/me", headers={"X-Request-ID": "walk-the-line-2"})
     assert refused.json()["instance"] == "walk-the-line-2"
-    assert float(answer.headers["x-response-time"]) > 0
+    assert float(response.headers["x-response-time"]) > 0
 
 
-def test_both_forms_of_signing_in(client: httpx.Client, person: Person, mailbox: Mailbox) -> None:
+def test_sign_in_by_form_and_by_json(client: httpx.Client, person: Person, mailbox: Mailbox) -> None:
     verified = client.post("/api/v1/auth/verify-email", json={"code": mailbox.wait_for(person.email).code})
     assert verified.is_success, verified.text
     for body in (
@@ -83,9 +83,9 @@ def test_both_forms_of_signing_in(client: httpx.Client, person: Person, mailbox:
         {"json": {"email": person.email.upper(), "password": PASSWORD}},
         {"json": {"username": person.username, "password": PASSWORD}},
     ):
-        answer = client.post("/api/v1/auth/login", **body)  # type: ignore[arg-type]
-        assert answer.json()["username"] == person.username
-        assert answer.json()["token_type"] == "bearer"
+        response = client.post("/api/v1/auth/login", **body)  # type: ignore[arg-type]
+        assert response.json()["username"] == person.username
+        assert response.json()["token_type"] == "bearer"
 
 
 def test_one_document_describes_every_part(client: httpx.Client) -> None:

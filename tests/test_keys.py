@@ -1,10 +1,10 @@
-"""The command and the parts judge keys alike, although neither imports the other."""
+"""The command and the parts apply the same rules to keys, although neither imports the other."""
 
 import secrets
 
 import pytest
 from kpi_cli.keys import problem
-from kpi_shared.keys import WeakKeyError, checked_key
+from kpi_shared.keys import WeakKeyError, parse_key
 
 BAD = [
     "",
@@ -23,13 +23,13 @@ BAD = [
 
 
 @pytest.mark.parametrize("key", BAD)
-def test_a_key_that_one_refuses_the_other_refuses(key: str) -> None:
+def test_both_refuse_the_same_keys(key: str) -> None:
     assert problem(key)
     with pytest.raises(WeakKeyError):
-        checked_key(key)
+        parse_key(key)
 
 
-def test_a_random_key_is_good_for_both() -> None:
+def test_both_accept_a_random_key() -> None:
     key = secrets.token_hex(32)
     assert not problem(key)
-    assert checked_key(key).hex() == key
+    assert parse_key(key).hex() == key

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from redis_support import needs_redis, redis_server
 from stack import Stack, join
 
@@ -20,12 +20,12 @@ DAY = 86_400
 
 @contextmanager
 def gateway(stack: Stack, folder: Path, name: str = "one", **settings: str) -> Iterator[httpx.Client]:
-    """A client of one more gateway before the services of the stack, with limits."""
+    """A client of another gateway for the stack's services, with limits."""
     assert stack.auth is not None
     assert stack.content is not None
     given = {"AUTH_URL": stack.auth, "CONTENT_URL": stack.content, "RATE_LIMIT_WINDOW": str(DAY), **settings}
     with (
-        started("kpi_gateway", given, log=folder / f"gateway_{name}.log") as address,
+        start_part("kpi_gateway", given, log=folder / f"gateway_{name}.log") as address,
         httpx.Client(base_url=address, timeout=30) as client,
     ):
         yield client
@@ -38,12 +38,12 @@ def sign_in(client: httpx.Client, form: str) -> httpx.Response:
 def test_guessing_is_limited_in_every_address_form(stack: Stack, tmp_path: Path) -> None:
     policies = '{"login": {"requests": 2, "window": 86400}}'
     with gateway(stack, tmp_path, RATE_LIMIT_POLICIES=policies) as client:
-        answers = [sign_in(client, form) for form in ("/api/v1", "/api", "")]
+        responses = [sign_in(client, form) for form in ("/api/v1", "/api", "")]
         assert client.get("/api/v1/posts").status_code == 200
-    assert [answer.status_code for answer in answers] == [401, 401, 429]
-    assert answers[0].headers["ratelimit-policy"] == f'"address";q=1000;w={DAY}, "login";q=2;w=86400'
-    assert int(answers[2].headers["retry-after"]) > 0
-    assert answers[2].json()["type"] == "too-many-requests"
+    assert [response.status_code for response in responses] == [401, 401, 429]
+    assert responses[0].headers["ratelimit-policy"] == f'"address";q=1000;w={DAY}, "login";q=2;w=86400'
+    assert int(responses[2].headers["retry-after"]) > 0
+    assert responses[2].json()["type"] == "too-many-requests"
 
 
 def test_a_subject_is_limited_by_its_token(stack: Stack, client: httpx.Client, tmp_path: Path) -> None:
@@ -57,14 +57,14 @@ def test_a_subject_is_limited_by_its_token(stack: Stack, client: httpx.Client, t
             return limited.get("/api/v1/auth/me", headers=headers | forwarded).status_code
 
         assert [read(host, anna.headers) for host in (1, 2, 3, 4)] == [200, 200, 200, 429]
-        # One whose token does not count is refused by the service, and used up nobody's quota but its address's.
+        # The service refuses a request with an invalid token, which is counted for its address only.
         broken = {"Authorization": anna.headers["Authorization"][:-1]}
         assert [read(5, broken) for _ in range(4)] == [401, 401, 401, 429]
     assert key not in (tmp_path / "gateway_one.log").read_text()
 
 
 @needs_redis
-def test_two_gateways_share_a_redis_and_outlive_it(stack: Stack, tmp_path: Path) -> None:
+def test_two_gateways_share_a_redis_and_work_without_it(stack: Stack, tmp_path: Path) -> None:
     with redis_server(tmp_path) as redis:
         shared = {"RATE_LIMIT_STORAGE_URL": redis.url, "RATE_LIMIT_REQUESTS": "3"}
         with gateway(stack, tmp_path, **shared) as one, gateway(stack, tmp_path, "other", **shared) as other:
@@ -73,6 +73,6 @@ def test_two_gateways_share_a_redis_and_outlive_it(stack: Stack, tmp_path: Path)
             redis.kill()
             for client in (one, other):
                 assert [client.get("/api/v1/posts").status_code for _ in range(4)] == [200] * 4
-                # What may be guessing counts at each gateway by itself.
+                # Sign-ins, which may be guesses, are counted by each gateway itself.
                 assert [sign_in(client, "").status_code for _ in range(4)] == [401, 401, 401, 429]
             assert one.get("/health/ready").status_code == 200

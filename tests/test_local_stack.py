@@ -23,11 +23,11 @@ pytestmark = [
     pytest.mark.skipif("KPI_GATEWAY_URL" in os.environ, reason="another stack is tested"),
 ]
 DATA = Path(__file__).parents[1] / "data" / "hacker_news.jsonl.gz"
-PATIENCE = 120
+TIMEOUT_SECONDS = 120
 
 
 class LocalStack:
-    """One `kpi up`, with its state in a folder of the test's own."""
+    """A `kpi up` with its state in the test's own folder."""
 
     def __init__(self, home: Path) -> None:
         self._environment = clean_environment({"KPI_HOME": str(home), "GATEWAY_PORT": str(free_port())})
@@ -41,7 +41,7 @@ class LocalStack:
         with self._log.open("wb") as output:
             command = [sys.executable, "-m", "kpi_cli", "up"]
             process = subprocess.Popen(command, env=self._environment, stdout=output, stderr=output)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while "KPI-One is up" not in self._log.read_text():
             assert process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
@@ -49,8 +49,8 @@ class LocalStack:
         return process
 
     def wait_for(self, pattern: str) -> str:
-        """The first line of what it said that fits, without its colours."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait for a line of output that matches, and return it without colours."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
             said = re.sub(r"\x1b\[[0-9;]*m", "", self._log.read_text())
             if found := re.search(f".*{pattern}.*", said):
@@ -74,7 +74,7 @@ def local(tmp_path: Path) -> Iterator[LocalStack]:
     assert process.wait(30) == 0
 
 
-def test_real_posts_load_once_and_read_in_their_true_order(local: LocalStack, tmp_path: Path) -> None:
+def test_real_posts_are_loaded_once_and_listed_in_order(local: LocalStack, tmp_path: Path) -> None:
     with gzip.open(DATA, "rt") as lines:
         posts = [json.loads(line) for line in itertools.islice(lines, 300)]
     authors = {post["author"] for post in posts}

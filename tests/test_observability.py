@@ -1,4 +1,4 @@
-"""Health of the whole, through the three real processes: metrics, one request's log lines, and its trace."""
+"""Observability of the three real processes: metrics, the log lines of a request, and its trace."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.collector import Collector, Kept, collector
+from kpi_shared.testing.collector import Collector, ExportedSpan, run_collector
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import free_port, started, until
-from stack import join, settings_of
+from kpi_shared.testing.process import free_port, start_part, wait_until
+from stack import join, service_settings
 
 pytestmark = [
     pytest.mark.e2e,
@@ -41,18 +41,18 @@ class Observed:
 
 @pytest.fixture(scope="module")
 def observed(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observed]:
-    """A platform with its metrics on, a collector for its traces, and every request in its logs."""
+    """A platform with metrics enabled, a collector for its traces, and every request in its logs."""
     folder = tmp_path_factory.mktemp("observed")
     ports = {part: free_port() for part in PARTS}
     with ExitStack() as stack:
-        kept = stack.enter_context(collector())
+        kept = stack.enter_context(run_collector())
         common = {"OTEL_EXPORTER_OTLP_ENDPOINT": kept.url, "OTEL_BSP_SCHEDULE_DELAY": "100", "DEBUG": "true"}
 
         def start(part: str, settings: Mapping[str, str]) -> str:
             own = {**common, "METRICS_PORT": str(ports[part]), **settings}
-            return stack.enter_context(started(f"kpi_{part}", own, log=folder / f"{part}.log"))
+            return stack.enter_context(start_part(f"kpi_{part}", own, log=folder / f"{part}.log"))
 
-        services = settings_of(f"observed_{worker}", secret_key)
+        services = service_settings(f"observed_{worker}", secret_key)
         mails = {"MAIL_URL": (folder / "mails").as_uri()}
         urls = {
             "AUTH_URL": start("auth", services["auth"] | mails),
@@ -79,7 +79,7 @@ def test_each_part_counts_requests_by_its_own_templates(observed: Observed, clie
         assert observed.scrape(part).value("kpi_http_request_duration_seconds_bucket", **timed) >= 3
 
 
-def test_a_service_tells_of_its_pools_its_hashes_and_its_mails(observed: Observed, client: httpx.Client) -> None:
+def test_a_service_has_metrics_of_its_pools_hashes_and_mails(observed: Observed, client: httpx.Client) -> None:
     join(client)
     for part in ("auth", "content"):
         found = observed.scrape(part)
@@ -95,12 +95,12 @@ def test_a_service_tells_of_its_pools_its_hashes_and_its_mails(observed: Observe
     assert auth.labels("kpi_auth_mail_attempts_total", "state") == {"sent", "pending", "dead"}
 
 
-def test_metrics_are_at_no_public_address(observed: Observed, client: httpx.Client) -> None:
+def test_metrics_are_not_public(observed: Observed, client: httpx.Client) -> None:
     for path in ("/metrics", "/api/metrics", "/api/v1/metrics"):
         assert client.get(path).status_code == 404
 
 
-def test_one_request_is_one_id_in_the_logs_of_all_that_served_it(observed: Observed, client: httpx.Client) -> None:
+def test_a_request_has_one_id_in_the_logs_of_all_parts(observed: Observed, client: httpx.Client) -> None:
     name = f"one-{uuid.uuid4().hex}"
     headers = {"X-Request-ID": name, "traceparent": f"00-{TRACE}-{PARENT}-01"}
     for path in ("/api/v1/auth/me", "/api/v1/posts"):
@@ -110,18 +110,18 @@ def test_one_request_is_one_id_in_the_logs_of_all_that_served_it(observed: Obser
         return [dict(line) for line in observed.lines(part) if line.get("request_id") == name]
 
     for part in PARTS:
-        # A line is written once the answer is out, so the client may be earlier.
-        until(lambda part=part: bool(lines_of(part)))
+        # A line is written after the response is sent, so the client may be faster.
+        wait_until(lambda part=part: bool(lines_of(part)))
         mine = lines_of(part)
         assert {line["event"] for line in mine} == {"request"}
         assert {(line["part"], line["trace_id"]) for line in mine} == {(f"kpi-{part}", TRACE)}
 
 
-def test_lines_that_are_written_within_a_request_all_name_it(observed: Observed, client: httpx.Client) -> None:
+def test_all_log_lines_of_a_request_have_its_id(observed: Observed, client: httpx.Client) -> None:
     join(client)
     client.get("/api/v1/posts?limit=0")
     client.get("/nowhere")
-    # The worker that delivers mails is beside all requests, and may have come to this one's or not.
+    # The mail worker runs outside of requests, and may or may not have sent this request's mail yet.
     beside_requests = {"mail written", "mail sent", "housekeeping", "metrics served", "rate limits"}
     for part in PARTS:
         lines = observed.lines(part)
@@ -129,7 +129,7 @@ def test_lines_that_are_written_within_a_request_all_name_it(observed: Observed,
         assert served
         assert all(line["request_id"] for line in served)
         others = [line for line in lines if "request_id" not in line]
-        # uvicorn's own are of the start and the end.
+        # uvicorn's own lines are about start-up and shutdown.
         assert {line["event"] for line in others if not _is_of_the_server(line)} <= beside_requests
 
 
@@ -150,11 +150,11 @@ def test_gateway_and_service_are_one_trace(observed: Observed, client: httpx.Cli
     assert (gateway.name, service.name) == ("GET /posts", "GET /posts/{post_id}")
     statuses = {span.attributes["http.response.status_code"] for span in (gateway, call, service)}
     assert len(statuses) == 1
-    # A refusal is the client's doing: an error of the call, and of no server.
+    # A 4xx is an error of the client span, but not of the server spans.
     assert [span.is_error for span in (gateway, call, service)] == [False, True, False]
 
 
-def test_a_request_without_a_trace_begins_one_that_the_logs_name(observed: Observed, client: httpx.Client) -> None:
+def test_a_request_without_a_trace_starts_one_that_is_in_the_logs(observed: Observed, client: httpx.Client) -> None:
     name = f"new-{uuid.uuid4().hex}"
     client.get("/api/v1/posts", headers={"X-Request-ID": name, "traceparent": "00-not-a-trace-01"})
     traces = {
@@ -167,5 +167,5 @@ def test_a_request_without_a_trace_begins_one_that_the_logs_name(observed: Obser
     observed.kept.wait(lambda spans: len(_of(spans, str(trace))) == 3)
 
 
-def _of(spans: list[Kept], trace: str) -> list[Kept]:
+def _of(spans: list[ExportedSpan], trace: str) -> list[ExportedSpan]:
     return [span for span in spans if span.trace_id == trace]

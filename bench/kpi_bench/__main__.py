@@ -10,44 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from kpi_bench import document, machine
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.options import DOCUMENT, PLOTS, REPOSITORY, RESULTS, Options
 from kpi_bench.processes import BenchError
 
 
 def main() -> int:
-    # Ended from outside, too, it takes what it has started down with it.
+    # SIGTERM, too, must stop all started programs.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    arguments = _arguments()
+    arguments = _parse_arguments()
     options = replace(Options(), rounds=arguments.rounds, seconds=arguments.seconds)
-    # "document" measures nothing: the stored results are written down again.
-    names = [name for name in arguments.only or document.TABLES if name != "document" and document.there_is(name)]
+    # "document" measures nothing: it only writes the document again from the stored results.
+    names = [name for name in arguments.only or document.TABLES if name != "document" and document.has_table(name)]
     if names and options.rounds > 1:
         machine.wait_until_calm()
-    # Before the run, which is a load itself.
+    # Taken before the run, which raises the load average itself.
     facts = machine.facts()
     failed = False
     for name in names:
-        say(f"{name}: begins")
+        report(f"{name}: begins")
         try:
-            results = measured(name, options, facts)
+            results = measure_table(name, options, facts)
         except BenchError as error:
-            # What was measured before, and what comes after, is worth as much without it.
-            say(f"{name}: failed: {error}")
+            # The other tables are valid without this one.
+            report(f"{name}: failed: {error}")
             failed = True
             continue
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(compact(results) + "\n")
+        (RESULTS / f"{name}.json").write_text(format_json(results) + "\n")
         write_document(RESULTS)
     write_document(RESULTS)
-    say(f"written: {DOCUMENT.relative_to(REPOSITORY)}")
+    report(f"written: {DOCUMENT.relative_to(REPOSITORY)}")
     return int(failed)
 
 
-def measured(name: str, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
+def measure_table(name: str, options: Options, facts: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(options.work, ignore_errors=True)
     options.work.mkdir(parents=True)
-    results = document.table(name).run(options)
+    results = document.load_table(name).run(options)
     return {
         "machine": facts,
         "options": {"rounds": options.rounds, "seconds": options.seconds},
@@ -55,24 +55,24 @@ def measured(name: str, options: Options, facts: dict[str, Any]) -> dict[str, An
     }
 
 
-def compact(results: dict[str, Any]) -> str:
-    """JSON with as many digits as were measured, and few lines: what is committed should be small."""
-    return json.dumps(_rounded(results), indent=1)
+def format_json(results: dict[str, Any]) -> str:
+    """JSON with only the significant digits and few lines, since the results are committed."""
+    return json.dumps(_round(results), indent=1)
 
 
-def _rounded(value: Any) -> Any:  # noqa: ANN401 any JSON
+def _round(value: Any) -> Any:  # noqa: ANN401 any JSON
     if isinstance(value, dict):
-        return {name: _rounded(one) for name, one in value.items()}
+        return {name: _round(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(one) for one in value]
+        return [_round(one) for one in value]
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def write_document(folder: Path) -> None:
-    DOCUMENT.write_text(document.render(document.stored(folder), PLOTS))
+    DOCUMENT.write_text(document.render(document.load_results(folder), PLOTS))
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="kpi_bench")
     parser.add_argument("--only", nargs="*", choices=[*document.TABLES, "document"])
     parser.add_argument("--rounds", type=int, default=Options.rounds)

@@ -1,6 +1,6 @@
-"""A body of 1 GiB each way through a gateway, and how its memory grows meanwhile.
+"""A body of 1 GiB each way through a gateway, and how much the gateway's memory grows during the transfer.
 
-``python -m kpi_bench.bodies PORT`` is the server behind the gateway: it counts an uploaded body and answers with the
+``python -m kpi_bench.bodies PORT`` is the server behind the gateway: it counts an uploaded body and responds with the
 count, and sends a body of SIZE for a GET.
 """
 
@@ -28,7 +28,7 @@ def program(port: int) -> Program:
 
 
 def transfer(server: Server, url: str, *, upload: bool) -> dict[str, float]:
-    """Seconds, and the growth of the server's memory in MB (1,000,000 bytes) over what it had before."""
+    """Seconds, and the growth of the server's memory in MB (1,000,000 bytes) during the transfer."""
     with _Peak(server) as peak:
         began = time.perf_counter()
         (_upload if upload else _download)(url)
@@ -37,7 +37,7 @@ def transfer(server: Server, url: str, *, upload: bool) -> dict[str, float]:
 
 
 class _Peak:
-    """Looks at a server's memory again and again."""
+    """Samples a server's memory at short intervals."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -82,17 +82,17 @@ def _upload(url: str) -> None:
             for _ in range(SIZE // len(_PIECE)):
                 connection.sendall(_PIECE)
         except OSError as error:
-            # What was answered meanwhile says more than the broken connection.
-            raise BenchError(f"{url}: {error}; answered: {connection.recv(4096)!r}") from error
-        answer = b""
+            # A response that was sent before the connection broke is more informative than the error.
+            raise BenchError(f"{url}: {error}; response: {connection.recv(4096)!r}") from error
+        response = b""
         while piece := connection.recv(65536):
-            answer += piece
-    if not answer.startswith(b"HTTP/1.1 200") or str(SIZE).encode() not in answer.partition(b"\r\n\r\n")[2]:
-        raise BenchError(f"{url}: the upload was answered by {answer[:400]!r}")
+            response += piece
+    if not response.startswith(b"HTTP/1.1 200") or str(SIZE).encode() not in response.partition(b"\r\n\r\n")[2]:
+        raise BenchError(f"{url}: the response to the upload was {response[:400]!r}")
 
 
 def _download(url: str) -> None:
-    """Counts what follows the head; the framing of chunks, if the gateway makes any, is counted too."""
+    """Count the bytes after the head, including the framing of chunks if the gateway adds any."""
     room = bytearray(2**18)
     with _connection(url) as connection:
         connection.sendall(_head(url, "GET"))
@@ -102,7 +102,7 @@ def _download(url: str) -> None:
         while got := connection.recv_into(room):
             count += got
     if not head.startswith(b"HTTP/1.1 200") or not SIZE <= count < SIZE * 1.01:
-        raise BenchError(f"{url}: the download gave {count} bytes after {head[:400]!r}")
+        raise BenchError(f"{url}: the download had {count} bytes after {head[:400]!r}")
 
 
 class _Bodies(asyncio.Protocol):
@@ -112,7 +112,7 @@ class _Bodies(asyncio.Protocol):
         self._may_write.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's.
+        # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         self._parser = httptools.HttpRequestParser(self)
 
@@ -132,7 +132,7 @@ class _Bodies(asyncio.Protocol):
         self._count = 0
 
     def on_url(self, url: bytes) -> None:
-        # Some clients add a question mark with nothing behind it.
+        # Some clients add a question mark with an empty query.
         self._large = url.rstrip(b"?").endswith(b"/large")
 
     def on_body(self, body: bytes) -> None:

@@ -1,4 +1,4 @@
-"""docs/performance.md, written from the stored results alone."""
+"""Writes docs/performance.md from the stored results alone."""
 
 import importlib
 import json
@@ -14,10 +14,10 @@ BY_HAND = BENCH / "kpi_bench" / "by_hand.md"
 
 
 class Table(Protocol):
-    """A module with a table: what it measures is JSON, and its section is written from that JSON alone.
+    """A module with a table: it returns its measurements as JSON, and renders its section from that JSON alone.
 
-    ``render`` gives Markdown that begins with a heading of level two, and puts plots into the folder ``plots``; the
-    document is one folder above, so it names them as ``performance/NAME.svg``.
+    ``render`` returns Markdown that begins with a heading of level two, and writes plots into the folder ``plots``; the
+    document is one folder above, so it refers to them as ``performance/NAME.svg``.
     """
 
     NAME: str
@@ -27,17 +27,17 @@ class Table(Protocol):
     def render(self, results: dict[str, Any], plots: Path) -> str: ...
 
 
-def table(name: str) -> Table:
+def load_table(name: str) -> Table:
     module: Any = importlib.import_module(f"kpi_bench.tables.{name}")
     found: Table = module
     return found
 
 
-def there_is(name: str) -> bool:
+def has_table(name: str) -> bool:
     return (BENCH / "kpi_bench" / "tables" / f"{name}.py").exists()
 
 
-def stored(folder: Path) -> dict[str, dict[str, Any]]:
+def load_results(folder: Path) -> dict[str, dict[str, Any]]:
     """The results of each table that has been measured, in the order of the document."""
     return {
         name: json.loads((folder / f"{name}.json").read_text()) for name in TABLES if (folder / f"{name}.json").exists()
@@ -45,20 +45,22 @@ def stored(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def render(results: dict[str, dict[str, Any]], plots: Path) -> str:
-    sections = [_section(name, found, plots) for name, found in results.items()]
+    sections = [_render_section(name, found, plots) for name, found in results.items()]
     return "\n\n".join([_HEAD, *sections, BY_HAND.read_text().strip()]) + "\n"
 
 
-def _section(name: str, found: dict[str, Any], plots: Path) -> str:
-    text = table(name).render(found["results"], plots).strip()
-    return f"{text}\n\n{_measured(found)}"
+def _render_section(name: str, found: dict[str, Any], plots: Path) -> str:
+    text = load_table(name).render(found["results"], plots).strip()
+    return f"{text}\n\n{_render_conditions(found)}"
 
 
-def _measured(found: dict[str, Any]) -> str:
+def _render_conditions(found: dict[str, Any]) -> str:
     machine, options = found["machine"], found["options"]
     versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
     busy = (
-        "**Other programs kept the machine busy: this is no measurement.** " if machine["load_average"] > BUSY else ""
+        "**Other programs kept the machine busy: these figures are not valid.** "
+        if machine["load_average"] > BUSY
+        else ""
     )
     return (
         f"{busy}*Measured on {machine['date']} in {options['rounds']} rounds of {options['seconds']:g} s each: "
@@ -68,9 +70,9 @@ def _measured(found: dict[str, Any]) -> str:
 
 
 _HEAD = """\
-# What was measured
+# Performance
 
 `make bench` writes this page from the raw numbers in `bench/results/`; `make bench ONLY=gateway` measures one table
-again and leaves the others as they were. How it is measured, and why so, is in [ADR 21](adr/0021-benchmark.md). What is
-compared ran side by side in one run, in turn, round after round: medians, with the lowest and the highest in brackets.
-The machine is a small virtual one that others share, so the ratios count and the absolute figures do not."""
+again and leaves the others unchanged. The method and its reasons are in [ADR 21](adr/0021-benchmark.md). The contenders
+of a table took turns in one run, round after round; the figures are medians, with the lowest and the highest in
+brackets. The machine is a small, shared virtual one, so only the ratios are meaningful, not the absolute figures."""

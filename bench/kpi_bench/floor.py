@@ -1,7 +1,7 @@
-"""The least that an answer can cost in Python: one statement by psycopg, with no framework.
+"""The least that a response can cost in Python: one statement by psycopg, with no framework.
 
-As an ASGI application (``/nothing`` answers without a database, anything else with a post, by psycopg's pool), and as
-``python -m kpi_bench.floor SECONDS``, which has no HTTP either and prints how many statements it did. Both take the
+It is an ASGI application (``/nothing`` responds without a database, any other path with a post, by psycopg's pool), and
+``python -m kpi_bench.floor SECONDS``, which uses no HTTP either and prints how many statements it ran. Both take the
 database from FLOOR_DATABASE_URL.
 """
 
@@ -26,22 +26,22 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 class Floor:
-    """Speaks ASGI to uvicorn, and nothing more."""
+    """A minimal ASGI application."""
 
     def __init__(self) -> None:
         self._pool: AsyncConnectionPool[Any] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 ASGI's
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
             return
         path: str = scope["path"]
-        body = b'{"status":"ok"}' if path == "/nothing" else await self._post(int(path.rpartition("/")[2]))
+        body = b'{"status":"ok"}' if path == "/nothing" else await self._read_post(int(path.rpartition("/")[2]))
         headers = [*_HEADERS, (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def _live(self, receive: Any, send: Any) -> None:  # noqa: ANN401 as above
+    async def _run_lifespan(self, receive: Any, send: Any) -> None:  # noqa: ANN401 as above
         await receive()
         settings = {"autocommit": True, "row_factory": dict_row}
         async with AsyncConnectionPool(os.environ["FLOOR_DATABASE_URL"], min_size=5, kwargs=settings) as self._pool:
@@ -49,7 +49,7 @@ class Floor:
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _post(self, post_id: int) -> bytes:
+    async def _read_post(self, post_id: int) -> bytes:
         assert self._pool is not None  # noqa: S101 the lifespan comes first
         async with self._pool.connection() as connection:
             row = await (await connection.execute(SQL, [post_id])).fetchone()
@@ -59,7 +59,7 @@ class Floor:
 app = Floor()
 
 
-async def statements(seconds: float) -> int:
+async def run_statements(seconds: float) -> int:
     done = 0
     connection = await psycopg.AsyncConnection.connect(
         os.environ["FLOOR_DATABASE_URL"], autocommit=True, row_factory=dict_row
@@ -73,4 +73,4 @@ async def statements(seconds: float) -> int:
 
 
 if __name__ == "__main__":
-    print(asyncio.run(statements(float(sys.argv[1]))))
+    print(asyncio.run(run_statements(float(sys.argv[1]))))

@@ -18,18 +18,18 @@ OURS = "KPI-One"
 USUAL = "FastAPI + httpx"
 FOLDER = PEERS / "gateway"
 
-# 700 bytes, such as a list of three short posts has.
+# 700 bytes, about the size of a list of three short posts.
 BODY = json.dumps({"items": [{"id": number, "title": "A title " * 8, "body": "x" * 130} for number in range(3)]})
 BODY = BODY[:-2] + " " * (700 - len(BODY)) + BODY[-2:]
 
-# The body limit of the gateway is far below the 1 GiB that is sent through it here.
+# The gateway's default body limit is far below the 1 GiB that is sent through it here.
 _BODY_LIMIT = 2**31
 _KEY = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one gateway is: its own port, that of what is behind it, and a folder for its files."""
+    """Where one gateway runs: its own port, its upstream's port, and a folder for its files."""
 
     port: int
     upstream: int
@@ -41,12 +41,12 @@ class Place:
 
 
 def upstream(place: Place) -> Program:
-    path = _filled("upstream.conf", place)
+    path = _write_config("upstream.conf", place)
     return Program(["nginx", "-c", str(path)], environment=_SYSTEM, core=LOAD_CORE)
 
 
 def _ours(place: Place) -> Program:
-    """Everything is on, as in production; the limits are only so high that the load does not meet them."""
+    """All features are enabled, as in production; the limits are too high for the load to reach."""
     address = f"http://127.0.0.1:{place.upstream}"
     environment = {
         "APP_ENV": "production",
@@ -65,7 +65,7 @@ def _ours(place: Place) -> Program:
 
 
 def tokens(count: int) -> list[str]:
-    """Tokens of as many users, which our gateway opens so that each has a limit of its own."""
+    """Tokens of ``count`` users; our gateway opens them, so that each has a limit of its own."""
     codec = TokenCodec(KeyRing(_KEY), issuer="kpi-one", audience="kpi-one")
     return [
         codec.mint(user_id=number, username=f"u{number}", role=Role.USER, session_id="s", lifetime=timedelta(hours=1))
@@ -74,15 +74,15 @@ def tokens(count: int) -> list[str]:
 
 
 def _nginx(place: Place) -> Program:
-    return Program(["nginx", "-c", str(_filled("nginx.conf", place))], environment=_SYSTEM)
+    return Program(["nginx", "-c", str(_write_config("nginx.conf", place))], environment=_SYSTEM)
 
 
 def _haproxy(place: Place) -> Program:
-    return Program(["haproxy", "-db", "-f", str(_filled("haproxy.cfg", place))], environment=_SYSTEM)
+    return Program(["haproxy", "-db", "-f", str(_write_config("haproxy.cfg", place))], environment=_SYSTEM)
 
 
 def _caddy(place: Place) -> Program:
-    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(_filled("Caddyfile", place))]
+    command = ["caddy", "run", "--adapter", "caddyfile", "--config", str(_write_config("Caddyfile", place))]
     return Program(command, environment={"GOMAXPROCS": "1", "HOME": str(place.work)})
 
 
@@ -110,12 +110,12 @@ GATEWAYS: dict[str, Callable[[Place], Program]] = {
     USUAL: _usual,
 }
 
-# Debian puts both servers where only root looks for programs.
+# Debian installs nginx and haproxy in a folder that only root has in its PATH.
 _SYSTEM = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
-def _filled(name: str, place: Place) -> Path:
-    """The configuration with the ports and folders of this run, as a file of this run."""
+def _write_config(name: str, place: Place) -> Path:
+    """Write the configuration with the ports and folders of this run."""
     text = (FOLDER / name).read_text()
     words = {"PORT": str(place.port), "UPSTREAM": str(place.upstream), "WORK": str(place.work), "BODY": BODY}
     for word, value in words.items():

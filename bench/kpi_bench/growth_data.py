@@ -1,18 +1,18 @@
-"""The content database at several sizes: posts made of the real ones' words, with ten votes each."""
+"""The content database at several sizes: posts generated from the real ones' words, with ten votes each."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from psycopg import sql
 
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.platform_stack import POSTS, Database
 
 SIZES = {"20 thousand": POSTS, "200 thousand": 200_000, "2 million": 2_000_000}
 VOTES = 10
-# Of one post, measured at 2 million, with its votes, their indexes and the journal.
+# The size of one post with its votes, their indexes and the WAL, measured at 2 million posts.
 BYTES_PER_POST = 5_000
-# What a crash would lose is made anew: nothing here waits for the disk.
+# Data lost in a crash can be built again, so nothing here waits for the disk.
 BUILDING = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -21,7 +21,7 @@ BUILDING = {
     "max_wal_size": "4GB",
     "maintenance_work_mem": "512MB",
 }
-# The real posts' titles in two halves. Words that are rare, and words that are common, are so in what is made of them.
+# The real posts' titles in two halves, so that rare words stay rare and common ones common in the generated titles.
 _REAL = """
     CREATE TABLE bench_real AS
     SELECT row_number() OVER (ORDER BY id) - 1 AS n, owner_id, content,
@@ -29,7 +29,7 @@ _REAL = """
            array_to_string(words[cardinality(words) / 2 + 1 :], ' ') AS tail
     FROM (SELECT id, owner_id, content, string_to_array(title, ' ') AS words FROM posts) AS split
 """
-# The numbers that are multiplied have no divisor in common with 20,100, so that all halves meet all others.
+# The factors have no divisor in common with 20,100, so that each half is combined with all others.
 _POSTS = """
     INSERT INTO posts (id, owner_id, title, content, date, updated_at, votes)
     SELECT id, tail.owner_id, left(head.head || ' ' || tail.tail, 300), tail.content, made, made, {votes}
@@ -52,23 +52,23 @@ _INDEXES = """
 """
 
 
-def database_of(size: str) -> str:
+def database_name(size: str) -> str:
     return f"bench_growth_{size.replace(' ', '_')}"
 
 
 def build(database: Database, sizes: dict[str, int]) -> None:
-    """Each size on top of a copy of the one before; the first are the real posts."""
+    """Build each size from a copy of the one before; the first has only the real posts."""
     before, posts = "kpi_content", POSTS
     for name, count in sizes.items():
-        database.copy(before, database_of(name), owner="kpi_content")
+        database.copy(before, database_name(name), owner="kpi_content")
         if count > posts:
-            grow(database, database_of(name), posts + 1, count)
-        before, posts = database_of(name), count
-        say(f"{count:,} posts are there")
+            grow(database, database_name(name), posts + 1, count)
+        before, posts = database_name(name), count
+        report(f"{count:,} posts created")
 
 
 def grow(database: Database, name: str, low: int, high: int) -> None:
-    """Posts from one id to another; indexes are made afterwards, as for any load of this size."""
+    """Add posts from one id to another; indexes are created afterwards, as for any load of this size."""
     with database.connect(name) as connection:
         indexes = connection.execute(_INDEXES).fetchall()
         connection.execute("DROP TABLE IF EXISTS bench_real")
@@ -77,8 +77,8 @@ def grow(database: Database, name: str, low: int, high: int) -> None:
             connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(index)))
     middle = (low + high) // 2
     inserts = [_insert(_POSTS, low, middle), _insert(_POSTS, middle + 1, high), _insert(_VOTES, low, high)]
-    _at_once([_statement(database, name, insert) for insert in inserts])
-    _at_once([_statement(database, name, sql.SQL(definition)) for _, definition in indexes])
+    _run_in_parallel([_statement(database, name, insert) for insert in inserts])
+    _run_in_parallel([_statement(database, name, sql.SQL(definition)) for _, definition in indexes])
     with database.connect(name) as connection:
         connection.execute("DROP TABLE bench_real")
         connection.execute("SELECT setval(pg_get_serial_sequence('posts', 'id'), (SELECT max(id) FROM posts))")
@@ -93,14 +93,14 @@ def _insert(statement: str, low: int, high: int) -> sql.Composed:
 def _statement(database: Database, name: str, statement: sql.SQL | sql.Composed) -> Callable[[], None]:
     def run() -> None:
         with database.connect(name) as connection:
-            # Foreign keys are triggers, and one by one they would take longer than all else; what is made keeps them.
+            # Foreign keys are triggers, whose checks would take longer than all else; the generated rows satisfy them.
             connection.execute("SET session_replication_role = replica")
             connection.execute(statement)
 
     return run
 
 
-def _at_once(steps: Sequence[Callable[[], None]]) -> None:
+def _run_in_parallel(steps: Sequence[Callable[[], None]]) -> None:
     with ThreadPoolExecutor(len(steps)) as pool:
         for done in [pool.submit(step) for step in steps]:
             done.result()

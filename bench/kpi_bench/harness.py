@@ -1,4 +1,4 @@
-"""Rounds of all contenders in turn, and what is said of their figures."""
+"""Runs all contenders in turn, and formats their figures."""
 
 import subprocess
 import time
@@ -7,23 +7,23 @@ from statistics import median
 
 from kpi_bench.options import Options
 
-# What one contender measures in the seconds given: figures by name.
+# Measures one contender for the given number of seconds, and returns figures by name.
 Measure = Callable[[float], dict[str, float]]
-# Of each contender, the figures of each round.
+# The figures of each round, by contender.
 Rounds = dict[str, list[dict[str, float]]]
 
 _BEGAN = time.monotonic()
 
 
-def say(text: str) -> None:
-    """A line of progress, with the seconds since the benchmark began."""
+def report(text: str) -> None:
+    """Print a line of progress, with the seconds since the benchmark began."""
     print(f"[{time.monotonic() - _BEGAN:6.0f} s] {text}", flush=True)
 
 
-def in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -> Rounds:
-    """Round after round, each contender once; each round begins with another one.
+def run_in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -> Rounds:
+    """Run each contender once per round; each round begins with a different one.
 
-    What slows the machine down for a while then slows all of them down, and no one always comes after the same one.
+    A temporary slowdown of the machine then affects all of them, and none always runs after the same one.
     """
     found: Rounds = {name: [] for name in contenders}
     names = list(contenders)
@@ -33,7 +33,7 @@ def in_turn(contenders: Mapping[str, Measure], options: Options, *, what: str) -
             figures = contenders[name](options.seconds)
             found[name].append(figures)
             shown = "  ".join(f"{key} {value:,.4g}" for key, value in figures.items())
-            say(f"{what}, round {number + 1} of {options.rounds}: {name}: {shown}")
+            report(f"{what}, round {number + 1} of {options.rounds}: {name}: {shown}")
     return found
 
 
@@ -42,12 +42,12 @@ def figures(rounds: Sequence[Mapping[str, float]], name: str) -> list[float]:
 
 
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    """Round by round: both were measured within the same moments. A round with nothing to divide by is left out."""
+    """The ratio of each round, in which both were measured close together. A round with a zero divisor is left out."""
     return [one / other for one, other in zip(ours, theirs, strict=True) if other]
 
 
-def shown(values: Sequence[float], digits: int = 0) -> str:
-    """Such as ``1,211 (878 to 1,292)``."""
+def spread(values: Sequence[float], digits: int = 0) -> str:
+    """The median and the range, such as ``1,211 (878 to 1,292)``."""
     if not values:
         return "-"
     middle, low, high = (f"{value:,.{digits}f}" for value in (median(values), min(values), max(values)))
@@ -67,8 +67,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
-def output(*command: str) -> str:
-    """The first line that a program prints, or nothing where it is not installed."""
+def read_output(*command: str) -> str:
+    """The first line that a program prints, or an empty text if it is not installed."""
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     except FileNotFoundError:

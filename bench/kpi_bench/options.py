@@ -1,4 +1,4 @@
-"""What a run of the benchmark can be told, and where its files are."""
+"""Options of the benchmark, and the places of its files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,11 @@ PLOTS = REPOSITORY / "docs" / "performance"
 
 @dataclass(frozen=True)
 class Options:
-    """Rounds of all contenders in turn, and the seconds of one measurement in a round."""
+    """The number of rounds, and the seconds of one measurement in a round."""
 
     rounds: int = 5
     seconds: float = 4.0
-    # Logs, sockets, data directories and made configurations of this run; it is new and empty at first.
+    # Logs, sockets, data directories and generated configurations of this run; empty at the start.
     work: Path = REPOSITORY / ".kpi" / "bench"
 
     def log(self, name: str) -> Path:

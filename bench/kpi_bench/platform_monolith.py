@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from kpi_cli.ports import HOST
+from kpi_cli.stack.ports import HOST
 from psycopg import Connection, sql
 
 from kpi_bench.options import PEERS, Options
@@ -14,7 +14,7 @@ from kpi_bench.platform_stack import Database
 from kpi_bench.processes import BenchError, Program, Server, free_port
 
 DATABASE = "bench_monolith"
-# Whom each table is filled from: imported users have neither an address nor a password there, and need both here.
+# The source of each table. Imported users have neither an address nor a password there, but need both here.
 _USERS = """
     COPY (SELECT id, username, coalesce(email, id || '@example.com'), coalesce(password_hash, ''), created_at
           FROM users) TO STDOUT
@@ -31,7 +31,7 @@ _SOURCES = {
 
 @contextmanager
 def monolith(database: Database, options: Options) -> Iterator[tuple[str, Server]]:
-    """Its address and its process; the database is gone afterwards."""
+    """Yield its address and its process; drop its database at the end."""
     port = free_port()
     environment = {
         "PYTHONPATH": str(PEERS),
@@ -39,7 +39,7 @@ def monolith(database: Database, options: Options) -> Iterator[tuple[str, Server
         "MONOLITH_SECRET_KEY": secrets.token_hex(32),
     }
     _fill(database, environment)
-    # One worker, as for the platform's parts, and no log of each request.
+    # One worker, as for the platform's parts, and no log line per request.
     uvicorn = [sys.executable, "-m", "uvicorn", "monolith.main:app", "--host", HOST, "--port", str(port)]
     server = Server(Program([*uvicorn, "--no-access-log"], environment), options.log("monolith"))
     try:
@@ -56,7 +56,7 @@ def _create(database: Database) -> str:
 
 
 def _fill(database: Database, environment: Mapping[str, str]) -> None:
-    """Tables as SQLModel makes them, then the rows by COPY."""
+    """Create the tables with SQLModel, then copy the rows."""
     make = "from monolith import models, database as d; models.SQLModel.metadata.create_all(d.engine)"
     result = subprocess.run(
         [sys.executable, "-c", make], env=dict(environment), capture_output=True, text=True, check=False

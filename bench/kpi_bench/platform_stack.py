@@ -1,6 +1,6 @@
-"""The platform under test: its own PostgreSQL with the real posts, its parts, and databases that each run has anew.
+"""The platform under test: a PostgreSQL server with the real posts, the parts, and fresh databases for each run.
 
-The loaded databases are never written to: each run works on copies of them, so that what it writes is gone with them.
+The loaded databases are never written to: each run works on copies of them, which it drops at the end.
 """
 
 import json
@@ -16,19 +16,20 @@ from dataclasses import replace
 from typing import Any
 
 import psycopg
-from kpi_cli import parts, postgres, vault
+from kpi_cli import parts
 from kpi_cli.layout import Layout
-from kpi_cli.ports import HOST, Ports
+from kpi_cli.stack import environments, postgres, vault
+from kpi_cli.stack.ports import HOST, Ports
 from psycopg import sql
 
-from kpi_bench.harness import say
+from kpi_bench.harness import report
 from kpi_bench.options import REPOSITORY, Options
 from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port
 
-# It outlives the runs: the posts are loaded once.
+# Kept between runs, so that the posts are loaded only once.
 HOME = REPOSITORY / ".kpi" / "bench-stack"
 POSTS = 20_100
-# The limits of one client would end every measurement by one client.
+# A measurement is made by one client, whose rate limit would stop it.
 _UNLIMITED = {"RATE_LIMIT_ENABLED": "false", "RATE_LIMIT_REQUESTS": "1000000"}
 _START_SECONDS = 60.0
 
@@ -43,7 +44,7 @@ class Database:
         self.server: Server | None = None
 
     def load(self) -> None:
-        """The sample posts with their authors and votes, where they are not there already."""
+        """Load the sample posts with their authors and votes, unless they are loaded already."""
         command = [sys.executable, "-m", "kpi_cli", "load"]
         HOME.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "KPI_HOME": str(HOME)}
@@ -52,10 +53,10 @@ class Database:
             raise BenchError(f"kpi load: {result.stdout}{result.stderr}")
 
     def start(self, *, core: int | None = SERVER_CORE, settings: Mapping[str, str] | None = None) -> None:
-        account = postgres.account(self.layout)
+        account = postgres.prepare_account(self.layout)
         command = postgres.command(self.layout, self.port)
         if account.uid is not None:
-            # PostgreSQL refuses root.
+            # PostgreSQL refuses to run as root.
             command = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups", *command]
         for name, value in (settings or {}).items():
             command += ["-c", f"{name}={value}"]
@@ -66,19 +67,19 @@ class Database:
 
     def stop(self) -> None:
         if self.server is not None:
-            # PostgreSQL's fast shutdown. The signal is for the postmaster alone: it tells its children.
+            # PostgreSQL's fast shutdown. Only the postmaster gets the signal; it stops its children.
             os.kill(self.server.pid, signal.SIGINT)
             self.server.wait(_START_SECONDS)
             self.server = None
 
     @property
-    def running(self) -> Server:
+    def running_server(self) -> Server:
         if self.server is None:
             raise BenchError("PostgreSQL is not running")
         return self.server
 
     def connect(self, database: str = "postgres") -> psycopg.Connection:
-        """The superuser's, in autocommit."""
+        """A superuser's connection in autocommit mode."""
         return postgres.connect(self.layout, self.port, database)
 
     def url(self, service: str, database: str) -> str:
@@ -86,7 +87,7 @@ class Database:
         return f"postgresql://kpi_{service}:{password}@{HOST}:{self.port}/{database}"
 
     def copy(self, template: str, database: str, *, owner: str) -> None:
-        """A new database with all that another one holds, in the place of one of that name."""
+        """Create a database as a copy of another one, replacing any with the same name."""
         names = {"name": sql.Identifier(database), "of": sql.Identifier(template), "owner": sql.Identifier(owner)}
         with self.connect() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {name} WITH (FORCE)").format(**names))
@@ -100,8 +101,8 @@ class Database:
                 drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
                 connection.execute(drop.format(sql.Identifier(name)))
 
-    def settle(self) -> None:
-        """Wait for statements whose client has gone: they would be measured with what comes next."""
+    def wait_until_idle(self) -> None:
+        """Wait for statements whose client has disconnected, or the next measurement would include them."""
         deadline = time.monotonic() + _START_SECONDS
         busy = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid()"
         with self.connect() as connection:
@@ -110,10 +111,10 @@ class Database:
 
 
 @contextmanager
-def loaded_database(options: Options) -> Iterator[Database]:
-    """PostgreSQL with the sample posts, not yet running."""
+def open_loaded_database(options: Options) -> Iterator[Database]:
+    """Yield a PostgreSQL server with the sample posts, not started yet; stop it at the end."""
     database = Database(options)
-    say("the sample posts are loaded, where they are not there yet")
+    report("loading the sample posts, unless they are loaded already")
     database.load()
     try:
         yield database
@@ -122,7 +123,7 @@ def loaded_database(options: Options) -> Iterator[Database]:
 
 
 class Stack:
-    """The three parts, each on the core of the servers, on copies of the loaded databases."""
+    """The three parts, all on the servers' core, with copies of the loaded databases."""
 
     AUTH, CONTENT = "bench_auth", "bench_content"
 
@@ -130,50 +131,50 @@ class Stack:
         self.database = database
         self._options = options
         self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
-        self.ports = Ports(gateway=free_port(), auth=free_port(), content=free_port(), postgres=database.port)
+        self.ports = Ports({**{part.name: free_port() for part in parts.PARTS}, "postgres": database.port})
         self.servers: dict[str, Server] = {}
 
     def url(self, part: str) -> str:
-        return f"http://{HOST}:{getattr(self.ports, part)}"
+        return f"http://{HOST}:{self.ports.of(parts.get_or_raise(part))}"
 
     def start(self) -> None:
         self.database.copy("kpi_auth", self.AUTH, owner="kpi_auth")
         self.database.copy("kpi_content", self.CONTENT, owner="kpi_content")
         for part in parts.PARTS:
-            self.start_part(part)
+            self.start_part(part.name)
         for part in parts.PARTS:
-            self.wait_for(part)
+            self.wait_for(part.name)
 
     def start_part(self, part: str) -> None:
-        port = getattr(self.ports, part)
+        port = self.ports.of(parts.get_or_raise(part))
         program = self.program(part, port, database=f"bench_{part}")
         if part == "gateway":
             program = replace(program, environment={**program.environment, **self._gateway_settings})
         self.servers[part] = Server(program, self._options.log(part))
 
     def program(self, part: str, port: int, *, database: str) -> Program:
-        own = parts.own_settings(self.database.layout, part, self.ports)
+        own = environments.own_settings(self.database.layout, parts.get_or_raise(part), self.ports)
         if own.pop("DATABASE_URL_FILE", ""):
             own["DATABASE_URL"] = self.database.url(part, database)
-        # What somebody keeps in a part's own config folder is not measured.
+        # A developer's settings in a part's own config folder must not affect the measurement.
         general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
-        # Counted as in production, and several services of one kind do not meet on one port.
+        # Metrics are collected as in production; a free port allows several services of one kind.
         own["METRICS_PORT"] = str(free_port())
-        return Program(parts.command(part, "--host", HOST, "--port", str(port)), {**general, **own})
+        return Program(parts.get_or_raise(part).command("--host", HOST, "--port", str(port)), {**general, **own})
 
     def wait_for(self, part: str) -> None:
         self.servers[part].wait_until_ready(f"{self.url(part)}/health/ready")
 
     def stop(self) -> None:
-        for part in ("gateway", *parts.SERVICES):
+        for part in (each.name for each in reversed(parts.PARTS)):
             if part in self.servers:
                 self.servers.pop(part).stop()
 
 
 @contextmanager
-def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
-    """The whole platform with the sample posts; what is written to it is gone afterwards."""
-    with loaded_database(options) as database:
+def run_stack(options: Options, *, gateway: Mapping[str, str] | None = None) -> Iterator[Stack]:
+    """Run the whole platform with the sample posts; drop its databases at the end."""
+    with open_loaded_database(options) as database:
         database.start()
         stack = Stack(database, options, gateway=gateway)
         try:
@@ -184,18 +185,18 @@ def running(options: Options, *, gateway: Mapping[str, str] | None = None) -> It
             database.drop(Stack.AUTH, Stack.CONTENT)
 
 
-def ask(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
-    """The JSON that an address answers; with a body (JSON) or a form, to a POST."""
+def request_json(url: str, body: Mapping[str, object] | None = None, *, form: bytes | None = None) -> dict[str, Any]:
+    """The JSON response to a GET or, with a body (JSON) or a form, to a POST."""
     data = json.dumps(body).encode() if body is not None else form
     kind = "application/json" if form is None else "application/x-www-form-urlencoded"
     request = urllib.request.Request(url, data, {"Content-Type": kind} if data else {})  # noqa: S310
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 the benchmark's own address
-        found: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310 the benchmark's own address
+        found: dict[str, Any] = json.load(response)
         return found
 
 
 class Accounts:
-    """Accounts of the benchmark's own on one server, all with the same password."""
+    """Accounts on one server, created by the benchmark, all with the same password."""
 
     PREFIX, PASSWORD = "bench-", "a-made-up-passphrase-of-the-benchmark"
 
@@ -206,12 +207,12 @@ class Accounts:
 
     def _register(self, name: str) -> int:
         body = {"username": name, "email": f"{name}@example.com", "password": self.PASSWORD}
-        return int(ask(f"{self._url}/users", body)["id"])
+        return int(request_json(f"{self._url}/users", body)["id"])
 
     def sign_in(self, count: int) -> list[dict[str, Any]]:
-        """Fresh tokens of the first so many."""
+        """New tokens of the first ``count`` accounts."""
         forms = [f"username={name}&password={self.PASSWORD}".encode() for name in self.names[:count]]
-        return [ask(f"{self._url}/auth/login", form=form) for form in forms]
+        return [request_json(f"{self._url}/auth/login", form=form) for form in forms]
 
     def access_tokens(self, count: int) -> Sequence[str]:
         return [str(tokens["access_token"]) for tokens in self.sign_in(count)]

@@ -1,4 +1,4 @@
-"""Plots as small SVG files: the same numbers give the same bytes, and they can be read on white and on black."""
+"""Plots as small SVG files: the same numbers give the same bytes, and they are readable on white and on black."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 _INK = "#7d8590"
 _COLOURS = ("#3b82c4", "#d97b29", "#4a9d5b", "#b565a7", "#8a8a3a", "#c94f4f")
 _SETTINGS: Any = {
-    # Text stays text, which is small and can be searched; ids do not depend on the moment.
+    # Text stays text, which is small and can be searched; ids do not depend on the time.
     "svg.fonttype": "none",
     "svg.hashsalt": "kpi-one",
     "font.family": "sans-serif",
@@ -22,12 +22,12 @@ _SETTINGS: Any = {
     "axes.spines.right": False,
     "savefig.transparent": True,
 }
-# A bar's value with its lowest and highest one.
+# Median, lowest and highest.
 Bar = tuple[float, float, float]
 
 
 def bars(path: Path, values: Mapping[str, Bar], *, unit: str, ours: Sequence[str] = ()) -> None:
-    """Horizontal bars from top to bottom, each (median, lowest, highest) with its range; ``ours`` stand out."""
+    """Draw horizontal bars from top to bottom, each with its range; ``ours`` are highlighted."""
     plot = _Plot(height=0.6 + 0.36 * len(values))
     names = list(values)
     for row, name in enumerate(names):
@@ -43,12 +43,12 @@ def bars(path: Path, values: Mapping[str, Bar], *, unit: str, ours: Sequence[str
     plot.save(path)
 
 
-# An axis over which the numbers grow so many times is a logarithmic one.
+# An axis whose values span more than this factor is logarithmic.
 _WIDE = 20
 
 
 def lines(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, labels: tuple[str, str]) -> None:
-    """One line per name of (x, y) points; ``labels`` are those of x and y."""
+    """Draw one line of (x, y) points per name; ``labels`` are those of x and y."""
     plot = _Plot(height=2.8)
     for number, (name, points) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -61,14 +61,14 @@ def lines(path: Path, series: Mapping[str, Sequence[tuple[float, float]]], *, la
         plot.axes.set_xscale("log")
         plot.axes.set_xticks(places, [f"{place:,.0f}" for place in places])
         plot.axes.minorticks_off()
-    # Beside the lines, of which one would run through it.
+    # Outside the axes, where no line runs through it.
     plot.axes.legend(frameon=False, labelcolor=_INK, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     plot.save(path)
 
 
 class _Plot:
     def __init__(self, *, height: float) -> None:
-        # It takes half a second to import, and only those who draw need it installed.
+        # The import takes half a second, and only drawing needs the package.
         import matplotlib as mpl  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Programs under test: started on a core of their own, waited for, observed by /proc, and stopped."""
+"""Programs under test: starts them on a core of their own, waits for them, observes them by /proc, and stops them."""
 
 import os
 import signal
@@ -23,12 +23,12 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class BenchError(Exception):
-    """Something that makes the measurement worthless: a program that does not start, a wrong answer."""
+    """An error that makes the measurement invalid: a program that does not start, a wrong response."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """How a program is started. ``core`` None leaves it where the scheduler likes it."""
+    """How a program is started. With ``core`` None the scheduler may use any core."""
 
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Program:
     folder: Path | None = None
 
 
-def pinned(command: Sequence[str], core: int | None) -> list[str]:
+def pin(command: Sequence[str], core: int | None) -> list[str]:
     return list(command) if core is None else ["taskset", "--cpu-list", str(core), *command]
 
 
@@ -55,8 +55,8 @@ class Server:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                pinned(program.command, program.core),
-                # The settings of the caller's shell are no business of a server under test.
+                pin(program.command, program.core),
+                # Settings in the user's shell must not affect a server under test.
                 env={**_bare_environment(), **program.environment},
                 cwd=program.folder,
                 stdin=subprocess.DEVNULL,
@@ -81,10 +81,10 @@ class Server:
 
     def wait_until_ready(self, url: str, *, seconds: float = _READY_SECONDS) -> None:
         deadline = time.monotonic() + seconds
-        while not answers(url):
+        while not is_ready(url):
             if not self.alive or time.monotonic() > deadline:
                 last = self._log.read_text(errors="replace")[-2000:]
-                raise BenchError(f"nothing answers on {url}; the end of {self._log.name}:\n{last}")
+                raise BenchError(f"no response from {url}; the end of {self._log.name}:\n{last}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -96,11 +96,11 @@ class Server:
             self._process.wait()
 
     def wait(self, seconds: float) -> None:
-        """Until it has ended by itself; BenchError if it does not in time."""
+        """Wait until it has exited by itself; BenchError if it does not in time."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise BenchError(f"the program of {self._log.name} does not end") from None
+            raise BenchError(f"the program of {self._log.name} does not exit") from None
 
     def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
         if self.alive:
@@ -108,8 +108,8 @@ class Server:
 
 
 @contextmanager
-def serving(program: Program, log: Path, *, ready: str | None = None) -> Iterator[Server]:
-    """Start it, wait until ``ready`` (an address) answers 200, and stop it at the end."""
+def serve(program: Program, log: Path, *, ready: str | None = None) -> Iterator[Server]:
+    """Start it, wait until ``ready`` (a URL) responds with 200, and stop it at the end."""
     server = Server(program, log)
     try:
         if ready is not None:
@@ -119,16 +119,16 @@ def serving(program: Program, log: Path, *, ready: str | None = None) -> Iterato
         server.stop()
 
 
-def answers(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 the benchmark's own address
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 the benchmark's own address
+            return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False
 
 
-def tree(pid: int) -> list[int]:
-    """The process and all its descendants that are alive."""
+def process_tree(pid: int) -> list[int]:
+    """The process and all its living descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (found := _stat(int(entry.name))):
@@ -143,19 +143,19 @@ def tree(pid: int) -> list[int]:
 def cpu_seconds(*pids: int) -> float:
     """User and system time of the processes and their living descendants so far.
 
-    Ended children that their parents have waited for count too.
+    Exited children that their parents have waited for are included.
     """
-    stats = [_stat(one) for pid in pids for one in tree(pid)]
+    stats = [_stat(one) for pid in pids for one in process_tree(pid)]
     return sum(sum(int(ticks) for ticks in found[11:15]) for found in stats if found) / _TICKS
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident memory of the process and its descendants; pages that they share count once for each."""
-    return sum(int(found[21]) for one in tree(pid) if (found := _stat(one))) * _PAGE
+    """Resident memory of the process and its descendants; shared pages are counted once for each."""
+    return sum(int(found[21]) for one in process_tree(pid) if (found := _stat(one))) * _PAGE
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat from the state on (proc(5) calls it the third), or None if it has ended."""
+    """The fields of /proc/PID/stat from the state on (the third in proc(5)), or None if the process has exited."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

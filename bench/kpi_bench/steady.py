@@ -1,8 +1,8 @@
 """Requests at a constant rate (``python -m kpi_bench.steady URL RATE SECONDS``), printed as one JSON object.
 
-The loop is open: each request has its moment, whether or not those before it are answered, and its latency counts from
-that moment. wrk sends the next request when the last one is answered, so a server that stalls is asked less just then,
-and the stall hardly shows. Plain sockets and epoll, since what the client itself needs is measured with the server.
+The loop is open: each request has a scheduled time, whether or not those before it have been answered, and its latency
+is measured from that time. wrk sends the next request when the last one is answered, so it sends fewer to a server that
+stalls, and the stall hardly shows. It uses plain sockets and epoll, since the client's own time is part of the latency.
 """
 
 import gc
@@ -17,16 +17,16 @@ from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
 from kpi_bench.options import BENCH
-from kpi_bench.processes import LOAD_CORE, BenchError, pinned
+from kpi_bench.processes import LOAD_CORE, BenchError, pin
 
 _CONNECTIONS = 64
-# How long answers are waited for when the last request is sent.
+# How long to wait for responses after the last request is sent.
 _LATE_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """In milliseconds. ``late`` are requests that were sent over a millisecond after their moment."""
+    """In milliseconds. ``late`` is the number of requests sent over a millisecond after their scheduled time."""
 
     rate: float
     p50: float
@@ -36,11 +36,11 @@ class Latencies:
     late: int
 
 
-def steady(url: str, rate: float, seconds: float) -> Latencies:
-    """Measure in a process of its own, pinned to the core of the load."""
+def measure_latency(url: str, rate: float, seconds: float) -> Latencies:
+    """Measure in a process of its own, pinned to the load's core."""
     command = [sys.executable, "-m", "kpi_bench.steady", url, str(rate), str(seconds)]
     result = subprocess.run(
-        pinned(command, LOAD_CORE), cwd=BENCH, capture_output=True, text=True, check=False, timeout=seconds + 60
+        pin(command, LOAD_CORE), cwd=BENCH, capture_output=True, text=True, check=False, timeout=seconds + 60
     )
     if result.returncode:
         raise BenchError(f"{url} at {rate:.0f} requests/s: {result.stderr[-2000:]}")
@@ -48,7 +48,7 @@ def steady(url: str, rate: float, seconds: float) -> Latencies:
 
 
 class _Connection:
-    """One kept connection with at most one request under way."""
+    """A persistent connection with at most one request in flight."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=10)
@@ -57,7 +57,7 @@ class _Connection:
         self._received = b""
 
     def receive(self) -> int | None:
-        """The status of an answer that is complete; 0 for a connection that ended."""
+        """The status of a complete response, None for an incomplete one, 0 for a closed connection."""
         try:
             piece = self.socket.recv(65536)
         except BlockingIOError:
@@ -67,14 +67,14 @@ class _Connection:
         if not piece:
             return 0
         self._received += piece
-        if not _complete(self._received):
+        if not _is_complete(self._received):
             return None
         status = int(self._received[9:12])
         self._received = b""
         return status
 
 
-def _complete(data: bytes) -> bool:
+def _is_complete(data: bytes) -> bool:
     head, separator, body = data.partition(b"\r\n\r\n")
     if not separator:
         return False
@@ -100,7 +100,7 @@ class _Client:
 
     def _open(self) -> None:
         connection = _Connection(self._address)
-        # The first answer is waited for, so that no connection has still to be made when it counts.
+        # Wait for a first response, so that no connection is set up during the measurement.
         connection.socket.sendall(self._request)
         while connection.receive() is None:
             pass
@@ -132,28 +132,28 @@ class _Client:
         try:
             connection.socket.send(self._request)
         except OSError:
-            self._lost(connection)
+            self._fail(connection)
 
     def _receive(self) -> None:
         for number, _ in self._poll.poll(0):
             connection = self._busy.get(number)
             if connection is None:
-                self._forget_idle(number)
+                self._replace_idle(number)
                 continue
             status = connection.receive()
             if status == 200:
                 self.times.append(time.perf_counter() - connection.due)
                 self._idle.append(self._busy.pop(number))
             elif status is not None:
-                self._lost(connection)
+                self._fail(connection)
 
-    def _forget_idle(self, number: int) -> None:
-        """A server may close a connection that is idle, after so many requests for example."""
+    def _replace_idle(self, number: int) -> None:
+        """A server may close an idle connection, for example after a number of requests."""
         connection = next(one for one in self._idle if one.socket.fileno() == number)
         self._idle.remove(connection)
         self._replace(connection)
 
-    def _lost(self, connection: _Connection) -> None:
+    def _fail(self, connection: _Connection) -> None:
         self.errors += 1
         del self._busy[connection.socket.fileno()]
         self._replace(connection)

@@ -1,4 +1,4 @@
-"""Load as fast as it goes: wrk, pinned to the core of the load, with its text turned into numbers."""
+"""Runs wrk at full speed, pinned to the load's core, and parses its output."""
 
 import re
 import subprocess
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpi_bench.processes import LOAD_CORE, BenchError, pinned
+from kpi_bench.processes import LOAD_CORE, BenchError, pin
 
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw; times in milliseconds. ``errors`` counts broken connections, timeouts and other than 2xx, 3xx."""
+    """Results of wrk; times in milliseconds. ``errors`` are broken connections, timeouts and all but 2xx and 3xx."""
 
     rate: float
     p50: float
@@ -24,7 +24,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Wrk:
-    """How wrk is called. ``script`` is a Lua file, and ``arguments`` go to its init()."""
+    """How to run wrk. ``script`` is a Lua file, and ``arguments`` are passed to its init()."""
 
     connections: int = 64
     threads: int = 1
@@ -39,9 +39,9 @@ class Wrk:
         command += [word for header in self.headers for word in ("-H", header)]
         command += ["-s", str(self.script)] if self.script else []
         command += [url, *(["--", *self.arguments] if self.arguments else [])]
-        # wrk keeps to whole seconds; whatever hangs after them would hang for ever.
+        # wrk stops after whole seconds; the timeout ends a run that hangs.
         result = subprocess.run(
-            pinned(command, self.core), capture_output=True, text=True, check=False, timeout=seconds + 60
+            pin(command, self.core), capture_output=True, text=True, check=False, timeout=seconds + 60
         )
         if result.returncode:
             raise BenchError(f"wrk {url}: {result.stdout}{result.stderr}")
@@ -49,11 +49,11 @@ class Wrk:
 
 
 def parse(text: str) -> Load:
-    """Raises BenchError for a text that is not the end of a run."""
+    """Raises BenchError if the text is not the summary of a run."""
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     requests = re.search(r"(\d+) requests in", text)
     if rate is None or requests is None:
-        raise BenchError(f"wrk said: {text}")
+        raise BenchError(f"unexpected output of wrk: {text}")
     return Load(
         rate=float(rate[1]),
         p50=_percentile(text, 50),
@@ -66,7 +66,7 @@ def parse(text: str) -> Load:
 def _percentile(text: str, percent: int) -> float:
     found = re.search(rf"^\s+{percent}%\s+([\d.]+)(us|ms|s|m)\s*$", text, re.MULTILINE)
     if found is None:
-        raise BenchError(f"wrk said nothing of {percent} %: {text}")
+        raise BenchError(f"the output of wrk has no percentile {percent}: {text}")
     return float(found[1]) * _UNITS[found[2]]
 
 

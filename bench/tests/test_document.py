@@ -1,4 +1,4 @@
-"""The document is what the stored results say, and nothing in it leads nowhere. No time is measured here."""
+"""The document matches the stored results, and its links to plots are valid. No time is measured here."""
 
 import re
 from pathlib import Path
@@ -10,8 +10,8 @@ from kpi_bench.options import DOCUMENT, PLOTS, RESULTS
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
-    """The plots that were asked for; drawing needs a library that only ``make bench`` installs."""
+def plot_paths(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
+    """The paths of the requested plots; drawing needs a library that only ``make bench`` installs."""
     paths: set[Path] = set()
 
     def draw(path: Path, values: dict[str, Any], **_options: Any) -> None:
@@ -23,23 +23,23 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> set[Path]:
     return paths
 
 
-def test_the_document_is_written_from_the_stored_results(drawn: set[Path]) -> None:
-    results = document.stored(RESULTS)
+def test_the_document_is_written_from_the_stored_results(plot_paths: set[Path]) -> None:
+    results = document.load_results(RESULTS)
     assert "gateway" in results
     assert document.render(results, PLOTS) == DOCUMENT.read_text(), "run: make bench ONLY=document"
 
 
-def test_each_plot_is_shown_and_each_shown_plot_is_there(drawn: set[Path]) -> None:
-    text = document.render(document.stored(RESULTS), PLOTS)
+def test_the_document_shows_each_plot_and_each_shown_plot_exists(plot_paths: set[Path]) -> None:
+    text = document.render(document.load_results(RESULTS), PLOTS)
     shown = {DOCUMENT.parent / path for path in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)}
-    assert shown == drawn
+    assert shown == plot_paths
     assert all(path.stat().st_size < 64 * 1024 for path in shown)
 
 
-@pytest.mark.parametrize("name", [name for name in document.TABLES if document.there_is(name)])
-def test_each_table_is_known_by_its_name(name: str) -> None:
-    assert name == document.table(name).NAME
+@pytest.mark.parametrize("name", [name for name in document.TABLES if document.has_table(name)])
+def test_each_table_has_the_name_of_its_module(name: str) -> None:
+    assert name == document.load_table(name).NAME
 
 
 def test_stored_results_belong_to_a_table() -> None:
-    assert {path.stem for path in RESULTS.glob("*.json")} <= {n for n in document.TABLES if document.there_is(n)}
+    assert {path.stem for path in RESULTS.glob("*.json")} <= {n for n in document.TABLES if document.has_table(n)}

@@ -1,4 +1,4 @@
-"""What the figures are made of: what programs print, and a client that must not be kind to its server."""
+"""How figures are computed: the output of programs, and the latency of an open-loop client."""
 
 import asyncio
 import threading
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from kpi_bench import steady, wrk
-from kpi_bench.harness import in_turn, ratios, shown, verdict
+from kpi_bench.harness import ratios, run_in_turn, spread, verdict
 from kpi_bench.options import Options
 from kpi_bench.processes import BenchError
-from kpi_bench.tables.profile import stacks, summary
+from kpi_bench.tables.profile import parse_stacks, summarise
 
 WRK = """\
 Running 4s test @ http://127.0.0.1:1/posts
@@ -30,7 +30,7 @@ Transfer/sec:     20.86MB
 """
 
 
-def test_units_and_all_kinds_of_errors_of_wrk_are_understood() -> None:
+def test_units_and_all_kinds_of_errors_of_wrk_are_parsed() -> None:
     assert wrk.parse(WRK) == wrk.Load(rate=26358.51, p50=0.85, p99=1250.0, requests=105484, errors=15)
 
 
@@ -47,30 +47,30 @@ def test_each_round_begins_with_another_contender() -> None:
         return {"rate": 1.0}
 
     names = ("a", "b", "c")
-    found = in_turn(
+    found = run_in_turn(
         {name: lambda _, name=name: contender(name) for name in names}, Options(rounds=3, seconds=0), what="x"
     )
     assert "".join(order) == "abcbcacab"
     assert all(len(found[name]) == 3 for name in names)
 
 
-def test_a_target_is_judged_by_the_median_of_what_belongs_together() -> None:
+def test_a_target_is_judged_by_the_median_of_the_ratios_of_rounds() -> None:
     values = ratios([10.0, 30.0, 10.0], [10.0, 10.0, 20.0])
     assert values == [1.0, 3.0, 0.5]
-    assert shown(values, 1) == "1.0 (0.5 to 3.0)"
+    assert spread(values, 1) == "1.0 (0.5 to 3.0)"
     assert verdict(values, 1.0) == "reached"
     assert verdict(values, 1.1) == "**not reached**"
     assert verdict(values, 0.9, most=True) == "**not reached**"
     assert verdict([], 1.0) == "not measured"
 
 
-def test_time_counts_for_its_module_and_for_those_that_called_it() -> None:
+def test_time_is_attributed_to_its_module_and_to_those_that_called_it() -> None:
     text = (
         "<module> (kpi_gateway/__main__.py:10);run (asyncio/runners.py:1);data (uvicorn/protocols/http/x.py:2);"
         "forward (kpi_gateway/proxy.py:3);send (aiohttp/client.py:4) 3\n"
         "<module> (kpi_gateway/__main__.py:10);run (asyncio/runners.py:1) 1\n"
     )
-    found = summary(stacks(text))
+    found = summarise(parse_stacks(text))
     assert found["samples"] == 4
     assert found["modules"]["uvloop"] == {"itself": 1, "inclusive": 4}
     assert found["modules"]["aiohttp"] == {"itself": 3, "inclusive": 3}
@@ -78,29 +78,29 @@ def test_time_counts_for_its_module_and_for_those_that_called_it() -> None:
     assert "kpi_gateway.__main__" not in found["modules"]
 
 
-class Grudging(asyncio.Protocol):
-    """Answers in two pieces: with 503 to the second request of each of the first ten connections, else with 200."""
+class FlakyServer(asyncio.Protocol):
+    """Responds in two pieces: with 503 to the second request of each of the first ten connections, else with 200."""
 
     connections = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
-        self.asked = 0
-        self.number = Grudging.connections
-        Grudging.connections += 1
+        self.requests = 0
+        self.number = FlakyServer.connections
+        FlakyServer.connections += 1
 
     def data_received(self, data: bytes) -> None:
         assert data.endswith(b"\r\n\r\n")
-        self.asked += 1
-        status = b"503 No" if self.number < 10 and self.asked == 2 else b"200 OK"
+        self.requests += 1
+        status = b"503 No" if self.number < 10 and self.requests == 2 else b"200 OK"
         self.transport.write(b"HTTP/1.1 " + status + b"\r\nContent-")
         asyncio.get_running_loop().call_soon(self.transport.write, b"Length: 2\r\n\r\n{}")
 
 
 @pytest.fixture
-def grudging() -> Iterator[str]:
+def flaky_server() -> Iterator[str]:
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(loop.create_server(Grudging, "127.0.0.1", 0))
+    server = loop.run_until_complete(loop.create_server(FlakyServer, "127.0.0.1", 0))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
@@ -111,6 +111,6 @@ def grudging() -> Iterator[str]:
     loop.close()
 
 
-def test_each_request_of_a_constant_rate_is_sent_and_its_failure_counted(grudging: str) -> None:
-    found = steady.steady(grudging, rate=400, seconds=0.5)
+def test_each_request_of_a_constant_rate_is_sent_and_its_failure_counted(flaky_server: str) -> None:
+    found = steady.measure_latency(flaky_server, rate=400, seconds=0.5)
     assert (found.requests, found.errors) == (190, 10)

@@ -1,22 +1,22 @@
-"""What a person sees when something fails: one sentence, the part's last words, the command that mends it."""
+"""What an operator sees when something fails: one sentence, the part's last log lines, and how to fix it."""
 
 import errno
 import os
 from collections.abc import Sequence
 
-# How people call this command: it lies in the virtual environment of the checkout, which is not on their PATH.
+# How people call this command: it is in the virtual environment of the checkout, which is not on their PATH.
 KPI = ".venv/bin/kpi"
 
 
-def tells_of_a_full_disk(log: Sequence[str]) -> bool:
-    """Whether a program's last lines say that the disk was full, whatever else they say."""
+def reports_full_disk(log: Sequence[str]) -> bool:
+    """Whether a program's last lines contain the system's message for a full disk."""
     return any(os.strerror(errno.ENOSPC) in line for line in log)
 
 
 class FailureError(Exception):
-    """A failure that is told in one sentence, never as a traceback.
+    """A failure that is reported in one sentence, never as a traceback.
 
-    ``part`` is who failed (``gateway``, ``postgres``, ``disk``), ``log`` its last lines where they help,
+    ``part`` is what failed (``gateway``, ``postgres``, ``disk``), ``log`` its last lines where they help,
     ``fix`` what to do about it, ``code`` the exit code of the command.
     """
 
@@ -30,9 +30,9 @@ class FailureError(Exception):
 
     def lines(self) -> list[str]:
         """The whole message for a terminal, one entry per line."""
-        mend = [f"  mend it: {self.fix}"] if self.fix else []
+        fix = [f"  Fix: {self.fix}"] if self.fix else []
         return [
             f"kpi: {self.part}: {self.sentence}",
             *(f"  {self.part} | {line}" for line in self.log),
-            *mend,
+            *fix,
         ]

@@ -1,11 +1,11 @@
-"""Says whether a PASETO key may be used: its form, and that it is not one that everybody knows."""
+"""Makes PASETO keys, and checks them: their form, and that they are neither published nor weak."""
 
 import re
 import secrets
 
 HEX_DIGITS = 64
 
-# Published keys: those of the official PASETO and PASERK vectors, and what people count up to in examples.
+# Published keys: those of the official PASETO and PASERK vectors, and counting sequences from examples.
 KNOWN = (
     bytes(range(0x70, 0x90)),
     bytes([*range(0x70, 0x8F), 0x90]),
@@ -14,17 +14,17 @@ KNOWN = (
 )
 
 
-def new() -> str:
-    """A fresh key as 64 hex digits, from the system's generator."""
+def generate() -> str:
+    """A new key as 64 hex digits, from the system's generator."""
     return secrets.token_hex(HEX_DIGITS // 2)
 
 
 def problem(key: str) -> str:
-    """What is wrong with a key, without showing it; empty when it is good."""
+    """What is wrong with a key, without quoting it; empty for a good one."""
     if len(key) != HEX_DIGITS:
-        return f"{HEX_DIGITS} hex digits needed, got {len(key)} characters"
+        return f"{HEX_DIGITS} hex digits are required, and it has {len(key)} characters"
     if not re.fullmatch(r"[0-9a-fA-F]+", key):
-        return f"{HEX_DIGITS} hex digits needed, got {HEX_DIGITS} characters with others among them"
+        return f"{HEX_DIGITS} hex digits are required, and it has other characters"
     return _weakness(bytes.fromhex(key))
 
 
@@ -32,9 +32,9 @@ def _weakness(key: bytes) -> str:
     if not any(key):
         return "it is all zeros"
     if key in KNOWN:
-        return "it is a key of published examples"
+        return "it is a key from published examples"
     half = len(key) // 2
     if any(key == (key[:period] * len(key))[: len(key)] for period in range(1, half + 1)):
         return "it repeats a short pattern"
     # 32 random bytes hold 30 different values on average, and fewer than 16 practically never.
-    return "it is made of very few different bytes" if len(set(key)) < half else ""
+    return "it has very few different bytes" if len(set(key)) < half else ""

@@ -1,4 +1,4 @@
-"""Where things are: the checkout that this command belongs to, and the state that its stack keeps in it."""
+"""The folders and files of a checkout, and of the state that its stack keeps in it."""
 
 import os
 from dataclasses import dataclass
@@ -44,14 +44,14 @@ class Layout:
     def lock(self) -> Path:
         return self.home / "lock"
 
-    def show(self, path: Path) -> str:
-        """A path as people want to read it: relative where they stand in the checkout."""
+    def shorten(self, path: Path) -> str:
+        """A path for a message: relative when it is below the current folder."""
         here = Path.cwd()
         return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def find() -> Layout:
-    """The layout of this checkout; an installed wheel has none, and takes the folder that it is run in."""
+    """The layout of this checkout; an installed wheel has none, and uses the current folder."""
     source = Path(__file__).resolve().parents[2]
     checkout = source if (source / "services").is_dir() else Path.cwd()
     home = os.environ.get("KPI_HOME")

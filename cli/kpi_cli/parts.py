@@ -1,121 +1,99 @@
-"""The parts of the platform as data: what is run, with which settings, and where it answers.
+"""The table of the platform's parts: adding a service is adding one row.
 
-Nothing here imports a part. Each is a program with the same command line, so a test can put a small one in
-its place.
+The ports, secrets, databases, roles, migrations, checks, start order, log prefixes, settings and help texts of the
+``kpi`` command all derive from it. No part is imported: each is a program with the same command line, so that a test
+can put a small one in its place.
+
+This module imports the standard library only, because the vault runs it in a bare Python image.
 """
 
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kpi_cli.layout import Layout
-from kpi_cli.ports import HOST, Ports
-from kpi_cli.processes import MARK
-
-SERVICES = ("auth", "content")
-PARTS = (*SERVICES, "gateway")
-
-# What the local stack decides itself: the same names in the caller's shell mean other databases and keys.
-_DECIDED = (
-    "DATABASE_URL",
-    "PASETO_SECRET_KEY",
-    "AUTH_URL",
-    "CONTENT_URL",
-    "AWS_SECRETS_ENABLED",
-    "METRICS_PORT",
-)
+from kpi_cli.errors import FailureError
 
 
-@dataclass(frozen=True)
-class Program:
-    """One part of a running stack."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of the platform, and what the local stack has to provide for it."""
 
     name: str
-    command: tuple[str, ...]
-    environment: Mapping[str, str]
+    package: str
+    # Its folder in the checkout, which holds config/ and, for a part with a database, migrations/.
+    folder: str
+    # Where it listens when it is run alone; in a local stack only the gateway does.
     port: int
+    # The ANSI colour of its name in front of its log lines.
+    colour: int
+    has_database: bool = False
+    needs_token_key: bool = False
+    sends_mail: bool = False
+    # The public address: its port is known to people, and it gets the URLs of all services.
+    is_gateway: bool = False
 
     @property
-    def url(self) -> str:
-        return f"http://{HOST}:{self.port}"
+    def database(self) -> str:
+        """The name of its database, and of the role that owns it."""
+        return f"kpi_{self.name}"
+
+    @property
+    def url_variable(self) -> str:
+        """The setting that names its address."""
+        return f"{self.name.upper()}_URL"
+
+    def command(self, *arguments: str) -> tuple[str, ...]:
+        """Its command line."""
+        return (sys.executable, "-m", self.package, *arguments)
 
 
-def command(part: str, *arguments: str) -> tuple[str, ...]:
-    """A part's command line."""
-    return (sys.executable, "-m", f"kpi_{part}", *arguments)
+# A stack stops its parts in the opposite order, so the gateway, which depends on all others, stands last.
+PARTS: tuple[Part, ...] = (
+    Part(
+        name="auth",
+        package="kpi_auth",
+        folder="services/auth",
+        port=8001,
+        colour=36,
+        has_database=True,
+        needs_token_key=True,
+        sends_mail=True,
+    ),
+    Part(
+        name="content",
+        package="kpi_content",
+        folder="services/content",
+        port=8002,
+        colour=32,
+        has_database=True,
+        needs_token_key=True,
+    ),
+    # It needs the key to rate-limit requests by the user of their token; it issues none.
+    Part(
+        name="gateway",
+        package="kpi_gateway",
+        folder="gateway",
+        port=8000,
+        colour=35,
+        needs_token_key=True,
+        is_gateway=True,
+    ),
+)
+
+GATEWAY = next(part for part in PARTS if part.is_gateway)
+SERVICES = tuple(part for part in PARTS if not part.is_gateway)
+WITH_DATABASE = tuple(part for part in PARTS if part.has_database)
 
 
-def environment(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
-    """A part's settings in the local stack; secrets stand here as the names of their files only."""
-    settings = {
-        "APP_ENV": os.environ.get("APP_ENV", "development"),
-        "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
-        "AWS_SECRETS_ENABLED": "false",
-        "PYTHONUNBUFFERED": "1",
-        "METRICS_PORT": str(ports.metrics_of(part)),
-        MARK: str(layout.home),
-    }
-    return {**_inherited(), **settings, **own_settings(layout, part, ports)}
+def get_or_raise(name: str) -> Part:
+    """The part of that name; raises FailureError with exit code 2 for an unknown one."""
+    known = {part.name: part for part in PARTS}
+    if name not in known:
+        raise FailureError(name, f"there is no such part; the parts are {join_names(PARTS, 'and')}", code=2)
+    return known[name]
 
 
-def own_settings(layout: Layout, part: str, ports: Ports) -> dict[str, str]:
-    """What a part needs to be one of this stack, and nothing of how it runs."""
-    if part in SERVICES:
-        own = {
-            "DATABASE_URL_FILE": str(layout.secrets / f"{part}_database_url"),
-            "PASETO_SECRET_KEY_FILE": str(layout.secrets / "paseto_secret_key"),
-        }
-        return {**own, **_mail_settings(layout, ports)} if part == "auth" else own
-    return {
-        "AUTH_URL": f"http://{HOST}:{ports.auth}",
-        "CONTENT_URL": f"http://{HOST}:{ports.content}",
-        # To count requests by whom their tokens are from; it makes none.
-        "PASETO_SECRET_KEY_FILE": str(layout.secrets / "paseto_secret_key"),
-    }
-
-
-def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:
-    """Mails become files, and the links in them lead to this stack, unless the caller's shell says otherwise."""
-    chosen = {"PUBLIC_URL": f"http://{HOST}:{ports.gateway}"}
-    if not sends_mail():
-        chosen["MAIL_URL"] = layout.mails.as_uri()
-    return {name: value for name, value in chosen.items() if not os.environ.get(name)}
-
-
-def sends_mail() -> bool:
-    """Whether the caller's shell says where mail goes; an empty variable says nothing."""
-    return any(os.environ.get(name) for name in ("MAIL_URL", "MAIL_URL_FILE"))
-
-
-def names_database() -> bool:
-    """Whether the caller's shell names a database; an empty variable names none."""
-    return any(os.environ.get(name) for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
-
-
-def ignored() -> list[str]:
-    """The variables of the caller's shell that people would expect to count, and that the local stack does not use."""
-    names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
-    return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
-
-
-def programs(layout: Layout, ports: Ports) -> dict[str, Program]:
-    """The three parts of one stack by name."""
-    chosen = {"auth": ports.auth, "content": ports.content, "gateway": ports.gateway}
-    return {
-        part: Program(
-            name=part,
-            command=command(part, "--host", HOST, "--port", str(port)),
-            environment=environment(layout, part, ports),
-            port=port,
-        )
-        for part, port in chosen.items()
-    }
-
-
-def _inherited() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if name.removesuffix("_FILE") not in _DECIDED and not name.startswith("PG")
-    }
+def join_names(parts: Sequence[Part], conjunction: str) -> str:
+    """The names of parts in a sentence: ``auth, content or gateway``."""
+    *names, last = (part.name for part in parts)
+    return f"{', '.join(names)} {conjunction} {last}" if names else last

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import psutil
-from kpi_cli import card, state
 from kpi_cli.layout import Layout
+from kpi_cli.stack import card, state
 from kpi_shared.testing.process import free_port
 
 FAKES = Path(__file__).parent / "fakes"
@@ -20,29 +20,30 @@ PATIENCE_SECONDS = 60
 
 
 class Checkout:
-    """A state folder with a gateway port of its own, and a folder of orders to the stand-ins."""
+    """A state folder with a gateway port of its own, and a folder of orders for the stand-ins."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.home = folder / "home"
         self.orders = folder / "orders"
+        self.settings: dict[str, str] = {"PYTHONPATH": str(FAKES)}
         self.orders.mkdir(exist_ok=True)
         self.home.mkdir(exist_ok=True)
         (self.home / "ports.json").write_text(json.dumps({"gateway": free_port()}))
 
     def environment(self, **settings: str) -> dict[str, str]:
-        """The environment of a command: this checkout's, and nothing of the tests' own settings."""
+        """The environment of a command, without any of the tests' own settings."""
         kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-        mine = {"KPI_HOME": str(self.home), "PYTHONPATH": str(FAKES), "FAKE_ORDERS": str(self.orders)}
-        return {**kept, **mine, **settings}
+        own = {"KPI_HOME": str(self.home), "FAKE_ORDERS": str(self.orders), **self.settings}
+        return {**kept, **own, **settings}
 
-    def kpi(self, *arguments: str, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end; ``given`` is its standard input."""
+    def kpi(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; ``stdin`` is its standard input."""
         return subprocess.run(
             [sys.executable, "-m", "kpi_cli", *arguments],
             env=self.environment(**settings),
             cwd=self.folder,
-            input=given,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=PATIENCE_SECONDS,
@@ -58,7 +59,7 @@ class Checkout:
         (self.orders / name).touch()
 
     def status(self) -> dict[str, str]:
-        """What ``kpi status -o json`` prints, without the start of a process that it costs."""
+        """What ``kpi status -o json`` prints, without the cost of a process."""
         layout = Layout(checkout=self.folder, home=self.home)
         return card.facts(layout, state.read(layout))
 
@@ -108,16 +109,16 @@ class RunningStack:
             self.lines.append(line)
             if text in line:
                 return line
-        raise AssertionError(f"{text!r} was never said:\n{self.output}\n{self.errors}")
+        raise AssertionError(f"{text!r} was never printed:\n{self.output}\n{self.errors}")
 
-    def ready(self) -> "RunningStack":
+    def wait_until_ready(self) -> "RunningStack":
         """Wait for the start card."""
         self.wait_for("KPI-One is up")
         self.wait_for("Stop")
         return self
 
     def get(self, path: str) -> bytes:
-        """Ask the gateway."""
+        """The response of the gateway."""
         address = self.checkout.status()["gateway_url"].removeprefix("http://")
         connection = http.client.HTTPConnection(address, timeout=10)
         try:

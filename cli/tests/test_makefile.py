@@ -1,4 +1,4 @@
-"""The Makefile where nothing is installed yet."""
+"""The Makefile on a machine where nothing is installed yet."""
 
 import re
 import shutil
@@ -15,7 +15,7 @@ TOOLS = ("make", "sh", "echo", "awk", "cksum", "cut", "pwd", "rm", "touch", "env
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A copy of the Makefile and what it looks at, and a PATH on which there is no Python."""
+    """A copy of the Makefile and the files that it reads, and a PATH without a Python."""
     for name in ("Makefile", "requirements-uv.txt", "requirements-dev.txt", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, tmp_path)
     for part in ("shared", "services/auth", "services/content", "gateway", "cli"):
@@ -28,7 +28,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    # A make that runs the tests must not lend its own settings to the one that is tested.
+    # A make that runs the tests must not pass its own settings to the one under test.
     environment = {"PATH": str(folder / "bin"), **settings}
     return subprocess.run(
         ["make", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -54,7 +54,7 @@ def test_no_python_that_is_new_enough_is_one_sentence(bare: Path) -> None:
     python(bare, "python3", "exit 1")
     result = make(bare, "up")
     assert result.returncode != 0
-    assert "make: Python 3.11 or newer is needed, and python3 is none: install one" in result.stderr
+    assert "make: Python 3.11 or newer is required, and python3 is not: install it" in result.stderr
 
 
 def test_python_without_pip_is_one_sentence(bare: Path) -> None:

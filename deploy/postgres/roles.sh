@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs once, when the data directory is new: one role and one database for each service, closed to the other.
+# Runs once, when the data directory is new: creates one role and one database for each service, closed to the others.
 set -euo pipefail
 
 psql -v ON_ERROR_STOP=1 -U "$POSTGRES_USER" -d postgres <<'SQL'

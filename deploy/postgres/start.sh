@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Hands the passwords to PostgreSQL's first start, then becomes the image's own entry point.
+# Passes the passwords to PostgreSQL's first start, then runs the image's own entry point.
 #
-# The files belong to root, which this script still is and the server no longer will be.
+# Only root can read the files: this script still runs as root, the server does not.
 set -euo pipefail
 
 POSTGRES_PASSWORD=$(<"$SECRETS/postgres_password")

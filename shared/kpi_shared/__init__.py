@@ -1,1 +1,1 @@
-"""Plumbing that at least two parts of KPI-One use; it knows no domain noun."""
+"""Infrastructure that at least two parts of KPI-One use, without domain nouns."""

@@ -1,4 +1,4 @@
-"""How the two services build their FastAPI application: one set of layers, handlers and health checks."""
+"""The FastAPI application of a service: middleware, error handlers and health checks."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -6,24 +6,24 @@ from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
-from kpi_shared.database import Database, count_connections, install_database_handlers
+from kpi_shared.database import Database, install_database_handlers, register_pool_metrics
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
 from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
-from kpi_shared.server.options import spare_the_collector
+from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from kpi_shared.tokens import TokenCodec
 
-# 40,000 characters of text may take 12 bytes each when a client escapes them all.
+# 40,000 characters may take 12 bytes each if a client escapes them all.
 MAX_BODY_BYTES = 1024 * 1024
 
 
-# Something else that a service keeps from start to end; it is closed in reverse order.
+# Something that a service creates at the start and closes at the end, in reverse order.
 Resource = Callable[[FastAPI], AsyncIterator[None]]
 
 
@@ -44,17 +44,17 @@ def build_service(
         lifespan=_lifespan(settings, resources, observation),
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
-        # The gateway shows one document for all parts; a service shows its own only to developers.
+        # The gateway serves one document for all parts; a service serves its own only for debugging.
         docs_url="/docs" if settings.debug else None,
         redoc_url=None,
-        # kpi_shared.telemetry exports to OpenTelemetry itself; asking its providers costs 5% of a short request.
+        # kpi_shared.telemetry exports to OpenTelemetry itself. FastAPI's own costs 5% of a short request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = settings
     app.state.metrics = observation.metrics
     for router in routers:
         app.include_router(router)
-    app.include_router(health_router(settings, version=version, checks=_checks(app, settings)))
+    app.include_router(health_router(settings, version=version, checks=_readiness_checks(app, settings)))
     install_error_handlers(app)
     install_database_handlers(app)
     install_openapi(app)
@@ -62,7 +62,7 @@ def build_service(
     app.add_middleware(HeadAsGet)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     if observation.tracing is not None:
-        app.add_middleware(observation.tracing.around)
+        app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)
     return app
 
@@ -78,23 +78,23 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)
-            count_connections(app.state.database, observation.metrics)
+            register_pool_metrics(app.state.database, observation.metrics)
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
-            spare_the_collector()
+            freeze_garbage_collector()
             yield
 
     return lifespan
 
 
-def _checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
-    # The migrations are files, which are not read again for each probe.
+def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
+    # Cached: the migrations are files, which are not to be read for each probe.
     current = cache(partial(is_current, settings.part))
 
-    async def database() -> None:
+    async def check_database() -> None:
         async with app.state.database.reading() as connection:
             revision = await current_revision(connection)
         if not current(revision):
-            raise NotReadyError(f"at migration {revision}, {newest_revision(settings.part)} is needed")
+            raise NotReadyError(f"at migration {revision}, {newest_revision(settings.part)} is required")
 
-    return {"database": database}
+    return {"database": check_database}

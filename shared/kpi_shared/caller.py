@@ -1,4 +1,4 @@
-"""The caller of a request, as a verified token names them."""
+"""The caller of a request, as identified by a verified token."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """The account that a verified token was issued to."""
+    """The account to which a verified token was issued."""
 
     id: int
     username: str

@@ -1,7 +1,7 @@
-"""The cursors that go through a list page by page: where a page ended, sealed with the list that it belongs to.
+"""Cursors for keyset paging: the position where a page ended, sealed together with the list that it belongs to.
 
-The next page starts in the middle of an index and costs the same at any depth. A cursor that someone made up, changed
-or took from another list does not open.
+The next page starts inside an index and costs the same at any depth. A cursor that was forged, changed or taken from
+another list is not valid.
 """
 
 import base64
@@ -16,24 +16,24 @@ _SEAL_BYTES = 16
 
 
 class InvalidCursorError(InvalidRequestError):
-    """A cursor that this service did not make, or made for another list."""
+    """A cursor that this service did not create, or created for another list."""
 
     type = "invalid-cursor"
     title = "The cursor does not belong to this list"
 
-    def __init__(self, detail: str = "Take the cursor from this list's own next, or leave it out") -> None:
+    def __init__(self, detail: str = "Use the cursor from the next field of this list, or omit it") -> None:
         super().__init__(detail, errors=[{"pointer": "#/query/cursor", "detail": detail, "type": "cursor"}])
 
 
 def cursor_length(position_bytes: int) -> int:
-    """How many characters a cursor has: base64url with no padding around a position and its seal."""
+    """The length of a cursor in characters: position and seal as base64url without padding."""
     return ((position_bytes + _SEAL_BYTES) * 4 + 2) // 3
 
 
 class CursorSealer:
-    """Seals and opens positions, with keys derived from the ring that also seals tokens.
+    """Seals and opens positions, with keys derived from the key ring of the tokens.
 
-    ``of`` says which list a position belongs to; no two lists of the platform may give the same text.
+    ``of`` names the list that a position belongs to; it must be different for any two lists of the platform.
     """
 
     def __init__(self, ring: KeyRing) -> None:
@@ -45,8 +45,8 @@ class CursorSealer:
         return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
 
     def open(self, cursor: str, *, of: str) -> bytes:
-        """The position, or InvalidCursorError."""
-        sealed = _decoded(cursor)
+        """Return the position, or raise InvalidCursorError."""
+        sealed = _decode(cursor)
         position, seal = sealed[:-_SEAL_BYTES], sealed[-_SEAL_BYTES:]
         if not any(hmac.compare_digest(seal, _seal(position, of, key)) for key in self._keys):
             raise InvalidCursorError
@@ -54,18 +54,18 @@ class CursorSealer:
 
 
 def _seal(position: bytes, of: str, key: bytes) -> bytes:
-    # With its length first, a position can take no character from the text behind it.
+    # The length comes first, so that the end of a position cannot be mistaken for the start of the text after it.
     length = len(position).to_bytes(2, "big")
     return hashlib.blake2b(length + position + of.encode(), key=key, digest_size=_SEAL_BYTES).digest()
 
 
-def _decoded(cursor: str) -> bytes:
+def _decode(cursor: str) -> bytes:
     padded = cursor + "=" * (-len(cursor) % 4)
     try:
         data = base64.b64decode(padded, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise InvalidCursorError from None
-    # The last character may have spare bits: only one of its spellings is ours.
+    # The last character may have spare bits: only the canonical spelling is accepted.
     if base64.urlsafe_b64encode(data).decode("ascii") != padded:
         raise InvalidCursorError
     return data

@@ -1,4 +1,4 @@
-"""One part's PostgreSQL: a pool for reads, a pool for writes, and what goes wrong with them.
+"""The PostgreSQL database of a part: a pool for reads, a pool for writes, and their errors.
 
 A read runs on an AUTOCOMMIT connection: no BEGIN, no COMMIT, one round trip. A write is one transaction that
 commits before the response leaves.
@@ -25,7 +25,7 @@ from kpi_shared.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-# Constraints get names from their kind, table and columns, so that code and migrations can name them.
+# Constraints are named after their kind, table and columns, so that code and migrations can refer to them.
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -35,9 +35,9 @@ NAMING_CONVENTION = {
 }
 MAX_ID = 2**63 - 1
 
-# A row whose columns a response schema picks by name.
+# A row from which a response schema takes columns by name.
 AnyRow = Row[*tuple[Any, ...]]
-# The driver's own connection, with no SQLAlchemy around it.
+# The connection of the driver, without SQLAlchemy.
 DirectConnection = psycopg.AsyncConnection[tuple[Any, ...]]
 
 
@@ -46,17 +46,17 @@ def named_metadata() -> MetaData:
 
 
 class Database:
-    """The two engines of a part; built in the lifespan, closed with it."""
+    """The two engines of a part, created and closed by the lifespan."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._reads = _engine(settings, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
-        self._writes = _engine(settings)
-        self._reading = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
-        self._writing = _Queue(settings.database_pool_size, patience=settings.database_pool_timeout)
+        self._reads = _create_engine(settings, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
+        self._writes = _create_engine(settings)
+        self._reading = _Queue(settings.database_pool_size, timeout=settings.database_pool_timeout)
+        self._writing = _Queue(settings.database_pool_size, timeout=settings.database_pool_timeout)
 
     @property
     def queues(self) -> dict[str, "_Queue"]:
-        """Who uses and waits for connections, by pool."""
+        """The queues for connections, by pool."""
         return {"reads": self._reading, "writes": self._writing}
 
     @asynccontextmanager
@@ -71,13 +71,13 @@ class Database:
             yield connection
 
     def committing(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection whose every statement is a transaction of its own: for writes that are one statement each."""
+        """A connection on which each statement is a transaction: for writes of one statement."""
         return self.reading()
 
     def direct(self) -> AbstractAsyncContextManager[DirectConnection]:
-        """The same without SQLAlchemy, which takes three quarters of a short statement's time.
+        """As ``reading``, without SQLAlchemy, which takes three quarters of the time of a short statement.
 
-        For the statements that are asked for most; whoever runs one says whether it is prepared.
+        For the most frequent statements. The caller decides whether a statement is prepared.
         """
         return _Direct(self._reading, self._reads)
 
@@ -87,7 +87,7 @@ class Database:
 
 
 class _Direct:
-    """Lends the driver's connection out of an engine's pool."""
+    """Lends the driver's connection from the pool of an engine."""
 
     _lent: PoolProxiedConnection
 
@@ -107,41 +107,41 @@ class _Direct:
     async def __aexit__(self, *_error: object) -> None:
         try:
             if cast("DirectConnection", self._lent.driver_connection).closed:
-                # SQLAlchemy does not see what the driver is told; the pool makes a new one next time.
+                # SQLAlchemy does not notice that the driver closed it. Invalidated, the pool replaces it.
                 await greenlet_spawn(self._lent.invalidate)
-            # An AUTOCOMMIT engine's pool has nothing to say to the server here.
+            # In an AUTOCOMMIT engine this sends nothing to the server, so it does not block.
             self._lent.close()
         finally:
             await self._queue.__aexit__()
 
 
 class _Queue:
-    """First come, first served, for as many as there are connections.
+    """Admits as many requests as there are connections, first come, first served.
 
-    SQLAlchemy's pool hands a free connection to whoever asks next, also past those who wait: under load the
-    unlucky ones waited fifty times as long as the median. With this in front, its pool never has to wait.
+    SQLAlchemy's pool gives a free connection to the next caller, even if others wait: under load some waited fifty
+    times as long as the median. Behind this queue its pool never has to wait.
     """
 
-    def __init__(self, places: int, *, patience: float) -> None:
-        self._places = asyncio.Semaphore(places)
-        self._patience = patience
-        self.size = places
+    def __init__(self, slots: int, *, timeout: float) -> None:
+        self._slots = asyncio.Semaphore(slots)
+        self._timeout = timeout
+        self.size = slots
         self.in_use = 0
         self.waiting = 0
         self.refused = 0
 
     async def __aenter__(self) -> None:
-        if self._places.locked():
+        if self._slots.locked():
             await self._wait()
         else:
-            await self._places.acquire()
+            await self._slots.acquire()
         self.in_use += 1
 
     async def _wait(self) -> None:
         self.waiting += 1
         try:
-            async with asyncio.timeout(self._patience):
-                await self._places.acquire()
+            async with asyncio.timeout(self._timeout):
+                await self._slots.acquire()
         except TimeoutError:
             self.refused += 1
             raise UnavailableError("All database connections are in use") from None
@@ -150,36 +150,36 @@ class _Queue:
 
     async def __aexit__(self, *_error: object) -> None:
         self.in_use -= 1
-        self._places.release()
+        self._slots.release()
 
 
-def count_connections(database: Database, metrics: Metrics) -> None:
+def register_pool_metrics(database: Database, metrics: Metrics) -> None:
     queues = database.queues
 
     def connections() -> dict[tuple[str, ...], float]:
         sizes: dict[tuple[str, ...], float] = {(name, "size"): queue.size for name, queue in queues.items()}
         return sizes | {(name, "in_use"): queue.in_use for name, queue in queues.items()}
 
-    metrics.gauge("kpi_database_connections", "Connections: allowed, and in use", ("pool", "state"), connections)
-    metrics.gauge(
+    metrics.add_gauge("kpi_database_connections", "Connections: allowed and in use", ("pool", "state"), connections)
+    metrics.add_gauge(
         "kpi_database_waiting",
-        "Requests that wait for a connection",
+        "Requests waiting for a connection",
         ("pool",),
         lambda: {(name,): queue.waiting for name, queue in queues.items()},
     )
-    metrics.counter(
+    metrics.add_counter(
         "kpi_database_refused",
-        "Requests that waited for a connection in vain",
+        "Requests refused after waiting for a connection",
         ("pool",),
         lambda: {(name,): queue.refused for name, queue in queues.items()},
     )
 
 
-def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 they are SQLAlchemy's own
+def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
     milliseconds = int(settings.database_statement_timeout * 1000)
     engine = create_async_engine(
         settings.database_url.get_secret_value(),
-        # Parameters are passwords' hashes and people's words: they stay out of the log and of errors.
+        # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
         echo=settings.database_echo,
         pool_size=settings.database_pool_size,
@@ -191,14 +191,14 @@ def _engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: AN
         },
         **more,
     )
-    event.listen(engine.sync_engine, "checkout", _refuse_dropped)
+    event.listen(engine.sync_engine, "checkout", _reject_closed)
     return engine
 
 
-def _refuse_dropped(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 the adapter's
-    """Find a connection that the server has closed, without the round trip of a ping.
+def _reject_closed(dbapi_connection: Any, _record: object, _proxy: object) -> None:  # noqa: ANN401 SQLAlchemy's adapter
+    """Detect a connection that the server has closed, without the round trip of a ping.
 
-    An idle connection has nothing to read unless the server said goodbye; the pool then makes a new one.
+    An idle connection is readable only if the server has closed it; the pool then opens a new one.
     """
     poll = select.poll()
     poll.register(dbapi_connection.driver_connection.fileno(), select.POLLIN)
@@ -224,14 +224,14 @@ async def _writer(database: DatabaseOfApp) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-# The scope ends both with the endpoint's function, before the response is sent: a client that has its
-# answer finds the row, and a slow client holds no connection.
+# With this scope both end with the endpoint function, before the response is sent: a client that has its response finds
+# the row, and a slow client holds no connection.
 Reader = Annotated[AsyncConnection, Depends(_reader, scope="function")]
 Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
 
 
 def install_database_handlers(app: FastAPI) -> None:
-    """A database that is away, or has no connection to spare, is a 503 that says when to come back."""
+    """Respond with 503 and Retry-After if the database is unavailable."""
     for kind in (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError):
         app.add_exception_handler(kind, _render_unavailable)
 
@@ -239,7 +239,7 @@ def install_database_handlers(app: FastAPI) -> None:
 async def _render_unavailable(_request: Request, error: Exception) -> Response:
     reason = getattr(error, "orig", error)
     if isinstance(reason, (QueryCanceled, LockNotAvailable, DeadlockDetected)):
-        log.warning("statement given up", reason=type(reason).__name__)
-        return problem_response(UnavailableError("The database took too long; trying again may help"))
+        log.warning("statement cancelled", reason=type(reason).__name__)
+        return problem_response(UnavailableError("The database took too long; a retry may succeed"))
     log.error("database unavailable", error=type(error).__name__, reason=str(reason))
-    return problem_response(UnavailableError("The database cannot be reached just now"))
+    return problem_response(UnavailableError("The database is temporarily unavailable"))

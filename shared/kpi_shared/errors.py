@@ -1,4 +1,4 @@
-"""The one root of errors that callers see, and their one rendering: RFC 9457 problem documents."""
+"""The base class of all errors that clients see, and their rendering as RFC 9457 problem documents."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -17,14 +17,14 @@ _MAX_ERRORS = 20
 
 
 class ProblemError(Exception):
-    """The root: a subclass sits beside the code that raises it and says status, type and title.
+    """The base class. A subclass is defined next to the code that raises it and sets status, type and title.
 
-    ``type`` is a stable slug that clients may compare with; ``detail`` is for people and may change.
+    ``type`` is a stable slug that clients may compare; ``detail`` is for people and may change.
     """
 
     status: ClassVar[int] = HTTPStatus.INTERNAL_SERVER_ERROR
     type: ClassVar[str] = "internal-error"
-    title: ClassVar[str] = "The server failed"
+    title: ClassVar[str] = "Internal server error"
 
     def __init__(
         self,
@@ -37,16 +37,16 @@ class ProblemError(Exception):
         self.detail = detail or self.title
         self.headers = dict(headers or {})
         self.errors = errors
-        # Extension members of the document (RFC 9457, section 3.2), for what another standard wants said by name.
+        # Extension members of the document (RFC 9457, section 3.2), where another standard requires them.
         self.members: Mapping[str, str] = {}
 
 
 class UnauthenticatedError(ProblemError):
-    """No token, or none that counts. RFC 6750 section 3 wants the challenge."""
+    """No token, or an invalid one. RFC 6750 section 3 requires the challenge."""
 
     status = HTTPStatus.UNAUTHORIZED
     type = "unauthenticated"
-    title = "A valid access token is needed"
+    title = "A valid access token is required"
 
     def __init__(self, detail: str | None = None, *, invalid: bool = False) -> None:
         challenge = 'Bearer realm="kpi-one"' + (', error="invalid_token"' if invalid else "")
@@ -56,15 +56,15 @@ class UnauthenticatedError(ProblemError):
 class ForbiddenError(ProblemError):
     status = HTTPStatus.FORBIDDEN
     type = "forbidden"
-    title = "You may not do this"
+    title = "You are not allowed to do this"
 
 
 class UnavailableError(ProblemError):
-    """Something that the answer needs is not there just now; trying again helps."""
+    """Something that the response needs is temporarily unavailable; a retry may succeed."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     type = "unavailable"
-    title = "The service cannot answer just now"
+    title = "The service is temporarily unavailable"
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
@@ -77,7 +77,7 @@ class InvalidRequestError(ProblemError):
 
 
 class FieldError(BaseModel):
-    """One thing that is wrong with a request: where (``in`` and a JSON pointer) and what."""
+    """One error of a request: where it is (a JSON pointer) and what it is."""
 
     pointer: str
     detail: str
@@ -85,7 +85,7 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """An RFC 9457 problem document. ``instance`` is the request id, by which the logs find it."""
+    """An RFC 9457 problem document. ``instance`` is the request id, which is also in the logs."""
 
     type: str
     title: str
@@ -96,12 +96,12 @@ class Problem(BaseModel):
 
 
 def current_request_id() -> str:
-    mark = current_request.get()
-    return mark.request_id if mark is not None else ""
+    current = current_request.get()
+    return current.request_id if current is not None else ""
 
 
 def problem_body(*, type: str, title: str, status: int, detail: str, **more: Any) -> bytes:  # noqa: A002, ANN401
-    """The bytes of a problem document; ``more`` are extension members."""
+    """A problem document as JSON; ``more`` are extension members."""
     members = {"type": type, "title": title, "status": int(status), "detail": detail}
     return to_json(members | {"instance": current_request_id()} | more)
 
@@ -121,12 +121,12 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _render_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, ProblemError)  # noqa: S101 the handler is registered for this type alone
+    assert isinstance(error, ProblemError)  # noqa: S101 the handler is registered for this type only
     return problem_response(error)
 
 
 async def _render_http_exception(request: Request, error: Exception) -> Response:
-    """The framework's own refusals (no such route, method not allowed, unreadable body)."""
+    """Errors of the framework: no such route, method not allowed, unreadable body."""
     assert isinstance(error, HTTPException)  # noqa: S101 as above
     phrase = HTTPStatus(error.status_code).phrase
     body = problem_body(
@@ -137,30 +137,30 @@ async def _render_http_exception(request: Request, error: Exception) -> Response
     )
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = _allowed(request) or headers.get("Allow", "")
+        headers["Allow"] = _allowed_methods(request) or headers.get("Allow", "")
     return Response(body, error.status_code, headers, PROBLEM_MEDIA_TYPE)
 
 
-def _allowed(request: Request) -> str:
-    """All methods of the address (RFC 9110, 15.5.6): the framework names those of its first route only."""
+def _allowed_methods(request: Request) -> str:
+    """All methods of the path (RFC 9110, 15.5.6): the framework lists only those of the first route."""
     path = getattr(request.scope.get("route"), "path_format", None)
     return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
 
 
 async def _render_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 as above
-    # A body may hold a hundred thousand mistakes, and nobody reads more than the first few.
+    # A body may contain a hundred thousand errors, of which only the first few are useful.
     errors = [field_error(item) for item in error.errors()[:_MAX_ERRORS]]
     detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
     return problem_response(InvalidRequestError(detail, errors=errors))
 
 
 def field_error(item: Mapping[str, Any]) -> dict[str, str]:
-    """One of pydantic's errors as ours; the rejected input is left out, since it may be a password."""
-    pointer = "#/" + "/".join(_escaped(step) for step in item["loc"])
+    """Convert an error of pydantic; the rejected input is left out, since it may be a password."""
+    pointer = "#/" + "/".join(_escape(step) for step in item["loc"])
     detail = str(item["msg"]).removeprefix("Value error, ")
     if item["type"] in {"too_short", "too_long"} and item.get("ctx", {}).get("field_type") == "Value":
-        # What pydantic calls the items of a secret are its characters.
+        # For a secret, pydantic says items instead of characters.
         detail = detail.replace("items", "characters").replace("item", "character").replace(" after validation", "")
     return {
         "pointer": pointer,
@@ -169,7 +169,7 @@ def field_error(item: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _escaped(step: object) -> str:
-    # RFC 6901 section 3; a client may send a member whose name is not valid UTF-8.
+def _escape(step: object) -> str:
+    # RFC 6901 section 3. The name of a member may be invalid UTF-8.
     text = str(step).encode("utf-8", "replace").decode("utf-8")
     return text.replace("~", "~0").replace("/", "~1")

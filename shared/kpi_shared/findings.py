@@ -1,6 +1,6 @@
-"""What ``check`` reports of a part, for ``kpi doctor`` to show."""
+"""The findings of the command ``check``, which ``kpi doctor`` shows."""
 
 
-def finding(check: str, *, ok: bool, detail: str, fix: str = "") -> dict[str, object]:
-    """One thing that was looked at: what was found and, where it is wrong, the command that mends it."""
+def create_finding(check: str, *, ok: bool, detail: str, fix: str = "") -> dict[str, object]:
+    """One check: its result and, if it failed, the command that fixes it."""
     return {"check": check, "ok": ok, "detail": detail, "fix": "" if ok else fix}

@@ -1,4 +1,4 @@
-"""The health endpoints of every part: alive, ready, and what it is."""
+"""The health endpoints of every part: liveness, readiness and information."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,12 +14,12 @@ from kpi_shared.settings import PartSettings
 
 log = structlog.get_logger(__name__)
 
-# A check returns when all is well and raises NotReadyError, or anything else, when not.
+# A check raises NotReadyError, or any other exception, if it fails.
 Check = Callable[[], Awaitable[None]]
 
 
 class NotReadyError(Exception):
-    """A check's answer in words that may be shown to anyone."""
+    """A failed check; its message is public."""
 
 
 class Alive(BaseModel):
@@ -39,29 +39,29 @@ class Info(BaseModel):
 
 def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, Check]) -> APIRouter:
     router = APIRouter(prefix="/health", tags=["health"])
-    shared = _Shared(checks)
+    run = _SharedRun(checks)
 
-    @router.get("", name="alive", summary="Is the process alive?")
-    @router.get("/live", summary="Is the process alive? (for probes)")
+    @router.get("", name="alive", summary="Report that the process is alive")
+    @router.get("/live", summary="Report that the process is alive (for probes)")
     async def live() -> Alive:
         return Alive(status="alive")
 
-    @router.get("/ready", summary="Can it answer?", responses=problems(UnavailableError))
+    @router.get("/ready", summary="Report whether the part can handle requests", responses=problems(UnavailableError))
     async def ready() -> Ready:
-        states = await shared.result()
+        states = await run.result()
         if any(state != "ok" for state in states):
             raise UnavailableError("; ".join(f"{name}: {state}" for name, state in zip(checks, states, strict=True)))
         return Ready(status="ready", checks=dict.fromkeys(checks, "ok"))
 
-    @router.get("/info", summary="What is it?")
+    @router.get("/info", summary="Return the name, version and environment")
     async def info() -> Info:
         return Info(name=settings.part.program, version=version, environment=settings.app_env.value)
 
     return router
 
 
-class _Shared:
-    """One run of the checks for all who ask meanwhile: probes have no limit, and must cost little."""
+class _SharedRun:
+    """One run of the checks for all probes that arrive during it: they have no rate limit and must be cheap."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
@@ -69,20 +69,20 @@ class _Shared:
 
     async def result(self) -> list[str]:
         if self._running is None or self._running.done():
-            # Not in the request that happens to be the first, which may be cancelled.
+            # A separate task, because the first request may be cancelled.
             self._running = asyncio.create_task(self._run())
         return await asyncio.shield(self._running)
 
     async def _run(self) -> list[str]:
-        return await asyncio.gather(*(_state(name, check) for name, check in self._checks.items()))
+        return await asyncio.gather(*(_run_check(name, check) for name, check in self._checks.items()))
 
 
-async def _state(name: str, check: Check) -> str:
+async def _run_check(name: str, check: Check) -> str:
     try:
         await check()
     except NotReadyError as error:
         return str(error)
     except Exception:
         log.warning("health check failed", check=name, exc_info=True)
-        return "does not answer"
+        return "does not respond"
     return "ok"

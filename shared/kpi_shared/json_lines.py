@@ -1,4 +1,4 @@
-"""Input of one JSON document a line, as import commands read it."""
+"""JSON Lines, the input of import commands: one JSON document per line."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,11 +9,11 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class BadLineError(ValueError):
-    """A line does not hold what it should; the message names the line and the field."""
+    """An invalid line; the message names the line and the field."""
 
 
 def read_lines(model: type[Model], lines: Iterable[bytes]) -> Iterator[Model]:
-    """Each line as the model, in turn; BadLineError at the first that is none."""
+    """Parse the lines one by one; BadLineError at the first invalid one."""
     for number, line in enumerate(lines, start=1):
         try:
             yield model.model_validate_json(line)

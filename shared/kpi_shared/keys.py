@@ -1,4 +1,4 @@
-"""The form and strength of a symmetric key, and its PASERK id."""
+"""Validation of symmetric keys, and their PASERK ids."""
 
 import base64
 import hashlib
@@ -6,43 +6,43 @@ import re
 
 KEY_BYTES = 32
 _HEX_DIGITS = 2 * KEY_BYTES
-# A key of 32 random bytes has 30 distinct ones on average; fewer than 16 happen once in about 10^15 keys.
+# 32 random bytes have 30 distinct values on average; fewer than 16 occur once in about 10^15 keys.
 _FEWEST_DISTINCT_BYTES = 16
 _WELL_KNOWN = (
     # The keys of the official PASETO and PASERK test vectors are public.
     bytes(range(0x70, 0x90)),
     bytes([*range(0x70, 0x8F), 0x90]),
-    # What people count up to in examples.
+    # Typical example keys.
     bytes(range(32)),
     bytes(range(1, 33)),
 )
 
 
 class WeakKeyError(ValueError):
-    """A key of the wrong form, or one that others can guess."""
+    """A key that has the wrong form or can be guessed."""
 
 
-def checked_key(text: str) -> bytes:
-    """The 32 bytes of a key written as 64 hex digits; WeakKeyError says what is wrong with any other."""
+def parse_key(text: str) -> bytes:
+    """Parse a key of 64 hex digits; WeakKeyError if it is invalid or weak."""
     text = text.strip()
     if not re.fullmatch(r"[0-9a-fA-F]*", text) or len(text) != _HEX_DIGITS:
-        raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_form(text)}")
+        raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_describe(text)}")
     key = bytes.fromhex(text)
     if key in _WELL_KNOWN:
-        raise WeakKeyError("this key is published and protects nothing; make one with: kpi keys new")
+        raise WeakKeyError("this key is published and protects nothing; create one with: kpi keys new")
     if len(set(key)) < _FEWEST_DISTINCT_BYTES:
-        raise WeakKeyError("this key repeats itself and can be guessed; make one with: kpi keys new")
+        raise WeakKeyError("this key has too few distinct bytes and can be guessed; create one with: kpi keys new")
     return key
 
 
-def _form(text: str) -> str:
+def _describe(text: str) -> str:
     if re.fullmatch(r"[0-9a-fA-F]+", text):
         return f"{len(text)} hex digits"
     return f"{len(text)} characters" if text else "nothing"
 
 
 def key_id(key: bytes) -> str:
-    """The PASERK ``k4.lid`` of a local key, which names the key and reveals nothing of it.
+    """The PASERK ``k4.lid`` of a local key, which identifies the key without revealing it.
 
     Source: the PASERK specification, operations/ID: BLAKE2b-264 over ``k4.lid.`` and the ``k4.local`` form.
     """

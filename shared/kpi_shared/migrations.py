@@ -1,4 +1,4 @@
-"""Alembic for a service: how its ``env.py`` runs, and whether a database is at the newest revision."""
+"""Alembic for a service: the code of its ``env.py``, and the revision of a database."""
 
 from logging.config import dictConfig
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
 
-# Any fixed number will do: it names the lock that two migrating processes meet at.
+# An arbitrary constant that identifies the lock between two migrating processes.
 _ADVISORY_LOCK = 7_352_061
 _TABLE = "alembic_version"
 
@@ -30,7 +30,7 @@ def upgrade(part: Part, settings: DatabaseSettings) -> None:
 
 
 def newest_revision(part: Part) -> str:
-    """The revision that this code was written for."""
+    """The newest revision that this code has."""
     head = ScriptDirectory(str(part.folder / "migrations")).get_current_head()
     if head is None:
         raise CommandError(f"{part.program} has no migrations")
@@ -42,16 +42,16 @@ def known_revisions(part: Part) -> frozenset[str]:
 
 
 def is_current(part: Part, revision: str | None) -> bool:
-    """Can this code work with a database at this revision?
+    """Whether this code can work with a database at this revision.
 
-    One that this code does not know is newer than it: migrations stay compatible with the code that still runs,
-    and a rolling deployment must not take the old replicas out at once.
+    An unknown revision is newer than this code. Migrations are compatible with the previous code, so that the old
+    replicas stay ready during a rolling deployment.
     """
     return revision is not None and (revision == newest_revision(part) or revision not in known_revisions(part))
 
 
 async def current_revision(connection: AsyncConnection) -> str | None:
-    """The revision that the database is at; None before the first."""
+    """The revision of the database; None before the first migration."""
     exists = await connection.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": _TABLE})
     if not exists:
         return None
@@ -60,12 +60,12 @@ async def current_revision(connection: AsyncConnection) -> str | None:
 
 
 def run_env(*, part: Part, metadata: MetaData) -> None:
-    """The whole of a service's ``env.py``: settings come from the caller, or from where the part finds them."""
+    """The complete ``env.py`` of a service. The settings come from the caller or from the environment of the part."""
     given: DatabaseSettings | None = context.config.attributes.get("settings")
     if given is None:
         _log_to_standard_error()
     url = (given or database_settings_of(part).load()).database_url.get_secret_value()
-    # A migration waits shortly for its locks, so that it never queues the service's own work behind it.
+    # A short lock timeout: a waiting migration would block the queries of the service behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
     engine = create_engine(url, connect_args={"options": options, "application_name": f"{part.program}-migrate"})
     with engine.connect() as connection:
@@ -74,7 +74,7 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
 
 
 def _migrate(connection: Connection, metadata: MetaData) -> None:
-    # Taken for the session, outside the transaction: the second of two deployers waits, then finds nothing to do.
+    # A session lock, outside the transaction: the second of two deployments waits, then has nothing to do.
     connection.execute(text("SET lock_timeout = '60s'"))
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
     connection.execute(text("SET lock_timeout = '5s'"))

@@ -1,4 +1,4 @@
-"""What a part is: its names, and where its folder lies."""
+"""The names and the folder of a part."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -9,8 +9,7 @@ from pathlib import Path
 class Part:
     """One deployable part of the platform.
 
-    ``name`` is what people call it (``auth``), ``package`` what Python imports (``kpi_auth``), and ``port``
-    where it listens unless told otherwise.
+    ``name`` is its short name (``auth``), ``package`` its Python package (``kpi_auth``), ``port`` its default port.
     """
 
     name: str
@@ -25,8 +24,8 @@ class Part:
     def folder(self) -> Path:
         """The folder with the part's ``config/``, ``alembic.ini`` and ``migrations/``.
 
-        In a checkout that is the folder around the package; an image installs the package elsewhere and
-        starts in the folder that holds these files.
+        In a checkout it is the parent folder of the package. In an image the package is installed elsewhere, and the
+        process starts in the folder with these files.
         """
         spec = importlib.util.find_spec(self.package)
         if spec is not None and spec.origin is not None:

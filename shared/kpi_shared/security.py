@@ -1,6 +1,6 @@
-"""Who is calling: the protections that an endpoint names in its signature.
+"""Authentication: the dependencies that protect an endpoint.
 
-``CurrentUser`` needs a valid token, ``AdminUser`` an admin's; an endpoint with neither is public.
+``CurrentUser`` requires a valid token, ``AdminUser`` that of an admin. An endpoint with neither is public.
 """
 
 from collections.abc import Awaitable, Callable
@@ -21,45 +21,45 @@ async def _tokens(request: Request) -> TokenCodec:
 
 Tokens = Annotated[TokenCodec, Depends(_tokens)]
 
-# Who a token speaks for by what is known now, or InvalidTokenError where its session has ended.
+# Returns the current subject of a token, or raises InvalidTokenError if its session has ended.
 SessionCheck = Callable[[Request, Subject], Awaitable[Subject]]
 
 
-async def verified_subject(request: Request, tokens: TokenCodec, token: str) -> Subject:
-    """Who the token speaks for, or InvalidTokenError.
+async def verify_token(request: Request, tokens: TokenCodec, token: str) -> Subject:
+    """Return the subject of the token, or raise InvalidTokenError.
 
-    This is the one place through which every service checks every caller's token. The service that keeps the sessions
-    asks its database here; the others trust a token until it expires: what carries revocations to them belongs here.
+    Every service checks every token here. The service that stores the sessions queries its database in
+    ``session_check``; the others trust a token until it expires. A check for revocations belongs here.
     """
     subject = tokens.verify(token)
     check: SessionCheck | None = request.app.state.session_check
     return subject if check is None else await check(request, subject)
 
 
-class _Caller(OAuth2PasswordBearer):
-    """The caller as one dependency of FastAPI's: each further one would cost more than to look at the header."""
+class _OptionalCaller(OAuth2PasswordBearer):
+    """The caller, as a single dependency: each further one would cost more than parsing the header."""
 
     def __init__(self) -> None:
-        # Services serve at their root; the gateway's merged document rewrites the address of the log-in.
+        # Services have no path prefix; the gateway rewrites the address in the merged document.
         super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
-        """The caller, or None where no token was sent. A token that does not count is refused, never ignored."""
+        """Return the caller, or None without a token. An invalid token is refused, never ignored."""
         headers = request.headers.getlist("authorization")
         if not headers:
             return None
         scheme, _, token = headers[0].partition(" ")
         if len(headers) > 1 or scheme.lower() != "bearer":
             raise UnauthenticatedError(
-                "One Authorization header of the form 'Bearer v4.local...' is needed", invalid=True
+                "One Authorization header of the form 'Bearer v4.local...' is required", invalid=True
             )
         try:
-            return await verified_subject(request, request.app.state.tokens, token.strip(" "))
+            return await verify_token(request, request.app.state.tokens, token.strip(" "))
         except InvalidTokenError:
             raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
 
 
-class _KnownCaller(_Caller):
+class _RequiredCaller(_OptionalCaller):
     async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
         subject = await super().__call__(request)
         if subject is None:
@@ -67,13 +67,13 @@ class _KnownCaller(_Caller):
         return subject
 
 
-OptionalUser = Annotated[Subject | None, Depends(_Caller())]
-CurrentUser = Annotated[Subject, Depends(_KnownCaller())]
+OptionalUser = Annotated[Subject | None, Depends(_OptionalCaller())]
+CurrentUser = Annotated[Subject, Depends(_RequiredCaller())]
 
 
 async def admin_user(subject: CurrentUser) -> Subject:
     if not subject.is_admin:
-        raise ForbiddenError("Only an admin may do this")
+        raise ForbiddenError("Only an admin is allowed to do this")
     return subject
 
 

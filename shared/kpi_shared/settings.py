@@ -1,7 +1,7 @@
-"""Settings of a part: where they come from, in which order, and what refuses to start.
+"""The settings of a part: their sources, in order of precedence, and their validation at start-up.
 
-From strongest to weakest: an AWS secret (when switched on), environment variables, files named by ``X_FILE``
-variables, and the part's ``config/.env.<APP_ENV>`` or else ``config/.env``.
+From highest to lowest precedence: an AWS secret (if enabled), environment variables, files named by ``X_FILE``
+variables, and ``config/.env.<APP_ENV>`` of the part, else ``config/.env``.
 """
 
 import os
@@ -22,12 +22,12 @@ from pydantic_settings import (
 )
 
 from kpi_shared.aws import AwsSecretSource
-from kpi_shared.keys import checked_key
+from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
 
 
 class SettingsError(Exception):
-    """A part cannot start with the settings it was given; the message is a sentence for the operator."""
+    """A part cannot start with its settings; the message is for the operator."""
 
 
 class Environment(StrEnum):
@@ -42,27 +42,27 @@ def _split(value: object) -> object:
     return value
 
 
-def _checked_secret_key(value: SecretStr) -> SecretStr:
-    checked_key(value.get_secret_value())
+def _check_secret_key(value: SecretStr) -> SecretStr:
+    parse_key(value.get_secret_value())
     return value
 
 
-def _checked_collector(value: str) -> str:
+def _check_collector(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("an address such as http://127.0.0.1:4318 is needed")
+        raise ValueError("must be an address such as http://127.0.0.1:4318")
     return value
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-SecretKey = Annotated[SecretStr, AfterValidator(_checked_secret_key)]
+SecretKey = Annotated[SecretStr, AfterValidator(_check_secret_key)]
 SecretKeys = Annotated[tuple[SecretKey, ...], NoDecode, BeforeValidator(_split)]
 
 
 class FileSource(PydanticBaseSettingsSource):
-    """Reads X from the file that the variable ``X_FILE`` names, as container secrets are handed over."""
+    """Reads X from the file that the variable ``X_FILE`` names, as is usual for container secrets."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the base's
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the base class's
         path = os.environ.get(f"{field_name.upper()}_FILE")
         if not path:
             return None, field_name, False
@@ -81,11 +81,11 @@ class FileSource(PydanticBaseSettingsSource):
 
 
 class PartSettings(BaseSettings):
-    """What every part can be told. A subclass names its part and adds its own."""
+    """The settings of every part. A subclass sets its part and adds its own settings."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, env_ignore_empty=True)
     part: ClassVar[Part]
-    # The AWS secret that the settings were last read from, for messages.
+    # The AWS secret from which the settings were last read, for error messages.
     secret_in_use: ClassVar[str | None] = None
 
     app_env: Environment = Environment.DEVELOPMENT
@@ -97,23 +97,23 @@ class PartSettings(BaseSettings):
     aws_region: str | None = None
     aws_endpoint_url: str | None = None
 
-    # Where GET /metrics answers, beside the public port; 0 or nothing: nowhere.
+    # The port of GET /metrics, in addition to the public port; 0 or unset: no metrics.
     metrics_port: int = Field(default=0, ge=0, lt=2**16)
     metrics_host: str = "127.0.0.1"
-    # How many ports from that one on are for processes of this part, one each; --workers sets it.
+    # The number of ports from that one on, one for each process of this part; --workers sets it.
     metrics_ports: int = Field(default=1, ge=1, le=1000)
-    # How long a stop waits for what is in flight.
+    # How long a stop waits for requests in progress.
     shutdown_seconds: int = Field(default=10, ge=1, le=600)
-    # A request whose answer takes longer than this to begin is logged as a warning.
+    # A request whose response starts later than this is logged as a warning.
     slow_request_seconds: float = Field(default=1.0, gt=0, le=3600)
-    # Traces go to this collector; further variables of the OpenTelemetry standard are read by its own library.
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_checked_collector)] | None = None
+    # Traces are exported to this collector. The OpenTelemetry library reads its further standard variables itself.
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_check_collector)] | None = None
     otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
     @property
     def server_options(self) -> dict[str, Any]:
-        """What the part's server is told beyond uvicorn_options: ``limits`` and ``headers``."""
+        """Further arguments of ``uvicorn_options``: ``limits`` and ``headers``."""
         return {}
 
     @classmethod
@@ -122,8 +122,8 @@ class PartSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 replaced by one that follows APP_ENV
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 X_FILE serves container secrets
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 replaced by a source that depends on APP_ENV
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 replaced by X_FILE
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         local = (
             env_settings,
@@ -134,7 +134,7 @@ class PartSettings(BaseSettings):
 
     @classmethod
     def env_file(cls) -> Path | None:
-        """``config/.env.<APP_ENV>`` of the part, else ``config/.env``. CONFIG_DIR names another folder."""
+        """``config/.env.<APP_ENV>`` of the part, else ``config/.env``. CONFIG_DIR replaces ``config``."""
         config = Path(os.environ.get("CONFIG_DIR") or cls.part.folder / "config")
         environment = os.environ.get("APP_ENV", Environment.DEVELOPMENT)
         candidates = (config / f".env.{environment}", config / ".env")
@@ -142,61 +142,61 @@ class PartSettings(BaseSettings):
 
     @classmethod
     def load(cls) -> Self:
-        """The settings, or a SettingsError that names each refused one and never shows a value."""
+        """Load the settings, or raise a SettingsError that names each invalid one and contains no value."""
         try:
             return cls()
         except ValidationError as error:
             secret = f" (AWS secret {cls.secret_in_use!r} is in use)" if cls.secret_in_use else ""
-            raise SettingsError(_sentences(error) + secret) from None
+            raise SettingsError(_describe_errors(error) + secret) from None
         except ValueError as error:
-            # pydantic-settings and boto3 report an unreadable source this way.
+            # pydantic-settings and AwsSecretSource report an unreadable source this way.
             raise SettingsError(str(error)) from None
 
 
-class TokenNames(PartSettings):
-    """What tokens are opened with beside the current key, and whom they are from and for."""
+class _TokenBaseSettings(PartSettings):
+    """The settings of tokens except the current key."""
 
     paseto_previous_keys: SecretKeys = ()
-    token_issuer: str = "kpi-one"  # noqa: S105 a name that stands in every token
+    token_issuer: str = "kpi-one"  # noqa: S105 a claim of every token
     token_audience: str = "kpi-one"  # noqa: S105 as above
 
 
-class TokenSettings(TokenNames):
-    """All of it: no service can do without the shared key that tokens are sealed with."""
+class TokenSettings(_TokenBaseSettings):
+    """For a service, which requires the shared key of the tokens."""
 
     paseto_secret_key: SecretKey
 
 
-class OptionalTokenSettings(TokenNames):
-    """The same for a part that opens tokens only where it was given the key."""
+class OptionalTokenSettings(_TokenBaseSettings):
+    """For a part that opens tokens only if it has the key."""
 
     paseto_secret_key: SecretKey | None = None
 
 
-# What stands in the place of a password in examples.
+# Passwords in examples.
 _PLACEHOLDER = re.compile(r"<.*>|change[-_]?me|your[-_]?password|password|example", re.IGNORECASE)
 
 
-def _checked_database_url(value: SecretStr) -> SecretStr:
+def _check_database_url(value: SecretStr) -> SecretStr:
     scheme, separator, rest = value.get_secret_value().partition("://")
     if not separator or scheme not in {"postgresql", "postgres", "postgresql+psycopg"}:
-        raise ValueError("a postgresql:// address is needed")
+        raise ValueError("must be a postgresql:// address")
     if not rest.partition("/")[2].partition("?")[0]:
-        raise ValueError("the address names no database")
+        raise ValueError("the address contains no database name")
     try:
-        # Asking for the port is what checks it.
+        # The property validates the port.
         _ = urlsplit(value.get_secret_value()).port
     except ValueError:
-        raise ValueError("the address has no valid port") from None
+        raise ValueError("the port of the address is not valid") from None
     if _PLACEHOLDER.fullmatch(rest.partition("@")[0].partition(":")[2]):
-        raise ValueError("the password is a placeholder of an example")
+        raise ValueError("the password is a placeholder from an example")
     return SecretStr(f"postgresql+psycopg://{rest}")
 
 
 class DatabaseSettings(PartSettings):
-    """One Postgres database of the part's own. Times are in seconds."""
+    """The PostgreSQL database of the part. Times are in seconds."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_checked_database_url)]
+    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
     database_echo: bool = False
     database_pool_size: int = Field(default=5, ge=1, le=100)
     database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
@@ -204,11 +204,11 @@ class DatabaseSettings(PartSettings):
 
 
 class ServiceSettings(DatabaseSettings, TokenSettings):
-    """What a service needs: a database of its own and the key that tokens are sealed with."""
+    """For a service: a database and the key of the tokens."""
 
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:
-    """The settings that a migration needs: a database and no key, which it then need not be trusted with."""
+    """The settings of a migration: a database but no key, so that it need not be trusted with one."""
 
     class MigrationSettings(DatabaseSettings):
         part: ClassVar[Part] = of
@@ -216,15 +216,17 @@ def database_settings_of(of: Part) -> type[DatabaseSettings]:
     return MigrationSettings
 
 
-def _sentences(error: ValidationError) -> str:
-    return "; ".join(f"{_variable(item['loc'])}: {_reason(item)}" for item in error.errors(include_input=False))
+def _describe_errors(error: ValidationError) -> str:
+    return "; ".join(
+        f"{_variable_name(item['loc'])}: {_describe_error(item)}" for item in error.errors(include_input=False)
+    )
 
 
-def _variable(location: tuple[int | str, ...]) -> str:
+def _variable_name(location: tuple[int | str, ...]) -> str:
     return str(location[0]).upper() if location else "settings"
 
 
-def _reason(item: Any) -> str:  # noqa: ANN401 pydantic's ErrorDetails is a TypedDict of a private module
+def _describe_error(item: Any) -> str:  # noqa: ANN401 ErrorDetails of pydantic is private
     if item["type"] == "missing":
         return "is required and not set"
     return str(item["msg"]).removeprefix("Value error, ")

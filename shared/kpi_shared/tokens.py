@@ -1,8 +1,8 @@
 """Access tokens: PASETO v4.local with a strict parser around the ``paseto`` library.
 
-The library accepts non-canonical base64url, padding and tokens with no expiry (vectors 4-F-4 and 4-F-5), so
-the parser here demands the canonical form, bounds every length before it parses, and turns each failure
-into one InvalidTokenError that does not say which check failed.
+The library accepts non-canonical base64url, padding (vectors 4-F-4 and 4-F-5) and tokens without an expiry. So the
+parser here requires the canonical form, limits every length before it parses, and turns each failure into one
+InvalidTokenError that does not say which check failed.
 """
 
 import base64
@@ -11,7 +11,7 @@ import json
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any, NoReturn, cast
 
 from paseto.exceptions import PasetoException
@@ -19,29 +19,29 @@ from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
 from kpi_shared.caller import Role, Subject
-from kpi_shared.keys import KEY_BYTES, checked_key, key_id
+from kpi_shared.keys import KEY_BYTES, key_id, parse_key
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
 HEADER = "v4.local."
-# A token of ours has about 700 characters; a name of 32 four-byte characters adds some 200.
+# Our tokens have about 700 characters; a user name of 32 four-byte characters adds about 200.
 MAX_TOKEN_LENGTH = 2048
 MAX_FOOTER_LENGTH = 256
-# Nonce and MAC of v4.local, 32 bytes each, around at least one byte of text.
+# Nonce and MAC of v4.local, 32 bytes each, and at least one byte of ciphertext.
 _MIN_BODY_BYTES = 65
-# How far two machines' clocks may differ. An expiry gets no leeway: the token is simply shorter-lived.
+# How much the clocks of two machines may differ. The expiry has no leeway: the token just lives shorter.
 CLOCK_LEEWAY = timedelta(seconds=10)
 _TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
 _MAX_ID = 2**63 - 1
-# Some two megabytes. Opening a token takes 30 times as long as finding it here.
-_MAX_VERIFIED = 4096
+# About five megabytes. Decrypting a token takes 30 times as long as finding it here.
+_MAX_VERIFIED = 10_000
 
 
 class InvalidTokenError(Exception):
-    """The token does not count. Why is nobody's business but the test's."""
+    """The token is not valid. The reason is not disclosed."""
 
 
 class KeyRing:
-    """The current key, which seals, and previous ones, which still open what they sealed."""
+    """The current key, which seals tokens, and previous keys, which still open theirs."""
 
     def __init__(self, current: bytes, previous: Iterable[bytes] = ()) -> None:
         self.current_id = key_id(current)
@@ -49,11 +49,11 @@ class KeyRing:
 
     @classmethod
     def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "KeyRing":
-        """The ring of settings that have a key."""
+        """The key ring of settings that have a key."""
         current = settings.paseto_secret_key
-        assert current is not None, "there is no ring without a key"  # noqa: S101 the caller has looked
-        previous = [checked_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
-        return cls(checked_key(current.get_secret_value()), previous)
+        assert current is not None, "the settings have no key"  # noqa: S101 the caller has checked it
+        previous = [parse_key(key.get_secret_value()) for key in settings.paseto_previous_keys]
+        return cls(parse_key(current.get_secret_value()), previous)
 
     def find(self, kid: str) -> bytes | None:
         return self._keys.get(kid)
@@ -64,12 +64,12 @@ class KeyRing:
 
     @property
     def keys(self) -> tuple[bytes, ...]:
-        """All keys, the current one last."""
+        """All keys; the current one is the last."""
         return tuple(self._keys.values())
 
 
 class TokenCodec:
-    """Mints and verifies the platform's access tokens (claims and footer: the outside contract)."""
+    """Mints and verifies the access tokens of the platform. Claims and footer are part of the public contract."""
 
     def __init__(self, ring: KeyRing, *, issuer: str, audience: str) -> None:
         self._ring = ring
@@ -91,44 +91,49 @@ class TokenCodec:
             "jti": secrets.token_urlsafe(16),
             "iss": self._issuer,
             "aud": self._audience,
-            "iat": _rfc3339(now),
-            "nbf": _rfc3339(now),
-            "exp": _rfc3339(now + lifetime),
+            "iat": _format_rfc3339(now),
+            "nbf": _format_rfc3339(now),
+            "exp": _format_rfc3339(now + lifetime),
         }
         footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
         return seal(json.dumps(claims).encode(), key=self._ring.current, footer=footer.encode())
 
     def verify(self, token: str) -> Subject:
-        """Who the token speaks for, or InvalidTokenError. Whether its session has ended is asked in ``security``.
+        """Return the subject of the token, or raise InvalidTokenError. ``security`` checks the state of its session.
 
-        A token that was verified counts until it expires: neither the keys nor the claims of this codec change.
+        Verified tokens are remembered until they expire, in this codec and nowhere else: its keys and claims do not
+        change, so a token that was valid once stays valid until then.
         """
         if len(token) > MAX_TOKEN_LENGTH:
             raise InvalidTokenError
-        # A hash: what a look into this process's memory finds is no list of tokens.
-        digest = blake2b(token.encode(errors="surrogatepass"), digest_size=32).digest()
-        known = self._verified.get(digest)
-        if known is not None and known.expires_at > datetime.now(UTC):
+        digest = token_digest(token.encode(errors="surrogatepass"))
+        known = self.find_verified(digest)
+        if known is not None:
             return known
         subject = self._verify(token)
         if len(self._verified) >= _MAX_VERIFIED:
-            # The one that came first also ends first, more or less: all live equally long.
+            # All tokens live equally long, so the oldest entry is about the first to expire.
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = subject
         return subject
 
+    def find_verified(self, digest: bytes) -> Subject | None:
+        """The subject of a token that was verified before and has not expired, by its ``token_digest``."""
+        known = self._verified.get(digest)
+        return known if known is not None and known.expires_at > datetime.now(UTC) else None
+
     def _verify(self, token: str) -> Subject:
         _body, footer = split(token)
-        key = self._ring.find(_kid(footer))
+        key = self._ring.find(_parse_kid(footer))
         if key is None:
             raise InvalidTokenError
-        claims = _object(open_sealed(token, key=key))
+        claims = _parse_object(open_sealed(token, key=key))
         self._check_times(claims)
         return self._subject(claims)
 
     def _check_times(self, claims: dict[str, Any]) -> None:
         now = datetime.now(UTC)
-        issued, not_before, expires = (_instant(claims.get(name)) for name in ("iat", "nbf", "exp"))
+        issued, not_before, expires = (_parse_instant(claims.get(name)) for name in ("iat", "nbf", "exp"))
         if expires <= now or max(issued, not_before) > now + CLOCK_LEEWAY:
             raise InvalidTokenError
 
@@ -138,38 +143,43 @@ class TokenCodec:
         if claims["iss"] != self._issuer or claims["aud"] != self._audience:
             raise InvalidTokenError
         return Subject(
-            id=_user_id(claims["sub"]),
+            id=_parse_user_id(claims["sub"]),
             username=claims["username"],
-            role=_role(claims["role"]),
+            role=_parse_role(claims["role"]),
             session_id=claims["sid"],
             token_id=claims["jti"],
-            expires_at=_instant(claims["exp"]),
+            expires_at=_parse_instant(claims["exp"]),
         )
 
 
+def token_digest(token: bytes) -> bytes:
+    """What identifies a token in memory: a hash, so that a memory dump of the process contains no list of tokens."""
+    return sha256(token).digest()
+
+
 def seal(payload: bytes, *, key: bytes, footer: bytes = b"", implicit: bytes = b"") -> str:
-    token = ProtocolVersion4.encrypt(payload, _symmetric(key), footer=footer, implicit=implicit)
+    token = ProtocolVersion4.encrypt(payload, _symmetric_key(key), footer=footer, implicit=implicit)
     return cast("bytes", token).decode("ascii")
 
 
 def open_sealed(token: str, *, key: bytes, implicit: bytes = b"") -> bytes:
-    """The payload of a v4.local token in its one canonical form, or InvalidTokenError."""
+    """Return the payload of a canonical v4.local token, or raise InvalidTokenError."""
     split(token)
     try:
-        payload = ProtocolVersion4.decrypt(token.encode("ascii"), _symmetric(key), implicit=implicit)
+        payload = ProtocolVersion4.decrypt(token.encode("ascii"), _symmetric_key(key), implicit=implicit)
     except (PasetoException, ValueError):
         _refuse()
     return cast("bytes", payload)
 
 
 def split(token: str) -> tuple[bytes, bytes]:
-    """The decoded body and footer, after every check that needs no key."""
+    """Return the decoded body and footer, after all checks that need no key."""
     if len(token) > MAX_TOKEN_LENGTH or not token.isascii() or not token.startswith(HEADER):
         raise InvalidTokenError
     body, dot, footer = token.removeprefix(HEADER).partition(".")
     if dot and not footer:
         raise InvalidTokenError
-    decoded_body, decoded_footer = _decoded(body), _decoded(footer)
+    decoded_body, decoded_footer = _decode(body), _decode(footer)
     if len(decoded_body) < _MIN_BODY_BYTES or len(decoded_footer) > MAX_FOOTER_LENGTH:
         raise InvalidTokenError
     return decoded_body, decoded_footer
@@ -179,14 +189,14 @@ def _refuse() -> NoReturn:
     raise InvalidTokenError from None
 
 
-def _symmetric(key: bytes) -> SymmetricKey:
+def _symmetric_key(key: bytes) -> SymmetricKey:
     if len(key) != KEY_BYTES:
         raise InvalidTokenError
     return SymmetricKey(key, ProtocolVersion4)
 
 
-def _decoded(text: str) -> bytes:
-    """Base64url with neither padding nor spare bits: encoding again must give the same text."""
+def _decode(text: str) -> bytes:
+    """Decode base64url without padding and spare bits: encoding must give the same text again."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -196,15 +206,15 @@ def _decoded(text: str) -> bytes:
     return data
 
 
-def _kid(footer: bytes) -> str:
-    members = _object(footer)
+def _parse_kid(footer: bytes) -> str:
+    members = _parse_object(footer)
     kid = members.get("kid")
     if set(members) != {"kid"} or not isinstance(kid, str):
         raise InvalidTokenError
     return kid
 
 
-def _object(data: bytes) -> dict[str, Any]:
+def _parse_object(data: bytes) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
@@ -214,7 +224,7 @@ def _object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def _instant(value: object) -> datetime:
+def _parse_instant(value: object) -> datetime:
     try:
         instant = datetime.fromisoformat(value) if isinstance(value, str) else None
     except ValueError:
@@ -224,18 +234,18 @@ def _instant(value: object) -> datetime:
     return instant
 
 
-def _user_id(text: str) -> int:
+def _parse_user_id(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(_MAX_ID)) or not 0 < int(text) <= _MAX_ID:
         raise InvalidTokenError
     return int(text)
 
 
-def _role(text: str) -> Role:
+def _parse_role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
         _refuse()
 
 
-def _rfc3339(moment: datetime) -> str:
+def _format_rfc3339(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""Which address a request came from, by a list that anybody can begin."""
+"""Client addresses from X-Forwarded-For, which clients can forge."""
 
 import pytest
-from kpi_shared.addresses import client_address, networks
+from kpi_shared.addresses import client_address, parse_networks
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ from kpi_shared.addresses import client_address, networks
         ("", ["198.51.100.1"], None),
     ],
 )
-def test_an_address_is_believed_as_far_as_trust_goes(peer: str, forwarded: list[str], found: str | None) -> None:
-    address = client_address(peer, forwarded, networks(["127.0.0.0/8", "10.0.0.0/8"]))
+def test_the_client_address_is_the_nearest_untrusted_one(peer: str, forwarded: list[str], found: str | None) -> None:
+    address = client_address(peer, forwarded, parse_networks(["127.0.0.0/8", "10.0.0.0/8"]))
     assert (str(address) if address else None) == found

@@ -1,4 +1,4 @@
-"""Where settings come from, in which order, and what is refused."""
+"""The sources of settings, their precedence, and validation."""
 
 import json
 import secrets
@@ -25,7 +25,7 @@ class Settings(DatabaseSettings, TokenSettings):
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but the test's own; a part that is not installed takes the working folder as its own."""
+    """Only the settings of the test; the folder of a part that is not installed is the working folder."""
     for name in (*Settings.model_fields, "app_env"):
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(f"{name.upper()}_FILE", raising=False)
@@ -42,18 +42,18 @@ def complete(monkeypatch: pytest.MonkeyPatch) -> str:
     return key
 
 
-def test_environment_variables_suffice(complete: str) -> None:
+def test_environment_variables_are_sufficient(complete: str) -> None:
     settings = Settings.load()
     assert settings.paseto_secret_key.get_secret_value() == complete
     assert settings.database_url.get_secret_value() == URL.replace("postgresql://", "postgresql+psycopg://")
     assert settings.access_token_expire_minutes == 15
 
 
-def test_what_is_required_is_named_all_at_once() -> None:
-    with pytest.raises(SettingsError) as refused:
+def test_all_missing_settings_are_named_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
         Settings.load()
     for name in ("DATABASE_URL", "PASETO_SECRET_KEY"):
-        assert f"{name}: is required and not set" in str(refused.value)
+        assert f"{name}: is required and not set" in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -63,19 +63,19 @@ def test_what_is_required_is_named_all_at_once() -> None:
         ("ab" * 20, "64 hex digits needed, got 40 hex digits"),
         ("  ", "is required and not set|64 hex digits needed, got nothing"),
         ("g" * 64, "64 hex digits needed, got 64 characters"),
-        ("0" * 64, "repeats itself"),
-        ("deadbeef" * 8, "repeats itself"),
+        ("0" * 64, "has too few distinct bytes"),
+        ("deadbeef" * 8, "has too few distinct bytes"),
         (bytes(range(0x70, 0x90)).hex(), "is published"),
         (bytes(range(32)).hex(), "is published"),
     ],
 )
-def test_a_key_of_another_form_or_a_weak_one_is_refused(
+def test_malformed_and_weak_keys_are_refused(
     complete: str, monkeypatch: pytest.MonkeyPatch, key: str, reason: str
 ) -> None:
     monkeypatch.setenv("PASETO_SECRET_KEY", key)
-    with pytest.raises(SettingsError, match=f"PASETO_SECRET_KEY: .*({reason})|PASETO_SECRET_KEY: {reason}") as refused:
+    with pytest.raises(SettingsError, match=f"PASETO_SECRET_KEY: .*({reason})|PASETO_SECRET_KEY: {reason}") as raised:
         Settings.load()
-    assert not key.strip() or key not in str(refused.value)
+    assert not key.strip() or key not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -91,25 +91,23 @@ def test_a_key_of_another_form_or_a_weak_one_is_refused(
         "postgresql:/u",
     ],
 )
-def test_a_database_address_of_another_form_is_refused(
-    complete: str, monkeypatch: pytest.MonkeyPatch, url: str
-) -> None:
+def test_malformed_database_addresses_are_refused(complete: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("DATABASE_URL", url)
-    with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as refused:
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL: ") as raised:
         Settings.load()
-    assert url not in str(refused.value)
+    assert url not in str(raised.value)
 
 
-def test_previous_keys_are_a_list_and_each_is_checked(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_the_previous_keys_is_checked(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [secrets.token_hex(32) for _ in range(2)]
     monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f" {keys[0]}, {keys[1]} ,")
     assert [key.get_secret_value() for key in Settings.load().paseto_previous_keys] == keys
     monkeypatch.setenv("PASETO_PREVIOUS_KEYS", f"{keys[0]},{'0' * 64}")
-    with pytest.raises(SettingsError, match="PASETO_PREVIOUS_KEYS: this key repeats itself"):
+    with pytest.raises(SettingsError, match="PASETO_PREVIOUS_KEYS: this key has too few distinct bytes"):
         Settings.load()
 
 
-def test_the_file_of_the_environment_comes_before_the_common_one(
+def test_the_file_of_the_environment_precedes_the_common_one(
     complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "config/.env").write_text("ACCESS_TOKEN_EXPIRE_MINUTES=20\n")
@@ -122,7 +120,7 @@ def test_the_file_of_the_environment_comes_before_the_common_one(
     assert Settings.load().access_token_expire_minutes == 40
 
 
-def test_a_named_file_holds_a_secret(complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_is_read_from_a_named_file(complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     other = secrets.token_hex(32)
     (tmp_path / "key").write_text(f"{other}\n")
     monkeypatch.setenv("PASETO_SECRET_KEY_FILE", str(tmp_path / "key"))
@@ -131,7 +129,7 @@ def test_a_named_file_holds_a_secret(complete: str, monkeypatch: pytest.MonkeyPa
     assert Settings.load().paseto_secret_key.get_secret_value() == other
 
 
-def test_a_named_file_that_cannot_be_read_is_named(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_named(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PASETO_SECRET_KEY")
     monkeypatch.setenv("PASETO_SECRET_KEY_FILE", "/nowhere/key")
     with pytest.raises(SettingsError, match="PASETO_SECRET_KEY_FILE: /nowhere/key: No such file"):
@@ -142,7 +140,7 @@ def test_a_named_file_that_cannot_be_read_is_named(complete: str, monkeypatch: p
     ("name", "value"),
     [("ACCESS_TOKEN_EXPIRE_MINUTES", "soon"), ("APP_ENV", "prod"), ("DEBUG", "perhaps"), ("LOG_LEVEL", "LOUD")],
 )
-def test_a_value_of_another_type_is_named(
+def test_a_value_of_the_wrong_type_is_named(
     complete: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -150,7 +148,7 @@ def test_a_value_of_another_type_is_named(
         Settings.load()
 
 
-def test_no_secret_shows_in_a_repr(complete: str) -> None:
+def test_a_repr_contains_no_secret(complete: str) -> None:
     shown = repr(Settings.load())
     assert complete not in shown
     assert "quiet-pass" not in shown
@@ -167,7 +165,7 @@ def aws() -> Iterator[str]:
 
 @pytest.fixture
 def secret(aws: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
-    """Switch AWS secrets on, and return a function that puts a text into this test's secret."""
+    """Enable AWS secrets and return a function that stores a value in the secret of this test."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     name = f"kpi/{request.node.name}"
@@ -178,13 +176,15 @@ def secret(aws: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReq
     manager = boto3.client("secretsmanager", region_name="eu-central-1", endpoint_url=aws)
 
     def put(value: str | bytes) -> None:
-        held = {"SecretString": value} if isinstance(value, str) else {"SecretBinary": value}
-        manager.create_secret(Name=name, **held)
+        content = {"SecretString": value} if isinstance(value, str) else {"SecretBinary": value}
+        manager.create_secret(Name=name, **content)
 
     return put
 
 
-def test_an_aws_secret_overrides_what_it_may(complete: str, monkeypatch: pytest.MonkeyPatch, secret: Any) -> None:
+def test_an_aws_secret_overrides_only_certain_settings(
+    complete: str, monkeypatch: pytest.MonkeyPatch, secret: Any
+) -> None:
     other = secrets.token_hex(32)
     values = {
         "DATABASE_URL": "postgresql://aws:p@db/kpi",
@@ -214,20 +214,20 @@ def test_an_aws_secret_overrides_what_it_may(complete: str, monkeypatch: pytest.
     ],
     ids=["cut", "list", "binary"],
 )
-def test_a_secret_of_another_form_stops_the_start(complete: str, secret: Any, text: str | bytes, reason: str) -> None:
+def test_a_malformed_secret_stops_the_start(complete: str, secret: Any, text: str | bytes, reason: str) -> None:
     secret(text)
-    with pytest.raises(SettingsError, match=f"AWS secret 'kpi/.*{reason}") as refused:
+    with pytest.raises(SettingsError, match=f"AWS secret 'kpi/.*{reason}") as raised:
         Settings.load()
-    assert SECRET_VALUE not in str(refused.value)
+    assert SECRET_VALUE not in str(raised.value)
 
 
-def test_a_bad_value_in_a_secret_is_named_and_not_shown(complete: str, secret: Any) -> None:
+def test_an_invalid_value_in_a_secret_is_named_but_not_shown(complete: str, secret: Any) -> None:
     secret(json.dumps({"PASETO_SECRET_KEY": SECRET_VALUE}))
     with pytest.raises(
         SettingsError, match=r"PASETO_SECRET_KEY: 64 hex digits needed, got 24 .*AWS secret 'kpi/"
-    ) as refused:
+    ) as raised:
         Settings.load()
-    assert SECRET_VALUE not in str(refused.value)
+    assert SECRET_VALUE not in str(raised.value)
 
 
 @pytest.mark.usefixtures("complete", "secret")
@@ -237,30 +237,30 @@ def test_a_missing_secret_is_named() -> None:
 
 
 @pytest.mark.usefixtures("complete", "secret")
-def test_aws_out_of_reach_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_aws_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(SettingsError, match=r"AWS secret 'kpi/.*cannot be read"):
         Settings.load()
 
 
 @pytest.mark.usefixtures("complete", "secret")
-def test_no_permission_stops_the_start(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """moto checks permissions once it is told to, and these credentials belong to nobody."""
+def test_missing_permission_stops_the_start(aws: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto now checks permissions, and these credentials have none."""
     assert httpx.post(f"{aws}/moto-api/reset-auth", content=b"0").is_success
     try:
-        with pytest.raises(SettingsError, match=r"AWS secret 'kpi/.*(may not be read|cannot be read \()"):
+        with pytest.raises(SettingsError, match=r"AWS secret 'kpi/.*(cannot be read with|cannot be read \()"):
             Settings.load()
     finally:
         httpx.post(f"{aws}/moto-api/reset-auth", content=b"inf")
 
 
-def test_a_switch_without_a_name_is_refused(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_enabled_aws_secrets_require_a_name(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRETS_ENABLED", "true")
     with pytest.raises(SettingsError, match="AWS_SECRET_NAME: is required"):
         Settings.load()
 
 
-def test_without_the_switch_nothing_is_asked(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_aws_secrets_cause_no_request(complete: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_NAME", "kpi/none")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert Settings.load().paseto_secret_key.get_secret_value() == complete

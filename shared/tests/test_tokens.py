@@ -1,4 +1,4 @@
-"""What counts as a token of ours, and what does not."""
+"""Valid and invalid access tokens."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from kpi_shared.caller import Role
 from kpi_shared.keys import key_id
 from kpi_shared.tokens import InvalidTokenError, KeyRing, TokenCodec, seal
 
-# Fixed, since the names of tests are made of it.
+# Fixed, since test names contain it.
 KEY = hashlib.sha256(b"a key for tests").digest()
 NAMES = {"issuer": "kpi-one", "audience": "kpi-one"}
 FOOTER = json.dumps({"kid": key_id(KEY)}).encode()
@@ -25,7 +25,7 @@ def mint(codec: TokenCodec = CODEC, *, lifetime: timedelta = timedelta(minutes=5
 
 
 def claims(**changes: object) -> dict[str, Any]:
-    """Good claims, but for the changes; None leaves a claim out."""
+    """Valid claims with changes; None removes a claim."""
     now = datetime.now(UTC)
     good = {
         "sub": "7",
@@ -42,11 +42,11 @@ def claims(**changes: object) -> dict[str, Any]:
     return {name: value for name, value in {**good, **changes}.items() if value is not None}
 
 
-def sealed(payload: object, *, footer: bytes = FOOTER, key: bytes = KEY) -> str:
+def seal_json(payload: object, *, footer: bytes = FOOTER, key: bytes = KEY) -> str:
     return seal(json.dumps(payload).encode(), key=key, footer=footer)
 
 
-def test_a_minted_token_says_who_it_speaks_for() -> None:
+def test_a_minted_token_contains_its_subject() -> None:
     subject = CODEC.verify(mint())
     assert (subject.id, subject.username, subject.role, subject.session_id) == (7, "anna", Role.ADMIN, "s1")
     assert subject.is_admin
@@ -57,8 +57,8 @@ def test_two_tokens_differ() -> None:
     assert CODEC.verify(mint()).token_id != CODEC.verify(mint()).token_id
 
 
-def test_good_claims_count() -> None:
-    assert CODEC.verify(sealed(claims())).id == 7
+def test_valid_claims_are_accepted() -> None:
+    assert CODEC.verify(seal_json(claims())).id == 7
 
 
 def _moment(**delta: float) -> str:
@@ -100,19 +100,19 @@ def _moment(**delta: float) -> str:
         {"jti": None},
     ],
 )
-def test_claims_of_another_form_do_not_count(changes: dict[str, object]) -> None:
+def test_invalid_claims_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(InvalidTokenError):
-        CODEC.verify(sealed(claims(**changes)))
+        CODEC.verify(seal_json(claims(**changes)))
 
 
 @pytest.mark.parametrize("payload", [[], "text", None, 7, [claims()]])
-def test_a_payload_that_is_no_object_does_not_count(payload: object) -> None:
+def test_a_payload_that_is_not_an_object_is_refused(payload: object) -> None:
     with pytest.raises(InvalidTokenError):
-        CODEC.verify(sealed(payload))
+        CODEC.verify(seal_json(payload))
 
 
 @pytest.mark.parametrize("payload", [b"{", b"\xff", b"[" * 900, b"{}"])
-def test_a_payload_that_is_no_json_does_not_count(payload: bytes) -> None:
+def test_a_payload_that_is_not_json_is_refused(payload: bytes) -> None:
     with pytest.raises(InvalidTokenError):
         CODEC.verify(seal(payload, key=KEY, footer=FOOTER))
 
@@ -131,9 +131,9 @@ def test_a_payload_that_is_no_json_does_not_count(payload: bytes) -> None:
         b"[" * 250,
     ],
 )
-def test_a_footer_of_another_form_does_not_count(footer: bytes) -> None:
+def test_an_invalid_footer_is_refused(footer: bytes) -> None:
     with pytest.raises(InvalidTokenError):
-        CODEC.verify(sealed(claims(), footer=footer))
+        CODEC.verify(seal_json(claims(), footer=footer))
 
 
 def test_no_byte_of_a_token_can_be_changed() -> None:
@@ -144,7 +144,7 @@ def test_no_byte_of_a_token_can_be_changed() -> None:
                 CODEC.verify(token[:place] + other + token[place + 1 :])
 
 
-def test_nothing_can_be_added_or_cut() -> None:
+def test_nothing_can_be_added_or_removed() -> None:
     token = mint()
     body, footer = token.removeprefix("v4.local.").split(".")
     others = [
@@ -172,9 +172,9 @@ def test_nothing_can_be_added_or_cut() -> None:
             CODEC.verify(other)
 
 
-def test_spare_bits_of_the_encoding_do_not_count() -> None:
-    """Another spelling of the same bytes would be a second token with the same meaning."""
-    tokens = [sealed(claims(username="a" * length)) for length in (3, 4, 5)]
+def test_a_noncanonical_encoding_is_refused() -> None:
+    """Another encoding of the same bytes would be a second token with the same meaning."""
+    tokens = [seal_json(claims(username="a" * length)) for length in (3, 4, 5)]
     token = next(token for token in tokens if len(token.removeprefix("v4.local.").split(".")[0]) % 4)
     body, footer = token.removeprefix("v4.local.").split(".")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -187,7 +187,7 @@ def test_spare_bits_of_the_encoding_do_not_count() -> None:
             CODEC.verify(f"v4.local.{text}.{footer}")
 
 
-def test_rotation_keeps_previous_keys_and_forgets_retired_ones() -> None:
+def test_rotation_keeps_previous_keys_and_drops_retired_ones() -> None:
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     token = mint(TokenCodec(KeyRing(old), **NAMES))
     assert TokenCodec(KeyRing(new, [old]), **NAMES).verify(token).id == 7
@@ -195,21 +195,21 @@ def test_rotation_keeps_previous_keys_and_forgets_retired_ones() -> None:
         TokenCodec(KeyRing(new), **NAMES).verify(token)
 
 
-def test_a_kid_does_not_choose_another_keys_token() -> None:
-    """A token sealed with one key under the name of another stays shut."""
+def test_a_token_under_the_kid_of_another_key_is_refused() -> None:
+    """A token that is sealed with one key under the id of another."""
     other = secrets.token_bytes(32)
     ring = TokenCodec(KeyRing(KEY, [other]), **NAMES)
     with pytest.raises(InvalidTokenError):
-        ring.verify(sealed(claims(), key=other))
+        ring.verify(seal_json(claims(), key=other))
 
 
-def test_leeway_covers_a_slow_clock_but_no_expiry() -> None:
-    assert CODEC.verify(sealed(claims(nbf=_moment(seconds=5), iat=_moment(seconds=5)))).id == 7
+def test_the_leeway_covers_a_slow_clock_but_not_the_expiry() -> None:
+    assert CODEC.verify(seal_json(claims(nbf=_moment(seconds=5), iat=_moment(seconds=5)))).id == 7
     with pytest.raises(InvalidTokenError):
         CODEC.verify(mint(lifetime=timedelta(seconds=0)))
 
 
-def test_a_token_that_was_seen_before_counts_no_longer_than_it_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_remembered_token_is_valid_only_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = TokenCodec(KeyRing(KEY), **NAMES)
     token = mint(codec)
     subject = codec.verify(token)
@@ -225,7 +225,7 @@ def test_a_token_that_was_seen_before_counts_no_longer_than_it_lives(monkeypatch
         codec.verify(token)
 
 
-def test_another_codec_has_not_seen_it() -> None:
+def test_another_codec_does_not_share_remembered_tokens() -> None:
     token = mint()
     assert CODEC.verify(token) == CODEC.verify(token)
     retired = TokenCodec(KeyRing(bytes(32)), **NAMES)
@@ -234,7 +234,7 @@ def test_another_codec_has_not_seen_it() -> None:
             retired.verify(token)
 
 
-def test_only_so_many_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_remembered_tokens_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "_MAX_VERIFIED", 3)
     codec = TokenCodec(KeyRing(KEY), **NAMES)
     tokens = [mint(codec) for _ in range(7)]

@@ -1,4 +1,4 @@
-"""The document of a running platform, and the client that each generator makes of it, once for all tests."""
+"""The OpenAPI document of a running stack, and the clients generated from it, once per session."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from stack import Stack
 
 @dataclass(frozen=True)
 class Client:
-    """What a generator made, and how the compilers took it."""
+    """The output of a generator, and the results of compiling it."""
 
     generator: Generator
     folder: Path
@@ -28,25 +28,25 @@ class Client:
 def document(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("document") / "openapi.json"
     response = httpx.get(f"{stack.gateway}/openapi.json", timeout=30)
-    # Line by line, so that a linter's report names a place that can be found.
+    # Indented, so that the line numbers in a linter's report are useful.
     file.write_text(json.dumps(response.raise_for_status().json(), indent=2), "utf-8")
     return file
 
 
 @pytest.fixture(scope="session")
 def make_client(document: Path) -> Iterator[Callable[[Generator], Client]]:
-    # Node finds packages in the folders above a program.
-    workshop = Path(tempfile.mkdtemp(prefix="made-", dir=NODE if NODE.is_dir() else ROOT / ".kpi"))
+    # Node.js looks for packages in the folders above a program.
+    workspace = Path(tempfile.mkdtemp(prefix="made-", dir=NODE if NODE.is_dir() else ROOT / ".kpi"))
 
     @cache
     def make(generator: Generator) -> Client:
-        folder = workshop / generator.name
+        folder = workspace / generator.name
         folder.mkdir()
         generated = generator.generate(document, folder)
         return Client(generator, folder, generated, generator.check(folder))
 
     yield make
-    shutil.rmtree(workshop)
+    shutil.rmtree(workspace)
 
 
 @pytest.fixture(params=GENERATORS, ids=lambda generator: generator.name)

@@ -1,4 +1,4 @@
-"""Other people's tools: how each generates a client, what it may say, and how the client's flow is checked and run."""
+"""Client generators of other projects: how each is called, and how its client is compiled and run."""
 
 import os
 import re
@@ -15,10 +15,10 @@ PYTHON = ROOT / ".kpi" / "clients" / "python"
 NODE = ROOT / ".kpi" / "clients" / "node"
 _PATIENCE_SECONDS = 120
 
-# What is a warning in the output of a generator, in the words of any of them.
+# Words that mark a warning or an error in the output of a generator.
 _WARNING = re.compile(r"warn|error|exception|skipp|missing|cannot|unable|not supported|deprecat|⚠|❌", re.IGNORECASE)
 
-# A name that is missing in an annotation is found only when its module is imported.
+# An undefined name in an annotation is found only when the module is imported.
 _IMPORT_ALL = """
 import importlib, kpi_client, pkgutil
 for module in pkgutil.walk_packages(kpi_client.__path__, "kpi_client."):
@@ -33,18 +33,18 @@ class Language(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How a program ended, and all that it printed."""
+    """A program's exit code and everything that it printed."""
 
     command: Sequence[str]
     code: int
     output: str
 
     def require_success(self) -> None:
-        assert self.code == 0, f"{' '.join(self.command)}\nends with {self.code}:\n{self.output[-6000:]}"
+        assert self.code == 0, f"{' '.join(self.command)}\nexit code {self.code}:\n{self.output[-6000:]}"
 
 
 def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | None = None) -> Result:
-    """Run a program with the tools' own folders first in PATH."""
+    """Run a program with the installed tools first in PATH."""
     path = os.pathsep.join([str(PYTHON / "bin"), str(NODE / "node_modules" / ".bin"), os.environ["PATH"]])
     words = [str(word) for word in command]
     found = shutil.which(words[0], path=path)
@@ -64,13 +64,13 @@ def run(*command: str | Path, folder: Path, environment: Mapping[str, str] | Non
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """A generator and the flow through its client; ``{document}`` and ``{folder}`` are filled into the command."""
+    """A generator and the script that uses its client; ``{document}`` and ``{folder}`` are filled into the command."""
 
     name: str
     command: Sequence[str]
     flow: str
-    # Patterns of lines that say something of the tool and nothing of the document, each with its reason.
-    noise: Mapping[str, str] = field(default_factory=dict)
+    # Patterns of lines that do not depend on the document, each with its reason.
+    ignored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def language(self) -> Language:
@@ -81,22 +81,22 @@ class Generator:
         return run(*words, folder=folder)
 
     def warnings(self, output: str) -> list[str]:
-        lines = [line for line in output.splitlines() if not any(re.search(known, line) for known in self.noise)]
+        lines = [line for line in output.splitlines() if not any(re.search(known, line) for known in self.ignored)]
         return [line for line in lines if _WARNING.search(line)]
 
     def check(self, folder: Path) -> Sequence[Result]:
-        """Compile what was generated, and check the flow's types against it."""
+        """Compile the generated code, and type-check the flow against it."""
         shutil.copy(HERE / self.language / self.flow, folder)
         return self._check_typescript(folder) if self.language is Language.TYPESCRIPT else self._check_python(folder)
 
-    def speak(self, folder: Path, address: str) -> Result:
+    def run_flow(self, folder: Path, address: str) -> Result:
         """Run the flow against a gateway."""
         if self.language is Language.TYPESCRIPT:
             return run("node", f"built/{Path(self.flow).stem}.js", address, folder=folder)
         return run("python", "-W", "error", self.flow, address, folder=folder)
 
     def _check_python(self, folder: Path) -> Sequence[Result]:
-        # The generated code is its generator's to type; what is checked is the use of it.
+        # The types inside the generated code are the generator's responsibility; only their use is checked.
         mypy = ("mypy", "--strict", "--follow-imports=silent", "--cache-dir=.mypy", self.flow)
         return [
             run("python", "-W", "error", "-m", "compileall", "-q", "kpi_client", folder=folder),
@@ -107,15 +107,15 @@ class Generator:
     def _check_typescript(self, folder: Path) -> Sequence[Result]:
         settings = (HERE / "node" / "tsconfig.json").read_text("utf-8")
         (folder / "tsconfig.json").write_text(settings.replace("flow.ts", self.flow), "utf-8")
-        # One run type-checks all and writes the JavaScript, which it does even where types are wrong.
+        # tsc type-checks everything, and writes JavaScript even when it finds type errors.
         return [run("tsc", "--project", "tsconfig.json", folder=folder)]
 
 
 _OPENAPI_GENERATOR = ("openapi-generator-cli", "generate", "-i", "{document}")
-_OF_OPENAPI_GENERATOR = {
-    r"OpenAPI 3\.1 support is still in beta": "said of every document of 3.1",
-    r"ModelUtils - Failed to get the schema name: null$": "said of any schema with additionalProperties",
-    r"\bINFO\b.* writing file ": "names of files, such as exceptions.py",
+_IGNORED_OF_OPENAPI_GENERATOR = {
+    r"OpenAPI 3\.1 support is still in beta": "printed for every OpenAPI 3.1 document",
+    r"ModelUtils - Failed to get the schema name: null$": "printed for any schema with additionalProperties",
+    r"\bINFO\b.* writing file ": "file names such as exceptions.py",
 }
 
 GENERATORS = [
@@ -128,13 +128,13 @@ GENERATORS = [
         "openapi-generator-python",
         (*_OPENAPI_GENERATOR, "-g", "python", "--package-name", "kpi_client", "-o", "{folder}"),
         "with_openapi_generator.py",
-        noise=_OF_OPENAPI_GENERATOR,
+        ignored=_IGNORED_OF_OPENAPI_GENERATOR,
     ),
     Generator(
         "openapi-generator-typescript-axios",
         (*_OPENAPI_GENERATOR, "-g", "typescript-axios", "-o", "{folder}/generated"),
         "with_typescript_axios.ts",
-        noise=_OF_OPENAPI_GENERATOR,
+        ignored=_IGNORED_OF_OPENAPI_GENERATOR,
     ),
     Generator(
         "hey-api-openapi-ts",
@@ -150,7 +150,7 @@ GENERATORS = [
 
 
 def reason_to_skip(language: Language) -> str | None:
-    """Why clients of this language cannot be made here."""
+    """Why clients of this language cannot be generated on this machine, or None."""
     if language is Language.TYPESCRIPT:
-        return None if (NODE / ".installed").exists() else "Node 20.19 or newer with npm is not here"
+        return None if (NODE / ".installed").exists() else "Node.js 20.19 or newer with npm is not installed"
     return None if (PYTHON / ".installed").exists() else "make clients-test installs the generators"

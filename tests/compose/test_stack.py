@@ -1,6 +1,6 @@
-"""The stack in containers: how it is closed off, what it survives, and how it stops.
+"""The stack in containers: its isolation, what it survives, and how it stops.
 
-`make compose-test` starts it and says where it is; the tests run in the order of this file.
+`make compose-test` starts it and passes its address; the tests run in the order of this file.
 """
 
 import json
@@ -26,8 +26,8 @@ LARGEST = 250 * 1000 * 1000
 
 def compose(*arguments: str) -> str:
     command = ["docker", "compose", *arguments]
-    # As make compose-test has it: the tests' settings have been taken out of this process's own environment, and many
-    # people register from one address here.
+    # As in make compose-test: the test run has removed this setting from its own environment, and many users register
+    # from one address here.
     settings = os.environ | {"RATE_LIMIT_ENABLED": "false"}
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=300, env=settings).stdout
 
@@ -48,7 +48,7 @@ def client(stack: Stack) -> Any:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_part_runs_with_as_little_as_it_needs(part: str) -> None:
+def test_a_part_runs_with_least_privileges(part: str) -> None:
     details = container(part)
     assert details["Config"]["User"] not in {"", "0", "root"}
     assert details["HostConfig"]["ReadonlyRootfs"]
@@ -64,7 +64,7 @@ def test_only_the_gateway_is_published() -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_scraper_inside_reads_the_metrics_of_each_part(client: httpx.Client, part: str) -> None:
+def test_the_metrics_of_each_part_are_readable_on_the_internal_network(client: httpx.Client, part: str) -> None:
     client.get("/api/v1/posts")
     read = f"import urllib.request as r; print(r.urlopen('http://{part}:9100/metrics', timeout=5).read().decode())"
     assert f'kpi_http_requests_in_flight{{part="{part}"}}' in compose("exec", "-T", "gateway", "python", "-c", read)
@@ -77,8 +77,8 @@ def test_the_gateway_reaches_no_database() -> None:
         compose("exec", "-T", "gateway", "python", "-c", lookup)
 
 
-def test_only_auth_and_the_gateway_have_a_way_out() -> None:
-    """To a mail server, and to whoever asks; they do not share it."""
+def test_only_auth_and_the_gateway_have_an_external_network() -> None:
+    """Auth for the mail server, the gateway for its clients; the two networks are separate."""
     open_networks = {}
     for service in ("postgres", *PARTS):
         names = container(service)["NetworkSettings"]["Networks"]
@@ -87,7 +87,7 @@ def test_only_auth_and_the_gateway_have_a_way_out() -> None:
     assert open_networks == {"postgres": [], "auth": ["mail"], "content": [], "gateway": ["outside"]}
 
 
-def test_a_mail_becomes_a_file_in_a_volume_and_auth_knows_who_asked(client: httpx.Client) -> None:
+def test_a_mail_becomes_a_file_in_a_volume_and_auth_sees_the_clients_address(client: httpx.Client) -> None:
     anna = join(client)
     deadline = time.monotonic() + 60
     while f"To: {anna.email}" not in compose("exec", "-T", "auth", "sh", "-c", "cat /mails/*verify_email*.eml || true"):
@@ -97,19 +97,19 @@ def test_a_mail_becomes_a_file_in_a_volume_and_auth_knows_who_asked(client: http
     assert mode == "700 10001"
     inside = container("gateway")["NetworkSettings"]["Networks"]
     own = {network["IPAddress"] for network in inside.values()}
-    sessions = client.get("/api/v1/auth/sessions", headers=signed_in(client, anna)).json()["items"]
-    # Whoever asks stands outside, so it is not the gateway.
+    sessions = client.get("/api/v1/auth/sessions", headers=sign_in(client, anna)).json()["items"]
+    # The client is outside, so its address is not the gateway's.
     assert sessions[0]["address"] not in own | {None}
 
 
-def signed_in(client: httpx.Client, person: Person) -> dict[str, str]:
+def sign_in(client: httpx.Client, person: Person) -> dict[str, str]:
     body = {"username": person.username, "password": PASSWORD}
     token = client.post("/api/v1/auth/login", json=body).json()["access_token"]
     return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_an_image_is_small_labelled_and_holds_its_own_part_only(part: str) -> None:
+def test_an_image_is_small_and_labelled_and_contains_only_its_part(part: str) -> None:
     image = json.loads(docker("image", "inspect", container(part)["Image"]))[0]
     base = json.loads(docker("image", "inspect", BASE))[0]
     assert image["Size"] - base["Size"] < LARGEST
@@ -121,7 +121,7 @@ def test_an_image_is_small_labelled_and_holds_its_own_part_only(part: str) -> No
 
 
 @pytest.mark.parametrize("service", ["postgres", "auth-migrate", "content-migrate", *PARTS])
-def test_no_secret_stands_where_an_inspection_shows_it(service: str) -> None:
+def test_inspect_history_and_logs_show_no_secret(service: str) -> None:
     url = compose("exec", "-T", "auth", "cat", "/run/kpi/auth_database_url").strip()
     key = compose("exec", "-T", "auth", "cat", "/run/kpi/paseto_secret_key").strip()
     assert len(key) == 64
@@ -133,7 +133,7 @@ def test_no_secret_stands_where_an_inspection_shows_it(service: str) -> None:
     assert password not in shown
 
 
-def test_a_part_reads_no_secret_of_another() -> None:
+def test_a_part_cannot_read_the_secrets_of_another() -> None:
     for part, other in (("auth", "content"), ("content", "auth"), ("gateway", "auth"), ("gateway", "content")):
         with pytest.raises(subprocess.CalledProcessError):
             compose("exec", "-T", part, "cat", f"/run/kpi/{other}_database_url")
@@ -142,7 +142,7 @@ def test_a_part_reads_no_secret_of_another() -> None:
             compose("exec", "-T", part, "cat", "/run/kpi/postgres_password")
 
 
-def test_the_database_may_restart_under_it(client: httpx.Client) -> None:
+def test_the_stack_survives_a_restart_of_the_database(client: httpx.Client) -> None:
     anna = join(client)
     made = post(client, anna, "Before the restart")
     compose("restart", "postgres")
@@ -154,7 +154,7 @@ def test_the_database_may_restart_under_it(client: httpx.Client) -> None:
     post(client, anna, "After the restart")
 
 
-def test_a_service_may_restart_under_it(client: httpx.Client) -> None:
+def test_the_stack_survives_a_restart_of_a_service(client: httpx.Client) -> None:
     anna = join(client)
     compose("restart", "content")
     statuses = [client.get("/api/v1/posts").status_code for _ in range(5)]
@@ -163,7 +163,7 @@ def test_a_service_may_restart_under_it(client: httpx.Client) -> None:
     post(client, anna, "After the restart of content")
 
 
-def test_stopping_answers_what_is_in_flight_and_kills_nothing(stack: Stack, client: httpx.Client) -> None:
+def test_a_stop_completes_requests_in_flight_and_kills_no_container(stack: Stack, client: httpx.Client) -> None:
     anna = join(client)
     address = urlsplit(stack.gateway)
     body = json.dumps({"title": "Sent while it stops", "content": ""}).encode()
@@ -173,16 +173,16 @@ def test_stopping_answers_what_is_in_flight_and_kills_nothing(stack: Stack, clie
     for name, value in headers.items():
         connection.putheader(name, value)
     connection.endheaders(body[:10])
-    # The request is in flight: its first bytes have gone all the way before the stop begins.
+    # The request is in flight: its first bytes have reached the gateway before the stop begins.
     time.sleep(0.5)
     stopping = subprocess.Popen(["docker", "compose", "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.5)
     connection.send(body[10:])
-    answer = connection.getresponse()
-    assert answer.status == 201, answer.read()
-    made = json.loads(answer.read())["id"]
+    response = connection.getresponse()
+    assert response.status == 201, response.read()
+    made = json.loads(response.read())["id"]
     assert stopping.wait(60) == 0
-    # 137 is what a container says that had to be killed.
+    # 137 is the exit code of a container that had to be killed.
     assert {name: container(name)["State"]["ExitCode"] for name in ("postgres", *PARTS)} == dict.fromkeys(
         ("postgres", *PARTS), 0
     )
@@ -194,9 +194,9 @@ def test_stopping_answers_what_is_in_flight_and_kills_nothing(stack: Stack, clie
 
 
 def post(client: httpx.Client, person: Person, title: str) -> int:
-    answer = client.post("/api/v1/posts", json={"title": title, "content": ""}, headers=person.headers)
-    assert answer.status_code == 201, answer.text
-    made: int = answer.json()["id"]
+    response = client.post("/api/v1/posts", json={"title": title, "content": ""}, headers=person.headers)
+    assert response.status_code == 201, response.text
+    made: int = response.json()["id"]
     return made
 
 

@@ -1,4 +1,4 @@
--- Asks for one post after the other, each thread from a place of its own.
+-- Reads one post after the other, each thread from a different start.
 local threads = 0
 function setup(thread)
   thread:set("id", threads * 10007)

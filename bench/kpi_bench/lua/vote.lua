@@ -1,4 +1,4 @@
--- Votes for one post after the other, first by one user, then by the next: no vote comes twice. For one thread.
+-- Votes for one post after the other, first by one user, then by the next, so that no vote is repeated. For one thread.
 -- Arguments: prefix of the path, number of posts, the users' access tokens.
 local votes = 0
 function init(args)

@@ -1,4 +1,4 @@
-"""The same reads at three sizes of the content database, side by side."""
+"""The same reads at three sizes of the content database, in turn."""
 
 import json
 import shutil
@@ -12,19 +12,19 @@ from typing import Any
 from urllib.parse import urlencode
 
 from kpi_bench import plots as plot
-from kpi_bench.explained import explain
-from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, database_of
-from kpi_bench.harness import Rounds, figures, in_turn, markdown_table, ratios, say, shown, verdict
+from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, database_name
+from kpi_bench.harness import Rounds, figures, markdown_table, ratios, report, run_in_turn, spread, verdict
 from kpi_bench.options import BENCH, Options
-from kpi_bench.platform_stack import HOME, Database, Stack, loaded_database
-from kpi_bench.processes import BenchError, free_port, serving
+from kpi_bench.platform_stack import HOME, Database, Stack, open_loaded_database
+from kpi_bench.processes import BenchError, free_port, serve
+from kpi_bench.query_plans import explain
 from kpi_bench.wrk import Wrk
 
 NAME = "growth"
-# Few enough that a request hardly waits for another one.
+# So few that requests hardly wait for one another.
 CONNECTIONS = 2
 PAGE = 10_000
-# So that page 10,000 is there at the smallest size too.
+# So small that page 10,000 exists at the smallest size too.
 PAGE_LIMIT = 2
 _MOST = 1.2
 _LONGEST = 1.0
@@ -38,68 +38,68 @@ _WORDS = """
 
 
 def run(options: Options) -> dict[str, Any]:
-    # One round is a try, for which small sizes do.
+    # A single round is a trial run, for which small sizes are enough.
     sizes = SIZES if options.rounds > 1 else {name: min(size, 40_000 + size // 100) for name, size in SIZES.items()}
     _check_disk(max(sizes.values()))
-    with loaded_database(options) as database:
+    with open_loaded_database(options) as database:
         try:
             database.start(core=None, settings=BUILDING)
             build(database, sizes)
             database.stop()
             database.start()
-            return {"sizes": sizes, **_measured(database, options, sizes)}
+            return {"sizes": sizes, **_measure(database, options, sizes)}
         finally:
             if database.server is not None:
-                database.drop(*(database_of(name) for name in sizes))
+                database.drop(*(database_name(name) for name in sizes))
 
 
 def _check_disk(posts: int) -> None:
     free, needed = shutil.disk_usage(HOME.parent).free, posts * BYTES_PER_POST
     if free < needed:
-        raise BenchError(f"{needed / 1e9:.0f} GB of free disk are needed, and {free / 1e9:.0f} are there")
+        raise BenchError(f"{needed / 1e9:.0f} GB of free disk are required, but only {free / 1e9:.0f} are available")
 
 
-def _measured(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _measure(database: Database, options: Options, sizes: Mapping[str, int]) -> dict[str, Any]:
     short = replace(options, seconds=min(options.seconds, _LONGEST))
-    with _services(database, options, sizes) as urls:
+    with _run_services(database, options, sizes) as urls:
         words = _words(database, next(iter(sizes)))
         searches = {kind: f"/posts?limit=10&search={word}" for kind, word in words.items()}
         asked = {name: {**_pages(url), **searches, "id": "", "posts": str(sizes[name])} for name, url in urls.items()}
         rounds = {}
         for read in _reads():
-            contenders = {name: partial(_one, urls[name], asked[name], read) for name in sizes}
+            contenders = {name: partial(_measure_read, urls[name], asked[name], read) for name in sizes}
             for contender in contenders.values():
                 contender(1.0)
-            rounds[read] = in_turn(contenders, short, what=read)
+            rounds[read] = run_in_turn(contenders, short, what=read)
         return {
             "words": words,
             "matches": {name: {kind: _total(urls[name], word) for kind, word in words.items()} for name in sizes},
             "rounds": rounds,
-            "explained": _explained(database, options, urls, asked),
+            "explained": _explain_reads(database, options, urls, asked),
         }
 
 
 @contextmanager
-def _services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
-    """A content service for each size, by its address."""
+def _run_services(database: Database, options: Options, sizes: Mapping[str, int]) -> Iterator[dict[str, str]]:
+    """Run a content service for each size; yield their URLs by size."""
     stack = Stack(database, options)
     urls = {}
     with ExitStack() as running:
         for name in sizes:
             port = free_port()
             urls[name] = f"http://127.0.0.1:{port}"
-            program = stack.program("content", port, database=database_of(name))
-            running.enter_context(serving(program, options.log(database_of(name)), ready=f"{urls[name]}/health/ready"))
+            program = stack.program("content", port, database=database_name(name))
+            running.enter_context(serve(program, options.log(database_name(name)), ready=f"{urls[name]}/health/ready"))
         yield urls
 
 
 def _reads() -> dict[str, str]:
-    """What is measured, and the key of its path."""
+    """The reads that are measured, each with the key of its path."""
     pages = {f"{sort}, page {page:,}": f"{sort} {page}" for sort in _SORTS for page in (1, PAGE)}
     return {"by id": "id", **pages, "search, rare word": "rare", "search, common word": "common"}
 
 
-def _one(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[str, float]:
+def _measure_read(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[str, float]:
     key = _reads()[read]
     script = BENCH / "kpi_bench" / "lua" / "spread_posts.lua" if key == "id" else None
     wrk = Wrk(CONNECTIONS, script=script, arguments=[asked["posts"]] if script else [])
@@ -110,7 +110,7 @@ def _one(url: str, asked: Mapping[str, str], read: str, seconds: float) -> dict[
 
 
 def _pages(url: str) -> dict[str, str]:
-    """The paths of page 1 and page 10,000 in each order, found as any client finds them: from page to page."""
+    """The paths of page 1 and page 10,000 in each order, found as any client would: by following the pages."""
     paths = {}
     for sort in _SORTS:
         paths[f"{sort} 1"] = f"/posts?sort={sort}&limit={PAGE_LIMIT}"
@@ -125,8 +125,8 @@ def _pages(url: str) -> dict[str, str]:
 
 
 def _words(database: Database, smallest: str) -> dict[str, str]:
-    """A word of three titles, and the commonest that the search does not leave out."""
-    with database.connect(database_of(smallest)) as connection:
+    """A word that three titles have, and the most common one that is not a stop word."""
+    with database.connect(database_name(smallest)) as connection:
         found = [(str(word), int(posts)) for word, posts in connection.execute(_WORDS)]
     return {"rare": next(word for word, posts in found if posts == 3), "common": found[0][0]}
 
@@ -136,21 +136,21 @@ def _total(url: str, word: str) -> int:
 
 
 def _get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310 the benchmark's own address
-        found: dict[str, Any] = json.load(answer)
+    with urllib.request.urlopen(url, timeout=60) as response:  # noqa: S310 the benchmark's own address
+        found: dict[str, Any] = json.load(response)
         return found
 
 
-def _explained(
+def _explain_reads(
     database: Database, options: Options, urls: Mapping[str, str], asked: Mapping[str, Mapping[str, str]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each read at each size: the plan, the pages that it touches, and its milliseconds."""
-    say("the plans are explained")
+    """For each read at each size: the plan, the pages that it accesses, and its milliseconds."""
+    report("explaining the plans")
     found: dict[str, dict[str, Any]] = {}
     for read, key in _reads().items():
         for size, url in urls.items():
             path = asked[size][key] or "/posts/777"
-            plan = explain(database, database_of(size), f"{url}{path}", options.log("postgres"))
+            plan = explain(database, database_name(size), f"{url}{path}", options.log("postgres"))
             found.setdefault(read, {})[size] = plan._asdict()
     return found
 
@@ -160,7 +160,7 @@ def render(results: dict[str, Any], plots: Path) -> str:
     sizes = list(results["sizes"])
     _plot(rounds, results["sizes"], plots)
     rows = [_row(read, found, sizes) for read, found in rounds.items()]
-    head = ["", *(f"{size}, requests/s" for size in sizes), "times slower", f"at most {_MOST:g}"]
+    head = ["", *(f"{size}, requests/s" for size in sizes), "slowdown factor", f"at most {_MOST:g}"]
     parts = [
         _text(results),
         markdown_table(head, rows),
@@ -172,14 +172,14 @@ def render(results: dict[str, Any], plots: Path) -> str:
     return "\n\n".join(parts)
 
 
-def _slower(found: Rounds, sizes: list[str]) -> list[float]:
+def _slowdowns(found: Rounds, sizes: list[str]) -> list[float]:
     return ratios(figures(found[sizes[0]], "rate"), figures(found[sizes[-1]], "rate"))
 
 
 def _row(read: str, found: Rounds, sizes: list[str]) -> list[str]:
-    slower = _slower(found, sizes)
+    slower = _slowdowns(found, sizes)
     said = "" if read.startswith("search") else verdict(slower, _MOST, most=True)
-    return [read, *(shown(figures(found[size], "rate")) for size in sizes), shown(slower, 2), said]
+    return [read, *(spread(figures(found[size], "rate")) for size in sizes), spread(slower, 2), said]
 
 
 def _pages_table(explained: dict[str, Any], sizes: list[str]) -> str:
@@ -222,19 +222,18 @@ def _text(results: dict[str, Any]) -> str:
 
 
 _BUFFERS = """\
-What a read touches in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
-8 KiB, and the time of the execution alone. The tree of an index grows by a level where its entries grow a hundredfold
-and more, and that is all that a read by id or by keyset notices. A search for a rare word fetches each post that holds
-it, and sorts them: ten times the posts are some ten times the matches. From some number of matches on the planner
-takes the order's index instead, as for a common word, and goes through it until a page is full: that takes as many
-posts at any size for a common word, and far too many for one that is rare. Where the plan below removes thousands of
-rows by its filter, this is where the platform loses; a planner that is told of fast disks (`random_page_cost`) would
-stay with the matches for longer."""
+What a read accesses in PostgreSQL, by `EXPLAIN (ANALYZE, BUFFERS)` of the statement that the service sent: pages of
+8 KiB, and the execution time alone. An index gets one more level when its entries grow by a factor of a hundred or
+more; reads by id or by keyset are not affected otherwise. A search for a rare word fetches every post with that word
+and sorts them: ten times the posts are about ten times the matches. From some number of matches on, the planner scans
+the index of the order instead, as for a common word, until a page is full: for a common word this takes the same number
+of posts at any size, for a rare one far too many. If the plan below removes thousands of rows by its filter, the search
+is slow for this reason; a planner configured for fast disks (`random_page_cost`) would use the matches for longer."""
 
 _TEXT = """\
 ## Growth
 
-The same reads on the content service alone at {sizes} posts, {connections} connections, one round after the other over
-all sizes. The posts beyond the real ones are made of halves of the real titles, so that common words stay common and
-rare ones rare, and have ten votes each. Pages are of {limit} posts, so that page {page} is there at each size. The rare
-word is "{rare}", the common one "{common}"; they are found in ({counts})."""
+The same reads on the content service alone with {sizes} posts and {connections} connections, all sizes in turn. The
+additional posts are generated from halves of the real titles, so that common words stay common and rare ones rare, and
+have ten votes each. Pages have {limit} posts, so that page {page} exists at each size. The rare word is "{rare}", the
+common one "{common}"; their matches are ({counts})."""

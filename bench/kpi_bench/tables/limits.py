@@ -1,4 +1,4 @@
-"""What a request costs each part in time of the processor, beside the least that it could cost."""
+"""The CPU time that a request costs each part, compared with the least that it could cost."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from kpi_bench import plots as plot
-from kpi_bench.harness import Measure, Rounds, figures, in_turn, markdown_table, ratios, shown
+from kpi_bench.harness import Measure, Rounds, figures, markdown_table, ratios, run_in_turn, spread
 from kpi_bench.options import BENCH, Options
-from kpi_bench.platform_stack import Stack, running
-from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port, pinned, serving
-from kpi_bench.tables.platform import OPERATIONS, Place, ours, take_back
+from kpi_bench.platform_stack import Stack, run_stack
+from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_port, pin, serve
+from kpi_bench.tables.platform import OPERATIONS, Place, delete_writes, our_places
 from kpi_bench.wrk import Wrk
 
 NAME = "limits"
@@ -34,25 +34,25 @@ while time.monotonic() < end:
     done += 1
 print(done)
 """
-# Part by part, the seconds of the processor so far.
-Used = Callable[[], dict[str, float]]
+# Returns the CPU seconds so far, by part.
+CpuByPart = Callable[[], dict[str, float]]
 
 
 def run(options: Options) -> dict[str, Any]:
     short = replace(options, seconds=min(options.seconds, _LONGEST))
-    with running(options) as stack, _floor(stack, options) as (url, server):
-        contenders = {**_requests(stack), **_floors(stack, url, server), _HASH: hashes}
+    with run_stack(options) as stack, _run_floor(stack, options) as (url, server):
+        contenders = {**_requests(stack), **_floors(stack, url, server), _HASH: measure_hashes}
         for measure in contenders.values():
             measure(1.0)
-        return {"rounds": in_turn(contenders, short, what="processor time")}
+        return {"rounds": run_in_turn(contenders, short, what="CPU time")}
 
 
 @contextmanager
-def _floor(stack: Stack, options: Options) -> Iterator[tuple[str, Server]]:
+def _run_floor(stack: Stack, options: Options) -> Iterator[tuple[str, Server]]:
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "kpi_bench.floor:app", "--port", str(port), "--no-access-log"]
     url = f"http://127.0.0.1:{port}"
-    with serving(Program(command, _environment(stack)), options.log("floor"), ready=f"{url}/nothing") as server:
+    with serve(Program(command, _environment(stack)), options.log("floor"), ready=f"{url}/nothing") as server:
         yield url, server
 
 
@@ -61,75 +61,77 @@ def _environment(stack: Stack) -> dict[str, str]:
 
 
 def _requests(stack: Stack) -> dict[str, Measure]:
-    places = ours(stack)
+    places = our_places(stack)
     gateway = next(iter(places.values()))
-    return {name: partial(_request, stack, gateway, name) for name in OPERATIONS}
+    return {name: partial(_measure_request, stack, gateway, name) for name in OPERATIONS}
 
 
-def _request(stack: Stack, place: Place, name: str, seconds: float) -> dict[str, float]:
+def _measure_request(stack: Stack, place: Place, name: str, seconds: float) -> dict[str, float]:
     url, wrk = OPERATIONS[name](place)
     service = stack.servers["auth" if "/auth/" in name else "content"]
 
-    def used() -> dict[str, float]:
-        servers = (stack.servers["gateway"], service, stack.database.running)
+    def cpu_by_part() -> dict[str, float]:
+        servers = (stack.servers["gateway"], service, stack.database.running_server)
         return {part: server.cpu_seconds() for part, server in zip(PARTS, servers, strict=True)}
 
-    found = _per_request(used, lambda: _wrk(wrk, url, seconds))
-    stack.database.settle()
-    take_back(stack.database, place.accounts)
+    found = _per_request(cpu_by_part, lambda: _run_wrk(wrk, url, seconds))
+    stack.database.wait_until_idle()
+    delete_writes(stack.database, place.accounts)
     return found
 
 
-def _wrk(wrk: Wrk, url: str, seconds: float) -> tuple[float, int]:
+def _run_wrk(wrk: Wrk, url: str, seconds: float) -> tuple[float, int]:
     load = wrk.run(url, seconds)
     if load.errors:
         raise BenchError(f"{url}: {load.errors} of {load.requests} requests failed")
     return load.rate, load.requests
 
 
-def _per_request(used: Used, work: Callable[[], tuple[float, int]]) -> dict[str, float]:
-    """Microseconds by part, and how many requests a second."""
-    before = used()
+def _per_request(cpu_by_part: CpuByPart, work: Callable[[], tuple[float, int]]) -> dict[str, float]:
+    """CPU microseconds of a request by part, and the requests per second."""
+    before = cpu_by_part()
     rate, requests = work()
-    after = used()
+    after = cpu_by_part()
     spent = {part: (after[part] - before[part]) / max(1, requests) * 1e6 for part in before}
     return {"rate": rate, **spent}
 
 
 def _floors(stack: Stack, url: str, server: Server) -> dict[str, Measure]:
-    def used() -> dict[str, float]:
-        return {"service": server.cpu_seconds(), "PostgreSQL": stack.database.running.cpu_seconds()}
+    def cpu_by_part() -> dict[str, float]:
+        return {"service": server.cpu_seconds(), "PostgreSQL": stack.database.running_server.cpu_seconds()}
 
     posts = Wrk(CONNECTIONS, script=BENCH / "kpi_bench" / "lua" / "each_post.lua")
     return {
-        _NOTHING: lambda seconds: _per_request(used, lambda: _wrk(Wrk(CONNECTIONS), f"{url}/nothing", seconds)),
-        _POOL: lambda seconds: _per_request(used, lambda: _wrk(posts, url, seconds)),
-        _PLAIN: partial(_statements, stack),
+        _NOTHING: lambda seconds: _per_request(
+            cpu_by_part, lambda: _run_wrk(Wrk(CONNECTIONS), f"{url}/nothing", seconds)
+        ),
+        _POOL: lambda seconds: _per_request(cpu_by_part, lambda: _run_wrk(posts, url, seconds)),
+        _PLAIN: partial(_measure_statements, stack),
     }
 
 
-def _statements(stack: Stack, seconds: float) -> dict[str, float]:
-    """A process of its own, whose start counts in its time of the processor: it is taken off."""
-    start, _ = _child([sys.executable, "-m", "kpi_bench.floor", "0"], _environment(stack))
+def _measure_statements(stack: Stack, seconds: float) -> dict[str, float]:
+    """Measure in a process of its own; the CPU time of its start is subtracted."""
+    start, _ = _run_child([sys.executable, "-m", "kpi_bench.floor", "0"], _environment(stack))
     command = [sys.executable, "-m", "kpi_bench.floor", str(seconds)]
-    before = stack.database.running.cpu_seconds()
-    spent, done = _child(command, _environment(stack))
-    server = stack.database.running.cpu_seconds() - before
+    before = stack.database.running_server.cpu_seconds()
+    spent, done = _run_child(command, _environment(stack))
+    server = stack.database.running_server.cpu_seconds() - before
     each = 1e6 / max(1, done)
     return {"rate": done / seconds, "service": (spent - start) * each, "PostgreSQL": server * each}
 
 
-def hashes(seconds: float) -> dict[str, float]:
-    start, _ = _child([sys.executable, "-c", _HASHING, "0"], {})
-    spent, done = _child([sys.executable, "-c", _HASHING, str(seconds)], {})
+def measure_hashes(seconds: float) -> dict[str, float]:
+    start, _ = _run_child([sys.executable, "-c", _HASHING, "0"], {})
+    spent, done = _run_child([sys.executable, "-c", _HASHING, str(seconds)], {})
     return {"rate": done / seconds, "service": (spent - start) / max(1, done) * 1e6}
 
 
-def _child(command: list[str], environment: Mapping[str, str]) -> tuple[float, int]:
-    """Seconds of the processor of a program on the servers' core, and the number that it printed."""
+def _run_child(command: list[str], environment: Mapping[str, str]) -> tuple[float, int]:
+    """Run a program on the servers' core; return its CPU seconds and the number that it printed."""
     before = os.times()
     result = subprocess.run(
-        pinned(command, SERVER_CORE), env={**os.environ, **environment}, capture_output=True, text=True, check=True
+        pin(command, SERVER_CORE), env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
     after = os.times()
     spent = after.children_user + after.children_system - before.children_user - before.children_system
@@ -144,39 +146,44 @@ def render(results: dict[str, Any], plots: Path) -> str:
     parts = [
         _TEXT,
         markdown_table(head, rows),
-        "![Microseconds of the processor for each request](performance/limits.svg)",
-        _hashed(figures(rounds[_SIGN_IN], "rate"), figures(rounds[_HASH], "rate")),
+        "![CPU microseconds for each request](performance/limits.svg)",
+        _hash_summary(figures(rounds[_SIGN_IN], "rate"), figures(rounds[_HASH], "rate")),
     ]
     return "\n\n".join(parts)
 
 
-def _hashed(sign_ins: list[float], hashes: list[float]) -> str:
+def _hash_summary(sign_ins: list[float], hashes: list[float]) -> str:
     return (
-        f"A core that does nothing else hashes {shown(hashes, 1)} passwords a second; through the gateway "
-        f"{shown(sign_ins, 1)} people sign in, which is {shown(ratios(sign_ins, hashes), 2)} of that."
+        f"A core that does nothing else hashes {spread(hashes, 1)} passwords a second; through the gateway there are "
+        f"{spread(sign_ins, 1)} sign-ins a second, which is {spread(ratios(sign_ins, hashes), 2)} of that."
     )
 
 
 def _row(name: str, found: list[dict[str, float]]) -> list[str]:
-    parts = [shown(figures(found, part)) if part in found[0] else "" for part in PARTS]
+    parts = [spread(figures(found, part)) if part in found[0] else "" for part in PARTS]
     whole = [sum(one.get(part, 0.0) for part in PARTS) for one in found]
-    return [f"`{name}`" if name in OPERATIONS else name, *parts, shown(whole), shown(figures(found, "rate"))]
+    return [
+        f"`{name}`" if name in OPERATIONS else name,
+        *parts,
+        spread(whole),
+        spread(figures(found, "rate")),
+    ]
 
 
 def _plot(rounds: Mapping[str, Any], folder: Path) -> None:
     values = {}
     for name, found in rounds.items():
         whole = sorted(sum(one.get(part, 0.0) for part in PARTS) for one in found)
-        # A hash takes so long that nothing else would be seen beside it.
+        # A hash takes so long that the other bars would not be visible.
         if name not in {_SIGN_IN, _HASH}:
             values[name] = (whole[len(whole) // 2], whole[0], whole[-1])
-    plot.bars(folder / "limits.svg", values, unit="microseconds of the processor", ours=list(OPERATIONS))
+    plot.bars(folder / "limits.svg", values, unit="CPU microseconds", ours=list(OPERATIONS))
 
 
 _TEXT = """\
 ## Limits
 
-Where the time of the processor goes: of each part's processes (`/proc/PID/stat`) over a run through the gateway at
-saturation, divided by the requests of it. Below them the floor of a read by id: uvicorn alone with a bare ASGI
-application that answers with a constant; the same with the statement by psycopg's own pool and the row as JSON; and the
-statement by one psycopg connection, with no HTTP at all. What lies between is what a next gain could be taken from."""
+Where the CPU time goes: that of each part's processes (`/proc/PID/stat`) during a run through the gateway at
+saturation, divided by the number of requests. The last rows are the lower bounds for a read by id: uvicorn alone with a
+bare ASGI application that responds with a constant; the same with the statement by psycopg's own pool and the row as
+JSON; and the statement by one psycopg connection, without HTTP. The difference is what could still be gained."""

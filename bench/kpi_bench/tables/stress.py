@@ -1,4 +1,4 @@
-"""What callers see, second by second, while something is taken away from under the platform."""
+"""What clients see, second by second, while a component of the platform fails."""
 
 import asyncio
 import os
@@ -11,19 +11,19 @@ from statistics import quantiles
 from typing import Any
 
 from kpi_bench import plots as plot
-from kpi_bench.harness import figures, markdown_table, say, shown
+from kpi_bench.harness import figures, markdown_table, report, spread
 from kpi_bench.options import Options
-from kpi_bench.platform_stack import POSTS, Accounts, Database, Stack, loaded_database
+from kpi_bench.outage_client import OutageClient, Outcome, Response, get, post_form
+from kpi_bench.platform_stack import POSTS, Accounts, Database, Stack, open_loaded_database
 from kpi_bench.processes import LOAD_CORE, BenchError, Program, Server, free_port
-from kpi_bench.tables.limits import hashes
-from kpi_bench.witness import Answer, Outcome, Witness, get, post_form
+from kpi_bench.tables.limits import measure_hashes
 
 NAME = "stress"
 READS_A_SECOND = 100
-# Seconds from the beginning: something is taken away, and given back.
+# Seconds from the beginning: when the disturbance begins, and when it ends.
 GONE, BACK = 4.0, 8.0
 _SECONDS = 16.0
-# A storm brings so many times what can be hashed.
+# The storm's sign-ins per second, as a multiple of what can be hashed.
 STORM = 5
 _ACCOUNTS = 40
 _STORM, _UPSTREAM, _POSTGRES, _REDIS = "sign-in storm", "content killed", "PostgreSQL restarted", "Redis cut off"
@@ -31,18 +31,18 @@ _STORM, _UPSTREAM, _POSTGRES, _REDIS = "sign-in storm", "content killed", "Postg
 
 @dataclass
 class Scene:
-    """What a scenario works with."""
+    """The objects that a scenario works with."""
 
     stack: Stack
     options: Options
-    storm: Witness
+    storm: OutageClient
     sign_ins: Sequence[bytes]
     storm_rate: float = 0.0
     redis: "Redis | None" = None
 
 
 class Redis:
-    """A server with nothing on the disk."""
+    """A Redis server that writes nothing to disk."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -59,15 +59,15 @@ class Redis:
             self._server.stop()
 
 
-# Both return when what they do is done, or at least begun: callers never wait for them.
+# An action may return before its effect is complete: the reads do not wait for it.
 Act = Callable[[Scene], Awaitable[None]]
 
 
-async def _nothing(_scene: Scene) -> None:
+async def _do_nothing(_scene: Scene) -> None:
     return
 
 
-async def _storm(scene: Scene) -> None:
+async def _start_storm(scene: Scene) -> None:
     began = time.perf_counter()
     await scene.storm.run(scene.sign_ins, rate=scene.storm_rate, seconds=BACK - GONE, begun=began)
 
@@ -100,7 +100,7 @@ async def _start_redis(scene: Scene) -> None:
 
 
 SCENARIOS: dict[str, tuple[Act, Act]] = {
-    _STORM: (_storm, _nothing),
+    _STORM: (_start_storm, _do_nothing),
     _UPSTREAM: (_kill_content, _start_content),
     _POSTGRES: (_stop_postgres, _start_postgres),
     _REDIS: (_kill_redis, _start_redis),
@@ -108,21 +108,21 @@ SCENARIOS: dict[str, tuple[Act, Act]] = {
 
 
 def run(options: Options) -> dict[str, Any]:
-    with loaded_database(options) as database, _load_core():
-        capacity = hashes(min(options.seconds, 2.0))["rate"]
+    with open_loaded_database(options) as database, _pin_to_load_core():
+        capacity = measure_hashes(min(options.seconds, 2.0))["rate"]
         database.start()
         found = {}
         for name in SCENARIOS:
-            with _stack(database, options, redis=name == _REDIS) as (stack, redis):
+            with _run_stack(database, options, redis=name == _REDIS) as (stack, redis):
                 accounts = Accounts(stack.url("auth"), _ACCOUNTS)
-                scene = Scene(stack, options, Witness(""), _sign_ins(accounts), STORM * capacity, redis)
-                found[name] = [_round(scene, name, number) for number in range(options.rounds)]
+                scene = Scene(stack, options, OutageClient(""), _sign_ins(accounts), STORM * capacity, redis)
+                found[name] = [_run_round(scene, name, number) for number in range(options.rounds)]
     return {"capacity": capacity, "rounds": found}
 
 
 @contextmanager
-def _load_core() -> Iterator[None]:
-    """The load is made in this process, so it goes where wrk goes."""
+def _pin_to_load_core() -> Iterator[None]:
+    """This process generates the load, so it runs on the same core as wrk."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {LOAD_CORE})
     try:
@@ -132,9 +132,9 @@ def _load_core() -> Iterator[None]:
 
 
 @contextmanager
-def _stack(database: Database, options: Options, *, redis: bool) -> Iterator[tuple[Stack, Redis | None]]:
+def _run_stack(database: Database, options: Options, *, redis: bool) -> Iterator[tuple[Stack, Redis | None]]:
     server = Redis(options) if redis else None
-    settings = _limits_in(server) if server else {}
+    settings = _limit_settings(server) if server else {}
     stack = Stack(database, options, gateway=settings)
     try:
         if server:
@@ -148,8 +148,8 @@ def _stack(database: Database, options: Options, *, redis: bool) -> Iterator[tup
             server.kill()
 
 
-def _limits_in(redis: Redis) -> Mapping[str, str]:
-    """Limits that count every request and that nobody reaches."""
+def _limit_settings(redis: Redis) -> Mapping[str, str]:
+    """Limits that count every request, but are too high to be reached."""
     return {"RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_STORAGE_URL": f"redis://127.0.0.1:{redis.port}/0"}
 
 
@@ -157,69 +157,69 @@ def _sign_ins(accounts: Accounts) -> list[bytes]:
     return [post_form("/api/v1/auth/login", f"username={name}&password={Accounts.PASSWORD}") for name in accounts.names]
 
 
-def _round(scene: Scene, name: str, number: int) -> dict[str, Any]:
-    # Pools and caches are warm, and what the round before took away is there again.
+def _run_round(scene: Scene, name: str, number: int) -> dict[str, Any]:
+    # Wait until pools and caches are warm, and all that the previous round stopped runs again.
     for part in ("content", "gateway"):
         scene.stack.wait_for(part)
-    reads, scene.storm = Witness(scene.stack.url("gateway")), Witness(scene.stack.url("gateway"))
-    asyncio.run(_live(scene, reads, *SCENARIOS[name]))
-    found = {**judged(reads.answers), "storm": _outcomes(scene.storm.answers)}
-    say(
-        f"{name}, round {number + 1}: {found['outcomes']}, within {found['outage']:.2f} s; "
-        f"well {found['recovery']:.2f} s after its return; storm {found['storm']}"
+    reads, scene.storm = OutageClient(scene.stack.url("gateway")), OutageClient(scene.stack.url("gateway"))
+    asyncio.run(_run_scenario(scene, reads, *SCENARIOS[name]))
+    found = {**summarise(reads.responses), "storm": _outcomes(scene.storm.responses)}
+    report(
+        f"{name}, round {number + 1}: {found['outcomes']}, outage {found['outage']:.2f} s; "
+        f"recovery {found['recovery']:.2f} s after the restart; storm {found['storm']}"
     )
     return found
 
 
-async def _live(scene: Scene, reads: Witness, gone: Act, back: Act) -> None:
+async def _run_scenario(scene: Scene, reads: OutageClient, gone: Act, back: Act) -> None:
     begun = time.perf_counter()
     requests = [get(f"/api/v1/posts/{number * 37 % POSTS + 1}") for number in range(1000)]
     async with asyncio.TaskGroup() as group:
         group.create_task(reads.run(requests, rate=READS_A_SECOND, seconds=_SECONDS, begun=begun))
-        group.create_task(_at(begun + GONE, gone, scene))
-        group.create_task(_at(begun + BACK, back, scene))
+        group.create_task(_act_at(begun + GONE, gone, scene))
+        group.create_task(_act_at(begun + BACK, back, scene))
 
 
-async def _at(moment: float, act: Act, scene: Scene) -> None:
+async def _act_at(moment: float, act: Act, scene: Scene) -> None:
     await asyncio.sleep(max(0.0, moment - time.perf_counter()))
     await act(scene)
 
 
-def judged(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Second by second; how long reads failed; and when after the return the last one did."""
-    bad = [answer.due for answer in answers if answer.outcome is not Outcome.OK]
-    if len(answers) < READS_A_SECOND:
-        raise BenchError(f"only {len(answers)} reads were made")
+def summarise(responses: Sequence[Response]) -> dict[str, Any]:
+    """The seconds one by one; how long reads failed; and how long after the restart the last one failed."""
+    bad = [response.due for response in responses if response.outcome is not Outcome.OK]
+    if len(responses) < READS_A_SECOND:
+        raise BenchError(f"only {len(responses)} reads were made")
     return {
-        "outcomes": _outcomes(answers),
+        "outcomes": _outcomes(responses),
         "outage": max(bad) - min(bad) if bad else 0.0,
         "recovery": max(0.0, max(bad) - BACK) if bad else 0.0,
-        "seconds": [_second(answers, second) for second in range(int(_SECONDS))],
+        "seconds": [_second(responses, second) for second in range(int(_SECONDS))],
     }
 
 
-def _second(answers: Sequence[Answer], second: int) -> dict[str, Any]:
-    within = [answer for answer in answers if int(answer.due) == second]
-    times = [answer.took * 1000 for answer in within]
-    wrong = sum(answer.outcome is not Outcome.OK for answer in within)
+def _second(responses: Sequence[Response], second: int) -> dict[str, Any]:
+    within = [response for response in responses if int(response.due) == second]
+    times = [response.took * 1000 for response in within]
+    wrong = sum(response.outcome is not Outcome.OK for response in within)
     p99 = quantiles(times, n=100)[98] if len(times) > 1 else 0.0
     return {"errors": wrong / max(1, len(within)), "p99": p99, **_outcomes(within)}
 
 
-def _outcomes(answers: Sequence[Answer]) -> dict[str, int]:
-    return {outcome.value: sum(answer.outcome is outcome for answer in answers) for outcome in Outcome}
+def _outcomes(responses: Sequence[Response]) -> dict[str, int]:
+    return {outcome.value: sum(response.outcome is outcome for response in responses) for outcome in Outcome}
 
 
 def render(results: dict[str, Any], plots: Path) -> str:
     rounds: dict[str, list[dict[str, Any]]] = results["rounds"]
     _plot(rounds, plots)
-    head = ["", "failed reads", "refused with `Retry-After`", "first to last failure, s", "well after the return, s"]
-    head += ["p99 before, ms", "p99 meanwhile, ms"]
+    head = ["", "failed reads", "refused with `Retry-After`", "first to last failure, s", "recovery after restart, s"]
+    head += ["p99 before, ms", "p99 during, ms"]
     table = markdown_table(head, [_row(name, found) for name, found in rounds.items()])
     text = _TEXT.format(
         rate=READS_A_SECOND, gone=GONE, back=BACK, seconds=_SECONDS, storm=STORM, capacity=results["capacity"]
     )
-    return "\n\n".join([text, table, _stormed(rounds[_STORM]), *_PICTURES])
+    return "\n\n".join([text, table, _storm_summary(rounds[_STORM]), *_PICTURES])
 
 
 def _row(name: str, found: list[dict[str, Any]]) -> list[str]:
@@ -228,12 +228,12 @@ def _row(name: str, found: list[dict[str, Any]]) -> list[str]:
     before, meanwhile = ([max(_p99s(one, when)) for one in found] for when in (range(1, int(GONE)), _MEANWHILE))
     return [
         name,
-        shown(failed),
-        shown(figures(outcomes, "refused")),
-        shown(figures(found, "outage"), 2),
-        shown(figures(found, "recovery"), 2),
-        shown(before, 1),
-        shown(meanwhile, 1),
+        spread(failed),
+        spread(figures(outcomes, "refused")),
+        spread(figures(found, "outage"), 2),
+        spread(figures(found, "recovery"), 2),
+        spread(before, 1),
+        spread(meanwhile, 1),
     ]
 
 
@@ -244,23 +244,23 @@ def _p99s(found: dict[str, Any], seconds: range) -> list[float]:
     return [found["seconds"][second]["p99"] for second in seconds]
 
 
-def _stormed(found: list[dict[str, Any]]) -> str:
+def _storm_summary(found: list[dict[str, Any]]) -> str:
     storms = [one["storm"] for one in found]
     return (
-        f"Of the storm's sign-ins {shown(figures(storms, 'ok'))} came in, {shown(figures(storms, 'refused'))} were "
-        f"refused with a 503 that says when to come back, and "
-        f"{shown([float(one['failed'] + one['lost']) for one in storms])} failed in any other way."
+        f"Of the storm's sign-ins {spread(figures(storms, 'ok'))} succeeded, {spread(figures(storms, 'refused'))} were "
+        f"refused with a 503 and `Retry-After`, and "
+        f"{spread([float(one['failed'] + one['lost']) for one in storms])} failed in any other way."
     )
 
 
 def _plot(rounds: dict[str, list[dict[str, Any]]], folder: Path) -> None:
     for kind, label, factor in (("errors", "reads that failed, %", 100.0), ("p99", "p99 of reads, ms", 1.0)):
-        series = {name: _middle(found, kind, factor) for name, found in rounds.items()}
+        series = {name: _medians(found, kind, factor) for name, found in rounds.items()}
         plot.lines(folder / f"stress-{kind}.svg", series, labels=("seconds", label))
 
 
-def _middle(found: list[dict[str, Any]], kind: str, factor: float) -> list[tuple[float, float]]:
-    """Of each second, the median of the rounds."""
+def _medians(found: list[dict[str, Any]], kind: str, factor: float) -> list[tuple[float, float]]:
+    """The median of the rounds for each second."""
     seconds = range(len(found[0]["seconds"]))
     values = [sorted(one["seconds"][second][kind] * factor for one in found) for second in seconds]
     return [(second, each[len(each) // 2]) for second, each in zip(seconds, values, strict=True)]
@@ -274,8 +274,8 @@ _PICTURES = (
 _TEXT = """\
 ## Under stress
 
-{rate} reads a second of single posts through the gateway for {seconds:g} s, each begun on time whether or not others
-are done. After {gone:g} s something is taken away, and after {back:g} s it is given back. Once it is the quiet: a storm
-of sign-ins comes, {storm} times what the core can hash ({capacity:.0f} a second). Once the content service, killed by
-SIGKILL and started again. Once PostgreSQL, stopped by its fast shutdown and started again. And once the Redis that the
-gateway's rate limits are kept in, killed and started again. A return includes all of a program's start."""
+{rate} reads of single posts a second through the gateway for {seconds:g} s, each started on time even if others are
+open. A disturbance begins after {gone:g} s and ends after {back:g} s. There are four: a storm of sign-ins, {storm}
+times what the core can hash ({capacity:.0f} a second); the content service, killed by SIGKILL and started again;
+PostgreSQL, stopped by its fast shutdown and started again; and the Redis that stores the gateway's rate limits, killed
+and started again. Recovery includes the whole start of the program."""

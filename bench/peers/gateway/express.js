@@ -1,5 +1,5 @@
 'use strict'
-// As the README has it, with the keep-alive agent that it names for production, and X-Forwarded-* on.
+// As in the README, with the keep-alive agent that it recommends for production, and X-Forwarded-* enabled.
 const { Agent } = require('node:http')
 const express = require('express')
 const { createProxyMiddleware } = require('http-proxy-middleware')

@@ -1,5 +1,5 @@
 'use strict'
-// As the plugin's README has it: undici's pool with its default settings, no log line per request.
+// As in the plugin's README: undici's pool with its default settings, no log line per request.
 const fastify = require('fastify')({ logger: { level: 'error' }, disableRequestLogging: true })
 
 fastify.register(require('@fastify/http-proxy'), {

@@ -1,4 +1,4 @@
-"""The gateway that is usually written with FastAPI: one route around ``httpx.AsyncClient``, streaming both ways."""
+"""A gateway as it is usually written with FastAPI: one route around ``httpx.AsyncClient``, streaming both ways."""
 
 import os
 from collections.abc import AsyncIterator
@@ -26,10 +26,10 @@ async def forward(request: Request) -> StreamingResponse:
     url = httpx.URL(path=request.url.path, query=request.url.query.encode())
     body = request.stream() if request.method in {"POST", "PUT", "PATCH"} else None
     outgoing = client.build_request(request.method, url, headers=request.headers.raw, content=body)
-    answer = await client.send(outgoing, stream=True)
+    response = await client.send(outgoing, stream=True)
     return StreamingResponse(
-        answer.aiter_raw(),
-        status_code=answer.status_code,
-        headers=dict(answer.headers),
-        background=BackgroundTask(answer.aclose),
+        response.aiter_raw(),
+        status_code=response.status_code,
+        headers=dict(response.headers),
+        background=BackgroundTask(response.aclose),
     )

@@ -1,6 +1,6 @@
-"""The plain monolith that a good tutorial gives for the platform's API: what the benchmark holds the platform against.
+"""A plain monolith with the platform's API, as good tutorials build it: the benchmark compares the platform with it.
 
-FastAPI with SQLModel as their own documentations show them: `def` endpoints in the thread pool, one sync Session for a
+It uses FastAPI and SQLModel as their documentation shows: `def` endpoints in the thread pool, one sync Session for a
 request, the default connection pool, JWT (HS256) by PyJWT with the user read for each token, votes counted by a
 subquery. Passwords are hashed with the same parameters as the platform's. There is no gateway in front.
 """

@@ -1,4 +1,4 @@
-"""Passwords and tokens, and who the caller is."""
+"""Passwords, tokens and the current user."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The engine, with the pool that it comes with, and a session for each request."""
+"""The engine with its default pool, and a session for each request."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The application; as documented for production it runs by `fastapi run`, or `uvicorn monolith.main:app`."""
+"""The application; as documented for production, run it with `fastapi run` or `uvicorn monolith.main:app`."""
 
 from fastapi import FastAPI
 

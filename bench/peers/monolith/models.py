@@ -1,4 +1,4 @@
-"""Tables, and what is sent and shown. The indexes are those that primary keys and unique columns bring."""
+"""Tables and schemas. The only indexes are those of primary keys and unique columns."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -66,7 +66,7 @@ class PostPage(SQLModel):
 
 
 class Vote(SQLModel, table=True):
-    """The post comes first in the key, so that the key's index finds the votes of a post."""
+    """The post is first in the key, so that the key's index finds the votes of a post."""
 
     __tablename__ = "votes"
 

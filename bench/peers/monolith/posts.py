@@ -20,7 +20,7 @@ def _vote_count() -> ScalarSelect[int]:
     return of_post.correlate(Post).scalar_subquery()
 
 
-def _shown(post: Post, owner: User, votes: int) -> PostPublic:
+def _to_public(post: Post, owner: User, votes: int) -> PostPublic:
     public = UserPublic.model_validate(owner, from_attributes=True)
     return PostPublic.model_validate(post, from_attributes=True, update={"votes": votes, "owner": public})
 
@@ -43,7 +43,7 @@ def read_posts(
     if search:
         statement = statement.where(col(Post.title).icontains(search) | col(Post.content).icontains(search))
     statement = statement.order_by(orders[sort].desc(), col(Post.id).desc()).offset(skip).limit(limit)
-    return PostPage(items=[_shown(*row) for row in session.exec(statement)])
+    return PostPage(items=[_to_public(*row) for row in session.exec(statement)])
 
 
 @router.get("/posts/{post_id}")
@@ -52,7 +52,7 @@ def read_post(post_id: int, session: SessionDep) -> PostPublic:
     row = session.exec(statement).first()
     if row is None:
         raise NOT_FOUND
-    return _shown(*row)
+    return _to_public(*row)
 
 
 @router.post("/posts", status_code=201)
@@ -61,7 +61,7 @@ def create_post(new: PostCreate, session: SessionDep, user: CurrentUser) -> Post
     session.add(post)
     session.commit()
     session.refresh(post)
-    return _shown(post, user, 0)
+    return _to_public(post, user, 0)
 
 
 @router.post("/votes", status_code=201)

@@ -1,1 +1,1 @@
-"""``kpi load``: posts of a file, with their authors and votes, into the local stack."""
+"""``kpi load``: the posts of a file, with their authors and votes, into the local stack."""

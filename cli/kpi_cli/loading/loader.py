@@ -1,4 +1,4 @@
-"""The order of a load: check the file, have a database, bring in the users, then posts and votes."""
+"""The steps of a load: check the file, provide a database, import the users, then posts and votes."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -17,14 +17,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from kpi_cli import local, parts
+from kpi_cli import parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.loading import pipe, posts, voters
 from kpi_cli.loading.posts import Post
-from kpi_cli.ports import Ports
+from kpi_cli.stack import environments, local_database
+from kpi_cli.stack.ports import Ports
 
 SOURCE = "hacker_news"
+AUTH = parts.get_or_raise("auth")
+CONTENT = parts.get_or_raise("content")
 
 
 class _Rate(ProgressColumn):
@@ -35,15 +38,15 @@ class _Rate(ProgressColumn):
 
 
 def load(layout: Layout, file: Path, console: Console) -> None:
-    """Load a file; a second load of the same one adds nothing and says so."""
+    """Load a file; a second load of the same file adds nothing and reports that."""
     found = posts.read(file)
     if not found:
-        raise FailureError("load", f"{file} holds no posts", fix="name another one: make load FILE=posts.jsonl.gz")
-    with local.database(layout) as ports:
-        local.migrate_where_needed(layout, ports)
+        raise FailureError("load", f"{file} has no posts", fix="choose another: make load FILE=posts.jsonl.gz")
+    with local_database.use(layout) as ports:
+        local_database.migrate_where_needed(layout, ports)
         with _progress(console) as progress:
             users = _import_users(layout, ports, found, progress)
-            totals = _import_posts(layout, ports, _Feed(found, users), progress)
+            totals = _import_posts(layout, ports, _Records(found, users), progress)
     console.print(_summary(file, len(found), totals), soft_wrap=True)
 
 
@@ -62,37 +65,36 @@ def _progress(console: Console) -> Progress:
 def _import_users(layout: Layout, ports: Ports, found: list[Post], progress: Progress) -> dict[str, int]:
     names = posts.authors(found)
     task = progress.add_task("users", total=len(names))
-    records = ({"username": name, "created_at": _time(first)} for name, first in names.items())
-    answers = pipe.exchange(
-        "auth", parts.command("auth", "import-users"), parts.environment(layout, "auth", ports), records
-    )
+    records = ({"username": name, "created_at": _format_time(first)} for name, first in names.items())
+    environment = environments.environment(layout, AUTH, ports)
+    responses = pipe.send(AUTH.name, AUTH.command("import-users"), environment, records)
     users: dict[str, int] = {}
-    # Answers come in the order of the questions; a service may spell a name its own way, so the order counts.
-    # They are asked for first, up to their end: only then has the program said whether it succeeded.
-    for answer, name in zip(answers, names, strict=False):
-        users[name] = int(answer["id"])
+    # Responses are matched by their order, because the service may normalise a name. The responses come first in the
+    # zip, so that they are read to their end: only there is a failure of the program raised.
+    for response, name in zip(responses, names, strict=False):
+        users[name] = int(response["id"])
         progress.advance(task)
     if len(users) != len(names):
-        raise FailureError("auth", f"it answered for {len(users)} of {len(names)} users", fix=f"{KPI} doctor")
+        raise FailureError(AUTH.name, f"it responded for {len(users)} of {len(names)} users", fix=f"{KPI} doctor")
     if len(set(users.values())) != len(users):
-        raise FailureError("auth", "two authors of the file are one user there", fix=f"{KPI} doctor")
+        raise FailureError(AUTH.name, "two authors of the file are the same user there", fix=f"{KPI} doctor")
     return users
 
 
-def _import_posts(layout: Layout, ports: Ports, feed: "_Feed", progress: Progress) -> dict[str, Any]:
-    task = progress.add_task("posts", total=feed.size)
+def _import_posts(layout: Layout, ports: Ports, records: "_Records", progress: Progress) -> dict[str, Any]:
+    task = progress.add_task("posts", total=records.size)
     totals: dict[str, Any] = {"read": 0, "added": 0, "votes": 0}
-    command = parts.command("content", "import-posts")
-    for answer in pipe.exchange("content", command, parts.environment(layout, "content", ports), feed.records()):
-        totals = answer
-        progress.update(task, completed=answer["read"])
-    if totals["read"] != feed.size:
-        raise FailureError("content", f"it read {totals['read']} of {feed.size} posts", fix=f"{KPI} doctor")
+    environment = environments.environment(layout, CONTENT, ports)
+    for response in pipe.send(CONTENT.name, CONTENT.command("import-posts"), environment, records.generate()):
+        totals = response
+        progress.update(task, completed=response["read"])
+    if totals["read"] != records.size:
+        raise FailureError(CONTENT.name, f"it read {totals['read']} of {records.size} posts", fix=f"{KPI} doctor")
     return totals
 
 
-class _Feed:
-    """The posts as content wants them, with user ids in the place of names."""
+class _Records:
+    """The posts in the form that content imports, with user ids instead of names."""
 
     def __init__(self, found: list[Post], users: dict[str, int]) -> None:
         self.size = len(found)
@@ -100,7 +102,7 @@ class _Feed:
         self._users = users
         self._ids = list(users.values())
 
-    def records(self) -> Iterator[dict[str, object]]:
+    def generate(self) -> Iterator[dict[str, object]]:
         for post in self._posts:
             chosen = voters.choose(post.id, post.points, len(self._ids))
             yield {
@@ -109,16 +111,16 @@ class _Feed:
                 "author": {"id": self._users[post.author], "username": post.author},
                 "title": post.title,
                 "content": post.url,
-                "date": _time(post.created_at),
+                "date": _format_time(post.created_at),
                 "voters": [self._ids[position] for position in chosen],
             }
 
 
-def _time(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+def _format_time(time: datetime) -> str:
+    return time.isoformat().replace("+00:00", "Z")
 
 
 def _summary(file: Path, size: int, totals: dict[str, Any]) -> str:
     if not totals["added"]:
-        return f"Nothing to add: all {size:,} posts of {file} were there already."
+        return f"Nothing to add: all {size:,} posts of {file} are already loaded."
     return f"Added {totals['added']:,} of {size:,} posts of {file}, with {totals['votes']:,} votes."

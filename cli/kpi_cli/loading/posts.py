@@ -32,27 +32,27 @@ class Post:
 
 
 class LineError(ValueError):
-    """What is wrong with a line, in words that name the field."""
+    """What is wrong with a line, with the name of the field."""
 
 
 class BadLineError(FailureError):
     """A line that cannot be loaded, named by file, line and field."""
 
     def __init__(self, file: Path, line: int, problem: str) -> None:
-        super().__init__("load", f"{file} line {line}: {problem}", fix="correct the line; nothing was loaded")
+        super().__init__("load", f"{file} line {line}: {problem}", fix="correct the line; nothing has been loaded")
 
 
 def read(file: Path) -> list[Post]:
-    """All posts of a file, gzipped or plain; raises FailureError for the first line that is not right."""
+    """All posts of a file, gzipped or plain; raises FailureError for the first invalid line."""
     posts: list[Post] = []
     seen: dict[int, int] = {}
-    for number, raw in _lines(file):
+    for number, raw in _read_lines(file):
         try:
             post = parse(number, raw)
         except LineError as error:
             raise BadLineError(file, number, str(error)) from error
         if post.id in seen:
-            raise BadLineError(file, number, f"field id: {post.id} stands in line {seen[post.id]} already")
+            raise BadLineError(file, number, f"field id: {post.id} is already in line {seen[post.id]}")
         seen[post.id] = number
         posts.append(post)
     _check_points(file, posts)
@@ -68,29 +68,29 @@ def authors(posts: list[Post]) -> dict[str, datetime]:
 
 
 def parse(number: int, raw: bytes) -> Post:
-    """One line as a post; raises LineError that names the field."""
+    """One line as a post; raises LineError with the name of the field."""
     try:
         record = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise LineError("it is not UTF-8") from error
-    # A number of thousands of digits is a ValueError too.
+    # A number with thousands of digits is a ValueError too.
     except (ValueError, RecursionError) as error:
         raise LineError("it is not JSON") from error
     if not isinstance(record, dict):
         raise LineError("it is not a JSON object")
-    _count(record, "comments", LARGEST_COUNT)
+    _read_count(record, "comments", LARGEST_COUNT)
     return Post(
         line=number,
-        id=_count(record, "id", LARGEST_ID),
-        author=_author(record),
-        title=_text(record, "title", 1, TITLE_LENGTH),
-        url=_text(record, "url", 0, CONTENT_LENGTH),
-        points=_count(record, "points", LARGEST_COUNT),
-        created_at=_time(record, "created_at"),
+        id=_read_count(record, "id", LARGEST_ID),
+        author=_read_author(record),
+        title=_read_text(record, "title", 1, TITLE_LENGTH),
+        url=_read_text(record, "url", 0, CONTENT_LENGTH),
+        points=_read_count(record, "points", LARGEST_COUNT),
+        created_at=_read_time(record, "created_at"),
     )
 
 
-def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
+def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with gzip.open(file) if _is_gzip(file) else file.open("rb") as stream:
@@ -107,7 +107,7 @@ def _is_gzip(file: Path) -> bool:
             return stream.read(2) == b"\x1f\x8b"
     except OSError as error:
         raise FailureError(
-            "load", f"{file}: {error.strerror}", fix="name another one: make load FILE=posts.jsonl.gz"
+            "load", f"{file}: {error.strerror}", fix="choose another: make load FILE=posts.jsonl.gz"
         ) from error
 
 
@@ -122,53 +122,53 @@ def _check_points(file: Path, posts: list[Post]) -> None:
             )
 
 
-def _field(record: dict[str, object], name: str) -> object:
+def _read_field(record: dict[str, object], name: str) -> object:
     if name not in record:
         raise LineError(f"field {name}: it is missing")
     return record[name]
 
 
-def _count(record: dict[str, object], name: str, largest: int) -> int:
-    value = _field(record, name)
+def _read_count(record: dict[str, object], name: str, largest: int) -> int:
+    value = _read_field(record, name)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise LineError(f"field {name}: a whole number needed, got {_kind(value)}")
+        raise LineError(f"field {name}: a whole number is required, not {_kind(value)}")
     if not 0 <= value <= largest:
-        raise LineError(f"field {name}: a number from 0 to {largest} needed")
+        raise LineError(f"field {name}: a number from 0 to {largest} is required")
     return value
 
 
-def _text(record: dict[str, object], name: str, shortest: int, longest: int) -> str:
-    value = _field(record, name)
+def _read_text(record: dict[str, object], name: str, shortest: int, longest: int) -> str:
+    value = _read_field(record, name)
     if not isinstance(value, str):
-        raise LineError(f"field {name}: a text needed, got {_kind(value)}")
+        raise LineError(f"field {name}: a string is required, not {_kind(value)}")
     if not shortest <= len(value) <= longest:
-        raise LineError(f"field {name}: {shortest} to {longest} characters needed, got {len(value)}")
+        raise LineError(f"field {name}: {shortest} to {longest} characters are required, and it has {len(value)}")
     if shortest and not value.strip():
         raise LineError(f"field {name}: it is blank")
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise LineError(f"field {name}: it holds a character that no database text can hold")
+        raise LineError(f"field {name}: it has a character that the database cannot store")
     return value
 
 
-def _author(record: dict[str, object]) -> str:
-    value = _text(record, "author", 1, 32)
+def _read_author(record: dict[str, object]) -> str:
+    value = _read_text(record, "author", 1, 32)
     if not AUTHOR.fullmatch(value):
-        raise LineError("field author: only letters, digits, _, - and . make a name")
+        raise LineError("field author: only letters, digits, _, - and . are allowed")
     return value
 
 
-def _time(record: dict[str, object], name: str) -> datetime:
-    value = _field(record, name)
+def _read_time(record: dict[str, object], name: str) -> datetime:
+    value = _read_field(record, name)
     try:
         time = datetime.fromisoformat(value)  # type: ignore[arg-type]
         utc = time.astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
-        raise LineError(f"field {name}: a time like 2015-09-06T05:56Z needed") from error
+        raise LineError(f"field {name}: a time like 2015-09-06T05:56Z is required") from error
     if time.tzinfo is None:
         raise LineError(f"field {name}: the time zone is missing, as in 2015-09-06T05:56Z")
     return utc
 
 
 def _kind(value: object) -> str:
-    names = {str: "a text", bool: "true or false", type(None): "null", float: "a fraction", list: "a list"}
+    names = {str: "a string", bool: "a boolean", type(None): "null", float: "a fraction", list: "a list"}
     return names.get(type(value), "a number" if isinstance(value, int) else "an object")

@@ -1,7 +1,7 @@
-"""A stand-in for a part: its command line and its behaviour towards a supervisor, and nothing inside.
+"""A stand-in for a part: its command line and its behaviour towards a supervisor, without any function.
 
-Tests put ``fakes`` on PYTHONPATH, so that ``python -m kpi_auth`` finds these instead of the real parts. Files
-in the folder that FAKE_ORDERS names steer a running one.
+Tests put ``fakes`` on PYTHONPATH, so that ``python -m kpi_auth`` finds these instead of the real parts. Files in the
+folder that FAKE_ORDERS names control one that runs.
 """
 
 import argparse
@@ -19,12 +19,12 @@ ORDERS = Path(os.environ.get("FAKE_ORDERS", "/nonexistent"))
 
 
 def database_url() -> str:
-    """The URL as the real parts read it: from the environment, or from the file that it names."""
+    """The URL, read as by the real parts: from the environment, or from the file that it names."""
     return os.environ.get("DATABASE_URL") or Path(os.environ["DATABASE_URL_FILE"]).read_text().strip()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers every path with 200."""
+    """Responds to every path with 200."""
 
     def do_GET(self) -> None:
         self.send_response(200)
@@ -37,18 +37,18 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def serve(part: str, port: int) -> None:
-    """Serve until a signal; a file ``die-PART`` in the orders ends it by itself."""
+    """Serve until a signal; a file ``exit-PART`` in the orders makes it end on its own."""
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.timeout = 0.05
     print(f"{part} says hello", flush=True)
-    while not (ORDERS / f"die-{part}").exists():
+    while not (ORDERS / f"exit-{part}").exists():
         server.handle_request()
     print(f"{part} says goodbye", flush=True)
     sys.exit(3)
 
 
 def migrate(part: str) -> None:
-    """Make a table, unless the orders say that migrations fail."""
+    """Create a table; a file ``no-migration-PART`` in the orders makes it fail."""
     if (ORDERS / f"no-migration-{part}").exists():
         sys.exit("kpi-stand-in: this migration fails")
     with psycopg.connect(database_url()) as connection:
@@ -59,7 +59,7 @@ def migrate(part: str) -> None:
 
 
 def check(part: str) -> None:
-    """Print a report like the real parts; a file ``sick-PART`` in the orders makes it a bad one."""
+    """Print a report like the real parts; a file ``sick-PART`` in the orders makes it report a problem."""
     ok = not (ORDERS / f"sick-{part}").exists()
     detail = "at the newest migration" if ok else "one migration behind"
     finding = {"check": "migrations", "ok": ok, "detail": detail, "fix": f"kpi migrate {part}"}
@@ -74,7 +74,7 @@ def import_users() -> None:
 
 
 def import_posts() -> None:
-    """Keep each post once, in the database, and count."""
+    """Store each post once in the database, and count."""
     if (ORDERS / "no-import-content").exists():
         sys.exit("kpi-stand-in: this import fails")
     if (ORDERS / "full-disk-content").exists():
@@ -90,38 +90,46 @@ def import_posts() -> None:
     print(json.dumps({"read": read, "added": added, "votes": votes}))
 
 
-def asked() -> dict[str, object]:
-    """What an operator's command was asked for, which the test finds in the orders; never in the list of processes."""
-    given = json.load(sys.stdin)
-    (ORDERS / "asked.json").write_text(json.dumps(given | {"arguments": sys.argv[1:]}))
-    return dict(given)
+def read_request() -> dict[str, object]:
+    """The input of an operator's command, which the test finds in the orders."""
+    request = json.load(sys.stdin)
+    (ORDERS / "request.json").write_text(json.dumps(request | {"arguments": sys.argv[1:]}))
+    return dict(request)
 
 
 def create_user() -> None:
-    """Keep the name, once."""
-    given = asked()
+    """Store the name, once."""
+    request = read_request()
     with psycopg.connect(database_url()) as connection:
         insert = "INSERT INTO things VALUES (%s) ON CONFLICT DO NOTHING"
-        new = connection.execute(insert, [f"user {given['username']}"]).rowcount
+        new = connection.execute(insert, [f"user {request['username']}"]).rowcount
     if not new:
         sys.exit("a line of the log\nkpi-auth: This username is taken")
-    print(json.dumps({"id": 7, "username": given["username"], "role": given["role"]}))
+    print(json.dumps({"id": 7, "username": request["username"], "role": request["role"]}))
 
 
 def reset_password() -> None:
-    """Fail without a sentence when the orders say so."""
-    given = asked()
+    """Reset nothing; a file ``broken-auth`` in the orders makes it fail without a sentence of its own."""
+    request = read_request()
     if (ORDERS / "broken-auth").exists():
         sys.exit("Traceback: something is broken")
-    print(json.dumps({"id": 7, "username": given["username"], "sessions_ended": 2}))
+    print(json.dumps({"id": 7, "username": request["username"], "sessions_ended": 2}))
 
 
 def list_users() -> None:
-    """Two users, one of them with what a terminal must not obey."""
-    asked()
+    """Two users, one of them with markup that must not reach a terminal."""
+    read_request()
     item = {"role": "user", "is_active": True, "created_at": "2026-01-01T00:00:00Z", "email": None}
     items = [{"id": 1, "username": "ada"}, {"id": 2, "username": "grace", "email": "[red]g@x", "is_active": False}]
     print(json.dumps({"items": [item | one for one in items], "more": True}))
+
+
+def print_openapi(part: str) -> None:
+    """A service prints a document of its own, and the gateway those that it gets on standard input."""
+    if (ORDERS / f"broken-openapi-{part}").exists():
+        sys.exit("kpi-stand-in: there is no document")
+    document = {"merged": json.load(sys.stdin)} if part == "gateway" else {"openapi": "3.1.0", "title": f"{part} é"}
+    print("not JSON" if (ORDERS / f"bad-openapi-{part}").exists() else json.dumps(document))
 
 
 OPERATORS = {
@@ -144,7 +152,7 @@ def main(part: str) -> None:
         if (ORDERS / f"slow-{part}").exists():
             time.sleep(3600)
         serve(part, options.port)
-    elif options.command in {"migrate", "check"}:
-        {"migrate": migrate, "check": check}[options.command](part)
+    elif options.command in {"migrate", "check", "openapi"}:
+        {"migrate": migrate, "check": check, "openapi": print_openapi}[options.command](part)
     else:
         OPERATORS[options.command]()

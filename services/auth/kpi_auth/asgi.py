@@ -1,8 +1,8 @@
 """The application that servers import."""
 
-from kpi_shared.server.runner import built
+from kpi_shared.server.runner import build_or_exit
 
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART
 
-app = built(PART, create_app)
+app = build_or_exit(PART, create_app)

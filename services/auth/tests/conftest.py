@@ -4,13 +4,13 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from auth_support import Accounts
+from auth_support import Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import rolled_back
+from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
 from pydantic import SecretStr
 
@@ -42,7 +42,7 @@ async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application, on a database that forgets the test."""
     state = running_app.state
     database, tokens = state.database, state.tokens
-    async with rolled_back(database) as state.database:
+    async with roll_back_after(database) as state.database:
         yield running_app
     state.database, state.tokens = database, tokens
 
@@ -56,3 +56,11 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def accounts(app: FastAPI, client: httpx.AsyncClient) -> Accounts:
     return Accounts(app, client)
+
+
+@pytest.fixture
+async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on the pool of real connections; what it leaves behind is removed."""
+    async with client_of(running_app) as client:
+        yield client
+    await empty(running_app.state.database)

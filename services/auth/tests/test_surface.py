@@ -12,8 +12,8 @@ from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import started
-from kpi_shared.testing.surface import admins_operations, operations, public_operations
+from kpi_shared.testing.process import start_part
+from kpi_shared.testing.surface import admin_operations, operations, public_operations
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 
@@ -61,7 +61,7 @@ async def test_these_routes_are_for_admins_alone(
     # Neither ends the session of the other requests: there is no such one of anna's, and nobody logs out.
     path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1}
     names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
-    assert await admins_operations(client, names, path=path, headers=anna.headers) == ADMINS
+    assert await admin_operations(client, names, path=path, headers=anna.headers) == ADMINS
 
 
 def test_a_migrated_database_holds_no_account(worker: str, secret_key: str) -> None:
@@ -89,7 +89,7 @@ def test_generated_requests_meet_what_the_description_says(worker: str, secret_k
     token = TokenCodec.of(settings).mint(
         user_id=ADMIN_ID, username="root", role=Role.ADMIN, session_id=str(ADMIN_ID), lifetime=timedelta(minutes=5)
     )
-    with started("kpi_auth", environment, log=tmp_path / "auth.log") as address:
+    with start_part("kpi_auth", environment, log=tmp_path / "auth.log") as address:
         # A schema cannot say which e-mail addresses are reserved or which passwords are common.
         fuzz(
             address,

@@ -1,3 +1,3 @@
-"""The content service: posts, the votes on them and who wrote them."""
+"""The content service: posts, their authors and their votes."""
 
 __version__ = "0.1.0"

@@ -1,10 +1,10 @@
-"""``python -m kpi_content``."""
+"""The program ``python -m kpi_content``."""
 
 import sys
 
 from kpi_shared.server.runner import main
 
-from kpi_content.posts.imports import import_posts
+from kpi_content.imports.command import import_posts
 from kpi_content.settings import PART, ContentSettings
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from fastapi import FastAPI
 from kpi_shared.app import build_service
+from kpi_shared.pages import cursor_sealer
 
 from kpi_content import __version__
-from kpi_content.posts.dependencies import cursor_codec
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.settings import ContentSettings
 from kpi_content.votes.endpoints import router as votes
@@ -16,5 +16,5 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         title="KPI-One content",
         version=__version__,
         routers=[posts, votes],
-        resources=[cursor_codec],
+        resources=[cursor_sealer],
     )

@@ -1,4 +1,4 @@
-"""What the content service can be told."""
+"""The settings of the content service."""
 
 from typing import ClassVar
 

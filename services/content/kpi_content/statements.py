@@ -1,6 +1,6 @@
-"""Statements for the driver's own connection: compiled once, and sent as they are.
+"""Statements for the driver's own connection: each is compiled once and sent as it is.
 
-SQLAlchemy would look the compiled statement up, wrap the connection, the cursor and each row again for every request.
+For every request, SQLAlchemy would look up the compiled statement and wrap the connection, the cursor and each row.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,10 +16,10 @@ RowT = TypeVar("RowT")
 
 
 class Statement(Generic[RowT]):
-    """``make`` turns the values of one row, in the statement's order, into what callers get.
+    """``make`` turns the values of one row, in the order of the statement's columns, into the result.
 
-    The server keeps the plan of a prepared one: right where a plan is good for any values, and wrong where it hangs
-    on them, as with a rare and a common word.
+    The server reuses the plan of a prepared statement. That is right where one plan is good for all values, and wrong
+    where the best plan depends on them, as it does for a rare and a common word.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Statement(Generic[RowT]):
         assert isinstance(statement, CompilerElement)  # noqa: S101 every statement is one
         compiled = statement.compile(dialect=dialect())  # type: ignore[no-untyped-call]
         self._sql = str(compiled).encode()
-        # Values that stand in the statement itself.
+        # The values that are part of the statement itself.
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._make = make
         self._is_prepared = is_prepared
@@ -37,12 +37,12 @@ class Statement(Generic[RowT]):
         return await (await self._run(connection, values)).fetchall()
 
     async def one_or_none(self, connection: DirectConnection, values: Mapping[str, Any]) -> RowT | None:
-        """The first row; the statement says by itself that there is no second one."""
+        """The first row, or None; the statement itself must ensure that there is only one."""
         return await (await self._run(connection, values)).fetchone()
 
     async def one(self, connection: DirectConnection, values: Mapping[str, Any]) -> RowT:
         row = await self.one_or_none(connection, values)
-        assert row is not None  # noqa: S101 a count, or what an INSERT returns
+        assert row is not None  # noqa: S101 a count and an INSERT always return a row
         return row
 
     async def _run(self, connection: DirectConnection, values: Mapping[str, Any]) -> AsyncCursor[RowT]:

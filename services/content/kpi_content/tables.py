@@ -1,4 +1,4 @@
-"""The base of this service's tables; a registry of its own keeps other services' tables out of it."""
+"""The base class of this service's tables, with a registry that holds no other service's tables."""
 
 from kpi_shared.database import named_metadata
 from sqlalchemy.orm import registry
@@ -6,4 +6,4 @@ from sqlmodel import SQLModel
 
 
 class Table(SQLModel, registry=registry(metadata=named_metadata())):
-    """Every table of the content database inherits from this."""
+    """The base class of every table in the content database."""

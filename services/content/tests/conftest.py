@@ -1,4 +1,4 @@
-"""The content service in this process, on a migrated database of its own, and people who call it."""
+"""The content service in this process on a migrated database of its own, and the users who send requests."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -11,7 +11,7 @@ from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import rolled_back
+from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
@@ -36,10 +36,10 @@ async def running_app(settings: ContentSettings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The running application, on a database that forgets the test."""
+    """The running application on a database that is rolled back after the test."""
     state = running_app.state
     database, tokens, cursors = state.database, state.tokens, state.cursors
-    async with rolled_back(database) as state.database:
+    async with roll_back_after(database) as state.database:
         yield running_app
     state.database, state.tokens, state.cursors = database, tokens, cursors
 
@@ -52,7 +52,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The running application on its pool of real connections; every table is emptied afterwards."""
+    """The running application on its pool of real connections. All tables are emptied after the test."""
     yield running_app
     async with running_app.state.database.writing() as connection:
         await connection.execute(text("TRUNCATE authors, posts, votes, post_imports"))
@@ -66,7 +66,7 @@ async def committing_client(committing_app: FastAPI) -> AsyncIterator[httpx.Asyn
 
 @pytest.fixture(scope="session")
 def tokens(settings: ContentSettings) -> TokenCodec:
-    """What the auth service mints with."""
+    """The codec with which the auth service issues tokens."""
     return TokenCodec.of(settings)
 
 

@@ -1,4 +1,4 @@
-"""People who call the service, and what they write, for tests."""
+"""Users and posts for tests."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +15,7 @@ ANNA, BERT, ADMIN = 11, 22, 33
 
 @dataclass(frozen=True)
 class Caller:
-    """A user as the auth service's token describes them; ``headers`` are those of their requests."""
+    """A user as the auth service's token describes them, and the header fields of their requests."""
 
     subject: Subject
     headers: dict[str, str]
@@ -27,7 +27,7 @@ def caller(tokens: TokenCodec, user_id: int, username: str, *, role: Role = Role
 
 
 class Posts:
-    """Writes through the service and looks into its database."""
+    """Writes posts through the service, and reads and changes its database."""
 
     def __init__(self, app: FastAPI, client: httpx.AsyncClient, author: Caller) -> None:
         self.app = app
@@ -35,11 +35,11 @@ class Posts:
         self._author = author
 
     async def add(self, title: str = "A title", *, by: Caller | None = None, **more: object) -> dict[str, Any]:
-        """The new post as it was answered; it is anna's unless told otherwise."""
+        """The new post from the response; its author is anna by default."""
         body = {"title": title, "content": "", **more}
-        answer = await self._client.post("/posts", json=body, headers=(by or self._author).headers)
-        assert answer.status_code == 201, answer.text
-        shown: dict[str, Any] = answer.json()
+        response = await self._client.post("/posts", json=body, headers=(by or self._author).headers)
+        assert response.status_code == 201, response.text
+        shown: dict[str, Any] = response.json()
         return shown
 
     async def execute(self, statement: str, **values: object) -> None:
@@ -51,7 +51,7 @@ class Posts:
             return [tuple(row) for row in await connection.execute(text(statement), values)]
 
 
-def assert_problem(answer: httpx.Response, status: int, slug: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    assert answer.json()["type"] == slug
+def assert_problem(response: httpx.Response, status: int, slug: str) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json()["type"] == slug

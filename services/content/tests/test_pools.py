@@ -1,10 +1,10 @@
-"""What a scrape reads of the database's pools."""
+"""The metrics of the database's connection pools."""
 
 import asyncio
 
 import pytest
 from kpi_content.settings import ContentSettings
-from kpi_shared.database import Database, count_connections
+from kpi_shared.database import Database, register_pool_metrics
 from kpi_shared.errors import UnavailableError
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
@@ -15,10 +15,10 @@ def read(metrics: Metrics) -> Scrape:
     return Scrape(generate_latest(metrics.registry).decode())
 
 
-async def test_connections_in_use_and_who_waits_for_them(settings: ContentSettings) -> None:
+async def test_connections_in_use_and_requests_that_wait(settings: ContentSettings) -> None:
     metrics = Metrics("content")
     database = Database(settings.model_copy(update={"database_pool_size": 1, "database_pool_timeout": 0.1}))
-    count_connections(database, metrics)
+    register_pool_metrics(database, metrics)
 
     async def use() -> None:
         async with database.reading():

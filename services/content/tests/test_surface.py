@@ -1,4 +1,4 @@
-"""What is open to whom, and whether the service does what its description says."""
+"""Which routes are public, and whether the service conforms to its API document."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -11,7 +11,7 @@ from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import started
+from kpi_shared.testing.process import start_part
 from kpi_shared.testing.surface import operations
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
@@ -27,39 +27,39 @@ PUBLIC = {
 
 
 async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: ContentSettings) -> None:
-    """The routes that read a token if there is one look like protected ones in the document, so each is called."""
+    """Routes with an optional token look like protected ones in the API document, so each route is called."""
     refused = set()
     for operation in operations(create_app(settings).openapi()):
         method, _, path = operation.partition(" ")
-        answer = await client.request(method, path.format(post_id=1), json={"title": "x", "content": ""})
-        if answer.status_code == 401:
+        response = await client.request(method, path.format(post_id=1), json={"title": "x", "content": ""})
+        if response.status_code == 401:
             refused.add(operation)
     assert operations(create_app(settings).openapi()) - refused == PUBLIC
 
 
-async def test_a_method_that_an_address_does_not_know_is_told_which_it_does(client: httpx.AsyncClient) -> None:
+async def test_a_405_names_all_methods_of_the_path(client: httpx.AsyncClient) -> None:
     for path, allowed in (("/posts", "GET, POST"), ("/posts/1", "DELETE, GET, PATCH, PUT"), ("/votes", "POST")):
-        answer = await client.request("TRACE", path)
-        assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+        response = await client.request("TRACE", path)
+        assert (response.status_code, response.headers["Allow"]) == (405, allowed)
 
 
 @pytest.fixture
 def environment(worker: str, secret_key: str) -> dict[str, str]:
-    """Settings of a process of its own, on a migrated database; there is no auth service anywhere."""
+    """The settings of a separate process on a migrated database; no auth service is running."""
     url = create_database(f"content_process_{worker}")
     upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
     return {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
 
 
-def test_generated_requests_meet_what_the_description_says(
+def test_generated_requests_conform_to_the_api_document(
     environment: dict[str, str], tokens: TokenCodec, tmp_path: Path
 ) -> None:
     token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="fuzz", lifetime=timedelta(minutes=5))
-    with started("kpi_content", environment, log=tmp_path / "content.log") as address:
+    with start_part("kpi_content", environment, log=tmp_path / "content.log") as address:
         headers = {"Authorization": f"Bearer {token}"}
         for number in range(3):
-            answer = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)
-            assert answer.status_code == 201, answer.text
-        # A cursor of the right form is still one that nobody was given.
+            response = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)
+            assert response.status_code == 201, response.text
+        # A generated cursor has the right form, but the service has not issued it.
         fuzz(address, token=token, folder=tmp_path, examples=10, excluded=["positive_data_acceptance"])
     assert "request failed" not in (tmp_path / "content.log").read_text()

@@ -1,4 +1,4 @@
-"""Which tokens count, asked of the service itself: on a protected route and on one that only reads a token."""
+"""Which tokens the service accepts, on a protected route and on routes where a token is optional."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,22 +27,22 @@ def mint(tokens: TokenCodec, *, minutes: int = 5) -> str:
 
 
 async def is_accepted(client: httpx.AsyncClient, value: str) -> bool:
-    """Does this Authorization count? Where it does not, every route must say so in the same way."""
+    """Whether this Authorization is accepted; if it is not, every route must refuse it in the same way."""
     headers = {"Authorization": value}
-    answers = [
+    responses = [
         await client.post("/posts", json={"title": "x", "content": ""}, headers=headers),
         await client.get("/posts", headers=headers),
         await client.get("/posts/1", headers=headers),
     ]
-    if answers[0].status_code == 201:
+    if responses[0].status_code == 201:
         return True
-    for answer in answers:
-        assert_problem(answer, 401, "unauthenticated")
-        assert 'error="invalid_token"' in answer.headers["WWW-Authenticate"]
+    for response in responses:
+        assert_problem(response, 401, "unauthenticated")
+        assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
     return False
 
 
-async def test_a_good_token_counts(client: httpx.AsyncClient, tokens: TokenCodec) -> None:
+async def test_a_valid_token_is_accepted(client: httpx.AsyncClient, tokens: TokenCodec) -> None:
     assert await is_accepted(client, f"Bearer {mint(tokens)}")
     assert await is_accepted(client, f"bearer {mint(tokens)}")
 
@@ -70,33 +70,33 @@ async def test_a_token_that_was_touched_anywhere_does_not_count(client: httpx.As
     token = mint(tokens)
     for at, letter in enumerate(token):
         other = "A" if letter != "A" else "B"
-        answer = await client.get("/posts/1", headers={"Authorization": f"Bearer {token[:at]}{other}{token[at + 1 :]}"})
-        assert answer.status_code == 401, at
+        response = await client.get(
+            "/posts/1", headers={"Authorization": f"Bearer {token[:at]}{other}{token[at + 1 :]}"}
+        )
+        assert response.status_code == 401, at
 
 
 @pytest.mark.parametrize("form", ["{}=", "{}==", "{}.", "{} x", "x{}", "{}\t", "{0},{0}", "{0}{0}"])
-async def test_other_spellings_of_a_token_do_not_count(
-    client: httpx.AsyncClient, tokens: TokenCodec, form: str
-) -> None:
+async def test_other_spellings_of_a_token_are_refused(client: httpx.AsyncClient, tokens: TokenCodec, form: str) -> None:
     assert not await is_accepted(client, f"Bearer {form.format(mint(tokens))}")
 
 
 @pytest.mark.parametrize(
     "value", ["", "Bearer", "Bearer ", "Basic YTpi", "v4.local.AAAA", "Bearer v4.local.", "Bearer \xff"]
 )
-async def test_headers_that_hold_no_token(client: httpx.AsyncClient, value: str) -> None:
+async def test_headers_without_a_token_are_refused(client: httpx.AsyncClient, value: str) -> None:
     headers = [(b"Authorization", value.encode("latin-1"))]
     for path in ("/posts", "/posts/1"):
-        answer = await client.get(path, headers=headers)
-        assert_problem(answer, 401, "unauthenticated")
+        response = await client.get(path, headers=headers)
+        assert_problem(response, 401, "unauthenticated")
 
 
-async def test_two_authorizations_are_none(client: httpx.AsyncClient, tokens: TokenCodec) -> None:
+async def test_two_authorizations_are_refused(client: httpx.AsyncClient, tokens: TokenCodec) -> None:
     header = ("Authorization", f"Bearer {mint(tokens)}")
     assert_problem(await client.get("/posts", headers=[header, header]), 401, "unauthenticated")
 
 
-async def test_a_previous_key_still_counts_and_a_retired_one_does_not(
+async def test_a_previous_key_is_accepted_and_a_retired_one_is_not(
     client: httpx.AsyncClient, app: FastAPI, settings: ContentSettings
 ) -> None:
     old = codec(settings, paseto_secret_key=SecretStr(OLD))
@@ -117,6 +117,6 @@ async def test_no_other_header_says_who_calls(client: httpx.AsyncClient, anna: C
         "X-Role": "admin",
         "Cookie": anna.headers["Authorization"],
     }
-    answer = await client.post("/posts", json={"title": "x", "content": ""}, headers=headers)
-    assert_problem(answer, 401, "unauthenticated")
-    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="kpi-one"'
+    response = await client.post("/posts", json={"title": "x", "content": ""}, headers=headers)
+    assert_problem(response, 401, "unauthenticated")
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="kpi-one"'

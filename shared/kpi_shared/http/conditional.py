@@ -1,4 +1,4 @@
-"""Entity tags, and the two headers that ask about them (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2)."""
+"""Entity tags, If-Match and If-None-Match (RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from starlette.responses import Response
 from kpi_shared.errors import ProblemError
 from kpi_shared.http.openapi import Responses
 
-# What a route that answers conditionally adds to its description. The header is read from the request itself:
-# a parameter would cost every request that does not send it.
-NOT_MODIFIED: Responses = {304: {"description": "The version that If-None-Match names is still the newest"}}
+# The OpenAPI description of a conditional route. The header is read from the request itself: a declared parameter would
+# cost every request that does not send it.
+NOT_MODIFIED: Responses = {304: {"description": "Not modified: If-None-Match contains the current entity tag"}}
 IF_NONE_MATCH: dict[str, Any] = {
     "parameters": [
         {
@@ -21,19 +21,19 @@ IF_NONE_MATCH: dict[str, Any] = {
             "in": "header",
             "required": False,
             "schema": {"type": "string"},
-            "description": "The version known already",
+            "description": "The entity tags of versions that the client has",
         }
     ]
 }
 
-# One member of a list, which may be empty, up to its comma. Nothing is tried twice, however long the header is.
+# One member of a list, possibly empty, with its comma. It never backtracks, however long the header is.
 _MEMBER = re.compile(r'[ \t]*+(?:(W/)?("[\x21\x23-\x7e\x80-\xff]*+"))?[ \t]*+(?:,|\Z)')
 
 
 class MalformedConditionError(ProblemError):
     status = 400
     type = "malformed-condition"
-    title = "If-Match and If-None-Match hold * or a list of entity tags in double quotes"
+    title = "If-Match and If-None-Match must be * or a list of quoted entity tags"
 
 
 class _Tag(NamedTuple):
@@ -42,33 +42,33 @@ class _Tag(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """What a header asks for: any version at all, or one of these."""
+    """The value of a header: ``any`` for ``*``, or a list of tags."""
 
     any: bool
     tags: Sequence[_Tag]
 
-    def fits_strongly(self, etag: str) -> bool:
-        """A weak tag never does."""
+    def matches_strongly(self, etag: str) -> bool:
+        """Strong comparison: a weak tag never matches."""
         return self.any or any(not tag.is_weak and tag.opaque == etag for tag in self.tags)
 
-    def fits_weakly(self, etag: str) -> bool:
+    def matches_weakly(self, etag: str) -> bool:
         return self.any or any(tag.opaque == etag for tag in self.tags)
 
 
 def parse_condition(lines: Sequence[str]) -> Condition | None:
-    """All lines of one header together; None where there is none, MalformedConditionError where it makes no sense."""
+    """Parse all lines of one header; None if there are none, MalformedConditionError if they are not valid."""
     if not lines:
         return None
     value = ",".join(lines)
     if value.strip(" \t") == "*":
         return Condition(any=True, tags=())
-    tags = _tags(value)
+    tags = _parse_tags(value)
     if not tags:
         raise MalformedConditionError
     return Condition(any=False, tags=tags)
 
 
-def _tags(value: str) -> list[_Tag]:
+def _parse_tags(value: str) -> list[_Tag]:
     tags, position = [], 0
     while position < len(value):
         member = _MEMBER.match(value, position)
@@ -81,19 +81,19 @@ def _tags(value: str) -> list[_Tag]:
 
 
 def etag_of(body: bytes) -> str:
-    """A strong tag: it names these very bytes."""
+    """A strong tag: a hash of the bytes."""
     return f'"{blake2b(body, digest_size=16).hexdigest()}"'
 
 
-def known_already(request: Request, etag: str) -> bool:
-    """Does If-None-Match name this version? Then 304 is the answer."""
+def is_not_modified(request: Request, etag: str) -> bool:
+    """Whether If-None-Match contains the tag, so that the response is 304."""
     condition = parse_condition(request.headers.getlist("if-none-match"))
-    return condition is not None and condition.fits_weakly(etag)
+    return condition is not None and condition.matches_weakly(etag)
 
 
-def json_answer(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
-    """The answer to a read: the body under its tag, or 304 with the same ``headers`` to who has it already."""
+def json_response(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:
+    """The response to a read: the body with its tag, or 304 with the same ``headers`` if the client has it."""
     headers = {"ETag": etag_of(body), **headers}
-    if known_already(request, headers["ETag"]):
+    if is_not_modified(request, headers["ETag"]):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)

@@ -1,4 +1,4 @@
-"""Pure ASGI layers around an application: the request's id and time, and the size of its body."""
+"""Pure ASGI middleware: request ids, response times, HEAD, and the limit of request bodies."""
 
 import random
 import re
@@ -14,14 +14,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
 from kpi_shared.telemetry.current_request import CurrentRequest, current_request
-from kpi_shared.telemetry.observation import Observation, route_of
-from kpi_shared.telemetry.traceparent import without_garbage
+from kpi_shared.telemetry.observation import Observation
+from kpi_shared.telemetry.routes import route_of
+from kpi_shared.telemetry.traceparent import drop_invalid_trace_headers
 
 log = structlog.get_logger(__name__)
 
-# What a client may name its request: nothing that could forge a line or a field of a log.
+# Request ids that are accepted from clients: nothing that could forge a line or a field of a log.
 _SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# A request's id need not be hard to guess, and the system's generator costs ten times as much.
+# Request ids need not be hard to guess, and the system's generator costs ten times as much.
 _random = partial(random.Random().getrandbits, 128)  # noqa: S311
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
@@ -33,12 +34,12 @@ class BodyTooLargeError(ProblemError):
 
 
 class RequestContext:
-    """Gives each request an id, measures it, logs it, and answers what nobody caught with a bare 500.
+    """Gives each request an id, measures and logs it, and turns uncaught exceptions into a bare 500.
 
-    The id comes from ``X-Request-ID`` when that is safe, goes back in the same header, and stands in every
-    log line of the request. Trace headers that are not valid go no further. ``X-Response-Time``, the latency that is
-    counted and what makes a request slow are one time, in milliseconds: from the end of the request's head until the
-    answer began. How long a client takes to read what is streamed says nothing of the server.
+    The id comes from ``X-Request-ID`` if that is safe, is returned in the same header, and is part of every log line of
+    the request. Invalid trace headers are removed. ``X-Response-Time``, the latency metric and the slow request
+    threshold use the same time, in milliseconds: from the end of the request head to the start of the response. How
+    long a client takes to read a streamed response is not the server's time.
     """
 
     def __init__(self, app: ASGIApp, *, access_log: bool, observation: Observation) -> None:
@@ -51,67 +52,69 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        mark = _mark(scope)
-        scope["request_id"] = mark.request_id
-        # What inner layers want every answer to say, whoever gives it.
-        scope["answer_headers"] = []
-        current_request.set(mark)
-        answer = _Answer(send, scope, mark.request_id)
-        self._metrics.began()
+        current = _identify(scope)
+        scope["request_id"] = current.request_id
+        # Headers that inner layers add to the response, whichever layer sends it.
+        scope["response_headers"] = []
+        current_request.set(current)
+        response = _Response(send, scope, current.request_id)
+        self._metrics.begin()
         try:
-            await self.app(scope, receive, answer.send)
+            await self.app(scope, receive, response.send)
         except ClientDisconnect:
-            log.debug("client left", method=scope["method"], path=_path(scope))
+            log.debug("client disconnected", method=scope["method"], path=_raw_path(scope))
         except Exception:
-            log.exception("request failed", method=scope["method"], path=_path(scope))
-            await answer.fail()
+            log.exception("request failed", method=scope["method"], path=_raw_path(scope))
+            await response.fail()
         finally:
-            self._note(scope, answer)
+            self._record(scope, response)
 
-    def _note(self, scope: Scope, answer: "_Answer") -> None:
+    def _record(self, scope: Scope, response: "_Response") -> None:
         route = route_of(scope)
-        ms = answer.ms if answer.status else answer.elapsed()
-        self._metrics.done(route, scope["method"], answer.status, ms / 1000)
+        ms = response.ms if response.status else response.elapsed_ms()
+        self._metrics.end(route, scope["method"], response.status, ms / 1000)
         if ms > self._slow_ms:
-            self._log(log.warning, "slow request", scope, answer, ms)
-        # A refusal is always logged: its problem document names this request, and the log must know it.
-        if self.access_log or answer.status >= HTTPStatus.BAD_REQUEST:
-            self._log(log.info, "request", scope, answer, ms)
+            self._log(log.warning, "slow request", scope, response, ms)
+        # An error is always logged: its problem document contains the request id, which the log must contain, too.
+        if self.access_log or response.status >= HTTPStatus.BAD_REQUEST:
+            self._log(log.info, "request", scope, response, ms)
 
     @staticmethod
-    def _log(write: Callable[..., object], event: str, scope: Scope, answer: "_Answer", ms: float) -> None:
-        write(event, method=scope["method"], path=_path(scope), route=route_of(scope), status=answer.status, ms=ms)
+    def _log(write: Callable[..., object], event: str, scope: Scope, response: "_Response", ms: float) -> None:
+        write(
+            event, method=scope["method"], path=_raw_path(scope), route=route_of(scope), status=response.status, ms=ms
+        )
 
 
-class _Answer:
-    """Watches one response on its way out and adds its headers, and those of the scope's ``answer_headers``."""
+class _Response:
+    """Notes the status and time of a response, and adds its own headers and the scope's ``response_headers``."""
 
     def __init__(self, send: Send, scope: Scope, request_id: str) -> None:
         self._send = send
         self._scope = scope
         self._request_id = request_id
-        self._began = time.perf_counter()
+        self._start = time.perf_counter()
         self.status = 0
         self.ms = 0.0
 
-    def elapsed(self) -> float:
-        """Milliseconds since the request's head was complete."""
-        return round((time.perf_counter() - self._began) * 1000, 2)
+    def elapsed_ms(self) -> float:
+        """Milliseconds since the end of the request head."""
+        return round((time.perf_counter() - self._start) * 1000, 2)
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-            self.ms = self.elapsed()
+            self.ms = self.elapsed_ms()
             message["headers"] = [
                 *message.get("headers", ()),
-                *self._scope["answer_headers"],
+                *self._scope["response_headers"],
                 (b"x-request-id", self._request_id.encode()),
                 (b"x-response-time", b"%.2f" % self.ms),
             ]
         await self._send(message)
 
     async def fail(self) -> None:
-        """A 500 that says nothing of the inside, unless an answer is already on its way."""
+        """Send a 500 without internal details, unless a response has started."""
         if self.status:
             return
         error = ProblemError
@@ -124,42 +127,42 @@ class _Answer:
         await self.send({"type": "http.response.body", "body": body})
 
 
-def _path(scope: Scope) -> str:
-    # As it was sent, still encoded: what it stands for may hold line breaks or a terminal's commands.
+def _raw_path(scope: Scope) -> str:
+    # Still percent-encoded: the decoded path may contain line breaks or terminal control characters.
     return str(scope["raw_path"].decode("ascii", "backslashreplace"))
 
 
-def _mark(scope: Scope) -> CurrentRequest:
-    """The request's id and trace; takes trace headers that are not valid out of the scope."""
+def _identify(scope: Scope) -> CurrentRequest:
+    """The id and the trace of the request. Removes invalid trace headers from the scope."""
     request_id = trace_id = None
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             if request_id is None and _SAFE_REQUEST_ID.fullmatch(value):
                 request_id = value.decode("ascii")
         elif name in _TRACE_HEADERS and trace_id is None:
-            scope["headers"], trace_id = without_garbage(scope["headers"])
+            scope["headers"], trace_id = drop_invalid_trace_headers(scope["headers"])
     return CurrentRequest(request_id or f"{_random():032x}", trace_id)
 
 
 class HeadAsGet:
-    """Lets routes, which know no HEAD, answer it as GET (RFC 9110, 9.3.2); the server leaves the body out."""
+    """Handles HEAD as GET, since routes do not support it (RFC 9110, 9.3.2). The server omits the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            # What stands around this, and the server, keep the method that the client sent.
-            read = {**scope, "method": "GET"}
-            await self.app(read, receive, send)
-            # What is counted and logged outside is the route that it had.
-            scope["route"] = read.get("route")
+            # A copy: outer layers and the server keep the method of the request.
+            as_get = {**scope, "method": "GET"}
+            await self.app(as_get, receive, send)
+            # Outer layers need the route for metrics and logs.
+            scope["route"] = as_get.get("route")
             return
         await self.app(scope, receive, send)
 
 
 class BodyLimit:
-    """Refuses a request body over ``limit`` bytes with 413, whether or not it says its length."""
+    """Responds with 413 to a request body of more than ``limit`` bytes, with or without a Content-Length."""
 
     def __init__(self, app: ASGIApp, *, limit: int) -> None:
         self.app = app
@@ -177,36 +180,36 @@ class BodyLimit:
         try:
             await self.app(scope, body.receive, body.send)
         except ClientDisconnect:
-            if not body.too_large:
+            if not body.is_too_large:
                 raise
-        if body.too_large and not body.answered:
+        if body.is_too_large and not body.has_response:
             await self._refuse(scope, receive, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = BodyTooLargeError(f"At most {self.limit} bytes are taken")
+        error = BodyTooLargeError(f"At most {self.limit} bytes are accepted")
         await problem_response(error)(scope, receive, send)
 
 
 class _CountedBody:
-    """Cuts a body off at the limit, and then holds back what the application says to the cut."""
+    """Cuts a body off at the limit, and then suppresses the response of the application to the incomplete body."""
 
     def __init__(self, receive: Receive, send: Send, limit: int) -> None:
         self._receive = receive
         self._send = send
         self._left = limit
-        self.answered = False
+        self.has_response = False
 
     @property
-    def too_large(self) -> bool:
+    def is_too_large(self) -> bool:
         return self._left < 0
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._left -= len(message.get("body", b""))
-        return {"type": "http.disconnect"} if self.too_large else message
+        return {"type": "http.disconnect"} if self.is_too_large else message
 
     async def send(self, message: Message) -> None:
-        if self.too_large and not self.answered:
+        if self.is_too_large and not self.has_response:
             return
-        self.answered = True
+        self.has_response = True
         await self._send(message)

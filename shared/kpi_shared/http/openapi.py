@@ -1,4 +1,4 @@
-"""What the framework's OpenAPI document lacks: problem documents as they are really sent."""
+"""Problem documents in OpenAPI, which the framework's own document does not describe."""
 
 from typing import Any
 
@@ -13,15 +13,15 @@ _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
 def problems(*errors: type[ProblemError]) -> Responses:
-    """The ``responses`` of a route that may raise these errors; those of one status share an entry."""
-    answers: Responses = {}
+    """The ``responses`` of a route that may raise these errors; errors with the same status share an entry."""
+    responses: Responses = {}
     for error in errors:
-        entry = answers.setdefault(int(error.status), {"content": {PROBLEM_MEDIA_TYPE: {"schema": _REFERENCE}}})
+        entry = responses.setdefault(int(error.status), {"content": {PROBLEM_MEDIA_TYPE: {"schema": _REFERENCE}}})
         entry["description"] = " / ".join(filter(None, [entry.get("description"), error.title]))
-    return answers
+    return responses
 
 
-# Every route can be sent a request that its description does not allow, or bytes that are none at all.
+# Any route may receive an invalid request.
 COMMON_PROBLEMS: Responses = {
     400: {
         "description": "The request cannot be read",
@@ -32,15 +32,15 @@ COMMON_PROBLEMS: Responses = {
 
 
 def operation_id(route: APIRoute) -> str:
-    """Operations are named after their functions, so that generated clients read well."""
+    """Name operations after their functions, so that generated clients are readable."""
     return route.name
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Define the Problem schema that ``problems`` refers to."""
+    """Add the Problem schema, to which ``problems`` refers, to the document."""
     generate = app.openapi
 
-    def with_problems() -> dict[str, Any]:
+    def generate_with_problems() -> dict[str, Any]:
         document = generate()
         if "Problem" in document.get("components", {}).get("schemas", {}):
             return document
@@ -50,4 +50,4 @@ def install_openapi(app: FastAPI) -> None:
         schemas["Problem"] = schema
         return document
 
-    app.openapi = with_problems  # type: ignore[method-assign]
+    app.openapi = generate_with_problems  # type: ignore[method-assign]

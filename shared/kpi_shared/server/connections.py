@@ -1,7 +1,11 @@
-"""All connections of one server: how many there may be, and how slow each of them.
+"""The connections of one server: how many there may be, and how slow each may be.
 
-One timer a second looks at all of them, so that a request costs no timer of its own. What a client owes is measured
-over the last eight seconds: whoever stays under the least pace is closed in the ninth.
+Looked at on 2026-11-27: uvicorn 0.54 (its idle timeout starts after a response, so it never closes a client that sends
+or reads slowly, and `limit_concurrency` answers 503 to every client, not to the one with too many connections), h11
+0.16 and httptools 0.9 (parsers with no notion of time or of other connections). See docs/adr/0018.
+
+One timer a second checks all connections, so that a request needs no timer of its own. Progress is measured over the
+last eight seconds: a client below the minimum rate is disconnected in the ninth.
 """
 
 import asyncio
@@ -25,40 +29,40 @@ log = structlog.get_logger(__name__)
 
 # Times are in ticks of a second.
 SECONDS_PER_TICK = 1.0
-# How long a head may take, from its first byte; and a connection that has said nothing yet.
+# How long a head may take from its first byte, and a new connection until its first byte.
 HEAD_TICKS = 7
-# The window in which a body, or the taking of an answer, has to go on, and by how many bytes: 500 a second, as in
-# Apache's mod_reqtimeout.
+# In each window of this length, this many bytes of a request body must arrive, or of a response be read: 500 a second,
+# as in Apache's mod_reqtimeout.
 PACE_TICKS = 8
 LEAST_BYTES = 4_000
 KEEP_ALIVE_TICKS = 65
-# With more connections than this, idle ones are kept for a shorter time.
+# Above this number of connections, idle ones are closed sooner.
 MANY_CONNECTIONS = 1_000
 CROWDED_KEEP_ALIVE_TICKS = 5
-# A refused request is read, and thrown away, so that its answer is not lost to a reset.
+# The rest of a refused request is read and discarded: closing at once would reset the connection and lose the response.
 DRAIN_TICKS = 5
-# Old clients send one or two after a body; each costs a copy of what was read with it.
+# Old clients send one or two after a body. Each costs a copy of the data that was read with it.
 MAX_EMPTY_LINES = 8
-# Files that a process needs beside the connections of its clients.
+# File descriptors that a process needs in addition to its client connections.
 _SPARE_FILES = 512
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """``per_address`` connections of one client (IPv6: of one /64) at a time; trusted proxies have no bound."""
+    """``per_address`` is the limit of one client (IPv6: of one /64); trusted proxies have no limit."""
 
     per_address: int | None = None
     trusted: tuple[Network, ...] = ()
 
 
 class Watched(Protocol):
-    """A connection, as the watch sees it."""
+    """A connection that ``Watch`` checks."""
 
     def tick(self, now: int) -> None: ...
 
 
 class Pace:
-    """How far something got in the last PACE_TICKS."""
+    """How many bytes were transferred in the last PACE_TICKS."""
 
     __slots__ = ("_seen",)
 
@@ -66,16 +70,16 @@ class Pace:
         self._seen: deque[tuple[int, int]] = deque(maxlen=PACE_TICKS + 1)
 
     def is_too_slow(self, total: int, due: int) -> bool:
-        """Called once a tick with all that has passed so far, and how much more there is to pass."""
+        """Call it once a tick, with the bytes transferred so far and the bytes that are still to be transferred."""
         seen = self._seen
         seen.append((total, due))
         before, due_then = seen[0]
-        # Little that is always on its way is no slow reader: all that was due has been taken.
+        # A client with less than LEAST_BYTES due then has to take only that: it is not slow if little is sent to it.
         return len(seen) > PACE_TICKS and total - before < min(LEAST_BYTES, due_then)
 
 
 class Watch:
-    """Counts the connections of one server, and ticks for each of them."""
+    """Counts the connections of one server and calls ``tick`` on each of them once a second."""
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.now = 0
@@ -87,12 +91,12 @@ class Watch:
         self._refused = 0
         self._rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
-    def admits(self, connection: Watched, address: str) -> bool:
-        """Whether there is a place for one more; each call wants its ``forget``."""
+    def admit(self, connection: Watched, address: str) -> bool:
+        """Add the connection and return whether it is within the limits. Every call needs a later ``forget``."""
         if not self._connections:
-            self._begin()
+            self._start_timer()
         self._connections.add(connection)
-        key = _key(address, self._limits.trusted)
+        key = _address_key(address, self._limits.trusted)
         if key is not None:
             self._by_address[key] += 1
         most = self._limits.per_address
@@ -103,7 +107,7 @@ class Watch:
 
     def forget(self, connection: Watched, address: str) -> None:
         self._connections.discard(connection)
-        key = _key(address, self._limits.trusted)
+        key = _address_key(address, self._limits.trusted)
         if key is not None:
             self._by_address[key] -= 1
             if self._by_address[key] <= 0:
@@ -113,26 +117,26 @@ class Watch:
 
     @property
     def keep_alive_ticks(self) -> int:
-        # A service's connections are the gateway's, which counts on the longer time.
+        # A service has only the gateway's connections, and the gateway relies on the longer time.
         crowded = self._limits.per_address is not None and len(self._connections) > MANY_CONNECTIONS
         return CROWDED_KEEP_ALIVE_TICKS if crowded else KEEP_ALIVE_TICKS
 
-    def defaults(self, headers: list[tuple[bytes, bytes]], own: list[bytes]) -> bytes:
-        """The headers of every answer, rendered once a second; ``own`` are the names that an answer has already."""
+    def default_headers(self, headers: list[tuple[bytes, bytes]], own: list[bytes]) -> bytes:
+        """The headers of every response, rendered once a second, without those named in ``own``."""
         if self._rendered[0] is not headers:
             self._rendered = (headers, b"".join(b"%b: %b\r\n" % pair for pair in headers))
         if not own:
             return self._rendered[1]
         return b"".join(b"%b: %b\r\n" % pair for pair in headers if pair[0].lower() + b": " not in own)
 
-    def _begin(self) -> None:
+    def _start_timer(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(SECONDS_PER_TICK, self._tick)
 
     def _tick(self) -> None:
         self.now += 1
-        self._begin()
+        self._start_timer()
         if self._refused:
-            # Once a second: a line for each would be an attack on the log.
+            # One line a second: a line for each connection would let a client flood the log.
             log.warning("connections refused", count=self._refused, open=len(self._connections))
             self._refused = 0
         for connection in list(self._connections):
@@ -143,7 +147,7 @@ _watches: WeakKeyDictionary[ServerState, Watch] = WeakKeyDictionary()
 
 
 def watch_of(state: ServerState, limits: ConnectionLimits) -> Watch:
-    """The one watch of a server."""
+    """The watch of a server, created on first use."""
     watch = _watches.get(state)
     if watch is None:
         watch = _watches[state] = Watch(limits)
@@ -151,35 +155,35 @@ def watch_of(state: ServerState, limits: ConnectionLimits) -> Watch:
 
 
 @lru_cache(maxsize=4096)
-def _key(address: str, trusted: tuple[Network, ...]) -> Network | None:
-    """Whose connections count together; None where nobody's do."""
+def _address_key(address: str, trusted: tuple[Network, ...]) -> Network | None:
+    """The network whose connections are counted together; None for trusted proxies and Unix sockets."""
     client = client_address(address, (), ())
     if client is None or any(client in network for network in trusted):
         return None
     return client_network(client)
 
 
-def unacknowledged(file: int) -> int:
-    """How many bytes the system holds that the client's has not taken (SIOCOUTQ)."""
+def count_unacknowledged(file: int) -> int:
+    """The number of bytes in the send buffer that the client has not acknowledged (SIOCOUTQ)."""
     try:
         return int(struct.unpack("i", fcntl.ioctl(file, termios.TIOCOUTQ, b"\0\0\0\0"))[0])
     except OSError:
-        # The connection is no socket of TCP, or is gone.
+        # The socket is not TCP, or is closed.
         return 0
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Close at once, and have the system forget what it still holds, which the client would keep it offering."""
+    """Close at once and discard the send buffer, which the system would otherwise keep offering to the client."""
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 
 
 def raise_file_limit() -> None:
-    """Each connection is a file, and the usual limit of 1,024 is from other times."""
+    """Raise the soft limit of open files to the hard one: each connection is a file, the usual limit is 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError) as error:
-        log.warning("file limit stays", soft=soft, hard=hard, reason=str(error))
+        log.warning("file limit not raised", soft=soft, hard=hard, reason=str(error))

@@ -1,23 +1,26 @@
-"""One request and its answer, as ASGI sees them: uvicorn's cycle, with fewer writes and less work for each."""
+"""One request and its response as ASGI messages, in place of uvicorn's ``RequestResponseCycle``.
+
+Looked at on 2026-11-27: uvicorn 0.54's cycle (it writes the head and the body separately, checks each header name and
+creates an ``asyncio.Event`` for every request, and its 500 is plain text, not a problem document) and h11 0.16 (its
+server serves a fifth of the requests that httptools does). See docs/adr/0018.
+"""
 
 import asyncio
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 import structlog
 from starlette.types import ASGIApp, Message, Scope
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, HttpToolsProtocol
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
 from kpi_shared.server.framing import BadFramingError, is_plain, path_and_query
 
-if TYPE_CHECKING:
-    from kpi_shared.server.protocol import BoundedHttpProtocol
-
 log = structlog.get_logger(__name__)
 
-# Answers with these have no body, and no framing of one (RFC 9112, 6.3).
+# Responses with these have no body and no framing headers (RFC 9112, 6.3).
 _WITHOUT_BODY = frozenset({204, 304})
 
 _PLAIN, _LENGTH, _CODING, _CONNECTION, _DEFAULT = range(5)
@@ -26,17 +29,17 @@ _KINDS = {b"content-length": _LENGTH, b"transfer-encoding": _CODING, b"connectio
 )
 
 
-# An application has few distinct names; the bound keeps a hostile upstream from growing it.
+# An application uses few distinct names. The limit keeps a hostile upstream from filling memory.
 @lru_cache(maxsize=1024)
-def _field(name: bytes) -> tuple[bytes, int]:
+def _parse_name(name: bytes) -> tuple[bytes, int]:
     if not name or HEADER_RE.search(name):
         raise RuntimeError("Invalid HTTP header name.")
     name = name.lower()
     return name + b": ", _KINDS.get(name, _PLAIN)
 
 
-def refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
-    """The whole answer to what no application gets to see; ``more`` are further headers."""
+def render_refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
+    """The complete response to a request that does not reach the application; ``more`` are further headers."""
     title = STATUS_LINE[error.status].split(b" ", 2)[2].strip().decode("ascii")
     body = problem_body(type=error.slug, title=title, status=error.status, detail=error.detail, instance=request_id)
     headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
@@ -44,7 +47,7 @@ def refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
     return STATUS_LINE[error.status] + head + more + b"connection: close\r\n\r\n" + body
 
 
-def scope_of(protocol: "BoundedHttpProtocol", method: bytes, http_version: str) -> Scope:
+def scope_of(protocol: HttpToolsProtocol, method: bytes, http_version: str) -> Scope:
     raw_path, query = path_and_query(protocol.url)
     path = raw_path.decode("ascii")
     return {
@@ -64,15 +67,29 @@ def scope_of(protocol: "BoundedHttpProtocol", method: bytes, http_version: str) 
     }
 
 
+class Connection(Protocol):
+    """The connection of an exchange: three attributes of uvicorn's protocol, and how a response is written."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
+    tasks: set[asyncio.Task[None]]
+
+    def default_headers(self, own: list[bytes]) -> bytes: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def on_exchange_end(self, exchange: "Exchange") -> None: ...
+
+
 class Exchange:
-    """Has the attributes of uvicorn's RequestResponseCycle that its server and protocol look at."""
+    """One request and its response, with the attributes that uvicorn's server and protocol read from a cycle."""
 
     __slots__ = (
+        "_connection",
         "_event",
+        "_has_news",
         "_head",
         "_left",
-        "_news",
-        "_protocol",
         "body",
         "disconnected",
         "expects_continue",
@@ -85,10 +102,10 @@ class Exchange:
         "without_body",
     )
 
-    def __init__(self, protocol: "BoundedHttpProtocol", scope: Scope, *, expects_continue: bool) -> None:
-        self._protocol = protocol
+    def __init__(self, connection: Connection, scope: Scope, *, expects_continue: bool) -> None:
+        self._connection = connection
         self.scope = scope
-        # The application may be shown another method.
+        # HeadAsGet shows the application another method.
         self.without_body = scope["method"] == "HEAD"
         self.expects_continue = expects_continue
         self.keep_alive = True
@@ -98,21 +115,21 @@ class Exchange:
         self.response_started = False
         self.response_complete = False
         self.task: asyncio.Task[None] | None = None
-        # The head waits for the first piece of the body, and leaves with it in one write.
+        # The head waits for the first part of the body, so that both are one write.
         self._head = b""
-        # What is missing of the body; None where it comes in chunks.
+        # The number of bytes of the body that are not yet sent; None for a chunked body, -1 for one without a length.
         self._left: int | None = None
-        self._news = False
+        self._has_news = False
         self._event: asyncio.Event | None = None
 
     @property
     def message_event(self) -> "Exchange":
-        """What uvicorn calls ``set()`` on."""
+        """uvicorn calls ``set()`` on this."""
         return self
 
     def set(self) -> None:
-        """Something has happened that ``receive`` tells of."""
-        self._news = True
+        """Wake ``receive``: part of the body has arrived, or the client has disconnected."""
+        self._has_news = True
         if self._event is not None:
             self._event.set()
 
@@ -120,18 +137,18 @@ class Exchange:
         try:
             await app(self.scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
-                log.error("The application returned without completing its answer")
+                log.error("The application returned without completing its response")
                 self._fail()
         except BaseException:
             log.exception("Exception in ASGI application")
             self._fail()
         finally:
-            self._protocol.tasks.discard(cast("asyncio.Task[None]", self.task))
+            self._connection.tasks.discard(cast("asyncio.Task[None]", self.task))
 
     def _fail(self) -> None:
-        """A bare 500, unless the answer is on its way: then it is cut off, by which the client sees it."""
+        """Send a bare 500, or close the connection if the response has started: the client then sees that it is cut."""
         if self.response_started or self.disconnected:
-            self._protocol.transport.close()
+            self._connection.transport.close()
             return
         error = ProblemError
         body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.title)
@@ -140,46 +157,46 @@ class Exchange:
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        self._begin(500, headers)
-        self._continue(body, more_body=False)
+        self._start_response(500, headers)
+        self._send_body(body, more_body=False)
 
     async def send(self, message: Message) -> None:
-        flow = self._protocol.flow
+        flow = self._connection.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
         if self.disconnected:
             return
         kind = message["type"]
         if kind == "http.response.body" and (self._head or self.response_started) and not self.response_complete:
-            self._continue(message.get("body", b""), more_body=message.get("more_body", False))
+            self._send_body(message.get("body", b""), more_body=message.get("more_body", False))
         elif kind == "http.response.start" and not self._head and not self.response_started:
-            self._begin(message["status"], message.get("headers", ()))
+            self._start_response(message["status"], message.get("headers", ()))
         else:
             raise RuntimeError(f"Unexpected ASGI message {kind!r}")
 
-    def _begin(self, status: int, headers: Any) -> None:  # noqa: ANN401 any iterable of pairs
+    def _start_response(self, status: int, headers: Any) -> None:  # noqa: ANN401 any iterable of pairs
         self.expects_continue = False
         self._left = None
-        # A client that still sends is not waited for, and may not take the rest of its body for a request.
+        # The connection ends if the body has not arrived completely: its rest must not be read as the next request.
         self.keep_alive = self.keep_alive and not self.more_body
         content = [STATUS_LINE[status]]
         own: list[bytes] = []
         lines = 1
         for name, value in headers:
-            prefix, kind = _field(name)
+            prefix, kind = _parse_name(name)
             if kind:
                 if kind == _CODING:
-                    # How the body is framed is decided here.
+                    # The server decides how the body is framed.
                     continue
-                self._note(kind, prefix, value, own)
+                self._apply_special_header(kind, prefix, value, own)
             content += (prefix, value, b"\r\n")
             lines += 1
         head = b"".join(content)
         if not is_plain(head, lines):
             raise RuntimeError("Invalid HTTP header value.")
-        self._head = head + self._protocol.defaults(own) + self._framing(status, own)
+        self._head = head + self._connection.default_headers(own) + self._framing_lines(status, own)
 
-    def _note(self, kind: int, prefix: bytes, value: bytes, own: list[bytes]) -> None:
+    def _apply_special_header(self, kind: int, prefix: bytes, value: bytes, own: list[bytes]) -> None:
         if kind == _LENGTH:
             self._left = int(value)
         elif kind == _CONNECTION and b"close" in value.lower():
@@ -188,7 +205,7 @@ class Exchange:
         elif kind == _DEFAULT:
             own.append(prefix)
 
-    def _framing(self, status: int, own: list[bytes]) -> bytes:
+    def _framing_lines(self, status: int, own: list[bytes]) -> bytes:
         close = b"" if self.keep_alive or b"connection: " in own else b"connection: close\r\n"
         self.without_body = self.scope["method"] == "HEAD" or status in _WITHOUT_BODY
         if self.without_body:
@@ -196,25 +213,25 @@ class Exchange:
         if self._left is None:
             if self.scope["http_version"] != "1.0":
                 return close + b"transfer-encoding: chunked\r\n\r\n"
-            # RFC 9112 section 6.1: HTTP/1.0 knows no chunks; the end of the connection is that of the body.
+            # RFC 9112 section 6.1: HTTP/1.0 has no chunks, so the end of the connection ends the body.
             self.keep_alive = False
             self._left = -1
         return close + b"\r\n"
 
-    def _continue(self, body: bytes, *, more_body: bool) -> None:
-        # What does not fit the length raises here, and is still a 500 if nothing has been sent.
-        framed = b"" if self.without_body else self._framed(body, more_body=more_body)
+    def _send_body(self, body: bytes, *, more_body: bool) -> None:
+        # A body that does not match its Content-Length raises here, which is still a 500 if nothing has been sent.
+        framed = b"" if self.without_body else self._frame(body, more_body=more_body)
         data = self._head + framed if self._head else framed
         self._head = b""
         self.response_started = True
         if data:
-            self._protocol.write(data)
+            self._connection.write(data)
         if not more_body:
             self.response_complete = True
             self.set()
-            self._protocol.on_answered(self)
+            self._connection.on_exchange_end(self)
 
-    def _framed(self, body: bytes, *, more_body: bool) -> bytes:
+    def _frame(self, body: bytes, *, more_body: bool) -> bytes:
         if self._left is None:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             return chunk if more_body else chunk + b"0\r\n\r\n"
@@ -227,23 +244,23 @@ class Exchange:
         return body
 
     async def receive(self) -> Message:
-        if self.expects_continue and not self._protocol.transport.is_closing():
-            self._protocol.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.expects_continue and not self._connection.transport.is_closing():
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             self.expects_continue = False
         if not self.disconnected and not self.response_complete:
-            self._protocol.flow.resume_reading()
-            await self._wait()
+            self._connection.flow.resume_reading()
+            await self._wait_for_news()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         body = bytes(self.body)
         self.body.clear()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
-    async def _wait(self) -> None:
-        if not self._news:
+    async def _wait_for_news(self) -> None:
+        if not self._has_news:
             if self._event is None:
                 self._event = asyncio.Event()
             await self._event.wait()
-        self._news = False
+        self._has_news = False
         if self._event is not None:
             self._event.clear()

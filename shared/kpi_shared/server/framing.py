@@ -1,8 +1,9 @@
-"""Where a request begins and ends, read so strictly that no program behind can see it elsewhere.
+"""Where a request starts and ends, parsed so strictly that no program behind can find another end (request smuggling).
 
-The parser is lenient in places (line ends, folded lines, extensions of chunks), and it does not say at which byte a
-request ended. So the bytes are measured here (RFC 9112) before the parser sees them, and what the two do not agree
-on is refused.
+Looked at on 2026-11-27: httptools 0.9, that is llhttp (it accepts bare line feeds, folded lines and chunk extensions of
+any form, and does not say at which byte a request ended) and h11 0.16 (strict, at a fifth of the speed under uvicorn).
+So the bytes are measured here (RFC 9112) before the parser gets them, and a request that the two read differently is
+refused. See docs/adr/0018.
 """
 
 import re
@@ -11,16 +12,16 @@ from typing import NamedTuple
 
 import httptools
 
-# The request line and all headers together. nginx takes 32 KiB by default, browsers send less than 10.
+# The request line and all headers together. nginx accepts 32 KiB by default, browsers send less than 10.
 MAX_HEAD_BYTES = 64 * 1024
 # RFC 9112 section 3 recommends at least 8,000 bytes.
 MAX_REQUEST_LINE_BYTES = 8 * 1024
 MAX_HEADERS = 100
 MAX_CHUNK_LINE_BYTES = 4 * 1024
 
-# What a line may hold (RFC 9110, 5.5): no control character but the tab.
+# The bytes of a line (RFC 9110, 5.5): no control character except the tab.
 _PLAIN = bytes(sorted({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)}))
-# What is left of a head without them, to the number of its lines: the request line, the headers, the empty line.
+# What is left of a head without those bytes, mapped to its number of lines: request line, headers, empty line.
 _LINES = {b"\r\n" * lines: lines for lines in range(2, MAX_HEADERS + 3)}
 _MAX_LINE_ENDS = max(len(ends) for ends in _LINES)
 _PLAIN_OR_LINE_END = _PLAIN + b"\r\n"
@@ -37,7 +38,7 @@ _TRAILER = re.compile(rb"(?!(?:content-length|transfer-encoding|host):)" + _TOKE
 
 
 class BadFramingError(Exception):
-    """The bytes are no request that is served; ``status`` and ``slug`` are those of the problem document."""
+    """The bytes are not a request that is served; ``status`` and ``slug`` are those of the problem document."""
 
     def __init__(self, detail: str, *, status: int = 400, slug: str = "bad-request") -> None:
         super().__init__(detail)
@@ -57,66 +58,66 @@ def _target_too_long() -> BadFramingError:
 
 
 def is_plain(head: bytes, lines: int) -> bool:
-    """Whether what is to be sent has this many lines, and no control character beside their ends."""
+    """Whether the head of a response has this many lines, and no control character except in the line ends."""
     return len(head.translate(None, _PLAIN)) == 2 * lines
 
 
-def lines_of(head: bytes) -> int:
-    """How many lines a whole head has, its empty line included; raises BadFramingError where they are not plain."""
+def count_lines(head: bytes) -> int:
+    """The number of lines of a complete head, including the empty one; BadFramingError for control characters."""
     lines = _LINES.get(head.translate(None, _PLAIN))
     if lines is None:
-        raise what_is_wrong(head)
+        raise diagnose(head)
     return lines
 
 
-def what_is_wrong(head: bytes) -> BadFramingError:
-    """Name the reason, once a head is known to be refused."""
+def diagnose(head: bytes) -> BadFramingError:
+    """The reason why a head is refused."""
     line = head[: head.find(b"\r\n") + 2]
     if len(line) > MAX_REQUEST_LINE_BYTES:
         return _target_too_long()
     if _OTHER_VERSION.fullmatch(line):
-        return BadFramingError("HTTP/1.1 or HTTP/1.0 is needed", status=505, slug="unsupported-version")
+        return BadFramingError("Only HTTP/1.1 and HTTP/1.0 are supported", status=505, slug="unsupported-version")
     left = head.translate(None, _PLAIN)
     if left.replace(b"\r\n", b"") or len(left) != 2 * head.count(b"\r\n"):
-        return BadFramingError("A line does not end in CR LF, or a control character stands in it")
+        return BadFramingError("A line does not end in CR LF or contains a control character")
     if len(left) > _MAX_LINE_ENDS:
-        detail = f"There are over {MAX_HEADERS} headers"
+        detail = f"There are more than {MAX_HEADERS} headers"
         return BadFramingError(detail, status=431, slug="too-many-headers")
     if b"\r\n " in head or b"\r\n\t" in head:
-        return BadFramingError("A header is folded over two lines")
+        return BadFramingError("A header is folded over several lines")
     return BadFramingError("Invalid HTTP request received.")
 
 
 class Framing(NamedTuple):
-    """How the body comes: its length, or -1 for chunks; and whether the client waits for 100 (RFC 9110, 10.1.1)."""
+    """The length of the body, or -1 if it is chunked; and whether the client waits for a 100 (RFC 9110, 10.1.1)."""
 
     length: int
     expects_continue: bool
 
 
 def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
-    """The fields that decide for whom a request is and where it ends; raises BadFramingError."""
+    """Check the headers that say for which host a request is and where it ends; raises BadFramingError."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _DECISIVE:
             if name in found and name != b"expect":
-                raise BadFramingError(f"There are two headers {name.decode('ascii')}")
+                raise BadFramingError(f"There are two {name.decode('ascii')} headers")
             found[name] = value
     if b"host" not in found:
         if not http_10:
             # RFC 9112 section 3.2.
-            raise BadFramingError("HTTP/1.1 needs a Host")
+            raise BadFramingError("HTTP/1.1 requires a Host header")
     elif not _is_host(found[b"host"]):
-        raise BadFramingError("The Host is not valid")
-    return _WITHOUT_BODY if len(found) == (b"host" in found) else _body_framing(found, http_10=http_10)
+        raise BadFramingError("The Host header is not valid")
+    return _WITHOUT_BODY if len(found) == (b"host" in found) else _parse_body_framing(found, http_10=http_10)
 
 
-def _body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
+def _parse_body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
     # RFC 9110 section 10.1.1: an expectation of HTTP/1.0 is ignored.
     expects = not http_10 and found.get(b"expect", b"").lower() == b"100-continue"
     if b"transfer-encoding" in found:
         if b"content-length" in found or http_10:
-            raise BadFramingError("Transfer-Encoding excludes a Content-Length, and HTTP/1.0 does not know it")
+            raise BadFramingError("Transfer-Encoding excludes Content-Length, and HTTP/1.0 does not have it")
         _check_coding(found[b"transfer-encoding"])
         return Framing(-1, expects)
     length = found.get(b"content-length", b"0")
@@ -131,11 +132,11 @@ def _is_host(value: bytes) -> bool:
 
 
 def _check_coding(value: bytes) -> None:
-    """RFC 9112 section 6.1: codings other than chunked are not implemented here, and answered by 501."""
+    """RFC 9112 section 6.1: 501 for transfer codings other than chunked, which are not implemented."""
     if value.lower() == b"chunked":
         return
     if _CODINGS.fullmatch(value):
-        raise BadFramingError("Only the chunked coding is taken", status=501, slug="coding-not-supported")
+        raise BadFramingError("Only the chunked transfer coding is supported", status=501, slug="coding-not-supported")
     raise BadFramingError("The Transfer-Encoding is not valid")
 
 
@@ -144,16 +145,16 @@ _WITHOUT_BODY = Framing(0, expects_continue=False)
 
 
 def check_piece(data: bytes, before: int) -> None:
-    """Refuse at once what can be no part of a head, before the rest is here; ``before`` is the byte in front."""
+    """Refuse bytes that no head may contain before the rest arrives; ``before`` is the byte before them."""
     if data.translate(None, _PLAIN_OR_LINE_END):
-        raise BadFramingError("A control character stands in the head")
+        raise BadFramingError("The head contains a control character")
     ends = data.count(b"\r\n") + (before == ord("\r") and data.startswith(b"\n"))
     if data.count(b"\n") != ends:
         raise BadFramingError("A line does not end in CR LF")
 
 
 def check_partial(head: bytes | bytearray) -> None:
-    """Bound a head that has not ended yet."""
+    """Refuse a head that is too large, even if it is incomplete."""
     if len(head) > MAX_HEAD_BYTES:
         raise head_too_large()
     if len(head) > MAX_REQUEST_LINE_BYTES and head.find(b"\r\n", 0, MAX_REQUEST_LINE_BYTES) < 0:
@@ -161,7 +162,7 @@ def check_partial(head: bytes | bytearray) -> None:
 
 
 def path_and_query(target: bytes) -> tuple[bytes, bytes]:
-    """Of any form of target (RFC 9112, 3.2); an absolute one without a path means the root."""
+    """Path and query of a request target in any form (RFC 9112, 3.2); an absolute one without a path means the root."""
     if target.startswith(b"/") and b"#" not in target:
         path, _, query = target.partition(b"?")
         return path, query
@@ -169,26 +170,26 @@ def path_and_query(target: bytes) -> tuple[bytes, bytes]:
     return parsed.path or b"/", parsed.query or b""
 
 
-# Each chunk is work, whatever is in it: beyond the first ones they must have so many bytes on average.
+# Each chunk costs work, even if it is tiny: beyond the free ones, chunks must have this many bytes on average.
 _FREE_CHUNKS = 32_768
 _LEAST_CHUNK_BYTES = 16
 
 
 class ChunkedBody:
-    """Measures a body in chunks (RFC 9112, 7.1): line by line, and each chunk as a whole."""
+    """Finds the end of a chunked body (RFC 9112, 7.1)."""
 
     def __init__(self) -> None:
         self.done = False
         self._left = 0
         self._line = b""
-        # What a line is: the size of a chunk, the empty end of one, or a trailer.
-        self._read = self._size
+        # The next line is the size of a chunk, the empty line after one, or a trailer.
+        self._read_line = self._read_size
         self._trailers = 0
         self._chunks = 0
         self._bytes = 0
 
     def take(self, data: bytes) -> int:
-        """How many of these bytes are of the body; raises BadFramingError."""
+        """How many of these bytes belong to the body; raises BadFramingError."""
         at = 0
         while at < len(data) and not self.done:
             if self._left:
@@ -204,16 +205,16 @@ class ChunkedBody:
         piece = data[at : end or len(data)]
         self._line += piece
         if len(self._line) > MAX_CHUNK_LINE_BYTES:
-            raise BadFramingError("A line of the body's framing is too long")
+            raise BadFramingError("A line of the chunked body is too long")
         if not end:
             return len(data)
         line, self._line = self._line, b""
         if line.translate(None, _PLAIN) != b"\r\n" or not line.endswith(b"\r\n"):
-            raise BadFramingError("A line of the body's framing does not end in CR LF, or holds a control character")
-        self._read(line)
+            raise BadFramingError("A line of the chunked body does not end in CR LF or contains a control character")
+        self._read_line(line)
         return end
 
-    def _size(self, line: bytes) -> None:
+    def _read_size(self, line: bytes) -> None:
         match = _CHUNK_SIZE.fullmatch(line)
         if match is None:
             raise BadFramingError("The size of a chunk is not valid")
@@ -221,18 +222,18 @@ class ChunkedBody:
         self._chunks += 1
         self._bytes += self._left
         if self._chunks > _FREE_CHUNKS and self._bytes < self._chunks * _LEAST_CHUNK_BYTES:
-            raise BadFramingError("The body comes in too many chunks that are too small")
-        self._read = self._end_of_chunk if self._left else self._trailer
+            raise BadFramingError("The body has too many chunks that are too small")
+        self._read_line = self._read_chunk_end if self._left else self._read_trailer
 
-    def _end_of_chunk(self, line: bytes) -> None:
+    def _read_chunk_end(self, line: bytes) -> None:
         if line != b"\r\n":
-            raise BadFramingError("A chunk is longer than it says")
-        self._read = self._size
+            raise BadFramingError("A chunk is longer than its size")
+        self._read_line = self._read_size
 
-    def _trailer(self, line: bytes) -> None:
+    def _read_trailer(self, line: bytes) -> None:
         self._trailers += 1
         self.done = line == b"\r\n"
         if self._trailers > MAX_HEADERS:
-            raise BadFramingError(f"There are over {MAX_HEADERS} trailers", status=431, slug="too-many-headers")
+            raise BadFramingError(f"There are more than {MAX_HEADERS} trailers", status=431, slug="too-many-headers")
         if not self.done and not _TRAILER.fullmatch(line):
             raise BadFramingError("A trailer is not valid")

@@ -1,4 +1,4 @@
-"""How every part runs under uvicorn."""
+"""The options of uvicorn that every part runs with."""
 
 import gc
 from functools import partial
@@ -8,16 +8,16 @@ from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.server.framing import MAX_HEAD_BYTES
 from kpi_shared.server.protocol import BoundedHttpProtocol
 
-__all__ = ["MAX_HEAD_BYTES", "BoundedHttpProtocol", "spare_the_collector", "uvicorn_options"]
+__all__ = ["MAX_HEAD_BYTES", "BoundedHttpProtocol", "freeze_garbage_collector", "uvicorn_options"]
 
-# On every answer, whoever writes it; an application's own value of one of them takes its place.
+# On every response, including refusals by the server. An application's own value replaces the default.
 SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))
 
 
-def spare_the_collector() -> None:
-    """Take what is there now out of the garbage collector's sight: it stays until the process ends.
+def freeze_garbage_collector() -> None:
+    """Exclude all objects that exist now from garbage collection: they live until the process ends.
 
-    Otherwise each full collection looks at all modules again, and stops every request for some 100 ms.
+    Otherwise each full collection visits all modules again and stops every request for about 100 ms.
     """
     gc.collect()
     gc.freeze()
@@ -29,10 +29,10 @@ def uvicorn_options(
     headers: tuple[tuple[str, str], ...] = (),
     **more: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
-    """How every part runs under uvicorn; ``headers`` stand on every answer beside SECURITY_HEADERS."""
+    """Options for ``uvicorn.run``; ``headers`` are set on every response in addition to SECURITY_HEADERS."""
     return {
         "loop": "uvloop",
-        # For several workers this is pickled, which a class made here could not be.
+        # It is pickled for several workers, so it cannot be a local class.
         "http": partial(BoundedHttpProtocol, limits=limits or ConnectionLimits()),
         "headers": [*SECURITY_HEADERS, *headers],
         "ws": "none",
@@ -40,7 +40,7 @@ def uvicorn_options(
         "log_config": None,
         "access_log": False,
         "server_header": False,
-        # A service trusts the token and never a forwarding header; the gateway sets its own.
+        # Services trust the token, never a forwarding header; the gateway resolves client addresses itself.
         "proxy_headers": False,
         "timeout_graceful_shutdown": 10,
         **more,

@@ -1,6 +1,7 @@
-"""``python -m kpi_<part>``: serve, migrate, check, and what else a part can do."""
+"""``python -m kpi_<part>``: serve, check, migrate, openapi, and the commands of the part."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -12,21 +13,21 @@ from typing import Any, NoReturn, TypeVar
 
 import uvicorn
 
-from kpi_shared.findings import finding
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
 from kpi_shared.telemetry.logging import configure_logging
 
-# sysexits.h: EX_CONFIG, something was found in an unconfigured or misconfigured state.
+# sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
-_COMMANDS = """serve (the default): answer requests; check: say as JSON whether it could; migrate: bring the
-database to the newest revision; import-...: add documents from standard input, one JSON object a line; others: one
-JSON object from standard input, answered by one"""
+_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could; migrate: upgrade the
+database to the newest revision; openapi: print the OpenAPI document; import-...: add documents from standard input, one
+JSON object per line; others: read one JSON object from standard input and print one"""
 
-# A further command of one part: it gets the settings and returns the exit code.
+# A command that only one part has: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]
 Application = TypeVar("Application")
 
@@ -38,8 +39,8 @@ def main(
     *,
     commands: Mapping[str, Command] | None = None,
 ) -> int:
-    """Run one command of a part and return its exit code; settings that do not hold cost one sentence."""
-    options = _parser(part, settings, commands or {}).parse_args(argv)
+    """Run one command of a part and return its exit code; invalid settings are reported in one sentence."""
+    options = _create_parser(part, settings, commands or {}).parse_args(argv)
     if options.environment:
         os.environ["APP_ENV"] = options.environment
     if options.log_level:
@@ -51,24 +52,27 @@ def main(
         return EX_CONFIG
 
 
-def _parser(part: Part, settings: type[PartSettings], commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+def _create_parser(
+    part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
+) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
-    known = ["serve", "check", *(["migrate"] if issubclass(settings, DatabaseSettings) else []), *commands]
+    of_services = ["migrate", "openapi"] if issubclass(settings, DatabaseSettings) else []
+    known = ["serve", "check", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
     parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=part.port, help="port to listen on (default: %(default)s)")
-    parser.add_argument("--reload", action="store_true", help="start again when code changes")
+    parser.add_argument("--port", type=_parse_port, default=part.port, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--reload", action="store_true", help="restart when code changes")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, help="sets LOG_LEVEL (default: info)")
     return parser
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 2**16:
-        raise argparse.ArgumentTypeError(f"{text} is not a port: 1 to {2**16 - 1}")
+        raise argparse.ArgumentTypeError(f"{text} is not a port (1 to {2**16 - 1})")
     return int(text)
 
 
@@ -79,6 +83,9 @@ def _dispatch(
         return _check(part, settings)
     if options.command == "migrate":
         return _migrate(part)
+    # The gateway has a command of that name, which reads the documents of the services.
+    if options.command == "openapi" and options.command not in commands:
+        return _print_openapi(part, settings)
     loaded = settings.load()
     if options.command in commands:
         return commands[options.command](loaded)
@@ -86,16 +93,16 @@ def _dispatch(
 
 
 def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> int:
-    if reason := _why_not_to_serve(settings, options):
+    if reason := _find_serve_obstacle(settings, options):
         print(f"{part.program}: {reason}", file=sys.stderr)
         return 1
-    # Each worker serves its own numbers on a port of its own: one port would give those of one of them by chance.
+    # Each worker serves its metrics on its own port: on a shared port, each scrape would reach a random worker.
     os.environ["METRICS_PORTS"] = str(_metrics_ports(settings, options))
-    # What uvicorn says before the application is there, and in the process above the workers, are JSON lines too.
+    # So that uvicorn also logs JSON before the application exists, and in the parent process of the workers.
     configure_logging(part=part.program, level=settings.log_level, form=settings.log_format)
     raise_file_limit()
-    # uvicorn stops in good order, and then ends itself by the signal as if it had not, unless somebody takes that.
-    signal.signal(signal.SIGTERM, _end)
+    # After a clean stop uvicorn raises the signal again, which would end the process as if it had been killed.
+    signal.signal(signal.SIGTERM, _exit)
     uvicorn.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
@@ -111,7 +118,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     return 0
 
 
-def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _exit(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(0)
 
 
@@ -119,62 +126,73 @@ def _metrics_ports(settings: PartSettings, options: argparse.Namespace) -> int:
     return max(settings.metrics_ports, int(options.workers))
 
 
-def _why_not_to_serve(settings: PartSettings, options: argparse.Namespace) -> str | None:
-    if reason := _why_not_to_listen(options.host, options.port):
+def _find_serve_obstacle(settings: PartSettings, options: argparse.Namespace) -> str | None:
+    if reason := _find_listen_obstacle(options.host, options.port):
         return f"cannot listen on {options.host}:{options.port}: {reason}"
     if not settings.metrics_port:
         return None
     host, first = settings.metrics_host, settings.metrics_port
-    # Where replicas share a range of ports, the others have some of it already.
+    # Other replicas may already use some ports of a shared range.
     ports = range(first, min(first + _metrics_ports(settings, options), 2**16))
-    free = [port for port in ports if port != options.port and not _why_not_to_listen(host, port)]
+    free = [port for port in ports if port != options.port and not _find_listen_obstacle(host, port)]
     if len(free) >= options.workers:
         return None
-    where = f"port {first}" if len(ports) == 1 else f"ports {first} to {ports[-1]}: a process each"
-    return f"cannot serve metrics on {host}, METRICS_PORT ({where}): {_what_is_missing(len(free), options.workers)}"
+    where = f"port {first}" if len(ports) == 1 else f"ports {first} to {ports[-1]}, one per process"
+    return f"cannot serve metrics on {host}, METRICS_PORT ({where}): {_describe_free_ports(len(free), options.workers)}"
 
 
-def _what_is_missing(free: int, needed: int) -> str:
-    return f"{free} of {needed} free; name another, or nothing to have no metrics"
+def _describe_free_ports(free: int, needed: int) -> str:
+    return f"{free} of {needed} free; set another port, or none to disable metrics"
 
 
-def _why_not_to_listen(host: str, port: int) -> str | None:
-    """Ask the system before the application starts, so that a taken port is one sentence."""
+def _find_listen_obstacle(host: str, port: int) -> str | None:
+    """Try the port before the application starts, so that a port in use is reported in one sentence."""
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        # The standard library adds the address, which the sentence has already.
+        # The standard library adds the address, which the message already contains.
         return str(error.strerror or error).partition(" (while")[0]
     return None
 
 
 def _migrate(part: Part) -> int:
-    # The gateway has no database, so its image does without the libraries that this module imports.
+    # The image of the gateway, which has no database, lacks the libraries that this module imports.
     from kpi_shared.operations import migrate  # noqa: PLC0415
 
     return migrate(part)
 
 
+def _print_openapi(part: Part, settings: type[PartSettings]) -> int:
+    """Print the document that the service would serve. It needs no settings, and nothing has to run."""
+    create_app = importlib.import_module(f"{part.package}.app").create_app
+    # Without validation there are only defaults. The application is not started, so no required setting is read.
+    document = create_app(settings.model_construct()).openapi()
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
 def _check(part: Part, settings: type[PartSettings]) -> int:
-    """Print one JSON object for ``kpi doctor``; it holds no secret."""
+    """Print one JSON object for ``kpi doctor``; it contains no secret."""
     findings: list[dict[str, object]] = []
     try:
         loaded = settings.load()
-        findings.append(finding("settings", ok=True, detail="complete"))
+        findings.append(create_finding("settings", ok=True, detail="complete"))
     except SettingsError as error:
         loaded = None
-        findings.append(finding("settings", ok=False, detail=str(error), fix="set what is named, then: kpi doctor"))
+        findings.append(
+            create_finding("settings", ok=False, detail=str(error), fix="correct these settings, then: kpi doctor")
+        )
     if isinstance(loaded, DatabaseSettings):
-        from kpi_shared.operations import database_finding  # noqa: PLC0415 as above
+        from kpi_shared.operations import check_database  # noqa: PLC0415 as above
 
-        findings.append(database_finding(part, loaded))
+        findings.append(check_database(part, loaded))
     ok = all(finding["ok"] for finding in findings)
     print(json.dumps({"part": part.name, "ok": ok, "findings": findings}))
     return 0 if ok else 1
 
 
-def built(part: Part, build: Callable[[], Application]) -> Application:
-    """The application for servers that import it; settings that do not hold end the process with one sentence."""
+def build_or_exit(part: Part, build: Callable[[], Application]) -> Application:
+    """The application for servers that import it; invalid settings end the process with one sentence."""
     try:
         return build()
     except SettingsError as error:

@@ -1,16 +1,16 @@
-"""What the log and the answers of one request have in common: its id, and the trace that it is part of."""
+"""The id and the trace of the current request, for its log lines and its response."""
 
 from contextvars import ContextVar
 from typing import NamedTuple
 
 
 class CurrentRequest(NamedTuple):
-    """``trace_id`` is that of a valid ``traceparent``, or of the span that was begun here, or None."""
+    """``trace_id`` comes from a valid ``traceparent`` or from the span that was started here; else it is None."""
 
     request_id: str
     trace_id: str | None = None
 
 
-# One variable for all of it: binding the same by structlog's context costs ten times as much for each request. The
-# server runs each request in a task with a context of its own, so nobody has to take the mark off again.
+# One variable: binding the same values in structlog's context would cost ten times as much per request. The server runs
+# each request in a task with its own context, so the variable needs no reset.
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)

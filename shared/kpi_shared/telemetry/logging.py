@@ -1,4 +1,4 @@
-"""Structured logs on standard output: JSON lines, or coloured text for people."""
+"""Structured logs on standard output: JSON lines, or coloured text for terminals."""
 
 import logging
 import sys
@@ -11,15 +11,15 @@ from kpi_shared.telemetry.current_request import current_request
 
 
 def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
-    """Send structlog's and the standard library's records through one chain, to standard output if nowhere else.
+    """Send the records of structlog and of the standard library through one chain; ``stream`` is standard output.
 
-    Local variables never reach a traceback in the log, since they hold passwords and tokens.
+    Tracebacks in the log have no local variables, since these may hold passwords and tokens.
     """
     shared: list[Processor] = [
-        _marked,
+        _add_request,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _naming(part),
+        _part_adder(part),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -37,28 +37,28 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    # Each request is logged once, by the middleware, with its id.
+    # The middleware logs each request, with its id.
     logging.getLogger("uvicorn.access").disabled = True
-    # A warning is a line like any other, and no text between them.
+    # Warnings become log lines, too.
     logging.captureWarnings(capture=True)
 
 
-def _marked(_logger: object, _method: str, event: EventDict) -> EventDict:
-    """Name the request that a line is about, wherever in its course the line is written."""
-    mark = current_request.get()
-    if mark is not None:
-        event.setdefault("request_id", mark.request_id)
-        if mark.trace_id is not None:
-            event.setdefault("trace_id", mark.trace_id)
+def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Add the ids of the current request, in whatever layer the line is written."""
+    current = current_request.get()
+    if current is not None:
+        event.setdefault("request_id", current.request_id)
+        if current.trace_id is not None:
+            event.setdefault("trace_id", current.trace_id)
     return event
 
 
-def _naming(part: str) -> Processor:
-    def name(_logger: object, _method: str, event: EventDict) -> EventDict:
+def _part_adder(part: str) -> Processor:
+    def add_part(_logger: object, _method: str, event: EventDict) -> EventDict:
         event["part"] = part
         return event
 
-    return name
+    return add_part
 
 
 def _renderers(form: Literal["json", "console"]) -> list[Processor]:

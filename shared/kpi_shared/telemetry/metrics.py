@@ -1,7 +1,7 @@
-"""What one process counts of itself, in the form that Prometheus reads.
+"""The metrics of one process, in the Prometheus format.
 
-Whoever counts keeps plain numbers, and a scrape reads them where they are: counting costs a request next to nothing,
-and what is not asked for is not computed. A scrape runs in a thread of its own beside the event loop.
+Each module keeps its counts as plain numbers, and a scrape reads them there: counting costs a request next to nothing,
+and nothing is computed between scrapes. A scrape runs in its own thread, not in the event loop.
 """
 
 from bisect import bisect_left
@@ -14,21 +14,20 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-# Values by the values of the labels; () is the key of a metric without any.
+# The values of a metric by its label values; the key of a metric without labels is ().
 Values = Mapping[tuple[str, ...], float]
 Read = Callable[[], Values]
 
-# Upper bounds in seconds: a proxied request takes one millisecond, an argon2 hash some tens of them.
+# Upper bounds in seconds: a proxied request takes a millisecond, an argon2 hash tens of milliseconds.
 _BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-# RFC 9110 and RFC 5789; a client may send any other word, and each would become a series for ever.
+# RFC 9110 and RFC 5789. A client may send any other word, and each would become a permanent time series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _OTHER_METHOD = "OTHER"
-UNMATCHED = "unmatched"
-_NO_ANSWER = "none"
+_NO_RESPONSE = "none"
 
 
 class _Series:
-    """The requests of one route and method: how many took how long, how long together, and their statuses."""
+    """The requests of one route and method: counts by duration, total duration, counts by status."""
 
     __slots__ = ("buckets", "seconds", "statuses")
 
@@ -41,7 +40,7 @@ class _Series:
 class RequestMetrics:
     """Requests by route template, method and status, their latency, and how many are in flight.
 
-    ``began`` and ``done`` are called once for each request, in the event loop's thread.
+    ``begin`` and ``end`` are called once per request, in the thread of the event loop.
     """
 
     def __init__(self, part: str) -> None:
@@ -49,44 +48,46 @@ class RequestMetrics:
         self._part = part
         self._series: dict[tuple[str, str], _Series] = {}
 
-    def began(self) -> None:
+    def begin(self) -> None:
         self.in_flight += 1
 
-    def done(self, route: str, method: str, status: int, seconds: float) -> None:
-        """``route`` is a template, never a path; ``status`` is 0 where no answer went out."""
+    def end(self, route: str, method: str, status: int, seconds: float) -> None:
+        """``route`` is a template, never a path; ``status`` is 0 if no response was sent."""
         self.in_flight -= 1
-        series = self._series.get((route, method)) or self._new(route, method)
+        series = self._series.get((route, method)) or self._add_series(route, method)
         series.buckets[bisect_left(_BOUNDS, seconds)] += 1
         series.seconds += seconds
         series.statuses[status] = series.statuses.get(status, 0) + 1
 
-    def _new(self, route: str, method: str) -> _Series:
+    def _add_series(self, route: str, method: str) -> _Series:
         known = method if method in _METHODS else _OTHER_METHOD
         return self._series.setdefault((route, known), _Series())
 
     def collect(self) -> Iterator[Metric]:
         series = sorted(self._series.copy().items())
-        yield self._counted(series)
-        yield self._timed(series)
-        in_flight = GaugeMetricFamily("kpi_http_requests_in_flight", "Requests not yet fully answered", labels=["part"])
+        yield self._request_family(series)
+        yield self._duration_family(series)
+        in_flight = GaugeMetricFamily(
+            "kpi_http_requests_in_flight", "Requests whose response is not complete", labels=["part"]
+        )
         in_flight.add_metric([self._part], self.in_flight)
         yield in_flight
 
-    def _counted(self, series: Iterable[tuple[tuple[str, str], _Series]]) -> Metric:
+    def _request_family(self, series: Iterable[tuple[tuple[str, str], _Series]]) -> Metric:
         family = CounterMetricFamily(
             "kpi_http_requests",
-            "Requests by route template, method and status; none: the client left before an answer began",
+            "Requests by route template, method and status; none: the client disconnected before a response started",
             labels=["part", "route", "method", "status"],
         )
         for (route, method), each in series:
             for status, count in sorted(each.statuses.copy().items()):
-                family.add_metric([self._part, route, method, str(status or _NO_ANSWER)], count)
+                family.add_metric([self._part, route, method, str(status or _NO_RESPONSE)], count)
         return family
 
-    def _timed(self, series: Iterable[tuple[tuple[str, str], _Series]]) -> Metric:
+    def _duration_family(self, series: Iterable[tuple[tuple[str, str], _Series]]) -> Metric:
         family = HistogramMetricFamily(
             "kpi_http_request_duration_seconds",
-            "Time from the end of a request's head until its answer began, as in X-Response-Time",
+            "Time from the end of the request head to the start of the response, as in X-Response-Time",
             labels=["part", "route", "method"],
         )
         bounds = [*map(str, _BOUNDS), "+Inf"]
@@ -96,8 +97,8 @@ class RequestMetrics:
         return family
 
 
-class _Reading(Collector):
-    """One metric whose numbers are somebody else's."""
+class _ExternalMetric(Collector):
+    """A metric whose numbers another module keeps."""
 
     def __init__(self, family: Callable[[], CounterMetricFamily | GaugeMetricFamily], read: Read) -> None:
         self._family = family
@@ -110,12 +111,12 @@ class _Reading(Collector):
         yield family
 
     def describe(self) -> Iterator[Metric]:
-        # Registering asks for the names; what is to be read may not be there yet.
+        # Registration needs the names only; the values may not exist yet.
         yield self._family()
 
 
 class Metrics:
-    """All that one part of one process counts: its requests, the process, and what else is registered here."""
+    """All metrics of a part in one process: requests, the process, and what other modules register."""
 
     def __init__(self, part: str) -> None:
         self.registry = CollectorRegistry()
@@ -124,16 +125,16 @@ class Metrics:
         for standard in (ProcessCollector, PlatformCollector, GCCollector):
             standard(registry=self.registry)
 
-    def gauge(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
-        """``read`` is called at each scrape, in another thread: it only reads numbers, and returns quickly."""
+    def add_gauge(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
+        """``read`` is called on each scrape, in another thread: it must only read numbers and return quickly."""
         self._register("gauge", name, text, tuple(labels), read)
 
-    def counter(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
-        """As ``gauge``, for numbers that only grow. The name is without its ``_total``."""
+    def add_counter(self, name: str, text: str, labels: Iterable[str], read: Read) -> None:
+        """As ``add_gauge``, for numbers that only grow. The name has no ``_total`` suffix."""
         self._register("counter", name, text, tuple(labels), read)
 
     def _register(
         self, kind: Literal["gauge", "counter"], name: str, text: str, labels: tuple[str, ...], read: Read
     ) -> None:
         family = GaugeMetricFamily if kind == "gauge" else CounterMetricFamily
-        self.registry.register(_Reading(lambda: family(name, text, labels=labels), read))
+        self.registry.register(_ExternalMetric(lambda: family(name, text, labels=labels), read))

@@ -1,4 +1,4 @@
-"""``GET /metrics`` on a port of its own, in a thread beside the event loop, for scrapers inside and for nobody else."""
+"""``GET /metrics`` on a separate port, in its own thread, for scrapers of the internal network only."""
 
 import socket
 import sys
@@ -16,13 +16,13 @@ from prometheus_client.exposition import choose_encoder
 log = structlog.get_logger(__name__)
 
 PATH = "/metrics"
-# A stop waits for no longer than this until the thread has seen it.
+# How often the thread checks whether it is to stop.
 _POLL_SECONDS = 0.2
 
 
 class _Server(ThreadingMixIn, TCPServer):
     allow_reuse_address = True
-    # With it two processes could have the port, and each scrape would get the numbers of one of them by chance.
+    # Otherwise two processes could share the port, and each scrape would reach a random one of them.
     allow_reuse_port = False
     daemon_threads = True
     block_on_close = False
@@ -33,13 +33,13 @@ class _Server(ThreadingMixIn, TCPServer):
         super().__init__((host, port), _Handler)
 
     def handle_error(self, _request: object, _client_address: object) -> None:
-        # The base calls this where it has caught the exception.
+        # The base class calls this in its exception handler.
         log.warning("scrape failed", exc_info=sys.exception())
 
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    # Seconds of silence after which a connection is given up.
+    # Seconds without data after which a connection is closed.
     timeout = 5
 
     def do_GET(self) -> None:
@@ -55,19 +55,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base's name
-        """A scrape every few seconds is no news."""
+        """Do not log scrapes."""
 
 
 @contextmanager
-def metrics_served(registry: CollectorRegistry, *, host: str, ports: range) -> Iterator[int | None]:
-    """Serve on the first free one of the ports while the block runs; yields the port.
+def serve_metrics(registry: CollectorRegistry, *, host: str, ports: range) -> Iterator[int | None]:
+    """Serve on the first free port of the range while the block runs; yields the port.
 
-    Each process has a port of its own, and so each scrape the numbers of a process that it can name. Where no port is
-    free the block runs all the same, with None: the service is worth more than its numbers.
+    Each process has its own port, so that a scrape knows which process it reads. If no port is free, the block runs
+    without metrics and gets None: the service matters more than its metrics.
     """
-    server = _bound(registry, host, ports)
+    server = _bind(registry, host, ports)
     if server is None:
-        log.error("no metrics: all of their ports are taken", host=host, first=ports.start, last=ports[-1])
+        log.error("no metrics: all ports are in use", host=host, first=ports.start, last=ports[-1])
         yield None
         return
     thread = threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="metrics", daemon=True)
@@ -81,7 +81,7 @@ def metrics_served(registry: CollectorRegistry, *, host: str, ports: range) -> I
         server.server_close()
 
 
-def _bound(registry: CollectorRegistry, host: str, ports: range) -> _Server | None:
+def _bind(registry: CollectorRegistry, host: str, ports: range) -> _Server | None:
     for port in ports:
         try:
             return _Server(host, port, registry)

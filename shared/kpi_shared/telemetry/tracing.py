@@ -1,8 +1,7 @@
-"""OpenTelemetry: a span around each request, exported by OTLP over HTTP. Imported only where it is switched on.
+"""OpenTelemetry: a span around each request, exported by OTLP over HTTP. Imported only if it is enabled.
 
-FastAPI and Starlette have telemetry of their own, and it is off: theirs sends the query of each address along, which
-may hold what a log must not, the gateway's hot path does not run in FastAPI at all, and one kind of span for all parts
-is easier to read than two.
+The telemetry of FastAPI and Starlette is disabled: it exports query strings, which may contain what must not be logged,
+the gateway's hot path does not run in FastAPI, and one kind of span for all parts is easier to read than two.
 """
 
 import asyncio
@@ -18,23 +17,22 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.telemetry.current_request import CurrentRequest, current_request
-from kpi_shared.telemetry.metrics import UNMATCHED
-from kpi_shared.telemetry.observation import route_of
+from kpi_shared.telemetry.routes import UNMATCHED, route_of
 
-# What spans that are not yet sent get when the part stops. A collector that is away would take ten seconds and more.
+# How long a stop waits for the last export. With an unavailable collector it would take ten seconds or more.
 _LAST_EXPORT_SECONDS = 1.0
 _SERVER_ERRORS = 500
 _propagator = TraceContextTextMapPropagator()
 
 
 class Tracing:
-    """Makes spans and sends them away from a thread of its own; what the collector does not take is dropped."""
+    """Creates spans and exports them in its own thread. Spans that the collector does not accept are dropped."""
 
     def __init__(self, program: str, *, version: str, endpoint: str) -> None:
         name = os.environ.get("OTEL_SERVICE_NAME") or program
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": name, "service.version": version}),
-            # It would wait for the collector once more when the interpreter ends.
+            # Otherwise it would wait for the collector a second time when the interpreter exits.
             shutdown_on_exit=False,
         )
         own = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -42,33 +40,33 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self.tracer = self._provider.get_tracer("kpi", version)
 
-    def around(self, app: ASGIApp) -> ASGIApp:
-        return _TracedRequests(app, self.tracer)
+    def wrap(self, app: ASGIApp) -> ASGIApp:
+        return _RequestTracing(app, self.tracer)
 
     async def close(self) -> None:
-        """Send what is left, for as long as a stop may take."""
+        """Export the remaining spans, within the time limit of a stop."""
         closing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, _LAST_EXPORT_SECONDS)
 
 
-def injected() -> dict[str, str]:
-    """``traceparent`` and ``tracestate`` of the span that is open now."""
+def propagation_headers() -> dict[str, str]:
+    """``traceparent`` and ``tracestate`` of the current span."""
     headers: dict[str, str] = {}
     _propagator.inject(headers)
     return headers
 
 
-def ended_with(span: Span, status: int) -> None:
-    """Note the status, which makes a server's span a failed one from 500 on."""
+def record_status(span: Span, status: int) -> None:
+    """Set the status attribute; from 500 on the span is marked as an error."""
     span.set_attribute("http.response.status_code", status)
     if status >= _SERVER_ERRORS:
         span.set_attribute("error.type", str(status))
         span.set_status(StatusCode.ERROR)
 
 
-class _TracedRequests:
-    """A server span around each request, by the semantic conventions for HTTP; it ends with the answer's last byte."""
+class _RequestTracing:
+    """A server span per request (OpenTelemetry's semantic conventions for HTTP), until the end of the response."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
         self.app = app
@@ -80,32 +78,32 @@ class _TracedRequests:
             return
         with self._tracer.start_as_current_span(
             scope["method"],
-            context=_propagator.extract(_trace_headers(scope)),
+            context=_propagator.extract(_select_trace_headers(scope)),
             kind=SpanKind.SERVER,
             attributes=_attributes(scope),
-            # An exception's text may quote what a client sent. The log has it, under the same trace id.
+            # The text of an exception may quote client data. The log has it, under the same trace id.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
-            _mark(scope, span)
+            _set_current_trace(scope, span)
 
-            async def noting(message: Message) -> None:
+            async def send_and_record(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    ended_with(span, message["status"])
+                    record_status(span, message["status"])
                 await send(message)
 
             try:
-                await self.app(scope, receive, noting)
+                await self.app(scope, receive, send_and_record)
             except Exception as error:
                 span.set_attribute("error.type", type(error).__qualname__)
                 span.set_status(StatusCode.ERROR)
                 raise
             finally:
-                _name(span, scope)
+                _name_span(span, scope)
 
 
-def _trace_headers(scope: Scope) -> dict[str, str]:
-    """What there is of trace headers; ``RequestContext`` has thrown out what is not valid."""
+def _select_trace_headers(scope: Scope) -> dict[str, str]:
+    """The trace headers. ``RequestContext`` has already removed invalid ones."""
     found: dict[str, str] = {}
     for name, value in scope["headers"]:
         if name in {b"traceparent", b"tracestate"}:
@@ -116,7 +114,7 @@ def _trace_headers(scope: Scope) -> dict[str, str]:
 
 
 def _attributes(scope: Scope) -> dict[str, str]:
-    # The query is left out: it may hold a search, a cursor or a code that is nobody's business.
+    # The query string is left out: it may contain a search term, a cursor or a secret code.
     return {
         "http.request.method": scope["method"],
         "url.path": scope["path"],
@@ -126,12 +124,12 @@ def _attributes(scope: Scope) -> dict[str, str]:
     }
 
 
-def _mark(scope: Scope, span: Span) -> None:
-    """Have the log lines of this request say its trace, also where the trace begins here."""
+def _set_current_trace(scope: Scope, span: Span) -> None:
+    """Add the trace to the log lines of this request, also if the trace starts here."""
     current_request.set(CurrentRequest(scope["request_id"], format_trace_id(span.get_span_context().trace_id)))
 
 
-def _name(span: Span, scope: Scope) -> None:
+def _name_span(span: Span, scope: Scope) -> None:
     route = route_of(scope)
     if route != UNMATCHED:
         span.update_name(f"{scope['method']} {route}")

@@ -1,1 +1,1 @@
-"""The test kit: a real PostgreSQL, one migrated database per test worker, each test rolled back."""
+"""The test kit: a real PostgreSQL with one migrated database per test worker; each test is rolled back."""

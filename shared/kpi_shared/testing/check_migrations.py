@@ -1,7 +1,7 @@
-"""``python -m kpi_shared.testing.check_migrations FOLDER ...``: are a service's migrations complete and reversible?
+"""``python -m kpi_shared.testing.check_migrations FOLDER ...``: check that migrations are complete and reversible.
 
-For each service: up to the newest revision, ``alembic check`` (the models need no further migration), down to
-nothing, and up again; on a throw-away PostgreSQL.
+For each service, on a temporary PostgreSQL: upgrade to the newest revision, ``alembic check`` (the models need no
+further migration), downgrade to the base, and upgrade again.
 """
 
 import os
@@ -23,13 +23,13 @@ def main(folders: Sequence[str]) -> int:
         server = TestServer()
         os.environ[URL_VARIABLE] = server.url
     try:
-        return max([_checked(Path(folder)) for folder in folders], default=0)
+        return max([_check(Path(folder)) for folder in folders], default=0)
     finally:
         if server is not None:
             server.stop()
 
 
-def _checked(folder: Path) -> int:
+def _check(folder: Path) -> int:
     os.environ["DATABASE_URL"] = create_database(f"check_{folder.name}")
     config = Config(folder / "alembic.ini", stdout=sys.stderr)
     steps: list[tuple[Any, ...]] = [
@@ -44,7 +44,7 @@ def _checked(folder: Path) -> int:
         except CommandError as error:
             print(f"{folder}: {error}", file=sys.stderr)
             return 1
-    print(f"{folder}: up, complete, down and up again")
+    print(f"{folder}: migrations are complete and reversible")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""An HTTP client that calls an application in the same process."""
+"""An HTTP client for an application in the same process."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 @asynccontextmanager
 async def running(app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The application between start and end of its lifespan."""
+    """Run the lifespan of the application around the block."""
     async with app.router.lifespan_context(app):
         yield app
 

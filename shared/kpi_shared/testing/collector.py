@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector that keeps what it is sent: OTLP over HTTP, as protobuf."""
+"""An OpenTelemetry collector that stores the spans that it receives (OTLP over HTTP, as protobuf)."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 _PATIENCE_SECONDS = 30.0
 
 
-class Kept(NamedTuple):
-    """One span, with what tests compare."""
+class ExportedSpan(NamedTuple):
+    """One span, with the fields that tests compare."""
 
     service: str
     name: str
@@ -27,56 +27,58 @@ class Kept(NamedTuple):
 
 class Collector:
     def __init__(self) -> None:
-        self.spans: list[Kept] = []
-        self._news = threading.Condition()
+        self.spans: list[ExportedSpan] = []
+        self._changed = threading.Condition()
         self.url = ""
 
-    def take(self, body: bytes) -> None:
+    def add(self, body: bytes) -> None:
         request = ExportTraceServiceRequest.FromString(body)
-        with self._news:
+        with self._changed:
             for group in request.resource_spans:
                 service = next(
                     item.value.string_value for item in group.resource.attributes if item.key == "service.name"
                 )
-                self.spans += [_kept(service, span) for scope in group.scope_spans for span in scope.spans]
-            self._news.notify_all()
+                self.spans += [_read_span(service, span) for scope in group.scope_spans for span in scope.spans]
+            self._changed.notify_all()
 
-    def wait(self, enough: Callable[[list[Kept]], bool]) -> list[Kept]:
-        """All spans, once there are enough of them."""
-        with self._news:
-            assert self._news.wait_for(lambda: enough(self.spans), _PATIENCE_SECONDS), self.spans
+    def wait(self, enough: Callable[[list[ExportedSpan]], bool]) -> list[ExportedSpan]:
+        """Wait until there are enough spans and return all of them."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: enough(self.spans), _PATIENCE_SECONDS), self.spans
             return list(self.spans)
 
 
-def _kept(service: str, span: Span) -> Kept:
+def _read_span(service: str, span: Span) -> ExportedSpan:
     attributes = {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-    return Kept(service, span.name, span.kind, *ids, attributes, span.status.code == span.status.STATUS_CODE_ERROR)
+    return ExportedSpan(
+        service, span.name, span.kind, *ids, attributes, span.status.code == span.status.STATUS_CODE_ERROR
+    )
 
 
 @contextmanager
-def collector() -> Iterator[Collector]:
-    kept = Collector()
+def run_collector() -> Iterator[Collector]:
+    received = Collector()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             assert (self.path, self.headers["content-type"]) == ("/v1/traces", "application/x-protobuf")
-            kept.take(body)
+            received.add(body)
             self.send_response(200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base's name
-            """Nobody reads it."""
+            """Do not log requests."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    kept.url = f"http://127.0.0.1:{server.server_address[1]}"
+    received.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
-        yield kept
+        yield received
     finally:
         server.shutdown()
         server.server_close()

@@ -1,4 +1,4 @@
-"""A database whose every change a test takes back."""
+"""A database whose changes are rolled back after each test."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,25 +11,25 @@ from kpi_shared.database import Database, DirectConnection
 
 
 class RollbackDatabase(Database):
-    """One connection inside one transaction that the test rolls back; a write is a savepoint in it."""
+    """One connection in one transaction that is rolled back after the test; each write is a savepoint."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def is_in_use(self) -> bool:
-        """Does anyone hold the connection just now?"""
-        return self._turn.locked()
+        """Whether the connection is lent at the moment."""
+        return self._lock.locked()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        async with self._turn:
+        async with self._lock:
             yield self._connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        async with self._turn, self._connection.begin_nested():
+        async with self._lock, self._connection.begin_nested():
             yield self._connection
 
     @asynccontextmanager
@@ -38,13 +38,13 @@ class RollbackDatabase(Database):
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
     async def close(self) -> None:
-        """The connection is the test's."""
+        """Do nothing: ``roll_back_after`` closes the connection."""
 
 
 @asynccontextmanager
-async def rolled_back(database: Database) -> AsyncIterator[RollbackDatabase]:
-    """Hand out ``database`` for one test and leave it as it was."""
-    async with database._writes.connect() as connection:  # noqa: SLF001 the kit belongs to the class
+async def roll_back_after(database: Database) -> AsyncIterator[RollbackDatabase]:
+    """Lend ``database`` to one test and roll its changes back."""
+    async with database._writes.connect() as connection:  # noqa: SLF001 the test kit may use the internals
         transaction = await connection.begin()
         try:
             yield RollbackDatabase(connection)

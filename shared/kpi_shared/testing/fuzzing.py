@@ -1,4 +1,4 @@
-"""Requests made up from a service's own OpenAPI document, sent to a real process of it."""
+"""Requests that are generated from the OpenAPI document of a service and sent to a real process."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ def fuzz(
     excluded: Sequence[str] = (),
     excluded_paths: Sequence[str] = (),
 ) -> None:
-    """Run schemathesis with all its checks but the ``excluded``; AssertionError holds its report."""
+    """Run schemathesis with all checks except ``excluded``; an AssertionError contains its report."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json"]
     command += ["--header", f"Authorization: Bearer {token}", "--checks", "all", "--warnings", "off", "--no-color"]
     command += ["--max-examples", str(examples), "--continue-on-failure", "--generation-deterministic"]

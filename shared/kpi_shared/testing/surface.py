@@ -1,4 +1,4 @@
-"""Which operations a service lets anybody call."""
+"""The operations of a service that are public, and those for admins only."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ _METHODS = {"get", "put", "post", "delete", "patch", "options", "head", "trace"}
 
 
 def operations(document: dict[str, Any]) -> set[str]:
-    """Every operation of an OpenAPI document, as ``GET /path``."""
+    """All operations of an OpenAPI document, as ``GET /path``."""
     paths: dict[str, dict[str, Any]] = document["paths"]
     return {f"{method.upper()} {path}" for path, item in paths.items() for method in item if method in _METHODS}
 
@@ -19,22 +19,22 @@ def operations(document: dict[str, Any]) -> set[str]:
 async def public_operations(
     client: httpx.AsyncClient, document: dict[str, Any], *, path: dict[str, int], body: dict[str, object]
 ) -> set[str]:
-    """The operations that do not ask for a token, found out by calling each without one.
+    """The operations that require no token, determined by calling each one without a token.
 
-    What the document says does not tell: an operation that reads a token if there is one looks protected in it.
-    ``path`` and ``body`` are what the operations need to get past their own checks.
+    The document does not show it: an operation with an optional token looks protected there. ``path`` and ``body``
+    are the values that the operations need for their validation.
     """
-    answers = {name: await _call(client, name, path=path, body=body) for name in operations(document)}
-    return {name for name, answer in answers.items() if _problem_type(answer) != "unauthenticated"}
+    responses = {name: await _call(client, name, path=path, body=body) for name in operations(document)}
+    return {name for name, response in responses.items() if _problem_type(response) != "unauthenticated"}
 
 
-async def admins_operations(
+async def admin_operations(
     client: httpx.AsyncClient, names: Iterable[str], *, path: dict[str, int], headers: dict[str, str]
 ) -> set[str]:
-    """Those of the operations that somebody who is signed in, and no admin, is forbidden whatever they send."""
-    answers = {name: await _call(client, name, path=path, body={}, headers=headers) for name in names}
-    assert "unauthenticated" not in {_problem_type(answer) for answer in answers.values()}
-    return {name for name, answer in answers.items() if _problem_type(answer) == "forbidden"}
+    """Those operations that are forbidden for a signed-in user who is not an admin, whatever the request is."""
+    responses = {name: await _call(client, name, path=path, body={}, headers=headers) for name in names}
+    assert "unauthenticated" not in {_problem_type(response) for response in responses.values()}
+    return {name for name, response in responses.items() if _problem_type(response) == "forbidden"}
 
 
 async def _call(
@@ -49,7 +49,7 @@ async def _call(
     return await client.request(method, address.format(**path), json=body, headers=headers)
 
 
-def _problem_type(answer: httpx.Response) -> str | None:
-    # What is not JSON is a page for people.
-    is_problem = answer.headers.get("content-type") == PROBLEM_MEDIA_TYPE
-    return str(answer.json()["type"]) if is_problem else None
+def _problem_type(response: httpx.Response) -> str | None:
+    # Pages are HTML.
+    is_problem = response.headers.get("content-type") == PROBLEM_MEDIA_TYPE
+    return str(response.json()["type"]) if is_problem else None

@@ -1,4 +1,4 @@
-"""Connections that are slow, many, or reused; over real sockets, with a clock that ticks a hundred times as fast."""
+"""Slow, many and reused connections, over real sockets, with a clock that runs a hundred times as fast."""
 
 import asyncio
 import logging
@@ -31,18 +31,18 @@ class App:
             return
         request = Request(scope, receive)
         try:
-            answer = await self._answer(request)
+            response = await self._respond(request)
         except ClientDisconnect:
             self.left.set()
             return
-        await answer(scope, receive, send)
+        await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> Response:
+    async def _respond(self, request: Request) -> Response:
         path = request.url.path
         if path == "/length":
             return PlainTextResponse(str(len(await request.body())))
         if path == "/large":
-            return StreamingResponse(self._large())
+            return StreamingResponse(self._stream_large())
         if path == "/wait":
             self.entered.set()
             await self.release.wait()
@@ -50,13 +50,13 @@ class App:
             return PlainTextResponse("own", headers={"Referrer-Policy": "same-origin"})
         return PlainTextResponse(path)
 
-    async def _large(self) -> AsyncIterator[bytes]:
+    async def _stream_large(self) -> AsyncIterator[bytes]:
         for _ in range(LARGE // 20_000):
             yield b"x" * 20_000
 
 
 @asynccontextmanager
-async def serving(app: App, **options: object) -> AsyncIterator[int]:
+async def serve(app: App, **options: object) -> AsyncIterator[int]:
     config = uvicorn.Config(app, **uvicorn_options(lifespan="off", loop="none", **options))
     config.load()
     server = uvicorn.Server(config)
@@ -84,16 +84,16 @@ def app() -> App:
 
 @pytest.fixture
 async def port(app: App) -> AsyncIterator[int]:
-    async with serving(app) as port:
+    async with serve(app) as port:
         yield port
 
 
-async def said(port: int, *pieces: bytes) -> bytes:
-    """All that the server says until it closes."""
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """Send the parts and return everything that the server sends until it closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        for piece in pieces:
-            writer.write(piece)
+        for part in parts:
+            writer.write(part)
             await writer.drain()
         async with asyncio.timeout(10):
             return await reader.read()
@@ -103,76 +103,76 @@ async def said(port: int, *pieces: bytes) -> bytes:
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("begun", [b"GET / HTTP/1.1\r\nHost: te", GET % b"first" + b"GET /sec"])
-async def test_a_head_that_has_no_end_is_408(port: int, begun: bytes) -> None:
-    answer = await said(port, begun)
-    assert b"HTTP/1.1 408 " in answer
-    assert b"slow-head" in answer
-    assert (b"/first" in answer) == (b"/first" in begun)
+async def test_an_incomplete_head_is_408(port: int, begun: bytes) -> None:
+    response = await exchange(port, begun)
+    assert b"HTTP/1.1 408 " in response
+    assert b"slow-head" in response
+    assert (b"/first" in response) == (b"/first" in begun)
 
 
 @pytest.mark.usefixtures("fast")
-async def test_a_connection_that_says_nothing_is_closed_without_a_word(port: int) -> None:
-    assert await said(port) == b""
-    assert await said(port, b"\r\n\r\n") == b""
+async def test_a_silent_connection_is_closed_without_a_response(port: int) -> None:
+    assert await exchange(port) == b""
+    assert await exchange(port, b"\r\n\r\n") == b""
 
 
 @pytest.mark.usefixtures("fast")
-async def test_an_idle_connection_is_kept_for_a_while_and_then_closed(port: int) -> None:
-    answer = await said(port, GET % b"idle")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" not in answer
+async def test_an_idle_connection_is_closed_after_a_while(port: int) -> None:
+    response = await exchange(port, GET % b"idle")
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" not in response
 
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
-async def test_a_body_that_does_not_go_on_is_408_and_the_application_knows(port: int, app: App, framing: bytes) -> None:
-    answer = await said(port, b"POST /length HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n10\r\n")
-    assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"slow-body" in answer
+async def test_a_stalled_body_is_408_and_disconnects_the_application(port: int, app: App, framing: bytes) -> None:
+    response = await exchange(port, b"POST /length HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n10\r\n")
+    assert response.startswith(b"HTTP/1.1 408 ")
+    assert b"slow-body" in response
     async with asyncio.timeout(5):
         await app.left.wait()
 
 
 @pytest.mark.usefixtures("fast")
-async def test_a_body_that_waits_for_the_application_is_not_slow(port: int, app: App) -> None:
+async def test_a_body_that_the_application_does_not_read_is_not_slow(port: int, app: App) -> None:
     body = b"POST /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000
-    answering = asyncio.create_task(said(port, body))
+    responding = asyncio.create_task(exchange(port, body))
     await app.entered.wait()
-    # Ten times as long as a client would have.
+    # Ten times as long as a slow client would get.
     await asyncio.sleep(1)
     app.release.set()
-    assert b"/wait" in await answering
+    assert b"/wait" in await responding
 
 
 @pytest.mark.usefixtures("fast")
 @pytest.mark.parametrize("path", [b"large", b"large HTTP/1.1\r\nHost: a\r\n\r\nGET /large"])
-async def test_a_client_that_does_not_take_its_answer_is_closed(port: int, path: bytes) -> None:
+async def test_a_client_that_does_not_read_its_response_is_reset(port: int, path: bytes) -> None:
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.setblocking(False)
         loop = asyncio.get_running_loop()
         await loop.sock_connect(client, ("127.0.0.1", port))
         await loop.sock_sendall(client, GET % path)
-        # A reset, which is an error of the socket as soon as it arrives.
+        # A reset is an error of the socket as soon as it arrives.
         async with asyncio.timeout(10):
             while not client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):  # noqa: ASYNC110 nothing is read here
                 await asyncio.sleep(0.02)
 
 
-def test_what_counts_as_slow() -> None:
+def test_the_minimum_pace() -> None:
     slow, steady, little = Pace(), Pace(), Pace()
     assert [slow.is_too_slow(499 * second, 10_000) for second in range(9)] == [False] * 8 + [True]
     assert not any(steady.is_too_slow(500 * second, 10_000) for second in range(100))
-    # Fifty bytes a second that are all taken, but for those on their way.
+    # Fifty bytes a second, all acknowledged except those in transit.
     assert not any(little.is_too_slow(50 * second, 50) for second in range(100))
-    # What was fast for a while has no more time than others.
+    # A burst gives no extra time later.
     burst = Pace()
     assert [burst.is_too_slow(0 if not second else 1_000_000, 10_000) for second in range(10)] == [False] * 9 + [True]
 
 
-async def test_an_address_has_a_bound_and_a_trusted_proxy_none(app: App) -> None:
+async def test_an_address_has_a_limit_and_a_trusted_proxy_none(app: App) -> None:
     for trusted, admitted in (((), 2), ((ip_network("127.0.0.0/8"),), 4)):
-        async with serving(app, limits=ConnectionLimits(2, trusted)) as port:
+        async with serve(app, limits=ConnectionLimits(2, trusted)) as port:
             streams = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
             for _, writer in streams:
                 writer.write(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -182,85 +182,87 @@ async def test_an_address_has_a_bound_and_a_trusted_proxy_none(app: App) -> None
         assert sorted(statuses) == [b"200"] * admitted + [b"503"] * (4 - admitted)
 
 
-async def test_a_place_is_free_again_when_its_connection_is_closed(app: App) -> None:
-    async with serving(app, limits=ConnectionLimits(1)) as port:
+async def test_a_closed_connection_no_longer_counts_towards_the_limit(app: App) -> None:
+    async with serve(app, limits=ConnectionLimits(1)) as port:
         for _ in range(5):
-            assert b"/x" in await said(port, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            assert b"/x" in await exchange(port, b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 
 
-async def test_a_request_behind_another_is_refused_behind_its_answer(port: int, app: App) -> None:
-    answering = asyncio.create_task(said(port, GET % b"wait" + b"no http at all\r\n\r\n"))
+async def test_a_pipelined_request_is_refused_after_the_response_before_it(port: int, app: App) -> None:
+    responding = asyncio.create_task(exchange(port, GET % b"wait" + b"no http at all\r\n\r\n"))
     await app.entered.wait()
     app.release.set()
-    answer = await answering
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.index(b"/wait") < answer.index(b"HTTP/1.1 400 ")
+    response = await responding
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.index(b"/wait") < response.index(b"HTTP/1.1 400 ")
 
 
-async def test_requests_in_any_pieces_have_their_answers_in_order(port: int) -> None:
+async def test_pipelined_requests_in_parts_of_any_size_are_answered_in_order(port: int) -> None:
     post = b"POST /length HTTP/1.1\r\nHost: a\r\n"
     last = b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     chunked = post + b"Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n"
     data = GET % b"one" + b"\r\n" + chunked + post + b"Content-Length: 3\r\n\r\nabc" + GET % b"two" + last + b"trash"
     for size in (1, 2, 3, 5, 7, len(data)):
-        answer = await said(port, *[data[at : at + size] for at in range(0, len(data), size)])
-        bodies = [part.partition(b"\r\n\r\n")[2] for part in answer.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+        response = await exchange(port, *[data[at : at + size] for at in range(0, len(data), size)])
+        bodies = [part.partition(b"\r\n\r\n")[2] for part in response.split(b"HTTP/1.1 200 OK\r\n")[1:]]
         assert bodies == [b"/one", b"5", b"3", b"/two", b"/last"]
 
 
-async def test_an_answer_before_the_body_ends_the_connection(port: int) -> None:
-    answer = await said(port, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n")
-    assert answer.count(b"HTTP/1.1 ") == 1
-    assert b"connection: close\r\n" in answer
+async def test_a_response_before_the_end_of_the_body_closes_the_connection(port: int) -> None:
+    response = await exchange(
+        port, b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + b"GET / HTTP/1.1\r\n\r\n"
+    )
+    assert response.count(b"HTTP/1.1 ") == 1
+    assert b"connection: close\r\n" in response
 
 
-async def test_every_answer_has_the_security_headers_once(app: App) -> None:
+async def test_every_response_has_the_security_headers_once(app: App) -> None:
     hsts = (("Strict-Transport-Security", "max-age=1"),)
     close = b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    async with serving(app, headers=hsts) as port:
+    async with serve(app, headers=hsts) as port:
         for head in (b"GET /x" + close, b"GET /own" + close, b"no http\r\n\r\n"):
-            answer = (await said(port, head)).lower()
-            assert answer.count(b"x-content-type-options: nosniff\r\n") == 1
-            assert answer.count(b"strict-transport-security: max-age=1\r\n") == 1
-            assert answer.count(b"referrer-policy: ") == 1
-            assert (b"referrer-policy: same-origin\r\n" in answer) == (b"own" in head)
-            assert b"server: " not in answer
+            response = (await exchange(port, head)).lower()
+            assert response.count(b"x-content-type-options: nosniff\r\n") == 1
+            assert response.count(b"strict-transport-security: max-age=1\r\n") == 1
+            assert response.count(b"referrer-policy: ") == 1
+            assert (b"referrer-policy: same-origin\r\n" in response) == (b"own" in head)
+            assert b"server: " not in response
 
 
-async def test_head_has_the_head_of_get(port: int) -> None:
-    answer = await said(port, b"HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert b"content-length: 2\r\n" in answer
-    assert answer.endswith(b"\r\n\r\n")
+async def test_head_has_the_headers_of_get(port: int) -> None:
+    response = await exchange(port, b"HEAD /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"content-length: 2\r\n" in response
+    assert response.endswith(b"\r\n\r\n")
 
 
-async def test_an_upgrade_is_an_ordinary_request(port: int, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_upgrade_is_ignored(port: int, caplog: pytest.LogCaptureFixture) -> None:
     head = b"GET /x HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
     with caplog.at_level(logging.WARNING):
-        answer = await said(port, head + GET % b"second")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"/second" not in answer
+        response = await exchange(port, head + GET % b"second")
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"/second" not in response
     assert not caplog.records
 
 
-async def test_http_1_0_gets_no_chunks(port: int) -> None:
-    answer = await said(port, b"GET /large HTTP/1.0\r\n\r\n")
-    assert b"transfer-encoding" not in answer
-    assert len(answer.partition(b"\r\n\r\n")[2]) == LARGE
+async def test_http_1_0_gets_no_chunked_response(port: int) -> None:
+    response = await exchange(port, b"GET /large HTTP/1.0\r\n\r\n")
+    assert b"transfer-encoding" not in response
+    assert len(response.partition(b"\r\n\r\n")[2]) == LARGE
 
 
-async def test_more_empty_lines_than_an_old_client_sends_are_refused(port: int) -> None:
-    assert (await said(port, b"\r\n" * 100_000)).startswith(b"HTTP/1.1 400 ")
-    assert (await said(port, b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
+async def test_too_many_empty_lines_are_refused(port: int) -> None:
+    assert (await exchange(port, b"\r\n" * 100_000)).startswith(b"HTTP/1.1 400 ")
+    assert (await exchange(port, b"\r\n\r\nGET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).startswith(
         b"HTTP/1.1 200 "
     )
 
 
-async def test_more_chunks_than_their_bytes_are_worth_are_refused(port: int) -> None:
+async def test_too_many_tiny_chunks_are_refused(port: int) -> None:
     head = b"POST /length HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert (await said(port, head + b"1\r\n \r\n" * 40_000)).startswith(b"HTTP/1.1 400 ")
+    assert (await exchange(port, head + b"1\r\n \r\n" * 40_000)).startswith(b"HTTP/1.1 400 ")
 
 
 async def test_an_absolute_target_without_a_path_is_the_root(port: int) -> None:
-    answer = await said(port, b"GET http://a?b=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert answer.endswith(b"/")
+    response = await exchange(port, b"GET http://a?b=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert response.endswith(b"/")

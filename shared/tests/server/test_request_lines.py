@@ -1,4 +1,4 @@
-"""Each line that is logged for a request names it, wherever the code that writes it runs."""
+"""Every log line of a request contains its id, in whatever task or thread it is written."""
 
 import asyncio
 import io
@@ -23,10 +23,10 @@ class Some(PartSettings):
     part = Part(name="some", package="some", port=1)
 
 
-async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
+async def log_everywhere(scope: Scope, receive: Receive, send: Send) -> None:
     log = structlog.get_logger("some")
     log.info("here")
-    await asyncio.create_task(_say(log))
+    await asyncio.create_task(_log_in_task(log))
     await asyncio.to_thread(log.info, "thread")
     logging.getLogger("library").warning("library")
     with warnings.catch_warnings():
@@ -35,17 +35,17 @@ async def talkative(scope: Scope, receive: Receive, send: Send) -> None:
     await Response()(scope, receive, send)
 
 
-async def _say(log: structlog.typing.FilteringBoundLogger) -> None:
+async def _log_in_task(log: structlog.typing.FilteringBoundLogger) -> None:
     log.info("task")
 
 
-async def test_lines_of_tasks_threads_and_libraries_name_their_request() -> None:
+async def test_lines_of_tasks_threads_and_libraries_contain_the_request_id() -> None:
     stream = io.StringIO()
     before = logging.getLogger().handlers
-    # Another test may have switched it on, and pytest then taken warnings back to itself.
+    # Another test may have enabled it, after which pytest captures warnings again.
     logging.captureWarnings(capture=False)
     configure_logging(part="some", level="INFO", form="json", stream=stream)
-    context = RequestContext(talkative, access_log=True, observation=Observation(Some(), version="0"))
+    context = RequestContext(log_everywhere, access_log=True, observation=Observation(Some(), version="0"))
 
     async def ask(name: str) -> None:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(context), base_url="http://some") as client:
@@ -57,10 +57,10 @@ async def test_lines_of_tasks_threads_and_libraries_name_their_request() -> None
     finally:
         logging.getLogger().handlers = before
         logging.captureWarnings(capture=False)
-    told = [json.loads(line) for line in stream.getvalue().splitlines()]
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     for name in ("one", "two"):
-        mine = [line for line in told if line.get("request_id") == name]
+        mine = [line for line in lines if line.get("request_id") == name]
         assert {"here", "task", "thread", "library"} <= {line["event"] for line in mine}
         assert sum("careful" in line["event"] for line in mine) == 1
         assert {line["trace_id"] for line in mine} == {TRACE}
-    assert {line["event"].partition(":")[0] for line in told if "request_id" not in line} <= {"HTTP Request"}
+    assert {line["event"].partition(":")[0] for line in lines if "request_id" not in line} <= {"HTTP Request"}

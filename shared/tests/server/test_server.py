@@ -1,4 +1,4 @@
-"""The server around an application: heads, bodies, ids, and what nobody caught; over real sockets."""
+"""The server around an application: heads, bodies, ids and uncaught exceptions, over real sockets."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ def _app() -> FastAPI:
 
     @app.get("/fail")
     async def fail() -> None:
-        raise RuntimeError("the inside of the server")
+        raise RuntimeError("the internals of the server")
 
     @app.get("/forbidden")
     async def forbidden() -> None:
@@ -44,12 +44,12 @@ def _app() -> FastAPI:
 
     @app.get("/slow")
     async def slow() -> StreamingResponse:
-        async def pieces() -> AsyncIterator[bytes]:
+        async def parts() -> AsyncIterator[bytes]:
             yield b"first"
             await asyncio.sleep(1)
             yield b"last"
 
-        return StreamingResponse(pieces())
+        return StreamingResponse(parts())
 
     @app.post("/text")
     async def text(body: Body) -> int:
@@ -68,31 +68,31 @@ def _app() -> FastAPI:
 @pytest.fixture(scope="module")
 async def port() -> AsyncIterator[int]:
     port = free_port()
-    # The loop is the test's own, so that what fails in the server fails here.
+    # It runs in the loop of the test, so that errors of the server fail the test.
     server = uvicorn.Server(uvicorn.Config(_app(), **uvicorn_options(port=port, loop="none")))
     serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and tells nobody
+    while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and has no event
         await asyncio.sleep(0.01)
     yield port
     server.should_exit = True
     await serving
 
 
-async def exchange(port: int, *pieces: bytes) -> bytes:
-    """Send the pieces on one connection and read until the server closes it."""
+async def exchange(port: int, *parts: bytes) -> bytes:
+    """Send the parts on one connection and read until the server closes it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        for piece in pieces:
-            writer.write(piece)
+        for part in parts:
+            writer.write(part)
             await writer.drain()
         return await asyncio.wait_for(reader.read(), 20)
     finally:
         writer.close()
 
 
-def problem(answer: bytes) -> dict[str, object]:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert b"content-type: application/problem+json" in head, answer
+def problem(response: bytes) -> dict[str, object]:
+    head, _, body = response.partition(b"\r\n\r\n")
+    assert b"content-type: application/problem+json" in head, response
     found: dict[str, object] = json.loads(body)
     assert f"x-request-id: {found['instance']}".encode() in head.lower()
     return found
@@ -104,30 +104,30 @@ def request(method: str, path: str, *headers: str, body: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize("size", [MAX_HEAD_BYTES + 1, 1_000_000, 10_000_000])
-async def test_a_head_that_is_too_large_is_a_problem(port: int, size: int) -> None:
-    answer = await exchange(port, request("GET", "/forbidden", f"Authorization: Bearer {'a' * size}"))
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert problem(answer)["type"] == "head-too-large"
+async def test_an_oversized_head_is_a_problem_document(port: int, size: int) -> None:
+    response = await exchange(port, request("GET", "/forbidden", f"Authorization: Bearer {'a' * size}"))
+    assert response.startswith(b"HTTP/1.1 431 ")
+    assert problem(response)["type"] == "head-too-large"
 
 
-async def test_a_head_in_many_small_pieces_is_bounded_too(port: int) -> None:
-    pieces = [f"X-{n}: {'v' * 1000}\r\n".encode() for n in range(80)]
-    answer = await exchange(port, b"GET / HTTP/1.1\r\nHost: test\r\n", *pieces)
-    assert answer.startswith(b"HTTP/1.1 431 ")
+async def test_a_head_in_many_small_parts_is_limited(port: int) -> None:
+    parts = [f"X-{n}: {'v' * 1000}\r\n".encode() for n in range(80)]
+    response = await exchange(port, b"GET / HTTP/1.1\r\nHost: test\r\n", *parts)
+    assert response.startswith(b"HTTP/1.1 431 ")
 
 
-async def test_a_large_head_within_the_bound_passes(port: int) -> None:
-    answer = await exchange(port, request("GET", "/forbidden", f"X-Large: {'a' * 60_000}"))
-    assert answer.startswith(b"HTTP/1.1 403 ")
+async def test_a_large_head_within_the_limit_is_accepted(port: int) -> None:
+    response = await exchange(port, request("GET", "/forbidden", f"X-Large: {'a' * 60_000}"))
+    assert response.startswith(b"HTTP/1.1 403 ")
 
 
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
 )
-async def test_bytes_that_are_no_http_are_a_problem(port: int, garbage: bytes) -> None:
-    answer = await exchange(port, garbage)
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert problem(answer)["type"] == "bad-request"
+async def test_bytes_that_are_not_http_are_a_problem_document(port: int, garbage: bytes) -> None:
+    response = await exchange(port, garbage)
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert problem(response)["type"] == "bad-request"
 
 
 @pytest.mark.parametrize(
@@ -139,49 +139,49 @@ async def test_bytes_that_are_no_http_are_a_problem(port: int, garbage: bytes) -
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: y\r\n" * 100 + b"\r\n", 431),
     ],
 )
-async def test_each_bound_has_its_status(port: int, head: bytes, status: int) -> None:
+async def test_each_limit_has_its_status(port: int, head: bytes, status: int) -> None:
     assert problem(await exchange(port, head))["status"] == status
 
 
-async def test_a_hundred_headers_pass(port: int) -> None:
+async def test_a_hundred_headers_are_accepted(port: int) -> None:
     head = request("GET", "/forbidden", *["x: y"] * 98)
     assert (await exchange(port, head)).startswith(b"HTTP/1.1 403 ")
 
 
-async def test_a_trailer_is_no_header(port: int) -> None:
+async def test_a_trailer_is_not_a_header(port: int) -> None:
     body = b"5\r\nhello\r\n0\r\nX-Request-ID: trailed\r\n\r\n"
-    answer = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"trailed" not in answer
+    response = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"trailed" not in response
 
 
-@pytest.mark.parametrize(("piece", "status"), [(b"a:b\r\n" * 101, 431), (b"a" * 5000, 400)], ids=["many", "endless"])
-async def test_endless_trailers_are_refused(port: int, piece: bytes, status: int) -> None:
+@pytest.mark.parametrize(("part", "status"), [(b"a:b\r\n" * 101, 431), (b"a" * 5000, 400)], ids=["many", "endless"])
+async def test_endless_trailers_are_refused(port: int, part: bytes, status: int) -> None:
     begun = request("POST", "/raw", "Transfer-Encoding: chunked", body=b"5\r\nhello\r\n0\r\nx:")
-    assert problem(await exchange(port, begun, piece))["status"] == status
+    assert problem(await exchange(port, begun, part))["status"] == status
 
 
-async def test_a_chunked_body_of_tiny_chunks_passes(port: int) -> None:
+async def test_a_body_of_tiny_chunks_is_accepted(port: int) -> None:
     body = b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n"
-    answer = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
-    assert answer.endswith(b"20000")
+    response = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=body))
+    assert response.endswith(b"20000")
 
 
-async def test_what_nobody_caught_says_nothing_of_the_inside(port: int) -> None:
-    answer = await exchange(port, request("GET", "/fail"))
-    assert answer.startswith(b"HTTP/1.1 500 ")
-    assert problem(answer)["type"] == "internal-error"
-    assert b"inside" not in answer
-    assert b"RuntimeError" not in answer
+async def test_an_uncaught_exception_reveals_no_internals(port: int) -> None:
+    response = await exchange(port, request("GET", "/fail"))
+    assert response.startswith(b"HTTP/1.1 500 ")
+    assert problem(response)["type"] == "internal-error"
+    assert b"internals" not in response
+    assert b"RuntimeError" not in response
 
 
-async def test_the_log_knows_a_refusal_by_its_id(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A logger that has been used keeps the configuration of its first use.
+async def test_the_log_contains_the_request_id_of_an_error(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A logger keeps the configuration of its first use.
     monkeypatch.setattr(middleware, "log", structlog.get_logger())
     with capture_logs() as logged:
-        answer = await exchange(port, request("GET", "/nothing%1b%5b2J", "X-Request-ID: known-1"))
-    assert problem(answer)["instance"] == "known-1"
-    # The path stands there as it was sent, so that it holds no terminal's commands.
+        response = await exchange(port, request("GET", "/nothing%1b%5b2J", "X-Request-ID: known-1"))
+    assert problem(response)["instance"] == "known-1"
+    # The path is logged still encoded, so that it contains no terminal control characters.
     assert {"event": "request", "path": "/nothing%1b%5b2J", "status": 404}.items() <= logged[-1].items()
 
 
@@ -200,31 +200,31 @@ async def test_a_body_over_the_limit_is_refused_with_and_without_a_length(port: 
     chunk = f"{len(text):x}\r\n".encode() + text + b"\r\n0\r\n\r\n"
     chunked = await exchange(port, request("POST", "/text", json_type, "Transfer-Encoding: chunked", body=chunk))
     raw = await exchange(port, request("POST", "/raw", "Transfer-Encoding: chunked", body=chunk))
-    for answer in (stated, chunked, raw):
-        assert answer.startswith(b"HTTP/1.1 413 ")
-        assert problem(answer)["type"] == "body-too-large"
+    for response in (stated, chunked, raw):
+        assert response.startswith(b"HTTP/1.1 413 ")
+        assert problem(response)["type"] == "body-too-large"
 
 
-async def test_a_body_within_the_limit_passes(port: int) -> None:
+async def test_a_body_within_the_limit_is_accepted(port: int) -> None:
     text = json.dumps({"text": "a" * 1000}).encode()
-    answer = await exchange(
+    response = await exchange(
         port, request("POST", "/text", "Content-Type: application/json", f"Content-Length: {len(text)}", body=text)
     )
-    assert answer.endswith(b"1000")
+    assert response.endswith(b"1000")
 
 
-async def test_a_rejected_value_is_not_repeated(port: int) -> None:
+async def test_a_rejected_value_is_not_in_the_response(port: int) -> None:
     text = b'{"text": ["swordfish-77"]}'
-    answer = await exchange(
+    response = await exchange(
         port, request("POST", "/text", "Content-Type: application/json", f"Content-Length: {len(text)}", body=text)
     )
-    assert problem(answer)["errors"] == [
+    assert problem(response)["errors"] == [
         {"pointer": "#/body/text", "detail": "Input should be a valid string", "type": "string_type"}
     ]
-    assert b"swordfish" not in answer
+    assert b"swordfish" not in response
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/text", 405)])
-async def test_the_frameworks_own_refusals_are_problems(port: int, method: str, path: str, status: int) -> None:
-    answer = await exchange(port, request(method, path))
-    assert problem(answer)["status"] == status
+async def test_errors_of_the_framework_are_problem_documents(port: int, method: str, path: str, status: int) -> None:
+    response = await exchange(port, request(method, path))
+    assert problem(response)["status"] == status

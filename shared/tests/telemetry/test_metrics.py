@@ -1,11 +1,11 @@
-"""Metrics as a scraper reads them, and the port that they are read from."""
+"""Metrics as a scraper reads them, and their port."""
 
 import socket
 
 import httpx
 import pytest
 from kpi_shared.telemetry.metrics import Metrics
-from kpi_shared.telemetry.metrics_server import metrics_served
+from kpi_shared.telemetry.metrics_server import serve_metrics
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
 
@@ -20,15 +20,15 @@ def metrics() -> Metrics:
 
 def read(metrics: Metrics) -> Scrape:
     port = free_port()
-    with metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
+    with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
         return Scrape.of(port)
 
 
 def test_requests_are_counted_by_route_method_and_status(metrics: Metrics) -> None:
     for status, seconds in ((200, 0.0004), (200, 0.003), (404, 0.2), (0, 20)):
-        metrics.requests.began()
-        metrics.requests.done("/posts/{id}", "GET", status, seconds)
-    metrics.requests.began()
+        metrics.requests.begin()
+        metrics.requests.end("/posts/{id}", "GET", status, seconds)
+    metrics.requests.begin()
     found = read(metrics)
     labels = {"part": "some", "route": "/posts/{id}", "method": "GET"}
     assert found.value(REQUESTS, **labels, status="200") == 2
@@ -41,60 +41,60 @@ def test_requests_are_counted_by_route_method_and_status(metrics: Metrics) -> No
     assert found.value("kpi_http_requests_in_flight", part="some") == 1
 
 
-def test_a_time_on_a_bound_counts_as_within_it(metrics: Metrics) -> None:
-    metrics.requests.done("/", "GET", 200, 0.001)
+def test_bucket_bounds_are_inclusive(metrics: Metrics) -> None:
+    metrics.requests.end("/", "GET", 200, 0.001)
     assert read(metrics).value(f"{SECONDS}_bucket", le="0.001") == 1
 
 
-def test_words_that_are_no_methods_share_one_series(metrics: Metrics) -> None:
+def test_unknown_methods_share_one_series(metrics: Metrics) -> None:
     for number in range(100):
-        metrics.requests.done("/", f"X{number}", 405, 0)
-    metrics.requests.done("/", "PATCH", 200, 0)
+        metrics.requests.end("/", f"X{number}", 405, 0)
+    metrics.requests.end("/", "PATCH", 200, 0)
     found = read(metrics)
     assert found.labels(REQUESTS, "method") == {"OTHER", "PATCH"}
     assert found.value(REQUESTS, method="OTHER") == 100
 
 
-def test_numbers_of_others_are_read_at_each_scrape(metrics: Metrics) -> None:
+def test_registered_metrics_are_read_on_each_scrape(metrics: Metrics) -> None:
     numbers: dict[tuple[str, ...], float] = {}
-    metrics.gauge("kpi_things", "Things", ("kind",), lambda: numbers)
-    metrics.counter("kpi_events", "Events", (), lambda: {(): len(numbers)})
+    metrics.add_gauge("kpi_things", "Things", ("kind",), lambda: numbers)
+    metrics.add_counter("kpi_events", "Events", (), lambda: {(): len(numbers)})
     assert read(metrics).value("kpi_things") == 0
     numbers["a",] = 3
     found = read(metrics)
     assert (found.value("kpi_things", kind="a"), found.value("kpi_events_total")) == (3, 1)
 
 
-def test_the_process_itself_is_among_them(metrics: Metrics) -> None:
+def test_process_metrics_are_included(metrics: Metrics) -> None:
     assert read(metrics).value("process_resident_memory_bytes") > 1_000_000
 
 
-def test_only_metrics_is_served(metrics: Metrics) -> None:
+def test_only_the_path_metrics_is_served(metrics: Metrics) -> None:
     port = free_port()
-    with metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
+    with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)):
         base = f"http://127.0.0.1:{port}"
-        answer = httpx.get(f"{base}/metrics?x=1", trust_env=False)
-        assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, "text/plain")
+        response = httpx.get(f"{base}/metrics?x=1", trust_env=False)
+        assert (response.status_code, response.headers["content-type"].split(";")[0]) == (200, "text/plain")
         assert httpx.get(f"{base}/", trust_env=False).status_code == 404
         assert httpx.post(f"{base}/metrics", trust_env=False).status_code == 501
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{base}/metrics", trust_env=False)
 
 
-def test_a_silent_scraper_does_not_hold_up_another(metrics: Metrics) -> None:
+def test_a_silent_scraper_does_not_block_another(metrics: Metrics) -> None:
     port = free_port()
     with (
-        metrics_served(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)),
+        serve_metrics(metrics.registry, host="127.0.0.1", ports=range(port, port + 1)),
         socket.create_connection(("127.0.0.1", port)),
     ):
         assert Scrape.of(port).value("process_start_time_seconds") > 0
 
 
-def test_each_process_takes_the_first_port_that_is_free(metrics: Metrics) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        first = taken.getsockname()[1]
-        with metrics_served(metrics.registry, host="127.0.0.1", ports=range(first, first + 20)) as port:
+def test_each_process_uses_the_first_free_port(metrics: Metrics) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        first = other.getsockname()[1]
+        with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(first, first + 20)) as port:
             assert port is not None
             assert first < port < first + 20
-        with metrics_served(metrics.registry, host="127.0.0.1", ports=range(first, first + 1)) as port:
+        with serve_metrics(metrics.registry, host="127.0.0.1", ports=range(first, first + 1)) as port:
             assert port is None

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import createClient from "openapi-fetch";
 import type { components, paths } from "./generated/schema";
 
-// By this the library writes a body as a form.
+// With this header openapi-fetch sends a body as a form.
 const headers = { "Content-Type": "application/x-www-form-urlencoded" };
 
 async function main(address: string): Promise<void> {
@@ -14,7 +14,7 @@ async function main(address: string): Promise<void> {
   const client = createClient<paths>({ baseUrl: address });
 
   const registered = await client.POST("/api/v1/auth/register", {
-    // What has a default is not optional in the types of openapi-typescript.
+    // In the types of openapi-typescript a member with a default is required.
     body: { username, email, password, role: "user", is_active: true },
   });
   assert.equal(registered.response.status, 201, JSON.stringify(registered.error));

@@ -39,7 +39,7 @@ async function main(address: string): Promise<void> {
   const cast = await new VotesApi(configuration).vote({ post_id: post.id, direction: 1 });
   assert.equal(cast.data.votes, 1);
 
-  // Anyone reads: without a token first.
+  // Reading needs no token; first without one.
   for (const reader of [new PostsApi(new Configuration({ basePath: address })), posts]) {
     for (const sort of [ContentSort.Top, ContentSort.Hot, ContentSort.New]) {
       const page = (await reader.listPosts(100, 0, undefined, sort)).data;

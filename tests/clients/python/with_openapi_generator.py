@@ -55,7 +55,7 @@ assert post.owner.username == username
 assert posts.update_post(post.id, PostUpdate(title="Another title")).title == "Another title"
 assert VotesApi(signed_in).vote(VoteCast(post_id=post.id, direction=1)).votes == 1
 
-# Anyone reads: without a token first.
+# Reading needs no token; first without one.
 for reader in (PostsApi(ApiClient(Configuration(host=address))), posts):
     for sort in (ContentSort.TOP, ContentSort.HOT, ContentSort.NEW):
         page = reader.list_posts(sort=sort, limit=100).actual_instance

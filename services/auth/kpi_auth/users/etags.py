@@ -25,7 +25,7 @@ def public_etag(version: int) -> str:
 def check_match(condition: Condition | None, *, version: int, user_id: int) -> None:
     """ChangedMeanwhileError if the caller means another version; whoever may write sees all fields."""
     etag = private_etag(version, user_id)
-    if condition is not None and not condition.fits_strongly(etag):
+    if condition is not None and not condition.matches_strongly(etag):
         raise ChangedMeanwhileError(headers={"ETag": etag})
 
 

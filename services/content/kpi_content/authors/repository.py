@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from kpi_content.authors.models import Author
 
-_remember = text("""
+_remember_all = text("""
     INSERT INTO authors AS known (id, username)
     SELECT id, username FROM unnest(CAST(:ids AS bigint[]), CAST(:usernames AS text[])) AS given (id, username)
     -- An unchanged name writes no new row version.
@@ -17,19 +17,16 @@ _remember = text("""
 """)
 
 
-def remembered() -> CTE:
-    """Know who writes, as a part of the statement that writes, with its ``owner_id`` and ``username``.
-
-    The first write adds the author, and one under a new name renames them.
-    """
+def remember_author() -> CTE:
+    """Add the author, or update the username, as a part of a statement with ``owner_id`` and ``username``."""
     given = insert(Author).values(id=bindparam("owner_id"), username=bindparam("username"))
-    renamed = col(Author.username) != given.excluded.username
+    has_new_name = col(Author.username) != given.excluded.username
     known = given.on_conflict_do_update(
-        index_elements=[col(Author.id)], set_={"username": given.excluded.username}, where=renamed
+        index_elements=[col(Author.id)], set_={"username": given.excluded.username}, where=has_new_name
     )
     return known.returning(col(Author.id)).cte("known")
 
 
 async def remember_all(connection: AsyncConnection, *, usernames: Mapping[int, str]) -> None:
-    """The same for many, in a statement of its own; ``usernames`` are by the users' ids."""
-    await connection.execute(_remember, {"ids": list(usernames), "usernames": list(usernames.values())})
+    """Add or update many authors, in a statement of its own; ``usernames`` are keyed by user id."""
+    await connection.execute(_remember_all, {"ids": list(usernames), "usernames": list(usernames.values())})

@@ -1,4 +1,4 @@
-"""What is shown of an author."""
+"""The public fields of an author."""
 
 from pydantic import BaseModel
 

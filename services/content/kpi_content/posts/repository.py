@@ -1,4 +1,4 @@
-"""The SQL of posts. Statements are built once for each shape; each call only binds its values."""
+"""The SQL of posts. A statement is built once for each shape; a request only binds its values."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -30,91 +30,102 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.models import Author
-from kpi_content.authors.repository import remembered
+from kpi_content.authors.repository import remember_author
 from kpi_content.posts.errors import PostNotFoundError
-from kpi_content.posts.listing import ListedRow, Listing, Position, PostRow, Sort, Start
+from kpi_content.posts.filters import Position, PostFilter, Sort, Start
 from kpi_content.posts.models import Post
+from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post, make_post
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.posts.search import parse_search
 from kpi_content.statements import Statement
 
-_shown = (
-    col(Post.id),
-    col(Post.title),
-    col(Post.content),
-    col(Post.published),
-    col(Post.date),
-    col(Post.updated_at),
-    col(Post.votes),
-    col(Post.owner_id),
-)
 _columns = Post.__table__.c  # type: ignore[attr-defined]
+# What a row of a post is made of; the author's username follows.
+_shown = (*(_columns[name] for name in COLUMNS), _columns.owner_id)
+# What the author of a post writes.
+_WRITTEN = tuple(PostCreate.model_fields)
 _sort_keys: dict[Sort, ColumnElement[Any]] = {
     Sort.NEW: _columns.date,
     Sort.TOP: _columns.votes,
     Sort.HOT: _columns.hot,
 }
-# How many rows a page asks for: 10 are the default and 100 the most, and one more says that there is a next page.
+# The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
+# exists.
 _SIZES = (11, 26, 51, 101)
 
 
 def visible_to(user: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Someone else's draft does not exist for a user; ``user`` is NULL where nobody is signed in."""
+    """Another user's draft does not exist for a caller; ``user`` is NULL for a request without a token."""
     return or_(col(Post.published), col(Post.owner_id) == user)
 
 
-def _with_owner(written: CTE) -> Select[*tuple[Any, ...]]:
+def _with_author(written: CTE) -> Select[*tuple[Any, ...]]:
     return select(written, col(Author.username)).join(Author, col(Author.id) == written.c.owner_id)
 
 
+_post_id = col(Post.id) == bindparam("post_id")
 _caller = bindparam("caller", type_=_columns.owner_id.type)
 _get = Statement(
     select(*_shown, col(Author.username))
     .join(Author, col(Author.id) == col(Post.owner_id))
-    .where(col(Post.id) == bindparam("post_id"), visible_to(_caller)),
-    PostRow._make,
+    .where(_post_id, visible_to(_caller)),
+    make_post,
 )
-_exists = select(col(Post.id)).where(col(Post.id) == bindparam("post_id"), visible_to(_caller))
+_exists = select(col(Post.id)).where(_post_id, visible_to(_caller))
 _added = (
     insert(Post)
-    .values({name: bindparam(name) for name in ("owner_id", "title", "content", "published")} | {"votes": 0})
+    .values({name: bindparam(name) for name in ("owner_id", *_WRITTEN)} | {"votes": 0})
     .returning(*_shown)
     .cte("added")
 )
 # PostgreSQL checks the foreign key at the end of the whole statement, when the author is there.
 _add = Statement(
-    select(_added, bindparam("username", type_=Text).label("username")).add_cte(_added, remembered()), PostRow._make
+    select(_added, bindparam("username", type_=Text).label("username")).add_cte(_added, remember_author()), make_post
 )
 
 
-def _or_as_it_is(column: ColumnElement[Any]) -> ColumnElement[Any]:
+def lock_visible_post(user: ColumnElement[Any]) -> CTE:
+    """The post ``post_id`` with its votes, locked, as the first part of a statement that changes its votes."""
+    post = select(col(Post.id), col(Post.votes)).where(_post_id, visible_to(user))
+    return post.with_for_update(key_share=True).cte("post")
+
+
+def add_to_votes(changed: CTE, step: int) -> CTE:
+    """Change the count of the posts that ``changed.post_id`` names, as a part of the same statement."""
+    return (
+        update(Post)
+        .where(col(Post.id) == changed.c.post_id)
+        # This reads the latest committed count, not the one at the start of the statement: PostgreSQL reads the row
+        # again after it has waited for the lock.
+        .values(votes=Post.votes + step)
+        .returning(col(Post.votes))
+        .cte("counted")
+    )
+
+
+def _new_or_unchanged(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(bindparam(f"new_{column.key}", type_=column.type), column)
 
 
-_change = _with_owner(
+_change = _with_author(
     update(Post)
-    .where(col(Post.id) == bindparam("post_id"), col(Post.owner_id) == _caller)
-    .values(
-        title=_or_as_it_is(_columns.title),
-        content=_or_as_it_is(_columns.content),
-        published=_or_as_it_is(_columns.published),
-        # Later than any earlier moment of the same transaction too.
-        updated_at=func.clock_timestamp(),
-    )
+    .where(_post_id, col(Post.owner_id) == _caller)
+    # The time is later than any earlier one of the same transaction, too.
+    .values({name: _new_or_unchanged(_columns[name]) for name in _WRITTEN} | {"updated_at": func.clock_timestamp()})
     .returning(*_shown)
     .cte("written")
 )
 _remove = (
     delete(Post)
     .where(
-        col(Post.id) == bindparam("post_id"),
+        _post_id,
         or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published))),
     )
     .returning(col(Post.id))
 )
 
 
-# SearchTerms as one tsquery, in which an empty part leaves the others as they are.
+# SearchTerms as one tsquery, in which an empty part changes nothing.
 _matches = text("""
     posts.search @@ (
         plainto_tsquery('english', :words)
@@ -125,22 +136,22 @@ _matches = text("""
 """)
 
 
-def _filter(*, search: bool, mine: bool) -> ColumnElement[bool]:
+def _condition(*, search: bool, mine: bool) -> ColumnElement[bool]:
     whose = col(Post.owner_id) == bindparam("owner") if mine else col(Post.published)
     return and_(whose, _matches) if search else and_(whose)
 
 
 @cache
 def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: int) -> Select[*tuple[Any, ...]]:
-    """The first ``size`` rows of a list or of what is left of it, by keyset behind the position (key, last_id).
+    """The first ``size`` rows of a list, of what follows skipped rows, or of what follows the position (key, last_id).
 
-    The number of rows stands in the statement: the server then plans for so few once and for all.
+    The number of rows is a part of the statement, so that the server makes one plan for that few rows and keeps it.
     """
     key = _sort_keys[sort]
     statement = (
         select(*_shown, col(Author.username), key.label("sort_key"))
         .join(Author, col(Author.id) == col(Post.owner_id))
-        .where(_filter(search=search, mine=mine))
+        .where(_condition(search=search, mine=mine))
         .order_by(key.desc(), col(Post.id).desc())
         .limit(literal_column(str(size)))
     )
@@ -153,41 +164,41 @@ def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: 
 @cache
 def _page(*, sort: Sort, search: bool, mine: bool, start: Start, size: int) -> Statement[ListedRow]:
     statement = page_statement(sort=sort, search=search, mine=mine, start=start, size=size)
-    # How often the words come, how much someone wrote and how much is left out decide which index is right.
+    # Which index is right depends on how frequent the words are, how much the owner wrote and how much is skipped.
     is_prepared = not search and not mine and start is not Start.SKIP
-    return Statement(statement, ListedRow._make, is_prepared=is_prepared)
+    return Statement(statement, make_listed_post, is_prepared=is_prepared)
 
 
 @cache
 def _count(*, search: bool, mine: bool) -> Statement[int]:
-    counted = select(func.count()).select_from(Post).where(_filter(search=search, mine=mine))
+    counted = select(func.count()).select_from(Post).where(_condition(search=search, mine=mine))
     return Statement(counted, itemgetter(0), is_prepared=False)
 
 
-def _bound(listing: Listing) -> dict[str, Any]:
-    terms = {} if listing.search is None else parse_search(listing.search)._asdict()
-    return terms | ({} if listing.owner_id is None else {"owner": listing.owner_id})
+def _bind(post_filter: PostFilter) -> dict[str, Any]:
+    terms = {} if post_filter.search is None else parse_search(post_filter.search)._asdict()
+    return terms | ({} if post_filter.owner_id is None else {"owner": post_filter.owner_id})
 
 
-async def page(
-    connection: DirectConnection, *, listing: Listing, limit: int, skip: int = 0, after: Position | None = None
+async def get_page(
+    connection: DirectConnection, *, post_filter: PostFilter, limit: int, skip: int = 0, after: Position | None = None
 ) -> list[ListedRow]:
-    """``limit`` rows, or all that there are; up to 100 and one."""
+    """``limit`` rows, which is 101 at most, or all if there are fewer."""
     start = Start.AFTER if after is not None else Start.SKIP if skip else Start.FIRST
     statement = _page(
-        sort=listing.sort,
-        search=listing.search is not None,
-        mine=listing.owner_id is not None,
+        sort=post_filter.sort,
+        search=post_filter.search is not None,
+        mine=post_filter.owner_id is not None,
         start=start,
         size=next(size for size in _SIZES if size >= limit),
     )
     where = {"skip": skip} if after is None else {"key": after.key, "last_id": after.id}
-    return (await statement.all(connection, _bound(listing) | where))[:limit]
+    return (await statement.all(connection, _bind(post_filter) | where))[:limit]
 
 
-async def count(connection: DirectConnection, *, listing: Listing) -> int:
-    statement = _count(search=listing.search is not None, mine=listing.owner_id is not None)
-    return await statement.one(connection, _bound(listing))
+async def count(connection: DirectConnection, *, post_filter: PostFilter) -> int:
+    statement = _count(search=post_filter.search is not None, mine=post_filter.owner_id is not None)
+    return await statement.one(connection, _bind(post_filter))
 
 
 async def get(connection: DirectConnection, *, post_id: int, caller_id: int | None) -> PostRow | None:
@@ -206,17 +217,17 @@ async def exists(connection: AsyncConnection, *, post_id: int, caller_id: int) -
 
 
 async def add(connection: DirectConnection, *, post: PostCreate, owner: Subject) -> PostRow:
-    """A new post; the same statement remembers who wrote it."""
+    """Add a post; the same statement adds or renames its author."""
     return await _add.one(connection, post.model_dump() | {"owner_id": owner.id, "username": owner.username})
 
 
 async def change(
     connection: AsyncConnection, *, post_id: int, changes: Mapping[str, Any], caller_id: int
 ) -> PostRow | None:
-    """Change the caller's own post; None where they own no such post."""
-    new = {f"new_{name}": changes.get(name) for name in ("title", "content", "published")}
+    """Change a post of the caller's own; None if the caller owns no such post."""
+    new = {f"new_{name}": changes.get(name) for name in _WRITTEN}
     row = (await connection.execute(_change, new | {"post_id": post_id, "caller": caller_id})).one_or_none()
-    return None if row is None else PostRow._make(row)
+    return None if row is None else make_post(row)
 
 
 async def remove(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> bool:

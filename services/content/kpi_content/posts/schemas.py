@@ -1,4 +1,4 @@
-"""What people send about posts, and what they are shown."""
+"""The bodies of requests and responses about posts."""
 
 from datetime import datetime
 from typing import Annotated, Any, Self
@@ -8,15 +8,14 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
-from kpi_content.posts.cursors import CURSOR_LENGTH
-from kpi_content.posts.listing import Sort
+from kpi_content.posts.filters import CURSOR_PATTERN, Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
 
 MAX_SEARCH = 200
 MAX_SKIP = 10_000
 
-# PostgreSQL's text holds no NUL. StorableText would refuse it too, but a pattern is also published, so that a
-# caller can know of the rule before breaking it.
+# PostgreSQL's text cannot contain NUL. StorableText would refuse it, too, but a pattern is also part of the API
+# document, where clients can find the rule.
 Title = Annotated[
     str,
     StringConstraints(
@@ -24,13 +23,13 @@ Title = Annotated[
     ),
 ]
 Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$")]
-# The replacement character is what becomes of bytes in an address that are not UTF-8.
+# Bytes in a URL that are not UTF-8 become the replacement character.
 Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$")]
-CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{CURSOR_LENGTH}}}$")]
+CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
 class PostCreate(SQLModel):
-    """A new post, or the whole of what replaces one."""
+    """All fields of a post that its author writes."""
 
     model_config = {"extra": "forbid"}
 
@@ -40,19 +39,19 @@ class PostCreate(SQLModel):
 
 
 class PostUpdate(SQLModel):
-    """Some of a post. What is left out stays as it is."""
+    """Some fields of a post. The fields that are left out stay unchanged."""
 
     model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
 
-    # The defaults only make the fields optional: ``changes`` leaves out what was not sent.
+    # The defaults only make the fields optional: ``changes`` contains the fields that were sent.
     title: Title = Field(default_factory=str)
     content: Content = Field(default_factory=str)
     published: StrictBool = Field(default_factory=bool)
 
     @model_validator(mode="after")
-    def _changes_something(self) -> Self:
+    def _require_change(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("empty", "At least one of title, content and published is needed")
+            raise PydanticCustomError("empty", "At least one of title, content and published is required")
         return self
 
     @property
@@ -60,8 +59,7 @@ class PostUpdate(SQLModel):
         return self.model_dump(include=self.model_fields_set)
 
 
-# What is shown is plain pydantic: a list makes up to a hundred of these, in 1.3 microseconds each, where SQLModel
-# runs Python code for every object and takes 10.
+# The one list of a post's public fields. Each but ``owner`` is a column of the posts table.
 class PostPublic(BaseModel):
     id: int
     title: str
@@ -74,28 +72,28 @@ class PostPublic(BaseModel):
 
 
 class PostPage(BaseModel):
-    """Some posts, and the cursor of those after them, or null at the end."""
+    """A page of posts, and the cursor of the next page, or null on the last page."""
 
     items: list[PostPublic]
     next: str | None
 
 
 class CountedPostPage(PostPage):
-    """The same with the number of all posts of the list."""
+    """A page of posts with the number of all posts of the list."""
 
     total: int
 
 
 class PostQuery(BaseModel):
-    """What can be asked of the list of posts."""
+    """The query parameters of the list of posts."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many posts a page has at most")] = 10
-    skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="How many posts to leave out (not with a cursor)")] = 0
+    limit: Annotated[int, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
+    skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
     search: Annotated[
         Search | None,
-        Field(description='Words, "quoted phrases" and -exclusions; the last word may be the beginning of one'),
+        Field(description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix'),
     ] = None
-    sort: Annotated[Sort, Field(description="By date, by votes, or by both")] = Sort.NEW
-    cursor: Annotated[CursorText | None, Field(description="The next of the page before")] = None
-    total: Annotated[bool, Field(description="Count all posts of the list too")] = False
-    mine: Annotated[bool, Field(description="Only my own posts, drafts included (needs a token)")] = False
+    sort: Annotated[Sort, Field(description="Order by date (new), by votes (top), or by both (hot)")] = Sort.NEW
+    cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
+    total: Annotated[bool, Field(description="Also count all posts of the list")] = False
+    mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False

@@ -1,7 +1,7 @@
-"""What a person types into a search field, taken apart for PostgreSQL.
+"""Parses the text of a search field for PostgreSQL.
 
-Whatever is typed has a meaning: no text is refused, and none reaches the query's syntax, because the separators
-that are taken out hold every character that has a meaning there.
+Every text has a meaning: none is refused, and none can change the syntax of the query, because the separators that
+are removed include every character that is special there.
 """
 
 import re
@@ -10,19 +10,19 @@ from typing import NamedTuple
 
 from kpi_content.posts.models import SEPARATORS
 
-# An optional minus sign and a quoted phrase, or a run of anything but blanks.
+# A quoted phrase with an optional minus sign, or a run of characters other than white space.
 _TERM = re.compile(r'(?<!\S)(?P<minus>-?)"(?P<phrase>[^"]*)"|(?P<word>\S+)')
-# To find a phrase PostgreSQL compares the places of all of its words, in every post that holds them.
+# To find a phrase, PostgreSQL compares the positions of all its words in every post that contains them.
 MAX_PHRASE = 8
 _SEPARATORS = re.compile(SEPARATORS)
 
 
 class SearchTerms(NamedTuple):
-    """The parts of a search. An empty part asks for nothing; with all of them empty nothing is found.
+    """The parts of a search. An empty part is no condition; if all parts are empty, nothing is found.
 
-    ``words`` is plain text of which every word is wanted in any form. The others are in the syntax of
-    to_tsquery: ``phrases`` are wanted as written, ``excluded`` are not wanted, and of the last plain word either
-    a form (``last_word``, plain text) or a word that begins with it (``last_prefix``) is wanted.
+    ``words`` is plain text: a post must contain every word of it, in any form. ``last_word`` is plain text, too: a
+    post must contain a form of it or a word with the prefix ``last_prefix``. The others are in the syntax of
+    to_tsquery: a post must contain all ``phrases`` as written, and nothing of ``excluded``.
     """
 
     words: str
@@ -34,12 +34,12 @@ class SearchTerms(NamedTuple):
 
 class _Word(NamedTuple):
     text: str
-    # A punctuation mark ends a word, as in "C++": what comes before it is no beginning of a longer one.
+    # A punctuation mark ends a word, as in "C++": the word is then not a prefix of a longer one.
     is_open: bool
 
     @property
     def is_phrase(self) -> bool:
-        """Two words that stand together, as in "Node.js"."""
+        """Words that are written together, as in "Node.js"."""
         return " " in self.text
 
 
@@ -49,7 +49,7 @@ def parse_search(text: str) -> SearchTerms:
     excluded: list[str] = []
     for term in _TERM.finditer(text):
         word = term["word"] or ""
-        found, *others = _phrases(term["phrase"] or word)
+        found, *others = _split_phrases(term["phrase"] or word)
         if not found:
             continue
         if term["minus"] or word.startswith("-"):
@@ -63,18 +63,18 @@ def parse_search(text: str) -> SearchTerms:
     last = words.pop() if words else _Word("", is_open=False)
     return SearchTerms(
         words=" ".join(word.text for word in words if not word.is_phrase),
-        phrases=_joined(" & ", (*phrases, *(word.text for word in words if word.is_phrase))),
+        phrases=_join(" & ", (*phrases, *(word.text for word in words if word.is_phrase))),
         last_word="" if last.is_phrase else last.text,
-        last_prefix=_joined("", [last.text] if last.text else []) + (":*" if last.is_open else ""),
-        excluded=_joined(" | ", excluded),
+        last_prefix=_join("", [last.text] if last.text else []) + (":*" if last.is_open else ""),
+        excluded=_join(" | ", excluded),
     )
 
 
-def _phrases(text: str) -> list[str]:
-    """The words of a term, as a phrase; those beyond MAX_PHRASE one by one, since a long phrase is slow to find."""
+def _split_phrases(text: str) -> list[str]:
+    """The words of a term as a phrase; those beyond MAX_PHRASE one by one, because a long phrase is slow to find."""
     words = _SEPARATORS.sub(" ", text).split()
     return [" ".join(words[:MAX_PHRASE]), *words[MAX_PHRASE:]]
 
 
-def _joined(operator: str, phrases: Iterable[str]) -> str:
+def _join(operator: str, phrases: Iterable[str]) -> str:
     return operator.join(f"'{phrase}'" for phrase in phrases)

@@ -1,19 +1,25 @@
-"""Writing posts: who may, and what follows from it."""
+"""Writing posts: who may do it, and which error the others get."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from kpi_shared.caller import Subject
+from kpi_shared.database import DirectConnection
 from kpi_shared.errors import ProblemError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts import repository
 from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
-from kpi_content.posts.listing import PostRow
+from kpi_content.posts.rows import PostRow
+from kpi_content.posts.schemas import PostCreate
+
+
+async def create(connection: DirectConnection, *, post: PostCreate, caller: Subject) -> PostRow:
+    return await repository.add(connection, post=post, owner=caller)
 
 
 async def change(connection: AsyncConnection, *, post_id: int, changes: Mapping[str, Any], caller: Subject) -> PostRow:
-    """Change a post of the caller's own, or PostNotFoundError or NotYourPostError."""
+    """Change a post of the caller's own; PostNotFoundError or NotYourPostError if it is not."""
     row = await repository.change(connection, post_id=post_id, changes=changes, caller_id=caller.id)
     if row is None:
         raise await _refusal(connection, post_id=post_id, caller=caller)
@@ -21,12 +27,12 @@ async def change(connection: AsyncConnection, *, post_id: int, changes: Mapping[
 
 
 async def remove(connection: AsyncConnection, *, post_id: int, caller: Subject) -> None:
-    """Delete the caller's own post, or as an admin anyone's that is published."""
+    """Delete the caller's own post, or any published post if the caller is an admin; errors as above."""
     if not await repository.remove(connection, post_id=post_id, caller_id=caller.id, is_admin=caller.is_admin):
         raise await _refusal(connection, post_id=post_id, caller=caller)
 
 
 async def _refusal(connection: AsyncConnection, *, post_id: int, caller: Subject) -> ProblemError:
-    """Why nothing was written: whoever may see the post learns that it is not theirs, others that it is not there."""
-    seen = await repository.exists(connection, post_id=post_id, caller_id=caller.id)
-    return NotYourPostError() if seen else PostNotFoundError()
+    """A caller who may see the post learns that it belongs to another user; to all others it does not exist."""
+    is_visible = await repository.exists(connection, post_id=post_id, caller_id=caller.id)
+    return NotYourPostError() if is_visible else PostNotFoundError()

@@ -9,11 +9,11 @@ from kpi_content.tables import Table
 
 
 class Vote(Table, table=True):
-    """One user's vote for one post."""
+    """The vote of one user for one post."""
 
     __tablename__ = "votes"
 
     post_id: int = Field(sa_column=Column(BigInteger, ForeignKey("posts.id", ondelete="CASCADE"), primary_key=True))
-    # No foreign key: users live in the auth service's database, and a voter need not have written anything here.
+    # No foreign key: the users are in the auth service's database, and a voter need not be an author here.
     user_id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     date: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})

@@ -1,4 +1,4 @@
-"""A vote, and what becomes of the post's count."""
+"""The bodies of requests and responses about votes."""
 
 from typing import Annotated, Literal
 
@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 def _refuse_booleans(value: object) -> object:
-    """To Python, True is the integer 1; to whoever sends it, it is not."""
+    """In Python, True equals the integer 1; in JSON, the two are different values."""
     if isinstance(value, bool):
         raise PydanticCustomError("direction", "Input should be 0 or 1, not a boolean")
     return value
@@ -30,7 +30,7 @@ class VoteCast(SQLModel):
 
 
 class VotePublic(SQLModel):
-    """What the caller's vote is now, and how many votes the post has with it."""
+    """The caller's vote as it is now, and the number of votes for the post."""
 
     post_id: int
     direction: Direction

@@ -9,7 +9,7 @@ from kpi_content.votes.schemas import VoteCast
 
 
 async def vote(connection: DirectConnection, *, cast: VoteCast, caller: Subject) -> int:
-    """The post's count with the caller's vote as they want it, or PostNotFoundError."""
+    """Cast or retract the caller's vote, and return the post's count; PostNotFoundError if they see no such post."""
     write = repository.cast if cast.direction else repository.retract
     votes = await write(connection, post_id=cast.post_id, user_id=caller.id)
     if votes is None:

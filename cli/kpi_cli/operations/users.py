@@ -1,0 +1,146 @@
+"""``kpi user``: an operator's changes to accounts, through the auth service's own commands.
+
+Their input is passed on standard input, so that no password appears in the list of processes.
+"""
+
+import getpass
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kpi_cli import parts
+from kpi_cli.errors import KPI, FailureError
+from kpi_cli.layout import Layout
+from kpi_cli.stack import environments, local_database
+
+AUTH = parts.get_or_raise("auth")
+
+# 144 bits of randomness, and long enough for every password rule.
+_GENERATED_BYTES = 18
+_COLUMNS = ("id", "username", "email", "role", "state", "created_at")
+
+
+class Role(StrEnum):
+    """What an account may do."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+def ask_password(*, generate: bool) -> str:
+    """A generated password, one that is typed twice at a terminal without echo, or a line of standard input."""
+    if generate:
+        return secrets.token_urlsafe(_GENERATED_BYTES)
+    if sys.stdin.isatty():
+        return _prompt_twice()
+    password = sys.stdin.readline().rstrip("\r\n")
+    if not password:
+        raise FailureError("user", "standard input holds no password", fix="type it at a terminal, or add --generate")
+    return password
+
+
+def _prompt_twice() -> str:
+    try:
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("Repeat password: ")
+    except EOFError:
+        raise FailureError("user", "no password was typed", fix="try again, or add --generate") from None
+    if password != again:
+        raise FailureError("user", "the two passwords differ", fix="try again")
+    return password
+
+
+def create(layout: Layout, *, username: str, email: str | None, role: Role, generate: bool) -> None:
+    """Create an account."""
+    password = ask_password(generate=generate)
+    request = {"username": username, "email": email, "role": role.value, "password": password}
+    user = _run_command(layout, "create-user", request)
+    print(f"kpi: created the {user['role']} {user['username']} with id {user['id']}")
+    _show_generated(password, generate=generate)
+
+
+def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
+    """Replace the password of an account."""
+    password = ask_password(generate=generate)
+    result = _run_command(layout, "reset-password", {"username": username, "password": password})
+    print(f"kpi: {result['username']} has a new password; sessions ended: {result['sessions_ended']}")
+    _show_generated(password, generate=generate)
+
+
+def _show_generated(password: str, *, generate: bool) -> None:
+    if generate:
+        print(f"password: {password}")
+        local_database.report("the password is shown only once and cannot be retrieved later")
+
+
+def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int) -> None:
+    """Print accounts as a table at a terminal, and otherwise as lines with tabs."""
+    request = {"search": search, "role": role.value if role else None, "limit": limit}
+    found = _run_command(layout, "list-users", request)
+    rows = [_row(item) for item in found["items"]]
+    if sys.stdout.isatty():
+        _print_table(rows)
+    else:
+        print("\n".join("\t".join(row) for row in [_COLUMNS, *rows]))
+    if found["more"]:
+        local_database.report(f"there are more than these {len(rows)}: narrow the list with --search, or raise --limit")
+
+
+def _row(item: dict[str, Any]) -> tuple[str, ...]:
+    cells = item | {"state": "active" if item["is_active"] else "deactivated"}
+    return tuple(str(cells[name] if cells[name] is not None else "-") for name in _COLUMNS)
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    table = Table(*_COLUMNS, box=None)
+    for row in rows:
+        # Text does not interpret markup, which a name or an address may contain.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _run_command(layout: Layout, command: str, request: Mapping[str, object]) -> dict[str, Any]:
+    """Run one of the service's commands and return its result; raises FailureError when it fails."""
+    with _environment(layout) as environment:
+        result = subprocess.run(
+            AUTH.command(command),
+            env=environment,
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if result.returncode:
+        raise _failure(command, result)
+    response: dict[str, Any] = json.loads(result.stdout)
+    return response
+
+
+@contextmanager
+def _environment(layout: Layout) -> Iterator[dict[str, str]]:
+    """The settings for the database that DATABASE_URL names, or else for the local stack's, running or stopped."""
+    if environments.names_database():
+        yield dict(os.environ)
+        return
+    with local_database.use(layout) as ports:
+        local_database.migrate_where_needed(layout, ports)
+        yield environments.environment(layout, AUTH, ports)
+
+
+def _failure(command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
+    lines = result.stderr.splitlines()
+    sentence = next((line for line in reversed(lines) if line.startswith("kpi-auth: ")), None)
+    if sentence is not None:
+        return FailureError("auth", sentence.removeprefix("kpi-auth: "), code=result.returncode)
+    problem = f"{command} ended with exit code {result.returncode}"
+    return FailureError("auth", problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)

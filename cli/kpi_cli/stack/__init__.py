@@ -1,0 +1,1 @@
+"""What starts, supervises and describes the local stack of this checkout."""

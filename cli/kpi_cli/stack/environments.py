@@ -1,0 +1,95 @@
+"""The settings that the local stack gives to each part, and what it takes over from the caller's shell."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kpi_cli.layout import Layout
+from kpi_cli.parts import PARTS, SERVICES, Part
+from kpi_cli.stack.ports import HOST, Ports
+from kpi_cli.stack.processes import MARK
+
+# The local stack sets these itself: in the caller's shell the same names mean other databases and keys.
+_SET_BY_STACK = (
+    "DATABASE_URL",
+    "PASETO_SECRET_KEY",
+    *(service.url_variable for service in SERVICES),
+    "AWS_SECRETS_ENABLED",
+    "METRICS_PORT",
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """One part of a running stack."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def programs(layout: Layout, ports: Ports) -> dict[str, Program]:
+    """All parts of one stack by name."""
+    return {
+        part.name: Program(
+            command=part.command("--host", HOST, "--port", str(ports.of(part))),
+            environment=environment(layout, part, ports),
+        )
+        for part in PARTS
+    }
+
+
+def environment(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """All settings of a part in the local stack; a secret is given as the name of its file."""
+    settings = {
+        "APP_ENV": os.environ.get("APP_ENV", "development"),
+        "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
+        "AWS_SECRETS_ENABLED": "false",
+        "PYTHONUNBUFFERED": "1",
+        "METRICS_PORT": str(ports.metrics_of(part)),
+        MARK: str(layout.home),
+    }
+    return {**_inherited_variables(), **settings, **own_settings(layout, part, ports)}
+
+
+def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """What connects a part to this stack, without the settings of how it runs."""
+    settings = {}
+    if part.has_database:
+        settings["DATABASE_URL_FILE"] = str(layout.secrets / f"{part.name}_database_url")
+    if part.is_gateway:
+        settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
+    if part.needs_token_key:
+        settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
+    return settings | _mail_settings(layout, ports) if part.sends_mail else settings
+
+
+def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:
+    """E-mails are written to files, and their links lead to this stack, unless the caller's shell sets otherwise."""
+    settings = {"PUBLIC_URL": f"http://{HOST}:{ports.gateway}"}
+    if not _is_set("MAIL_URL"):
+        settings["MAIL_URL"] = layout.mails.as_uri()
+    return {name: value for name, value in settings.items() if not os.environ.get(name)}
+
+
+def names_database() -> bool:
+    """Whether the caller's shell names a database."""
+    return _is_set("DATABASE_URL")
+
+
+def _is_set(name: str) -> bool:
+    """Whether the shell sets a variable or names its file; an empty variable is not set."""
+    return any(os.environ.get(each) for each in (name, f"{name}_FILE"))
+
+
+def ignored_variables() -> list[str]:
+    """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
+    names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
+    return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
+
+
+def _inherited_variables() -> dict[str, str]:
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.removesuffix("_FILE") not in _SET_BY_STACK and not name.startswith("PG")
+    }

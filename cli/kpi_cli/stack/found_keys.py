@@ -1,0 +1,66 @@
+"""Finds the PASETO keys that this checkout could use, in each place that may hold one. Values stay in memory."""
+
+import os
+import re
+from pathlib import Path
+from shlex import quote
+from typing import NamedTuple
+
+from kpi_cli.errors import KPI
+from kpi_cli.layout import Layout
+from kpi_cli.parts import PARTS
+
+NAME = "PASETO_SECRET_KEY"
+# A value ends with its line: an empty one must not include the next line.
+_SETTING = re.compile(rf"^[ \t]*(?:export[ \t]+)?{NAME}[ \t]*=[ \t]*(.*?)(?:[ \t]+#.*)?[ \t]*\r?$", re.MULTILINE)
+
+
+class FoundKey(NamedTuple):
+    """The place of a key, the key, and how to replace a bad one."""
+
+    place: str
+    key: str
+    fix: str
+
+
+def of_stack(layout: Layout) -> list[FoundKey]:
+    """The local stack's own key, if there is one."""
+    path = layout.secrets / "paseto_secret_key"
+    return (
+        [FoundKey(layout.shorten(path), _read(path), f"replace it with a new one: rm {quote(str(path))} && make up")]
+        if path.exists()
+        else []
+    )
+
+
+def of_environment() -> list[FoundKey]:
+    """Keys in the variables of the caller's shell, or in files that these name."""
+    found = []
+    if os.environ.get(NAME):
+        found.append(FoundKey(NAME, os.environ[NAME], f"export {NAME}=$({KPI} keys new)"))
+    if os.environ.get(f"{NAME}_FILE"):
+        path = Path(os.environ[f"{NAME}_FILE"])
+        found.append(FoundKey(f"{NAME}_FILE", _read(path), f"{KPI} keys new > {quote(str(path))}"))
+    return found
+
+
+def of_settings(layout: Layout) -> list[FoundKey]:
+    """Keys in the parts' own settings files."""
+    environment = os.environ.get("APP_ENV", "development")
+    found = []
+    for part in PARTS:
+        folder = layout.checkout / part.folder / "config"
+        path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
+        setting = _SETTING.search(_read(path)) if path else None
+        key = setting.group(1).strip("'\"") if setting else ""
+        if path and key:
+            fix = f"put a new one there, the same for all parts: {KPI} keys new"
+            found.append(FoundKey(layout.shorten(path), key, fix))
+    return found
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,188 @@
+"""``kpi up``: starts the whole stack, follows its logs, and stops it."""
+
+import asyncio
+import http.client
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from kpi_cli.errors import KPI, FailureError
+from kpi_cli.layout import Layout
+from kpi_cli.parts import PARTS, WITH_DATABASE, Part
+from kpi_cli.stack import databases, environments, migrations, postgres, preparation, state
+from kpi_cli.stack.ports import HOST, Ports, choose
+from kpi_cli.stack.state import Phase, State
+from kpi_cli.stack.supervisor import Child, Supervisor, end_failure
+from kpi_cli.stack.terminal import LogView
+
+READY_SECONDS = 60
+OnReady = Callable[[State, float], None]
+
+
+class StopRequestedError(Exception):
+    """The stack has been asked to stop: by Ctrl-C, SIGTERM, or a closed terminal."""
+
+
+def run(layout: Layout, port: int | None, view: LogView, on_ready: OnReady) -> None:
+    """Run the stack until it is asked to stop; raises FailureError when it ends in any other way."""
+    began = time.monotonic()
+    with state.hold(layout):
+        preparation.prepare(layout, view.report)
+        for name in environments.ignored_variables():
+            view.report(f"{name} in your shell is ignored: the local stack has its own")
+        ports, notice = choose(layout, port)
+        if notice:
+            view.report(notice)
+        state.write(layout, Phase.STARTING, ports)
+        with suppress(StopRequestedError):
+            asyncio.run(_run_stack(layout, ports, view, lambda now: on_ready(now, time.monotonic() - began)))
+
+
+async def _run_stack(layout: Layout, ports: Ports, view: LogView, on_ready: Callable[[State], None]) -> None:
+    await Stack(layout, ports, view).run(on_ready)
+
+
+class Stack:
+    """One run of a stack, from the first process to the last."""
+
+    def __init__(self, layout: Layout, ports: Ports, view: LogView) -> None:
+        self._layout = layout
+        self._ports = ports
+        self._view = view
+        self._programs = environments.programs(layout, ports)
+        self._supervisor = Supervisor(layout.logs, view.print_line)
+        self._stop_requested = asyncio.Event()
+
+    async def run(self, on_ready: Callable[[State], None]) -> None:
+        """Start, call ``on_ready``, wait until a stop is requested or a process ends; then stop everything."""
+        self._handle_signals()
+        try:
+            await self._run_until_stop(self._start())
+            on_ready(state.write(self._layout, Phase.READY, self._ports))
+            self._view.follow()
+            await self._run_until_stop(asyncio.Event().wait())
+        finally:
+            with suppress(OSError):
+                # The processes are stopped even when the disk is full.
+                state.write(self._layout, Phase.STOPPING, self._ports)
+            await self._stop()
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._view.on_closed = self._stop_requested.set
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._request_stop)
+
+    def _request_stop(self) -> None:
+        if self._stop_requested.is_set():
+            self._supervisor.skip_grace()
+        self._stop_requested.set()
+
+    async def _run_until_stop(self, work: Coroutine[None, None, Any]) -> None:
+        """Do the work, but leave it at once when a stop is requested or a process ends."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stop_requested.wait())
+        end = self._supervisor.unexpected_end
+        try:
+            await asyncio.wait({task, stop, end}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.done():
+                raise StopRequestedError
+            if end.done():
+                raise self._failure_of(end.result())
+            await task
+        finally:
+            for each in (task, stop):
+                each.cancel()
+            with suppress(asyncio.CancelledError, FailureError):
+                await task
+
+    def _failure_of(self, child: Child) -> FailureError:
+        return (
+            postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail))
+            if child.name == "postgres"
+            else end_failure(child, self._layout.shorten(self._layout.logs / f"{child.name}.log"))
+        )
+
+    async def _start(self) -> None:
+        # A part without a database imports its modules while the database starts.
+        independent = [part for part in PARTS if not part.has_database]
+        for part in independent:
+            await self._start_part(part)
+        await self._start_database()
+        try:
+            # When one fails the group cancels the others, so that none starts a process after the stop.
+            async with asyncio.TaskGroup() as group:
+                for part in independent:
+                    group.create_task(self._wait_until_ready(part))
+                for part in WITH_DATABASE:
+                    group.create_task(self._start_with_database(part))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _start_database(self) -> None:
+        account = await asyncio.to_thread(postgres.prepare_account, self._layout)
+        if await asyncio.to_thread(postgres.initialise, self._layout, account):
+            self._view.report(f"created the data of PostgreSQL in {self._layout.shorten(self._layout.data)}")
+        port = self._ports.postgres
+        server = await self._supervisor.start(
+            "postgres", postgres.command(self._layout, port), postgres.environment(), account
+        )
+        await asyncio.to_thread(postgres.wait_until_ready, self._layout, port, lambda: server.is_alive)
+        if server.is_alive:
+            await asyncio.to_thread(databases.prepare, self._layout, port)
+
+    async def _start_with_database(self, part: Part) -> None:
+        if not await asyncio.to_thread(migrations.is_current, self._layout, self._ports.postgres, part):
+            await self._migrate(part)
+        await self._start_part(part)
+        await self._wait_until_ready(part)
+
+    async def _migrate(self, part: Part) -> None:
+        environment = self._programs[part.name].environment
+        migration = await self._supervisor.run(part.name, part.command("migrate"), environment)
+        if migration.process.returncode:
+            raise FailureError(
+                part.name,
+                f"its migrations ended with exit code {migration.process.returncode}",
+                log=list(migration.tail),
+                fix=f"run them alone: {KPI} migrate {part.name}",
+            )
+        migrations.remember(self._layout, self._ports.postgres, part)
+
+    async def _start_part(self, part: Part) -> None:
+        program = self._programs[part.name]
+        await self._supervisor.start(part.name, program.command, program.environment)
+
+    async def _wait_until_ready(self, part: Part) -> None:
+        end = time.monotonic() + READY_SECONDS
+        while problem := await asyncio.to_thread(_readiness_problem, self._ports.of(part)):
+            if time.monotonic() > end:
+                log = self._layout.shorten(self._layout.logs / f"{part.name}.log")
+                raise FailureError(
+                    part.name, f"not ready after {READY_SECONDS} seconds: /health/ready {problem}", fix=f"see {log}"
+                )
+            await asyncio.sleep(0.05)
+        self._view.report(f"{part.name} is ready")
+
+    async def _stop(self) -> None:
+        self._view.report("stopping")
+        for part in reversed(PARTS):
+            await self._supervisor.stop(part.name)
+        # SIGINT is PostgreSQL's fast shutdown: it disconnects its clients and writes a checkpoint.
+        await self._supervisor.stop("postgres", signal.SIGINT)
+        self._view.report("stopped")
+
+
+def _readiness_problem(port: int) -> str:
+    """Why a part is not ready yet; empty when it is."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=5)
+    try:
+        connection.request("GET", "/health/ready")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return "does not respond"
+    finally:
+        connection.close()
+    return "" if status == http.client.OK else f"responds with {status}"

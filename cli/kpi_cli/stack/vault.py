@@ -1,0 +1,117 @@
+"""Makes the keys and passwords that a stack does not have yet: once, and never over an existing one.
+
+It imports the standard library only and runs as a program too (``python -m kpi_cli.stack.vault DIRECTORY``), because
+the compose stack runs it as a one-shot job in a bare Python image.
+"""
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from kpi_cli.parts import WITH_DATABASE, Part
+
+
+def _make_key() -> str:
+    return secrets.token_hex(32)
+
+
+def _make_password() -> str:
+    return secrets.token_hex(24)
+
+
+MAKERS: dict[str, Callable[[], str]] = {
+    "paseto_secret_key": _make_key,
+    "postgres_password": _make_password,
+    **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
+}
+
+FILES = (*MAKERS, *(f"{part.name}_database_url" for part in WITH_DATABASE))
+
+
+PREVIOUS_KEYS = "paseto_previous_keys"
+
+
+def database_url(part: Part, password: str, host: str) -> str:
+    """The address of a part's own database; its role has the same name."""
+    return f"postgresql://{part.database}:{password}@{host}/{part.database}"
+
+
+def write(path: Path, text: str) -> None:
+    """Write the whole text at once: after a full disk or a kill there is the old file or none."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def read(path: Path) -> str:
+    """The secret in a file, or an empty text when there is no file."""
+    return path.read_text(encoding="ascii").strip() if path.exists() else ""
+
+
+def ensure(directory: Path) -> list[str]:
+    """Make each secret that is missing or empty, and return the names of those."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.chmod(0o700)
+    missing = [name for name in MAKERS if not read(directory / name)]
+    for name in missing:
+        write(directory / name, MAKERS[name]())
+    # Former keys, separated by commas, that still decrypt tokens; the file is empty until an operator rotates the key.
+    if not (directory / PREVIOUS_KEYS).exists():
+        write(directory / PREVIOUS_KEYS, "")
+    return missing
+
+
+def write_database_urls(directory: Path, host: str) -> None:
+    """Write ``PART_database_url`` for a database server at ``HOST:PORT``."""
+    for part in WITH_DATABASE:
+        path = directory / f"{part.name}_database_url"
+        url = database_url(part, read(directory / f"{part.name}_database_password"), host)
+        if read(path) != url:
+            write(path, url)
+
+
+def hand_over(directory: Path, owners: Sequence[str]) -> None:
+    """Give files to users of containers: ``FILE=UID``, or ``FILE=UID:GID`` so that a group may read them too."""
+    for owner in owners:
+        name, _, ids = owner.partition("=")
+        uid, _, gid = ids.partition(":")
+        path = directory / name
+        os.chown(path, int(uid), int(gid) if gid else -1)
+        path.chmod(0o440 if gid else 0o400)
+    if owners:
+        # The owners must be able to pass through the folder to their file, and need not list it.
+        directory.chmod(0o711)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run as a program; prints names, never values."""
+    parser = argparse.ArgumentParser(
+        prog="python -m kpi_cli.stack.vault", description="Make the keys and passwords that are missing in DIRECTORY."
+    )
+    parser.add_argument("directory", type=Path, metavar="DIRECTORY")
+    parser.add_argument("--database-host", metavar="HOST:PORT", help="write the database URLs of the services too")
+    parser.add_argument(
+        "--owner", action="append", default=[], metavar="FILE=UID[:GID]", help="give a file to a user (repeatable)"
+    )
+    options = parser.parse_args(arguments)
+    made = ensure(options.directory)
+    if options.database_host:
+        write_database_urls(options.directory, options.database_host)
+    hand_over(options.directory, options.owner)
+    print(f"vault: made {', '.join(made)}" if made else "vault: all secrets exist already")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

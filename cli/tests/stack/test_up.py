@@ -1,0 +1,231 @@
+"""``kpi up`` as a process, with a real PostgreSQL and stand-ins for the parts."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_harness import Checkout
+
+
+def secrets_of(checkout: Checkout) -> dict[str, str]:
+    return {file.name: file.read_text().strip() for file in (checkout.home / "secrets").iterdir()}
+
+
+def test_first_start_makes_everything_and_ctrl_c_leaves_nothing_running(empty_checkout: Checkout) -> None:
+    stack = empty_checkout.up().wait_until_ready()
+    names = {process.name() for process in empty_checkout.processes()}
+    stack.get("/api/v1/posts")
+    stack.wait_for("gateway  | GET /api/v1/posts")
+
+    assert stack.stop(signal.SIGINT) == 0
+    assert "postgres" in names
+    assert empty_checkout.processes() == []
+    assert empty_checkout.status()["status"] == "stopped"
+    assert stack.errors == ""
+    assert "GET /api/v1/posts" in (empty_checkout.home / "logs" / "gateway.log").read_text()
+
+
+def test_secrets_are_private_files_and_appear_in_no_process(checkout: Checkout) -> None:
+    stack = checkout.up().wait_until_ready()
+    # The file of previous keys is empty until the key is rotated.
+    secrets = {name: value for name, value in secrets_of(checkout).items() if value}
+    seen = "".join(
+        " ".join(process.cmdline()) + str(process.environ()) for process in [*checkout.processes(), psutil.Process()]
+    )
+    logged = "".join(log.read_text() for log in (checkout.home / "logs").iterdir())
+    stack.stop()
+
+    assert len(secrets) == 6
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in (checkout.home / "secrets").iterdir()}
+    assert modes == {0o600}
+    assert stat.S_IMODE((checkout.home / "secrets").stat().st_mode) == 0o700
+    for name, value in secrets.items():
+        assert value not in seen + logged + stack.output + checkout.kpi("status").stdout, name
+
+
+def test_second_start_keeps_data_keys_and_ports(checkout: Checkout) -> None:
+    first = checkout.up().wait_until_ready()
+    kept, address = secrets_of(checkout), checkout.status()["postgres_address"]
+    first.stop()
+    second = checkout.up().wait_until_ready()
+    assert secrets_of(checkout) == kept
+    assert checkout.status()["postgres_address"] == address
+    assert second.stop(signal.SIGTERM) == 0
+    assert "made" not in second.output
+    assert "created" not in second.output
+
+
+def test_start_after_kill_9_ends_the_processes_of_the_last_run(checkout: Checkout) -> None:
+    first = checkout.up().wait_until_ready()
+    first.stop(signal.SIGKILL)
+    orphans = checkout.processes()
+    second = checkout.up()
+    second.wait_for("the last run was killed")
+    second.wait_until_ready()
+
+    assert len(orphans) == 4
+    assert not any(orphan.is_running() for orphan in orphans)
+    assert second.get("/") == b"ok"
+    assert second.stop() == 0
+    assert checkout.processes() == []
+
+
+def test_second_up_reports_the_running_one(checkout: Checkout) -> None:
+    stack = checkout.up().wait_until_ready()
+    result = checkout.kpi("up")
+    address = checkout.status()["gateway_url"]
+    assert result.returncode == 1
+    assert f"it is already up at {address} (pid {stack.process.pid})" in result.stderr
+    assert stack.stop() == 0
+
+
+@pytest.mark.parametrize("part", ["gateway", "content"])
+def test_part_that_ends_stops_the_stack_and_is_reported_with_its_last_lines(checkout: Checkout, part: str) -> None:
+    stack = checkout.up().wait_until_ready()
+    checkout.order(f"exit-{part}")
+    assert stack.end() == 1
+    assert f"kpi: {part}: it ended with exit code 3 on its own" in stack.errors
+    assert f"  {part} | {part} says goodbye" in stack.errors
+    assert "Traceback" not in stack.errors
+    assert checkout.processes() == []
+
+
+def test_database_that_ends_stops_the_stack(checkout: Checkout) -> None:
+    stack = checkout.up().wait_until_ready()
+    postmaster = int((checkout.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGQUIT)
+    assert stack.end() == 1
+    assert "kpi: postgres: it stopped on its own" in stack.errors
+    assert checkout.processes() == []
+
+
+def test_failed_migration_stops_the_start_and_is_reported(checkout: Checkout) -> None:
+    checkout.order("no-migration-content")
+    (checkout.home / "migrations.json").unlink()
+    stack = checkout.up()
+    assert stack.end() == 1
+    assert "kpi: content: its migrations ended with exit code 1" in stack.errors
+    assert "content | kpi-stand-in: this migration fails" in stack.errors
+    assert "kpi migrate content" in stack.errors
+    assert checkout.processes() == []
+
+
+def test_migrations_run_again_only_when_something_changed(checkout: Checkout) -> None:
+    # The checkout has been migrated already: another migration would fail, and the start with it.
+    checkout.order("no-migration-content")
+    stack = checkout.up().wait_until_ready()
+    assert stack.stop() == 0
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_running(checkout: Checkout) -> None:
+    checkout.order("slow-gateway")
+    stack = checkout.up()
+    stack.wait_for("content is ready")
+    assert stack.stop() == 0
+    assert "KPI-One is up" not in stack.output
+    assert checkout.processes() == []
+
+
+def test_closed_output_stops_the_stack(checkout: Checkout) -> None:
+    command = f"{sys.executable} -m kpi_cli up | head -n 1"
+    done = subprocess.run(
+        ["sh", "-c", command], env=checkout.environment(), capture_output=True, timeout=60, check=True
+    )
+    assert done.stdout.count(b"\n") == 1
+    assert done.stderr == b""
+    assert checkout.processes() == []
+
+
+def test_explicit_port_in_use_is_one_sentence(checkout: Checkout) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        by_variable = checkout.kpi("up", GATEWAY_PORT=str(port))
+        by_option = checkout.kpi("up", "--port", str(port))
+    for result in (by_variable, by_option):
+        assert result.returncode == 1
+        assert f"kpi: gateway: port {port} was set explicitly and is in use" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_two_checkouts_run_side_by_side(checkout: Checkout, other_checkout: Checkout) -> None:
+    one, other = checkout, other_checkout
+    (other.home / "ports.json").write_bytes((one.home / "ports.json").read_bytes())
+    first = one.up().wait_until_ready()
+    second = other.up()
+    notice = second.wait_for("is in use by another program")
+    second.wait_until_ready()
+    address = other.status()["gateway_url"]
+    assert one.status()["gateway_url"] != address
+    assert first.get("/") == second.get("/") == b"ok"
+    assert "remembered for this checkout" in notice
+    assert second.stop() == 0
+    again = other.up().wait_until_ready()
+    assert other.status()["gateway_url"] == address
+    assert again.stop() == 0
+    assert first.stop() == 0
+
+
+def test_data_of_another_postgresql_version_is_one_sentence(empty_checkout: Checkout) -> None:
+    data = empty_checkout.home / "postgres"
+    data.mkdir()
+    (data / "PG_VERSION").write_text("16\n")
+    result = empty_checkout.kpi("up")
+    assert result.returncode == 1
+    assert "created by PostgreSQL 16, and this stack runs 18" in result.stderr
+    assert f"mv {data} {data}-16" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_lost_password_is_one_sentence(checkout: Checkout) -> None:
+    (checkout.home / "secrets" / "postgres_password").unlink()
+    stack = checkout.up()
+    assert stack.end() == 1
+    assert "is not the one that its data was created with" in stack.errors
+    assert "Traceback" not in stack.errors
+    assert checkout.processes() == []
+
+
+def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout) -> None:
+    foreign = {"DATABASE_URL": "postgresql://other@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    (checkout.home / "migrations.json").unlink()
+    stack = checkout.up(**foreign).wait_until_ready()
+    assert stack.stop() == 0
+    assert "DATABASE_URL in your shell is ignored: the local stack has its own" in stack.output
+
+
+def test_bad_key_is_one_sentence_before_anything_starts(checkout: Checkout) -> None:
+    key = checkout.home / "secrets" / "paseto_secret_key"
+    key.write_text("k" * 36 + "\n")
+    result = checkout.kpi("up")
+    assert result.returncode == 1
+    assert "paseto_secret_key: 64 hex digits are required, and it has 36 characters" in result.stderr
+    assert f"rm {key} && make up" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_status_for_a_shell(checkout: Checkout) -> None:
+    stopped = checkout.kpi("status", "-o", "env")
+    stack = checkout.up().wait_until_ready()
+    running = checkout.kpi("status", "-o", "env")
+    card = checkout.kpi("status")
+    as_json = checkout.kpi("status", "-o", "json")
+    known = checkout.status()
+    stack.stop()
+    assert json.loads(as_json.stdout) == known
+    assert stopped.returncode == 1
+    assert "KPI_STATUS=stopped" in stopped.stdout
+    assert running.returncode == 0
+    script = f"{running.stdout}\necho $KPI_GATEWAY_URL"
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout.strip() in card.stdout
+    assert "below this card" in stack.output
+    assert "below this card" not in card.stdout
+    assert Path(checkout.home / "logs").is_dir()

@@ -1,0 +1,53 @@
+"""The lines that an import reads, and the totals that it prints."""
+
+from typing import Annotated, NamedTuple
+
+from kpi_shared.database import MAX_ID
+from kpi_shared.text import StorableText
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
+
+from kpi_content.posts.schemas import Content, Title
+
+_Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+
+
+def _check_distinct(ids: list[int]) -> list[int]:
+    if len(set(ids)) != len(ids):
+        raise ValueError("contains a voter twice")
+    return ids
+
+
+class Origin(NamedTuple):
+    """Where a post comes from, and its number there."""
+
+    source: str
+    external_id: int
+
+
+class ImportedAuthor(BaseModel):
+    id: _Id
+    username: Annotated[StorableText, StringConstraints(min_length=1, max_length=255)]
+
+
+class ImportedPost(BaseModel):
+    """One line of the input."""
+
+    source: Annotated[StorableText, StringConstraints(min_length=1, max_length=64)]
+    external_id: Annotated[int, Field(strict=True, ge=-MAX_ID, le=MAX_ID)]
+    author: ImportedAuthor
+    title: Title
+    content: Content
+    date: AwareDatetime
+    voters: Annotated[list[_Id], AfterValidator(_check_distinct)]
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.source, self.external_id)
+
+
+class Totals(BaseModel):
+    """The progress of an import, printed after each batch."""
+
+    read: int = 0
+    added: int = 0
+    votes: int = 0
