@@ -1,7 +1,7 @@
-"""``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``: what operators do without a token.
+"""``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``: operators' commands, without a token.
 
-Each reads one JSON object from standard input, so that no password stands in a list of processes, and writes one to
-standard output. A refusal is one sentence on standard error.
+Each reads one JSON object from standard input, so that no password appears in the list of processes, and writes one to
+standard output. An error is one sentence on standard error.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _MAX_INPUT = 64 * 1024
 
 
 class RefusedError(Exception):
-    """What was asked for cannot be done; the message is a sentence for the operator."""
+    """The command cannot be executed; the message is a sentence for the operator."""
 
 
 class CreateUser(SQLModel):
@@ -51,7 +51,7 @@ class CreateUser(SQLModel):
 
 
 class ResetPassword(SQLModel):
-    """``username`` is not held to today's form: imported names may be shorter."""
+    """``username`` need not match the form of new usernames: imported names may be shorter."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
@@ -72,17 +72,17 @@ Work = Callable[[AuthSettings, Database, Command], Awaitable[dict[str, Any]]]
 
 
 def create_user(settings: AuthSettings) -> int:
-    """Add an account with a role, and with the same rules for names and passwords as a registration."""
+    """Add an account with a role; the rules for names and passwords are those of a registration."""
     return _run(settings, CreateUser, _create)
 
 
 def reset_password(settings: AuthSettings) -> int:
-    """Put another password in place: all sessions end, all outstanding codes die, and the owner is notified by mail."""
+    """Replace a password: all sessions end, outstanding codes become invalid, and the owner is notified by e-mail."""
     return _run(settings, ResetPassword, _reset)
 
 
 def list_users(settings: AuthSettings) -> int:
-    """The accounts in the order of their names, those that were deleted left out."""
+    """List the accounts by name, without deleted ones."""
     return _run(settings, ListUsers, _list)
 
 

@@ -1,4 +1,4 @@
-"""``python -m kpi_auth import-users``: accounts from elsewhere, with no password and no e-mail address."""
+"""``python -m kpi_auth import-users``: import accounts without password and e-mail address."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ class ImportedUser(BaseModel):
 
 
 class RegisteredNameError(Exception):
-    """A name of the input belongs to a registered user."""
+    """A username of the input belongs to a registered user."""
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id to standard output, new or not."""
+    """Read NDJSON from standard input; write each user's id, new or existing, to standard output."""
     try:
-        # All lines are read before the first is written, so that a bad one leaves nothing behind.
+        # All lines are parsed before the first is stored, so that an invalid line changes nothing.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
@@ -58,7 +58,7 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
 
 
 def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:
-    """What an import brings must not come into the hands of a user who registered a name that stands in it."""
+    """A registered user must not become the owner of imported content because of an equal username."""
     registered = [name for name in usernames if name.lower() not in imported]
     if registered:
-        raise RegisteredNameError(f"a user has registered the name {registered[0]!r}, so it cannot be imported")
+        raise RegisteredNameError(f"the username {registered[0]!r} belongs to a registered user and cannot be imported")

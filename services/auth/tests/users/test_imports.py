@@ -1,4 +1,4 @@
-"""The import of users, as a real process."""
+"""The import of users in a real process."""
 
 import io
 import json
@@ -23,7 +23,7 @@ def _import(settings: AuthSettings, lines: list[str]) -> "subprocess.CompletedPr
     return subprocess.run(command, env=environment, input="\n".join(lines), capture_output=True, text=True, check=False)
 
 
-async def test_import_adds_each_user_once_and_answers_all_ids(
+async def test_import_adds_each_user_once_and_returns_all_ids(
     shared_client: httpx.AsyncClient, settings: AuthSettings, running_app: FastAPI
 ) -> None:
     names = ["ch", "Yk", "anna.b", "anna-c"]
@@ -38,17 +38,18 @@ async def test_import_adds_each_user_once_and_answers_all_ids(
     assert refused.status_code == 401
 
 
-async def test_import_gives_nothing_to_whoever_registered_the_name(
+async def test_import_refuses_the_name_of_a_registered_user(
     shared_client: httpx.AsyncClient, settings: AuthSettings
 ) -> None:
     assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
     result = _import(settings, ['{"username": "other"}', '{"username": "Anna"}'])
     assert result.returncode == 1
-    assert result.stderr == "kpi-auth: a user has registered the name 'Anna', so it cannot be imported\n"
+    sentence = "the username 'Anna' belongs to a registered user and cannot be imported"
+    assert result.stderr == f"kpi-auth: {sentence}\n"
     assert result.stdout == ""
 
 
-def test_import_names_a_bad_line_and_adds_nothing(settings: AuthSettings) -> None:
+def test_import_reports_an_invalid_line_and_adds_nothing(settings: AuthSettings) -> None:
     result = _import(settings, ['{"username": "fine"}', '{"username": "not fine"}'])
     assert result.returncode == 1
     assert "line 2: field username" in result.stderr
