@@ -1,4 +1,4 @@
-"""Outside identity providers for tests: a real JWKS server on loopback, keys, and tokens of every kind."""
+"""External identity providers for tests: a real JWKS server on loopback, keys, and tokens of every kind."""
 
 import json
 import threading
@@ -69,7 +69,7 @@ def token(key: SigningKey, payload: dict[str, Any], **header: object) -> str:
 
 
 class KeyServer:
-    """Serves ``keys``, or ``body`` with ``status``, and counts. While ``held``, it answers nobody."""
+    """Serves ``keys``, or ``body`` with ``status``, and counts requests. While ``held``, it does not respond."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ class KeyServer:
         self.asked = threading.Event()
         self.answers = threading.Event()
         self.answers.set()
-        self._server = self._bound(0)
+        self._server = self._bind(0)
         self._port: int = self._server.server_address[1]
 
     @property
@@ -100,10 +100,10 @@ class KeyServer:
         self._server.server_close()
 
     def start(self) -> None:
-        """Come back at the same address."""
-        self._server = self._bound(self._port)
+        """Start again at the same address."""
+        self._server = self._bind(self._port)
 
-    def _bound(self, port: int) -> ThreadingHTTPServer:
+    def _bind(self, port: int) -> ThreadingHTTPServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -120,11 +120,11 @@ class KeyServer:
                 try:
                     self.wfile.write(body)
                 except ConnectionError:
-                    # Whoever asked has had enough.
+                    # The client has closed the connection.
                     return
 
             def log_message(self, *_arguments: object) -> None:
-                """Nothing goes to the console."""
+                """Log nothing to the console."""
 
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         server.daemon_threads = True
@@ -159,8 +159,8 @@ TYPE = "urn:ietf:params:oauth:token-type:"
 
 
 @asynccontextmanager
-async def believing_in(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
-    """Run the application with these providers; it gets its own settings and verifier back."""
+async def use_providers(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
+    """Run the application with these providers; its settings and verifier are restored afterwards."""
     state = app.state
     before = state.settings, state.verifier
     state.settings = state.settings.model_copy(update={"identity_providers": providers, **settings})
@@ -184,7 +184,7 @@ def supabase_token(server: KeyServer, subject: str = "2f0d", **more: object) -> 
     return token(KEY, claims(server.issuer, subject, aud="authenticated", role="authenticated", **more))
 
 
-async def exchanged(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
+async def exchange(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
     form = {"grant_type": GRANT, "subject_token": subject_token, "subject_token_type": f"{TYPE}jwt", **more}
     return await client.post("/auth/exchange", data={name: value for name, value in form.items() if value is not None})
 
