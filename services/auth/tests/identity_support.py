@@ -78,8 +78,8 @@ class KeyServer:
         self.headers: dict[str, str] = {}
         self.fetches = 0
         self.asked = threading.Event()
-        self.answers = threading.Event()
-        self.answers.set()
+        self.responses = threading.Event()
+        self.responses.set()
         self._server = self._bind(0)
         self._port: int = self._server.server_address[1]
 
@@ -91,11 +91,11 @@ class KeyServer:
     def issuer(self) -> str:
         return f"http://127.0.0.1:{self._port}/auth/v1"
 
-    def answer(self) -> bytes:
+    def make_body(self) -> bytes:
         return self.body if self.body is not None else json.dumps({"keys": self.keys}).encode()
 
     def stop(self) -> None:
-        self.answers.set()
+        self.responses.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -110,8 +110,8 @@ class KeyServer:
             def do_GET(self) -> None:
                 outer.fetches += 1
                 outer.asked.set()
-                outer.answers.wait(timeout=30)
-                body = outer.answer()
+                outer.responses.wait(timeout=30)
+                body = outer.make_body()
                 self.send_response(outer.status)
                 for name, value in outer.headers.items():
                     self.send_header(name, value)
@@ -189,9 +189,9 @@ async def exchange(client: httpx.AsyncClient, subject_token: str, **more: Any) -
     return await client.post("/auth/exchange", data={name: value for name, value in form.items() if value is not None})
 
 
-async def me_of(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {answer.json()['access_token']}"})
+async def me_of(client: httpx.AsyncClient, response: httpx.Response) -> dict[str, Any]:
+    assert response.status_code == 200, response.text
+    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {response.json()['access_token']}"})
     assert shown.status_code == 200
     found: dict[str, Any] = shown.json()
     return found
