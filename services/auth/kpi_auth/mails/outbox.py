@@ -47,14 +47,14 @@ class UnreadableMailError(Exception):
     """The content was encrypted with a key that is no longer in the key ring, or was modified."""
 
 
-def is_open(context: Context) -> bool:
+def is_enabled(context: Context) -> bool:
     """Whether this server is configured to send mail."""
     return context.settings.mail_url is not None
 
 
-def require_open(context: Context) -> None:
+def require_enabled(context: Context) -> None:
     """Raise MailNotConfiguredError if this server is not configured to send mail."""
-    if not is_open(context):
+    if not is_enabled(context):
         raise MailNotConfiguredError
 
 
@@ -63,7 +63,7 @@ async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None
 
     The values are encrypted: a link among them may give access to an account.
     """
-    if not is_open(context):
+    if not is_enabled(context):
         return
     ring = context.key_ring
     footer = json.dumps({"kid": ring.current_id}, separators=(",", ":"))

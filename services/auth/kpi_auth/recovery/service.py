@@ -25,7 +25,7 @@ _RESET = (Purpose.RESET_PASSWORD,)
 
 async def send_code(context: Context, *, login: str) -> None:
     """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
-    outbox.require_open(context)
+    outbox.require_enabled(context)
     await admit(context, *mail_limits(context))
     async with context.database.writing() as connection:
         found = await read_repository.find_recipient(connection, login=login)
