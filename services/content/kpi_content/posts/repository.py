@@ -115,13 +115,14 @@ _change = _with_author(
     .returning(*_shown)
     .cte("written")
 )
-_remove = (
-    delete(Post)
-    .where(
-        _post_id,
-        or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published))),
-    )
-    .returning(col(Post.id))
+_may_remove = or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published)))
+_remove = delete(Post).where(_post_id, _may_remove).returning(col(Post.id))
+# A second writer waits here, then reads the row again as the first has left it.
+_lock = (
+    select(*_shown, col(Author.username))
+    .join(Author, col(Author.id) == col(Post.owner_id))
+    .where(_post_id, _may_remove)
+    .with_for_update(of=Post, key_share=True)
 )
 
 
@@ -227,6 +228,13 @@ async def change(
     """Change a post of the caller's own; None if the caller owns no such post."""
     new = {f"new_{name}": changes.get(name) for name in _WRITTEN}
     row = (await connection.execute(_change, new | {"post_id": post_id, "caller": caller_id})).one_or_none()
+    return None if row is None else make_post(row)
+
+
+async def lock(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> PostRow | None:
+    """The post as it stays until the end of the transaction; None where ``remove`` would find none."""
+    values = {"post_id": post_id, "caller": caller_id, "is_admin": is_admin}
+    row = (await connection.execute(_lock, values)).one_or_none()
     return None if row is None else make_post(row)
 
 
