@@ -14,8 +14,8 @@ from kpi_shared.security import CurrentUser, OptionalUser
 from kpi_content.posts import repository, service
 from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter
-from kpi_content.posts.responses import encode_page, encode_post, read_response, write_response
-from kpi_content.posts.rows import position_of
+from kpi_content.posts.responses import encode_page, read_response, write_response
+from kpi_content.posts.rows import encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 
 router = APIRouter(prefix="/posts", tags=["posts"])

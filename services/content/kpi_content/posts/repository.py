@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -40,12 +41,15 @@ from kpi_content.posts.search import parse_search
 from kpi_content.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
+# Where a post stands in the order of time; the expression of the indexes.
+_listed_at = func.coalesce(_columns.published_at, _columns.date)
+_first_published = case((_columns.published, _listed_at), else_=_columns.published_at).label("published_at")
 # What a row of a post is made of; the author's username follows.
-_shown = (*(_columns[name] for name in COLUMNS), _columns.owner_id)
+_shown = (*(_first_published if name == "published_at" else _columns[name] for name in COLUMNS), _columns.owner_id)
 # What the author of a post writes.
 _WRITTEN = tuple(PostCreate.model_fields)
 _sort_keys: dict[Sort, ColumnElement[Any]] = {
-    Sort.NEW: _columns.date,
+    Sort.NEW: _listed_at,
     Sort.TOP: _columns.votes,
     Sort.HOT: _columns.hot,
 }
@@ -72,9 +76,13 @@ _get = Statement(
     make_post,
 )
 _exists = select(col(Post.id)).where(_post_id, visible_to(_caller))
+_is_published = bindparam("published", type_=Boolean)
 _added = (
     insert(Post)
-    .values({name: bindparam(name) for name in ("owner_id", *_WRITTEN)} | {"votes": 0})
+    .values(
+        {name: bindparam(name) for name in ("owner_id", *_WRITTEN)}
+        | {"published": _is_published, "published_at": case((_is_published, func.now())), "votes": 0}
+    )
     .returning(*_shown)
     .cte("added")
 )
@@ -107,11 +115,18 @@ def _new_or_unchanged(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(bindparam(f"new_{column.key}", type_=column.type), column)
 
 
+_published_now = case((bindparam("new_published", type_=Boolean), func.statement_timestamp()))
 _change = _with_author(
     update(Post)
     .where(_post_id, col(Post.owner_id) == _caller)
-    # The time is later than any earlier one of the same transaction, too.
-    .values({name: _new_or_unchanged(_columns[name]) for name in _WRITTEN} | {"updated_at": func.clock_timestamp()})
+    .values(
+        {name: _new_or_unchanged(_columns[name]) for name in _WRITTEN}
+        | {
+            "published_at": func.coalesce(_first_published.element, _published_now),
+            # The time is later than any earlier one of the same transaction, too.
+            "updated_at": func.clock_timestamp(),
+        }
+    )
     .returning(*_shown)
     .cte("written")
 )

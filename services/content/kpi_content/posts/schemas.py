@@ -59,13 +59,14 @@ class PostUpdate(SQLModel):
         return self.model_dump(include=self.model_fields_set)
 
 
-# The one list of a post's public fields. Each but ``owner`` is a column of the posts table.
+# The one list of a post's public fields. Each but ``owner`` is named after a column of the posts table.
 class PostPublic(BaseModel):
     id: int
     title: str
     content: str
     published: bool
-    date: datetime
+    date: Annotated[datetime, Field(description="When the post was created, as a draft or published")]
+    published_at: Annotated[datetime | None, Field(description="When the post was first published; null before that")]
     updated_at: datetime
     votes: int
     owner: AuthorPublic
@@ -93,7 +94,7 @@ class PostQuery(BaseModel):
         Search | None,
         Field(description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix'),
     ] = None
-    sort: Annotated[Sort, Field(description="Order by date (new), by votes (top), or by both (hot)")] = Sort.NEW
+    sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
     total: Annotated[bool, Field(description="Also count all posts of the list")] = False
     mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False
