@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import httpx
 from fastapi import FastAPI
-from kpi_auth.codes.mailing import CodeMails
-from kpi_auth.mails.outbox import PURPOSE, Outbox
+from kpi_auth.context import Context, context_of, standalone_context
+from kpi_auth.hashing.hasher import PasswordHasher
+from kpi_auth.mails.outbox import PURPOSE
+from kpi_auth.origin import CONSOLE
+from kpi_auth.settings import AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.tokens import KeyRing, TokenCodec, open_sealed
@@ -83,6 +86,11 @@ class Accounts:
         answer = await self._client.post("/auth/login", json={"username": login, "password": password})
         return str(answer.json()["access_token"]) if answer.is_success else None
 
+    @property
+    def context(self) -> Context:
+        """What services work with at a request that comes from the console."""
+        return context_of(self.app.state, CONSOLE)
+
     def use_tokens(self, tokens: TokenCodec) -> None:
         """Have the service verify with other keys; the fixture puts its own back."""
         self.app.state.tokens = tokens
@@ -124,14 +132,17 @@ def assert_problem(answer: httpx.Response, status: int, slug: str, *pointers: st
 def configured(app: FastAPI, **changes: object) -> Iterator[None]:
     """The application with other settings for a while."""
     state = app.state
-    before = (state.settings, state.outbox, state.code_mails)
-    state.settings = before[0].model_copy(update=changes)
-    state.outbox = Outbox(state.settings)
-    state.code_mails = CodeMails(state.outbox, state.settings)
+    before = state.settings
+    state.settings = before.model_copy(update=changes)
     try:
         yield
     finally:
-        state.settings, state.outbox, state.code_mails = before
+        state.settings = before
+
+
+def context_with(settings: AuthSettings, database: Database) -> Context:
+    """What services work with where no application runs."""
+    return standalone_context(settings, database, PasswordHasher(settings))
 
 
 def code_of(mail: SentMail) -> str:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
-from kpi_auth.identities.providers import IdentityProvider
-from kpi_auth.identities.verifier import foreign_tokens
+from kpi_auth.identities.verification import external_verifier
+from kpi_auth.settings.providers import IdentityProvider
 from pydantic import SecretStr
 
 AUDIENCE = "kpi-one-tests"
@@ -165,7 +165,7 @@ async def believing_in(app: FastAPI, *providers: IdentityProvider, **settings: o
     before = state.settings, state.verifier
     state.settings = state.settings.model_copy(update={"identity_providers": providers, **settings})
     try:
-        async with asynccontextmanager(foreign_tokens)(app):
+        async with asynccontextmanager(external_verifier)(app):
             yield
     finally:
         state.settings, state.verifier = before

@@ -127,5 +127,5 @@ async def test_it_runs_with_the_service_also_where_no_mail_is_sent(settings: Aut
     before = asyncio.all_tasks()
     async with running(create_app(settings.model_copy(update={"mail_url": None}))):
         started = asyncio.all_tasks() - before
-        assert "_keep_tidy" in {task.get_coro().__qualname__ for task in started}  # type: ignore[union-attr]
+        assert "housekeeping" in {task.get_name() for task in started}
     assert not started & asyncio.all_tasks()

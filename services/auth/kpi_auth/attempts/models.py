@@ -1,6 +1,8 @@
 """How often something was tried of late, for all replicas together."""
 
-from datetime import datetime
+import hashlib
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import Column, DateTime, LargeBinary
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -21,3 +23,31 @@ class AttemptLog(Table, table=True):
     forget_at: datetime = Field(sa_type=DateTime(timezone=True))
     # When it was last recorded that the limit was reached: once a window, since a storm must not fill the records.
     told_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+
+
+class Limit(NamedTuple):
+    """At most ``most`` attempts of a kind by, or at, ``of`` within the window."""
+
+    kind: str
+    of: str
+    most: int
+    window: timedelta
+
+    @property
+    def key(self) -> bytes:
+        """Two kinds never share one: no kind holds a line break."""
+        return hashlib.sha256(f"{self.kind}\n{self.of}".encode()).digest()
+
+
+class Added(NamedTuple):
+    """Under how many of the keys an attempt was counted, and when."""
+
+    keys: int
+    moment: datetime
+
+
+class Admission(NamedTuple):
+    """An attempt that may be made; it stays counted unless it is forgiven."""
+
+    keys: tuple[bytes, ...]
+    moment: datetime

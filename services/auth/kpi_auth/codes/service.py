@@ -40,12 +40,12 @@ async def issue(connection: AsyncConnection, *, user_id: int, purpose: Purpose, 
 
 async def check(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> Redeemed:
     """What the code would do, without using it up; or InvalidCodeError."""
-    return _redeemed(await repository.peek(connection, code_hash=_hash(code), purposes=_names(purposes)))
+    return _require(await repository.peek(connection, code_hash=_hash(code), purposes=_values(purposes)))
 
 
 async def redeem(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> Redeemed:
     """Use the code up; InvalidCodeError for one that is unknown, used, expired or for something else."""
-    return _redeemed(await repository.take(connection, code_hash=_hash(code), purposes=_names(purposes)))
+    return _require(await repository.take(connection, code_hash=_hash(code), purposes=_values(purposes)))
 
 
 async def forget_all(connection: AsyncConnection, *, user_id: int) -> None:
@@ -58,11 +58,11 @@ def _hash(code: str) -> bytes:
     return hashlib.sha256(code.encode("utf-8")).digest()
 
 
-def _names(purposes: Collection[Purpose]) -> list[str]:
+def _values(purposes: Collection[Purpose]) -> list[str]:
     return [purpose.value for purpose in purposes]
 
 
-def _redeemed(row: AnyRow | None) -> Redeemed:
+def _require(row: AnyRow | None) -> Redeemed:
     if row is None:
         raise InvalidCodeError
     return Redeemed(row.user_id, Purpose(row.purpose), row.email)

@@ -6,10 +6,10 @@ from kpi_auth.codes.errors import InvalidCodeError
 
 
 class AddressHeldError(InvalidCodeError):
-    """Told to somebody who reads the address, so that it gives nothing away."""
+    """Told to a client that has shown to read the address, so that it gives nothing away."""
 
     def __init__(self) -> None:
-        super().__init__("Another account has this e-mail address by now, so that this code counts no more")
+        super().__init__("Another account has this e-mail address by now, so this code is no longer valid")
 
 
 class SameEmailError(InvalidRequestError):

@@ -1,10 +1,9 @@
-"""What people send about their e-mail address."""
+"""What clients send about their e-mail address."""
 
 from sqlmodel import SQLModel
 
-from kpi_auth.passwords.schemas import CodeText, GivenPassword
-from kpi_auth.sessions.schemas import AccountName
-from kpi_auth.users.schemas import Email
+from kpi_auth.accounts.fields import AccountName, Email, GivenPassword
+from kpi_auth.codes.fields import CodeText
 
 
 class Verification(SQLModel):

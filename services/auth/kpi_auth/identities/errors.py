@@ -1,4 +1,4 @@
-"""What can be wrong with somebody else's token, and with a request to exchange one."""
+"""What can be wrong with an external token, and with a request to exchange one."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
@@ -9,7 +9,7 @@ from kpi_shared.errors import ProblemError, UnavailableError
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 
-class InvalidForeignTokenError(ProblemError):
+class InvalidExternalTokenError(ProblemError):
     """The same whatever is wrong with the token, and for an account that may not sign in.
 
     ``provider`` is whose token it claims to be, where that is one of ours: for the record, not for the answer.
@@ -17,7 +17,7 @@ class InvalidForeignTokenError(ProblemError):
 
     status = 401
     type = "invalid-foreign-token"
-    title = "The token of the identity provider does not count"
+    title = "The token of the identity provider is not valid"
 
     def __init__(self, provider: str | None = None) -> None:
         challenge = {"WWW-Authenticate": 'Bearer realm="kpi-one", error="invalid_token"'}
@@ -38,7 +38,7 @@ class UnknownProviderError(ProblemError):
     title = "This server does not know this identity provider"
 
 
-class ExchangeError(ProblemError):
+class TokenExchangeError(ProblemError):
     """A refusal of a token exchange: RFC 6749, section 5.2, as a problem document with OAuth's ``error`` in it."""
 
     status = 400
@@ -51,31 +51,31 @@ class ExchangeError(ProblemError):
         self.members = {"error": self.error}
 
 
-class InvalidExchangeError(ExchangeError):
+class InvalidTokenExchangeError(TokenExchangeError):
     type = "invalid-exchange"
     title = "The request for a token exchange is not valid"
 
 
-class UnsupportedGrantTypeError(ExchangeError):
+class UnsupportedGrantTypeError(TokenExchangeError):
     type = "unsupported-grant-type"
     title = "Only token exchange is offered here"
     error = "unsupported_grant_type"
 
 
-class InvalidScopeError(ExchangeError):
+class InvalidScopeError(TokenExchangeError):
     type = "invalid-scope"
     title = "Tokens of this server have no scopes"
     error = "invalid_scope"
 
 
-class InvalidTargetError(ExchangeError):
+class InvalidTargetError(TokenExchangeError):
     type = "invalid-target"
     title = "This server gives no tokens for this target"
     error = "invalid_target"
 
 
-class InvalidSubjectTokenError(ExchangeError):
+class InvalidSubjectTokenError(TokenExchangeError):
     """RFC 8693, section 2.2.2: a token that is invalid for any reason is an ``invalid_request``."""
 
-    type = InvalidForeignTokenError.type
-    title = InvalidForeignTokenError.title
+    type = InvalidExternalTokenError.type
+    title = InvalidExternalTokenError.title

@@ -8,7 +8,7 @@ from sqlmodel import Field
 from kpi_auth.tables import Table
 
 
-class OutsideIdentity(Table, table=True):
+class ExternalIdentityLink(Table, table=True):
     """A link from (issuer, subject) to an account. An e-mail address alone never is one."""
 
     __tablename__ = "outside_identities"

@@ -10,9 +10,9 @@ from pydantic import StringConstraints, ValidationError
 from sqlmodel import SQLModel
 
 from kpi_auth.identities.errors import (
-    InvalidExchangeError,
     InvalidScopeError,
     InvalidTargetError,
+    InvalidTokenExchangeError,
     UnsupportedGrantTypeError,
 )
 from kpi_auth.sessions.schemas import SessionTokens
@@ -32,7 +32,7 @@ SubjectTokenType = Literal[
 ]
 
 
-class Exchange(SQLModel):
+class TokenExchange(SQLModel):
     """A form; parameters with other names are ignored, as RFC 6749, section 3.2, asks."""
 
     model_config = {"hide_input_in_errors": True}
@@ -63,10 +63,10 @@ class VerifiedSession(SessionTokens):
     expires_at: datetime
 
 
-async def _exchange(request: Request) -> Exchange:
+async def _read_form(request: Request) -> TokenExchange:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _FORM:
-        raise InvalidExchangeError(f"The parameters come as {_FORM}")
+        raise InvalidTokenExchangeError(f"The parameters come as {_FORM}")
     async with request.form(max_fields=_MAX_PARAMETERS) as form:
         # RFC 6749, section 3.2: a parameter without a value counts as one that was left out.
         sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
@@ -74,21 +74,23 @@ async def _exchange(request: Request) -> Exchange:
     values = dict(sent)
     if "grant_type" in values and values["grant_type"] != GRANT_TYPE:
         raise UnsupportedGrantTypeError
-    _check_wishes(values, sent, request.app.state.settings)
-    return _validated(values)
+    _check_target(values, sent, request.app.state.settings)
+    return _validate(values)
 
 
 def _check_repetitions(sent: Sequence[tuple[str, str]]) -> None:
     counts = Counter(name for name, _ in sent)
     repeated = sorted(name for name, count in counts.items() if count > 1 and name not in _REPEATABLE)
     if repeated:
-        raise InvalidExchangeError(errors=[_error(name, "is given more than once", "repeated") for name in repeated])
+        raise InvalidTokenExchangeError(
+            errors=[_error(name, "is given more than once", "repeated") for name in repeated]
+        )
 
 
-def _check_wishes(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
+def _check_target(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
     """A token of ours is for all of this platform, for its user alone, and has no scope: nothing else can be wished."""
     if "actor_token" in values or "actor_token_type" in values:
-        raise InvalidExchangeError("Nobody can act for another here: actor_token is not taken")
+        raise InvalidTokenExchangeError("Nobody can act for another here: actor_token is not taken")
     if "scope" in values:
         raise InvalidScopeError
     ours = {"audience": {settings.token_audience}, "resource": {settings.public_url, f"{settings.public_url}/"}}
@@ -96,25 +98,25 @@ def _check_wishes(values: Mapping[str, str], sent: Sequence[tuple[str, str]], se
         raise InvalidTargetError
 
 
-def _validated(values: Mapping[str, str]) -> Exchange:
+def _validate(values: Mapping[str, str]) -> TokenExchange:
     try:
-        return Exchange.model_validate(dict(values))
+        return TokenExchange.model_validate(dict(values))
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         errors = [_error(str(item["loc"][0]), item["msg"], item["type"]) for item in found]
-        raise InvalidExchangeError(errors=errors) from None
+        raise InvalidTokenExchangeError(errors=errors) from None
 
 
 def _error(parameter: str, detail: str, kind: str) -> dict[str, str]:
     return {"pointer": f"#/body/{parameter}", "detail": detail, "type": kind}
 
 
-SentExchange = Annotated[Exchange, Depends(_exchange)]
+SentTokenExchange = Annotated[TokenExchange, Depends(_read_form)]
 
 _TEXT = {"type": "string"}
-_SCHEMA = Exchange.model_json_schema()
+_SCHEMA = TokenExchange.model_json_schema()
 # Described and not declared: the framework would read the form with errors of its own.
-EXCHANGE_BODY: dict[str, Any] = {
+TOKEN_EXCHANGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {

@@ -1,11 +1,11 @@
-"""A name for somebody who comes with another place's."""
+"""A username for an account that an external identity opens."""
 
 import re
 import secrets
 import unicodedata
 from collections.abc import Iterator
 
-from kpi_auth.users.schemas import MAX_USERNAME
+from kpi_auth.accounts.fields import MAX_USERNAME
 
 _SHORTEST = 3
 _FALLBACK = "user"
@@ -16,13 +16,13 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_.-]+")
 
 def candidates(wanted: str | None) -> Iterator[str]:
     """Names to try, a few of them, each of the form that registration asks for."""
-    plain = _fitted(wanted or "")
+    plain = _fit(wanted or "")
     for digits in _DIGITS:
         suffix = "".join(secrets.choice("0123456789") for _ in range(digits))
         yield plain[: MAX_USERNAME - digits] + suffix
 
 
-def _fitted(wanted: str) -> str:
+def _fit(wanted: str) -> str:
     """What is left of a name or an address in plain letters; accents go, other scripts too."""
     local_part = wanted.partition("@")[0]
     plain = unicodedata.normalize("NFKD", local_part).encode("ascii", "ignore").decode("ascii")

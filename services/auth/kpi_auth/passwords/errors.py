@@ -1,13 +1,6 @@
-"""What can be wrong with passwords and with hashing them."""
+"""What can be wrong with passwords."""
 
-from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError, UnavailableError
-
-
-class HashingBusyError(UnavailableError):
-    """More passwords wait to be hashed than the service wants to keep waiting."""
-
-    type = "hashing-busy"
-    title = "Too many sign-ins just now"
+from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError
 
 
 class NewPasswordRefusedError(InvalidRequestError):

@@ -4,15 +4,13 @@ import re
 from functools import cache
 from importlib.resources import files
 
-MIN_LENGTH = 8
-MAX_LENGTH = 256
 _MARKS = re.compile(r"[\W\d_]+")
 _AROUND = re.compile(rf"^{_MARKS.pattern}|{_MARKS.pattern}$")
 # The list that ASVS 5.0, 6.1.2 asks for; digits and marks in and around them do not make them better.
 _WORDS_OF_THIS_PLACE = frozenset({"kpi", "kpione", "kpionekpione", "admin", "adminadmin", "administrator", "operator"})
 
 
-def refusal(password: str, *, username: str, email: str) -> str | None:
+def find_weakness(password: str, *, username: str, email: str) -> str | None:
     """Why a password of the right length is not taken, or None."""
     folded = password.casefold()
     # What people put around a word to make a password of it.
@@ -29,5 +27,5 @@ def refusal(password: str, *, username: str, email: str) -> str | None:
 
 @cache
 def common_passwords() -> frozenset[str]:
-    """The most common passwords of at least MIN_LENGTH characters, in lower case."""
+    """The most common passwords of at least MIN_PASSWORD characters, in lower case."""
     return frozenset((files(__package__) / "common_passwords.txt").read_text("utf-8").splitlines())

@@ -1,13 +1,34 @@
-"""What people send to register."""
-
-from typing import Any
+"""What clients send to register."""
 
 from kpi_shared.caller import Role
-from pydantic import StrictBool
+from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from sqlmodel import SQLModel
 
-from kpi_auth.users.schemas import Bio, FullName, UserCreate
+from kpi_auth.accounts.fields import Bio, Email, FullName, Password, Username
+from kpi_auth.accounts.models import NewAccount
+from kpi_auth.passwords.policy import find_weakness
 
 _ADMINS = ("role", "is_active")
+
+
+class UserCreate(SQLModel):
+    """A registration."""
+
+    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+
+    username: Username
+    email: Email
+    password: Password
+
+    @field_validator("password")
+    @classmethod
+    def _refuse_guessable(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
+        named = [str(info.data.get(name, "")) for name in ("username", "email")]
+        reason = find_weakness(password.get_secret_value(), username=named[0], email=named[1])
+        if reason is not None:
+            raise PydanticCustomError("guessable_password", "The password {reason}", {"reason": reason})
+        return password
 
 
 class Registration(UserCreate):
@@ -23,7 +44,7 @@ class Registration(UserCreate):
         """The fields that were sent and are an admin's alone."""
         return [name for name in _ADMINS if name in self.model_fields_set]
 
-    def row(self, *, password_hash: str, email_signs_in: bool) -> dict[str, Any]:
+    def to_account(self, *, password_hash: str, email_signs_in: bool) -> NewAccount:
         """What the table keeps of it."""
-        kept = self.model_dump(exclude={"password"}, mode="json")
-        return kept | {"password_hash": password_hash, "email_signs_in": email_signs_in}
+        kept = self.model_dump(exclude={"password"})
+        return NewAccount(**kept, password_hash=password_hash, email_signs_in=email_signs_in)

@@ -2,7 +2,7 @@
 
 from kpi_shared.errors import ProblemError
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="kpi-one"'}
+from kpi_auth.tokens.errors import CHALLENGE
 
 
 class InvalidCredentialsError(ProblemError):
@@ -13,18 +13,7 @@ class InvalidCredentialsError(ProblemError):
     title = "The username or the password is wrong"
 
     def __init__(self) -> None:
-        super().__init__(headers=_CHALLENGE)
-
-
-class InvalidRefreshTokenError(ProblemError):
-    """The same for one that never was, was used, or belongs to an ended session: signing in again helps."""
-
-    status = 401
-    type = "invalid-refresh-token"
-    title = "This refresh token does not count; sign in again"
-
-    def __init__(self) -> None:
-        super().__init__(headers=_CHALLENGE)
+        super().__init__(headers=CHALLENGE)
 
 
 class SessionNotFoundError(ProblemError):

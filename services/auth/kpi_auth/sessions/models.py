@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from sqlalchemy import (
     BigInteger,
@@ -57,3 +58,10 @@ class Session(Table, table=True):
     end_reason: str | None = Field(default=None, sa_type=Text)
     address: str | None = Field(default=None, sa_type=Text)
     user_agent: str | None = Field(default=None, sa_type=Text)
+
+
+class NamedSession(NamedTuple):
+    """A session that a genuine token names."""
+
+    id: int
+    user_id: int

@@ -1,50 +1,19 @@
 """Credentials, in both of their forms, and the tokens they buy."""
 
-import unicodedata
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from kpi_shared.text import StorableSecret, StorableText
-from pydantic import StringConstraints, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
-from sqlmodel import Field, SQLModel
+from pydantic import StringConstraints, ValidationError
+from sqlmodel import SQLModel
 
-from kpi_auth.passwords.policy import MAX_LENGTH
+from kpi_auth.accounts.fields import AccountName, GivenPassword
 from kpi_auth.sessions.errors import UnsupportedMediaTypeError
-from kpi_auth.users.schemas import normalised_email
 
 _FORM = "application/x-www-form-urlencoded"
-
-Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
-
-
-class AccountName(SQLModel):
-    """Whose account is meant: a username, or an e-mail address in either field."""
-
-    model_config = {"extra": "forbid"}
-
-    username: Login | None = None
-    email: Login | None = None
-
-    @model_validator(mode="after")
-    def _names_one_account(self) -> Self:
-        if (self.username is None) == (self.email is None):
-            raise PydanticCustomError("login", "Either username or email is needed")
-        return self
-
-    @property
-    def login(self) -> str:
-        """In the form in which names and addresses are stored, so that what was registered also signs in."""
-        given = unicodedata.normalize("NFKC", self.username or self.email or "").strip().lower()
-        try:
-            return normalised_email(given) if "@" in given else given
-        except PydanticCustomError:
-            # No account has it: the search for it finds nothing.
-            return given
 
 
 class Credentials(AccountName):
@@ -53,9 +22,9 @@ class Credentials(AccountName):
     The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
     """
 
-    model_config = {"extra": "ignore", "hide_input_in_errors": True}
+    model_config = {"extra": "ignore", "hide_input_in_errors": True}  # noqa: RUF012 pydantic reads it once
 
-    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
+    password: GivenPassword
     grant_type: Literal["password", ""] = "password"
 
 
@@ -124,17 +93,17 @@ class SessionList(SQLModel):
     next: None
 
 
-async def _sent(request: Request) -> Any:  # noqa: ANN401 whatever was sent
+async def _read_body(request: Request) -> Any:  # noqa: ANN401 whatever was sent
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == _FORM:
         async with request.form(max_fields=20) as form:
             return dict(form)
     if media_type == "application/json":
-        return await _json(request)
+        return await _read_json(request)
     raise UnsupportedMediaTypeError(f"{media_type or 'no media type'} was sent")
 
 
-async def _json(request: Request) -> Any:  # noqa: ANN401 as above
+async def _read_json(request: Request) -> Any:  # noqa: ANN401 as above
     try:
         return await request.json()
     except (ValueError, RecursionError):
@@ -150,7 +119,7 @@ def form_or_json(schema: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 
     async def read(request: Request) -> Body:
         try:
-            return schema.model_validate(await _sent(request))
+            return schema.model_validate(await _read_body(request))
         except ValidationError as error:
             errors = error.errors(include_input=False, include_url=False)
             raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None

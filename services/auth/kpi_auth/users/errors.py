@@ -5,30 +5,6 @@ from collections.abc import Iterable
 from kpi_shared.errors import ForbiddenError, ProblemError
 
 
-class UserNotFoundError(ProblemError):
-    status = 404
-    type = "user-not-found"
-    title = "There is no such user"
-
-
-class UsernameTakenError(ProblemError):
-    status = 409
-    type = "username-taken"
-    title = "This username is taken"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"pointer": "#/body/username", "detail": "is taken", "type": "taken"}])
-
-
-class EmailTakenError(ProblemError):
-    status = 409
-    type = "email-taken"
-    title = "This e-mail address is taken"
-
-    def __init__(self) -> None:
-        super().__init__(errors=[{"pointer": "#/body/email", "detail": "is taken", "type": "taken"}])
-
-
 class NotYourAccountError(ForbiddenError):
     type = "not-your-account"
     title = "Only its owner or an admin may change an account"

@@ -1,94 +1,24 @@
-"""What people send about a user, and what they are shown."""
+"""What clients send about a user, and what they are shown."""
 
 import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from email_validator import EmailNotValidError, validate_email
 from kpi_shared.caller import Role
-from kpi_shared.text import StorableSecret, StorableText
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    SecretStr,
-    StrictBool,
-    StringConstraints,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from kpi_auth.passwords.policy import MAX_LENGTH, MIN_LENGTH, refusal
-from kpi_auth.users.cursors import MAX_CURSOR, MIN_CURSOR
-from kpi_auth.users.listing import Listing, Sort
+from kpi_auth.accounts.fields import Bio, Email, FullName, GivenPassword, Username
+from kpi_auth.accounts.filters import CURSOR_PATTERN, Sort, UserFilter
 
-MAX_USERNAME = 32
 MAX_SKIP = 10_000
 # What users may set of themselves. Their e-mail address is theirs too, but only by way of its confirmation.
 OWN_FIELDS = ("username", "full_name", "bio")
 
-
-def _nfkc(value: object) -> object:
-    # A long run of combining marks takes the square of its length to normalise, so that is for short names only.
-    if isinstance(value, str) and len(value) <= 4 * MAX_USERNAME:
-        return unicodedata.normalize("NFKC", value)
-    return value
-
-
-def normalised_email(value: str) -> str:
-    """The one form in which an address is stored and looked up; no DNS is asked."""
-    try:
-        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False, strict=True)
-    except EmailNotValidError as error:
-        raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
-    return address.normalized.lower()
-
-
-Username = Annotated[
-    str,
-    StringConstraints(min_length=3, max_length=MAX_USERNAME, pattern=r"^[A-Za-z0-9_.-]+$"),
-    BeforeValidator(_nfkc),
-]
-Email = Annotated[
-    str,
-    StringConstraints(max_length=254),
-    AfterValidator(normalised_email),
-    Field(schema_extra={"json_schema_extra": {"format": "email"}}),
-]
-# Lengths are those of the table. A name is one line that shows something; PostgreSQL's text holds no NUL.
-FullName = Annotated[
-    StorableText,
-    StringConstraints(
-        strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*[^\s\x00-\x1F\x7F][^\x00-\x1F\x7F]*$"
-    ),
-]
-Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 # The replacement character is what becomes of bytes in an address that are not UTF-8.
 Search = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\x00\uFFFD]*$")]
-CursorText = Annotated[str, StringConstraints(pattern=rf"^[A-Za-z0-9_-]{{{MIN_CURSOR},{MAX_CURSOR}}}$")]
-Password = Annotated[StorableSecret, Field(min_length=MIN_LENGTH, max_length=MAX_LENGTH)]
-
-
-class UserCreate(SQLModel):
-    """A registration."""
-
-    model_config = {"extra": "forbid", "hide_input_in_errors": True}
-
-    username: Username
-    email: Email
-    password: Password
-
-    @field_validator("password")
-    @classmethod
-    def _password_is_not_guessable(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
-        named = [str(info.data.get(name, "")) for name in ("username", "email")]
-        reason = refusal(password.get_secret_value(), username=named[0], email=named[1])
-        if reason is not None:
-            raise PydanticCustomError("guessable_password", "The password {reason}", {"reason": reason})
-        return password
+CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
 # What is shown is plain pydantic: a list makes up to a hundred of these.
@@ -165,10 +95,10 @@ class UserQuery(SQLModel):
         return [name for name in ("role", "is_active", "deleted") if getattr(self, name) is not None]
 
     @property
-    def listing(self) -> Listing:
+    def filter(self) -> UserFilter:
         # Names and addresses are stored in this form.
         search = unicodedata.normalize("NFKC", self.search or "").strip().lower()
-        return Listing(self.sort, search or None, self.role, self.is_active, deleted=bool(self.deleted))
+        return UserFilter(self.sort, search or None, self.role, self.is_active, deleted=bool(self.deleted))
 
 
 class UserReplace(SQLModel):
@@ -203,7 +133,7 @@ class UserUpdate(SQLModel):
     is_active: StrictBool = Field(default_factory=bool)
 
     @model_validator(mode="after")
-    def _changes_something(self) -> Self:
+    def _require_a_change(self) -> Self:
         if not self.model_fields_set:
             raise PydanticCustomError("empty", "At least one field is needed")
         return self
@@ -218,4 +148,4 @@ class Deletion(SQLModel):
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
-    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)] | None = None
+    password: GivenPassword | None = None

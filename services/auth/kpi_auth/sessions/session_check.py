@@ -1,0 +1,46 @@
+"""Is a token's session still valid? Asked of the database, for each request to this service that carries a token."""
+
+from dataclasses import replace
+
+from fastapi import Request
+from kpi_shared.caller import Role, Subject
+from kpi_shared.database import MAX_ID
+from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.tokens import InvalidTokenError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.sessions import repository
+
+
+async def check_session(request: Request, subject: Subject) -> Subject:
+    """The caller with the name and the role of now, or InvalidTokenError (ASVS 5.0, 7.4.1 and 7.4.2).
+
+    So here an ended session, a closed account and a role that was taken away take effect at once, and not only when the
+    token expires.
+    """
+    async with request.app.state.database.reading() as connection:
+        row = await repository.get_subject(connection, session_id=session_number(subject), user_id=subject.id)
+    if row is None:
+        raise InvalidTokenError
+    return replace(subject, username=row.username, role=Role(row.role))
+
+
+async def check_again(connection: AsyncConnection, caller: Subject) -> None:
+    """Is the caller's session still valid, and is an admin still one?
+
+    It was asked when the request came in. Meanwhile it may have waited, for a connection or for the guard that the
+    transaction that took the role away was holding.
+    """
+    row = await repository.get_subject(connection, session_id=session_number(caller), user_id=caller.id)
+    if row is None:
+        raise UnauthenticatedError("The session of this token has ended", invalid=True)
+    if caller.is_admin and row.role != Role.ADMIN:
+        raise ForbiddenError("Only an admin may do this")
+
+
+def session_number(subject: Subject) -> int:
+    """The session's id, or InvalidTokenError for a token that was made before there were sessions."""
+    text = subject.session_id
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
+        raise InvalidTokenError
+    return int(text)
