@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
@@ -28,10 +29,13 @@ Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
+_EXAMPLE: JsonDict = {"title": "How bees tell the way", "content": "They dance.", "published": True}
+
+
 class PostCreate(SQLModel):
     """All fields of a post that its author writes."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [_EXAMPLE]}}
 
     title: Title
     content: Content
@@ -41,7 +45,10 @@ class PostCreate(SQLModel):
 class PostUpdate(SQLModel):
     """Some fields of a post. The fields that are left out stay unchanged."""
 
-    model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": {"minProperties": 1, "examples": [{"content": "They dance, and the others follow."}]},
+    }
 
     # The defaults only make the fields optional: ``changes`` contains the fields that were sent.
     title: Title = Field(default_factory=str)
