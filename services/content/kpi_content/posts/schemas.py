@@ -99,7 +99,10 @@ class PostQuery(BaseModel):
     skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
     search: Annotated[
         Search | None,
-        Field(description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix'),
+        Field(
+            description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix. Capitals and '
+            "marks on letters make no difference"
+        ),
     ] = None
     sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
