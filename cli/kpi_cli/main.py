@@ -14,7 +14,7 @@ from kpi_cli import __version__, keys, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import doctor, openapi, part_commands, users
-from kpi_cli.stack import card, state, terminal, up
+from kpi_cli.stack import card, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
@@ -80,8 +80,17 @@ def start_stack(
 ) -> None:
     """Start the whole stack with its own database, and follow its logs until Ctrl-C."""
     where = layout.find()
-    console = Console()
-    up.run(where, port, terminal.LogView(), lambda now, took: card.show(console, where, now, took))
+    view = terminal.LogView(f"{where.shorten(where.logs)}/")
+    try:
+        up.run(where, port, view, lambda now, took: view.print_text(card.render(Console(), where, now, took)))
+    except (FailureError, OSError) as error:
+        failure = error if isinstance(error, FailureError) else _system_failure(error)
+        view.close()
+        # A terminal that is not read must not keep a stack that has ended from exiting.
+        screen.print_in_time("\n".join(failure.lines()), sys.stderr)
+        raise typer.Exit(failure.code) from None
+    finally:
+        view.close()
 
 
 @app.command("status")

@@ -67,6 +67,15 @@ class Checkout:
         """Every process of this checkout's stack, however it was started."""
         return [process for process in psutil.process_iter() if self._is_mine(process)]
 
+    def get(self, path: str) -> bytes:
+        """The response of its running gateway."""
+        connection = http.client.HTTPConnection(self.status()["gateway_url"].removeprefix("http://"), timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
+
     def _is_mine(self, process: psutil.Process) -> bool:
         try:
             command = " ".join(process.cmdline())
@@ -119,13 +128,7 @@ class RunningStack:
 
     def get(self, path: str) -> bytes:
         """The response of the gateway."""
-        address = self.checkout.status()["gateway_url"].removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=10)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+        return self.checkout.get(path)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit code."""

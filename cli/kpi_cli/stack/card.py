@@ -69,6 +69,13 @@ def show(console: Console, layout: Layout, state: State, seconds: float | None =
     console.print(Panel(table, title=f"KPI-One is {state.phase.word}{took}", title_align="left", highlight=False))
 
 
+def render(console: Console, layout: Layout, state: State, seconds: float) -> str:
+    """The card as a text for that console's output."""
+    with console.capture() as capture:
+        show(console, layout, state, seconds)
+    return capture.get()
+
+
 def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, str]]:
     return [
         ("Gateway", state.gateway),

@@ -40,7 +40,7 @@ def _start(layout: Layout) -> Iterator[Ports]:
     report("the stack is stopped: its database is started for this command only")
     ports = choose_without_gateway(layout)
     state.write(layout, Phase.DATABASE, ports)
-    account = postgres.prepare_account(layout)
+    account = postgres.prepare_account(layout, report)
     postgres.initialise(layout, account)
     with _run_server(layout, ports, account, layout.logs / "postgres.log"):
         databases.prepare(layout, ports.postgres)

@@ -28,6 +28,7 @@ MAJOR = "18"
 SUPERUSER = "postgres"
 SYSTEM_USER = "pgserver"
 START_SECONDS = 60
+Report = Callable[[str], None]
 # An empty cluster takes 40 MB, the sample data with its write-ahead log about 200.
 NEEDED_BYTES = 300 * 1024 * 1024
 
@@ -90,17 +91,17 @@ def full_disk_failure(layout: Layout, detail: str) -> FailureError:
     )
 
 
-def prepare_account(layout: Layout) -> Account:
+def prepare_account(layout: Layout, report: Report) -> Account:
     """The user to run PostgreSQL as. It refuses root; for root a system user is made that can reach the data."""
     if os.geteuid() != 0:
         return Account()
     entry = _ensure_system_user()
     _open_programs(programs().parent)
     for path in (layout.data, programs()):
-        _open_parents(path)
+        _open_parents(path, report)
     user = Account(entry.pw_uid, entry.pw_gid)
     if not owns_data(layout, user):
-        _return_data(layout, entry.pw_uid, entry.pw_gid)
+        _return_data(layout, entry, report)
     return user
 
 
@@ -125,11 +126,11 @@ def owns_data(layout: Layout, user: Account) -> bool:
     return user.uid is None or not layout.data.exists() or layout.data.stat().st_uid == user.uid
 
 
-def _return_data(layout: Layout, uid: int, gid: int) -> None:
+def _return_data(layout: Layout, entry: pwd.struct_passwd, report: Report) -> None:
     # All files of a checkout that root has copied belong to root, and PostgreSQL opens only its own user's.
-    print(f"kpi: the data in {layout.data} belonged to {_owner(layout)} and now belongs to {SYSTEM_USER} (chown -R)")
+    report(f"the data in {layout.data} belonged to {_owner(layout)} and now belongs to {SYSTEM_USER} (chown -R)")
     for path in (*layout.data.rglob("*"), layout.data):
-        os.chown(path, uid, gid, follow_symlinks=False)
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
 def _owner(layout: Layout) -> str:
@@ -311,7 +312,7 @@ def _open_programs(folder: Path) -> None:
         path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
 
 
-def _open_parents(path: Path) -> None:
+def _open_parents(path: Path, report: Report) -> None:
     """Let the system user pass through the folders above a path; in /root, for example, it may not.
 
     It gets no other right: listing a folder and reading its files stay as they were.
@@ -319,5 +320,5 @@ def _open_parents(path: Path) -> None:
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            print(f"kpi: postgres runs as {SYSTEM_USER}, so other users may now pass through {folder} (chmod o+x)")
+            report(f"postgres runs as {SYSTEM_USER}, so other users may now pass through {folder} (chmod o+x)")
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)
