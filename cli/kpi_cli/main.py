@@ -14,7 +14,7 @@ from kpi_cli import __version__, keys, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import doctor, openapi, part_commands, users
-from kpi_cli.stack import card, screen, state, terminal, up
+from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
@@ -100,12 +100,19 @@ def print_status(
     """Print the start card again; the exit code is 1 when the stack is not running."""
     where = layout.find()
     now = state.read(where)
+    left = state.find_leftovers(where)
     if output is card.Format.JSON:
-        print(card.as_json(where, now))
+        print(card.as_json(where, now, left))
     elif output is card.Format.ENV:
-        print(card.as_env(where, now))
+        print(card.as_env(where, now, left))
     elif now is not None:
         card.show(Console(), where, now)
+    if left:
+        raise FailureError(
+            "stack",
+            f"it was killed, and some of it is still running: {processes.describe(left)}",
+            fix=f"{processes.stop_command(left)}, or stop them and start again: make up",
+        )
     if now is None or now.phase is state.Phase.DATABASE:
         raise FailureError("stack", "it is not running", fix="make up")
 

@@ -60,7 +60,7 @@ def inspect(layout: Layout) -> Iterator[Ports]:
     ports = known_ports(layout)
     if running is not None and running.phase is Phase.READY:
         yield running.ports
-    elif not state.is_held(layout) and processes.leftovers(layout.home, layout.data):
+    elif state.find_leftovers(layout):
         yield ports
     else:
         with _start_unchanged(layout, ports):

@@ -81,6 +81,26 @@ def test_start_after_kill_9_ends_the_processes_of_the_last_run(checkout: Checkou
     assert checkout.processes() == []
 
 
+def test_status_after_kill_9_names_what_still_runs_and_the_command_that_ends_it(checkout: Checkout) -> None:
+    checkout.up().wait_until_ready().stop(signal.SIGKILL)
+    status = checkout.kpi("status")
+    as_json = json.loads(checkout.kpi("status", "-o", "json").stdout)
+    pids = sorted(process.pid for process in checkout.processes())
+
+    assert status.returncode == 1
+    assert "it was killed, and some of it is still running: " in status.stderr
+    for name in ("auth", "content", "gateway", "postgres"):
+        assert f"{name} (pid " in status.stderr
+    assert as_json["status"] == "killed"
+    assert sorted(map(int, as_json["left_pids"].split())) == pids
+    fix = status.stderr.splitlines()[-1].removeprefix("  Fix: ")
+    command, _, rest = fix.partition(", ")
+    assert rest == "or stop them and start again: make up"
+    subprocess.run(["sh", "-c", command], check=True)
+    wait_until(lambda: not checkout.processes())
+    assert "it is not running" in checkout.kpi("status").stderr
+
+
 def test_second_up_reports_the_running_one(checkout: Checkout) -> None:
     stack = checkout.up().wait_until_ready()
     result = checkout.kpi("up")
