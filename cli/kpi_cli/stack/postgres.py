@@ -304,12 +304,19 @@ def _add_system_user() -> str:
 
 
 def _open_programs(folder: Path) -> None:
-    """Let the system user run the programs, which root with a strict umask has installed for root alone."""
-    if (folder / "share").stat().st_mode & stat.S_IROTH and (folder / "bin").stat().st_mode & stat.S_IROTH:
-        return
-    for path in (folder, *folder.rglob("*")):
+    """Let the system user run the programs, which root with a strict umask has installed for root alone.
+
+    Next to its package, the wheel has a folder of the libraries that the programs load. Each file is looked at, since
+    those of an installer's cache keep the mode that they had there.
+    """
+    libraries = folder.parent.with_name(f"{folder.parent.name}.libs")
+    for path in (folder, *folder.rglob("*"), libraries, *libraries.glob("*")):
+        if not path.exists():
+            continue
         mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+        opened = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+        if mode != opened:
+            path.chmod(opened)
 
 
 def _open_parents(path: Path, report: Report) -> None:
@@ -317,7 +324,7 @@ def _open_parents(path: Path, report: Report) -> None:
 
     It gets no other right: listing a folder and reading its files stay as they were.
     """
-    for folder in path.parents:
+    for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
             report(f"postgres runs as {SYSTEM_USER}, so other users may now pass through {folder} (chmod o+x)")
