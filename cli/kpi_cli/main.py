@@ -248,6 +248,7 @@ def push_secret(
 
 def main() -> None:
     """The program: every failure is one sentence on standard error."""
+    _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -256,6 +257,16 @@ def main() -> None:
         _exit(failure)
     except OSError as error:
         _exit(_system_failure(error))
+
+
+def _ensure_utf8() -> None:
+    """Start again in UTF-8 mode where Python has taken another encoding for paths and files from the locale.
+
+    A path of this checkout, and what PostgreSQL and the parts print, may have characters that it does not have.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "kpi_cli", *sys.argv[1:]])  # noqa: S606 - no shell is needed
 
 
 def _system_failure(error: OSError) -> FailureError:

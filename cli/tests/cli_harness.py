@@ -37,7 +37,9 @@ class Checkout:
         own = {"KPI_HOME": str(self.home), "FAKE_ORDERS": str(self.orders), **self.settings}
         return {**kept, **own, **settings}
 
-    def kpi(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    def kpi(
+        self, *arguments: str, stdin: str = "", umask: int = -1, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``stdin`` is its standard input."""
         return subprocess.run(
             [sys.executable, "-m", "kpi_cli", *arguments],
@@ -45,7 +47,9 @@ class Checkout:
             cwd=self.folder,
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            umask=umask,
             timeout=PATIENCE_SECONDS,
             check=False,
         )

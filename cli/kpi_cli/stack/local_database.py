@@ -106,7 +106,10 @@ def _run_server(layout: Layout, ports: Ports, account: postgres.Account, log: Pa
 def _wait_until_ready(layout: Layout, ports: Ports, server: subprocess.Popen[bytes], log: Path) -> None:
     postgres.wait_until_ready(layout, ports.postgres, lambda: server.poll() is None)
     if server.poll() is not None:
-        raise postgres.failure(layout, "it did not start", log.read_text(errors="replace").splitlines())
+        lines = log.read_text(errors="replace").splitlines()
+        # The doctor's log is a temporary file, which no message should name.
+        kept = log if log.parent == layout.logs else None
+        raise postgres.failure(layout, "it did not start", lines, kept)
 
 
 def migrate(layout: Layout, ports: Ports, services: Iterable[Part]) -> None:

@@ -101,11 +101,10 @@ class Stack:
                 await task
 
     def _failure_of(self, child: Child) -> FailureError:
-        return (
-            postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail))
-            if child.name == "postgres"
-            else end_failure(child, self._layout.shorten(self._layout.logs / f"{child.name}.log"))
-        )
+        log = self._layout.logs / f"{child.name}.log"
+        if child.name == "postgres":
+            return postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail), log)
+        return end_failure(child, self._layout.shorten(log))
 
     async def _start(self) -> None:
         # A part without a database imports its modules while the database starts.
