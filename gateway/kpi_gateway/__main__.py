@@ -4,7 +4,10 @@ import sys
 
 from kpi_shared.server.runner import main
 
+from kpi_gateway.console import print_openapi
 from kpi_gateway.settings import PART, GatewaySettings
 
+COMMANDS = {"openapi": print_openapi}
+
 if __name__ == "__main__":
-    sys.exit(main(PART, GatewaySettings))
+    sys.exit(main(PART, GatewaySettings, commands=COMMANDS))

@@ -1,4 +1,4 @@
-"""The gateway as one ASGI application: the proxy, and beside it the few pages of its own."""
+"""The gateway as one ASGI application: the proxy, and a FastAPI application for its own pages."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -14,28 +14,26 @@ from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from kpi_gateway import __version__
-from kpi_gateway.client import HttpClient
-from kpi_gateway.clients import Clients
+from kpi_gateway.client_addresses import ClientAddresses
 from kpi_gateway.cors import Cors
-from kpi_gateway.documents import Documents
+from kpi_gateway.documents.cache import DocumentCache
+from kpi_gateway.documents.pages import pages_router
 from kpi_gateway.health import upstream_checks
-from kpi_gateway.metrics import UpstreamErrors, watch_addresses, watch_limits, watch_places
-from kpi_gateway.pages import pages_router
+from kpi_gateway.limits.service import Decision, RateLimits
+from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
-from kpi_gateway.rate_limits import Decision, RateLimits
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
-from kpi_gateway.upstream import UpstreamBusyError, UpstreamClient, UpstreamError
+from kpi_gateway.upstream.client import HttpClient
+from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, UpstreamError
 
-# Builds the client in the lifespan and closes it there; tests put another one here.
+# Creates the client in the lifespan and closes it there; tests pass another one.
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
-
-
-# Whoever looks whether the gateway lives must hear it, and often.
+# Health checks are frequent and must not be refused.
 _UNLIMITED = b"/health"
 
 
@@ -47,8 +45,8 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     observation = Observation(settings, version=__version__)
     gateway = Gateway(
         table,
-        pages=_pages(settings, table, client, observation, limits),
-        clients=Clients(parse_networks(settings.trusted_proxies)),
+        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits)),
+        addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         limits=limits,
         errors=UpstreamErrors(observation.metrics),
     )
@@ -56,8 +54,8 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
-# A tunnel and an echo of the request (RFC 9110, 9.3.6 and 9.3.8) are no business of an API's.
-_METHODS_OF_PROXIES = frozenset({"CONNECT", "TRACE"})
+# A tunnel and an echo of the request (RFC 9110, 9.3.6 and 9.3.8), which an API does not offer.
+_UNSUPPORTED_METHODS = frozenset({"CONNECT", "TRACE"})
 
 
 class UnsupportedMethodError(ProblemError):
@@ -67,18 +65,24 @@ class UnsupportedMethodError(ProblemError):
 
 
 class Gateway:
-    """Sends each request to its upstream or to the gateway's own pages.
+    """Dispatches each request to its upstream or to the gateway's own pages.
 
-    It stands beside FastAPI's router, not in it: a proxied request costs none of its layers.
+    It is not part of FastAPI's router, so that a forwarded request passes none of its layers.
     """
 
     def __init__(
-        self, table: RouteTable, *, pages: FastAPI, clients: Clients, limits: RateLimits | None, errors: UpstreamErrors
+        self,
+        table: RouteTable,
+        *,
+        pages: FastAPI,
+        addresses: ClientAddresses,
+        limits: RateLimits | None,
+        errors: UpstreamErrors,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
         self._pages = pages
-        self._clients = clients
+        self._addresses = addresses
         self._limits = limits
         self._errors = errors
 
@@ -94,84 +98,85 @@ class Gateway:
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in _METHODS_OF_PROXIES:
+        if scope["method"] in _UNSUPPORTED_METHODS:
             raise UnsupportedMethodError
         path = scope["raw_path"]
         check_target(path, scope["query_string"])
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
-        client = self._clients.of(scope)
+        client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"] = client
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
             decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
             if not isinstance(decision, Decision):
                 decision = await decision
-            scope["response_headers"] += _admitted(decision)
+            scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
             await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
 
-def _admitted(decision: Decision) -> list[tuple[bytes, bytes]]:
+def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:
     if decision.error is not None:
         raise decision.error
     return decision.headers
 
 
-def _pages(
-    settings: GatewaySettings,
-    table: RouteTable,
-    client: ClientFactory,
-    observation: Observation,
-    limits: RateLimits | None,
-) -> FastAPI:
+def _create_lifespan(
+    settings: GatewaySettings, client: ClientFactory, observation: Observation, limits: RateLimits | None
+) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             if limits is not None:
                 stack.push_async_callback(limits.close)
-                watch_limits(observation.metrics, limits.numbers)
+                register_limits(observation.metrics, limits.decision_counts)
                 await limits.start()
             upstreams = await stack.enter_async_context(client(settings))
-            watch_addresses(observation.metrics, upstreams.addresses)
-            watch_places(observation.metrics, upstreams.upstreams)
-            pages.state.upstreams = _traced(upstreams, observation)
+            register_addresses(observation.metrics, upstreams.addresses)
+            register_places(observation.metrics, upstreams.upstreams)
+            pages.state.upstreams = _add_tracing(upstreams, observation)
             freeze_garbage_collector()
             yield
 
+    return lifespan
+
+
+def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The gateway's own pages. Without a ``lifespan`` they can only describe themselves."""
     pages = FastAPI(
         title="KPI-One",
         version=__version__,
         lifespan=lifespan,
-        # The document and its page are of all parts together, so the framework's own are off.
+        # The document and its page cover all parts, so the framework's own are switched off.
         openapi_url=None,
-        # Its redirects would be built from the Host header that the client sent.
+        # Redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    pages.include_router(pages_router(Documents(pages, table)))
+    pages.include_router(pages_router(DocumentCache(pages, table)))
     pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))
     install_openapi(pages)
-    # The services have compressed their answers themselves.
+    # The services compress their responses themselves.
     pages.add_middleware(Compression, remembered=16)
     pages.add_middleware(HeadAsGet)
     install_error_handlers(pages)
-    pages.add_exception_handler(Exception, _bare)
+    pages.add_exception_handler(Exception, _handle_unexpected)
     return pages
 
 
-def _traced(client: UpstreamClient, observation: Observation) -> UpstreamClient:
+def _add_tracing(client: UpstreamClient, observation: Observation) -> UpstreamClient:
     if observation.tracing is None:
         return client
-    # It imports what only those need who export traces.
-    from kpi_gateway.traced_client import TracedClient  # noqa: PLC0415
+    # It imports packages that only those who export traces need.
+    from kpi_gateway.upstream.tracing import TracedClient  # noqa: PLC0415
 
     return TracedClient(client, observation.tracing)
 
 
-async def _bare(_request: Request, _error: Exception) -> Response:
-    """What nobody caught: the framework raises it again after this, and so it gets into the log."""
+async def _handle_unexpected(_request: Request, _error: Exception) -> Response:
+    """The response to an uncaught error; the framework raises it again afterwards, so that it is logged."""
     return problem_response(ProblemError())

@@ -1,4 +1,4 @@
-"""Which browsers' pages may call the API: Starlette's middleware, set as the platform needs it."""
+"""Which origins may call the API from a browser: Starlette's middleware, configured for the platform."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -19,11 +19,11 @@ _VARY = (b"vary", b"Origin")
 class CrossOriginError(ProblemError):
     status = 400
     type = "cross-origin"
-    title = "This page may not call the API in this way"
+    title = "This origin may not make this cross-origin request"
 
 
 class Cors(CORSMiddleware):
-    """Lets pages of ``origins``, and no others, call with credentials, any method and any header."""
+    """Allows ``origins``, and no others, to call with credentials, any method and any header field."""
 
     def __init__(self, app: ASGIApp, *, origins: Sequence[str]) -> None:
         super().__init__(
@@ -36,7 +36,7 @@ class Cors(CORSMiddleware):
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Only what has an Origin takes the long way; to all others it is said that the answer depends on it."""
+        """Only requests with an Origin pass the middleware; other responses only say that they vary with it."""
         if scope["type"] != "http" or b"origin" in [name for name, _ in scope["headers"]]:
             await super().__call__(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""The downstream side of one exchange: what the client sends, and whether it is still there."""
+"""The client's side of a forwarded request: its body, whether the client is still connected, and the total timeout."""
 
 import asyncio
 from typing import Self
@@ -6,23 +6,23 @@ from typing import Self
 from kpi_shared.http.middleware import BodyTooLargeError
 from starlette.types import Receive, Scope
 
-# A body of up to so many bytes is waited for before the upstream is troubled: a client that sends slowly then holds
-# a connection of its own and nothing else.
+# A body of up to this size is received before the upstream is involved: a client that sends it slowly then occupies
+# its own connection and nothing else.
 _SPOOLED_BYTES = 128 * 1024
-# Most answers are on their way before this, and for them nobody has to look out for the client.
-_LOOK_OUT_AFTER_SECONDS = 0.1
+# Most responses have begun before this, and for them nothing has to watch for a disconnect.
+_WATCH_AFTER_SECONDS = 0.1
 _TICK_SECONDS = 0.05
 
 
 class DownstreamGoneError(Exception):
-    """The client closed its connection before it had its answer."""
+    """The client closed its connection before it had its response."""
 
 
 class Downstream:
-    """Reads the request's body, and ends the exchange when the client goes away or its time is over.
+    """Reads the request's body, and cancels the request when the client disconnects or the total timeout is over.
 
-    ASGI tells of a client that left in the place of its next message, so somebody has to ask: the upload
-    while there is one, and after it a task of its own, which few exchanges live to see.
+    ASGI reports a disconnect only in place of the next message, so something has to receive: the upload while there is
+    one, and after it a task of its own, which few requests live long enough to need.
     """
 
     __slots__ = (
@@ -31,68 +31,68 @@ class Downstream:
         "_first",
         "_is_late",
         "_limit",
-        "_lookout",
         "_receive",
         "_taken",
         "_task",
-        "ended",
-        "gone",
+        "_watcher",
+        "is_cancelled",
+        "is_gone",
+        "is_uploading",
         "length",
-        "uploading",
     )
 
     def __init__(self, receive: Receive, *, limit: int, seconds: float) -> None:
-        """``limit`` is how many bytes the request's body may have, ``seconds`` how long its exchange may take."""
+        """``limit`` is the maximum size of the request's body in bytes, ``seconds`` the total timeout."""
         self._receive = receive
         self._limit = limit
         self._task = asyncio.current_task()
         self._began = asyncio.get_running_loop().time()
         self._ends = self._began + seconds
         self._is_late = False
-        self._lookout: asyncio.Task[None] | None = None
+        self._watcher: asyncio.Task[None] | None = None
         self._taken = 0
         self._first = b""
         self.length: bytes | None = None
-        self.uploading = False
-        # Whether the client has left, and whether the exchange was cancelled for that or because its time was over.
-        self.gone = False
-        self.ended = False
+        self.is_uploading = False
+        # Whether the client has disconnected, and whether the request was cancelled for that or for its timeout.
+        self.is_gone = False
+        self.is_cancelled = False
 
     async def body(self, scope: Scope) -> "bytes | Downstream | None":
-        """None where there is no body, bytes where all of it has arrived, else this, to be iterated over.
+        """None if there is no body, bytes if all of it has arrived, else this object, to be iterated over.
 
-        Raises BodyTooLargeError here where that is known already, or later.
+        Raises BodyTooLargeError, here if that is known already, or during the iteration.
         """
-        comes, self.length = _framing(scope)
-        if not comes:
+        has_body, self.length = _framing(scope)
+        if not has_body:
             return None
         if self.length is not None and int(self.length[:20]) > self._limit:
             raise self._too_large()
-        self.uploading = True
+        self.is_uploading = True
         pieces = []
-        while self.uploading and self._taken <= _SPOOLED_BYTES:
-            pieces.append(await self._piece())
+        while self.is_uploading and self._taken <= _SPOOLED_BYTES:
+            pieces.append(await self._receive_piece())
         self._first = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         if self._is_late:
-            self._begin_lookout()
-        return self if self.uploading else self._first
+            self._start_watcher()
+        return self if self.is_uploading else self._first
 
-    def look_after(self, now: float) -> None:
-        """Called again and again while the exchange is under way."""
+    def check(self, now: float) -> None:
+        """Called at regular intervals while the request is in progress."""
         if now >= self._ends:
-            self._end()
-        elif not self._is_late and now - self._began >= _LOOK_OUT_AFTER_SECONDS:
+            self._cancel()
+        elif not self._is_late and now - self._began >= _WATCH_AFTER_SECONDS:
             self._is_late = True
-            self._begin_lookout()
+            self._start_watcher()
 
-    def _end(self) -> None:
-        if not self.ended and self._task is not None:
-            self.ended = True
+    def _cancel(self) -> None:
+        if not self.is_cancelled and self._task is not None:
+            self.is_cancelled = True
             self._task.cancel()
 
     def stop(self) -> None:
-        if self._lookout is not None:
-            self._lookout.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
 
     def __aiter__(self) -> Self:
         return self
@@ -101,18 +101,18 @@ class Downstream:
         if self._first:
             first, self._first = self._first, b""
             return first
-        while self.uploading:
-            if piece := await self._piece():
+        while self.is_uploading:
+            if piece := await self._receive_piece():
                 return piece
-        self._begin_lookout()
+        self._start_watcher()
         raise StopAsyncIteration
 
-    async def _piece(self) -> bytes:
+    async def _receive_piece(self) -> bytes:
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self.gone = True
+            self.is_gone = True
             raise DownstreamGoneError
-        self.uploading = message["more_body"]
+        self.is_uploading = message["more_body"]
         piece = bytes(message["body"])
         self._taken += len(piece)
         if self._taken > self._limit:
@@ -120,47 +120,47 @@ class Downstream:
         return piece
 
     def _too_large(self) -> BodyTooLargeError:
-        return BodyTooLargeError(f"At most {self._limit} bytes are taken")
+        return BodyTooLargeError(f"At most {self._limit} bytes are accepted")
 
-    def _begin_lookout(self) -> None:
-        if not self.uploading and self._lookout is None:
-            self._lookout = asyncio.create_task(self._look_out())
+    def _start_watcher(self) -> None:
+        if not self.is_uploading and self._watcher is None:
+            self._watcher = asyncio.create_task(self._watch_for_disconnect())
 
-    async def _look_out(self) -> None:
+    async def _watch_for_disconnect(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.gone = True
-        self._end()
+        self.is_gone = True
+        self._cancel()
 
 
-class Watch:
-    """Looks after all exchanges at once, some times a second: a timer for each would cost more than most need."""
+class Ticker:
+    """Checks all requests in progress several times a second: a timer for each would cost more than most need."""
 
     def __init__(self) -> None:
-        self._watched: set[Downstream] = set()
+        self._downstreams: set[Downstream] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, downstream: Downstream) -> None:
-        self._watched.add(downstream)
+        self._downstreams.add(downstream)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 
     def remove(self, downstream: Downstream) -> None:
-        self._watched.discard(downstream)
+        self._downstreams.discard(downstream)
         downstream.stop()
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for downstream in self._watched:
-            downstream.look_after(now)
-        self._timer = loop.call_later(_TICK_SECONDS, self._tick) if self._watched else None
+        for downstream in self._downstreams:
+            downstream.check(now)
+        self._timer = loop.call_later(_TICK_SECONDS, self._tick) if self._downstreams else None
 
 
 def _framing(scope: Scope) -> tuple[bool, bytes | None]:
-    """Whether a body comes, and the length that it says it has.
+    """Whether there is a body, and its length if the request states it.
 
-    The parser has refused a request with both headers; the order here holds even if it had not.
+    The parser has refused a request with both header fields; the order here is safe even if it had not.
     """
     length = None
     for name, value in scope["headers"]:

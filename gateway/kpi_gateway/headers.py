@@ -1,4 +1,4 @@
-"""What headers pass the gateway, in both directions."""
+"""Which header fields pass the gateway, in both directions."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 Pair = tuple[bytes, bytes]
 
-# RFC 9110 section 7.6.1, and those that older programs treat the same way.
+# RFC 9110 section 7.6.1, and those that older programs treat the same.
 _HOP_BY_HOP = frozenset(
     {
         "connection",
@@ -20,11 +20,11 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# The gateway writes these itself: the framing of the body, the upstream's name, and the request's id.
-# uvicorn has answered an Expect by the time the body is read.
+# The gateway sets these itself: the framing of the body, the upstream's host, and the request's id.
+# The server has responded to Expect by the time the body is read.
 _REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id"})
-# Who the client is, and where it came from, is not the client's to say. A service reads none of these, but
-# whatever is put behind this gateway one day may.
+# A client must not state its own identity or origin. The services read none of these fields, but other programs behind
+# the gateway may.
 _IDENTITY = frozenset(
     {
         "cf-connecting-ip",
@@ -69,29 +69,29 @@ _IDENTITY_PREFIXES = (
     "x-user",
     "x-webauth-",
 )
-# The server that speaks to the client writes Date; what an upstream is made of is nobody's business; who may
-# read an answer from a browser is the gateway's decision alone, and so are the limits that clients are told of.
-_UPSTREAMS_OWN = frozenset(
+# The gateway's own server sets Date. The software of an upstream is not disclosed. The gateway alone decides about CORS
+# and rate limits.
+_DROPPED = frozenset(
     {"date", "ratelimit", "ratelimit-policy", "server", "via", "x-powered-by", "x-request-id", "x-response-time"}
 )
-_UPSTREAMS_OWN_PREFIXES = ("access-control-", "x-ratelimit-")
+_DROPPED_PREFIXES = ("access-control-", "x-ratelimit-")
 
-# RFC 9110, 7.6.3: a gateway says that it is one.
+# RFC 9110, 7.6.3: a gateway identifies itself.
 _VIA = (b"via", b"1.1 kpi-gateway")
-_FORGETTABLE = frozenset({b"keep-alive", b"close"})
+_PLAIN_OPTIONS = frozenset({b"keep-alive", b"close"})
 
 
 class Peer(NamedTuple):
-    """Who speaks to the gateway, as the connection itself shows."""
+    """The other end of the connection to the gateway."""
 
     address: str
     scheme: str
 
 
 def request_headers(headers: Sequence[Pair], *, request_id: str, peer: Peer) -> list[Pair]:
-    """The headers for the upstream, without those of the body's framing."""
+    """The header fields for the upstream, without those of the body's framing."""
     kept = [pair for pair in headers if _passes_upstream(pair[0])]
-    if named := _named_by_connection(headers):
+    if named := _connection_options(headers):
         kept = [pair for pair in kept if pair[0] not in named]
     kept += (
         (b"x-request-id", request_id.encode()),
@@ -103,23 +103,23 @@ def request_headers(headers: Sequence[Pair], *, request_id: str, peer: Peer) -> 
 
 
 def response_headers(headers: Sequence[Pair]) -> list[Pair]:
-    """The headers for the client, the body's length included; names are in lower case already."""
+    """The header fields for the client, including the body's length; names are in lower case already."""
     kept = [pair for pair in headers if _passes_downstream(pair[0])]
-    if named := _named_by_connection(headers):
+    if named := _connection_options(headers):
         kept = [pair for pair in kept if pair[0] not in named]
     return kept
 
 
-def _named_by_connection(headers: Sequence[Pair]) -> set[bytes]:
-    """RFC 9110 section 7.6.1: fields that Connection names are for this connection only."""
+def _connection_options(headers: Sequence[Pair]) -> set[bytes]:
+    """RFC 9110 section 7.6.1: fields that Connection lists are for this connection only."""
     named: set[bytes] = set()
     for name, value in headers:
-        if name == b"connection" and value not in _FORGETTABLE:
+        if name == b"connection" and value not in _PLAIN_OPTIONS:
             named.update(option.strip().lower() for option in value.split(b","))
     return named
 
 
-# Clients send few distinct names, so each is looked at once; the bound keeps a hostile one from growing it.
+# Clients send few distinct names, so each is checked once; the bound limits what a hostile client can add.
 @lru_cache(maxsize=512)
 def _passes_upstream(name: bytes) -> bool:
     # CGI and WSGI programs read X_Forwarded_For as X-Forwarded-For.
@@ -135,4 +135,4 @@ def _passes_upstream(name: bytes) -> bool:
 @lru_cache(maxsize=512)
 def _passes_downstream(name: bytes) -> bool:
     text = name.decode("latin-1")
-    return text not in _HOP_BY_HOP and text not in _UPSTREAMS_OWN and not text.startswith(_UPSTREAMS_OWN_PREFIXES)
+    return text not in _HOP_BY_HOP and text not in _DROPPED and not text.startswith(_DROPPED_PREFIXES)

@@ -1,4 +1,4 @@
-"""The way of one request through the gateway: to its upstream, and the answer back."""
+"""Forwards one request to its upstream, and relays the response to the client."""
 
 import asyncio
 
@@ -6,17 +6,23 @@ import structlog
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError, Watch
+from kpi_gateway.downstream import Downstream, DownstreamGoneError, Ticker
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import UpstreamErrors
 from kpi_gateway.routes import Match
-from kpi_gateway.upstream import UpstreamAnswer, UpstreamClient, UpstreamError, UpstreamRequest, UpstreamTimeoutError
+from kpi_gateway.upstream.contract import (
+    UpstreamClient,
+    UpstreamError,
+    UpstreamRequest,
+    UpstreamResponse,
+    UpstreamTimeoutError,
+)
 
 log = structlog.get_logger(__name__)
 
-# RFC 9110: an answer with one of these has no content. uvicorn holds a Content-Length against the body even so.
+# RFC 9110: a response with one of these has no content. The server compares a Content-Length with the body even so.
 _WITHOUT_CONTENT = frozenset({204, 304})
-# RFC 9110, 10.2.2: what a Location means something in.
+# RFC 9110, 10.2.2: the statuses for which Location has a meaning.
 _WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
 
 
@@ -27,66 +33,66 @@ class SlowUploadError(ProblemError):
 
 
 class Proxy:
-    """Streams requests to their upstreams and answers back, each piece when the other side has taken the last.
+    """Streams request bodies to upstreams and responses back, each piece when the other side has taken the last one.
 
-    A scope's ``client_address`` is whom the upstream is told of.
+    A scope's ``client_address`` is what the upstream is told about the client.
     """
 
     def __init__(self, errors: UpstreamErrors) -> None:
         self._errors = errors
-        self._watch = Watch()
+        self._ticker = Ticker()
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        """Answer the request; raises ProblemError, and only while no part of an answer has been sent."""
+        """Send the response; raises ProblemError, and only while no part of a response has been sent."""
         route = match.route
         downstream = Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
-        reply = _Reply(send, match)
-        self._watch.add(downstream)
+        relay = _Relay(send, match)
+        self._ticker.add(downstream)
         try:
-            request = _request(match, scope, await downstream.body(scope))
-            answer = await upstreams.send(request)
+            request = _upstream_request(match, scope, await downstream.body(scope))
+            response = await upstreams.send(request)
             try:
-                await reply.relay(answer)
+                await relay.send(response)
             finally:
-                answer.close()
+                response.close()
         except (DownstreamGoneError, ProblemError) as error:
-            self._settle(error, downstream, reply)
+            self._handle_failure(error, downstream, relay)
         except asyncio.CancelledError:
-            if not downstream.ended:
+            if not downstream.is_cancelled:
                 raise
-            _take_back_cancellation()
-            self._settle(TimeoutError("It took too long"), downstream, reply)
+            _uncancel()
+            self._handle_failure(TimeoutError("It took too long"), downstream, relay)
         except Exception as error:
-            if reply.begun:
+            if relay.has_begun:
                 raise
             log.exception("request failed")
             raise ProblemError from error
         finally:
-            self._watch.remove(downstream)
+            self._ticker.remove(downstream)
 
-    def _settle(self, error: Exception, downstream: Downstream, reply: "_Reply") -> None:
-        """Decide what becomes of an exchange that broke off."""
-        if downstream.gone:
-            log.info("client went away")
-        elif reply.begun:
-            # The server closes the connection of an answer that was not completed, by which the client sees that
-            # what it has is not the whole.
-            self._errors.count(reply.upstream, "broke-off")
-            log.warning("answer broke off", upstream=reply.upstream, reason=_reason(error))
+    def _handle_failure(self, error: Exception, downstream: Downstream, relay: "_Relay") -> None:
+        """Log a request that broke off, and raise the problem to respond with if a response is still possible."""
+        if downstream.is_gone:
+            log.info("client disconnected")
+        elif relay.has_begun:
+            # The server closes the connection of an incomplete response, from which the client sees that it is
+            # incomplete.
+            self._errors.count(relay.upstream, "broke-off")
+            log.warning("response broke off", upstream=relay.upstream, reason=_reason(error))
         elif isinstance(error, ProblemError):
             if isinstance(error, UpstreamError):
-                log.warning("upstream failed", upstream=reply.upstream, reason=_reason(error))
+                log.warning("upstream failed", upstream=relay.upstream, reason=_reason(error))
             raise error
-        elif downstream.uploading:
+        elif downstream.is_uploading:
             raise SlowUploadError
         else:
             raise UpstreamTimeoutError
 
 
-def _take_back_cancellation() -> None:
-    """As asyncio.timeout does it: who ended the exchange goes on, with an answer that says so."""
+def _uncancel() -> None:
+    """As asyncio.timeout does it: the task that was cancelled continues, and responds with the reason."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
@@ -97,7 +103,7 @@ def _reason(error: Exception) -> str:
     return f"{type(cause).__name__}: {cause}"
 
 
-def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> UpstreamRequest:
+def _upstream_request(match: Match, scope: Scope, body: bytes | Downstream | None) -> UpstreamRequest:
     peer = Peer(scope["client_address"], scope["scheme"])
     headers = request_headers(scope["headers"], request_id=scope["request_id"], peer=peer)
     query = scope["query_string"]
@@ -113,37 +119,37 @@ def _request(match: Match, scope: Scope, body: bytes | Downstream | None) -> Ups
     )
 
 
-class _Reply:
-    """The answer on its way to the client."""
+class _Relay:
+    """Sends an upstream's response to the client."""
 
-    __slots__ = ("_match", "_send", "begun", "upstream")
+    __slots__ = ("_match", "_send", "has_begun", "upstream")
 
     def __init__(self, send: Send, match: Match) -> None:
         self._send = send
         self._match = match
         self.upstream = match.route.upstream
-        self.begun = False
+        self.has_begun = False
 
-    async def relay(self, answer: UpstreamAnswer) -> None:
-        headers = response_headers(answer.headers)
-        if answer.status in _WITHOUT_CONTENT:
+    async def send(self, response: UpstreamResponse) -> None:
+        headers = response_headers(response.headers)
+        if response.status in _WITHOUT_CONTENT:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
-        elif answer.status in _WITH_LOCATION:
-            headers = [self._readdressed(pair) for pair in headers]
-        self.begun = True
-        await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        body = answer.whole()
+        elif response.status in _WITH_LOCATION:
+            headers = [self._rewrite_location(pair) for pair in headers]
+        self.has_begun = True
+        await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
+        body = response.complete_body()
         if body is not None:
             await self._send({"type": "http.response.body", "body": body, "more_body": False})
             return
-        # The server keeps the head until a piece of the body comes, which may take a while here.
+        # The server sends the head with the first piece of the body, which may take a while here.
         await self._send({"type": "http.response.body", "body": b"", "more_body": True})
-        async for chunk in answer.chunks():
+        async for chunk in response.chunks():
             await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _readdressed(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
-        """A Location within the upstream as the client knows it: without its host, in the same address form."""
+    def _rewrite_location(self, header: tuple[bytes, bytes]) -> tuple[bytes, bytes]:
+        """A Location within the upstream as the client knows it: without its host, with the same prefix."""
         name, value = header
         if name != b"location":
             return header

@@ -1,17 +1,16 @@
-"""The route table: which upstream serves a path, and what the path is called there."""
+"""The route table: which upstream serves a path, and under which path it is known there."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from kpi_gateway.settings import GatewaySettings, RouteSetting
-from kpi_gateway.upstream import Timeouts
+from kpi_gateway.settings import GatewaySettings, RouteSetting, Timeouts
 
 API = "/api/v1"
 
 
 class Route(NamedTuple):
-    """A row of the table, as RouteSetting tells."""
+    """A row of the table; see RouteSetting."""
 
     prefix: bytes
     upstream: str
@@ -23,12 +22,12 @@ class Route(NamedTuple):
     methods: frozenset[str]
     exact: bool
     limit: str | None
-    # The route's name in metrics and logs, by the word that frameworks have for it.
+    # The route's name in metrics and logs; frameworks call it so.
     path_format: str
 
 
 class Match(NamedTuple):
-    """Where a request goes: ``path`` is the raw path without ``form``, which of the three address forms it had."""
+    """Where a request goes: ``path`` is the raw path without ``form``, the one of the three prefixes that it had."""
 
     route: Route
     form: bytes
@@ -39,7 +38,7 @@ class Match(NamedTuple):
 class RouteTable:
     def __init__(self, routes: Sequence[Route]) -> None:
         self._in_order = routes
-        # By their first segment, so that a path is compared with few; each in the order in which rows count.
+        # By their first segment, so that a path is compared with few rows; each list in order of precedence.
         self._by_head: dict[bytes, list[Route]] = {}
         for route in sorted(routes, key=lambda route: (-len(route.prefix), not route.methods, not route.exact)):
             self._by_head.setdefault(_head(route.prefix), []).append(route)
@@ -50,11 +49,11 @@ class RouteTable:
 
     @property
     def upstreams(self) -> list[str]:
-        """The name of each upstream that a route leads to."""
+        """The names of the upstreams that routes refer to."""
         return list(dict.fromkeys(route.upstream for route in self._in_order))
 
     def match(self, path: bytes, method: str) -> Match | None:
-        """The route of a raw path, or None where no upstream serves it."""
+        """The route of a raw path, or None if no upstream serves it."""
         form = _form(path)
         rest = path[len(form) :]
         route = self.find(rest, method)
@@ -62,23 +61,23 @@ class RouteTable:
             return None
         limit = route.limit
         if b"%" in rest:
-            # Upstreams read the path decoded, so an escaped letter or slash must not lead past a stricter limit.
-            read = self.find(unquote_to_bytes(rest), method)
-            limit = (read and read.limit) or limit
+            # Upstreams decode the path, so an escaped letter or slash must not bypass a stricter limit.
+            decoded = self.find(unquote_to_bytes(rest), method)
+            limit = (decoded and decoded.limit) or limit
         return Match(route, form, rest, limit)
 
     def find(self, path: bytes, method: str | None = None) -> Route | None:
-        """The row of a path: the longest prefix that ends at a segment's end, of those for ``method``."""
+        """The row of a path: the longest prefix that ends at the end of a segment, among those for ``method``."""
         for route in self._by_head.get(_head(path), ()):
             if route.methods and method is not None and method not in route.methods:
                 continue
-            if path.startswith(route.prefix) and _ends(path, route):
+            if path.startswith(route.prefix) and _is_end(path, route):
                 return route
         return None
 
 
 def _form(path: bytes) -> bytes:
-    """In which form the address is written: /api/v1/posts must not be read as /api + /v1/posts."""
+    """The prefix of the address: /api/v1/posts must not be read as /api + /v1/posts."""
     if not path.startswith(b"/api/"):
         return b""
     return b"/api/v1" if path.startswith(b"/api/v1/") else b"/api"
@@ -99,7 +98,7 @@ def _route(settings: GatewaySettings, row: RouteSetting) -> Route:
 
 
 def _methods(row: RouteSetting) -> frozenset[str]:
-    # Wherever GET is answered, HEAD is.
+    # HEAD is served wherever GET is.
     return frozenset((*row.methods, "HEAD") if "GET" in row.methods else row.methods)
 
 
@@ -108,9 +107,9 @@ def _head(path: bytes) -> bytes:
     return path if end < 0 else path[:end]
 
 
-def _ends(path: bytes, route: Route) -> bool:
+def _is_end(path: bytes, route: Route) -> bool:
     rest = path[len(route.prefix) :]
     if route.exact:
-        # With more slashes it is no other address to those who write one.
+        # Some programs treat an address with trailing slashes as the same address.
         return not rest.strip(b"/")
     return not rest or rest.startswith(b"/")

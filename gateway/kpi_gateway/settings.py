@@ -1,8 +1,8 @@
-"""What the gateway can be told: where the services are, which paths are theirs, who may call from a browser."""
+"""The gateway's settings: the upstreams, the route table, rate limits, and which origins browsers may call from."""
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks, parse_networks
@@ -11,95 +11,142 @@ from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from kpi_gateway.policies import PolicySettings, Requests, WindowSeconds
-from kpi_gateway.upstream import Timeouts
-
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
 _STORE_PORT = 6379
-# The gateway's own addresses, which no upstream can take.
+# Paths that the gateway serves itself; no route may use them.
 _RESERVED = ("/api", "/docs", "/health", "/openapi.json")
 
 
-def _checked_origin(value: str) -> str:
+class Timeouts(NamedTuple):
+    """In seconds: to connect, the longest silence of an upstream that owes a response, and the whole round trip."""
+
+    connect: float
+    read: float
+    total: float
+
+
+# The policies that apply on every route: per client address, and per token subject.
+ADDRESS = "address"
+SUBJECT = "subject"
+_MAX_REQUESTS = 1_000_000
+_DAY_SECONDS = 86_400
+_POLICY_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+
+Requests = Annotated[int, Field(ge=1, le=_MAX_REQUESTS)]
+WindowSeconds = Annotated[int, Field(ge=1, le=_DAY_SECONDS)]
+
+
+class PolicySetting(BaseModel):
+    """At most ``requests`` in any ``window`` seconds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    requests: Requests
+    window: WindowSeconds = 60
+
+
+# Enough for a person in a browser, too few for guessing. Rows of the route table refer to these by name.
+_STRICTER = {
+    "login": PolicySetting(requests=20),
+    "registration": PolicySetting(requests=10),
+    "reset": PolicySetting(requests=5),
+}
+
+
+def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
+    for name in values:
+        # The name is part of a header field and of the store's keys.
+        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT}:
+            raise ValueError(f"{name!r} is not a policy name; use lower-case letters, digits and hyphens")
+    return {**_STRICTER, **values}
+
+
+# By name; policies that are left out keep their defaults.
+PolicySettings = Annotated[
+    dict[str, PolicySetting], AfterValidator(_add_default_policies), Field(validate_default=True)
+]
+
+
+def _parse_origin(value: str) -> str:
     if value == "*":
-        # The Fetch standard refuses the wildcard for requests with credentials, which the gateway allows.
+        # The Fetch standard forbids the wildcard for requests with credentials, which the gateway allows.
         raise ValueError("'*' cannot be combined with credentials; name the origins")
     origin = value.lower()
     if not _ORIGIN.fullmatch(origin):
-        raise ValueError("an origin is scheme://host or scheme://host:port, with no path")
+        raise ValueError("an origin must be scheme://host or scheme://host:port, with no path")
     return origin
 
 
-def _checked_upstream(value: str) -> str:
+def _parse_upstream(value: str) -> str:
     base = value.rstrip("/").lower()
     if not _ORIGIN.fullmatch(base):
-        raise ValueError(f"{value!r} is not an upstream; http://host or http://host:port is needed, with no path")
+        raise ValueError(f"{value!r} is not an upstream address; use http://host or http://host:port, with no path")
     return base
 
 
-def _checked_prefix(value: str) -> str:
+def _check_prefix(value: str) -> str:
     if not _PREFIX.fullmatch(value):
-        raise ValueError(f"{value!r} is not a prefix; one or more plain segments such as /posts are needed")
+        raise ValueError(f"{value!r} is not a prefix; use one or more plain segments such as /posts")
     if any(value == own or value.startswith(f"{own}/") for own in _RESERVED):
-        raise ValueError(f"{value!r} is an address of the gateway itself")
+        raise ValueError(f"{value!r} is a path that the gateway serves itself")
     return value
 
 
-def _checked_origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_checked_origin(value) for value in values)
+def _parse_origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_parse_origin(value) for value in values)
 
 
-def _checked_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
+def _parse_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
     if not values:
-        raise ValueError("an upstream needs an address")
-    return tuple(dict.fromkeys(_checked_upstream(value) for value in values))
+        raise ValueError("an upstream needs at least one address")
+    return tuple(dict.fromkeys(_parse_upstream(value) for value in values))
 
 
-# One address or several, separated by commas.
-UpstreamUrls = Annotated[CommaSeparated, AfterValidator(_checked_upstreams)]
+# One or more addresses, separated by commas.
+UpstreamUrls = Annotated[CommaSeparated, AfterValidator(_parse_upstreams)]
 
 
-def _checked_storage_url(value: SecretStr) -> SecretStr:
-    """An address that the Redis client takes; Valkey speaks the same protocol. Messages do not show the password."""
+def _parse_storage_url(value: SecretStr) -> SecretStr:
+    """An address that the Redis client accepts; Valkey uses the same protocol. Messages never show the password."""
     scheme, _, rest = value.get_secret_value().partition("://")
     if scheme not in _STORES or not rest:
-        raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is needed")
+        raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is required")
     parts = urlsplit(f"{_STORES[scheme]}://{rest}")
     try:
-        # Asking for the port is what checks it.
+        # Reading the port validates it.
         named = parts.hostname and parts.port != 0
     except ValueError:
         named = None
     if not named:
         raise ValueError("the address has no valid host and port")
     if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise ValueError("after the host and port only the number of a database may stand")
-    # The library assumes no port.
+        raise ValueError("only a database number may follow the host and port")
+    # The client has no default port.
     netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_STORE_PORT}"
     return SecretStr(parts._replace(netloc=netloc).geturl())
 
 
-StorageUrl = Annotated[SecretStr, AfterValidator(_checked_storage_url)]
+StorageUrl = Annotated[SecretStr, AfterValidator(_parse_storage_url)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Origins = Annotated[CommaSeparated, AfterValidator(_checked_origins)]
+Origins = Annotated[CommaSeparated, AfterValidator(_parse_origins)]
 
 
 class RouteSetting(BaseModel):
     """One row of the route table: requests under ``prefix`` go to ``upstream``.
 
-    With ``methods`` only those with one of them do, and with ``exact`` only those to the prefix itself. ``limit`` names
-    a policy that counts beside the general one. Of the rows that fit, the one with the longest prefix counts, and of
-    two with the same, the one that names methods. The others are the row's own in place of the settings of all: times
-    in seconds, ``body_limit`` in bytes.
+    ``methods`` restricts the row to these methods, and ``exact`` to the prefix itself. ``limit`` names a policy that
+    applies in addition to the general one. Among the rows that match, the longest prefix wins; with equal prefixes, the
+    row that names methods wins. The other fields override the global settings for this row: times in seconds,
+    ``body_limit`` in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prefix: Annotated[str, AfterValidator(_checked_prefix)]
+    prefix: Annotated[str, AfterValidator(_check_prefix)]
     upstream: str
     connect_timeout: float | None = Field(default=None, gt=0, le=60)
     read_timeout: float | None = Field(default=None, gt=0, le=600)
@@ -110,7 +157,7 @@ class RouteSetting(BaseModel):
     limit: str | None = None
 
 
-def _posting(limit: str, *addresses: str) -> tuple[RouteSetting, ...]:
+def _post_routes(limit: str, *addresses: str) -> tuple[RouteSetting, ...]:
     return tuple(
         RouteSetting(prefix=address, upstream="auth", methods=("POST",), exact=True, limit=limit)
         for address in addresses
@@ -123,20 +170,20 @@ _ROUTES = (
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
-    # Whatever takes a password, a code or an outside token, by which somebody could guess.
-    *_posting("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
-    *_posting("login", "/auth/verify-email"),
-    # An account is deleted with its password.
+    # Endpoints that accept a password, a code or an external token, which an attacker could guess.
+    *_post_routes("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
+    *_post_routes("login", "/auth/verify-email"),
+    # Deleting an account requires its password.
     RouteSetting(prefix="/users", upstream="auth", methods=("DELETE",), limit="login"),
     RouteSetting(prefix="/auth/verify_supabase_token", upstream="auth", limit="login"),
-    *_posting("registration", "/users", "/auth/register"),
-    # What sends a mail to somebody, and what comes of it.
-    *_posting("reset", "/auth/forgot-password", "/auth/reset-password", "/auth/resend-verification"),
+    *_post_routes("registration", "/users", "/auth/register"),
+    # Endpoints that send a mail, and the one that uses the code in it.
+    *_post_routes("reset", "/auth/forgot-password", "/auth/reset-password", "/auth/resend-verification"),
 )
 
 
 class GatewaySettings(OptionalTokenSettings):
-    """The gateway's settings; times are in seconds. With the tokens' key, requests count for their subjects too."""
+    """The gateway's settings; times are in seconds. With the token key, rate limits also apply per token subject."""
 
     part: ClassVar[Part] = PART
 
@@ -146,36 +193,36 @@ class GatewaySettings(OptionalTokenSettings):
     upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
     cors_origins: Origins = ()
-    # Networks of the proxies in front of this one, whose X-Forwarded-For is believed.
+    # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
     trusted_proxies: Networks = ()
-    # Of one client address (IPv6: of one /64); proxies that are trusted have no bound.
+    # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
     max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
-    # Strict-Transport-Security of every answer in production; 0 leaves it out.
+    # Strict-Transport-Security in every response in production; 0 omits it.
     hsts_seconds: int = Field(default=31_536_000, ge=0)
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
-    # The longest silence of an upstream that owes an answer.
+    # The longest silence of an upstream while the gateway waits for its response.
     upstream_read_timeout: float = Field(default=15.0, gt=0, le=600)
-    # The whole exchange, both bodies included.
+    # The whole round trip, including both bodies.
     upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
-    # How many of them one client address may have; nothing: half of them.
+    # How many of these one client address may use; not set: half of them.
     upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
-    # How long a request waits for a place when all of them are taken.
+    # How long a request waits for a place when all are in use.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
-    # An address that fails so often in a row gets no more requests, and is asked so often whether it is back.
+    # After this many failures in a row an address gets no more requests; it is then probed at this interval.
     upstream_max_failures: int = Field(default=3, ge=1, le=1000)
     upstream_probe_interval: float = Field(default=1.0, gt=0, le=60)
-    # Bytes of a request's body. 40,000 characters of text may take 12 bytes each when a client escapes them all.
+    # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.
     body_limit: int = Field(default=1024 * 1024, ge=0)
 
     rate_limit_enabled: bool = True
-    # For each client address, and again for each token's subject.
+    # For each client address, and separately for each token subject.
     rate_limit_requests: Requests = 1000
     rate_limit_window: WindowSeconds = 60
-    # The stricter policies that rows of the route table name.
+    # The stricter policies that rows of the route table refer to.
     rate_limit_policies: PolicySettings = Field(default_factory=dict)
-    # Where replicas count together; without it each counts by itself.
+    # Where replicas share their counts; without it each process counts on its own.
     rate_limit_storage_url: StorageUrl | None = None
 
     @property
@@ -206,14 +253,14 @@ class GatewaySettings(OptionalTokenSettings):
         )
 
     @model_validator(mode="after")
-    def _routes_lead_somewhere(self) -> Self:
+    def _check_routes(self) -> Self:
         served = [(route.prefix, route.exact, method) for route in self.routes for method in route.methods or ("",)]
         if len(set(served)) < len(served):
-            raise ValueError("ROUTES: a prefix stands there twice")
-        nameless = {route.limit for route in self.routes if route.limit} - set(self.rate_limit_policies)
-        if nameless:
-            raise ValueError(f"ROUTES: RATE_LIMIT_POLICIES has no {', '.join(sorted(nameless))}")
+            raise ValueError("ROUTES: a prefix is listed twice")
+        missing = {route.limit for route in self.routes if route.limit} - set(self.rate_limit_policies)
+        if missing:
+            raise ValueError(f"ROUTES: RATE_LIMIT_POLICIES has no {', '.join(sorted(missing))}")
         unknown = {route.upstream for route in self.routes} - set(self.upstream_urls)
         if unknown:
-            raise ValueError(f"ROUTES: no address is known for {', '.join(sorted(unknown))}; add it to UPSTREAMS")
+            raise ValueError(f"ROUTES: no address is configured for {', '.join(sorted(unknown))}; add it to UPSTREAMS")
         return self

@@ -1,4 +1,4 @@
-"""The gateway under test runs on the event loop that it has in production."""
+"""The gateway under test runs on the event loop of production."""
 
 from collections.abc import AsyncIterator
 
@@ -14,7 +14,7 @@ def anyio_backend() -> tuple[str, dict[str, bool]]:
 
 @pytest.fixture(scope="session")
 async def echoes() -> AsyncIterator[tuple[Echo, str]]:
-    """An upstream that echoes, and the address of a gateway in front of it."""
+    """An upstream that echoes requests, and the address of a gateway in front of it."""
     echo = Echo()
     async with (
         serving(echo) as upstream,
@@ -25,7 +25,7 @@ async def echoes() -> AsyncIterator[tuple[Echo, str]]:
 
 @pytest.fixture
 def echo(echoes: tuple[Echo, str]) -> Echo:
-    """The upstream that echoes; it has seen nothing yet."""
+    """The upstream that echoes, without recorded requests."""
     echoes[0].seen.clear()
     return echoes[0]
 

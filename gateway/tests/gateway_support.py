@@ -1,4 +1,4 @@
-"""Real servers on loopback: the gateway, upstreams that tell what reached them, and upstreams that misbehave."""
+"""Real servers on loopback: the gateway, upstreams that report what reached them, and upstreams that misbehave."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-Answer = Callable[[Request], Awaitable[Response]]
+Responder = Callable[[Request], Awaitable[Response]]
 RawHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -46,12 +46,12 @@ async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
     server.lifespan = config.lifespan_class(config)
     bound = listener()
     await server.startup([bound])
-    # Once, where a server of its own would do it every tenth of a second: it makes the Date header.
+    # Once; a server that runs by itself does this every tenth of a second to update the Date header.
     await server.on_tick(0)
     try:
         yield address_of(bound)
     finally:
-        # uvicorn's own shutdown takes its time to be polite; test_process.py looks at that one.
+        # Faster than uvicorn's graceful shutdown, which test_process.py covers.
         for listening in server.servers:
             listening.close()
         for connection in list(server.server_state.connections):
@@ -61,7 +61,7 @@ async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def gateway(**settings: object) -> AsyncIterator[str]:
-    """The gateway; upstreams that are not given are addresses where nothing listens. Its limits are off."""
+    """The gateway. By default nothing listens at its upstreams' addresses, and its rate limits are switched off."""
     given = {"auth_url": closed_port(), "content_url": closed_port(), "rate_limit_enabled": False} | settings
     async with serving(create_app(GatewaySettings(**given))) as address:
         yield address
@@ -75,7 +75,7 @@ def table_of(prefixes: dict[str, str]) -> RouteTable:
 
 
 class Echo:
-    """An upstream that answers with what reached it, and remembers it in ``seen``."""
+    """An upstream that responds with the request that reached it, and records it in ``seen``."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []
@@ -84,33 +84,33 @@ class Echo:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        told = {
+        received = {
             "method": scope["method"],
             "path": scope["raw_path"].decode("latin-1"),
             "query": scope["query_string"].decode("latin-1"),
             "headers": [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]],
             "body": (await request.body()).decode("latin-1"),
         }
-        self.seen.append(told)
-        await Response(json.dumps(told), media_type="application/json")(scope, receive, send)
+        self.seen.append(received)
+        await Response(json.dumps(received), media_type="application/json")(scope, receive, send)
 
 
-def answering(answer: Answer) -> ASGIApp:
-    """An upstream out of one function."""
+def responding(respond: Responder) -> ASGIApp:
+    """An upstream made from one function."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await (await answer(Request(scope, receive)))(scope, receive, send)
+            await (await respond(Request(scope, receive)))(scope, receive, send)
 
     return app
 
 
 @asynccontextmanager
 async def raw_upstream(handler: RawHandler) -> AsyncIterator[str]:
-    """An upstream that is only a connection: what it speaks is the handler's affair."""
+    """An upstream that only accepts connections; the handler decides what it sends."""
     server = await asyncio.start_server(handler, "127.0.0.1", 0)
     async with server:
-        yield address_of(server.sockets[0])  # type: ignore[arg-type] it is a socket in all but type
+        yield address_of(server.sockets[0])  # type: ignore[arg-type] it behaves like a socket
         server.close()
 
 
@@ -118,12 +118,12 @@ async def head_of(reader: asyncio.StreamReader) -> bytes:
     return await reader.readuntil(b"\r\n\r\n")
 
 
-def headers_of(told: dict[str, Any]) -> dict[str, str]:
-    return dict(told["headers"])
+def headers_of(received: dict[str, Any]) -> dict[str, str]:
+    return dict(received["headers"])
 
 
 class Wire:
-    """A client that sends exactly the bytes it is given."""
+    """A client that sends exactly the given bytes."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -148,12 +148,12 @@ class Wire:
         return await head_of(self.reader)
 
     async def rest(self) -> bytes:
-        """All that still comes until the other side closes."""
+        """Everything that arrives until the other side closes the connection."""
         return await self.reader.read()
 
 
-async def exchange(address: str, data: bytes) -> bytes:
-    """Send the bytes and read until the server closes or says nothing more that a client would wait for."""
+async def send_raw(address: str, data: bytes) -> bytes:
+    """Send the bytes and read until the server closes the connection."""
     async with await Wire.to(address) as wire:
         await wire.send(data)
         async with asyncio.timeout(10):

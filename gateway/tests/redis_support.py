@@ -1,4 +1,4 @@
-"""A real Redis, where the machine has one: Debian's ``redis-server`` on a port and a folder of its own."""
+"""A real Redis if the machine has one: Debian's ``redis-server`` with its own port and folder."""
 
 import shutil
 import socket
@@ -17,7 +17,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 class RedisServer:
-    """One server that tests may stop, kill and start again on the same port; it keeps nothing."""
+    """A server that tests may stop, kill and restart on the same port; it stores nothing on disk."""
 
     def __init__(self, folder: Path, *, password: str | None = None) -> None:
         self.port = free_port()

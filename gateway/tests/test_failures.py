@@ -1,26 +1,26 @@
-"""What the client sees when an upstream, or the client itself, fails."""
+"""What the client gets when an upstream, or the client itself, fails."""
 
 import asyncio
 import logging
 
 import httpx
 import pytest
-from gateway_support import Wire, answering, closed_port, gateway, head_of, raw_upstream, serving
+from gateway_support import Wire, closed_port, gateway, head_of, raw_upstream, responding, serving
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 GET = b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n"
 ORIGIN = "https://app.example.com"
-# More of a body than the gateway waits for before it troubles the upstream.
+# A larger body than the gateway receives before it involves the upstream.
 MUCH = 200_000
 
 
-def is_problem(answer: httpx.Response, status: int, slug: str) -> bool:
-    assert answer.headers["content-type"] == "application/problem+json"
-    told = answer.json()
-    assert told["instance"] == answer.headers["x-request-id"]
-    return (answer.status_code, told["status"], told["type"]) == (status, status, slug)
+def is_problem(response: httpx.Response, status: int, slug: str) -> bool:
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["instance"] == response.headers["x-request-id"]
+    return (response.status_code, problem["status"], problem["type"]) == (status, status, slug)
 
 
 async def test_a_refused_connection_is_502_with_headers_for_browsers() -> None:
@@ -28,13 +28,13 @@ async def test_a_refused_connection_is_502_with_headers_for_browsers() -> None:
         gateway(content_url=closed_port(), cors_origins=(ORIGIN,)) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answer = await client.get(f"{address}/posts", headers={"Origin": ORIGIN})
-    assert is_problem(answer, 502, "upstream-unreachable")
-    assert answer.headers["access-control-allow-origin"] == ORIGIN
-    assert answer.headers["access-control-allow-credentials"] == "true"
+        response = await client.get(f"{address}/posts", headers={"Origin": ORIGIN})
+    assert is_problem(response, 502, "upstream-unreachable")
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["access-control-allow-credentials"] == "true"
 
 
-async def test_a_name_that_nobody_knows_is_502() -> None:
+async def test_an_unknown_host_name_is_502() -> None:
     async with (
         gateway(content_url="http://no-such-service.invalid") as address,
         httpx.AsyncClient(trust_env=False) as client,
@@ -43,10 +43,10 @@ async def test_a_name_that_nobody_knows_is_502() -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "data",
     [
         b"",
-        b"this is no HTTP\r\n\r\n",
+        b"this is not HTTP\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         b"HTTP/1.1 200 OK\r\nBroken",
@@ -62,10 +62,10 @@ async def test_a_name_that_nobody_knows_is_502() -> None:
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ],
 )
-async def test_an_upstream_that_speaks_no_http_is_502(said: bytes) -> None:
+async def test_an_upstream_that_does_not_speak_http_is_502(data: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(said)
+        writer.write(data)
         writer.close()
 
     async with (
@@ -90,13 +90,13 @@ async def test_a_reset_connection_is_502() -> None:
 
 
 async def test_a_silent_upstream_is_504_and_frees_its_place() -> None:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         if "hang" in request.query_params:
             await asyncio.Event().wait()
         return Response("ok")
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_read_timeout=0.2, upstream_connections=1) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -104,13 +104,13 @@ async def test_a_silent_upstream_is_504_and_frees_its_place() -> None:
         assert (await client.get(f"{address}/posts")).text == "ok"
 
 
-async def test_the_whole_exchange_has_a_limit() -> None:
-    async def answer(_request: Request) -> Response:
+async def test_the_total_timeout_ends_a_request() -> None:
+    async def respond(_request: Request) -> Response:
         await asyncio.Event().wait()
         return Response()
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_total_timeout=0.2) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -119,12 +119,12 @@ async def test_the_whole_exchange_has_a_limit() -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"half"])
 async def test_a_client_that_does_not_finish_its_upload_gets_408(sent: bytes) -> None:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         await request.body()
         return Response()
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_total_timeout=0.3) as address,
         await Wire.to(address) as wire,
     ):
@@ -136,13 +136,13 @@ async def test_a_client_that_does_not_finish_its_upload_gets_408(sent: bytes) ->
 async def test_a_full_upstream_is_503_with_retry_after() -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         entered.set()
         await release.wait()
         return Response("first")
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_connections=1, upstream_queue_timeout=0.05) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -156,16 +156,16 @@ async def test_a_full_upstream_is_503_with_retry_after() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "whole"),
+    ("data", "whole"),
     [
         (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", b"content-length: 10"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", b"transfer-encoding: chunked"),
     ],
 )
-async def test_an_answer_that_breaks_off_never_looks_whole(said: bytes, whole: bytes) -> None:
+async def test_a_response_that_breaks_off_never_looks_complete(data: bytes, whole: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
-        writer.write(said)
+        writer.write(data)
         await writer.drain()
         writer.close()
 
@@ -183,7 +183,7 @@ async def test_an_answer_that_breaks_off_never_looks_whole(said: bytes, whole: b
     assert len(body) < 10 or b"chunked" in whole
 
 
-async def test_a_client_that_leaves_ends_the_request_behind_it() -> None:
+async def test_a_disconnect_ends_the_upstream_request() -> None:
     entered, left = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,11 +207,11 @@ async def test_a_client_that_leaves_ends_the_request_behind_it() -> None:
             await entered.wait()
         async with asyncio.timeout(5):
             await left.wait()
-        # The one place of this upstream is free again.
+        # The only place of this upstream is free again.
         assert (await client.get(f"{address}/posts")).text == "ok"
 
 
-async def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it() -> None:
+async def test_a_disconnect_during_a_response_ends_the_upstream_request() -> None:
     left = asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -231,7 +231,7 @@ async def test_a_client_that_leaves_in_the_middle_of_an_answer_ends_it() -> None
             await left.wait()
 
 
-async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it() -> None:
+async def test_a_disconnect_during_an_upload_ends_the_upstream_request() -> None:
     entered, left = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, _send: Send) -> None:
@@ -252,7 +252,7 @@ async def test_a_client_that_leaves_in_the_middle_of_its_upload_ends_it() -> Non
             await left.wait()
 
 
-async def test_an_answer_before_the_end_of_the_upload_reaches_the_client() -> None:
+async def test_a_response_before_the_end_of_the_upload_reaches_the_client() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head_of(reader)
         writer.write(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 8\r\nConnection: close\r\n\r\ntoo much")
@@ -269,8 +269,8 @@ async def test_an_answer_before_the_end_of_the_upload_reaches_the_client() -> No
         assert await wire.reader.readexactly(8) == b"too much"
 
 
-async def _dropping(method: bytes, body: bytes) -> tuple[int, bytes]:
-    """How often a request is sent that is dropped on a connection which has served one before; and the answer."""
+async def _send_to_dropping_upstream(method: bytes, body: bytes) -> tuple[int, bytes]:
+    """Send a request that is dropped on a reused connection: how often the upstream got it, and the response."""
     seen = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -293,28 +293,28 @@ async def _dropping(method: bytes, body: bytes) -> tuple[int, bytes]:
         await wire.reader.readuntil(b"ok")
         length = b"Content-Length: %d\r\n" % len(body) if body else b""
         await wire.send(method + b" /posts HTTP/1.1\r\nHost: a\r\n" + length + b"Connection: close\r\n\r\n" + body)
-        answer = await wire.rest()
-    return seen, answer
+        response = await wire.rest()
+    return seen, response
 
 
-async def test_a_get_into_a_connection_that_just_closed_is_sent_again() -> None:
-    seen, answer = await _dropping(b"GET", b"")
+async def test_a_get_on_a_connection_that_was_being_closed_is_sent_again() -> None:
+    seen, response = await _send_to_dropping_upstream(b"GET", b"")
     assert seen == 1
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert response.startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.mark.parametrize(("method", "body"), [(b"POST", b""), (b"POST", b"x"), (b"PUT", b"x"), (b"PATCH", b"x")])
-async def test_a_request_that_may_have_been_carried_out_is_not_sent_again(method: bytes, body: bytes) -> None:
-    seen, answer = await _dropping(method, body)
+async def test_a_request_that_may_have_been_processed_is_not_sent_again(method: bytes, body: bytes) -> None:
+    seen, response = await _send_to_dropping_upstream(method, body)
     assert seen == 1
-    assert answer.startswith(b"HTTP/1.1 502 ")
+    assert response.startswith(b"HTTP/1.1 502 ")
 
 
-async def test_a_failure_is_logged_with_its_cause_and_not_shown(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_cause_of_a_failure_is_logged_and_not_disclosed(caplog: pytest.LogCaptureFixture) -> None:
     port = closed_port()
     async with gateway(content_url=port) as address, httpx.AsyncClient(trust_env=False) as client:
-        # The gateway sets up the logs for itself when it is made.
+        # The gateway configures logging when it is created.
         logging.getLogger().addHandler(caplog.handler)
-        answer = await client.get(f"{address}/posts")
-    assert port.removeprefix("http://") not in answer.text
-    assert any(answer.headers["x-request-id"] in record.getMessage() for record in caplog.records)
+        response = await client.get(f"{address}/posts")
+    assert port.removeprefix("http://") not in response.text
+    assert any(response.headers["x-request-id"] in record.getMessage() for record in caplog.records)

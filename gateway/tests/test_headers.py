@@ -1,8 +1,8 @@
-"""What passes the gateway in each direction."""
+"""Which header fields pass the gateway in each direction."""
 
 import httpx
 import pytest
-from gateway_support import Echo, Wire, answering, gateway, headers_of, serving
+from gateway_support import Echo, Wire, gateway, headers_of, responding, serving
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -34,36 +34,36 @@ FORGED = [
 
 @pytest.mark.parametrize("name", FORGED)
 async def test_what_a_client_says_of_itself_does_not_pass(client: httpx.AsyncClient, name: str) -> None:
-    told = (await client.get("/posts", headers={name: "forged-1", "X-Harmless": "forged-2"})).json()
-    values = [value for _, value in told["headers"]]
+    received = (await client.get("/posts", headers={name: "forged-1", "X-Harmless": "forged-2"})).json()
+    values = [value for _, value in received["headers"]]
     assert "forged-1" not in values
     assert "forged-2" in values
 
 
-async def test_the_gateway_says_where_the_request_came_from(client: httpx.AsyncClient) -> None:
+async def test_the_gateway_sets_the_forwarding_headers(client: httpx.AsyncClient) -> None:
     sent = {"Host": "evil.example", "X-Forwarded-For": "10.0.0.1", "X-Forwarded-Host": "evil.example"}
-    told = (await client.get("/posts", headers=sent)).json()
-    headers = headers_of(told)
+    received = (await client.get("/posts", headers=sent)).json()
+    headers = headers_of(received)
     assert headers["x-forwarded-for"] == "127.0.0.1"
     assert headers["x-forwarded-proto"] == "http"
-    assert "evil.example" not in str(told)
+    assert "evil.example" not in str(received)
 
 
 @pytest.mark.parametrize(
     ("trusted", "seen"), [((), "127.0.0.1"), (("127.0.0.0/8",), "198.51.100.7"), (("10.0.0.0/8",), "127.0.0.1")]
 )
-async def test_a_trusted_proxy_in_front_says_who_the_client_is(trusted: tuple[str, ...], seen: str) -> None:
+async def test_a_trusted_proxy_determines_the_client_address(trusted: tuple[str, ...], seen: str) -> None:
     async with (
         serving(Echo()) as upstream,
         gateway(content_url=upstream, trusted_proxies=trusted) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         headers = {"X-Forwarded-For": "6.6.6.6, 198.51.100.7"}
-        told = (await client.get(f"{address}/posts", headers=headers)).json()
-    assert headers_of(told)["x-forwarded-for"] == seen
+        received = (await client.get(f"{address}/posts", headers=headers)).json()
+    assert headers_of(received)["x-forwarded-for"] == seen
 
 
-async def test_hop_by_hop_headers_and_those_that_connection_names_do_not_pass(client: httpx.AsyncClient) -> None:
+async def test_hop_by_hop_headers_and_those_listed_in_connection_are_dropped(client: httpx.AsyncClient) -> None:
     sent = {
         "Connection": "close, X-Private, x-other",
         "X-Private": "1",
@@ -74,8 +74,8 @@ async def test_hop_by_hop_headers_and_those_that_connection_names_do_not_pass(cl
         "Proxy-Connection": "keep-alive",
         "Upgrade": "h2c",
     }
-    told = (await client.get("/posts", headers=sent)).json()
-    assert not {name.lower() for name in sent} & headers_of(told).keys()
+    received = (await client.get("/posts", headers=sent)).json()
+    assert not {name.lower() for name in sent} & headers_of(received).keys()
 
 
 async def test_nothing_is_added_to_what_the_client_sent(address: str, echo: Echo) -> None:
@@ -94,7 +94,7 @@ async def test_nothing_is_added_to_what_the_client_sent(address: str, echo: Echo
     ]
 
 
-async def test_text_outside_ascii_arrives_as_it_was(address: str, echo: Echo) -> None:
+async def test_header_values_outside_ascii_arrive_unchanged(address: str, echo: Echo) -> None:
     async with await Wire.to(address) as wire:
         await wire.send("GET /posts HTTP/1.1\r\nHost: a\r\nX-Name: Zoë\r\nConnection: close\r\n\r\n".encode())
         assert b" 200 " in await wire.head()
@@ -108,29 +108,29 @@ async def test_a_header_that_is_not_utf8_arrives_byte_for_byte(address: str, ech
     assert headers_of(echo.seen[-1])["x-name"] == "Zo\xeb"
 
 
-async def test_a_request_id_is_made_and_is_the_same_everywhere(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/posts")
-    assert len(answer.headers["x-request-id"]) == 32
-    assert headers_of(answer.json())["x-request-id"] == answer.headers["x-request-id"]
+async def test_a_request_id_is_created_and_is_the_same_everywhere(client: httpx.AsyncClient) -> None:
+    response = await client.get("/posts")
+    assert len(response.headers["x-request-id"]) == 32
+    assert headers_of(response.json())["x-request-id"] == response.headers["x-request-id"]
 
 
 async def test_a_safe_request_id_is_kept(client: httpx.AsyncClient) -> None:
-    answer = await client.get("/posts", headers={"X-Request-ID": "order-17.a_b"})
-    assert answer.headers["x-request-id"] == "order-17.a_b"
-    assert headers_of(answer.json())["x-request-id"] == "order-17.a_b"
+    response = await client.get("/posts", headers={"X-Request-ID": "order-17.a_b"})
+    assert response.headers["x-request-id"] == "order-17.a_b"
+    assert headers_of(response.json())["x-request-id"] == "order-17.a_b"
 
 
 @pytest.mark.parametrize("forged", ["a b", 'a"b', "a" * 65, "a\tb", "{}"])
 async def test_an_unsafe_request_id_is_replaced(client: httpx.AsyncClient, forged: str) -> None:
-    answer = await client.get("/posts", headers={"X-Request-ID": forged})
-    assert answer.headers["x-request-id"] != forged
-    assert [value for name, value in answer.json()["headers"] if name == "x-request-id"] == [
-        answer.headers["x-request-id"]
+    response = await client.get("/posts", headers={"X-Request-ID": forged})
+    assert response.headers["x-request-id"] != forged
+    assert [value for name, value in response.json()["headers"] if name == "x-request-id"] == [
+        response.headers["x-request-id"]
     ]
 
 
-async def test_an_answer_loses_what_is_the_upstreams_own() -> None:
-    async def answer(_request: Request) -> Response:
+async def test_headers_of_the_upstream_itself_are_dropped() -> None:
+    async def respond(_request: Request) -> Response:
         headers = {
             "Server": "upstream/1",
             "X-Powered-By": "x",
@@ -146,7 +146,7 @@ async def test_an_answer_loses_what_is_the_upstreams_own() -> None:
         return Response("ok", headers=headers)
 
     async with (
-        serving(answering(answer), date_header=False) as upstream,
+        serving(responding(respond), date_header=False) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -160,10 +160,10 @@ async def test_an_answer_loses_what_is_the_upstreams_own() -> None:
     assert headers.get_list("x-request-id") != ["the-upstreams"]
 
 
-async def test_cookies_pass_and_are_never_kept_for_another_client() -> None:
+async def test_cookies_are_forwarded_and_never_kept_for_another_client() -> None:
     seen: list[str | None] = []
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         seen.append(request.headers.get("cookie"))
         response = Response("ok")
         response.set_cookie("a", "1")
@@ -171,19 +171,19 @@ async def test_cookies_pass_and_are_never_kept_for_another_client() -> None:
         return response
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as first,
         httpx.AsyncClient(trust_env=False) as second,
     ):
-        answered = await first.get(f"{address}/posts", headers={"Cookie": "mine=1"})
+        response = await first.get(f"{address}/posts", headers={"Cookie": "mine=1"})
         await second.get(f"{address}/posts")
-    assert [cookie.split(";")[0] for cookie in answered.headers.get_list("set-cookie")] == ["a=1", "b=2"]
+    assert [cookie.split(";")[0] for cookie in response.headers.get_list("set-cookie")] == ["a=1", "b=2"]
     assert seen == ["mine=1", None]
 
 
 async def test_a_location_leads_through_the_gateway() -> None:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         here = str(request.base_url).rstrip("/")
         return Response(status_code=307, headers={"Location": request.query_params["to"].replace("HERE", here)})
 
@@ -194,11 +194,11 @@ async def test_a_location_leads_through_the_gateway() -> None:
         "https://elsewhere.example/posts": "https://elsewhere.example/posts",
     }
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False, headers={"Host": "evil.example"}) as client,
     ):
         for form in ("/api/v1", "/api", ""):
             for location, seen in expected.items():
-                answered = await client.get(f"{address}{form}/posts", params={"to": location})
-                assert answered.headers["location"] == seen.format(form=form)
+                response = await client.get(f"{address}{form}/posts", params={"to": location})
+                assert response.headers["location"] == seen.format(form=form)

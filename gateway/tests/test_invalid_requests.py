@@ -1,6 +1,6 @@
-"""The invalid requests that gunicorn is tested with, at a gateway in front of an upstream that writes down all it gets.
+"""The invalid requests of gunicorn's tests, sent to a gateway in front of an upstream that records what it receives.
 
-They are fetched when the test runs, out of gunicorn's source distribution, and skipped where no package index answers.
+They are taken from gunicorn's source distribution, which is fetched when the test runs; it is skipped if that fails.
 """
 
 import asyncio
@@ -14,32 +14,32 @@ import pytest
 from gateway_support import Wire, gateway, raw_upstream
 
 GUNICORN = "gunicorn==27.0.1 --hash=sha256:b1514965361c8b7e8107a80aa2a92636878df1ccfac6dd204a676426e04d9e3e"
-# What is answered though gunicorn's own settings refuse it, and why.
+# Requests that are accepted although gunicorn's own settings refuse them, and why.
 ACCEPTED = {
     "006": "a request line of 4 KB, which gunicorn bounds at 4,094 bytes and the gateway at 8 KiB",
     "007": "a header of 8 KB: the gateway bounds the whole head, at 64 KiB",
     "008": "as above",
     "011": "three headers, of which that test allows one",
     "012": "the same for the size of a header",
-    "040": "Transfer_Encoding and Content_Length with an underscore, which the gateway passes on to nobody",
-    "041": "two Content-Type: which of them counts is for the service to say, and neither ends the body",
+    "040": "Transfer_Encoding and Content_Length with an underscore, which the gateway does not forward",
+    "041": "two Content-Type: the service decides which one applies, and neither ends the body",
     "limit_header_default_01": "a header of 8 KB, as above",
     "rfc9112_leading_crlf_02": "empty lines in front of a request (RFC 9112 section 2.2: at least one is ignored)",
 }
-# What turns out to be wrong in a trailer, when the upstream has the head and may have answered it.
+# Requests that turn out to be invalid in a trailer, when the upstream has the head and may have responded.
 UNDERWAY = {f"rfc9110_trailer_forbidden_{name}_01" for name in ("cl", "host", "te")}
-# What has no end yet: the server waits for it, and ends it by its deadline (see test_slow_clients.py).
+# Requests without an end: the server waits for it until its deadline (see test_slow_clients.py).
 UNFINISHED = {"001", "pp_01", "pp_02", "pp_03", "rfc9112_chunked_missing_final_crlf_01"}
-# What gunicorn takes, in part by special settings, and the gateway does not.
+# Requests that gunicorn accepts, in part by special settings, and the gateway does not.
 REFUSED = {
-    "013": "white space in a chunk's extension, which nobody needs and programs read differently",
+    "013": "white space in a chunk's extension, which is not needed and which programs read differently",
     "024": "a request line over 8 KiB",
-    "025": "a coding beside chunked is not implemented",
+    "025": "a coding in addition to chunked is not implemented",
     "025_line": "as above",
     "028": "white space in front of a colon",
     "029": "two Transfer-Encoding",
     "030": "as above",
-    "031": "a method that nobody knows",
+    "031": "an unknown method",
     "031compat": "as above",
     "031compat2": "as above",
     "compat_obs_fold": "a folded header",
@@ -48,17 +48,17 @@ REFUSED = {
     "pp_02": "as above",
     "pp_04": "as above",
     "pp_05": "as above",
-    "rfc9112_smuggle_gzip_chunked_01": "a coding beside chunked is not implemented",
+    "rfc9112_smuggle_gzip_chunked_01": "a coding in addition to chunked is not implemented",
     "rfc9112_smuggle_te_identity_chunked_01": "as above",
 }
 
 
-# Its body has 8,599 of the 17,914 bytes that it says: the gateway waits for the rest.
+# Its body has 8,599 of the 17,914 announced bytes: the gateway waits for the rest.
 SHORT = {"099"}
 
 
 class Recorder:
-    """An upstream that takes whatever comes, answers each head, and keeps the bytes."""
+    """An upstream that accepts anything, responds to each head, and records the bytes."""
 
     def __init__(self) -> None:
         self.bytes = b""
@@ -71,7 +71,7 @@ class Recorder:
 
     @property
     def requests(self) -> int:
-        # However a lenient program might part them, each has a request line.
+        # However a lenient program might separate them, each has a request line.
         return self.bytes.count(b" HTTP/1.")
 
 
@@ -81,7 +81,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gunicorn")
     wanted = folder / "requirements.txt"
     wanted.write_text(GUNICORN, encoding="ascii")
-    # An environment of uv's has no pip; the Python that it was made from has, or make had not brought uv.
+    # An environment made by uv has no pip; the Python that it was made from has, since make installed uv with it.
     python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
     command = (
         python,
@@ -100,7 +100,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        pytest.skip(f"pip could not be asked for gunicorn's source distribution: {error}")
+        pytest.skip(f"pip could not be run to fetch gunicorn's source distribution: {error}")
     if done.returncode:
         pytest.skip(f"gunicorn's source distribution could not be fetched: {done.stderr.strip()[-200:]}")
     (archive,) = folder.glob("gunicorn-*.tar.gz")
@@ -110,11 +110,11 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def requests_in(folder: Path) -> dict[str, bytes]:
-    return {path.stem: decoded(path.read_bytes()) for path in sorted(folder.glob("*.http"))}
+    return {path.stem: decode(path.read_bytes()) for path in sorted(folder.glob("*.http"))}
 
 
-def decoded(text: bytes) -> bytes:
-    """The bytes that the file stands for; its target becomes one that the gateway has a route for."""
+def decode(text: bytes) -> bytes:
+    """The bytes that the file describes, with a target that the gateway has a route for."""
     text = text.replace(b"\n", b"")
     for written, meant in ((rb"\r\n", b"\r\n"), (rb"\0", b"\0"), (rb"\n", b"\n"), (rb"\t", b"\t")):
         text = text.replace(written, meant)
@@ -123,13 +123,13 @@ def decoded(text: bytes) -> bytes:
 
 
 def with_host(request: bytes) -> bytes:
-    """Many of gunicorn's valid requests lack the one header that RFC 9112 demands."""
+    """Many of gunicorn's valid requests lack the one header field that RFC 9112 requires."""
     line, end, rest = request.partition(b"\r\n")
     return request if b"\r\nhost:" in request.lower() else line + end + b"Host: a\r\n" + rest
 
 
-async def told(request: bytes, *, pieces: int) -> tuple[bytes, int]:
-    """The beginning of the gateway's answer, empty where there is none, and how many requests the upstream saw."""
+async def send(request: bytes, *, pieces: int) -> tuple[bytes, int]:
+    """The beginning of the gateway's response, empty if there is none, and the number of requests at the upstream."""
     recorder = Recorder()
     async with (
         raw_upstream(recorder) as upstream,
@@ -139,39 +139,39 @@ async def told(request: bytes, *, pieces: int) -> tuple[bytes, int]:
         size = -(-len(request) // pieces)
         for at in range(0, len(request), size):
             await wire.send(request[at : at + size])
-            # The server is in this process: now it reads what is there.
+            # The server runs in this process and can read the data now.
             await asyncio.sleep(0)
         try:
-            answer = await asyncio.wait_for(wire.reader.read(65536), 0.5)
+            response = await asyncio.wait_for(wire.reader.read(65536), 0.5)
         except TimeoutError:
-            answer = b""
-    return answer, recorder.requests
+            response = b""
+    return response, recorder.requests
 
 
 @pytest.mark.parametrize("pieces", [1, 40])
-async def test_what_gunicorn_calls_invalid_is_refused(source: Path, pieces: int) -> None:
+async def test_requests_that_gunicorn_calls_invalid_are_refused(source: Path, pieces: int) -> None:
     requests = requests_in(source / "invalid")
     assert len(requests) > 50
     wrong = {}
     for name, request in requests.items():
-        answer, seen = await told(request, pieces=pieces)
+        response, seen = await send(request, pieces=pieces)
         expected = b"" if name in UNFINISHED else b"HTTP/1.1 2" if name in ACCEPTED else b"HTTP/1.1 [45]"
         if name in UNDERWAY:
             expected = b"HTTP/1.1 (2|4)"
-        # Of what is refused the upstream sees nothing, and of the rest no second request.
-        if seen > (name in ACCEPTED or name in UNDERWAY) or not re.match(expected, answer):
-            wrong[name] = (request[:80], answer[:80], seen)
+        # A refused request does not reach the upstream, and no other one becomes two.
+        if seen > (name in ACCEPTED or name in UNDERWAY) or not re.match(expected, response):
+            wrong[name] = (request[:80], response[:80], seen)
     assert wrong == {}
 
 
-async def test_what_gunicorn_calls_valid_is_served(source: Path) -> None:
+async def test_requests_that_gunicorn_calls_valid_are_served(source: Path) -> None:
     wrong = {}
     for name, request in requests_in(source / "valid").items():
-        answer, _ = await told(with_host(request), pieces=1)
-        # Some targets lead to no route, or are of methods that a gateway has no use for.
-        served = answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 404 ")) or name.startswith("rfc9112_target_")
-        if name in SHORT and answer == b"":
+        response, _ = await send(with_host(request), pieces=1)
+        # Some targets have no route, or methods that a gateway does not support.
+        served = response.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 404 ")) or name.startswith("rfc9112_target_")
+        if name in SHORT and response == b"":
             continue
         if served == (name in REFUSED):
-            wrong[name] = (request[:80], answer[:80])
+            wrong[name] = (request[:80], response[:80])
     assert wrong == {}

@@ -1,13 +1,13 @@
-"""What the gateway counts and passes on of a request's trace, over real sockets."""
+"""The gateway's metrics, and how it forwards trace headers, over real sockets."""
 
 import asyncio
 import socket
 
 import httpx
 import pytest
-from gateway_support import Echo, Wire, answering, gateway, serving
-from kpi_gateway.balancing import Address
-from kpi_gateway.metrics import watch_addresses, watch_limits
+from gateway_support import Echo, Wire, gateway, responding, serving
+from kpi_gateway.metrics import register_addresses, register_limits
+from kpi_gateway.upstream.balancing import Address
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
@@ -24,7 +24,7 @@ async def scrape(port: int) -> Scrape:
     return await asyncio.to_thread(Scrape.of, port)
 
 
-async def test_requests_are_counted_by_the_route_tables_prefix() -> None:
+async def test_requests_are_counted_by_the_prefix_of_the_route_table() -> None:
     port = free_port()
     async with (
         serving(Echo()) as upstream,
@@ -58,7 +58,7 @@ async def test_upstream_errors_are_counted_by_kind() -> None:
         return Response()
 
     async with (
-        serving(answering(wait)) as upstream,
+        serving(responding(wait)) as upstream,
         gateway(content_url=upstream, metrics_port=port, upstream_read_timeout=0.2) as address,
         httpx.AsyncClient(base_url=address, trust_env=False) as client,
     ):
@@ -72,10 +72,10 @@ async def test_upstream_errors_are_counted_by_kind() -> None:
     assert found.value(REQUESTS, route="/posts", status="504") == 1
 
 
-async def test_an_answer_that_is_still_on_its_way_is_in_flight() -> None:
+async def test_a_response_that_is_still_being_sent_is_in_flight() -> None:
     port, rest = free_port(), asyncio.Event()
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         async def pieces() -> object:
             yield b"first"
             await rest.wait()
@@ -83,7 +83,7 @@ async def test_an_answer_that_is_still_on_its_way_is_in_flight() -> None:
         return StreamingResponse(pieces())  # type: ignore[arg-type] it is an async generator
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, metrics_port=port) as address,
         httpx.AsyncClient(base_url=address, trust_env=False) as client,
         client.stream("GET", "/posts") as begun,
@@ -95,7 +95,7 @@ async def test_an_answer_that_is_still_on_its_way_is_in_flight() -> None:
         assert [piece async for piece in body] == []
 
 
-async def test_a_client_that_leaves_unanswered_is_counted() -> None:
+async def test_a_client_that_disconnects_without_a_response_is_counted() -> None:
     port, entered = free_port(), asyncio.Event()
 
     async def wait(_request: Request) -> Response:
@@ -104,7 +104,7 @@ async def test_a_client_that_leaves_unanswered_is_counted() -> None:
         return Response()
 
     async with (
-        serving(answering(wait)) as upstream,
+        serving(responding(wait)) as upstream,
         gateway(content_url=upstream, metrics_port=port) as address,
     ):
         async with await Wire.to(address) as wire:
@@ -112,12 +112,12 @@ async def test_a_client_that_leaves_unanswered_is_counted() -> None:
             await entered.wait()
         async with asyncio.timeout(10):
             while (found := await scrape(port)).value("kpi_http_requests_in_flight"):  # noqa: ASYNC110
-                # Nothing but a scrape tells of it.
+                # Only a scrape shows it.
                 await asyncio.sleep(0.02)
     assert found.value(REQUESTS, route="/posts", status="none") == 1
 
 
-async def test_it_serves_where_all_ports_for_metrics_are_taken() -> None:
+async def test_the_gateway_serves_even_if_all_metrics_ports_are_taken() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         async with (
             gateway(metrics_port=taken.getsockname()[1]) as address,
@@ -126,11 +126,11 @@ async def test_it_serves_where_all_ports_for_metrics_are_taken() -> None:
             assert (await client.get("/health/live")).status_code == 200
 
 
-def test_addresses_and_limits_are_read_where_they_are_kept() -> None:
+def test_metrics_read_the_current_state_of_addresses_and_limits() -> None:
     metrics = Metrics("gateway")
     one, two = Address("http://10.0.0.1:8002"), Address("http://10.0.0.2:8002")
-    watch_addresses(metrics, lambda: [("content", one), ("content", two)])
-    watch_limits(metrics, lambda: {("login", "refused"): 4})
+    register_addresses(metrics, lambda: [("content", one), ("content", two)])
+    register_limits(metrics, lambda: {("login", "refused"): 4})
     one.in_flight, one.errors, one.is_out = 9, 7, True
     two.in_flight = 2
     found = Scrape(generate_latest(metrics.registry).decode())
@@ -142,7 +142,7 @@ def test_addresses_and_limits_are_read_where_they_are_kept() -> None:
     assert found.value("kpi_gateway_limit_decisions_total", policy="login", outcome="refused") == 4
 
 
-async def test_connections_are_counted_where_they_are() -> None:
+async def test_connections_are_counted_by_address() -> None:
     port = free_port()
     async with (
         serving(Echo()) as upstream,
@@ -158,25 +158,25 @@ async def test_connections_are_counted_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("field", ["traceparent", "TraceParent"])
-async def test_a_valid_trace_is_passed_on(client: httpx.AsyncClient, echo: Echo, field: str) -> None:
+async def test_a_valid_trace_is_forwarded(client: httpx.AsyncClient, echo: Echo, field: str) -> None:
     await client.get("/posts", headers={field: VALID, "tracestate": "a=1,b=2"})
     headers = dict(echo.seen[0]["headers"])
     assert (headers["traceparent"], headers["tracestate"]) == (VALID, "a=1,b=2")
 
 
 @pytest.mark.parametrize("value", ["garbage", VALID.upper(), f"00-{'0' * 32}-b7ad6b7169203331-01", f"{VALID}-x"])
-async def test_garbage_is_not_passed_on(client: httpx.AsyncClient, echo: Echo, value: str) -> None:
+async def test_an_invalid_trace_is_dropped(client: httpx.AsyncClient, echo: Echo, value: str) -> None:
     await client.get("/posts", headers={"traceparent": value, "tracestate": "a=1", "x-other": "1"})
     headers = dict(echo.seen[0]["headers"])
     assert not {"traceparent", "tracestate"} & set(headers)
     assert headers["x-other"] == "1"
 
 
-async def test_two_traces_are_none(client: httpx.AsyncClient, echo: Echo) -> None:
+async def test_two_trace_headers_are_dropped(client: httpx.AsyncClient, echo: Echo) -> None:
     await client.get("/posts", headers=[("traceparent", VALID), ("traceparent", VALID), ("tracestate", "a=1")])
     assert not {"traceparent", "tracestate"} & {name for name, _ in echo.seen[0]["headers"]}
 
 
-async def test_without_a_trace_none_is_made(client: httpx.AsyncClient, echo: Echo) -> None:
+async def test_without_a_trace_none_is_created(client: httpx.AsyncClient, echo: Echo) -> None:
     await client.get("/posts")
     assert "traceparent" not in dict(echo.seen[0]["headers"])

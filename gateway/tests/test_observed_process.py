@@ -1,4 +1,4 @@
-"""The gateway as a program: where its metrics are, what its log is made of, and what it exports."""
+"""The gateway as a program: its metrics, its log, and the traces that it exports."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from gateway_support import answering, serving
+from gateway_support import responding, serving
 from kpi_shared.testing.collector import Collector, run_collector
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port, start_part
@@ -23,7 +23,7 @@ SERVER, CLIENT = 2, 3
 
 
 def pair_of_ports() -> int:
-    """The first of two neighbours that are free."""
+    """The first of two consecutive free ports."""
     while True:
         port = free_port()
         with socket.socket() as probe:
@@ -33,11 +33,11 @@ def pair_of_ports() -> int:
 
 
 def lines(log: Path) -> list[dict[str, object]]:
-    """Each line of the log; one that is no JSON fails the test."""
+    """The lines of the log; one that is not JSON fails the test."""
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
-def test_a_taken_metrics_port_is_one_sentence() -> None:
+def test_a_taken_metrics_port_is_reported_in_one_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = run("-m", "kpi_gateway", "--port", str(free_port()), METRICS_PORT=str(port))
@@ -46,14 +46,14 @@ def test_a_taken_metrics_port_is_one_sentence() -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_the_public_port_is_none_for_metrics() -> None:
+def test_the_public_port_is_refused_for_metrics() -> None:
     port = str(free_port())
     done = run("-m", "kpi_gateway", "--port", port, METRICS_PORT=port)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
 
 
 @pytest.mark.parametrize("value", ["-1", "70000", "http"])
-def test_a_metrics_port_that_is_none_is_refused(value: str) -> None:
+def test_an_invalid_metrics_port_is_refused(value: str) -> None:
     done = run("-m", "kpi_gateway", METRICS_PORT=value)
     assert (done.returncode, done.stderr.count("METRICS_PORT")) == (78, 1)
 
@@ -62,18 +62,18 @@ def test_a_metrics_port_that_is_none_is_refused(value: str) -> None:
     ("name", "value"),
     [("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")],
 )
-def test_a_collector_that_cannot_be_spoken_to_is_refused(name: str, value: str) -> None:
+def test_an_unsupported_collector_is_refused(name: str, value: str) -> None:
     done = run("-m", "kpi_gateway", **{name: value})
     assert (done.returncode, done.stderr.count(name)) == (78, 1)
 
 
-def test_each_worker_serves_its_own_numbers(tmp_path: Path) -> None:
+def test_each_worker_serves_its_own_metrics(tmp_path: Path) -> None:
     port, first = free_port(), pair_of_ports()
     log = tmp_path / "log"
     settings = {"METRICS_PORT": str(first)}
     with start_part("kpi_gateway", settings, "--workers", str(WORKERS), log=log, port=port) as address:
         for _ in range(20):
-            # A new connection each time, so that either worker may get it.
+            # A new connection each time, so that either worker may get the request.
             httpx.get(f"{address}/health/info", trust_env=False).raise_for_status()
         found = [Scrape.of(first + number) for number in range(WORKERS)]
         counts = [each.value("kpi_http_requests_total", route="/health/info") for each in found]
@@ -91,7 +91,7 @@ def test_every_line_of_the_log_is_json(tmp_path: Path) -> None:
     assert any("Uvicorn running" in str(line["event"]) for line in lines(log))
 
 
-def test_the_log_of_a_process_above_workers_is_json_too(tmp_path: Path) -> None:
+def test_the_log_of_the_parent_process_of_workers_is_json(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with start_part("kpi_gateway", {}, "--workers", "2", log=log):
         pass
@@ -99,13 +99,13 @@ def test_the_log_of_a_process_above_workers_is_json_too(tmp_path: Path) -> None:
 
 
 async def test_a_slow_request_is_logged_with_its_route_and_a_quick_one_is_not() -> None:
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         if request.url.path == "/posts/slow":
             await asyncio.sleep(0.1)
         return Response()
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         program(CONTENT_URL=upstream, SLOW_REQUEST_SECONDS="0.1") as (process, address),
         httpx.AsyncClient(base_url=address, trust_env=False) as client,
     ):
@@ -135,7 +135,7 @@ def kept() -> Iterator[Collector]:
         yield kept
 
 
-def test_a_trace_goes_on_and_its_query_stays_here(tmp_path: Path, kept: Collector) -> None:
+def test_a_trace_is_continued_without_the_query(tmp_path: Path, kept: Collector) -> None:
     with exporting(tmp_path, kept.url) as client:
         client.get("/posts/1?q=private", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
         spans = kept.wait(lambda spans: len([span for span in spans if span.trace_id == TRACE]) == 2)
@@ -148,26 +148,26 @@ def test_a_trace_goes_on_and_its_query_stays_here(tmp_path: Path, kept: Collecto
     assert "private" not in str(spans)
 
 
-def test_the_last_spans_are_sent_at_the_end(tmp_path: Path, kept: Collector) -> None:
+def test_the_last_spans_are_sent_at_shutdown(tmp_path: Path, kept: Collector) -> None:
     with exporting(tmp_path, kept.url, OTEL_BSP_SCHEDULE_DELAY="600000") as client:
         client.get("/health/info")
     kept.wait(lambda spans: any(span.name == "GET /health/info" for span in spans))
 
 
-def test_a_collector_that_is_away_hurts_neither_requests_nor_the_end(tmp_path: Path) -> None:
+def test_an_unavailable_collector_delays_neither_requests_nor_shutdown(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with ExitStack() as stack, exporting(tmp_path, url) as client:
             for _ in range(50):
                 assert client.get("/health/info").status_code == 200
-            # The export is under way, and gets no answer until the part has ended.
+            # The export has begun, and gets no response until the part has stopped.
             stack.enter_context(silent.accept()[0])
     events = [line["event"] for line in lines(tmp_path / "log")]
     assert any("Finished server process" in str(event) for event in events)
 
 
 @pytest.mark.parametrize("settings", [{}, {"OTEL_SDK_DISABLED": "true"}, {"OTEL_TRACES_EXPORTER": "none"}])
-def test_nothing_of_the_exporter_is_loaded_where_nothing_is_exported(settings: dict[str, str]) -> None:
+def test_the_exporter_is_not_loaded_if_nothing_is_exported(settings: dict[str, str]) -> None:
     exporters = "[name for name in sys.modules if name.startswith('opentelemetry.exporter')]"
     script = f"import sys, kpi_gateway.asgi; print({exporters})"
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} if settings else {}

@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import httpx
-from gateway_support import Echo, Wire, answering, closed_port, serving
+from gateway_support import Echo, Wire, closed_port, responding, serving
 from starlette.requests import Request
 from starlette.responses import Response
 
 # What an image of the gateway does not have.
-ABSENT = ("sqlalchemy", "sqlmodel", "psycopg", "alembic", "kpi_auth", "kpi_content", "pytest")
+ABSENT = ("sqlalchemy", "sqlmodel", "psycopg", "alembic", "kpi_auth", "kpi_content", "pytest", "limits")
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 @asynccontextmanager
 async def program(**environment: str) -> AsyncIterator[tuple[Process, str]]:
-    """``python -m kpi_gateway``, once it answers; yields the process and its address."""
+    """``python -m kpi_gateway``, once it responses; yields the process and its address."""
     address = closed_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "kpi_gateway", "--port", str(urlsplit(address).port)),
@@ -52,7 +52,7 @@ async def program(**environment: str) -> AsyncIterator[tuple[Process, str]]:
         await process.communicate()
 
 
-def test_it_starts_without_the_libraries_of_the_services() -> None:
+def test_the_gateway_starts_without_the_libraries_of_the_services() -> None:
     script = f"""
 import sys
 for name in {ABSENT!r}:
@@ -64,32 +64,32 @@ import kpi_gateway.asgi
     assert done.returncode == 0, done.stderr
 
 
-def test_check_says_that_all_is_well() -> None:
+def test_check_reports_that_all_is_well() -> None:
     done = run("-m", "kpi_gateway", "check")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["part"], told["ok"]) == (0, "gateway", True)
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["part"], report["ok"]) == (0, "gateway", True)
 
 
-def test_check_names_what_is_wrong() -> None:
+def test_check_reports_what_is_wrong() -> None:
     done = run("-m", "kpi_gateway", "check", CORS_ORIGINS="*")
-    told = json.loads(done.stdout)
-    assert (done.returncode, told["ok"]) == (1, False)
-    assert "CORS_ORIGINS" in told["findings"][0]["detail"]
+    report = json.loads(done.stdout)
+    assert (done.returncode, report["ok"]) == (1, False)
+    assert "CORS_ORIGINS" in report["findings"][0]["detail"]
 
 
-def test_settings_that_do_not_hold_cost_one_sentence() -> None:
+def test_invalid_settings_are_reported_in_one_sentence() -> None:
     done = run("-m", "kpi_gateway", CORS_ORIGINS="*")
     assert done.returncode == 78
     assert done.stderr == "kpi-gateway: CORS_ORIGINS: '*' cannot be combined with credentials; name the origins\n"
 
 
-def test_there_is_nothing_to_migrate() -> None:
+def test_the_gateway_has_no_migrate_command() -> None:
     done = run("-m", "kpi_gateway", "migrate")
     assert done.returncode == 2
     assert "invalid choice: 'migrate'" in done.stderr
 
 
-async def _closed_to_newcomers(address: str) -> None:
+async def _wait_until_closed(address: str) -> None:
     async with asyncio.timeout(5):
         while True:
             try:
@@ -99,39 +99,39 @@ async def _closed_to_newcomers(address: str) -> None:
                 return
 
 
-async def test_a_stop_lets_the_request_in_flight_have_its_answer() -> None:
+async def test_a_request_in_flight_is_completed_at_shutdown() -> None:
     entered, release = asyncio.Event(), asyncio.Event()
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         entered.set()
         await release.wait()
         return Response("answered")
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         program(CONTENT_URL=upstream) as (process, address),
         httpx.AsyncClient(trust_env=False) as client,
     ):
         in_flight = asyncio.create_task(client.get(f"{address}/posts"))
         await entered.wait()
         process.send_signal(signal.SIGTERM)
-        await _closed_to_newcomers(address)
+        await _wait_until_closed(address)
         release.set()
         assert (await in_flight).text == "answered"
         async with asyncio.timeout(5):
             await process.wait()
 
 
-async def test_a_stop_does_not_wait_for_ever_for_an_upstream() -> None:
+async def test_shutdown_does_not_wait_forever_for_an_upstream() -> None:
     entered = asyncio.Event()
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         entered.set()
         await asyncio.Event().wait()
         return Response()
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         program(CONTENT_URL=upstream, SHUTDOWN_SECONDS="2") as (process, address),
         await Wire.to(address) as wire,
     ):
@@ -142,20 +142,20 @@ async def test_a_stop_does_not_wait_for_ever_for_an_upstream() -> None:
             await process.wait()
 
 
-async def test_it_answers_and_logs_with_the_request_id() -> None:
+async def test_responses_and_log_lines_have_the_request_id() -> None:
     echo = Echo()
     async with (
         serving(echo) as upstream,
         program(AUTH_URL=closed_port(), CONTENT_URL=upstream) as (process, address),
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answer = await client.post(f"{address}/api/v1/posts?x=%2F", json={"title": "t"})
+        response = await client.post(f"{address}/api/v1/posts?x=%2F", json={"title": "t"})
         await client.get(f"{address}/auth/me", headers={"X-Request-ID": "find-me-1"})
         assert process.stdout is not None
         async with asyncio.timeout(5):
             line = json.loads(await process.stdout.readline())
-    assert answer.status_code == 200
-    assert "server" not in answer.headers
+    assert response.status_code == 200
+    assert "server" not in response.headers
     assert echo.seen[0]["query"] == "x=%2F"
     assert (line["request_id"], line["part"], line["upstream"]) == ("find-me-1", "kpi-gateway", "auth")
     assert line["event"] == "upstream failed"

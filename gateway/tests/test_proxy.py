@@ -1,4 +1,4 @@
-"""Requests and answers pass whole, streamed and unmixed."""
+"""Requests and responses are forwarded completely, streamed, and never mixed up."""
 
 import asyncio
 import gzip
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from gateway_support import Echo, Wire, answering, gateway, headers_of, serving
+from gateway_support import Echo, Wire, gateway, headers_of, responding, serving
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -21,8 +21,8 @@ MEGABYTE = 1024 * 1024
 async def test_each_method_and_address_form_reaches_the_service(
     client: httpx.AsyncClient, form: str, method: str
 ) -> None:
-    told = (await client.request(method, f"{form}/posts/7?limit=1")).json()
-    assert (told["method"], told["path"], told["query"]) == (method, "/posts/7", "limit=1")
+    received = (await client.request(method, f"{form}/posts/7?limit=1")).json()
+    assert (received["method"], received["path"], received["query"]) == (method, "/posts/7", "limit=1")
 
 
 @pytest.mark.parametrize(
@@ -51,43 +51,43 @@ async def test_path_and_query_arrive_byte_for_byte(address: str, echo: Echo, tar
 @pytest.mark.parametrize(
     "path", ["/posts/../users", "/posts/%2e%2e/users", "/posts/..%2fusers", "/posts/%5c", "/posts/%0"]
 )
-async def test_a_path_with_two_meanings_is_a_problem_and_reaches_nobody(address: str, echo: Echo, path: str) -> None:
+async def test_an_ambiguous_path_is_a_problem_and_reaches_no_upstream(address: str, echo: Echo, path: str) -> None:
     async with await Wire.to(address) as wire:
         await wire.send(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
-        answer = await wire.rest()
-    head, _, body = answer.partition(b"\r\n\r\n")
+        response = await wire.rest()
+    head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
     assert json.loads(body)["type"] == "invalid-path"
     assert echo.seen == []
 
 
 async def test_an_unknown_path_is_a_404_problem(client: httpx.AsyncClient, echo: Echo) -> None:
-    answer = await client.get("/api/v1/nothing-here")
-    assert answer.status_code == 404
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["instance"] == answer.headers["x-request-id"]
+    response = await client.get("/api/v1/nothing-here")
+    assert response.status_code == 404
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["instance"] == response.headers["x-request-id"]
     assert echo.seen == []
 
 
 async def test_a_small_body_arrives_with_its_length(client: httpx.AsyncClient) -> None:
-    told = (await client.post("/posts", content=b"hello")).json()
-    assert told["body"] == "hello"
-    assert headers_of(told)["content-length"] == "5"
-    assert "transfer-encoding" not in headers_of(told)
+    received = (await client.post("/posts", content=b"hello")).json()
+    assert received["body"] == "hello"
+    assert headers_of(received)["content-length"] == "5"
+    assert "transfer-encoding" not in headers_of(received)
 
 
-async def test_an_empty_post_is_an_empty_post(client: httpx.AsyncClient) -> None:
-    told = (await client.post("/posts")).json()
-    assert told["body"] == ""
-    assert headers_of(told)["content-length"] == "0"
+async def test_an_empty_post_stays_empty(client: httpx.AsyncClient) -> None:
+    received = (await client.post("/posts")).json()
+    assert received["body"] == ""
+    assert headers_of(received)["content-length"] == "0"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_a_large_body_arrives_whole(method: str, chunked: bool) -> None:
+async def test_a_large_body_arrives_complete(method: str, chunked: bool) -> None:
     body = bytes(range(256)) * (4 * MEGABYTE // 256)
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         digest = hashlib.sha256()
         async for chunk in request.stream():
             digest.update(chunk)
@@ -98,43 +98,43 @@ async def test_a_large_body_arrives_whole(method: str, chunked: bool) -> None:
             yield body[start : start + 100_000]
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, body_limit=5 * MEGABYTE) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answered = await client.request(method, f"{address}/posts", content=pieces() if chunked else body)
-    assert answered.text == hashlib.sha256(body).hexdigest()
-    assert answered.headers["x-framing"] == ("None" if chunked else str(len(body)))
+        response = await client.request(method, f"{address}/posts", content=pieces() if chunked else body)
+    assert response.text == hashlib.sha256(body).hexdigest()
+    assert response.headers["x-framing"] == ("None" if chunked else str(len(body)))
 
 
 @pytest.mark.parametrize("with_length", [True, False])
-async def test_a_large_answer_arrives_whole(with_length: bool) -> None:
+async def test_a_large_response_arrives_complete(with_length: bool) -> None:
     body = bytes(range(256)) * (4 * MEGABYTE // 256)
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         if with_length:
             return Response(body)
         return StreamingResponse(iter([body[:1000], body[1000:]]))
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
-        answered = await client.get(f"{address}/posts")
-    assert answered.content == body
-    assert answered.headers.get("content-length") == (str(len(body)) if with_length else None)
+        response = await client.get(f"{address}/posts")
+    assert response.content == body
+    assert response.headers.get("content-length") == (str(len(body)) if with_length else None)
 
 
-async def test_an_encoded_answer_is_passed_as_it_is() -> None:
+async def test_an_encoded_response_is_relayed_unchanged() -> None:
     packed = gzip.compress(b"hello" * 100)
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         assert request.headers["accept-encoding"] == "gzip"
         return Response(packed, headers={"Content-Encoding": "gzip"})
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         await Wire.to(address) as wire,
     ):
@@ -146,15 +146,15 @@ async def test_an_encoded_answer_is_passed_as_it_is() -> None:
     assert body == packed
 
 
-async def test_head_and_answers_without_content_keep_the_connection_usable() -> None:
-    async def answer(request: Request) -> Response:
+async def test_head_and_responses_without_content_keep_the_connection_usable() -> None:
+    async def respond(request: Request) -> Response:
         status = int(request.query_params.get("status", "200"))
         if status in {204, 304}:
             return Response(status_code=status, headers={"ETag": '"1"', "X-Length": "none"})
         return Response("x" * 10)
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         await Wire.to(address) as wire,
     ):
@@ -163,13 +163,13 @@ async def test_head_and_answers_without_content_keep_the_connection_usable() -> 
             head = await wire.head()
             assert b"transfer-encoding" not in head
             assert (b"content-length: 10" in head) == request.startswith(b"HEAD")
-        # Had any of the three a body, it would stand before this one's head.
+        # If any of the three had a body, it would precede this head.
         await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         assert (await wire.head()).startswith(b"HTTP/1.1 200 OK")
         assert await wire.rest() == b"x" * 10
 
 
-async def test_an_answer_streams_while_it_is_made() -> None:
+async def test_a_response_is_streamed_while_it_is_produced() -> None:
     first_was_read = asyncio.Event()
 
     async def parts() -> AsyncIterator[bytes]:
@@ -177,25 +177,25 @@ async def test_an_answer_streams_while_it_is_made() -> None:
         await first_was_read.wait()
         yield b"second"
 
-    async def answer(_request: Request) -> Response:
+    async def respond(_request: Request) -> Response:
         return StreamingResponse(parts())
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as client,
-        client.stream("GET", f"{address}/posts") as answered,
+        client.stream("GET", f"{address}/posts") as response,
     ):
-        arriving = answered.aiter_raw()
+        arriving = response.aiter_raw()
         assert await anext(arriving) == b"first"
         first_was_read.set()
         assert await anext(arriving) == b"second"
 
 
-async def test_an_upload_streams_while_it_is_sent() -> None:
+async def test_an_upload_is_streamed_while_it_is_sent() -> None:
     first_has_arrived = asyncio.Event()
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         parts = []
         async for part in request.stream():
             parts.append(part)
@@ -208,14 +208,14 @@ async def test_an_upload_streams_while_it_is_sent() -> None:
         yield b"second"
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         assert (await client.post(f"{address}/posts", content=upload())).text == "first" * 40_000 + "second"
 
 
-async def test_expect_continue_is_answered_and_not_passed_on(address: str, echo: Echo) -> None:
+async def test_expect_continue_is_handled_by_the_gateway(address: str, echo: Echo) -> None:
     async with await Wire.to(address) as wire:
         await wire.send(
             b"POST /posts HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
@@ -227,8 +227,8 @@ async def test_expect_continue_is_answered_and_not_passed_on(address: str, echo:
     assert "expect" not in headers_of(echo.seen[0])
 
 
-async def _settled(count: list[int]) -> int:
-    """What the count comes to rest at: both sides are on one machine, so half a second of rest is a halt."""
+async def _wait_until_steady(count: list[int]) -> int:
+    """The count once it is steady: both sides are on one machine, so a quarter of a second without change is enough."""
     before = -1
     while before != count[0]:
         before = count[0]
@@ -239,7 +239,7 @@ async def _settled(count: list[int]) -> int:
 async def test_an_upload_waits_for_an_upstream_that_does_not_read() -> None:
     release = asyncio.Event()
 
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         await release.wait()
         return Response(str(len(await request.body())))
 
@@ -251,18 +251,18 @@ async def test_an_upload_waits_for_an_upstream_that_does_not_read() -> None:
             sent[0] += 1
 
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, body_limit=64 * MEGABYTE) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         uploading = asyncio.create_task(client.post(f"{address}/posts", content=upload()))
-        # What socket buffers on the way hold is the kernel's affair; the gateway must not take the whole of it.
-        assert await _settled(sent) < 32
+        # Socket buffers hold part of it; the gateway must not read all of it.
+        assert await _wait_until_steady(sent) < 32
         release.set()
         assert (await uploading).text == str(64 * MEGABYTE)
 
 
-async def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
+async def test_a_response_waits_for_a_client_that_does_not_read() -> None:
     made = [0]
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -276,29 +276,29 @@ async def test_an_answer_waits_for_a_client_that_does_not_read() -> None:
     async with serving(app) as upstream, gateway(content_url=upstream) as address, await Wire.to(address) as wire:
         await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         await wire.head()
-        assert await _settled(made) < 32
+        assert await _wait_until_steady(made) < 32
         assert len(await wire.rest()) > 64 * MEGABYTE
     assert made[0] == 64
 
 
-async def test_parallel_clients_get_their_own_answers() -> None:
-    async def answer(request: Request) -> Response:
+async def test_parallel_clients_get_their_own_responses() -> None:
+    async def respond(request: Request) -> Response:
         number = int(request.query_params["n"])
         body = await request.body()
-        # Answers overtake each other, and some are long enough to come in pieces.
+        # Responses overtake each other, and some are long enough to arrive in pieces.
         await asyncio.sleep((number * 7919 % 13) / 1000)
         return Response(body + b"|" + request.headers["x-client"].encode() * (1 + number % 3 * 4_000))
 
     async def ask(client: httpx.AsyncClient, address: str, number: int) -> None:
         mine = f"client-{number}."
         headers = {"X-Client": mine, "X-Request-ID": f"id-{number}"}
-        answered = await client.post(f"{address}/posts?n={number}", content=mine * 3, headers=headers)
-        assert answered.text == mine * 3 + "|" + mine * (1 + number % 3 * 4_000)
-        assert answered.headers["x-request-id"] == f"id-{number}"
+        response = await client.post(f"{address}/posts?n={number}", content=mine * 3, headers=headers)
+        assert response.text == mine * 3 + "|" + mine * (1 + number % 3 * 4_000)
+        assert response.headers["x-request-id"] == f"id-{number}"
 
     limits = httpx.Limits(max_connections=60)
     async with (
-        serving(answering(answer)) as upstream,
+        serving(responding(respond)) as upstream,
         gateway(content_url=upstream, upstream_connections=20, upstream_queue_timeout=30) as address,
         httpx.AsyncClient(trust_env=False, limits=limits, timeout=30) as client,
         asyncio.TaskGroup() as group,

@@ -1,4 +1,4 @@
-"""Which upstream serves a path, and under which name."""
+"""Which upstream serves a path, and under which path it is known there."""
 
 import pytest
 from gateway_support import table_of
@@ -10,7 +10,7 @@ TABLE = table_of({"/posts": "content", "/posts/archive": "archive", "/auth": "au
 
 
 @pytest.mark.parametrize("form", [b"/api/v1", b"/api", b""])
-def test_each_address_form_leads_to_the_same_path(form: bytes) -> None:
+def test_each_prefix_leads_to_the_same_path(form: bytes) -> None:
     match = TABLE.match(form + b"/posts/7", "GET")
     assert match is not None
     assert (match.route.upstream, match.form, match.path) == ("content", form, b"/posts/7")
@@ -32,7 +32,7 @@ def test_the_longest_prefix_wins_at_the_end_of_a_segment(path: bytes, upstream: 
     assert match.route.upstream == upstream
 
 
-def test_rows_may_be_for_methods_and_for_one_address() -> None:
+def test_rows_may_be_restricted_to_methods_and_to_one_address() -> None:
     rows = [
         {"prefix": "/posts", "upstream": "content"},
         {"prefix": "/posts", "upstream": "reads", "methods": ("GET",)},
@@ -64,7 +64,7 @@ def test_rows_may_be_for_methods_and_for_one_address() -> None:
         b"/Posts",
     ],
 )
-def test_other_paths_lead_nowhere(path: bytes) -> None:
+def test_other_paths_have_no_route(path: bytes) -> None:
     assert TABLE.match(path, "GET") is None
 
 
@@ -113,7 +113,7 @@ def test_plain_paths_pass(path: bytes) -> None:
         b"*",
     ],
 )
-def test_paths_that_can_be_read_in_two_ways_are_refused(path: bytes) -> None:
+def test_ambiguous_paths_are_refused(path: bytes) -> None:
     with pytest.raises(InvalidPathError):
         check_target(path, b"")
 

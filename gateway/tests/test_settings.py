@@ -1,11 +1,11 @@
-"""The route table and the upstreams' addresses, and what of them refuses to start."""
+"""The route table and the upstreams' addresses, and which settings prevent the start."""
 
 import json
 from collections.abc import Iterator
 
 import boto3
 import pytest
-from kpi_gateway.rate_limits import RateLimits
+from kpi_gateway.limits.service import RateLimits
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_shared.settings import SettingsError
@@ -25,7 +25,7 @@ def test_the_default_table_has_the_platforms_paths() -> None:
     }
 
 
-def test_a_table_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_route_table_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAMS", '{"billing": "http://billing:8003/"}')
     monkeypatch.setenv("ROUTES", '[{"prefix": "/invoices", "upstream": "billing"}]')
     table = RouteTable.of(GatewaySettings.load())
@@ -35,26 +35,26 @@ def test_a_table_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
     monkeypatch.setenv(variable, value)
-    with pytest.raises(SettingsError) as refused:
+    with pytest.raises(SettingsError) as error:
         GatewaySettings.load()
-    return str(refused.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "said"),
+    ("variable", "value", "reason"),
     [
         ("AUTH_URL", "auth:8001", "AUTH_URL: 'auth:8001' is not an upstream"),
         ("CONTENT_URL", "http://content:8002/api", "CONTENT_URL: 'http://content:8002/api' is not an upstream"),
         ("CONTENT_URL", "http://user:word@content", "CONTENT_URL"),
         ("UPSTREAMS", '{"x": "nowhere"}', "UPSTREAMS"),
-        ("ROUTES", '[{"prefix": "/a", "upstream": "nobody"}]', "no address is known for nobody"),
+        ("ROUTES", '[{"prefix": "/a", "upstream": "unknown"}]', "no address is configured for unknown"),
         (
             "ROUTES",
             '[{"prefix": "/a", "upstream": "auth"}, {"prefix": "/a", "upstream": "content"}]',
-            "stands there twice",
+            "is listed twice",
         ),
-        ("ROUTES", '[{"prefix": "/health", "upstream": "auth"}]', "an address of the gateway itself"),
-        ("ROUTES", '[{"prefix": "/api/v1/x", "upstream": "auth"}]', "an address of the gateway itself"),
+        ("ROUTES", '[{"prefix": "/health", "upstream": "auth"}]', "a path that the gateway serves itself"),
+        ("ROUTES", '[{"prefix": "/api/v1/x", "upstream": "auth"}]', "a path that the gateway serves itself"),
         ("ROUTES", '[{"prefix": "posts", "upstream": "auth"}]', "is not a prefix"),
         ("ROUTES", '[{"prefix": "/", "upstream": "auth"}]', "is not a prefix"),
         ("ROUTES", '[{"prefix": "/a/../b", "upstream": "auth"}]', "is not a prefix"),
@@ -67,16 +67,16 @@ def refusal(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> str:
         ("RATE_LIMIT_REQUESTS", "0", "RATE_LIMIT_REQUESTS"),
         ("RATE_LIMIT_WINDOW", "86401", "RATE_LIMIT_WINDOW"),
         ("RATE_LIMIT_POLICIES", '{"login": {"requests": 0}}', "RATE_LIMIT_POLICIES"),
-        ("RATE_LIMIT_POLICIES", '{"a\\"b": {"requests": 1}}', "is no name for a policy"),
-        ("RATE_LIMIT_POLICIES", '{"address": {"requests": 1}}', "is no name for a policy"),
+        ("RATE_LIMIT_POLICIES", '{"a\\"b": {"requests": 1}}', "is not a policy name"),
+        ("RATE_LIMIT_POLICIES", '{"address": {"requests": 1}}', "is not a policy name"),
         ("RATE_LIMIT_POLICIES", "20", "RATE_LIMIT_POLICIES"),
         ("PASETO_SECRET_KEY", "0" * 64, "PASETO_SECRET_KEY: "),
     ],
 )
-def test_what_cannot_work_stops_the_start_with_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+def test_invalid_settings_prevent_the_start_with_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, reason: str
 ) -> None:
-    assert said in refusal(monkeypatch, variable, value)
+    assert reason in refusal(monkeypatch, variable, value)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,10 @@ def test_what_cannot_work_stops_the_start_with_a_sentence(
         "redis://:quiet-street@redis:6379/limits",
     ],
 )
-def test_a_store_that_cannot_be_is_refused_and_its_password_not_told(
-    monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
-    said = refusal(monkeypatch, "RATE_LIMIT_STORAGE_URL", value)
-    assert "RATE_LIMIT_STORAGE_URL: " in said
-    assert "quiet-street" not in said
+def test_an_invalid_store_is_refused_without_showing_its_password(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    reason = refusal(monkeypatch, "RATE_LIMIT_STORAGE_URL", value)
+    assert "RATE_LIMIT_STORAGE_URL: " in reason
+    assert "quiet-street" not in reason
 
 
 @pytest.mark.parametrize(
@@ -115,7 +113,7 @@ def test_a_store_is_redis_or_valkey(monkeypatch: pytest.MonkeyPatch, value: str,
     assert RateLimits.of(settings) is not None
 
 
-def test_policies_that_are_not_named_keep_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_policies_that_are_left_out_keep_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATE_LIMIT_POLICIES", '{"login": {"requests": 3, "window": 10}, "export": {"requests": 1}}')
     found = {
         name: (policy.requests, policy.window) for name, policy in GatewaySettings.load().rate_limit_policies.items()
@@ -152,7 +150,7 @@ def _store(endpoint: str, values: dict[str, str]) -> None:
     manager.create_secret(Name="kpi-one/gateway", SecretString=json.dumps(values))
 
 
-def test_a_missing_secret_stops_the_start(aws: str) -> None:
+def test_a_missing_secret_prevents_the_start(aws: str) -> None:
     with pytest.raises(SettingsError, match="'kpi-one/gateway': does not exist"):
         GatewaySettings.load()
 

@@ -1,4 +1,4 @@
-"""A thousand slow clients beside honest ones; gateway, service, and both kinds of client are processes of their own."""
+"""A thousand slow clients and honest ones; gateway, service, and both kinds of clients are separate processes."""
 
 import json
 import shutil
@@ -16,26 +16,26 @@ import slow_support
 from kpi_shared.testing.process import free_port, start_part
 
 CONNECTIONS = 1_000
-# What is promised: within so many seconds each is closed, and of so many honest requests all but one are answered.
+# What is promised: each slow connection is closed within this time, and this share of honest requests succeeds.
 SECONDS = 10.0
 GOOD = 0.999
-# A gateway that closes nobody does not hold up the tests for longer.
+# How long the test waits for a gateway that closes no connection.
 PATIENCE_SECONDS = 30.0
-# One look at the system's table takes some 10 ms.
+# Reading the system's table takes some 10 ms.
 LOOK_SECONDS = 0.25
 
-# Headers, bodies and reads that dribble.
+# Headers, bodies and reads in small pieces.
 ATTACKS = {
     "headers": ("-H", "-i", "1", "-u", "{address}/posts"),
     "bodies": ("-B", "-i", "1", "-s", "100000", "-u", "{address}/posts"),
-    # The receive window is small, and five bytes are taken of it each second.
+    # The receive window is small, and five bytes of it are read each second.
     "reads": ("-X", "-w", "256", "-y", "512", "-n", "1", "-z", "5", "-k", "3", "-u", "{address}/posts/large"),
 }
 
 
 @contextmanager
 def running(*command: str, log: Path) -> Iterator["subprocess.Popen[str]"]:
-    """A program until the block ends. What it says is in a file: a pipe that nobody reads would stop it."""
+    """A program until the block ends. Its output goes to a file: a pipe that is not read would block it."""
     with log.open("w") as output:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, text=True)
     try:
@@ -57,9 +57,9 @@ def service(folder: Path) -> Iterator[str]:
 
 
 class Table:
-    """The system's table of connections: who has one to the gateway, and for how long it has been there.
+    """The system's table of connections: the clients connected to the gateway, and for how long.
 
-    slowhttptest itself is no witness, for it does not notice that a connection which it reads slowly was reset.
+    slowhttptest itself does not notice that a connection which it reads slowly was reset.
     """
 
     def __init__(self, port: int) -> None:
@@ -88,19 +88,19 @@ class Table:
 
     @property
     def oldest(self) -> float:
-        """How long the connection that stayed longest was seen; it was there for up to two looks more."""
+        """The age of the oldest connection when it was last seen; it may have lasted for two further intervals."""
         return max(self._last[client] - first for client, first in self._first.items())
 
 
-# 127.0.0.1, where slowhttptest comes from; states are ESTABLISHED, and CLOSE_WAIT, which the client alone has left.
+# 127.0.0.1, the address of slowhttptest; states are ESTABLISHED, and CLOSE_WAIT, which only the client has closed.
 _SLOW = "0100007F:"
 _OPEN = {"01", "08"}
 
 
 def attack(table: Table, address: str, kind: str, log: Path) -> None:
-    """Let slowhttptest go on until all of its connections have come and gone."""
+    """Run slowhttptest until all of its connections have been opened and closed."""
     arguments = [part.format(address=address) for part in ATTACKS[kind]]
-    # It would not end within this by itself, so whoever is gone was closed by the gateway.
+    # slowhttptest itself runs longer than this, so a closed connection was closed by the gateway.
     lasting = str(int(2 * PATIENCE_SECONDS))
     everything = ("slowhttptest", "-c", str(CONNECTIONS), "-r", str(CONNECTIONS), "-l", lasting, *arguments)
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -115,18 +115,18 @@ def attack(table: Table, address: str, kind: str, log: Path) -> None:
 @pytest.mark.skipif(shutil.which("slowhttptest") is None, reason="slowhttptest is not installed")
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="the system shows no table of connections")
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_a_thousand_slow_clients_are_closed_and_others_served(kind: str, tmp_path: Path) -> None:
+def test_a_thousand_slow_clients_are_closed_and_others_are_served(kind: str, tmp_path: Path) -> None:
     with service(tmp_path) as upstream:
         settings = {"CONTENT_URL": upstream, "RATE_LIMIT_ENABLED": "false"}
         with start_part("kpi_gateway", settings, log=tmp_path / "gateway.log") as address:
             port = urlsplit(address).port
             assert port is not None
-            table, said = Table(port), tmp_path / "clients.log"
+            table, output = Table(port), tmp_path / "clients.log"
             command = (sys.executable, slow_support.__file__, "clients", str(port))
-            with running(*command, log=said) as clients:
+            with running(*command, log=output) as clients:
                 attack(table, address, kind, tmp_path / "slowhttptest.log")
                 clients.communicate()
-    honest = json.loads(said.read_text())
+    honest = json.loads(output.read_text())
     assert table.seen >= CONNECTIONS
     assert table.most >= CONNECTIONS * 0.9
     assert table.open == 0

@@ -1,4 +1,4 @@
-"""Requests whose end two programs see in two places: an upstream never gets a second one out of them."""
+"""Requests whose end two programs place differently: an upstream never receives a second request from them."""
 
 import asyncio
 
@@ -14,9 +14,9 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
-async def answered(address: str, request: bytes) -> bytes:
+async def send(address: str, data: bytes) -> bytes:
     async with await Wire.to(address) as wire:
-        await wire.send(request)
+        await wire.send(data)
         async with asyncio.timeout(5):
             return await wire.rest()
 
@@ -31,11 +31,11 @@ REFUSED = {
     "a negative length": POST + b"Content-Length: -1\r\n\r\n" + SMUGGLED,
     "a length in hex": POST + b"Content-Length: 0x2\r\n\r\nab",
     "a length over 2^64": POST + b"Content-Length: 18446744073709551617\r\n\r\na" + SMUGGLED,
-    "a coding that is none": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
+    "an unknown coding": POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "chunked and then another": POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a space before the colon": POST + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
     "a vertical tab before chunked": POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + SMUGGLED,
-    "a chunk size that is none": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n" + SMUGGLED,
+    "an invalid chunk size": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n" + SMUGGLED,
     "a chunk size with a sign": POST + b"Transfer-Encoding: chunked\r\n\r\n+2\r\nab\r\n0\r\n\r\n" + SMUGGLED,
     "a chunk longer than it says": POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n" + SMUGGLED,
     "a header name with a space": POST + b"Content Length: 2\r\n\r\nab",
@@ -44,38 +44,41 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("request_bytes", REFUSED.values(), ids=REFUSED.keys())
-async def test_a_request_without_a_certain_end_is_refused(address: str, echo: Echo, request_bytes: bytes) -> None:
-    answer = await answered(address, request_bytes)
-    assert answer.startswith(b"HTTP/1.1 4"), answer
-    assert b"application/problem+json" in answer
-    assert answer.count(b"HTTP/1.1 ") == 1
-    # The upload's head may have been on its way before its body turned out to be broken.
-    assert all(told["body"] == "" for told in echo.seen)
-    assert "/posts/smuggled" not in [told["path"] for told in echo.seen]
+async def test_a_request_with_an_ambiguous_end_is_refused(address: str, echo: Echo, request_bytes: bytes) -> None:
+    response = await send(address, request_bytes)
+    assert response.startswith(b"HTTP/1.1 4"), response
+    assert b"application/problem+json" in response
+    assert response.count(b"HTTP/1.1 ") == 1
+    # The head of the upload may have been sent before its body turned out to be invalid.
+    assert all(request["body"] == "" for request in echo.seen)
+    assert "/posts/smuggled" not in [request["path"] for request in echo.seen]
 
 
 async def test_a_folded_header_hides_nothing(address: str, echo: Echo) -> None:
-    await answered(address, POST + b"X-A: b\r\n Transfer-Encoding: chunked\r\nContent-Length: 42\r\n\r\n" + SMUGGLED)
-    assert "/posts/smuggled" not in [told["path"] for told in echo.seen]
+    await send(address, POST + b"X-A: b\r\n Transfer-Encoding: chunked\r\nContent-Length: 42\r\n\r\n" + SMUGGLED)
+    assert "/posts/smuggled" not in [request["path"] for request in echo.seen]
 
 
-async def test_a_trailer_is_no_header(address: str, echo: Echo) -> None:
+async def test_a_trailer_is_not_a_header(address: str, echo: Echo) -> None:
     body = chunk(b"ab") + b"0\r\nX-Forwarded-For: 10.0.0.1\r\nX-User: 1\r\n\r\n"
-    answer = await answered(address, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    (told,) = echo.seen
-    assert told["body"] == "ab"
-    assert "10.0.0.1" not in str(told["headers"])
+    response = await send(address, POST + b"Transfer-Encoding: chunked\r\n\r\n" + body)
+    assert response.startswith(b"HTTP/1.1 200 ")
+    (request,) = echo.seen
+    assert request["body"] == "ab"
+    assert "10.0.0.1" not in str(request["headers"])
 
 
-async def test_two_requests_in_one_piece_are_two_with_their_own_answers(address: str, echo: Echo) -> None:
+async def test_two_requests_in_one_piece_get_their_own_responses(address: str, echo: Echo) -> None:
     second = b"GET /posts/second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    answer = await answered(address, b"POST /posts/first HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab" + second)
-    assert answer.count(b"HTTP/1.1 200 OK") == 2
-    assert [(told["path"], told["body"]) for told in echo.seen] == [("/posts/first", "ab"), ("/posts/second", "")]
+    response = await send(address, b"POST /posts/first HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab" + second)
+    assert response.count(b"HTTP/1.1 200 OK") == 2
+    assert [(request["path"], request["body"]) for request in echo.seen] == [
+        ("/posts/first", "ab"),
+        ("/posts/second", ""),
+    ]
 
 
-async def test_a_client_that_leaves_after_two_requests_ends_the_first() -> None:
+async def test_a_disconnect_after_two_requests_ends_the_first() -> None:
     entered, left = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, _send: Send) -> None:
@@ -94,8 +97,8 @@ async def test_a_client_that_leaves_after_two_requests_ends_the_first() -> None:
 
 
 async def test_a_request_without_version_is_refused(address: str, echo: Echo) -> None:
-    answer = await answered(address, b"GET /posts\r\n\r\n" + SMUGGLED)
-    assert answer.startswith(b"HTTP/1.1 505 ")
+    response = await send(address, b"GET /posts\r\n\r\n" + SMUGGLED)
+    assert response.startswith(b"HTTP/1.1 505 ")
     assert echo.seen == []
 
 
@@ -104,8 +107,8 @@ async def test_a_request_without_version_is_refused(address: str, echo: Echo) ->
 async def test_other_forms_of_target_lead_to_no_other_host(
     address: str, echo: Echo, method: bytes, target: bytes
 ) -> None:
-    answer = await answered(address, method + b" " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 4", b"HTTP/1.1 501 ")), answer
+    response = await send(address, method + b" " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert response.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 4", b"HTTP/1.1 501 ")), response
     assert "evil.example" not in str(echo.seen)
     if method == b"CONNECT":
         assert echo.seen == []
@@ -114,7 +117,7 @@ async def test_other_forms_of_target_lead_to_no_other_host(
 async def test_a_header_of_ten_megabytes_is_431(address: str, echo: Echo) -> None:
     async with await Wire.to(address) as wire:
         await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + b"a" * 10_485_760 + b"\r\n\r\n")
-        answer = await wire.rest()
-    assert answer.startswith(b"HTTP/1.1 431 ")
-    assert b"application/problem+json" in answer
+        response = await wire.rest()
+    assert response.startswith(b"HTTP/1.1 431 ")
+    assert b"application/problem+json" in response
     assert echo.seen == []

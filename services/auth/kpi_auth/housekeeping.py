@@ -1,104 +1,65 @@
-"""Forgetting what is of no more use: in small steps, so that nobody waits for it, and by every replica alike."""
+"""Deleting what is of no more use: in small steps, so that no request waits for it, and by every replica alike."""
 
-import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
-from random import SystemRandom
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
+from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
-from sqlalchemy import text
 
+from kpi_auth.attempts import repository as attempts
+from kpi_auth.codes import repository as codes
+from kpi_auth.mails import repository as mails
+from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.lifetimes import Lifetimes
 
 log = structlog.get_logger(__name__)
 
 KEPT = timedelta(days=30)
-_EVERY_SECONDS = 3600.0
-_FIRST_SECONDS = 60.0
+_HOUR = 3600.0
+# What fails is done another time: nothing waits for it.
+_SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 _STEP = 1000
 _MOST_STEPS = 100
-_random = SystemRandom()
 
-# Rows that somebody works on just now are left for the next time.
-_STATEMENTS = {
-    "mails": text("""
-        DELETE FROM mails WHERE id IN (
-            SELECT id FROM mails WHERE state <> 'pending' AND settled_at < now() - :kept
-            LIMIT :step FOR UPDATE SKIP LOCKED
-        )
-    """),
-    # A dead mail may be sent after all while its link works, and holds a secret for no longer.
-    "contents": text("""
-        UPDATE mails SET content = NULL WHERE id IN (
-            SELECT id FROM mails WHERE state = 'dead' AND expires_at < now() AND content IS NOT NULL
-            LIMIT :step FOR UPDATE SKIP LOCKED
-        )
-    """),
-    "codes": text("""
-        DELETE FROM one_time_codes WHERE id IN (
-            SELECT id FROM one_time_codes WHERE expires_at < now() LIMIT :step FOR UPDATE SKIP LOCKED
-        )
-    """),
-    "attempts": text("""
-        DELETE FROM attempts WHERE key IN (
-            SELECT key FROM attempts WHERE forget_at < now() LIMIT :step FOR UPDATE SKIP LOCKED
-        )
-    """),
-    "sessions": text("""
-        DELETE FROM sessions WHERE id IN (
-            SELECT id FROM sessions
-            WHERE ended_at < now() - :kept
-                OR used_at < now() - :kept - :idle
-                OR created_at < now() - :kept - :absolute
-            LIMIT :step FOR UPDATE SKIP LOCKED
-        )
-    """),
-}
+# Forgets at most so many rows on a connection (both are passed), and returns how many there were.
+_Forget = Callable[..., Awaitable[int]]
+
+
+def _tasks(settings: AuthSettings) -> dict[str, _Forget]:
+    return {
+        "mails": partial(mails.forget_old, kept=KEPT),
+        "contents": mails.forget_old_contents,
+        "codes": codes.forget_old,
+        "attempts": attempts.forget_old,
+        "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
+    }
 
 
 async def tidy(database: Database, settings: AuthSettings, *, step: int = _STEP) -> dict[str, int]:
     """Do it once; returns how many rows of each kind are gone."""
-    values = {
-        "kept": KEPT,
-        "idle": timedelta(days=settings.session_idle_days),
-        "absolute": timedelta(days=settings.session_absolute_days),
-        "step": step,
-    }
-    return {name: await _in_steps(database, name, values) for name in _STATEMENTS}
+    return {name: await _run_in_steps(database, forget, step) for name, forget in _tasks(settings).items()}
 
 
-async def _in_steps(database: Database, name: str, values: dict[str, object]) -> int:
-    statement = _STATEMENTS[name]
-    bound = {name: values[name] for name in statement.compile().params}
+async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
     gone = 0
     for _ in range(_MOST_STEPS):
         async with database.writing() as connection:
-            count = (await connection.execute(statement, bound)).rowcount
+            count = await forget(connection, most=step)
         gone += count
-        if count < int(str(values["step"])):
+        if count < step:
             break
     return gone
 
 
-async def _keep_tidy(database: Database, settings: AuthSettings) -> None:
-    # Replicas that start together do not do it together.
-    await asyncio.sleep(_FIRST_SECONDS * _random.uniform(0.5, 1.5))
-    while True:
-        try:
-            gone = await tidy(database, settings)
-        except Exception as error:  # noqa: BLE001 whatever is wrong now, there is another time
-            log.warning("housekeeping failed", error=type(error).__name__)
-        else:
-            log.info("housekeeping", **{name: count for name, count in gone.items() if count})
-        await asyncio.sleep(_EVERY_SECONDS * _random.uniform(0.9, 1.1))
-
-
 async def housekeeping(app: FastAPI) -> AsyncIterator[None]:
-    running = asyncio.create_task(_keep_tidy(app.state.database, app.state.settings))
-    try:
+    async def step() -> bool:
+        gone = await tidy(app.state.database, app.state.settings)
+        log.info("housekeeping", **{name: count for name, count in gone.items() if count})
+        return False
+
+    async with running(repeat(step, _SCHEDULE, failure="housekeeping failed"), name="housekeeping"):
         yield
-    finally:
-        running.cancel()
-        await asyncio.wait({running})

@@ -1,6 +1,7 @@
 """Alembic's way into the auth database."""
 
 # Each import defines tables.
+from kpi_auth.accounts import models as _users  # noqa: F401
 from kpi_auth.attempts import models as _attempts  # noqa: F401
 from kpi_auth.audit import models as _audit  # noqa: F401
 from kpi_auth.codes import models as _codes  # noqa: F401
@@ -9,7 +10,6 @@ from kpi_auth.mails import models as _mails  # noqa: F401
 from kpi_auth.sessions import models as _sessions  # noqa: F401
 from kpi_auth.settings import PART
 from kpi_auth.tables import Table
-from kpi_auth.users import models as _users  # noqa: F401
 from kpi_shared.migrations import run_env
 
 run_env(part=PART, metadata=Table.metadata)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from auth_support import Accounts
+from auth_support import Accounts, empty
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
@@ -39,7 +39,7 @@ async def running_app(settings: AuthSettings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The running application, on a database that forgets the test."""
+    """The running application, in a transaction that is rolled back after the test."""
     state = running_app.state
     database, tokens = state.database, state.tokens
     async with roll_back_after(database) as state.database:
@@ -56,3 +56,11 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def accounts(app: FastAPI, client: httpx.AsyncClient) -> Accounts:
     return Accounts(app, client)
+
+
+@pytest.fixture
+async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client on the pool of real connections; the database is emptied afterwards."""
+    async with client_of(running_app) as client:
+        yield client
+    await empty(running_app.state.database)

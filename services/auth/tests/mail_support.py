@@ -20,10 +20,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from kpi_auth.mails.addressing import SmtpServer, mail_target
-from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.context import Context
+from kpi_auth.mails import outbox
+from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.transports import SmtpTransport
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.mail_addresses import SmtpServer, mail_target
 from kpi_shared.database import AnyRow, Database
 from kpi_shared.testing.postgres import URL_VARIABLE
 from sqlalchemy import text
@@ -142,10 +144,10 @@ LINK = "https://kpi.example.com/verify-email?code=abc123"
 ANNA = Mail(Template.VERIFY_EMAIL, "anna@example.com", {"username": "anna", "link": LINK})
 
 
-async def put(database: Database, outbox: Outbox, *mails: Mail) -> None:
+async def put(database: Database, context: Context, *mails: Mail) -> None:
     async with database.writing() as connection:
         for mail in mails:
-            await outbox.put(connection, mail)
+            await outbox.put(context, connection, mail)
 
 
 async def rows(database: Database) -> list[AnyRow]:

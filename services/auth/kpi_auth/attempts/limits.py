@@ -1,63 +1,65 @@
-"""Which limits there are: each gives first the client's address, then what it is about."""
+"""The limits on attempts. Each function returns the client address's limit first, then the more specific ones."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 
 from kpi_shared.addresses import client_network
 
-from kpi_auth.attempts.service import Limit
-from kpi_auth.audit.origin import CONSOLE, Origin
-from kpi_auth.settings import AuthSettings
+from kpi_auth.attempts.models import Limit
+from kpi_auth.context import Context
 
 _HOUR = timedelta(hours=1)
 
 
-def sign_in_limits(settings: AuthSettings, origin: Origin, *, login: str) -> list[Limit]:
-    """For a name or address as it was typed, whether or not anybody has it: the limit must not tell."""
-    window = timedelta(seconds=settings.failure_window)
-    by_address = _by_address("sign-in from", origin, settings.failures_per_address, window)
-    # Whoever guesses from one address shuts out that address, and not the owner everywhere else.
-    here = [
-        Limit("sign-in of and from", f"{one.of} {login}", settings.failures_per_account_and_address, window)
-        for one in by_address
-    ]
-    return [*by_address, *here, Limit("sign-in of", login, settings.failures_per_account, window)]
+def sign_in_limits(context: Context, *, login: str) -> list[Limit]:
+    """For a login as it was typed, whether or not an account has it: the limit must not disclose that."""
+    window = timedelta(seconds=context.settings.failure_window)
+    by_address = _by_address(context, "sign-in from", context.settings.failures_per_address, window)
+    # A client that guesses from one address blocks that address only, not the owner at other addresses.
+    most = context.settings.failures_per_account_and_address
+    here = [Limit("sign-in of and from", f"{one.of} {login}", most, window) for one in by_address]
+    return [*by_address, *here, _sign_in_limit(context, login)]
 
 
-def sign_in_keys(settings: AuthSettings, *, logins: Sequence[str]) -> list[bytes]:
-    """What counts the failures of an account's names, which its owner may lift by showing who they are."""
-    return sorted(sign_in_limits(settings, CONSOLE, login=login)[-1].key for login in logins)
+def sign_in_keys(context: Context, *, logins: Sequence[str]) -> list[bytes]:
+    """The keys under which failures of an account's logins are counted; its owner clears them by a password reset."""
+    return sorted(_sign_in_limit(context, login).key for login in logins)
 
 
-def password_limits(settings: AuthSettings, origin: Origin, *, user_id: int) -> list[Limit]:
-    """For a password that somebody who is signed in must show again."""
-    window = timedelta(seconds=settings.failure_window)
-    own = Limit("password of", str(user_id), settings.failures_per_account_and_address, window)
-    return [*_by_address("sign-in from", origin, settings.failures_per_address, window), own]
+def _sign_in_limit(context: Context, login: str) -> Limit:
+    window = timedelta(seconds=context.settings.failure_window)
+    return Limit("sign-in of", login, context.settings.failures_per_account, window)
 
 
-def identity_limits(settings: AuthSettings, origin: Origin) -> list[Limit]:
-    """For tokens of outside identity providers. Whom a token speaks of is known only when it counts."""
-    window = timedelta(seconds=settings.failure_window)
-    return _by_address("identity from", origin, settings.failures_per_address, window)
+def password_limits(context: Context, *, user_id: int) -> list[Limit]:
+    """For a password that a signed-in user must enter again."""
+    window = timedelta(seconds=context.settings.failure_window)
+    own = Limit("password of", str(user_id), context.settings.failures_per_account_and_address, window)
+    return [*_by_address(context, "sign-in from", context.settings.failures_per_address, window), own]
 
 
-def mail_limits(settings: AuthSettings, origin: Origin) -> list[Limit]:
-    """For requests that send a mail to whom they name. These count whatever comes of them."""
-    return _by_address("mail from", origin, settings.mails_per_address, _HOUR)
+def identity_limits(context: Context) -> list[Limit]:
+    """For tokens of external identity providers, by address only: a token's subject is unknown until it is verified."""
+    window = timedelta(seconds=context.settings.failure_window)
+    return _by_address(context, "identity from", context.settings.failures_per_address, window)
 
 
-def registration_limits(settings: AuthSettings, origin: Origin) -> list[Limit]:
-    """For registrations, each of which adds rows and sends a mail to whom it names."""
-    return _by_address("registration from", origin, settings.registrations_per_address, _HOUR)
+def mail_limits(context: Context) -> list[Limit]:
+    """For requests that send a mail to an address in them. They are counted whatever their outcome."""
+    return _by_address(context, "mail from", context.settings.mails_per_address, _HOUR)
 
 
-def recipient_limit(most: int, *, email: str) -> Limit:
-    """For mails that anybody may have sent to an address. Beyond it none is sent, and nobody is told."""
-    return Limit("mail to", email, most, _HOUR)
+def registration_limits(context: Context) -> list[Limit]:
+    """For registrations, each of which adds rows and sends a mail to the address in it."""
+    return _by_address(context, "registration from", context.settings.registrations_per_address, _HOUR)
 
 
-def _by_address(kind: str, origin: Origin, most: int, window: timedelta) -> list[Limit]:
-    if origin.address is None:
+def recipient_limit(context: Context, *, email: str) -> Limit:
+    """For mails to one address, from any client. Beyond it none is sent; the response does not disclose that."""
+    return Limit("mail to", email, context.settings.mails_per_account, _HOUR)
+
+
+def _by_address(context: Context, kind: str, most: int, window: timedelta) -> list[Limit]:
+    if context.origin.address is None:
         return []
-    return [Limit(kind, str(client_network(origin.address)), most, window)]
+    return [Limit(kind, str(client_network(context.origin.address)), most, window)]

@@ -1,15 +1,17 @@
 """The SQL of attempts: each row is one key's sliding window, and one statement counts and adds under its lock.
 
-Statements take one key or two; of two, the first is always locked before the second, so that none waits in a circle.
+Statements always lock their keys in the order given, so that they cannot deadlock.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.attempts.models import Added, Limit
 
 # There is room again when the oldest of the newest :most has left the window.
 _wait = text("""
@@ -26,95 +28,98 @@ _ADD = """
     WHERE (SELECT count(*) FROM unnest(known.times) AS moment WHERE moment > now() - :window{n}) < :most{n}
     RETURNING now() AS moment
 """
-# One entry only: two attempts may share a microsecond.
+# One entry only: two attempts may have the same microsecond.
 _REMOVE = """
     UPDATE attempts
     SET times = times[: (array_position(times, :moment) - 1)] || times[(array_position(times, :moment) + 1) :]
     WHERE key = :key{n} AND array_position(times, :moment) IS NOT NULL {condition}
     RETURNING key
 """
-
-
 _clear = text("DELETE FROM attempts WHERE key = :key")
-# A row for the first who asks within a window.
-_tell = text("""
+_forget_old = text("""
+    DELETE FROM attempts WHERE key IN (
+        SELECT key FROM attempts WHERE forget_at < now() LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
+# Returns a row for the first report within a window only.
+_mark_reported = text("""
     UPDATE attempts SET told_at = now()
     WHERE key = :key AND (told_at IS NULL OR told_at <= now() - :window)
     RETURNING key
 """)
 
 
-class Added(NamedTuple):
-    """Under how many of the keys an attempt was counted, and when."""
-
-    keys: int
-    moment: datetime
-
-
-async def add(connection: AsyncConnection, limits: Sequence[Any]) -> Added:
+async def add(connection: AsyncConnection, limits: Sequence[Limit]) -> Added:
     """Count an attempt under each limit (``key``, ``most``, ``window``) until one of them has no room left."""
-    row = (await connection.execute(_add(len(limits)), to_add(limits))).one()
+    row = (await connection.execute(_add(len(limits)), values_to_add(limits))).one()
     return Added(row.keys, row.moment)
 
 
-def to_add(limits: Sequence[Any]) -> dict[str, Any]:
-    """What ``adding`` binds."""
+def values_to_add(limits: Sequence[Limit]) -> dict[str, Any]:
+    """The bind values for ``steps_to_add``."""
     return {f"{name}{n}": getattr(limit, name) for n, limit in enumerate(limits) for name in ("key", "most", "window")}
 
 
-async def seconds_to_wait(connection: AsyncConnection, limit: Any) -> float:  # noqa: ANN401 a limit, as above
+async def seconds_to_wait(connection: AsyncConnection, limit: Limit) -> float:
     values = {"key": limit.key, "most": limit.most, "window": limit.window}
     return float(await connection.scalar(_wait, values) or 0)
 
 
-async def is_news(connection: AsyncConnection, limit: Any) -> bool:  # noqa: ANN401 as above
-    """Is this the first time within the window that somebody asks? From now on it is not."""
-    return (await connection.execute(_tell, {"key": limit.key, "window": limit.window})).one_or_none() is not None
+async def mark_reported(connection: AsyncConnection, limit: Limit) -> bool:
+    """Note that the limit was reached; False if that was already noted within the window."""
+    return (
+        await connection.execute(_mark_reported, {"key": limit.key, "window": limit.window})
+    ).one_or_none() is not None
 
 
 async def clear(connection: AsyncConnection, *, keys: Sequence[bytes]) -> None:
-    """Forget all attempts under the keys, in the order that all statements lock them in."""
+    """Delete all attempts under the keys, in the given order, in which all statements lock them."""
     for key in keys:
         await connection.execute(_clear, {"key": key})
 
 
 async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: datetime) -> None:
-    await connection.execute(_remove(len(keys)), to_remove(keys, moment))
+    await connection.execute(_remove(len(keys)), values_to_remove(keys, moment))
 
 
-def to_remove(keys: Sequence[bytes], moment: datetime) -> dict[str, Any]:
-    """What ``removing`` binds."""
+async def forget_old(connection: AsyncConnection, *, most: int) -> int:
+    """Delete rows whose window has passed; returns how many."""
+    return (await connection.execute(_forget_old, {"most": most})).rowcount
+
+
+def values_to_remove(keys: Sequence[bytes], moment: datetime) -> dict[str, Any]:
+    """The bind values for ``steps_to_remove``."""
     return {**{f"key{n}": key for n, key in enumerate(keys)}, "moment": moment}
 
 
-def adding(keys: int) -> tuple[str, str]:
-    """The steps of a WITH clause that count an attempt, and the columns ``keys`` and ``moment`` that come of them.
+def steps_to_add(keys: int) -> tuple[str, str]:
+    """The steps of a WITH clause that count an attempt, and the result columns ``keys`` and ``moment``.
 
     For statements that do something else in the same round trip.
     """
     counts = " + ".join(f"(SELECT count(*) FROM step{n})" for n in range(keys))  # noqa: S608 numbers
-    # With no row of its own, a step whose condition fails adds nothing.
+    # A step whose condition fails selects no row, and so adds nothing.
     return _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})"), f"{counts} AS keys, now() AS moment"
 
 
-def removing(keys: int) -> str:
+def steps_to_remove(keys: int) -> str:
     """The steps of a WITH clause that take an attempt back."""
     return _steps(_REMOVE, keys, "AND (SELECT count(*) FROM step{before}) >= 0")
 
 
 @cache
 def _add(keys: int) -> TextClause:
-    steps, columns = adding(keys)
+    steps, columns = steps_to_add(keys)
     return text(f"WITH {steps} SELECT {columns}")
 
 
 @cache
 def _remove(keys: int) -> TextClause:
-    return text(f"WITH {removing(keys)} SELECT count(*) FROM step{keys - 1}")  # noqa: S608 numbers
+    return text(f"WITH {steps_to_remove(keys)} SELECT count(*) FROM step{keys - 1}")  # noqa: S608 numbers
 
 
 def _steps(statement: str, keys: int, condition: str) -> str:
-    """One step for each key, each of which looks at the one before, and so comes after it."""
+    """One step for each key. Each refers to the one before, which fixes their order."""
     found = []
     for n in range(keys):
         chained = condition.format(before=n - 1) if n else ""

@@ -1,74 +1,51 @@
-"""Limits on how often something may be tried, which hold for all replicas together (ASVS 5.0, 6.3.1).
+"""Limits on attempts, shared by all replicas (ASVS 5.0, 6.3.1).
 
-An attempt counts from before it is made, so that a hundred at once are no more than one after the other; one that turns
-out well is taken back. What is limited is an attempt, never an account: whoever has a session keeps it.
+An attempt is counted before it is made, so that parallel attempts cannot exceed the limit; a successful one is
+forgiven. Attempts are limited, never accounts: existing sessions continue.
 """
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from datetime import UTC, datetime
 
-from kpi_shared.database import Database
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.attempts import repository
 from kpi_auth.attempts.errors import TooManyAttemptsError
+from kpi_auth.attempts.models import Added, Admission, Limit
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.service import record
+from kpi_auth.context import Context
 
 
-class Limit(NamedTuple):
-    """At most ``most`` attempts of a kind by, or at, ``of`` within the window."""
+async def admit(context: Context, *limits: Limit) -> Admission:
+    """Count an attempt under each limit; TooManyAttemptsError at the first limit that is reached.
 
-    kind: str
-    of: str
-    most: int
-    window: timedelta
-
-    @property
-    def key(self) -> bytes:
-        """Two kinds never share one: no kind holds a line break."""
-        return hashlib.sha256(f"{self.kind}\n{self.of}".encode()).digest()
-
-
-@dataclass(frozen=True)
-class Admission:
-    """An attempt that may be made; it stays counted unless it is forgiven."""
-
-    keys: tuple[bytes, ...]
-    moment: datetime
-
-    async def forgive(self, database: Database) -> None:
-        """Take the attempt back: it was no failure."""
-        if self.keys:
-            async with database.committing() as connection:
-                await repository.remove(connection, keys=self.keys, moment=self.moment)
-
-
-async def admit(database: Database, *limits: Limit, origin: Origin) -> Admission:
-    """Count an attempt under each limit, or TooManyAttemptsError by the first that is reached.
-
-    It counts from now on and whatever becomes of it, so it is in no transaction of the caller's. Limits before the one
-    that is reached keep the attempt, and those after it never see it: with an address first and an account second, an
-    address that is shut out cannot use up the account's attempts.
+    The count must hold whatever follows, so it is committed outside the caller's transaction. Limits before the one
+    that is reached count the attempt, limits after it do not: with an address first and an account second, a blocked
+    address cannot use up the account's attempts.
     """
     if not limits:
-        # A client with no address, as on a Unix socket, is not limited by it.
+        # A client without an address, as on a Unix socket, has no limit by address.
         return Admission((), datetime.now(UTC))
-    async with database.committing() as connection:
-        return await admitted(connection, limits, await repository.add(connection, limits), origin=origin)
+    async with context.database.committing() as connection:
+        added = await repository.add(connection, limits)
+        return await check_added(context, connection, limits=limits, added=added)
 
 
-async def admitted(
-    connection: AsyncConnection, limits: Sequence[Limit], added: repository.Added, *, origin: Origin
+async def check_added(
+    context: Context, connection: AsyncConnection, *, limits: Sequence[Limit], added: Added
 ) -> Admission:
-    """What came of counting: TooManyAttemptsError where one of the limits had no room left, recorded once a window."""
+    """The admission, or TooManyAttemptsError where a limit was reached, which is recorded once per window."""
     if added.keys < len(limits):
         reached = limits[added.keys]
-        if await repository.is_news(connection, reached):
-            await record(connection, Event.THROTTLED, origin=origin, details={"limit": reached.kind})
+        if await repository.mark_reported(connection, reached):
+            await record(context, connection, Event.THROTTLED, details={"limit": reached.kind})
         raise TooManyAttemptsError(seconds=await repository.seconds_to_wait(connection, reached))
     return Admission(tuple(limit.key for limit in limits), added.moment)
+
+
+async def forgive(context: Context, admission: Admission) -> None:
+    """Remove an attempt that did not fail from the counts."""
+    if admission.keys:
+        async with context.database.committing() as connection:
+            await repository.remove(connection, keys=admission.keys, moment=admission.moment)

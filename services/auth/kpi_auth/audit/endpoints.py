@@ -7,11 +7,11 @@ from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import problems
+from kpi_shared.pages import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser
 
-from kpi_auth.audit import service
-from kpi_auth.audit.schemas import AuditPage, AuditQuery
-from kpi_auth.cursors import Cursors
+from kpi_auth.audit import repository
+from kpi_auth.audit.schemas import AuditEntry, AuditPage, AuditQuery
 
 router = APIRouter(tags=["audit"])
 
@@ -22,4 +22,13 @@ async def list_audit(
 ) -> AuditPage:
     """What happened to accounts, the newest first; for admins."""
     response.headers["Cache-Control"] = "no-store"
-    return await service.page(connection, query, cursors)
+    audit_filter = query.filter
+    [before] = decode_cursor(query.cursor, of=audit_filter, sealer=cursors) if query.cursor else [None]
+    rows = await repository.get_page(connection, audit_filter=audit_filter, before=before, limit=query.limit + 1)
+    page = cut_page(
+        rows,
+        limit=query.limit,
+        cursor_after=lambda row: encode_cursor((row.id,), of=audit_filter, sealer=cursors),
+    )
+    items = [AuditEntry.model_validate(row, from_attributes=True) for row in page.rows]
+    return AuditPage(items=items, next=page.next)

@@ -9,6 +9,7 @@ from sqlalchemy import Select, bindparam, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
+from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import AuditEvent
 
 _add = insert(AuditEvent)
@@ -30,14 +31,16 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(_add, values)
 
 
-async def page(connection: AsyncConnection, *, filters: Mapping[str, Any], limit: int) -> Sequence[AnyRow]:
-    """The newest records that fit; ``before`` among the filters is the id where the page before ended."""
-    statement = _page(frozenset(filters))
-    return (await connection.execute(statement, {**filters, "limit": limit})).all()
+async def get_page(
+    connection: AsyncConnection, *, audit_filter: AuditFilter, before: int | None, limit: int
+) -> Sequence[AnyRow]:
+    """The newest records that fit; ``before`` is the id where the page before ended."""
+    values = dict(audit_filter.values) if before is None else {**audit_filter.values, "before": before}
+    return (await connection.execute(_page_statement(frozenset(values)), {**values, "limit": limit})).all()
 
 
 @cache
-def _page(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _page_statement(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
     """One statement for each set of filters, so that each has a plan of its own."""
     conditions = [_conditions[name] for name in sorted(filters)]
     statement = select(*AuditEvent.__table__.columns).where(*conditions)  # type: ignore[attr-defined]

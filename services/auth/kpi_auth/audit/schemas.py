@@ -9,22 +9,22 @@ from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstr
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import Event
 
 # A position is one 64-bit id.
-POSITION_BYTES = 8
-_Length = cursor_length(POSITION_BYTES)
+_Length = cursor_length(8)
 _UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
-def _no_number(value: object) -> object:
+def _refuse_number(value: object) -> object:
     # Pydantic would take it for seconds since 1970, which the outside contract does not.
     if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
         raise PydanticCustomError("timestamp", "A time in the form of RFC 3339 is needed")
     return value
 
 
-_Time = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+_Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class AuditQuery(SQLModel):
@@ -45,13 +45,12 @@ class AuditQuery(SQLModel):
     until: Annotated[_Time | None, Field(description="Before")] = None
 
     @property
-    def filters(self) -> dict[str, Any]:
-        """What the list is narrowed to, as it is bound."""
+    def filter(self) -> AuditFilter:
         given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
-        return {name: _bound(value) for name, value in given.items() if value is not None}
+        return AuditFilter({name: _to_value(value) for name, value in given.items() if value is not None})
 
 
-def _bound(value: object) -> object:
+def _to_value(value: object) -> object:
     return value if isinstance(value, int | datetime) else str(value)
 
 

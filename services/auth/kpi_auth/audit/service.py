@@ -1,24 +1,22 @@
-"""Writing down what happened, and reading it."""
+"""Writing down what happened."""
 
 from collections.abc import Mapping
 
 import structlog
-from kpi_shared.cursors import CursorSealer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
-from kpi_auth.audit.schemas import POSITION_BYTES, AuditEntry, AuditPage, AuditQuery
+from kpi_auth.context import Context
 
 log = structlog.get_logger("kpi_auth.audit")
 
 
 async def record(
+    context: Context,
     connection: AsyncConnection,
     event: Event,
     *,
-    origin: Origin,
     actor_id: int | None = None,
     subject_id: int | None = None,
     details: Mapping[str, object] | None = None,
@@ -30,25 +28,27 @@ async def record(
     """
     who = {"actor_id": actor_id, "subject_id": subject_id}
     more = dict(details or {})
-    await repository.add(connection, {"event": event.value, **who, **origin.columns, "details": more})
-    say(event, origin=origin, **who, **more)
+    await repository.add(connection, {"event": event.value, **who, **context.origin.columns, "details": more})
+    write_log_line(context, event, **who, **more)
 
 
-def say(event: Event, *, origin: Origin, **values: object) -> None:
+async def record_own(
+    context: Context,
+    connection: AsyncConnection,
+    event: Event,
+    *,
+    user_id: int,
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Record what a user did to their own account."""
+    await record(context, connection, event, actor_id=user_id, subject_id=user_id, details=details)
+
+
+def write_log_line(context: Context, event: Event, **values: object) -> None:
     """The log's line about what is recorded. The request's id is in each line of the log already."""
-    shown = {name: value for name, value in {**origin.columns, **values}.items() if value and name != "request_id"}
-    log.info("audit", audit_event=event.value, **shown)
-
-
-async def page(connection: AsyncConnection, query: AuditQuery, cursors: CursorSealer) -> AuditPage:
-    """One page of the records, and the cursor of the next."""
-    filters = query.filters
-    # A cursor goes on in the list that it came from, and in no other.
-    of = f"audit\n{sorted(filters.items())!r}"
-    if query.cursor is not None:
-        filters |= {"before": int.from_bytes(cursors.open(query.cursor, of=of), "big")}
-    rows = await repository.page(connection, filters=filters, limit=query.limit + 1)
-    items = [AuditEntry.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
-    if len(rows) <= query.limit:
-        return AuditPage(items=items, next=None)
-    return AuditPage(items=items, next=cursors.seal(items[-1].id.to_bytes(POSITION_BYTES, "big"), of=of))
+    shown = {**context.origin.columns, **values}
+    log.info(
+        "audit",
+        audit_event=event.value,
+        **{name: value for name, value in shown.items() if value and name != "request_id"},
+    )

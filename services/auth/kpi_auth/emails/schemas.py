@@ -1,10 +1,9 @@
-"""What people send about their e-mail address."""
+"""The request bodies about e-mail addresses."""
 
 from sqlmodel import SQLModel
 
-from kpi_auth.passwords.schemas import CodeText, GivenPassword
-from kpi_auth.sessions.schemas import AccountName
-from kpi_auth.users.schemas import Email
+from kpi_auth.accounts.fields import AccountName, Email, GivenPassword
+from kpi_auth.codes.fields import CodeText
 
 
 class Verification(SQLModel):
@@ -14,7 +13,7 @@ class Verification(SQLModel):
 
 
 class VerificationWanted(AccountName):
-    """Whose address is to be verified: a username, or the address itself."""
+    """The account whose address is to be verified: by its username or by the address."""
 
 
 class EmailChange(SQLModel):

@@ -1,4 +1,4 @@
-"""Who an account is elsewhere."""
+"""Links between accounts and external identities."""
 
 from datetime import datetime
 
@@ -8,8 +8,8 @@ from sqlmodel import Field
 from kpi_auth.tables import Table
 
 
-class OutsideIdentity(Table, table=True):
-    """A link from (issuer, subject) to an account. An e-mail address alone never is one."""
+class ExternalIdentityLink(Table, table=True):
+    """A link from (issuer, subject) to an account. An e-mail address alone is never a link."""
 
     __tablename__ = "outside_identities"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What a token exchange asks for (RFC 8693, section 2.1), and what it gives."""
+"""The request (RFC 8693, section 2.1) and the response of a token exchange."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from pydantic import StringConstraints, ValidationError
 from sqlmodel import SQLModel
 
 from kpi_auth.identities.errors import (
-    InvalidExchangeError,
     InvalidScopeError,
     InvalidTargetError,
+    InvalidTokenExchangeError,
     UnsupportedGrantTypeError,
 )
 from kpi_auth.sessions.schemas import SessionTokens
@@ -20,9 +20,9 @@ from kpi_auth.settings import AuthSettings
 
 _FORM = "application/x-www-form-urlencoded"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a kind of token
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a token type
 _MAX_PARAMETERS = 20
-# RFC 8693, section 2.1: these two alone may be given more than once.
+# RFC 8693, section 2.1: only these two may be given more than once.
 _REPEATABLE = {"audience", "resource"}
 
 SubjectTokenType = Literal[
@@ -32,8 +32,8 @@ SubjectTokenType = Literal[
 ]
 
 
-class Exchange(SQLModel):
-    """A form; parameters with other names are ignored, as RFC 6749, section 3.2, asks."""
+class TokenExchange(SQLModel):
+    """A form; unknown parameters are ignored, as RFC 6749, section 3.2, requires."""
 
     model_config = {"hide_input_in_errors": True}
 
@@ -55,7 +55,7 @@ class VerifiedUser(SQLModel):
 
 
 class VerifiedSession(SessionTokens):
-    """``token`` is the access token once more, by the name that older clients know; it ends at ``expires_at``."""
+    """``token`` repeats the access token under the name that older clients use; it expires at ``expires_at``."""
 
     message: str
     token: str
@@ -63,32 +63,34 @@ class VerifiedSession(SessionTokens):
     expires_at: datetime
 
 
-async def _exchange(request: Request) -> Exchange:
+async def _read_form(request: Request) -> TokenExchange:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _FORM:
-        raise InvalidExchangeError(f"The parameters come as {_FORM}")
+        raise InvalidTokenExchangeError(f"The parameters must be sent as {_FORM}")
     async with request.form(max_fields=_MAX_PARAMETERS) as form:
-        # RFC 6749, section 3.2: a parameter without a value counts as one that was left out.
+        # RFC 6749, section 3.2: a parameter without a value is treated as omitted.
         sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
     _check_repetitions(sent)
     values = dict(sent)
     if "grant_type" in values and values["grant_type"] != GRANT_TYPE:
         raise UnsupportedGrantTypeError
-    _check_wishes(values, sent, request.app.state.settings)
-    return _validated(values)
+    _check_target(values, sent, request.app.state.settings)
+    return _validate(values)
 
 
 def _check_repetitions(sent: Sequence[tuple[str, str]]) -> None:
     counts = Counter(name for name, _ in sent)
     repeated = sorted(name for name, count in counts.items() if count > 1 and name not in _REPEATABLE)
     if repeated:
-        raise InvalidExchangeError(errors=[_error(name, "is given more than once", "repeated") for name in repeated])
+        raise InvalidTokenExchangeError(
+            errors=[_error(name, "is given more than once", "repeated") for name in repeated]
+        )
 
 
-def _check_wishes(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
-    """A token of ours is for all of this platform, for its user alone, and has no scope: nothing else can be wished."""
+def _check_target(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
+    """Our tokens are for the whole platform and for their user only, and have no scope: no other target is possible."""
     if "actor_token" in values or "actor_token_type" in values:
-        raise InvalidExchangeError("Nobody can act for another here: actor_token is not taken")
+        raise InvalidTokenExchangeError("Delegation is not supported: actor_token is not accepted")
     if "scope" in values:
         raise InvalidScopeError
     ours = {"audience": {settings.token_audience}, "resource": {settings.public_url, f"{settings.public_url}/"}}
@@ -96,25 +98,25 @@ def _check_wishes(values: Mapping[str, str], sent: Sequence[tuple[str, str]], se
         raise InvalidTargetError
 
 
-def _validated(values: Mapping[str, str]) -> Exchange:
+def _validate(values: Mapping[str, str]) -> TokenExchange:
     try:
-        return Exchange.model_validate(dict(values))
+        return TokenExchange.model_validate(dict(values))
     except ValidationError as error:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         errors = [_error(str(item["loc"][0]), item["msg"], item["type"]) for item in found]
-        raise InvalidExchangeError(errors=errors) from None
+        raise InvalidTokenExchangeError(errors=errors) from None
 
 
 def _error(parameter: str, detail: str, kind: str) -> dict[str, str]:
     return {"pointer": f"#/body/{parameter}", "detail": detail, "type": kind}
 
 
-SentExchange = Annotated[Exchange, Depends(_exchange)]
+SentTokenExchange = Annotated[TokenExchange, Depends(_read_form)]
 
 _TEXT = {"type": "string"}
-_SCHEMA = Exchange.model_json_schema()
-# Described and not declared: the framework would read the form with errors of its own.
-EXCHANGE_BODY: dict[str, Any] = {
+_SCHEMA = TokenExchange.model_json_schema()
+# Described here, since the framework would read a declared form and report errors in its own format.
+TOKEN_EXCHANGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {

@@ -1,105 +1,112 @@
-"""Whose account an outside identity opens: the one that it is linked to, or a new one."""
+"""Finds or creates the account of an external identity."""
 
-from typing import NamedTuple
-
-from kpi_shared.caller import Role
+from kpi_shared.database import AnyRow
 from kpi_shared.errors import UnavailableError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.accounts import email_repository, write_repository
+from kpi_auth.accounts.errors import RegistrationClosedError
+from kpi_auth.accounts.models import NewAccount
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
-from kpi_auth.audit.service import record
+from kpi_auth.audit.service import record_own
+from kpi_auth.context import Context
 from kpi_auth.identities import repository
-from kpi_auth.identities.errors import InvalidForeignTokenError
+from kpi_auth.identities.errors import InvalidExternalTokenError
 from kpi_auth.identities.usernames import candidates
-from kpi_auth.identities.verifier import ForeignIdentity
-from kpi_auth.mails.outbox import Mail, Outbox, Template
-from kpi_auth.registrations.errors import RegistrationClosedError
-from kpi_auth.settings import AuthSettings
-from kpi_auth.users import repository as users
-from kpi_auth.users.models import Account
+from kpi_auth.identities.verification import ExternalIdentity
+from kpi_auth.mails import outbox
+from kpi_auth.mails.outbox import Mail, Template
 
 
-class Admittance(NamedTuple):
-    """What lets people in, and tells of it."""
+async def find_or_create_account(
+    context: Context, connection: AsyncConnection, *, identity: ExternalIdentity
+) -> AnyRow:
+    """The locked row of the identity's user, which is created or linked at the first sign-in.
 
-    settings: AuthSettings
-    outbox: Outbox
-    origin: Origin
-
-    async def account_of(self, connection: AsyncConnection, identity: ForeignIdentity) -> Account:
-        """The account of an identity, its row held; made or linked if this is the first time.
-
-        InvalidForeignTokenError for a closed account, RegistrationClosedError where there is none and may be none.
-        """
-        key = {"issuer": identity.issuer, "subject": identity.subject}
+    InvalidExternalTokenError if the account is closed, RegistrationClosedError if there is none and registration is
+    closed.
+    """
+    key = {"issuer": identity.issuer, "subject": identity.subject}
+    user_id = await repository.use(connection, **key)
+    if user_id is None:
+        # Of several simultaneous first sign-ins one continues; the others then find the link that it made.
+        await repository.lock(connection, **key)
         user_id = await repository.use(connection, **key)
-        if user_id is None:
-            # Of several who come first at once, one goes on; the others find what that one made.
-            await repository.hold(connection, **key)
-            user_id = await repository.use(connection, **key)
-        if user_id is not None:
-            return await _open_account(connection, identity, user_id)
-        for username in candidates(identity.preferred_username or identity.email):
-            # In each round, since whoever took the address meanwhile may be the same person.
-            account = await self._linked(connection, identity) or await self._created(connection, identity, username)
-            if account is not None:
-                return account
-        raise UnavailableError("No free username was found; trying again may help")
-
-    async def _linked(self, connection: AsyncConnection, identity: ForeignIdentity) -> Account | None:
-        """The account of the same address, where its owner has shown to read it both there and here.
-
-        One of the two is not enough: whoever registered here first with another's address, or there, would share the
-        other's account from then on.
-        """
-        email = identity.email
-        if email is None or not identity.email_verified:
-            return None
-        user_id = await repository.owner_of_verified(connection, email=email)
-        if user_id is None:
-            return None
-        account = await _open_account(connection, identity, user_id)
-        # The row is held now; before it was, the address may have been changed.
-        if not await repository.is_still_verified(connection, user_id=user_id, email=email):
-            return None
-        await self._link(connection, identity, user_id)
-        values = {"username": account.username, "provider": identity.provider}
-        await self.outbox.put(connection, Mail(Template.IDENTITY_LINKED, to=email, values=values))
-        return account
-
-    async def _created(self, connection: AsyncConnection, identity: ForeignIdentity, username: str) -> Account | None:
-        """A new account; None where the name, or the address, was taken."""
-        if self.settings.registration == "closed":
-            raise RegistrationClosedError
-        email, verified = await self._email_to_keep(connection, identity)
-        row = await repository.add_user(connection, username=username, email=email, verified=verified)
-        if row is None:
-            return None
-        await self._record(connection, Event.REGISTERED, identity, row.id)
-        await self._link(connection, identity, row.id)
-        return Account(row.id, row.username, Role(row.role), None, may_sign_in=True)
-
-    async def _email_to_keep(self, connection: AsyncConnection, identity: ForeignIdentity) -> tuple[str | None, bool]:
-        """The address that a new account gets, and whether it is verified and names that account alone."""
-        if identity.email is None:
-            return None, False
-        is_held = await repository.is_held(connection, email=identity.email)
-        if is_held and self.settings.tells_email:
-            return None, False
-        return identity.email, identity.email_verified and not is_held
-
-    async def _link(self, connection: AsyncConnection, identity: ForeignIdentity, user_id: int) -> None:
-        await repository.link(connection, user_id=user_id, issuer=identity.issuer, subject=identity.subject)
-        await self._record(connection, Event.IDENTITY_LINKED, identity, user_id)
-
-    async def _record(self, connection: AsyncConnection, event: Event, identity: ForeignIdentity, user_id: int) -> None:
-        details = {"provider": identity.provider}
-        await record(connection, event, origin=self.origin, actor_id=user_id, subject_id=user_id, details=details)
+    if user_id is not None:
+        return await _lock_open(connection, identity, user_id)
+    for username in candidates(identity.preferred_username or identity.email):
+        # In each round: an account that has taken the address in the meantime may belong to the same person.
+        account = await _link_by_email(context, connection, identity)
+        account = account or await _create(context, connection, identity, username)
+        if account is not None:
+            return account
+    raise UnavailableError("No free username was found; try again")
 
 
-async def _open_account(connection: AsyncConnection, identity: ForeignIdentity, user_id: int) -> Account:
-    account = await users.hold_open(connection, user_id=user_id)
+async def _link_by_email(context: Context, connection: AsyncConnection, identity: ExternalIdentity) -> AnyRow | None:
+    """The account with the same e-mail address, if the address is verified both at the provider and here.
+
+    One of the two is not enough: a person who registers with another person's address, here or there, would get access
+    to that person's account.
+    """
+    email = identity.email
+    if email is None or not identity.email_verified:
+        return None
+    holder = await email_repository.find_holder(connection, email=email, verified=True)
+    if holder is None:
+        return None
+    account = await _lock_open(connection, identity, holder.id)
+    # The address may have changed before the row was locked.
+    if account.email != email or not account.email_verified:
+        return None
+    await _link(context, connection, identity, holder.id)
+    values = {"username": account.username, "provider": identity.provider}
+    await outbox.put(context, connection, Mail(Template.IDENTITY_LINKED, to=email, values=values))
+    return account
+
+
+async def _create(
+    context: Context, connection: AsyncConnection, identity: ExternalIdentity, username: str
+) -> AnyRow | None:
+    """Create an account; None if the name or the address is taken."""
+    if context.settings.registration == "closed":
+        raise RegistrationClosedError
+    email, verified = await _email_to_keep(context, connection, identity)
+    row = await write_repository.add(
+        connection, NewAccount(username, email, email_signs_in=verified, is_verified=verified)
+    )
+    if row is None:
+        return None
+    await _record(context, connection, Event.REGISTERED, identity, row.id)
+    await _link(context, connection, identity, row.id)
+    return row
+
+
+async def _email_to_keep(
+    context: Context, connection: AsyncConnection, identity: ExternalIdentity
+) -> tuple[str | None, bool]:
+    """The address of a new account, and whether it is verified and identifies that account only."""
+    if identity.email is None:
+        return None, False
+    is_held = await email_repository.find_holder(connection, email=identity.email) is not None
+    if is_held and context.settings.discloses_email:
+        return None, False
+    return identity.email, identity.email_verified and not is_held
+
+
+async def _link(context: Context, connection: AsyncConnection, identity: ExternalIdentity, user_id: int) -> None:
+    await repository.link(connection, user_id=user_id, issuer=identity.issuer, subject=identity.subject)
+    await _record(context, connection, Event.IDENTITY_LINKED, identity, user_id)
+
+
+async def _record(
+    context: Context, connection: AsyncConnection, event: Event, identity: ExternalIdentity, user_id: int
+) -> None:
+    await record_own(context, connection, event, user_id=user_id, details={"provider": identity.provider})
+
+
+async def _lock_open(connection: AsyncConnection, identity: ExternalIdentity, user_id: int) -> AnyRow:
+    account = await write_repository.lock_open(connection, user_id=user_id)
     if account is None:
-        raise InvalidForeignTokenError(identity.provider)
+        raise InvalidExternalTokenError(identity.provider)
     return account

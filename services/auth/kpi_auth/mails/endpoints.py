@@ -6,13 +6,14 @@ from fastapi import APIRouter, Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import problems
+from kpi_shared.pages import cut_page
 from kpi_shared.security import AdminUser
 
-from kpi_auth.answers import no_store
-from kpi_auth.audit.origin import RequestOrigin
+from kpi_auth.context import CurrentContext
 from kpi_auth.mails import repository, service
 from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
 from kpi_auth.mails.schemas import MailPage, MailQuery, MailShown
+from kpi_auth.responses import no_store
 
 router = APIRouter(prefix="/auth/mails", tags=["mails"], dependencies=[Depends(no_store)])
 
@@ -22,15 +23,15 @@ MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
 @router.get("", responses=problems(UnauthenticatedError, ForbiddenError))
 async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, connection: Reader) -> MailPage:
     """The mails of the outbox, newest first, without their contents; admins only."""
-    rows = await repository.page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
-    items = [MailShown.model_validate(row, from_attributes=True) for row in rows[: query.limit]]
-    return MailPage(items=items, next=str(items[-1].id) if len(rows) > query.limit else None)
+    rows = await repository.get_page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
+    page = cut_page(rows, limit=query.limit, cursor_after=lambda row: str(row.id))
+    return MailPage(items=[MailShown.model_validate(row, from_attributes=True) for row in page.rows], next=page.next)
 
 
 @router.post(
     "/{mail_id}/retry",
     responses=problems(UnauthenticatedError, ForbiddenError, MailNotFoundError, MailNotRetriableError),
 )
-async def retry_mail(mail_id: MailId, caller: AdminUser, connection: Writer, origin: RequestOrigin) -> MailShown:
+async def retry_mail(mail_id: MailId, caller: AdminUser, connection: Writer, context: CurrentContext) -> MailShown:
     """Send a dead mail again, as long as what is in it still means something; admins only."""
-    return await service.retry(connection, mail_id=mail_id, caller=caller, origin=origin)
+    return await service.retry(context, connection, mail_id=mail_id, caller=caller)

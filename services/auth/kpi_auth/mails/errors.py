@@ -1,4 +1,4 @@
-"""What can be wrong with a mail that an admin asks for."""
+"""What can be wrong with a mail, and with sending any."""
 
 from kpi_shared.errors import ProblemError
 
@@ -13,3 +13,9 @@ class MailNotRetriableError(ProblemError):
     status = 409
     type = "mail-not-retriable"
     title = "Only a dead mail that still means something can be sent again"
+
+
+class MailNotConfiguredError(ProblemError):
+    status = 503
+    type = "mail-not-configured"
+    title = "This server sends no mail"

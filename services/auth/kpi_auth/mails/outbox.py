@@ -6,22 +6,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
-from fastapi import Depends, Request
-from kpi_shared.errors import ProblemError
 from kpi_shared.tokens import InvalidTokenError, KeyRing, open_sealed, seal
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.context import Context
 from kpi_auth.mails import repository
-from kpi_auth.settings import AuthSettings
+from kpi_auth.mails.errors import MailNotConfiguredError
 
 # Keeps a sealed mail from being read as an access token, and the other way round.
 PURPOSE = b"kpi-mail"
 
 
 class Template(StrEnum):
-    """The mails there are, and what each is filled with (beside ``username``)."""
+    """The mails there are, and what each is filled with (in addition to ``username``)."""
 
     VERIFY_EMAIL = "verify_email"  # link
     ADDRESS_IN_USE = "address_in_use"  # username of the account that has it
@@ -45,48 +43,40 @@ class Mail:
     expires_at: datetime | None = None
 
 
-class MailNotConfiguredError(ProblemError):
-    status = 503
-    type = "mail-not-configured"
-    title = "This server sends no mail"
-
-
 class UnreadableMailError(Exception):
     """What the mail is filled with was sealed with a key that is no longer known, or was changed."""
 
 
-def opened(ring: KeyRing, content: str | None) -> dict[str, str]:
+def is_open(context: Context) -> bool:
+    """Is mail sent at all?"""
+    return context.settings.mail_url is not None
+
+
+def require_open(context: Context) -> None:
+    """MailNotConfiguredError where no mail is sent."""
+    if not is_open(context):
+        raise MailNotConfiguredError
+
+
+async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None:
+    """Keep a mail until it is sent; where no mail is sent at all, nothing is kept.
+
+    What it is filled with is sealed: a link in it may open an account.
+    """
+    if not is_open(context):
+        return
+    ring = context.key_ring
+    footer = json.dumps({"kid": ring.current_id}, separators=(",", ":"))
+    content = seal(json.dumps(dict(mail.values)).encode(), key=ring.current, footer=footer.encode(), implicit=PURPOSE)
+    await repository.add(
+        connection, recipient=mail.to, template=mail.template.value, content=content, expires_at=mail.expires_at
+    )
+
+
+def open_content(ring: KeyRing, content: str | None) -> dict[str, str]:
     """What a mail of the outbox is filled with, or UnreadableMailError."""
     for key in reversed(ring.keys):
         with suppress(InvalidTokenError):
             values: dict[str, str] = json.loads(open_sealed(content or "", key=key, implicit=PURPOSE))
             return values
     raise UnreadableMailError
-
-
-class Outbox:
-    """Seals what a mail is filled with, since a link in it may open an account, and keeps it for the worker."""
-
-    def __init__(self, settings: AuthSettings) -> None:
-        self._ring = KeyRing.of(settings)
-        self.is_open = settings.mail_url is not None
-
-    async def put(self, connection: AsyncConnection, mail: Mail) -> None:
-        """Keep a mail until it is sent; where no mail is sent at all, nothing is kept."""
-        if not self.is_open:
-            return
-        footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
-        content = seal(
-            json.dumps(dict(mail.values)).encode(), key=self._ring.current, footer=footer.encode(), implicit=PURPOSE
-        )
-        await repository.add(
-            connection, recipient=mail.to, template=mail.template.value, content=content, expires_at=mail.expires_at
-        )
-
-
-async def _outbox(request: Request) -> Outbox:
-    outbox: Outbox = request.app.state.outbox
-    return outbox
-
-
-OutboxOfApp = Annotated[Outbox, Depends(_outbox)]

@@ -12,10 +12,10 @@ from pathlib import Path
 from email_validator import EmailNotValidError, validate_email
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from kpi_auth.mails.addressing import mail_sender
 from kpi_auth.mails.models import LeasedMail
 from kpi_auth.mails.transports import Letter
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.mail_addresses import mail_sender
 
 TEMPLATES = Path(__file__).parent / "templates"
 # RFC 5322, 2.1.1, has 998 characters; some are left for the dots that SMTP doubles.

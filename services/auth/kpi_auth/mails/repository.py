@@ -53,6 +53,20 @@ _page = (
 )
 _page_of_state = _page.where(col(OutboxMail.state) == bindparam("of"))
 _get = select(*_shown).where(col(OutboxMail.id) == bindparam("of"))
+# Rows that another transaction works on are left for the next time.
+_forget_old = text("""
+    DELETE FROM mails WHERE id IN (
+        SELECT id FROM mails WHERE state <> 'pending' AND settled_at < now() - :kept
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
+# A dead mail may be sent after all while its link works, and holds a secret for no longer.
+_forget_old_contents = text("""
+    UPDATE mails SET content = NULL WHERE id IN (
+        SELECT id FROM mails WHERE state = 'dead' AND expires_at < now() AND content IS NOT NULL
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
 _revive = text("""
     UPDATE mails SET state = 'pending', attempts = 0, due_at = now(), settled_at = NULL
     WHERE id = :id AND state = 'dead' AND content IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
@@ -86,7 +100,7 @@ async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: Outcome
     return (await connection.execute(_settle, values)).one_or_none() is not None
 
 
-async def page(
+async def get_page(
     connection: AsyncConnection, *, state: MailState | None, before: int | None, limit: int
 ) -> Sequence[AnyRow]:
     """The newest mails with an id below ``before``."""
@@ -103,3 +117,13 @@ async def get(connection: AsyncConnection, *, mail_id: int) -> AnyRow | None:
 async def revive(connection: AsyncConnection, *, mail_id: int) -> bool:
     """Have a dead mail tried anew; False where it is not dead, or there is nothing left to send."""
     return (await connection.execute(_revive, {"id": mail_id})).one_or_none() is not None
+
+
+async def forget_old(connection: AsyncConnection, *, kept: timedelta, most: int) -> int:
+    """Delete mails that were settled longer ago than ``kept``; returns how many."""
+    return (await connection.execute(_forget_old, {"kept": kept, "most": most})).rowcount
+
+
+async def forget_old_contents(connection: AsyncConnection, *, most: int) -> int:
+    """Clear what expired mails were to be filled with; returns how many."""
+    return (await connection.execute(_forget_old_contents, {"most": most})).rowcount

@@ -4,23 +4,23 @@ from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.service import record
+from kpi_auth.context import Context
 from kpi_auth.mails import repository
 from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
 from kpi_auth.mails.models import MailState
 from kpi_auth.mails.schemas import MailShown
 
 
-async def retry(connection: AsyncConnection, *, mail_id: int, caller: Subject, origin: Origin) -> MailShown:
+async def retry(context: Context, connection: AsyncConnection, *, mail_id: int, caller: Subject) -> MailShown:
     """Have a dead mail sent again, as if it were new; MailNotFoundError or MailNotRetriableError."""
-    revived = await repository.revive(connection, mail_id=mail_id)
+    is_revived = await repository.revive(connection, mail_id=mail_id)
     row = await repository.get(connection, mail_id=mail_id)
     if row is None:
         raise MailNotFoundError
-    if not revived:
+    if not is_revived:
         reason = "Its link has expired" if row.state == MailState.DEAD else f"This mail is {row.state}"
         raise MailNotRetriableError(reason)
     details = {"mail_id": mail_id, "template": row.template}
-    await record(connection, Event.MAIL_RETRIED, origin=origin, actor_id=caller.id, details=details)
+    await record(context, connection, Event.MAIL_RETRIED, actor_id=caller.id, details=details)
     return MailShown.model_validate(row, from_attributes=True)

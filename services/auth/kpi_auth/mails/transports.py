@@ -22,7 +22,7 @@ from aiosmtplib.errors import (
     SMTPResponseException,
 )
 
-from kpi_auth.mails.addressing import Folder, Security, SmtpServer
+from kpi_auth.settings.mail_addresses import Folder, Security, SmtpServer
 
 log = structlog.get_logger(__name__)
 
@@ -83,9 +83,9 @@ class SmtpTransport:
             async with asyncio.timeout(self._seconds):
                 await client.connect()
                 await client.send_message(letter.message)
-            await _say_goodbye(client)
+            await _quit(client)
         except (SMTPException, OSError, TimeoutError) as error:
-            raise _not_sent(error) from error
+            raise _to_not_sent_error(error) from error
         finally:
             # Its context manager would wait for an answer to QUIT, also from a server that hangs.
             client.close()
@@ -105,14 +105,14 @@ class SmtpTransport:
         )
 
 
-async def _say_goodbye(client: SMTP) -> None:
+async def _quit(client: SMTP) -> None:
     """The server has the mail: whatever happens now, it must not be sent again."""
     with suppress(SMTPException, OSError, TimeoutError):
         async with asyncio.timeout(_GOODBYE_SECONDS):
             await client.quit()
 
 
-def _not_sent(error: Exception) -> NotSentError:
+def _to_not_sent_error(error: Exception) -> NotSentError:
     """Only the recipient and the message can be refused for good: all else may be mended on either side."""
     if isinstance(error, SMTPRecipientsRefused):
         refusal = error.recipients[0]

@@ -1,6 +1,6 @@
 """Sending what lies in the outbox: each mail at least once, and by one replica at a time.
 
-A mail is leased in one short transaction, sent in none, and settled in another. Whoever dies in between holds
+A mail is leased in one short transaction, sent in none, and settled in another. A process that dies in between holds
 nothing: the lease runs out, and the mail is due again.
 """
 
@@ -8,22 +8,22 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from random import SystemRandom
 from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
+from kpi_shared.background import InFlight, Lease, Schedule, backoff, repeat, running
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository
-from kpi_auth.mails.addressing import mail_sender, mail_target
 from kpi_auth.mails.models import LeasedMail, MailState, Outcome
-from kpi_auth.mails.outbox import opened
+from kpi_auth.mails.outbox import open_content
 from kpi_auth.mails.rendering import Renderer
 from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, transport_to
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.mail_addresses import mail_sender, mail_target
 
 log = structlog.get_logger(__name__)
 
@@ -31,11 +31,10 @@ log = structlog.get_logger(__name__)
 MAX_ATTEMPTS = 28
 _FIRST_DELAY = 10.0
 _LONGEST_DELAY = 3600.0
-_LONGEST_REST = 30.0
-_random = SystemRandom()
+_LONGEST_BACKOFF = 30.0
 
 
-class Pace(NamedTuple):
+class MailWorkerTimes(NamedTuple):
     """Times in seconds, and how many mails are on their way at once."""
 
     poll: float = 1.0
@@ -48,20 +47,20 @@ class Pace(NamedTuple):
 
 class MailWorker:
     def __init__(
-        self, database: Database, settings: AuthSettings, transport: Transport, pace: Pace | None = None
+        self, database: Database, settings: AuthSettings, transport: Transport, times: MailWorkerTimes | None = None
     ) -> None:
         self._database = database
         self._ring = KeyRing.of(settings)
         self._renderer = Renderer(settings)
         self._transport = transport
-        self._pace = pace or Pace()
-        self._sending: set[asyncio.Task[None]] = set()
+        self._times = times or MailWorkerTimes()
+        self._in_flight = InFlight(self._times.lanes)
         # Attempts by what came of them.
         self._outcomes: Counter[str] = Counter()
 
-    def count(self, metrics: Metrics) -> None:
+    def register_metrics(self, metrics: Metrics) -> None:
         """Have what is sent among the metrics. How many wait is a question to the table, which admins can ask."""
-        metrics.add_gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._sending)})
+        metrics.add_gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._in_flight)})
         text = "Attempts to send a mail, by the state that the mail has after it"
         metrics.add_counter(
             "kpi_auth_mail_attempts",
@@ -72,57 +71,45 @@ class MailWorker:
 
     async def run(self) -> None:
         """Send what is due and look for more, until cancelled; what is on its way then, ``finish`` waits for."""
-        failures = 0
-        while True:
-            try:
-                has_more = await self._start_due()
-            except Exception as error:  # noqa: BLE001 whatever is wrong with the database, mails wait until it is right
-                failures += 1
-                log.warning("outbox unreachable", error=type(error).__name__)
-                await asyncio.sleep(min(self._pace.poll * 2 ** min(failures, 10), _LONGEST_REST))
-                continue
-            failures = 0
-            if has_more:
-                await asyncio.wait(set(self._sending), return_when=asyncio.FIRST_COMPLETED)
-            else:
-                await asyncio.sleep(self._pace.poll)
+        poll = self._times.poll
+        schedule = Schedule(interval=poll, first_backoff=2 * poll, longest_backoff=_LONGEST_BACKOFF)
+        await repeat(self._step, schedule, failure="outbox unreachable")
 
     async def finish(self) -> None:
         """Give what is on its way a moment, then have it sent another time."""
-        if self._sending:
-            await asyncio.wait(set(self._sending), timeout=self._pace.grace)
-        left = set(self._sending)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await self._in_flight.finish(grace=self._times.grace)
+
+    async def _step(self) -> bool:
+        has_more = await self._start_due()
+        if has_more:
+            await self._in_flight.wait_for_one()
+        return has_more
 
     async def _start_due(self) -> bool:
         """Send as many mails as there are lanes free; False when there were no more than that."""
-        free = self._pace.lanes - len(self._sending)
-        end = asyncio.get_running_loop().time() + self._pace.lease
+        free = self._in_flight.free
+        lease = Lease.begin(self._times.lease)
         async with self._database.writing() as connection:
-            mails = await repository.lease(connection, most=free, seconds=self._pace.lease)
+            mails = await repository.lease(connection, most=free, seconds=self._times.lease)
         for mail in mails:
-            task = asyncio.create_task(self._deliver(mail, end))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+            self._in_flight.start(self._deliver(mail, lease))
         return len(mails) == free
 
-    async def _deliver(self, mail: LeasedMail, end: float) -> None:
+    async def _deliver(self, mail: LeasedMail, lease: Lease) -> None:
         try:
             outcome = await self._attempt(mail)
         except asyncio.CancelledError:
             with suppress(Exception):
                 async with asyncio.timeout(1):
-                    await self._write_down(mail, _put_off(mail, "the service stopped meanwhile"))
+                    await self._write_down(mail, _postpone(mail, "the service stopped meanwhile"))
             raise
-        await self._settle(mail, outcome, end)
+        await self._settle(mail, outcome, lease)
 
     async def _attempt(self, mail: LeasedMail) -> Outcome:
         if mail.is_expired:
             return Outcome(MailState.DEAD, "too old to be of use")
         try:
-            letter = self._renderer.letter(mail, opened(self._ring, mail.content))
+            letter = self._renderer.letter(mail, open_content(self._ring, mail.content))
         except Exception as error:  # noqa: BLE001 whatever is wrong with a mail itself is so the next time too
             return Outcome(MailState.DEAD, f"cannot be written: {type(error).__name__}")
         return await self._send(mail, letter)
@@ -131,19 +118,19 @@ class MailWorker:
         try:
             await self._transport.send(letter)
         except NotSentError as error:
-            return Outcome(MailState.DEAD, error.reason) if error.is_final else _put_off(mail, error.reason)
+            return Outcome(MailState.DEAD, error.reason) if error.is_final else _postpone(mail, error.reason)
         except Exception as error:  # noqa: BLE001 a mail is lost by no mistake of ours
-            return _put_off(mail, type(error).__name__)
+            return _postpone(mail, type(error).__name__)
         return Outcome(MailState.SENT)
 
-    async def _settle(self, mail: LeasedMail, outcome: Outcome, end: float) -> None:
+    async def _settle(self, mail: LeasedMail, outcome: Outcome, lease: Lease) -> None:
         """Write it down as long as the lease lasts: what a database that is away forgets is sent twice."""
-        while asyncio.get_running_loop().time() < end:
+        while not lease.is_over:
             try:
                 await self._write_down(mail, outcome)
             except Exception as error:  # noqa: BLE001 as above
                 log.warning("mail not settled yet", mail_id=mail.id, error=type(error).__name__)
-                await asyncio.sleep(self._pace.poll)
+                await asyncio.sleep(self._times.poll)
             else:
                 return
         log.error("mail not settled", mail_id=mail.id, state=outcome.state.value)
@@ -164,7 +151,7 @@ class MailWorker:
             log.warning("mail put off", **facts, seconds=round(outcome.delay))
 
 
-def _put_off(mail: LeasedMail, error: str) -> Outcome:
+def _postpone(mail: LeasedMail, error: str) -> Outcome:
     if mail.attempts >= MAX_ATTEMPTS:
         return Outcome(MailState.DEAD, error)
     return Outcome(MailState.PENDING, error, delay_after(mail.attempts))
@@ -172,8 +159,7 @@ def _put_off(mail: LeasedMail, error: str) -> Outcome:
 
 def delay_after(attempts: int) -> float:
     """Twice as long each time, and never the same for all that failed together."""
-    delay = min(_FIRST_DELAY * 2.0 ** min(attempts - 1, 20), _LONGEST_DELAY)
-    return delay * _random.uniform(0.75, 1)
+    return backoff(attempts, first=_FIRST_DELAY, longest=_LONGEST_DELAY)
 
 
 async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
@@ -184,11 +170,9 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
     target = mail_target(settings.mail_url.get_secret_value())
     transport = transport_to(target, local_hostname=mail_sender(settings.mail_from).domain)
     worker = MailWorker(app.state.database, settings, transport)
-    worker.count(app.state.metrics)
-    running = asyncio.create_task(worker.run())
+    worker.register_metrics(app.state.metrics)
     try:
-        yield
+        async with running(worker.run(), name="mail worker"):
+            yield
     finally:
-        running.cancel()
-        await asyncio.wait({running})
         await worker.finish()

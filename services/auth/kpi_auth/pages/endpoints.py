@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
-from kpi_auth.passwords.policy import MAX_LENGTH, MIN_LENGTH
+from kpi_auth.accounts.fields import MAX_PASSWORD, MIN_PASSWORD
 
 router = APIRouter(prefix="/auth", tags=["auth"], default_response_class=HTMLResponse)
 
@@ -22,16 +22,16 @@ class Page(NamedTuple):
 @router.get("/verify-email")
 async def show_verify_email() -> HTMLResponse:
     """The page that the link in a mail leads to. It confirms nothing before somebody presses its button."""
-    return _answer("verify_email.html")
+    return _respond("verify_email.html")
 
 
 @router.get("/reset-password")
 async def show_reset_password() -> HTMLResponse:
     """The page that the link in a mail leads to, with a form for the new password."""
-    return _answer("reset_password.html")
+    return _respond("reset_password.html")
 
 
-def _answer(name: str) -> HTMLResponse:
+def _respond(name: str) -> HTMLResponse:
     page = _page(name)
     headers = {
         "Content-Security-Policy": page.policy,
@@ -47,7 +47,7 @@ def _answer(name: str) -> HTMLResponse:
 def _page(name: str) -> Page:
     """One file holds it all, so that it works under whatever path a gateway serves it."""
     style, script = _text("page.css"), _text("page.js")
-    parts = {"style": style, "script": script, "shortest": str(MIN_LENGTH), "longest": str(MAX_LENGTH)}
+    parts = {"style": style, "script": script, "shortest": str(MIN_PASSWORD), "longest": str(MAX_PASSWORD)}
     text = _text(name)
     for part, content in parts.items():
         text = text.replace(f"{{{part}}}", content)

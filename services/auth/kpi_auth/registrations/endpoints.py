@@ -6,19 +6,23 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.openapi import Responses, problems
 from kpi_shared.security import OptionalUser
 
-from kpi_auth.answers import ACCEPTED, Accepted, no_store
+from kpi_auth.accounts.errors import EmailTakenError, RegistrationClosedError, UsernameTakenError
 from kpi_auth.attempts.errors import TooManyAttemptsError
-from kpi_auth.passwords.errors import HashingBusyError
-from kpi_auth.registrations.errors import RegistrationClosedError
+from kpi_auth.context import CurrentContext
+from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.registrations import service
 from kpi_auth.registrations.schemas import Registration
-from kpi_auth.registrations.service import Registering
-from kpi_auth.users.errors import EmailTakenError, FieldNotYoursError, UsernameTakenError
+from kpi_auth.responses import ACCEPTED, Accepted, no_store
+from kpi_auth.users.errors import FieldNotYoursError
 from kpi_auth.users.schemas import UserPrivate
 
 router = APIRouter(dependencies=[Depends(no_store)])
 
 _RESPONSES: Responses = {
-    202: {"model": Accepted, "description": "Where the settings keep silent about taken names: a mail says the rest"},
+    202: {
+        "model": Accepted,
+        "description": "If the settings do not disclose taken usernames: the outcome is sent by e-mail",
+    },
     **problems(UnauthenticatedError, RegistrationClosedError, FieldNotYoursError),
     **problems(UsernameTakenError, EmailTakenError, TooManyAttemptsError, HashingBusyError),
 }
@@ -31,13 +35,13 @@ _RESPONSES: Responses = {
     "/users", status_code=201, response_model=UserPrivate, responses=_RESPONSES, tags=["users"], name="create_user"
 )
 async def register(
-    user: Registration, caller: OptionalUser, registering: Registering, response: Response
+    user: Registration, caller: OptionalUser, context: CurrentContext, response: Response
 ) -> UserPrivate | Response:
     """Register with a username, an e-mail address and a password.
 
-    An admin who does this for somebody may also set their role and state.
+    Only an admin may also set the role and the state.
     """
-    row = await registering.register(user, caller=caller)
+    row = await service.register(context, user=user, caller=caller)
     if row is None:
         return JSONResponse(ACCEPTED.model_dump(), 202, {"Cache-Control": "no-store"})
     response.headers["Location"] = f"/users/{row.id}"

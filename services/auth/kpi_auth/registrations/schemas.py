@@ -1,17 +1,38 @@
-"""What people send to register."""
-
-from typing import Any
+"""The request body of a registration."""
 
 from kpi_shared.caller import Role
-from pydantic import StrictBool
+from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from sqlmodel import SQLModel
 
-from kpi_auth.users.schemas import Bio, FullName, UserCreate
+from kpi_auth.accounts.fields import Bio, Email, FullName, Password, Username
+from kpi_auth.accounts.models import NewAccount
+from kpi_auth.passwords.policy import find_weakness
 
 _ADMINS = ("role", "is_active")
 
 
+class UserCreate(SQLModel):
+    """A registration."""
+
+    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+
+    username: Username
+    email: Email
+    password: Password
+
+    @field_validator("password")
+    @classmethod
+    def _refuse_guessable(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
+        named = [str(info.data.get(name, "")) for name in ("username", "email")]
+        reason = find_weakness(password.get_secret_value(), username=named[0], email=named[1])
+        if reason is not None:
+            raise PydanticCustomError("guessable_password", "The password {reason}", {"reason": reason})
+        return password
+
+
 class Registration(UserCreate):
-    """A registration; ``role`` and ``is_active`` are an admin's to set."""
+    """A registration; only an admin may set ``role`` and ``is_active``."""
 
     full_name: FullName | None = None
     bio: Bio | None = None
@@ -19,11 +40,11 @@ class Registration(UserCreate):
     is_active: StrictBool = True
 
     @property
-    def admins_fields(self) -> list[str]:
-        """The fields that were sent and are an admin's alone."""
+    def admin_fields(self) -> list[str]:
+        """The fields of the request that only an admin may set."""
         return [name for name in _ADMINS if name in self.model_fields_set]
 
-    def row(self, *, password_hash: str, email_signs_in: bool) -> dict[str, Any]:
-        """What the table keeps of it."""
-        kept = self.model_dump(exclude={"password"}, mode="json")
-        return kept | {"password_hash": password_hash, "email_signs_in": email_signs_in}
+    def to_account(self, *, password_hash: str, email_signs_in: bool) -> NewAccount:
+        """The columns of the new account."""
+        kept = self.model_dump(exclude={"password"})
+        return NewAccount(**kept, password_hash=password_hash, email_signs_in=email_signs_in)

@@ -1,8 +1,8 @@
-"""What can be wrong with signing in and staying so."""
+"""Errors about signing in and about sessions."""
 
 from kpi_shared.errors import ProblemError
 
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="kpi-one"'}
+from kpi_auth.tokens.errors import CHALLENGE
 
 
 class InvalidCredentialsError(ProblemError):
@@ -13,18 +13,7 @@ class InvalidCredentialsError(ProblemError):
     title = "The username or the password is wrong"
 
     def __init__(self) -> None:
-        super().__init__(headers=_CHALLENGE)
-
-
-class InvalidRefreshTokenError(ProblemError):
-    """The same for one that never was, was used, or belongs to an ended session: signing in again helps."""
-
-    status = 401
-    type = "invalid-refresh-token"
-    title = "This refresh token does not count; sign in again"
-
-    def __init__(self) -> None:
-        super().__init__(headers=_CHALLENGE)
+        super().__init__(headers=CHALLENGE)
 
 
 class SessionNotFoundError(ProblemError):
@@ -36,4 +25,4 @@ class SessionNotFoundError(ProblemError):
 class UnsupportedMediaTypeError(ProblemError):
     status = 415
     type = "unsupported-media-type"
-    title = "Credentials come as a form or as JSON"
+    title = "The body must be a form or JSON"

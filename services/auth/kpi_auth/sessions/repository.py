@@ -2,29 +2,27 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NamedTuple
 
 from kpi_shared.database import AnyRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.accounts.fragments import IS_OPEN, LOCK_OPEN, NOTICE_EMAIL, OF_USER_ID, TABLE
+from kpi_auth.accounts.models import Account
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
 from kpi_auth.audit.repository import RECORD
+from kpi_auth.origin import Origin
 from kpi_auth.sessions.models import EndReason
-from kpi_auth.users.models import Account
+from kpi_auth.settings.lifetimes import Lifetimes
 
-# One statement, and so one transaction: the user is held, on the condition that nothing has changed since the password
-# was verified, the session is added, and it is recorded.
-_open = text(f"""
-    WITH held AS (
-        SELECT id, username, role FROM users
-        WHERE id = :user_id AND is_active AND deleted_at IS NULL
-            AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
-        FOR NO KEY UPDATE
+# In one statement, and so in one transaction: lock the user, provided that nothing has changed since the password was
+# verified, add the session, and record it.
+_add = text(f"""
+    WITH locked AS (
+        {LOCK_OPEN}
     ), added AS (
         INSERT INTO sessions (user_id, secret, address, user_agent)
-        SELECT id, :secret, CAST(:address AS text), CAST(:user_agent AS text) FROM held
+        SELECT id, :secret, CAST(:address AS text), CAST(:user_agent AS text) FROM locked
         RETURNING id, user_id
     ), recorded AS (
         {RECORD}
@@ -32,9 +30,9 @@ _open = text(f"""
             jsonb_build_object('session_id', id, 'by', CAST(:by AS text))
         FROM added
     )
-    SELECT added.id, username, role FROM added JOIN held ON held.id = user_id
+    SELECT added.id, username, role FROM added JOIN locked ON locked.id = user_id
 """)  # noqa: S608 our own text
-# A statement of its own, which sees what others have added meanwhile.
+# A separate statement, so that it sees sessions that other transactions have added in the meantime.
 END_OLDEST = f"""
     ending AS (
         SELECT id FROM sessions WHERE ended_at IS NULL AND id IN (
@@ -53,38 +51,36 @@ END_OLDEST = f"""
     FROM ended HAVING count(*) > 0
 """  # noqa: S608 our own text
 _end_oldest = text(f"WITH {END_OLDEST}")
-_key_of = text("""
+_get_key = text(f"""
     SELECT sessions.id, user_id, secret, username, role,
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
-    FROM sessions JOIN users ON users.id = user_id
+    FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
-""")
-# Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
-_move = text("""
+""")  # noqa: S608 our own text
+# Every ending of a session updates its row, so this waits for it, checks the conditions again, and finds it ended.
+_advance = text(f"""
     UPDATE sessions SET counter = counter + 1, used_at = now(), address = :address, user_agent = :user_agent
-    FROM users
+    FROM {TABLE}
     WHERE sessions.id = :id AND counter = :counter AND ended_at IS NULL
         AND used_at > now() - :idle AND sessions.created_at > now() - :absolute
-        AND users.id = sessions.user_id AND users.is_active AND users.deleted_at IS NULL
+        AND {OF_USER_ID} AND {IS_OPEN}
     RETURNING sessions.id
-""")
-_lock = text("""
+""")  # noqa: S608 our own text
+_lock = text(f"""
     SELECT sessions.id, user_id, counter, secret, username, role, ended_at,
-        CASE WHEN email_signs_in THEN email END AS email,
-        users.is_active AND users.deleted_at IS NULL AS is_open,
+        {NOTICE_EMAIL} AS notice_email, {IS_OPEN} AS is_open,
         used_at <= now() - :idle OR sessions.created_at <= now() - :absolute AS is_expired,
         used_at > now() - :grace AS is_fresh,
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
-    FROM sessions JOIN users ON users.id = user_id
+    FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
     FOR NO KEY UPDATE OF sessions
-""")
-_subject = text("""
-    SELECT username, role FROM sessions JOIN users ON users.id = user_id
-    WHERE sessions.id = :id AND user_id = :user_id AND ended_at IS NULL
-        AND users.is_active AND users.deleted_at IS NULL
-""")
-_living = text("""
+""")  # noqa: S608 our own text
+_get_subject = text(f"""
+    SELECT username, role FROM sessions JOIN {TABLE} ON {OF_USER_ID}
+    WHERE sessions.id = :id AND user_id = :user_id AND ended_at IS NULL AND {IS_OPEN}
+""")  # noqa: S608 our own text
+_list_active = text("""
     SELECT id, created_at, used_at AS last_used_at, address, user_agent,
         least(used_at + :idle, created_at + :absolute) AS expires_at, id = :current AS is_current
     FROM sessions
@@ -96,7 +92,7 @@ _end = text("""
     WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
     RETURNING id
 """)
-# Locked in one order everywhere, so that two who end several at once never wait for each other.
+# Locked in the same order everywhere, so that two statements that end several sessions cannot deadlock.
 _end_all = text("""
     WITH ending AS (
         SELECT id FROM sessions
@@ -106,70 +102,73 @@ _end_all = text("""
     UPDATE sessions SET ended_at = now(), end_reason = :reason FROM ending WHERE sessions.id = ending.id
     RETURNING sessions.id
 """)
+_forget_old = text("""
+    DELETE FROM sessions WHERE id IN (
+        SELECT id FROM sessions
+        WHERE ended_at < now() - :kept
+            OR used_at < now() - :kept - :idle
+            OR created_at < now() - :kept - :absolute
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
 
 Rows = Sequence[AnyRow]
 
 
-class Lifetimes(NamedTuple):
-    """How long a session lives unused and in all, and how long its last refresh token may come again."""
-
-    idle: timedelta
-    absolute: timedelta
-    grace: timedelta
-
-
-async def open_(
+async def add(
     connection: AsyncConnection, *, account: Account, secret: bytes, by: str, origin: Origin
 ) -> AnyRow | None:
-    """Add a session with its record, which says ``by`` what way; its id, and the user's name and role of now.
+    """Add a session and its audit record, with ``by`` as the way of signing in.
 
-    None if the account was closed meanwhile or, with a hash, if the password is no longer the one that was verified.
+    Returns its id and the user's current name and role; None if the account was closed in the meantime or, with a hash,
+    if the password has changed since it was verified.
     """
     values = {"user_id": account.id, "password_hash": account.password_hash, "secret": secret, "by": by}
     values["event"] = Event.SIGNED_IN.value
-    return (await connection.execute(_open, {**values, **origin.columns})).one_or_none()
+    return (await connection.execute(_add, {**values, **origin.columns})).one_or_none()
 
 
 async def end_oldest(
     connection: AsyncConnection, *, user_id: int, most: int, lifetimes: Lifetimes, origin: Origin
 ) -> None:
-    """End, and record, the user's oldest sessions beyond ``most``."""
+    """End and record the user's oldest sessions beyond ``most``."""
     values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
     await connection.execute(_end_oldest, {**values, "event": Event.SIGNED_OUT.value, **origin.columns})
 
 
-async def key_of(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
-    """Whose session it is, and the secret of its refresh tokens; also of one that has ended."""
+async def get_key(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
+    """The session's user and the secret of its refresh tokens, also if the session has ended."""
     values = {"id": session_id, "absolute": lifetimes.absolute}
-    return (await connection.execute(_key_of, values)).one_or_none()
+    return (await connection.execute(_get_key, values)).one_or_none()
 
 
-async def move(
+async def advance(
     connection: AsyncConnection, *, session_id: int, counter: int, lifetimes: Lifetimes, origin: Origin
 ) -> bool:
-    """Move the counter on from ``counter``; False unless the session lives and is there."""
+    """Increment the counter; False unless the session is active and the counter equals ``counter``."""
     values = {"id": session_id, "counter": counter, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    return (await connection.execute(_move, {**values, **origin.columns})).one_or_none() is not None
+    return (await connection.execute(_advance, {**values, **origin.columns})).one_or_none() is not None
 
 
 async def lock(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
-    """The session as it is now, held until the transaction ends."""
-    return (await connection.execute(_lock, {"id": session_id, **lifetimes._asdict()})).one_or_none()
+    """The current state of the session, locked until the transaction ends."""
+    values = {"id": session_id, "idle": lifetimes.idle, "absolute": lifetimes.absolute, "grace": lifetimes.grace}
+    return (await connection.execute(_lock, values)).one_or_none()
 
 
-async def subject(connection: AsyncConnection, *, session_id: int, user_id: int) -> AnyRow | None:
-    """Name and role of the user as they are now; None where the session has ended or the account is closed."""
-    return (await connection.execute(_subject, {"id": session_id, "user_id": user_id})).one_or_none()
+async def get_subject(connection: AsyncConnection, *, session_id: int, user_id: int) -> AnyRow | None:
+    """The user's current name and role; None if the session has ended or the account is closed."""
+    return (await connection.execute(_get_subject, {"id": session_id, "user_id": user_id})).one_or_none()
 
 
-async def living(connection: AsyncConnection, *, user_id: int, current: int, lifetimes: Lifetimes) -> Rows:
-    """The user's sessions that can still be refreshed, the newest first; one of them may be the caller's."""
+async def list_active(connection: AsyncConnection, *, user_id: int, current: int, lifetimes: Lifetimes) -> Rows:
+    """The user's sessions that can still be refreshed, newest first; ``current`` marks the caller's."""
     values = {"user_id": user_id, "current": current, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    return (await connection.execute(_living, values)).all()
+    return (await connection.execute(_list_active, values)).all()
 
 
 async def end(connection: AsyncConnection, *, user_id: int, session_id: int, reason: EndReason) -> bool:
-    """End one session of the user; False where it is not theirs or has ended already."""
+    """End one session of the user; False if it is not theirs or has already ended."""
     values = {"id": session_id, "user_id": user_id, "reason": reason.value}
     return (await connection.execute(_end, values)).one_or_none() is not None
 
@@ -177,6 +176,12 @@ async def end(connection: AsyncConnection, *, user_id: int, session_id: int, rea
 async def end_all(
     connection: AsyncConnection, *, user_id: int, reason: EndReason, spared: int | None = None
 ) -> list[int]:
-    """End the user's sessions, all but ``spared``, and return the ids of those that ended."""
+    """End all of the user's sessions except ``spared``; returns the ids of those that ended."""
     values = {"user_id": user_id, "reason": reason.value, "spared": spared}
     return list((await connection.execute(_end_all, values)).scalars())
+
+
+async def forget_old(connection: AsyncConnection, *, lifetimes: Lifetimes, kept: timedelta, most: int) -> int:
+    """Delete sessions that ended, or could no longer be refreshed, longer ago than ``kept``; returns how many."""
+    values = {"kept": kept, "idle": lifetimes.idle, "absolute": lifetimes.absolute, "most": most}
+    return (await connection.execute(_forget_old, values)).rowcount

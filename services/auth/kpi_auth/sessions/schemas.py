@@ -1,66 +1,35 @@
-"""Credentials, in both of their forms, and the tokens they buy."""
+"""Credentials as a form or as JSON, and the tokens that they give."""
 
-import unicodedata
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
-from kpi_shared.text import StorableSecret, StorableText
-from pydantic import StringConstraints, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
-from sqlmodel import Field, SQLModel
+from pydantic import StringConstraints, ValidationError
+from sqlmodel import SQLModel
 
-from kpi_auth.passwords.policy import MAX_LENGTH
+from kpi_auth.accounts.fields import AccountName, GivenPassword
 from kpi_auth.sessions.errors import UnsupportedMediaTypeError
-from kpi_auth.users.schemas import normalised_email
 
 _FORM = "application/x-www-form-urlencoded"
 
-Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
-
-
-class AccountName(SQLModel):
-    """Whose account is meant: a username, or an e-mail address in either field."""
-
-    model_config = {"extra": "forbid"}
-
-    username: Login | None = None
-    email: Login | None = None
-
-    @model_validator(mode="after")
-    def _names_one_account(self) -> Self:
-        if (self.username is None) == (self.email is None):
-            raise PydanticCustomError("login", "Either username or email is needed")
-        return self
-
-    @property
-    def login(self) -> str:
-        """In the form in which names and addresses are stored, so that what was registered also signs in."""
-        given = unicodedata.normalize("NFKC", self.username or self.email or "").strip().lower()
-        try:
-            return normalised_email(given) if "@" in given else given
-        except PydanticCustomError:
-            # No account has it: the search for it finds nothing.
-            return given
-
 
 class Credentials(AccountName):
-    """A password and whose it is.
+    """A username or an e-mail address, and the password.
 
-    The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
+    Other members of the OAuth2 password form (RFC 6749, section 4.3.2) are ignored.
     """
 
-    model_config = {"extra": "ignore", "hide_input_in_errors": True}
+    model_config = {"extra": "ignore", "hide_input_in_errors": True}  # noqa: RUF012 pydantic reads it once
 
-    password: Annotated[StorableSecret, Field(min_length=1, max_length=MAX_LENGTH)]
+    password: GivenPassword
     grant_type: Literal["password", ""] = "password"
 
 
 class SessionTokens(SQLModel):
-    """RFC 6749, section 5.1; what expires does so in so many seconds."""
+    """RFC 6749, section 5.1; lifetimes are in seconds."""
 
     access_token: str
     token_type: Literal["bearer"]
@@ -83,7 +52,7 @@ class Refresh(SQLModel):
 
 
 class Revocation(SQLModel):
-    """RFC 7009, section 2.1, as a form or as JSON. The hint is not needed: the two kinds of token look different."""
+    """RFC 7009, section 2.1, as a form or as JSON. The hint is not used: the two kinds of token differ in form."""
 
     model_config = {"hide_input_in_errors": True}
 
@@ -92,7 +61,7 @@ class Revocation(SQLModel):
 
 
 class LogoutScope(StrEnum):
-    """Which of one's sessions to end: this one, all but this one, or all."""
+    """Which of the caller's sessions to end: the current one, all others, or all."""
 
     LOCAL = "local"
     OTHERS = "others"
@@ -118,23 +87,23 @@ class SessionShown(SQLModel):
 
 
 class SessionList(SQLModel):
-    """All of a user's sessions: there are never more than the setting allows, so there is no next page."""
+    """All of a user's sessions: SESSION_LIMIT bounds their number, so there is no next page."""
 
     items: list[SessionShown]
     next: None
 
 
-async def _sent(request: Request) -> Any:  # noqa: ANN401 whatever was sent
+async def _read_body(request: Request) -> Any:  # noqa: ANN401 any JSON value
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == _FORM:
         async with request.form(max_fields=20) as form:
             return dict(form)
     if media_type == "application/json":
-        return await _json(request)
-    raise UnsupportedMediaTypeError(f"{media_type or 'no media type'} was sent")
+        return await _read_json(request)
+    raise UnsupportedMediaTypeError(f"Content-Type is {media_type}" if media_type else "Content-Type is missing")
 
 
-async def _json(request: Request) -> Any:  # noqa: ANN401 as above
+async def _read_json(request: Request) -> Any:  # noqa: ANN401 as above
     try:
         return await request.json()
     except (ValueError, RecursionError):
@@ -150,7 +119,7 @@ def form_or_json(schema: type[Body]) -> Callable[[Request], Awaitable[Body]]:
 
     async def read(request: Request) -> Body:
         try:
-            return schema.model_validate(await _sent(request))
+            return schema.model_validate(await _read_body(request))
         except ValidationError as error:
             errors = error.errors(include_input=False, include_url=False)
             raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
@@ -164,6 +133,6 @@ SentRevocation = Annotated[Revocation, Depends(form_or_json(Revocation))]
 
 
 def body_of(schema: type[SQLModel]) -> dict[str, Any]:
-    """What the framework cannot derive for OpenAPI: one body in two media types."""
+    """The OpenAPI description that the framework cannot derive: one body in two media types."""
     content = {media_type: {"schema": schema.model_json_schema()} for media_type in (_FORM, "application/json")}
     return {"requestBody": {"required": True, "content": content}}

@@ -1,177 +1,165 @@
-"""What becomes of sessions: they start, are refreshed, and end."""
+"""Opening and refreshing sessions."""
 
 import secrets
 from datetime import timedelta
-from typing import Annotated
 
-from fastapi import Depends, Request
-from kpi_shared.caller import Role, Subject
-from kpi_shared.database import AnyRow, Database
-from kpi_shared.tokens import HEADER, InvalidTokenError, KeyRing, TokenCodec
+from kpi_shared.caller import Role
+from kpi_shared.database import AnyRow
+from kpi_shared.tokens import HEADER, InvalidTokenError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_auth.accounts.models import Account
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
-from kpi_auth.audit.service import record, say
-from kpi_auth.mails.outbox import Mail, Outbox, Template
+from kpi_auth.audit.service import record, write_log_line
+from kpi_auth.context import Context
+from kpi_auth.mails import outbox
+from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.sessions import repository
-from kpi_auth.sessions.ending import NamedSession
-from kpi_auth.sessions.errors import InvalidRefreshTokenError
-from kpi_auth.sessions.models import EndReason
-from kpi_auth.sessions.refresh_tokens import SECRET_BYTES, RefreshToken, RefreshTokens, parse
-from kpi_auth.sessions.repository import Lifetimes
-from kpi_auth.sessions.schemas import SessionList, SessionShown, SessionTokens
-from kpi_auth.sessions.standing import session_number
-from kpi_auth.settings import AuthSettings
-from kpi_auth.users.models import Account
+from kpi_auth.sessions.models import EndReason, NamedSession
+from kpi_auth.sessions.schemas import SessionTokens
+from kpi_auth.sessions.session_check import session_number
+from kpi_auth.tokens.errors import InvalidRefreshTokenError
+from kpi_auth.tokens.refresh_tokens import SECRET_BYTES, RefreshToken, parse
 
 
-class Sessions:
-    """Starts sessions and refreshes them."""
-
-    def __init__(self, settings: AuthSettings, *, codec: TokenCodec, outbox: Outbox) -> None:
-        self.lifetimes = Lifetimes(
-            idle=timedelta(days=settings.session_idle_days),
-            absolute=timedelta(days=settings.session_absolute_days),
-            grace=timedelta(seconds=settings.refresh_grace_seconds),
-        )
-        self.most = settings.session_limit
-        self._access = timedelta(minutes=settings.access_token_expire_minutes)
-        self._codec = codec
-        self._refresh = RefreshTokens(KeyRing.of(settings))
-        self._outbox = outbox
-
-    async def start(
-        self, connection: AsyncConnection, account: Account, *, by: str, origin: Origin
-    ) -> SessionTokens | None:
-        """Open a session; the oldest one too many ends. None as ``open`` has it."""
-        tokens = await self.open(connection, account, by=by, origin=origin)
-        if tokens is not None:
-            await repository.end_oldest(
-                connection, user_id=account.id, most=self.most, lifetimes=self.lifetimes, origin=origin
-            )
-        return tokens
-
-    async def open(
-        self, connection: AsyncConnection, account: Account, *, by: str, origin: Origin
-    ) -> SessionTokens | None:
-        """Open a session, whatever the number of those that there are; ``by`` is what showed who it is.
-
-        None if the account was closed meanwhile or, where it comes with a hash, if its password was changed.
-        """
-        secret = secrets.token_bytes(SECRET_BYTES)
-        row = await repository.open_(connection, account=account, secret=secret, by=by, origin=origin)
-        if row is None:
-            return None
-        say(Event.SIGNED_IN, origin=origin, actor_id=account.id, subject_id=account.id, session_id=row.id, by=by)
-        now = account._replace(username=row.username, role=Role(row.role))
-        return self._tokens(now, session_id=row.id, counter=0, secret=secret, left=self.lifetimes.absolute)
-
-    async def refresh(self, database: Database, text: str, *, origin: Origin) -> SessionTokens:
-        """The next pair of tokens, or InvalidRefreshTokenError.
-
-        RFC 9700, section 4.14.2: a token that was used before ends its session, since one of the two who hold it is not
-        its owner. The exception is the last one used, within the grace period: it gets the same successor again.
-        """
-        token = parse(text)
-        async with database.committing() as connection:
-            tokens = await self._moved(connection, token, origin)
-        if tokens is None:
-            async with database.writing() as connection:
-                tokens = await self._judged(connection, token, origin)
-        if tokens is None:
-            raise InvalidRefreshTokenError
-        return tokens
-
-    async def living(self, connection: AsyncConnection, *, user_id: int, caller: Subject) -> SessionList:
-        """Where the user is signed in."""
-        current = session_number(caller)
-        rows = await repository.living(connection, user_id=user_id, current=current, lifetimes=self.lifetimes)
-        return SessionList(items=[SessionShown.model_validate(row, from_attributes=True) for row in rows], next=None)
-
-    async def named_by(self, database: Database, text: str) -> NamedSession | None:
-        """The session of a genuine refresh or access token, whether or not either still counts."""
-        try:
-            if text.startswith(HEADER):
-                subject = self._codec.verify(text)
-                return NamedSession(session_number(subject), subject.id)
-            token = parse(text)
-        except (InvalidTokenError, InvalidRefreshTokenError):
-            return None
-        async with database.reading() as connection:
-            row = await repository.key_of(connection, session_id=token.session_id, lifetimes=self.lifetimes)
-        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
-            return None
-        return NamedSession(token.session_id, row.user_id)
-
-    async def _moved(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
-        row = await repository.key_of(connection, session_id=token.session_id, lifetimes=self.lifetimes)
-        # A made-up token locks nothing and ends nothing.
-        if row is None or not self._refresh.is_genuine(token, secret=row.secret):
-            raise InvalidRefreshTokenError
-        # Made before the counter moves, and handed out only if it does: whoever ends the session changes the same row,
-        # so that once they have returned, nothing is made any more.
-        tokens = self._tokens_of(row, counter=token.counter + 1) if float(row.seconds_left) > 0 else None
-        is_moved = await repository.move(
-            connection, session_id=token.session_id, counter=token.counter, lifetimes=self.lifetimes, origin=origin
-        )
-        return tokens if is_moved else None
-
-    async def _judged(self, connection: AsyncConnection, token: RefreshToken, origin: Origin) -> SessionTokens | None:
-        """What becomes of a genuine token that did not move the counter; what it ends stays ended."""
-        row = await repository.lock(connection, session_id=token.session_id, lifetimes=self.lifetimes)
-        if row is None or row.ended_at is not None:
-            return None
-        if row.is_expired or not row.is_open:
-            reason = EndReason.EXPIRED if row.is_open else EndReason.CLOSED
-            await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=reason)
-            details = {"reason": reason.value, "session_ids": [row.id]}
-            await record(connection, Event.SIGNED_OUT, origin=origin, subject_id=row.user_id, details=details)
-            return None
-        if token.counter == row.counter - 1 and row.is_fresh:
-            return self._tokens_of(row, counter=row.counter)
-        if token.counter < row.counter:
-            await self._end_reused(connection, row, origin)
-        return None
-
-    async def _end_reused(self, connection: AsyncConnection, row: AnyRow, origin: Origin) -> None:
-        await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=EndReason.REUSE)
-        details = {"session_id": row.id}
-        # Who presented it is just what nobody knows.
-        await record(connection, Event.REFRESH_REUSED, origin=origin, subject_id=row.user_id, details=details)
-        if row.email is not None:
-            await self._outbox.put(connection, Mail(Template.SESSIONS_ENDED, row.email, {"username": row.username}))
-
-    def _tokens_of(self, row: AnyRow, *, counter: int) -> SessionTokens:
-        account = Account(row.user_id, row.username, Role(row.role), None, may_sign_in=True)
-        left = timedelta(seconds=float(row.seconds_left))
-        return self._tokens(account, session_id=row.id, counter=counter, secret=row.secret, left=left)
-
-    def _tokens(
-        self, account: Account, *, session_id: int, counter: int, secret: bytes, left: timedelta
-    ) -> SessionTokens:
-        """``left`` is what the session has of its absolute lifetime: no token outlives it."""
-        lifetime = min(self._access, left)
-        access = self._codec.mint(
+async def start(context: Context, connection: AsyncConnection, *, account: Account, by: str) -> SessionTokens | None:
+    """Open a session and end the oldest ones beyond the limit; None as for ``open_session``."""
+    tokens = await open_session(context, connection, account=account, by=by)
+    if tokens is not None:
+        await repository.end_oldest(
+            connection,
             user_id=account.id,
-            username=account.username,
-            role=account.role,
-            session_id=str(session_id),
-            lifetime=lifetime,
+            most=context.settings.session_limit,
+            lifetimes=context.lifetimes,
+            origin=context.origin,
         )
-        return SessionTokens(
-            access_token=access,
-            token_type="bearer",  # noqa: S106 RFC 6750's word
-            expires_in=int(lifetime.total_seconds()),
-            refresh_token=self._refresh.make(session_id=session_id, counter=counter, secret=secret),
-            refresh_expires_in=int(min(self.lifetimes.idle, left).total_seconds()),
-            username=account.username,
-        )
+    return tokens
 
 
-async def _sessions(request: Request) -> Sessions:
-    sessions: Sessions = request.app.state.sessions
-    return sessions
+async def open_session(
+    context: Context, connection: AsyncConnection, *, account: Account, by: str
+) -> SessionTokens | None:
+    """Open a session without a look at the limit; ``by`` is the way of signing in.
+
+    None if the account was closed in the meantime or, if ``account`` has a hash, if its password was changed.
+    """
+    secret = secrets.token_bytes(SECRET_BYTES)
+    row = await repository.add(connection, account=account, secret=secret, by=by, origin=context.origin)
+    if row is None:
+        return None
+    write_log_line(context, Event.SIGNED_IN, actor_id=account.id, subject_id=account.id, session_id=row.id, by=by)
+    now = account._replace(username=row.username, role=Role(row.role))
+    return _make_tokens(context, now, session_id=row.id, counter=0, secret=secret, left=context.lifetimes.absolute)
 
 
-SessionsOfApp = Annotated[Sessions, Depends(_sessions)]
+async def refresh(context: Context, *, token: str) -> SessionTokens:
+    """New tokens, or InvalidRefreshTokenError.
+
+    RFC 9700, section 4.14.2: reuse of a token ends its session, since one of the two clients that hold it is not the
+    owner's. The exception is the token used last, within the grace period: it gets the same successor again.
+    """
+    parsed = parse(token)
+    async with context.database.committing() as connection:
+        tokens = await _rotate(context, connection, parsed)
+    if tokens is None:
+        async with context.database.writing() as connection:
+            tokens = await _handle_out_of_turn(context, connection, parsed)
+    if tokens is None:
+        raise InvalidRefreshTokenError
+    return tokens
+
+
+async def find_by_token(context: Context, *, token: str) -> NamedSession | None:
+    """The session of a genuine refresh or access token, whether or not either is still valid."""
+    try:
+        if token.startswith(HEADER):
+            subject = context.tokens.verify(token)
+            return NamedSession(session_number(subject), subject.id)
+        parsed = parse(token)
+    except (InvalidTokenError, InvalidRefreshTokenError):
+        return None
+    async with context.database.reading() as connection:
+        row = await repository.get_key(connection, session_id=parsed.session_id, lifetimes=context.lifetimes)
+    if row is None or not context.refresh_tokens.is_genuine(parsed, secret=row.secret):
+        return None
+    return NamedSession(parsed.session_id, row.user_id)
+
+
+async def _rotate(context: Context, connection: AsyncConnection, token: RefreshToken) -> SessionTokens | None:
+    """The successor of the currently valid token; None for any other genuine one."""
+    row = await repository.get_key(connection, session_id=token.session_id, lifetimes=context.lifetimes)
+    # A forged token locks nothing and ends nothing.
+    if row is None or not context.refresh_tokens.is_genuine(token, secret=row.secret):
+        raise InvalidRefreshTokenError
+    # Made before the counter changes, and returned only if it does: an ending of the session updates the same row, so
+    # that no tokens are issued after it.
+    tokens = _make_tokens_from_row(context, row, counter=token.counter + 1) if float(row.seconds_left) > 0 else None
+    is_advanced = await repository.advance(
+        connection,
+        session_id=token.session_id,
+        counter=token.counter,
+        lifetimes=context.lifetimes,
+        origin=context.origin,
+    )
+    return tokens if is_advanced else None
+
+
+async def _handle_out_of_turn(
+    context: Context, connection: AsyncConnection, token: RefreshToken
+) -> SessionTokens | None:
+    """Repeat the response to the token used last, or end the session of a reused token."""
+    row = await repository.lock(connection, session_id=token.session_id, lifetimes=context.lifetimes)
+    if row is None or row.ended_at is not None:
+        return None
+    if row.is_expired or not row.is_open:
+        await _end_expired(context, connection, row)
+        return None
+    if token.counter == row.counter - 1 and row.is_fresh:
+        return _make_tokens_from_row(context, row, counter=row.counter)
+    if token.counter < row.counter:
+        await _end_reused(context, connection, row)
+    return None
+
+
+async def _end_expired(context: Context, connection: AsyncConnection, row: AnyRow) -> None:
+    reason = EndReason.EXPIRED if row.is_open else EndReason.CLOSED
+    await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=reason)
+    details = {"reason": reason.value, "session_ids": [row.id]}
+    await record(context, connection, Event.SIGNED_OUT, subject_id=row.user_id, details=details)
+
+
+async def _end_reused(context: Context, connection: AsyncConnection, row: AnyRow) -> None:
+    await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=EndReason.REUSE)
+    # It is unknown which of the two holders sent it.
+    await record(context, connection, Event.REFRESH_REUSED, subject_id=row.user_id, details={"session_id": row.id})
+    if row.notice_email is not None:
+        mail = Mail(Template.SESSIONS_ENDED, row.notice_email, {"username": row.username})
+        await outbox.put(context, connection, mail)
+
+
+def _make_tokens_from_row(context: Context, row: AnyRow, *, counter: int) -> SessionTokens:
+    account = Account(row.user_id, row.username, Role(row.role), None, may_sign_in=True)
+    left = timedelta(seconds=float(row.seconds_left))
+    return _make_tokens(context, account, session_id=row.id, counter=counter, secret=row.secret, left=left)
+
+
+def _make_tokens(
+    context: Context, account: Account, *, session_id: int, counter: int, secret: bytes, left: timedelta
+) -> SessionTokens:
+    """``left`` is the rest of the session's absolute lifetime: no token outlives it."""
+    lifetime = min(context.lifetimes.access, left)
+    access = context.tokens.mint(
+        user_id=account.id,
+        username=account.username,
+        role=account.role,
+        session_id=str(session_id),
+        lifetime=lifetime,
+    )
+    return SessionTokens(
+        access_token=access,
+        token_type="bearer",  # noqa: S106 RFC 6750's term
+        expires_in=int(lifetime.total_seconds()),
+        refresh_token=context.refresh_tokens.make(session_id=session_id, counter=counter, secret=secret),
+        refresh_expires_in=int(min(context.lifetimes.idle, left).total_seconds()),
+        username=account.username,
+    )

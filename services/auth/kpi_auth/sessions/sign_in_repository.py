@@ -1,29 +1,29 @@
-"""The SQL of signing in with a password, in few round trips: while others hash, each of them costs what a hash leaves.
+"""The SQL of signing in with a password, in few round trips, which are expensive while other requests hash.
 
-Two processes wake up for each, on cores whose caches the hashing has just used up. So what needs no order of its own
-goes together: an attempt is counted and the account looked up in one statement, and taken back in the one that ends the
-oldest sessions.
+Each wakes two processes, on cores whose caches the hashing has filled. So steps that do not depend on each other share
+a statement: one counts the attempt and looks up the account; another forgives the attempt and ends the oldest sessions.
 """
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from kpi_shared.caller import Role
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.attempts.repository import Added, adding, removing, to_add, to_remove
-from kpi_auth.attempts.service import Admission
+from kpi_auth.accounts.fragments import OF_LOGIN, SIGN_IN_COLUMNS, TABLE
+from kpi_auth.accounts.models import Account
+from kpi_auth.attempts.models import Added, Admission, Limit
+from kpi_auth.attempts.repository import steps_to_add, steps_to_remove, values_to_add, values_to_remove
 from kpi_auth.audit.models import Event
-from kpi_auth.audit.origin import Origin
-from kpi_auth.sessions.repository import END_OLDEST, Lifetimes
-from kpi_auth.users.models import Account
+from kpi_auth.origin import Origin
+from kpi_auth.sessions.repository import END_OLDEST
+from kpi_auth.settings.lifetimes import Lifetimes
 
 
-async def look_up(connection: AsyncConnection, *, limits: Sequence[Any], login: str) -> tuple[Added, Account | None]:
+async def look_up(connection: AsyncConnection, *, limits: Sequence[Limit], login: str) -> tuple[Added, Account | None]:
     """Count an attempt under each limit, and find the account that it is for."""
-    row = (await connection.execute(_look_up(len(limits)), {**to_add(limits), "login": login})).one()
+    row = (await connection.execute(_look_up(len(limits)), {**values_to_add(limits), "login": login})).one()
     account = None
     if row.id is not None:
         account = Account(row.id, row.username, Role(row.role), row.password_hash, row.may_sign_in)
@@ -39,23 +39,20 @@ async def settle(
     lifetimes: Lifetimes,
     origin: Origin,
 ) -> None:
-    """Take the attempt back, and end, and record, the user's oldest sessions beyond ``most``."""
+    """Forgive the attempt, and end and record the user's oldest sessions beyond ``most``."""
     values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
-    values |= {"event": Event.SIGNED_OUT.value, **origin.columns, **to_remove(admission.keys, admission.moment)}
+    values |= {"event": Event.SIGNED_OUT.value, **origin.columns, **values_to_remove(admission.keys, admission.moment)}
     await connection.execute(_settle(len(admission.keys)), values)
 
 
 @cache
 def _look_up(keys: int) -> TextClause:
-    steps, columns = adding(keys)
-    # A username holds no @, so that at most one account fits.
+    steps, columns = steps_to_add(keys)
     return text(f"""
-        WITH {steps}
-        SELECT {columns}, id, username, role, password_hash, is_active AND deleted_at IS NULL AS may_sign_in
-        FROM (SELECT) AS attempt LEFT JOIN users ON lower(username) = :login OR (email = :login AND email_signs_in)
+        WITH {steps} SELECT {columns}, {SIGN_IN_COLUMNS} FROM (SELECT) AS attempt LEFT JOIN {TABLE} ON {OF_LOGIN}
     """)  # noqa: S608 our own text
 
 
 @cache
 def _settle(keys: int) -> TextClause:
-    return text(f"WITH {removing(keys)}, {END_OLDEST}")
+    return text(f"WITH {steps_to_remove(keys)}, {END_OLDEST}")

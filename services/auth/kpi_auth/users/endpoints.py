@@ -1,4 +1,4 @@
-"""The look at users, and what they and admins change."""
+"""Reading, changing, deleting and restoring users."""
 
 from dataclasses import replace
 from typing import Annotated, NamedTuple
@@ -9,54 +9,52 @@ from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import NOT_MODIFIED
 from kpi_shared.http.openapi import problems
+from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser, CurrentUser
 
-from kpi_auth.answers import no_store
+from kpi_auth.accounts import list_repository
+from kpi_auth.accounts import read_repository as repository
+from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
+from kpi_auth.accounts.filters import Position, UserFilter
 from kpi_auth.attempts.errors import TooManyAttemptsError
-from kpi_auth.cursors import Cursors
-from kpi_auth.passwords.errors import HashingBusyError, WrongPasswordError
-from kpi_auth.users import changes, listing_repository, repository
-from kpi_auth.users.answers import answer_to, page_answer, private_answer
-from kpi_auth.users.cursors import decode
-from kpi_auth.users.dependencies import EmailRulesOfApp, OfDeleted, ProvenPassword, SentAct, UserId
+from kpi_auth.context import CurrentContext
+from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.passwords.errors import WrongPasswordError
+from kpi_auth.responses import no_store
+from kpi_auth.users import service
+from kpi_auth.users.dependencies import ConfirmedHash, OfDeleted, SentUserRequest, UserId
 from kpi_auth.users.errors import (
     ChangedMeanwhileError,
-    EmailTakenError,
     FieldNotYoursError,
     LastAdminError,
     NotDeletedError,
     NotYourAccountError,
-    UsernameTakenError,
-    UserNotFoundError,
 )
 from kpi_auth.users.etags import IfNoneMatch
-from kpi_auth.users.listing import Listing, Position
-from kpi_auth.users.schemas import (
-    UserPage,
-    UserPrivate,
-    UserPublic,
-    UserQuery,
-    UserReplace,
-    UserUpdate,
-)
+from kpi_auth.users.responses import page_response, position_of, private_response, user_response
+from kpi_auth.users.schemas import UserPage, UserPrivate, UserPublic, UserQuery, UserReplace, UserUpdate
 
 router = APIRouter(prefix="/users", tags=["users"])
+# The caller's own account.
+me_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
-class _Asked(NamedTuple):
+class _ListRequest(NamedTuple):
     query: UserQuery
-    listing: Listing
+    user_filter: UserFilter
     after: Position | None
 
 
-async def _asked(query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors) -> _Asked:
-    """Everything that can be refused, before a connection is taken."""
-    if query.admins_only and not caller.is_admin:
-        raise FieldNotYoursError(query.admins_only, at="query")
-    if query.cursor is not None and query.skip:
-        raise InvalidCursorError("Either cursor or skip, not both")
-    listing = replace(query.listing, by_admin=caller.is_admin)
-    return _Asked(query, listing, decode(cursors, query.cursor, listing) if query.cursor else None)
+async def _parse_list_request(
+    query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors
+) -> _ListRequest:
+    """Validate the whole request before a connection is taken."""
+    if query.admin_filters and not caller.is_admin:
+        raise FieldNotYoursError(query.admin_filters, at="query")
+    check_start(cursor=query.cursor, skip=query.skip)
+    user_filter = replace(query.filter, by_admin=caller.is_admin)
+    after = Position._make(decode_cursor(query.cursor, of=user_filter, sealer=cursors)) if query.cursor else None
+    return _ListRequest(query, user_filter, after)
 
 
 _READ = problems(UnauthenticatedError, FieldNotYoursError, UserNotFoundError)
@@ -66,48 +64,69 @@ _CHANGED = problems(
 )
 
 
+@me_router.get("/me", responses=problems(UnauthenticatedError) | NOT_MODIFIED, response_model=UserPrivate)
+async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader) -> Response:
+    """Return the signed-in user."""
+    row = await repository.get(connection, user_id=caller.id)
+    if row is None:
+        raise UnauthenticatedError("The account of this token is closed", invalid=True)
+    return user_response(caller, row, if_none_match=if_none_match)
+
+
 @router.get(
     "",
     responses=problems(UnauthenticatedError, FieldNotYoursError, InvalidCursorError),
     dependencies=[Depends(no_store)],
 )
-async def list_users(asked: Annotated[_Asked, Depends(_asked)], cursors: Cursors, connection: Reader) -> UserPage:
-    """The active users, page by page, with what everyone may see of them; for admins all users with all fields."""
-    query, listing, after = asked
-    rows = await listing_repository.page(
-        connection, listing=listing, limit=query.limit + 1, skip=query.skip, after=after
+async def list_users(
+    request: Annotated[_ListRequest, Depends(_parse_list_request)], cursors: Cursors, connection: Reader
+) -> UserPage:
+    """List the active users with their public fields; for admins, all users with all fields."""
+    query, user_filter, after = request
+    rows = await list_repository.get_page(
+        connection, user_filter=user_filter, limit=query.limit + 1, skip=query.skip, after=after
     )
-    total = await listing_repository.count(connection, listing=listing) if query.total else None
-    return page_answer(rows, limit=query.limit, listing=listing, cursors=cursors, total=total)
+    total = await list_repository.count(connection, user_filter=user_filter) if query.total else None
+    page = cut_page(
+        rows,
+        limit=query.limit,
+        cursor_after=lambda row: encode_cursor(position_of(row, user_filter), of=user_filter, sealer=cursors),
+    )
+    return page_response(page, user_filter=user_filter, total=total)
 
 
 @router.get("/{user_id}", responses=_READ | NOT_MODIFIED, response_model=UserPrivate | UserPublic)
 async def get_user(
     user_id: UserId, caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader, deleted: OfDeleted = None
 ) -> Response:
-    """A user: oneself and admins see all fields."""
+    """Return a user: with all fields for the user and for admins, with the public fields for others."""
     if deleted is not None and not caller.is_admin:
         raise FieldNotYoursError(["deleted"], at="query")
     row = await repository.get_visible_or_raise(connection, user_id=user_id, caller=caller, deleted=bool(deleted))
-    return answer_to(caller, row, if_none_match=if_none_match)
+    return user_response(caller, row, if_none_match=if_none_match)
 
 
 @router.put("/{user_id}", responses=_CHANGED, response_model=UserPrivate)
-async def replace_user(user: UserReplace, act: SentAct, rules: EmailRulesOfApp, connection: Writer) -> Response:
-    """Replace username, full_name and bio, one's own or as an admin; an admin may also set email, role and is_active.
+async def replace_user(
+    user: UserReplace, request: SentUserRequest, context: CurrentContext, connection: Writer
+) -> Response:
+    """Replace username, full_name and bio of one's own account, or of any account as an admin.
 
-    What an admin leaves out of the latter stays as it is. Other services see a new username within minutes.
+    An admin may also set email, role and is_active; these stay unchanged if they are left out. Other services see a new
+    username within minutes.
     """
-    return private_answer(await changes.change(connection, act, wanted=user.changes, email_rules=rules))
+    return private_response(await service.change(context, connection, request=request, wanted=user.changes))
 
 
 @router.patch("/{user_id}", responses=_CHANGED, response_model=UserPrivate)
-async def update_user(user: UserUpdate, act: SentAct, rules: EmailRulesOfApp, connection: Writer) -> Response:
-    """Change some of username, full_name and bio, one's own or as an admin; an admin also email, role and is_active.
+async def update_user(
+    user: UserUpdate, request: SentUserRequest, context: CurrentContext, connection: Writer
+) -> Response:
+    """Change username, full_name or bio of one's own account, or of any account as an admin.
 
-    A change of role or state ends the user's sessions.
+    An admin may also change email, role and is_active. A change of role or state ends the user's sessions.
     """
-    return private_answer(await changes.change(connection, act, wanted=user.changes, email_rules=rules))
+    return private_response(await service.change(context, connection, request=request, wanted=user.changes))
 
 
 @router.delete(
@@ -118,9 +137,14 @@ async def update_user(user: UserUpdate, act: SentAct, rules: EmailRulesOfApp, co
         *(ChangedMeanwhileError, TooManyAttemptsError, HashingBusyError),
     ),
 )
-async def delete_user(act: SentAct, proven: ProvenPassword, connection: Writer) -> None:
-    """Delete oneself with one's password, or another as an admin: nobody signs in, the names stay reserved."""
-    await changes.delete(connection, act, proven=proven)
+async def delete_user(
+    request: SentUserRequest, confirmed: ConfirmedHash, context: CurrentContext, connection: Writer
+) -> None:
+    """Delete one's own account with the password, or another account as an admin.
+
+    Sign-in is no longer possible; the username and the e-mail address stay reserved.
+    """
+    await service.delete(context, connection, request=request, confirmed_hash=confirmed)
 
 
 @router.post(
@@ -128,6 +152,8 @@ async def delete_user(act: SentAct, proven: ProvenPassword, connection: Writer) 
     responses=problems(UnauthenticatedError, ForbiddenError, UserNotFoundError, NotDeletedError, ChangedMeanwhileError),
     response_model=UserPrivate,
 )
-async def restore_user(_admin: AdminUser, act: SentAct, connection: Writer) -> Response:
-    """Give a deleted account back to its owner, active and with all that it had."""
-    return private_answer(await changes.restore(connection, act))
+async def restore_user(
+    _admin: AdminUser, request: SentUserRequest, context: CurrentContext, connection: Writer
+) -> Response:
+    """Restore a deleted account with all its data, and activate it."""
+    return private_response(await service.restore(context, connection, request=request))

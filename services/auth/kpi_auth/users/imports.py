@@ -1,9 +1,9 @@
-"""``python -m kpi_auth import-users``: accounts from elsewhere, with no password and no e-mail address."""
+"""``python -m kpi_auth import-users``: import accounts without password and e-mail address."""
 
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -13,8 +13,9 @@ from kpi_shared.operations import reason_of
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError
 
+from kpi_auth.accounts import write_repository as accounts
+from kpi_auth.identities import repository as identities
 from kpi_auth.settings import AuthSettings
-from kpi_auth.users import repository
 
 _BATCH = 2000
 
@@ -27,13 +28,13 @@ class ImportedUser(BaseModel):
 
 
 class RegisteredNameError(Exception):
-    """A name of the input belongs to a person of this place."""
+    """A username of the input belongs to a registered user."""
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id to standard output, new or not."""
+    """Read NDJSON from standard input; write each user's id, new or existing, to standard output."""
     try:
-        # All lines are read before the first is written, so that a bad one leaves nothing behind.
+        # All lines are parsed before the first is stored, so that an invalid line changes nothing.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
@@ -47,16 +48,17 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
         for start in range(0, len(users), _BATCH):
             born = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
             async with database.writing() as connection:
-                ids = await repository.add_imported(connection, born=born)
-                _check_all_imported(born, ids)
+                ids = await accounts.add_imported(connection, born=born)
+                linked = await identities.find_linked(connection, user_ids=ids.values())
+                _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
             for username in born:
                 print(json.dumps({"username": username, "id": ids[username.lower()]}))
     finally:
         await database.close()
 
 
-def _check_all_imported(usernames: Iterable[str], ids: Mapping[str, int]) -> None:
-    """What an import brings must not come into the hands of whoever registered a name that stands in it."""
-    registered = [name for name in usernames if name.lower() not in ids]
+def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:
+    """A registered user must not become the owner of imported content because of an equal username."""
+    registered = [name for name in usernames if name.lower() not in imported]
     if registered:
-        raise RegisteredNameError(f"somebody registered the name {registered[0]!r}, so it cannot be imported")
+        raise RegisteredNameError(f"the username {registered[0]!r} belongs to a registered user and cannot be imported")

@@ -1,0 +1,342 @@
+"""One HTTP/1.1 connection to an upstream: writes requests and reads their responses.
+
+The parser is that of httptools 0.9 (llhttp, strict), so a response whose end two programs could place differently is
+refused: two lengths, a length in addition to chunks, folded header fields, lines that end in a bare LF. The connections
+of aiohttp 3.14 and httpcore 1.0 were looked at: aiohttp does much that a proxy does not need (URLs, cookies, decoding),
+and httpcore parses with h11, with which a server handles a fifth of the requests of one with httptools (2026-11-27).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import httptools
+
+from kpi_gateway.upstream.contract import UpstreamError
+
+# Of a response's status line and header fields, and of all else that is not body: chunk sizes, extensions, trailers.
+_MAX_HEAD_BYTES = 64 * 1024
+# How much of a response is read ahead of a client that reads slowly.
+_HIGH_WATER = 256 * 1024
+_LOW_WATER = 64 * 1024
+# The statuses of a final response: not 1xx, and no number without a defined class.
+_FINAL = range(200, 600)
+_VERSIONS = frozenset({"1.1", "1.0"})
+_WITHOUT_BODY = frozenset({204, 304})
+
+
+class NoResponseError(UpstreamError):
+    """The connection ended before the first byte of a response."""
+
+
+class RoundTrip:
+    """One request on a connection, and its response as it arrives.
+
+    It outlives its turn on the connection, which may serve another request while the client of this one still reads:
+    a response is never kept in anything that two requests share.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_chunks",
+        "_error",
+        "_more",
+        "complete",
+        "connection",
+        "head",
+        "headers",
+        "is_sent",
+        "no_body",
+        "on_end",
+        "patience",
+        "status",
+        "upload",
+    )
+
+    def __init__(self, *, no_body: bool, patience: float, on_end: Callable[[], None]) -> None:
+        """``patience`` is the longest silence in seconds; ``on_end`` is called once, at the end of the response."""
+        self.no_body = no_body
+        self.patience = patience
+        self.on_end = on_end
+        self.head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.connection: Connection | None = None
+        # Whether the request has been written, and if not, the task that is writing it.
+        self.is_sent = True
+        self.upload: asyncio.Task[None] | None = None
+        self.complete = False
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._more: asyncio.Future[None] | None = None
+        self._error: BaseException | None = None
+
+    def complete_body(self) -> bytes | None:
+        """The body, if all of it has arrived and none of it has been taken."""
+        if not self.complete:
+            return None
+        chunks = self._chunks
+        if len(chunks) == 1:
+            return chunks[0]
+        return b"".join(chunks)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            while self._chunks:
+                chunk = self._chunks.popleft()
+                self._buffered -= len(chunk)
+                if self._buffered < _LOW_WATER and self.connection is not None:
+                    self.connection.resume()
+                yield chunk
+            if self._error is not None:
+                raise self._error
+            if self.complete:
+                return
+            self._more = asyncio.get_running_loop().create_future()
+            await self._more
+
+    def close(self) -> None:
+        """End the round trip: a connection whose response is not complete serves no other request."""
+        if self.connection is not None:
+            self.connection.abort(UpstreamError("The request was abandoned"))
+        if self.upload is not None:
+            self.upload.cancel()
+
+    def feed(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._buffered += len(chunk)
+        self._wake()
+
+    @property
+    def is_full(self) -> bool:
+        return self._buffered > _HIGH_WATER
+
+    def fail(self, error: BaseException) -> None:
+        if self.head.done():
+            self._error = error
+            self._wake()
+        else:
+            self.head.set_exception(error)
+            # Marks the exception as retrieved: the task that waited for it may be gone.
+            self.head.exception()
+        self._end()
+
+    def finish(self) -> None:
+        self.complete = True
+        self._wake()
+        self._end()
+
+    def _wake(self) -> None:
+        more, self._more = self._more, None
+        if more is not None and not more.done():
+            more.set_result(None)
+
+    def _end(self) -> None:
+        self.connection = None
+        self.on_end()
+
+
+class Connection(asyncio.Protocol):
+    """Takes one request at a time; ``on_free`` is called when it can take the next, ``on_lost`` when it is closed."""
+
+    def __init__(self, *, on_free: Callable[["Connection"], None], on_lost: Callable[["Connection"], None]) -> None:
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._parser = httptools.HttpResponseParser(self)
+        self.round_trip: RoundTrip | None = None
+        self.active_at = 0.0
+        self.served = 0
+        self._usable = False
+        self._keep_alive = False
+        self._head_done = False
+        self._until_end = False
+        self._is_interim = False
+        self._overhead = 0
+        self._writable: asyncio.Future[None] | None = None
+        self._reading = True
+
+    # Called for a request.
+
+    def begin(self, round_trip: RoundTrip, data: bytes) -> None:
+        """Write the request, or only its head if ``round_trip.upload`` writes the rest."""
+        self.round_trip = round_trip
+        round_trip.connection = self
+        self.active_at = self._loop.time()
+        self._overhead = 0
+        self._head_done = False
+        self._until_end = False
+        self._transport.write(data)
+
+    async def write(self, data: bytes) -> None:
+        """Raises UpstreamError if the connection is closed; the round trip has the reason."""
+        if not self._usable:
+            raise UpstreamError
+        self.active_at = self._loop.time()
+        self._transport.write(data)
+        if self._writable is not None:
+            await self._writable
+
+    @property
+    def is_usable(self) -> bool:
+        return self._usable and not self._transport.is_closing()
+
+    @property
+    def is_waiting_for_upstream(self) -> bool:
+        """Whether the upstream is to blame for silence: not while reading is paused or the request is incomplete."""
+        round_trip = self.round_trip
+        return round_trip is not None and self._reading and (round_trip.is_sent or self._writable is not None)
+
+    def resume(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self.active_at = self._loop.time()
+            self._transport.resume_reading()
+
+    def abort(self, error: BaseException) -> None:
+        """Close it at once; its round trip fails with ``error``."""
+        self._usable = False
+        self._transport.abort()
+        round_trip, self.round_trip = self.round_trip, None
+        if round_trip is not None:
+            round_trip.fail(error)
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._usable = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._usable = False
+        round_trip = self.round_trip
+        if round_trip is not None and self._until_end and exc is None:
+            # RFC 9112, 6.3: without a length and without chunks the response ends with the connection.
+            self._finish(round_trip)
+        elif round_trip is not None:
+            error = UpstreamError("It closed the connection within a response")
+            silent = not self._head_done and not self._overhead
+            self.abort(NoResponseError("It closed the connection without a response") if silent else error)
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._on_lost(self)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.round_trip is None:
+            # No request is open: the next one on this connection would get this as its response.
+            self.abort(UpstreamError())
+            return
+        self.active_at = self._loop.time()
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._refuse(error)
+            return
+        if self._overhead > _MAX_HEAD_BYTES:
+            self.abort(UpstreamError("It sent too much data that is not body"))
+        round_trip = self.round_trip
+        if round_trip is None:
+            # The response is complete. Only now is it certain that nothing follows it.
+            self._release()
+        elif round_trip.is_full and self._reading:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _refuse(self, error: Exception) -> None:
+        cause = error.__context__ if isinstance(error.__context__, UpstreamError) else None
+        if cause is None:
+            cause = UpstreamError("It sent data that is not HTTP/1.1")
+            cause.__cause__ = error
+        self.abort(cause)
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        if self.round_trip is None:
+            # A second response to one request.
+            self._keep_alive = False
+        self._is_interim = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # A field after the body is a trailer, not a header field.
+        if self.round_trip is not None and not self._head_done:
+            self.round_trip.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        round_trip = self.round_trip
+        if round_trip is None:
+            return
+        status = self._parser.get_status_code()
+        if 100 <= status < 200 and status != 101:  # noqa: PLR2004 RFC 9110, 15.2: interim, not the response
+            self._is_interim = True
+            round_trip.headers.clear()
+            return
+        if status not in _FINAL or self._parser.get_http_version() not in _VERSIONS:
+            raise UpstreamError(f"It responded with the status {status}, in HTTP/{self._parser.get_http_version()}")
+        self._head_done = True
+        self._keep_alive = self._parser.should_keep_alive()
+        round_trip.status = status
+        self._until_end = not self._has_framing(round_trip)
+        if round_trip.no_body:
+            # The parser would wait for a body of the announced length. The connection is not used again.
+            self._keep_alive = False
+            self._finish(round_trip)
+        elif not round_trip.head.done():
+            round_trip.head.set_result(None)
+
+    def _has_framing(self, round_trip: RoundTrip) -> bool:
+        if round_trip.status in _WITHOUT_BODY:
+            return True
+        for name, value in round_trip.headers:
+            if name == b"content-length":
+                return True
+            if name == b"transfer-encoding":
+                if value.lower() != b"chunked":
+                    raise UpstreamError("It used a transfer coding that was not requested")
+                return True
+        return False
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body)
+        if self.round_trip is not None:
+            self.round_trip.feed(body)
+
+    def on_message_complete(self) -> None:
+        round_trip = self.round_trip
+        if round_trip is not None and not self._is_interim:
+            self._finish(round_trip)
+
+    def _finish(self, round_trip: RoundTrip) -> None:
+        self.round_trip = None
+        if not round_trip.is_sent:
+            # A response before the end of the request: the rest of it is not sent, so nothing else can be.
+            self._keep_alive = False
+        round_trip.finish()
+        if not round_trip.head.done():
+            round_trip.head.set_result(None)
+
+    def _release(self) -> None:
+        self.served += 1
+        if self._keep_alive and self.is_usable:
+            self.resume()
+            self._on_free(self)
+        else:
+            self._usable = False
+            # The rest of a request that got its response early need not be sent.
+            self._transport.abort()

@@ -1,0 +1,93 @@
+"""Swagger UI in a real browser: it loads from the gateway alone, logs in, and calls a protected operation."""
+
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from gateway_support import gateway, serving
+from playwright.async_api import Page, async_playwright
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine; Debian's package of that name has one"),
+]
+
+
+def auth_service() -> FastAPI:
+    """The two endpoints of auth that the page needs."""
+    app = FastAPI()
+    issued = secrets.token_urlsafe()
+
+    @app.post("/auth/login")
+    async def login(form: Annotated[OAuth2PasswordRequestForm, Depends()]) -> dict[str, str | int]:
+        if form.password != "a quiet red bicycle":
+            raise HTTPException(401)
+        return {"access_token": issued, "token_type": "bearer", "expires_in": 900, "username": form.username}
+
+    scheme = OAuth2PasswordBearer(tokenUrl="/auth/login", scheme_name="password")
+
+    @app.get("/auth/me")
+    async def me(token: Annotated[str, Depends(scheme)]) -> dict[str, str]:
+        if token != issued:
+            raise HTTPException(401)
+        return {"username": "anna-of-the-test"}
+
+    return app
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch_persistent_context(
+            tmp_path, executable_path=CHROMIUM, args=FLAGS, viewport={"width": 1280, "height": 1000}
+        )
+        page = browser.pages[0]
+        page.set_default_timeout(10_000)
+        yield page
+        await browser.close()
+
+
+async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> None:
+    errors: list[str] = []
+    external: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    async with serving(auth_service()) as auth, gateway(auth_url=auth) as address:
+        page.on("request", lambda it: None if it.url.startswith((address, "data:")) else external.append(it.url))
+        await page.goto(f"{address}/docs")
+        await page.get_by_role("button", name="Authorize").first.click()
+        dialog = page.locator(".dialog-ux")
+        await dialog.locator("#oauth_username").fill("anna")
+        await dialog.locator("#oauth_password").fill("a quiet red bicycle")
+        await dialog.get_by_role("button", name="Apply given OAuth2 credentials").click()
+        await dialog.get_by_role("button", name="Remove authorization").wait_for()
+        await dialog.get_by_role("button", name="Close").last.click()
+
+        operation = page.locator(".opblock", has=page.get_by_text("/api/v1/auth/me", exact=True))
+        await operation.locator(".opblock-summary-control").click()
+        await operation.get_by_role("button", name="Try it out").click()
+        await operation.get_by_role("button", name="Execute").click()
+        await operation.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
+        assert "anna-of-the-test" in await operation.locator(".live-responses-table").inner_text()
+        if folder := os.environ.get("SCREENSHOTS"):
+            await page.screenshot(path=Path(folder) / "docs.png", full_page=True)
+    assert errors == []
+    assert external == []

@@ -1,0 +1,80 @@
+"""The fields of an account as clients send them: names, addresses, passwords."""
+
+import unicodedata
+from typing import Annotated, Self
+
+from email_validator import EmailNotValidError, validate_email
+from kpi_shared.text import StorableSecret, StorableText
+from pydantic import AfterValidator, BeforeValidator, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from sqlmodel import Field, SQLModel
+
+MAX_USERNAME = 32
+MIN_PASSWORD = 8
+MAX_PASSWORD = 256
+
+
+def _normalize(value: object) -> object:
+    # Normalising a long run of combining marks takes quadratic time, so only short values are normalised.
+    if isinstance(value, str) and len(value) <= 4 * MAX_USERNAME:
+        return unicodedata.normalize("NFKC", value)
+    return value
+
+
+def normalize_email(value: str) -> str:
+    """The form in which an address is stored and looked up; no DNS query is made."""
+    try:
+        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False, strict=True)
+    except EmailNotValidError as error:
+        raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
+    return address.normalized.lower()
+
+
+Username = Annotated[
+    str,
+    StringConstraints(min_length=3, max_length=MAX_USERNAME, pattern=r"^[A-Za-z0-9_.-]+$"),
+    BeforeValidator(_normalize),
+]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(normalize_email),
+    Field(schema_extra={"json_schema_extra": {"format": "email"}}),
+]
+# The lengths are those of the table. A name is one line with a visible character; PostgreSQL's text type has no NUL.
+FullName = Annotated[
+    StorableText,
+    StringConstraints(
+        strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*[^\s\x00-\x1F\x7F][^\x00-\x1F\x7F]*$"
+    ),
+]
+Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
+# A new password must have the minimum length; a password that is compared with a stored hash need not.
+Password = Annotated[StorableSecret, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+GivenPassword = Annotated[StorableSecret, Field(min_length=1, max_length=MAX_PASSWORD)]
+Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
+
+
+class AccountName(SQLModel):
+    """The account: by its username or its e-mail address. Either field accepts both."""
+
+    model_config = {"extra": "forbid"}
+
+    username: Login | None = None
+    email: Login | None = None
+
+    @model_validator(mode="after")
+    def _require_one_name(self) -> Self:
+        if (self.username is None) == (self.email is None):
+            raise PydanticCustomError("login", "Exactly one of username and email is required")
+        return self
+
+    @property
+    def login(self) -> str:
+        """The name or address in the form in which it is stored."""
+        given = unicodedata.normalize("NFKC", self.username or self.email or "").strip().lower()
+        try:
+            return normalize_email(given) if "@" in given else given
+        except PydanticCustomError:
+            # No account has such an address, so the lookup finds nothing.
+            return given

@@ -1,0 +1,72 @@
+"""What services work with during a request: the first parameter of each service function."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, FastAPI, Request
+from kpi_shared.database import Database
+from kpi_shared.tokens import KeyRing, TokenCodec
+from starlette.datastructures import State
+
+from kpi_auth.hashing.hasher import PasswordHasher
+from kpi_auth.origin import CONSOLE, Origin, RequestOrigin
+from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.tokens.refresh_tokens import RefreshTokens
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The settings, the database, the origin of the request, and the tools that live as long as the application."""
+
+    settings: AuthSettings
+    database: Database
+    origin: Origin
+    hasher: PasswordHasher
+    tokens: TokenCodec
+    refresh_tokens: RefreshTokens
+    key_ring: KeyRing
+    lifetimes: Lifetimes
+
+
+def install_tools(app: FastAPI) -> None:
+    """Create the tools that need no closing."""
+    state = app.state
+    state.key_ring = KeyRing.of(state.settings)
+    state.refresh_tokens = RefreshTokens(state.key_ring)
+    state.lifetimes = Lifetimes.of(state.settings)
+
+
+def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
+    """For operators' commands, which run outside the application."""
+    ring = KeyRing.of(settings)
+    return Context(
+        settings=settings,
+        database=database,
+        origin=CONSOLE,
+        hasher=hasher,
+        tokens=TokenCodec.of(settings),
+        refresh_tokens=RefreshTokens(ring),
+        key_ring=ring,
+        lifetimes=Lifetimes.of(settings),
+    )
+
+
+def context_of(state: State, origin: Origin) -> Context:
+    return Context(
+        settings=state.settings,
+        database=state.database,
+        origin=origin,
+        hasher=state.hasher,
+        tokens=state.tokens,
+        refresh_tokens=state.refresh_tokens,
+        key_ring=state.key_ring,
+        lifetimes=state.lifetimes,
+    )
+
+
+async def _context(request: Request, origin: RequestOrigin) -> Context:
+    return context_of(request.app.state, origin)
+
+
+CurrentContext = Annotated[Context, Depends(_context)]

@@ -1,0 +1,10 @@
+"""Why hashing can be refused."""
+
+from kpi_shared.errors import UnavailableError
+
+
+class HashingBusyError(UnavailableError):
+    """All places for hashing and waiting are taken."""
+
+    type = "hashing-busy"
+    title = "Too many sign-ins at this time"

@@ -1,0 +1,43 @@
+"""The origin of a request, as it is recorded."""
+
+from typing import Annotated, NamedTuple
+
+from fastapi import Depends, Request
+from kpi_shared.addresses import Address, client_address
+from kpi_shared.errors import current_request_id
+
+_MAX_USER_AGENT = 256
+
+
+class Origin(NamedTuple):
+    """``address`` is None where it is unknown; the request id is the one in the log and in the response."""
+
+    address: Address | None
+    user_agent: str | None
+    request_id: str
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """The values as rows store them."""
+        return {
+            "address": str(self.address) if self.address else None,
+            "user_agent": self.user_agent,
+            "request_id": self.request_id or None,
+        }
+
+
+# For commands that an operator runs on the machine itself.
+CONSOLE = Origin(address=None, user_agent="kpi", request_id="")
+
+
+async def _origin(request: Request) -> Origin:
+    peer = request.client.host if request.client else ""
+    forwarded = request.headers.getlist("x-forwarded-for")
+    # Without control characters, which a terminal would execute (ASVS 5.0, 16.4.1).
+    sent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
+    agent = "".join(character for character in sent if character.isprintable())
+    address = client_address(peer, forwarded, request.app.state.trusted_proxies)
+    return Origin(address, agent or None, current_request_id())
+
+
+RequestOrigin = Annotated[Origin, Depends(_origin)]

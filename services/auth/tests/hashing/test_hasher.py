@@ -1,0 +1,120 @@
+"""The bounded pool that hashes."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from auth_support import PASSWORD, Accounts, registration
+from fastapi import FastAPI
+from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.hashing.hasher import PasswordHasher, Place
+from kpi_auth.settings import AuthSettings
+from kpi_shared.telemetry.metrics import Metrics
+from kpi_shared.testing.metrics import Scrape
+from prometheus_client import generate_latest
+
+
+@pytest.fixture
+def small(settings: AuthSettings) -> Iterator[PasswordHasher]:
+    hasher = PasswordHasher(settings.model_copy(update={"hash_workers": 1, "hash_queue": 2}))
+    yield hasher
+    hasher.close()
+
+
+@contextmanager
+def _occupy(hasher: PasswordHasher) -> Iterator[None]:
+    """Keep the pool's one thread busy until the block ends."""
+    release = threading.Event()
+    hasher._pool.submit(release.wait)
+    try:
+        yield
+    finally:
+        release.set()
+
+
+async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
+    with _occupy(small):
+        waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(HashingBusyError):
+            await small.hash(PASSWORD)
+    assert len(await asyncio.gather(*waiting)) == 3
+    assert await small.verify(PASSWORD, await small.hash(PASSWORD))
+
+
+async def test_an_unused_place_is_released(small: PasswordHasher) -> None:
+    for _ in range(10):
+        with small.take_place(), small.take_place(), small.take_place(), pytest.raises(HashingBusyError):
+            small.take_place()
+
+
+async def test_a_cancelled_caller_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
+    release = threading.Event()
+    running = asyncio.create_task(small.take_place().run(release.wait))
+    waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
+    await asyncio.sleep(0.05)
+    running.cancel()
+    await asyncio.wait([running])
+    with pytest.raises(HashingBusyError):
+        await small.hash(PASSWORD)
+    release.set()
+    assert len(await asyncio.gather(*waiting)) == 2
+
+
+async def test_a_busy_pool_is_a_503_that_delays_no_other_request(
+    app: FastAPI, client: httpx.AsyncClient, accounts: Accounts, small: PasswordHasher
+) -> None:
+    anna = await accounts.add("anna")
+    own, app.state.hasher = app.state.hasher, small
+    try:
+        with _occupy(small):
+            waiting = [asyncio.create_task(accounts.sign_in("anna", PASSWORD)) for _ in range(3)]
+            while small._pending < 3:  # noqa: ASYNC110 the pool has no event for a waiting request
+                await asyncio.sleep(0)
+            refused = await client.post("/auth/login", json={"username": "anna", "password": PASSWORD})
+            assert refused.status_code == 503
+            assert refused.headers["retry-after"] == "1"
+            assert refused.json()["type"] == "hashing-busy"
+            refused = await client.post("/users", json=registration("ben"))
+            assert refused.status_code == 503
+            assert (await client.get("/auth/me", headers=anna.headers)).status_code == 200
+        assert all(await asyncio.gather(*waiting))
+    finally:
+        app.state.hasher = own
+
+
+async def test_no_connection_is_held_while_a_password_is_hashed(
+    app: FastAPI, client: httpx.AsyncClient, accounts: Accounts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accounts.add("anna")
+    held = []
+    run = Place.run
+
+    async def watched(self: Place, work: Callable[[], object]) -> object:
+        held.append(app.state.database.is_in_use)
+        return await run(self, work)
+
+    monkeypatch.setattr(Place, "run", watched)
+    assert await accounts.sign_in("anna", PASSWORD)
+    assert (await client.post("/users", json=registration("ben"))).status_code == 201
+    assert held == [False, False]
+
+
+async def test_verification_without_a_hash_fails_and_still_hashes(small: PasswordHasher) -> None:
+    assert not await small.verify(PASSWORD, None)
+    assert not await small.verify(PASSWORD, "not a hash at all")
+
+
+async def test_metrics_show_running_waiting_and_refused_hashes(small: PasswordHasher) -> None:
+    metrics = Metrics("auth")
+    small.register_metrics(metrics)
+    with _occupy(small), small.take_place(), small.take_place(), small.take_place():
+        with pytest.raises(HashingBusyError):
+            small.check_room()
+        found = Scrape(generate_latest(metrics.registry).decode())
+    states = {state: found.value("kpi_auth_hashes", state=state) for state in ("room", "running", "waiting")}
+    assert states == {"room": 3, "running": 1, "waiting": 2}
+    assert found.value("kpi_auth_hashes_refused_total") == 1

@@ -1,0 +1,56 @@
+"""The import of users in a real process."""
+
+import io
+import json
+import subprocess
+import sys
+
+import httpx
+from auth_support import registration
+from fastapi import FastAPI
+from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.process import clean_environment
+
+
+def _import(settings: AuthSettings, lines: list[str]) -> "subprocess.CompletedProcess[str]":
+    environment = clean_environment(
+        {
+            "DATABASE_URL": settings.database_url.get_secret_value(),
+            "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
+        }
+    )
+    command = [sys.executable, "-m", "kpi_auth", "import-users"]
+    return subprocess.run(command, env=environment, input="\n".join(lines), capture_output=True, text=True, check=False)
+
+
+async def test_import_adds_each_user_once_and_returns_all_ids(
+    shared_client: httpx.AsyncClient, settings: AuthSettings, running_app: FastAPI
+) -> None:
+    names = ["ch", "Yk", "anna.b", "anna-c"]
+    lines = [json.dumps({"username": name, "created_at": "2015-09-06T05:56:00Z"}) for name in names]
+    first, second = _import(settings, lines), _import(settings, lines)
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    ids = [json.loads(line) for line in io.StringIO(first.stdout)]
+    assert [user["username"] for user in ids] == names
+    assert len({user["id"] for user in ids}) == 4
+    assert second.stdout == first.stdout
+    refused = await shared_client.post("/auth/login", json={"username": "ch", "password": "any password"})
+    assert refused.status_code == 401
+
+
+async def test_import_refuses_the_name_of_a_registered_user(
+    shared_client: httpx.AsyncClient, settings: AuthSettings
+) -> None:
+    assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
+    result = _import(settings, ['{"username": "other"}', '{"username": "Anna"}'])
+    assert result.returncode == 1
+    sentence = "the username 'Anna' belongs to a registered user and cannot be imported"
+    assert result.stderr == f"kpi-auth: {sentence}\n"
+    assert result.stdout == ""
+
+
+def test_import_reports_an_invalid_line_and_adds_nothing(settings: AuthSettings) -> None:
+    result = _import(settings, ['{"username": "fine"}', '{"username": "not fine"}'])
+    assert result.returncode == 1
+    assert "line 2: field username" in result.stderr
+    assert result.stdout == ""
