@@ -50,7 +50,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
         limits=limits,
         errors=UpstreamErrors(observation.metrics),
     )
-    app = observation.trace(Cors(gateway, origins=settings.cors_origins))
+    app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 

@@ -9,8 +9,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+# All that responses document; the Fetch standard itself exposes Cache-Control, Content-Type and a few others.
 _EXPOSED = (
-    *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID", "X-Response-Time"),
+    *("Allow", "Authorization", "Content-Type", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
+    *("X-Request-ID", "X-Response-Time"),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
 )
 _VARY = (b"vary", b"Origin")

@@ -11,6 +11,7 @@ from kpi_shared.settings import SettingsError
 
 OWN = "https://app.example.com"
 OTHER = "https://other.example.com"
+LOCAL = ("http://localhost:3000", "http://127.0.0.1:3000", "http://localhost:5173", "http://127.0.0.1:5173")
 
 
 def preflight(origin: str, method: str = "DELETE") -> dict[str, str]:
@@ -49,6 +50,7 @@ async def test_a_response_names_the_origin_that_may_read_it(client: httpx.AsyncC
     assert response.headers["access-control-allow-credentials"] == "true"
     exposed = response.headers["access-control-expose-headers"].split(", ")
     assert {"ETag", "Retry-After", "X-Request-ID", "X-RateLimit-Remaining", "RateLimit"} <= set(exposed)
+    assert {"Location", "WWW-Authenticate"} <= set(exposed)
     assert "Origin" in response.headers["vary"]
 
 
@@ -93,9 +95,9 @@ async def test_an_unexpected_error_allows_the_origin() -> None:
 
 
 async def test_without_configured_origins_none_is_allowed() -> None:
-    async with gateway() as address, httpx.AsyncClient(trust_env=False) as client:
-        response = await client.get(address, headers={"Origin": OWN})
-        refused = await client.options(f"{address}/posts", headers=preflight(OWN))
+    async with gateway(app_env="production") as address, httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(address, headers={"Origin": LOCAL[0]})
+        refused = await client.options(f"{address}/posts", headers=preflight(LOCAL[0]))
     assert response.status_code == 200
     assert "access-control-allow-origin" not in response.headers
     assert refused.status_code == 400
@@ -114,6 +116,13 @@ async def test_without_configured_origins_none_is_allowed() -> None:
         ("https://user@a.example.com", "an origin must be scheme:"),
         ("https://a.example.com:", "an origin must be scheme:"),
         ("null", "an origin must be scheme:"),
+        ("https://a.example:443", "CORS_ORIGINS: browsers omit the default port of https; write https://a.example"),
+        ("http://a:80", "CORS_ORIGINS: browsers omit the default port of http; write http://a"),
+        ("http://[::1]:80", "browsers omit the default port of http; write http://[::1]"),
+        ("http://a:0", "CORS_ORIGINS: 0 is not a port; use 1 to 65535"),
+        ("http://a:65536", "65536 is not a port"),
+        ("http://a:99999", "99999 is not a port"),
+        ("http://a:03000", "03000 is not a port; use 1 to 65535, without leading zeros"),
         ("https://a.example.com https://b.example.com", "an origin must be scheme:"),
     ],
 )
@@ -124,7 +133,45 @@ def test_invalid_origins_prevent_the_start(monkeypatch: pytest.MonkeyPatch, orig
     assert reason in str(refusal.value)
 
 
+@pytest.mark.parametrize("port", ["0", "65536"])
+def test_impossible_ports_of_upstreams_prevent_the_start_too(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("AUTH_URL", f"http://a:{port}")
+    with pytest.raises(SettingsError, match=f"AUTH_URL: {port} is not a port"):
+        GatewaySettings.load()
+
+
+@pytest.mark.parametrize(
+    ("environment", "origins", "allowed"),
+    [
+        ("development", None, LOCAL),
+        ("development", OWN, (OWN,)),
+        ("staging", None, ()),
+        ("production", None, ()),
+        ("production", OWN, (OWN,)),
+    ],
+)
+def test_front_ends_on_this_machine_are_allowed_in_development(
+    monkeypatch: pytest.MonkeyPatch, environment: str, origins: str | None, allowed: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("APP_ENV", environment)
+    if origins is not None:
+        monkeypatch.setenv("CORS_ORIGINS", origins)
+    assert GatewaySettings.load().allowed_origins == allowed
+
+
+@pytest.mark.parametrize("origin", LOCAL)
+async def test_a_front_end_on_this_machine_may_call_without_configuration(origin: str) -> None:
+    async with gateway() as address, httpx.AsyncClient(trust_env=False) as client:
+        allowed = await client.options(f"{address}/posts", headers=preflight(origin))
+        response = await client.get(f"{address}/health", headers={"Origin": origin})
+        other = await client.get(f"{address}/health", headers={"Origin": "http://localhost:3001"})
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == origin
+    assert response.headers["access-control-allow-origin"] == origin
+    assert "access-control-allow-origin" not in other.headers
+
+
 def test_origins_are_a_comma_separated_list(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CORS_ORIGINS", "https://App.example.com, http://localhost:3000,http://[::1]:3000,")
     settings = GatewaySettings.load()
-    assert settings.cors_origins == ("https://app.example.com", "http://localhost:3000", "http://[::1]:3000")
+    assert settings.allowed_origins == ("https://app.example.com", "http://localhost:3000", "http://[::1]:3000")
