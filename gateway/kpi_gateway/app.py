@@ -100,8 +100,7 @@ class Gateway:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in _UNSUPPORTED_METHODS:
             raise UnsupportedMethodError
-        path = scope["raw_path"]
-        check_target(path, scope["query_string"])
+        path = check_target(scope["raw_path"], scope["query_string"])
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
