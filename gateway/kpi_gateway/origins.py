@@ -1,4 +1,4 @@
-"""The web origins that may call the API from a browser, as settings name them."""
+"""The web origins that may call the API from a browser, and what their scripts may read."""
 
 import re
 from typing import Annotated
@@ -12,6 +12,29 @@ _MAX_PORT = 2**16 - 1
 
 # Where the development servers of front ends listen: Next.js and Create React App, and Vite.
 DEVELOPMENT_ORIGINS = tuple(f"http://{host}:{port}" for port in (3000, 5173) for host in ("localhost", "127.0.0.1"))
+
+# The fields that scripts may read: all that responses document. The Fetch standard itself exposes Cache-Control,
+# Content-Type and a few others.
+EXPOSED_HEADERS = (
+    *("Allow", "Authorization", "Content-Type", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
+    *("X-Request-ID", "X-Response-Time"),
+    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
+)
+
+
+def refusal_headers(origins: tuple[str, ...], origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """The CORS fields of a refusal by the server, which does not reach the middleware."""
+    if not origins:
+        return []
+    vary = (b"vary", b"Origin")
+    if origin is None or origin.decode("latin-1") not in origins:
+        return [vary]
+    return [
+        vary,
+        (b"access-control-allow-origin", origin),
+        (b"access-control-allow-credentials", b"true"),
+        (b"access-control-expose-headers", ", ".join(EXPOSED_HEADERS).encode()),
+    ]
 
 
 def parse_base(value: str) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettin
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
-from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, parse_base
+from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, parse_base, refusal_headers
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
@@ -218,7 +219,11 @@ class GatewaySettings(OptionalTokenSettings):
         limits = ConnectionLimits(self.max_connections_per_address, parse_networks(self.trusted_proxies))
         secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
         hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
-        return {"limits": limits, "headers": hsts if secure else ()}
+        return {
+            "limits": limits,
+            "headers": hsts if secure else (),
+            "refusal_headers": partial(refusal_headers, self.allowed_origins),
+        }
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from typing import ClassVar, Self
 
 import httpx
 import pytest
-from gateway_support import Echo, gateway, serving
+from gateway_support import Echo, Wire, gateway, send_raw, serving
 from kpi_gateway.app import create_app
 from kpi_gateway.settings import GatewaySettings
 from kpi_shared.settings import SettingsError
@@ -101,6 +101,49 @@ async def test_without_configured_origins_none_is_allowed() -> None:
     assert response.status_code == 200
     assert "access-control-allow-origin" not in response.headers
     assert refused.status_code == 400
+
+
+HEAD = b"POST /auth/login HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\n"
+REFUSED = [
+    (400, HEAD + b"Host: b\r\n\r\n"),
+    (408, HEAD),
+    (408, HEAD + b"Content-Length: 9\r\n\r\nx"),
+    (414, HEAD.replace(b"login", b"a" * 9000) + b"\r\n"),
+    (431, HEAD + b"x: y\r\n" * 100 + b"\r\n"),
+    (503, HEAD + b"\r\n"),
+]
+
+
+@pytest.mark.parametrize(("status", "request_bytes"), REFUSED)
+async def test_the_servers_own_refusals_allow_the_origin(
+    monkeypatch: pytest.MonkeyPatch, status: int, request_bytes: bytes
+) -> None:
+    if status == 408:
+        for name in ("HEAD_TICKS", "PACE_TICKS"):
+            monkeypatch.setattr(f"kpi_shared.server.connections.{name}", 1)
+    async with (
+        gateway(cors_origins=(OWN,), max_connections_per_address=1 if status == 503 else 100) as address,
+        await Wire.to(address) as occupied,
+    ):
+        # It has a response, so it counts as a connection.
+        await occupied.send(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        await occupied.head()
+        for origin, allowed in ((OWN, OWN), (OTHER, None)):
+            head = (await send_raw(address, request_bytes % origin.encode())).partition(b"\r\n\r\n")[0]
+            status_line, *lines = head.decode().split("\r\n")
+            fields = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            assert status_line.split()[1] == str(status)
+            assert fields["vary"] == "Origin"
+            assert fields.get("access-control-allow-origin") == allowed
+            assert fields.get("access-control-allow-credentials") == ("true" if allowed else None)
+            assert ("Retry-After" in fields.get("access-control-expose-headers", "").split(", ")) is bool(allowed)
+
+
+async def test_without_configured_origins_refusals_do_not_vary() -> None:
+    async with gateway(app_env="production") as address:
+        response = await send_raw(address, REFUSED[0][1] % OWN.encode())
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert b"origin" not in response.lower()
 
 
 @pytest.mark.parametrize(
