@@ -111,6 +111,8 @@ class Gateway:
                 decision = await decision
             scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
+            # With a slash at its end, an address is the same page.
+            scope["path"] = scope["path"].removesuffix("/") or "/"
             await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)

@@ -65,3 +65,32 @@ async def test_the_address_of_redoc_shows_the_documentation_too(client: httpx.As
     assert other.status_code == 200
     assert other.text == known.text
     assert other.headers["content-security-policy"] == known.headers["content-security-policy"]
+
+
+PAGES = [
+    "/docs",
+    "/redoc",
+    "/openapi.json",
+    "/docs/docs.js",
+    "/health",
+    "/health/live",
+    "/health/ready",
+    "/health/info",
+]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_trailing_slash_is_the_same_page(client: httpx.AsyncClient, path: str) -> None:
+    without, with_slash = await client.get(path), await client.get(f"{path}/")
+    assert with_slash.status_code == without.status_code
+    assert with_slash.text.replace(with_slash.headers["x-request-id"], "") == without.text.replace(
+        without.headers["x-request-id"], ""
+    )
+    assert (await client.get(f"{path}//")).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_a_trailing_slash_is_the_same_page_for_other_methods(client: httpx.AsyncClient, method: str) -> None:
+    response = await client.request(method, "/health/")
+    assert response.status_code == 405
+    assert "GET" in response.headers["allow"]
