@@ -70,6 +70,44 @@ def test_references_to_a_renamed_component_are_renamed() -> None:
     assert schemas[item.rpartition("/")[2]] == {"type": "integer"}
 
 
+@pytest.mark.parametrize("keyword", ["title", "$anchor", "$dynamicAnchor"])
+def test_a_renamed_schema_does_not_keep_its_old_name_in_itself(keyword: str) -> None:
+    auth = document("/auth", {"Sort": {"enum": ["asc"], keyword: "Sort"}}, refers("Sort"))
+    other = {"properties": {"sort": {"$ref": "#Sort"}, "title": {"title": "Sort"}}, "title": "Sorting"}
+    content = document("/posts", {"Sort": {"enum": ["new"], keyword: "Sort"}, "Other": other}, refers("Sort"))
+    schemas = merged(auth, content)["components"]["schemas"]
+    assert schemas["Sort"] == {"enum": ["asc"], keyword: "Sort"}
+    assert schemas["ContentSort"] == {"enum": ["new"], keyword: "ContentSort"}
+    anchor = "#Sort" if keyword == "title" else "#ContentSort"
+    assert schemas["Other"]["properties"] == {"sort": {"$ref": anchor}, "title": {"title": "Sort"}}
+    assert schemas["Other"]["title"] == "Sorting"
+
+
+def test_a_title_that_is_not_the_name_of_its_schema_stays() -> None:
+    auth = document("/auth", {"Sort": {"enum": ["asc"], "title": "An order"}}, refers("Sort"))
+    content = document("/posts", {"Sort": {"enum": ["new"], "title": "An order"}}, refers("Sort"))
+    assert merged(auth, content)["components"]["schemas"]["ContentSort"]["title"] == "An order"
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "mapping"),
+    [
+        ({"mapping": {"cat": "#/components/schemas/Cat"}}, {"cat": "#/components/schemas/ContentCat"}),
+        ({"mapping": {"cat": "Cat"}}, {"cat": "#/components/schemas/ContentCat"}),
+        # Without an entry, the value is the name of the schema.
+        ({}, {"Cat": "#/components/schemas/ContentCat"}),
+        ({"mapping": {"dog": "Dog"}}, {"dog": "Dog", "Cat": "#/components/schemas/ContentCat"}),
+    ],
+)
+def test_the_values_of_a_discriminator_lead_to_the_renamed_schema(
+    discriminator: dict[str, Any], mapping: dict[str, str]
+) -> None:
+    pet = {"oneOf": [{"$ref": "#/components/schemas/Cat"}], "discriminator": {"propertyName": "kind", **discriminator}}
+    auth = document("/auth", {"Cat": {"type": "string"}}, refers("Cat"))
+    content = document("/posts", {"Cat": {"type": "object"}, "Pet": pet}, refers("Pet"))
+    assert merged(auth, content)["components"]["schemas"]["Pet"]["discriminator"]["mapping"] == mapping
+
+
 def test_operation_ids_are_unique() -> None:
     whole = merged(document("/auth", {}), document("/posts", {}))
     ids = [item["get"]["operationId"] for item in whole["paths"].values()]
