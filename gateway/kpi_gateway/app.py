@@ -145,6 +145,12 @@ def _create_lifespan(
     return lifespan
 
 
+_TAGS = [
+    {"name": "gateway", "description": "The gateway itself"},
+    {"name": "health", "description": "Whether the gateway and the services behind it work"},
+]
+
+
 def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The gateway's own pages. Without a ``lifespan`` they can only describe themselves."""
     pages = FastAPI(
@@ -153,6 +159,7 @@ def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespa
         lifespan=lifespan,
         # The document and its page cover all parts, so the framework's own are switched off.
         openapi_url=None,
+        openapi_tags=_TAGS,
         # Redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,

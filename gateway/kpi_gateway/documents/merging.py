@@ -1,10 +1,13 @@
 """Merges the services' OpenAPI documents into one."""
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 
 from pydantic import BaseModel, Field
 
+from kpi_gateway.documents.additions import HEADERS, add_gateway_responses, add_headers, add_responses
 from kpi_gateway.documents.renaming import Json, anchors, rename_component, rename_references, rename_schemes
+from kpi_gateway.limits.service import TooManyRequestsError
 from kpi_gateway.routes import API, RouteTable
 
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
@@ -50,9 +53,9 @@ class Merger:
 
     def __init__(self, own: ServiceDocument, table: RouteTable) -> None:
         self._table = table
-        self._own_paths = own.paths
+        self._own_paths = {path: _complete_own(path, deepcopy(item)) for path, item in own.paths.items()}
         self._paths: Json = {}
-        self._components = dict(_by_reference(own.components))
+        self._components = dict(_by_reference(own.components)) | dict(_by_reference({"headers": dict(HEADERS)}))
         self._tags = {tag["name"]: tag for tag in own.tags}
         self._operation_ids = {operation.get("operationId") for operation in _operations(own.paths)}
 
@@ -76,7 +79,8 @@ class Merger:
         return {
             "openapi": "3.1.0",
             "info": info,
-            "servers": [{"url": "/"}],
+            # Relative to the document's own address: clients reach the gateway under names that it does not know.
+            "servers": [{"url": "/", "description": "The gateway that served this document"}],
             "tags": list(self._tags.values()),
             # The services first: they are what readers look for.
             "paths": self._paths | self._own_paths,
@@ -99,9 +103,10 @@ class Merger:
         item.pop("servers", None)
         for operation in _operations({"": item}):
             self._make_unique(service, operation)
-            security = operation.get("security", document.security)
-            if security is not None:
-                operation["security"] = [rename_schemes(requirement, names) for requirement in security]
+            # Stated for public operations, too, so that it is clear that none is missing.
+            security = operation.get("security", document.security) or []
+            operation["security"] = [rename_schemes(requirement, names) for requirement in security]
+            add_gateway_responses(operation)
         return item
 
     def _make_unique(self, service: str, operation: Json) -> None:
@@ -127,6 +132,17 @@ class Merger:
             if self._table.find(address.encode()) is not None:
                 flow[name] = API + address
         return flow
+
+
+def _complete_own(path: str, item: Json) -> Json:
+    """An operation of the gateway itself: public, and with a rate limit unless it is for health checks."""
+    limited = not path.startswith("/health")
+    for operation in _operations({"": item}):
+        operation["security"] = []
+        if limited:
+            add_responses(operation, [TooManyRequestsError])
+        add_headers(operation, limited=limited)
+    return item
 
 
 def _by_reference(components: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
