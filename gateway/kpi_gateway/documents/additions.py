@@ -8,6 +8,7 @@ from kpi_shared.http.openapi import problems
 
 from kpi_gateway.documents.renaming import Json
 from kpi_gateway.limits.service import TooManyRequestsError
+from kpi_gateway.paths import InvalidPathError
 from kpi_gateway.upstream.contract import (
     UpstreamBusyError,
     UpstreamError,
@@ -18,7 +19,7 @@ from kpi_gateway.upstream.contract import (
 _IDENTIFIED = ("X-Request-ID", "X-Response-Time")
 _LIMITED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit")
 _RETRIED = ("Retry-After",)
-_ERRORS = (TooManyRequestsError, UpstreamError, UpstreamUnreachableError, UpstreamBusyError, UpstreamTimeoutError)
+_UPSTREAM_ERRORS = (UpstreamError, UpstreamUnreachableError, UpstreamBusyError, UpstreamTimeoutError)
 
 
 _TEXT = {"type": "string"}
@@ -42,13 +43,20 @@ HEADERS: Mapping[str, Json] = {
 }
 
 
-def add_gateway_responses(operation: Json) -> None:
-    """Complete an operation that the gateway forwards: errors that it may respond with, and header fields."""
-    add_responses(operation, _ERRORS)
-    add_headers(operation, limited=True)
+def complete_forwarded(operation: Json) -> None:
+    """Add the errors that the gateway may respond with instead of the service, and header fields."""
+    _add_responses(operation, (InvalidPathError, TooManyRequestsError, *_UPSTREAM_ERRORS))
+    _add_headers(operation, limited=True)
 
 
-def add_responses(operation: Json, errors: Iterable[type[ProblemError]]) -> None:
+def complete_own(operation: Json, *, limited: bool) -> None:
+    """The same for a page of the gateway itself, which is public; those for health checks have no rate limit."""
+    operation["security"] = []
+    _add_responses(operation, [InvalidPathError, *([TooManyRequestsError] if limited else [])])
+    _add_headers(operation, limited=limited)
+
+
+def _add_responses(operation: Json, errors: Iterable[type[ProblemError]]) -> None:
     responses = operation.setdefault("responses", {})
     for status, response in problems(*errors).items():
         known = responses.setdefault(str(status), response)
@@ -59,7 +67,7 @@ def add_responses(operation: Json, errors: Iterable[type[ProblemError]]) -> None
         responses[str(status)] = known | {"description": " / ".join(filter(None, titles))}
 
 
-def add_headers(operation: Json, *, limited: bool) -> None:
+def _add_headers(operation: Json, *, limited: bool) -> None:
     """Refer to the header fields of each response, unless the service describes them itself."""
     for status, response in operation.get("responses", {}).items():
         names = list(_IDENTIFIED)

@@ -5,9 +5,8 @@ from copy import deepcopy
 
 from pydantic import BaseModel, Field
 
-from kpi_gateway.documents.additions import HEADERS, add_gateway_responses, add_headers, add_responses
+from kpi_gateway.documents.additions import HEADERS, complete_forwarded, complete_own
 from kpi_gateway.documents.renaming import Json, anchors, rename_component, rename_references, rename_schemes
-from kpi_gateway.limits.service import TooManyRequestsError
 from kpi_gateway.routes import API, RouteTable
 
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
@@ -106,7 +105,7 @@ class Merger:
             # Stated for public operations, too, so that it is clear that none is missing.
             security = operation.get("security", document.security) or []
             operation["security"] = [rename_schemes(requirement, names) for requirement in security]
-            add_gateway_responses(operation)
+            complete_forwarded(operation)
         return item
 
     def _make_unique(self, service: str, operation: Json) -> None:
@@ -135,13 +134,8 @@ class Merger:
 
 
 def _complete_own(path: str, item: Json) -> Json:
-    """An operation of the gateway itself: public, and with a rate limit unless it is for health checks."""
-    limited = not path.startswith("/health")
     for operation in _operations({"": item}):
-        operation["security"] = []
-        if limited:
-            add_responses(operation, [TooManyRequestsError])
-        add_headers(operation, limited=limited)
+        complete_own(operation, limited=not path.startswith("/health"))
     return item
 
 

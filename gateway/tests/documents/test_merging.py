@@ -114,6 +114,21 @@ def test_operation_ids_are_unique() -> None:
     assert ids == ["read", "content_read"]
 
 
+def test_a_response_of_a_service_keeps_its_own_description_and_headers() -> None:
+    described = {"description": "Too many attempts", "headers": {"retry-after": {"description": "Later"}}}
+    auth = document("/auth", {}, {"responses": {"429": described, "503": {"$ref": "#/components/responses/Busy"}}})
+    responses = merged(auth, document("/posts", {}))["paths"]["/api/v1/auth"]["get"]["responses"]
+    assert responses["429"]["description"] == "Too many attempts / Too many requests"
+    assert responses["429"]["headers"]["retry-after"] == {"description": "Later"}
+    assert "Retry-After" not in responses["429"]["headers"]
+    assert responses["503"] == {"$ref": "#/components/responses/Busy"}
+
+
+def test_an_operation_keeps_the_alternative_to_a_token() -> None:
+    auth = document("/auth", {}, {"security": [{}, {"password": []}]})
+    assert merged(auth, document("/posts", {}))["paths"]["/api/v1/auth"]["get"]["security"] == [{}, {"password": []}]
+
+
 def test_only_paths_that_are_routed_to_the_service_are_included() -> None:
     auth = document("/posts/stolen", {})
     whole = merged(auth, document("/health", {}))
@@ -125,14 +140,16 @@ def test_different_security_schemes_are_kept_apart_and_log_in_through_the_gatewa
     # The security of a whole document is copied to each of its operations.
     auth.security = [{"password": []}]
     for service, token_url in ((auth, "/auth/login"), (content, "https://login.example/token")):
-        flows = {"password": {"scopes": {}, "tokenUrl": token_url}}
+        flows = {"password": {"scopes": {}, "tokenUrl": token_url, "refreshUrl": token_url}}
         service.components["securitySchemes"] = {"password": {"type": "oauth2", "flows": flows}}
     whole = merged(auth, content)
     schemes = whole["components"]["securitySchemes"]
 
     def log_in(path: str) -> str:
         (name,) = whole["paths"][path]["get"]["security"][0]
-        return str(schemes[name]["flows"]["password"]["tokenUrl"])
+        flow = schemes[name]["flows"]["password"]
+        assert flow["tokenUrl"] == flow["refreshUrl"]
+        return str(flow["tokenUrl"])
 
     assert log_in("/api/v1/auth") == "/api/v1/auth/login"
     assert log_in("/api/v1/posts") == "https://login.example/token"

@@ -81,6 +81,19 @@ def test_every_forwarded_operation_documents_the_errors_of_the_gateway(whole: Js
             assert (status[0] in "23" or status == "429") == (response["headers"].keys() >= LIMITS), (name, status)
 
 
+def test_the_pages_of_the_gateway_itself_are_described_too(whole: Json) -> None:
+    own = {name: operation for name, operation in operations(whole) if "/api/v1/" not in name}
+    assert own.keys() == {"GET /", "GET /health", "GET /health/live", "GET /health/ready", "GET /health/info"}
+    for name, operation in own.items():
+        assert operation["security"] == []
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert "400" in operation["responses"], name
+        # Health checks have no rate limit.
+        assert ("429" in operation["responses"]) == (name == "GET /"), name
+        assert operation["tags"][0] in {tag["name"] for tag in whole["tags"] if tag["description"]}
+
+
 def test_scripts_may_read_every_documented_header(whole: Json) -> None:
     documented = {
         name for _, operation in operations(whole) for it in operation["responses"].values() for name in it["headers"]
