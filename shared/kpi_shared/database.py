@@ -19,6 +19,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from kpi_shared.database_url import connection_arguments
 from kpi_shared.errors import UnavailableError, problem_response
 from kpi_shared.settings import DatabaseSettings
 from kpi_shared.telemetry.metrics import Metrics
@@ -178,17 +179,17 @@ def register_pool_metrics(database: Database, metrics: Metrics) -> None:
 def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
     milliseconds = int(settings.database_statement_timeout * 1000)
     engine = create_async_engine(
-        settings.database_url.get_secret_value(),
+        "postgresql+psycopg://",
         # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
         echo=settings.database_echo,
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": settings.part.program,
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
-        },
+        connect_args=connection_arguments(
+            settings.database_url.get_secret_value(),
+            application_name=settings.part.program,
+            options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
+        ),
         **more,
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed)
