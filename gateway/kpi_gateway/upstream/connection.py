@@ -197,7 +197,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def abandon(self, error: BaseException) -> None:
-        """As ``abort``, with a reset: the upstream would take the mere end of the data for a client that waits for its response."""
+        """As ``abort``, with a reset: the mere end of the data would mean a client that waits for its response."""
         if not self._transport.is_closing():
             reset(self._transport)
         self.abort(error)
