@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.caller import Role
+from kpi_shared.integers import Decimal
 from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
@@ -77,8 +78,10 @@ UserPage = CountedPrivatePage | PrivatePage | CountedPublicPage | PublicPage
 class UserQuery(SQLModel):
     """What can be asked of the list of users."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many users a page has at most")] = 10
-    skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="How many users to leave out (not with a cursor)")] = 0
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="How many users a page has at most")] = 10
+    skip: Annotated[
+        Decimal, Field(ge=0, le=MAX_SKIP, description="The number of users to skip (not with a cursor)")
+    ] = 0
     cursor: Annotated[CursorText | None, Field(description="The next of the page before")] = None
     total: Annotated[bool, Field(description="Count all users of the list too")] = False
     search: Annotated[
