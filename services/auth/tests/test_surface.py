@@ -10,7 +10,7 @@ from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.fields import accepted_spellings, fields
+from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -121,4 +121,23 @@ async def test_numbers_have_one_spelling(client: httpx.AsyncClient, settings: Au
     expected = {"GET /users query limit", "GET /users/{user_id} path user_id", "GET /audit query actor_id"}
     assert expected <= {str(field) for field in integers}
     accepted = {str(field): await accepted_spellings(client, field, root.headers) for field in integers}
+    assert {name: values for name, values in accepted.items() if values} == {}
+
+
+# Texts of several lines, and those that are compared with what is stored and never stored themselves.
+OTHER_TEXTS = {"bio", "password", "new_password", "current_password", "login", "code", "token", "client_secret"}
+
+
+async def test_names_are_one_visible_line(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root = await accounts.add_admin()
+    stored = {"POST /users", "POST /auth/register", "PATCH /users/{user_id}", "PUT /users/{user_id}"}
+    lines = [
+        field
+        for field in text_fields(create_app(settings).openapi())
+        if field.operation in stored and field.name not in OTHER_TEXTS
+    ]
+    assert {field.name for field in lines} >= {"username", "full_name"}
+    accepted = {str(field): await accepted_lines(client, field, root.headers) for field in lines}
     assert {name: values for name, values in accepted.items() if values} == {}

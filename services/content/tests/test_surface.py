@@ -9,7 +9,7 @@ from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.fields import accepted_spellings, fields
+from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -75,4 +75,17 @@ async def test_numbers_have_one_spelling(
     expected = {"GET /posts query limit", "GET /posts/{post_id} path post_id", "POST /votes body direction"}
     assert expected <= {str(field) for field in integers}
     accepted = {str(field): await accepted_spellings(client, field, headers) for field in integers}
+    assert {name: values for name, values in accepted.items() if values} == {}
+
+
+async def test_titles_are_one_visible_line(
+    client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    # All texts of bodies, except the ones of several lines.
+    lines = [field for field in text_fields(create_app(settings).openapi()) if field.name != "content"]
+    assert {str(field) for field in lines} >= {"POST /posts body title", "PATCH /posts/{post_id} body title"}
+    accepted = {
+        str(field): await accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
+    }
     assert {name: values for name, values in accepted.items() if values} == {}
