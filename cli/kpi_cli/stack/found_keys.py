@@ -61,6 +61,6 @@ def of_settings(layout: Layout) -> list[FoundKey]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return path.read_text(encoding="utf-8-sig", errors="replace").strip()
     except OSError:
         return ""
