@@ -108,6 +108,13 @@ def read_request() -> dict[str, object]:
     return dict(request)
 
 
+def check_user() -> None:
+    """Refuse one name."""
+    if json.load(sys.stdin)["username"] == "refused":
+        sys.exit("a line of the log\nkpi-auth: username: this name is refused")
+    print("{}")
+
+
 def create_user() -> None:
     """Store the name, once."""
     request = read_request()
@@ -147,6 +154,8 @@ OPERATORS = {
     "import-users": import_users,
     "check-posts": check_posts,
     "import-posts": import_posts,
+    "check-new-user": check_user,
+    "check-user": check_user,
     "create-user": create_user,
     "reset-password": reset_password,
     "list-users": list_users,

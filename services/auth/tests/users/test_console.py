@@ -127,6 +127,18 @@ def test_an_error_is_one_sentence(console: Console) -> None:
         assert console.run_for_error(command, colour="red").startswith("kpi-auth: ")
 
 
+async def test_a_name_is_judged_without_a_password(shared: Accounts, console: Console) -> None:
+    await shared.add("judged")
+    assert console.run_for_output("check-new-user", username="still_free", email=None, role="user") == {
+        "username": "still_free"
+    }
+    assert console.run_for_output("check-user", username="JUDGED") == {"username": "judged"}
+    assert console.run_for_error("check-new-user", username="Judged") == "kpi-auth: This username is taken"
+    assert console.run_for_error("check-new-user", username="a b").startswith("kpi-auth: username: ")
+    assert console.run_for_error("check-new-user", username="fine", email="nobody").startswith("kpi-auth: email: ")
+    assert console.run_for_error("check-user", username="still_free") == "kpi-auth: There is no user 'still_free'"
+
+
 async def test_reset_password_ends_sessions_and_codes_and_notifies_the_owner(
     shared: Accounts, console: Console
 ) -> None:
