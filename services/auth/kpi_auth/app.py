@@ -43,7 +43,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
 
 
 async def request_tools(app: FastAPI) -> AsyncIterator[None]:
-    """What endpoints use and what needs no closing."""
+    """Store what endpoints use and what needs no closing."""
     app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.session_check = check_session
     install_tools(app)

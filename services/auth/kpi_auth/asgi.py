@@ -1,4 +1,4 @@
-"""The application that servers import."""
+"""The ASGI application that the server imports."""
 
 from kpi_shared.server.runner import build_or_exit
 

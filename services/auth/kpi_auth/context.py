@@ -1,4 +1,4 @@
-"""What the services of a request work with: the first parameter of each of their functions."""
+"""What services work with during a request: the first parameter of each service function."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -17,7 +17,7 @@ from kpi_auth.tokens.refresh_tokens import RefreshTokens
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The settings, the database, where the request came from, and the tools that live as long as the application."""
+    """The settings, the database, the origin of the request, and the tools that live as long as the application."""
 
     settings: AuthSettings
     database: Database
@@ -30,7 +30,7 @@ class Context:
 
 
 def install_tools(app: FastAPI) -> None:
-    """Make the tools that need no closing."""
+    """Create the tools that need no closing."""
     state = app.state
     state.key_ring = KeyRing.of(state.settings)
     state.refresh_tokens = RefreshTokens(state.key_ring)
@@ -38,7 +38,7 @@ def install_tools(app: FastAPI) -> None:
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
-    """For operators' commands, which run without the application."""
+    """For operators' commands, which run outside the application."""
     ring = KeyRing.of(settings)
     return Context(
         settings=settings,

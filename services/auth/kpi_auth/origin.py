@@ -1,4 +1,4 @@
-"""Where a request came from, as it is recorded."""
+"""The origin of a request, as it is recorded."""
 
 from typing import Annotated, NamedTuple
 
@@ -10,7 +10,7 @@ _MAX_USER_AGENT = 256
 
 
 class Origin(NamedTuple):
-    """``address`` is None where nobody knows it; the request id is the one that the log and the answer carry."""
+    """``address`` is None where it is unknown; the request id is the one in the log and in the response."""
 
     address: Address | None
     user_agent: str | None
@@ -18,7 +18,7 @@ class Origin(NamedTuple):
 
     @property
     def columns(self) -> dict[str, str | None]:
-        """As rows keep it."""
+        """The values as rows store them."""
         return {
             "address": str(self.address) if self.address else None,
             "user_agent": self.user_agent,
@@ -26,14 +26,14 @@ class Origin(NamedTuple):
         }
 
 
-# What operators do on the machine itself.
+# For commands that an operator runs on the machine itself.
 CONSOLE = Origin(address=None, user_agent="kpi", request_id="")
 
 
 async def _origin(request: Request) -> Origin:
     peer = request.client.host if request.client else ""
     forwarded = request.headers.getlist("x-forwarded-for")
-    # Without what would command a terminal that shows it (ASVS 5.0, 16.4.1).
+    # Without control characters, which a terminal would execute (ASVS 5.0, 16.4.1).
     sent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
     agent = "".join(character for character in sent if character.isprintable())
     address = client_address(peer, forwarded, request.app.state.trusted_proxies)

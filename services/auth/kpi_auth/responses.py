@@ -1,4 +1,4 @@
-"""What the answers of several endpoints have in common."""
+"""What the responses of several endpoints have in common."""
 
 from typing import Literal
 
@@ -7,7 +7,7 @@ from sqlmodel import SQLModel
 
 
 class Accepted(SQLModel):
-    """The same whatever comes of the request: the rest is said by mail, to whoever reads the address."""
+    """The same whatever the outcome: details go by e-mail to the owner of the address."""
 
     status: Literal["accepted"]
 
@@ -16,5 +16,5 @@ ACCEPTED = Accepted(status="accepted")
 
 
 async def no_store(response: Response) -> None:
-    """For answers that carry or follow secrets."""
+    """For responses that carry secrets or follow them."""
     response.headers["Cache-Control"] = "no-store"

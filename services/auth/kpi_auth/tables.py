@@ -1,4 +1,4 @@
-"""The base of this service's tables; a registry of its own keeps other services' tables out of it."""
+"""The base class of this service's tables, with a registry that other services' tables do not share."""
 
 from kpi_shared.database import named_metadata
 from sqlalchemy.orm import registry

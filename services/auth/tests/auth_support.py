@@ -1,4 +1,4 @@
-"""Accounts for tests, and requests in their name."""
+"""Accounts for tests, and requests with their tokens."""
 
 import json
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from kpi_shared.tokens import KeyRing, TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
-# What is shown of a user to anybody who is signed in, and to the user and admins.
+# The fields of a user that all signed-in users see, and those that the user and admins see.
 PUBLIC_FIELDS = {"id", "username", "full_name", "bio", "created_at"}
 ALL_FIELDS = PUBLIC_FIELDS | {"email", "email_verified", "role", "is_active", "updated_at", "deleted_at"}
 
@@ -29,7 +29,7 @@ def registration(username: str, *, email: str | None = None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody who is signed in."""
+    """An account with an active session."""
 
     id: int
     token: str
@@ -47,7 +47,7 @@ class SentMail:
 
 
 async def empty(database: Database) -> None:
-    """Forget everything, records included, which the service itself never does."""
+    """Delete everything, audit records included, which the service itself never does."""
     async with database.writing() as connection:
         await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
         await connection.execute(text("TRUNCATE users, mails, attempts, audit_events CASCADE"))
@@ -62,10 +62,10 @@ class Accounts:
         self._client = client
 
     async def add(self, username: str, *, role: Role = Role.USER, verified: bool = True) -> Account:
-        """Register and sign in; the address is verified, as if its owner had followed the link in the mail."""
-        answer = await self._client.post("/users", json=registration(username))
-        assert answer.status_code == 201, answer.text
-        user_id = int(answer.json()["id"])
+        """Register and sign in; the address is verified as if its owner had used the link in the mail."""
+        response = await self._client.post("/users", json=registration(username))
+        assert response.status_code == 201, response.text
+        user_id = int(response.json()["id"])
         await self.execute("UPDATE users SET role = :role WHERE id = :id", role=role.value, id=user_id)
         if verified:
             verify = "UPDATE users SET email_signs_in = true, email_verified_at = now() WHERE id = :id"
@@ -74,29 +74,29 @@ class Accounts:
 
     async def enter(self, username: str, password: str = PASSWORD) -> Account:
         """Sign in once more."""
-        answer = await self._client.post("/auth/login", json={"username": username, "password": password})
-        assert answer.is_success, answer.text
-        access = answer.json()["access_token"]
-        return Account(self.app.state.tokens.verify(access).id, access, answer.json()["refresh_token"])
+        response = await self._client.post("/auth/login", json={"username": username, "password": password})
+        assert response.is_success, response.text
+        access = response.json()["access_token"]
+        return Account(self.app.state.tokens.verify(access).id, access, response.json()["refresh_token"])
 
     async def add_admin(self, username: str = "root") -> Account:
         return await self.add(username, role=Role.ADMIN)
 
     async def sign_in(self, login: str, password: str) -> str | None:
-        answer = await self._client.post("/auth/login", json={"username": login, "password": password})
-        return str(answer.json()["access_token"]) if answer.is_success else None
+        response = await self._client.post("/auth/login", json={"username": login, "password": password})
+        return str(response.json()["access_token"]) if response.is_success else None
 
     @property
     def context(self) -> Context:
-        """What services work with at a request that comes from the console."""
+        """The context of a request from the console."""
         return context_of(self.app.state, CONSOLE)
 
     def use_tokens(self, tokens: TokenCodec) -> None:
-        """Have the service verify with other keys; the fixture puts its own back."""
+        """Let the service verify with other keys; the fixture restores its own."""
         self.app.state.tokens = tokens
 
     async def mails(self, to: str) -> list[SentMail]:
-        """What lies in the outbox for an address, oldest first."""
+        """The mails in the outbox for an address, oldest first."""
         statement = text("SELECT template, content FROM mails WHERE recipient = :to ORDER BY id")
         async with self.app.state.database.reading() as connection:
             rows = (await connection.execute(statement, {"to": to})).all()
@@ -104,7 +104,7 @@ class Accounts:
         return [SentMail(row.template, json.loads(open_sealed(row.content, key=key, implicit=PURPOSE))) for row in rows]
 
     async def events(self, subject_id: int | None = None) -> list[str]:
-        """What was recorded about a user (or about nobody known), oldest first."""
+        """The recorded events of a user (or without a known user), oldest first."""
         statement = text("SELECT event FROM audit_events WHERE subject_id IS NOT DISTINCT FROM :id ORDER BY id")
         async with self.app.state.database.reading() as connection:
             return list((await connection.execute(statement, {"id": subject_id})).scalars())
@@ -119,18 +119,18 @@ class Accounts:
             return found
 
 
-def assert_problem(answer: httpx.Response, status: int, slug: str, *pointers: str) -> None:
-    """A problem document of this type; with pointers, one that names these places and no others."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["type"] == slug, answer.text
+def assert_problem(response: httpx.Response, status: int, slug: str, *pointers: str) -> None:
+    """Check for a problem document of this type; with pointers, for exactly these in its ``errors``."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == slug, response.text
     if pointers:
-        assert [error["pointer"] for error in answer.json()["errors"]] == list(pointers)
+        assert [error["pointer"] for error in response.json()["errors"]] == list(pointers)
 
 
 @contextmanager
 def configured(app: FastAPI, **changes: object) -> Iterator[None]:
-    """The application with other settings for a while."""
+    """Give the application other settings within the block."""
     state = app.state
     before = state.settings
     state.settings = before.model_copy(update=changes)
@@ -141,7 +141,7 @@ def configured(app: FastAPI, **changes: object) -> Iterator[None]:
 
 
 def context_with(settings: AuthSettings, database: Database) -> Context:
-    """What services work with where no application runs."""
+    """A context without a running application."""
     return standalone_context(settings, database, PasswordHasher(settings))
 
 

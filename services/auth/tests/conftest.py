@@ -39,7 +39,7 @@ async def running_app(settings: AuthSettings) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
-    """The running application, on a database that forgets the test."""
+    """The running application, in a transaction that is rolled back after the test."""
     state = running_app.state
     database, tokens = state.database, state.tokens
     async with roll_back_after(database) as state.database:
@@ -60,7 +60,7 @@ def accounts(app: FastAPI, client: httpx.AsyncClient) -> Accounts:
 
 @pytest.fixture
 async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on the pool of real connections; what it leaves behind is removed."""
+    """A client on the pool of real connections; the database is emptied afterwards."""
     async with client_of(running_app) as client:
         yield client
     await empty(running_app.state.database)

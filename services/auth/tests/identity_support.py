@@ -1,4 +1,4 @@
-"""Outside identity providers for tests: a real JWKS server on loopback, keys, and tokens of every kind."""
+"""External identity providers for tests: a real JWKS server on loopback, keys, and tokens of every kind."""
 
 import json
 import threading
@@ -69,7 +69,7 @@ def token(key: SigningKey, payload: dict[str, Any], **header: object) -> str:
 
 
 class KeyServer:
-    """Serves ``keys``, or ``body`` with ``status``, and counts. While ``held``, it answers nobody."""
+    """Serves ``keys``, or ``body`` with ``status``, and counts requests. While ``held``, it does not respond."""
 
     def __init__(self) -> None:
         self.keys: list[dict[str, Any]] = []
@@ -78,9 +78,9 @@ class KeyServer:
         self.headers: dict[str, str] = {}
         self.fetches = 0
         self.asked = threading.Event()
-        self.answers = threading.Event()
-        self.answers.set()
-        self._server = self._bound(0)
+        self.responses = threading.Event()
+        self.responses.set()
+        self._server = self._bind(0)
         self._port: int = self._server.server_address[1]
 
     @property
@@ -91,27 +91,27 @@ class KeyServer:
     def issuer(self) -> str:
         return f"http://127.0.0.1:{self._port}/auth/v1"
 
-    def answer(self) -> bytes:
+    def make_body(self) -> bytes:
         return self.body if self.body is not None else json.dumps({"keys": self.keys}).encode()
 
     def stop(self) -> None:
-        self.answers.set()
+        self.responses.set()
         self._server.shutdown()
         self._server.server_close()
 
     def start(self) -> None:
-        """Come back at the same address."""
-        self._server = self._bound(self._port)
+        """Start again at the same address."""
+        self._server = self._bind(self._port)
 
-    def _bound(self, port: int) -> ThreadingHTTPServer:
+    def _bind(self, port: int) -> ThreadingHTTPServer:
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 outer.fetches += 1
                 outer.asked.set()
-                outer.answers.wait(timeout=30)
-                body = outer.answer()
+                outer.responses.wait(timeout=30)
+                body = outer.make_body()
                 self.send_response(outer.status)
                 for name, value in outer.headers.items():
                     self.send_header(name, value)
@@ -120,11 +120,11 @@ class KeyServer:
                 try:
                     self.wfile.write(body)
                 except ConnectionError:
-                    # Whoever asked has had enough.
+                    # The client has closed the connection.
                     return
 
             def log_message(self, *_arguments: object) -> None:
-                """Nothing goes to the console."""
+                """Log nothing to the console."""
 
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         server.daemon_threads = True
@@ -159,8 +159,8 @@ TYPE = "urn:ietf:params:oauth:token-type:"
 
 
 @asynccontextmanager
-async def believing_in(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
-    """Run the application with these providers; it gets its own settings and verifier back."""
+async def use_providers(app: FastAPI, *providers: IdentityProvider, **settings: object) -> AsyncIterator[None]:
+    """Run the application with these providers; its settings and verifier are restored afterwards."""
     state = app.state
     before = state.settings, state.verifier
     state.settings = state.settings.model_copy(update={"identity_providers": providers, **settings})
@@ -184,14 +184,14 @@ def supabase_token(server: KeyServer, subject: str = "2f0d", **more: object) -> 
     return token(KEY, claims(server.issuer, subject, aud="authenticated", role="authenticated", **more))
 
 
-async def exchanged(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
+async def exchange(client: httpx.AsyncClient, subject_token: str, **more: Any) -> httpx.Response:
     form = {"grant_type": GRANT, "subject_token": subject_token, "subject_token_type": f"{TYPE}jwt", **more}
     return await client.post("/auth/exchange", data={name: value for name, value in form.items() if value is not None})
 
 
-async def me_of(client: httpx.AsyncClient, answer: httpx.Response) -> dict[str, Any]:
-    assert answer.status_code == 200, answer.text
-    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {answer.json()['access_token']}"})
+async def me_of(client: httpx.AsyncClient, response: httpx.Response) -> dict[str, Any]:
+    assert response.status_code == 200, response.text
+    shown = await client.get("/auth/me", headers={"Authorization": f"Bearer {response.json()['access_token']}"})
     assert shown.status_code == 200
     found: dict[str, Any] = shown.json()
     return found

@@ -16,9 +16,9 @@ async def reset(client: httpx.AsyncClient, code: str, password: str = NEW) -> ht
 
 
 async def forgotten(client: httpx.AsyncClient, accounts: Accounts, name: str = "anna") -> str:
-    """The code that was mailed."""
-    answer = await client.post("/auth/forgot-password", json={"username": name})
-    assert answer.status_code == 202, answer.text
+    """Request a reset and return the code from the mail."""
+    response = await client.post("/auth/forgot-password", json={"username": name})
+    assert response.status_code == 202, response.text
     return code_of((await accounts.mails(f"{name}@example.com"))[-1])
 
 

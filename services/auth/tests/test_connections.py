@@ -1,16 +1,16 @@
-"""What becomes of connections that the database drops."""
+"""Connections that the database drops."""
 
 import httpx
 from fastapi import FastAPI
 from sqlalchemy import text
 
 
-async def test_dropped_connections_are_replaced_before_anyone_sees_an_error(
+async def test_dropped_connections_are_replaced_without_an_error(
     shared_client: httpx.AsyncClient, running_app: FastAPI
 ) -> None:
     assert (await shared_client.get("/health/ready")).status_code == 200
     async with running_app.state.database.writing() as connection:
-        # Each is waited for, up to 5,000 ms, so that the server has really said goodbye.
+        # Wait for each, up to 5,000 ms, so that the server has really closed it.
         statement = """
             SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
             WHERE datname = current_database() AND pid <> pg_backend_pid()

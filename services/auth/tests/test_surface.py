@@ -1,4 +1,4 @@
-"""What is open to whom, and whether the service does what its description says."""
+"""Which routes are public or for admins, and whether the service conforms to its OpenAPI document."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -54,11 +54,11 @@ async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, se
     assert await public_operations(client, document, path=path, body={}) == PUBLIC
 
 
-async def test_these_routes_are_for_admins_alone(
+async def test_these_routes_are_for_admins_only(
     client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
 ) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
-    # Neither ends the session of the other requests: there is no such one of anna's, and nobody logs out.
+    # These requests end no session that the other requests need.
     path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1}
     names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
     assert await admin_operations(client, names, path=path, headers=anna.headers) == ADMINS
@@ -71,7 +71,7 @@ def test_a_migrated_database_holds_no_account(worker: str, secret_key: str) -> N
         assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
 
 
-def test_generated_requests_meet_what_the_description_says(worker: str, secret_key: str, tmp_path: Path) -> None:
+def test_generated_requests_conform_to_the_openapi_document(worker: str, secret_key: str, tmp_path: Path) -> None:
     url = create_database(f"auth_fuzz_{worker}")
     settings = AuthSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key))
     upgrade(PART, settings)
@@ -80,7 +80,7 @@ def test_generated_requests_meet_what_the_description_says(worker: str, secret_k
         "PASETO_SECRET_KEY": secret_key,
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
-        # Otherwise what needs mail is never more than a 503.
+        # Otherwise requests that need mail would always get a 503.
         "MAIL_URL": tmp_path.as_uri(),
         "MAILS_PER_ADDRESS": "10000",
         "FAILURES_PER_ADDRESS": "10000",
@@ -102,7 +102,7 @@ def test_generated_requests_meet_what_the_description_says(worker: str, secret_k
 
 
 def _add_admin(url: str) -> None:
-    """An admin with a session, both of an id that no made-up request hits."""
+    """Add an admin with a session, both with ids that no generated request uses."""
     with psycopg.connect(url) as connection:
         values = {"id": ADMIN_ID, "secret": bytes(32)}
         connection.execute(

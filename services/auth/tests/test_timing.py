@@ -1,4 +1,4 @@
-"""Whether the time of an answer tells who has an account.
+"""Whether the time of a response discloses who has an account.
 
 The samples are taken in turn, so that whatever else the machine does falls on all of them alike.
 """
@@ -19,13 +19,13 @@ from kpi_shared.testing.client import client_of, running
 
 pytestmark = pytest.mark.quiet
 SAMPLES = 200
-# Seconds between the slowest and the fastest median: less than a network's own.
+# The allowed difference of the medians in seconds: less than the jitter of a network.
 CLOSE = 0.005
 
 
 @pytest.fixture
 async def real(settings: AuthSettings) -> AsyncIterator[FastAPI]:
-    """The service with the hashing parameters that people get, and with no limit in the way."""
+    """The service with production hashing parameters and without effective limits."""
     defaults = {name: AuthSettings.model_fields[name].default for name in ("argon2_memory_kib", "argon2_time_cost")}
     limits = {
         "failures_per_account_and_address": 1000,
@@ -50,14 +50,14 @@ def accounts(real: FastAPI, client: httpx.AsyncClient) -> Accounts:
 
 
 async def medians(cases: dict[str, Callable[[], Awaitable[httpx.Response]]], status: int) -> dict[str, float]:
-    """The median time of each case in seconds; every answer has the status."""
+    """The median time of each case in seconds; every response must have the status."""
     taken: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(SAMPLES):
         for name, ask in cases.items():
             began = time.perf_counter()
-            answer = await ask()
+            response = await ask()
             taken[name].append(time.perf_counter() - began)
-            assert answer.status_code == status, answer.text
+            assert response.status_code == status, response.text
     return {name: median(times) for name, times in taken.items()}
 
 
@@ -65,7 +65,9 @@ def spread(found: dict[str, float]) -> float:
     return max(found.values()) - min(found.values())
 
 
-async def test_a_refused_sign_in_takes_as_long_whoever_it_names(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_refused_sign_in_takes_the_same_time_for_every_name(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
     for name in ("anna", "gone", "old"):
         await accounts.add(name)
     await accounts.add("fresh", verified=False)
@@ -89,7 +91,7 @@ async def test_a_refused_sign_in_takes_as_long_whoever_it_names(client: httpx.As
 
 
 @pytest.mark.parametrize("path", ["forgot-password", "resend-verification"])
-async def test_asking_for_a_mail_takes_as_long_whoever_it_names(
+async def test_requesting_a_mail_takes_the_same_time_for_every_name(
     client: httpx.AsyncClient, accounts: Accounts, path: str
 ) -> None:
     for name in ("anna", "gone"):
@@ -103,7 +105,7 @@ async def test_asking_for_a_mail_takes_as_long_whoever_it_names(
     assert spread(found) < CLOSE, found
 
 
-async def test_registering_takes_as_long_whether_or_not_the_address_is_taken(
+async def test_registering_takes_the_same_time_whether_or_not_the_address_is_taken(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     await accounts.add("anna")

@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.accounts.fragments import IS_OPEN
 from kpi_auth.accounts.models import EmailHolder, Recipient
 
-# Conflicts are asked for first: PostgreSQL logs a broken constraint together with its values.
+# Conflicts are checked first: PostgreSQL logs a violated constraint together with its values.
 _FREE = """NOT EXISTS (
     SELECT FROM users AS other WHERE other.email = :email AND other.email_verified_at IS NOT NULL AND other.id <> :id
 )"""
-# An address belongs to the account that has shown to read it before those that only claimed it.
+# An account that has verified an address takes it from the accounts that only claim it.
 _release = text("""
     UPDATE users SET email_signs_in = false, version = version + 1, updated_at = now()
     WHERE email = :email AND email_signs_in AND email_verified_at IS NULL AND id <> :id
@@ -34,13 +34,13 @@ _change = text(f"""
 _is_verified = text("""
     SELECT EXISTS (SELECT FROM users WHERE id = :id AND email = :email AND email_verified_at IS NOT NULL)
 """)
-# An address that signs in names one account alone, open or closed.
+# An address that can sign in identifies exactly one account, open or closed.
 _holder = text("""
     SELECT id, username FROM users
     WHERE email = :email AND email_signs_in AND (email_verified_at IS NOT NULL OR NOT :is_verified)
         AND id IS DISTINCT FROM CAST(:other_than AS bigint)
 """)
-# As for a forgotten password: where the address names no account alone, the first that has it is taken.
+# As for a forgotten password: if several accounts claim the address, the oldest is selected.
 _unverified = text(f"""
     SELECT id, username, email, (
         SELECT other.username FROM users AS other
@@ -57,13 +57,13 @@ _unverified = text(f"""
 async def verify(connection: AsyncConnection, *, user_id: int, email: str) -> bool:
     """Mark the address as verified.
 
-    False where it is not the account's, another account has it, or it was verified before.
+    False if it is not the account's address, if another account has it, or if it was verified before.
     """
     return await _claim(connection, _verify, {"id": user_id, "email": email})
 
 
 async def change(connection: AsyncConnection, *, user_id: int, email: str) -> bool:
-    """Give the account this address, verified; False where another account has it."""
+    """Set the account's address and mark it as verified; False if another account has it."""
     return await _claim(connection, _change, {"id": user_id, "email": email})
 
 
@@ -74,9 +74,9 @@ async def is_verified(connection: AsyncConnection, *, user_id: int, email: str) 
 async def find_holder(
     connection: AsyncConnection, *, email: str, verified: bool = False, other_than: int | None = None
 ) -> EmailHolder | None:
-    """The account, open or closed, that the address names alone.
+    """The account, open or closed, that can sign in with the address.
 
-    With ``verified``, only if its owner has shown to read the address.
+    With ``verified``, only if the address is verified.
     """
     values = {"email": email, "is_verified": verified, "other_than": other_than}
     row = (await connection.execute(_holder, values)).one_or_none()
@@ -84,13 +84,13 @@ async def find_holder(
 
 
 async def find_unverified(connection: AsyncConnection, *, login: str) -> Recipient | None:
-    """The open account of a username or an address, if its address is yet to be verified."""
+    """The open account with this username or address, if its address is not verified yet."""
     row = (await connection.execute(_unverified, {"login": login})).one_or_none()
     return Recipient(*row) if row is not None else None
 
 
 async def _claim(connection: AsyncConnection, statement: TextClause, values: Mapping[str, Any]) -> bool:
-    """Of two accounts that claim an address at once, one gets it: the index decides, and only a savepoint is lost."""
+    """If two accounts claim an address at once, the unique index decides; only the savepoint is rolled back."""
     try:
         async with connection.begin_nested():
             await connection.execute(_release, dict(values))

@@ -1,4 +1,4 @@
-"""What can be wrong with an account."""
+"""Errors about accounts."""
 
 from kpi_shared.errors import ProblemError
 
@@ -6,7 +6,7 @@ from kpi_shared.errors import ProblemError
 class UserNotFoundError(ProblemError):
     status = 404
     type = "user-not-found"
-    title = "There is no such user"
+    title = "The user does not exist"
 
 
 class UsernameTakenError(ProblemError):
@@ -30,4 +30,4 @@ class EmailTakenError(ProblemError):
 class RegistrationClosedError(ProblemError):
     status = 403
     type = "registration-closed"
-    title = "Only an admin can add users here"
+    title = "Registration is closed: only an admin can create users"

@@ -15,14 +15,14 @@ MAX_PASSWORD = 256
 
 
 def _normalize(value: object) -> object:
-    # A long run of combining marks takes the square of its length to normalise, so that is for short names only.
+    # Normalising a long run of combining marks takes quadratic time, so only short values are normalised.
     if isinstance(value, str) and len(value) <= 4 * MAX_USERNAME:
         return unicodedata.normalize("NFKC", value)
     return value
 
 
 def normalize_email(value: str) -> str:
-    """The one form in which an address is stored and looked up; no DNS is asked."""
+    """The form in which an address is stored and looked up; no DNS query is made."""
     try:
         address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False, strict=True)
     except EmailNotValidError as error:
@@ -41,7 +41,7 @@ Email = Annotated[
     AfterValidator(normalize_email),
     Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
-# Lengths are those of the table. A name is one line that shows something; PostgreSQL's text holds no NUL.
+# The lengths are those of the table. A name is one line with a visible character; PostgreSQL's text type has no NUL.
 FullName = Annotated[
     StorableText,
     StringConstraints(
@@ -49,14 +49,14 @@ FullName = Annotated[
     ),
 ]
 Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
-# A new password, and any password that is compared with a stored one.
+# A new password must have the minimum length; a password that is compared with a stored hash need not.
 Password = Annotated[StorableSecret, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
 GivenPassword = Annotated[StorableSecret, Field(min_length=1, max_length=MAX_PASSWORD)]
 Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 
 
 class AccountName(SQLModel):
-    """Whose account is meant: a username, or an e-mail address in either field."""
+    """The account: by its username or its e-mail address. Either field accepts both."""
 
     model_config = {"extra": "forbid"}
 
@@ -66,15 +66,15 @@ class AccountName(SQLModel):
     @model_validator(mode="after")
     def _require_one_name(self) -> Self:
         if (self.username is None) == (self.email is None):
-            raise PydanticCustomError("login", "Either username or email is needed")
+            raise PydanticCustomError("login", "Exactly one of username and email is required")
         return self
 
     @property
     def login(self) -> str:
-        """In the form in which names and addresses are stored, so that what was registered also signs in."""
+        """The name or address in the form in which it is stored."""
         given = unicodedata.normalize("NFKC", self.username or self.email or "").strip().lower()
         try:
             return normalize_email(given) if "@" in given else given
         except PydanticCustomError:
-            # No account has it: the search for it finds nothing.
+            # No account has such an address, so the lookup finds nothing.
             return given

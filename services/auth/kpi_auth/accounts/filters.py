@@ -1,4 +1,4 @@
-"""Which users a list shows, in which order, and where in it a page ends."""
+"""The filter, the order and the cursor positions of lists of users."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,9 +9,9 @@ from kpi_shared.caller import Role
 from kpi_shared.pages import PositionFormat
 
 _BY_TIME = PositionFormat(datetime, int)
-# A name of one character, as imported accounts may have, up to the longest.
+# Names of imported accounts may have one character.
 _BY_NAME = PositionFormat(str, int, text_bytes=(1, 32))
-# The lengths of cursors by name take in the one of cursors by time.
+# Cursors by time are within the lengths of cursors by name.
 CURSOR_PATTERN = _BY_NAME.cursor_pattern
 
 
@@ -22,7 +22,7 @@ class Sort(StrEnum):
 
 
 class Position(NamedTuple):
-    """Where a page ended: its last user's id and time of registration, or name in lower case."""
+    """The end of a page: the id of its last user, with the time of registration or the username in lower case."""
 
     key: datetime | str
     id: int
@@ -30,9 +30,9 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UserFilter:
-    """Which users are asked for, and in which order; ``search`` is the beginning of a name, as names are stored.
+    """The requested users and their order; ``search`` is a normalised prefix of a name.
 
-    None filters nothing. Who is no admin sees active users only, and searches usernames only.
+    None means no filter. Callers who are not admins see active users only, and search usernames only.
     """
 
     sort: Sort
@@ -54,5 +54,5 @@ class UserFilter:
     def cursor_scope(self) -> str:
         search = "-" if self.search is None else f"+{self.search}"
         filters = f"{self.role}\n{self.is_active}\n{self.deleted}\n{self.by_admin}"
-        # Nothing but the search can hold a line break, so that two lists never have the same scope.
+        # Only the search can contain a line break, and it comes last: different filters have different scopes.
         return f"users\n{self.sort}\n{filters}\n{search}"

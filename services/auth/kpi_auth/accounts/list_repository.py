@@ -1,8 +1,8 @@
 """The SQL of lists of users. Statements are built once for each shape; each call only binds its values.
 
-Names are compared with the operators of ``text_pattern_ops``: by their characters, whatever the database's collation,
-as the indexes are sorted. A prefix is a range in that order, so that no character of it is a wildcard, and an index
-serves it also in a plan that is made before the prefix is known.
+Names are compared with the operators of ``text_pattern_ops``: by character, independent of the database's collation, in
+the order of the indexes. A prefix search is a range in that order. Therefore no character of the prefix is a wildcard,
+and a generic plan, made before the prefix is known, can use the index as well.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts.filters import Position, Sort, UserFilter
 
-# Behind every character that follows a prefix: no name or address holds it.
+# Sorts after every character that can follow a prefix; no name or address contains it.
 _LAST_CHARACTER = "\U0010ffff"
 
 _COLUMNS = """
@@ -29,7 +29,7 @@ _ORDER = {
     Sort.OLD: "created_at, id",
     Sort.USERNAME: "lower(username) USING ~<~",
 }
-# A name is unique in lower case, so it needs no id beside it.
+# A name is unique in lower case, so the id is not needed as a tie-breaker.
 _AFTER = {
     Sort.NEW: "(created_at, id) < (CAST(:key AS timestamptz), :last_id)",
     Sort.OLD: "(created_at, id) > (CAST(:key AS timestamptz), :last_id)",
@@ -37,14 +37,14 @@ _AFTER = {
 }
 _USERNAME_MATCHES = "lower(username) ~>=~ :low AND lower(username) ~<~ :high"
 _EMAIL_MATCHES = "email ~>=~ :low AND email ~<~ :high"
-# Written out instead of bound: a partial index serves only what is known to lie in it.
+# Literals, not parameters: the planner uses a partial index only if the condition is known at planning time.
 _ROLES = {Role.ADMIN: "role = 'admin'", Role.USER: "role = 'user'"}
 _STATES = {True: "is_active", False: "NOT is_active"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a list's statement depends on."""
+    """The parts of a filter that determine the text of the statement."""
 
     search: bool
     role: Role | None
@@ -75,7 +75,7 @@ class _Shape:
 def _page_statement(shape: _Shape, sort: Sort, after: bool) -> TextClause:
     conditions = [*shape.conditions, _AFTER[sort]] if after else shape.conditions
     skipping = "" if after else "OFFSET :skip"
-    # Every piece is one of this module's own.
+    # All fragments are constants of this module.
     return text(
         f"SELECT {_COLUMNS} FROM users WHERE {' AND '.join(conditions)} ORDER BY {_ORDER[sort]} LIMIT :limit {skipping}"  # noqa: S608
     )
@@ -95,7 +95,7 @@ def _search_values(user_filter: UserFilter) -> dict[str, object]:
 def build_page(
     user_filter: UserFilter, *, limit: int, skip: int = 0, after: Position | None = None
 ) -> tuple[TextClause, dict[str, Any]]:
-    """One page of a list by keyset, as a statement and its values: ``after`` continues behind a position."""
+    """The statement and the values for one page; with ``after``, the page that follows this position (keyset)."""
     statement = _page_statement(_Shape.of(user_filter), user_filter.sort, after is not None)
     values: dict[str, Any] = {**_search_values(user_filter), "limit": limit}
     if after is None:

@@ -22,10 +22,10 @@ from kpi_auth.tables import Table
 
 
 class UserBase(Table):
-    """What a person chooses. The username keeps its case and is unique without it."""
+    """The fields that users choose. The username keeps its case, and is unique regardless of case."""
 
     username: str = Field(sa_type=Text)
-    # Lower case; None for an imported account, whose address nobody knows.
+    # Lower case; None for an imported account, whose address is unknown.
     email: str | None = Field(default=None, sa_type=Text)
     full_name: str | None = Field(default=None, sa_type=Text)
     bio: str | None = Field(default=None, sa_type=Text)
@@ -34,7 +34,7 @@ class UserBase(Table):
 class User(UserBase, table=True):
     __tablename__ = "users"
     __table_args__ = (
-        # Imported names may be shorter than the three characters that registration asks for.
+        # Imported names may be shorter than the three characters that registration requires.
         CheckConstraint("username ~ '^[A-Za-z0-9_.-]{1,32}$'", name="username_form"),
         CheckConstraint("email = lower(email) AND length(email) <= 254", name="email_form"),
         CheckConstraint("role IN ('user', 'admin')", name="role_known"),
@@ -42,7 +42,7 @@ class User(UserBase, table=True):
         CheckConstraint("email_verified_at IS NULL OR email_signs_in", name="verified_email_signs_in"),
         Index("uq_users_username", text("lower(username)"), unique=True),
         Index("uq_users_email", "email", unique=True, postgresql_where=text("email_signs_in")),
-        # In the order of characters, whatever the database's collation: for searches by prefix, and for pages by name.
+        # Sorted by character, independent of the database's collation: for prefix searches and for pages by name.
         Index(
             "ix_users_username_prefix",
             func.lower(column("username")).label("folded"),
@@ -51,7 +51,7 @@ class User(UserBase, table=True):
         ),
         Index("ix_users_email_prefix", "email", "id", postgresql_ops={"email": "text_pattern_ops"}),
         Index("ix_users_created_at", "created_at", "id"),
-        # A page of the few among the many reads no more than those it shows.
+        # A page of these few users reads no other rows.
         Index("ix_users_admins", "created_at", "id", postgresql_where=text("role = 'admin'")),
         Index(
             "ix_users_closed",
@@ -62,11 +62,12 @@ class User(UserBase, table=True):
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
-    # Does the address name this account alone? Anybody can register with any address, so where that is not told, it
-    # does not before it is verified: it opens no account, and keeps its owner out of none.
+    # True if the address identifies this account and can sign in. Any client can register with any address: if
+    # registration does not disclose taken addresses, this is false until the address is verified, so that an
+    # unverified address neither signs in nor blocks its owner.
     email_signs_in: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
     email_verified_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    # None where no password opens the account.
+    # None if the account has no password.
     password_hash: str | None = Field(default=None, sa_type=Text)
     role: str = Field(default=Role.USER.value, sa_type=Text, sa_column_kwargs={"server_default": "user"})
     is_active: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
@@ -74,7 +75,7 @@ class User(UserBase, table=True):
         sa_type=DateTime(timezone=True),
         sa_column_kwargs={"server_default": func.now()},
     )
-    # Moves with each change that is shown: the entity tag.
+    # Incremented by each change of a visible field; the entity tag is made from it.
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     updated_at: datetime = Field(
         sa_type=DateTime(timezone=True),
@@ -87,7 +88,7 @@ class User(UserBase, table=True):
 
 
 class Account(NamedTuple):
-    """What signing in needs to know of a user."""
+    """The fields of a user that sign-in needs."""
 
     id: int
     username: str
@@ -97,7 +98,7 @@ class Account(NamedTuple):
 
 
 class NewAccount(NamedTuple):
-    """The columns of an account that is added; a verified address always signs in."""
+    """The columns of a new account; a verified address can always sign in."""
 
     username: str
     email: str | None
@@ -111,10 +112,9 @@ class NewAccount(NamedTuple):
 
 
 class PasswordOwner(NamedTuple):
-    """An open account with its password's hash, which is None where no password opens the account.
+    """An open account with its password's hash, which is None if the account has no password.
 
-    ``notice_email`` is where notices about the account go: an address that its owner has shown to read, or that is
-    accepted as such.
+    ``notice_email`` is the address for notices about the account: it is verified, or can sign in without verification.
     """
 
     id: int
@@ -125,7 +125,7 @@ class PasswordOwner(NamedTuple):
 
 
 class Recipient(NamedTuple):
-    """An account and the address to write to; ``holder`` is the account that has the address already, if one has."""
+    """An account and its address; ``holder`` is the username of another account that has verified this address."""
 
     id: int
     username: str
@@ -134,7 +134,7 @@ class Recipient(NamedTuple):
 
 
 class EmailHolder(NamedTuple):
-    """The account that an address names alone."""
+    """The account that can sign in with an address."""
 
     id: int
     username: str

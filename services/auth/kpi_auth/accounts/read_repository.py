@@ -19,15 +19,15 @@ _password_owner = text(f"""
     SELECT id, username, email, password_hash, {NOTICE_EMAIL} AS notice_email FROM users WHERE {IS_USER} AND {IS_OPEN}
 """)  # noqa: S608 our own text
 _password_hash = select(col(User.password_hash)).where(col(User.id) == bindparam("id"))
-# A username holds no @, so the login is either. An address names one account alone where it signs in; where it does
-# not, many may have it, and the first of them is taken.
+# A username has no @, so a login is either a username or an address. If several accounts claim the address, the one
+# that can sign in with it comes first, then the oldest.
 _recipient = text(f"""
     SELECT id, username, email FROM users
     WHERE (lower(username) = :login OR email = :login) AND email IS NOT NULL AND {IS_OPEN}
     ORDER BY email_signs_in DESC, id
     LIMIT 1
 """)  # noqa: S608 as above
-_username_is_taken = text("""
+_is_username_taken = text("""
     SELECT EXISTS (
         SELECT FROM users
         WHERE lower(username) = lower(:username) AND id IS DISTINCT FROM CAST(:other_than AS bigint)
@@ -52,9 +52,9 @@ async def get_or_raise(connection: AsyncConnection, *, user_id: int) -> AnyRow:
 async def get_visible_or_raise(
     connection: AsyncConnection, *, user_id: int, caller: Subject, deleted: bool = False
 ) -> AnyRow:
-    """A user whom the caller may see: the active ones, themselves, and for admins the deactivated ones too.
+    """A user that the caller may see: active users and oneself; for admins deactivated users as well.
 
-    With ``deleted``, which is for admins, one of the deleted users instead.
+    With ``deleted``, which is for admins only, a deleted user instead.
     """
     row = (await connection.execute(_get_any, {"id": user_id})).one_or_none()
     if row is None or (row.deleted_at is not None) != deleted:
@@ -65,12 +65,12 @@ async def get_visible_or_raise(
 
 
 async def find_by_name(connection: AsyncConnection, *, username: str) -> AnyRow | None:
-    """A user by a username in any case; None for a deleted one."""
+    """A user by username, regardless of case; None if the user is deleted."""
     return (await connection.execute(_find_by_name, {"username": username})).one_or_none()
 
 
 async def get_password_owner(connection: AsyncConnection, *, user_id: int) -> PasswordOwner | None:
-    """None for an account that is closed."""
+    """None if the account is closed."""
     row = (await connection.execute(_password_owner, {"user_id": user_id})).one_or_none()
     return PasswordOwner(*row) if row is not None else None
 
@@ -81,17 +81,17 @@ async def get_password_hash(connection: AsyncConnection, *, user_id: int) -> str
 
 
 async def find_recipient(connection: AsyncConnection, *, login: str) -> Recipient | None:
-    """The open account of a username or an address, if it has an address to write to."""
+    """The open account with this username or address, if it has an address."""
     row = (await connection.execute(_recipient, {"login": login})).one_or_none()
     return Recipient(*row) if row is not None else None
 
 
 async def is_username_taken(connection: AsyncConnection, *, username: str, other_than: int | None = None) -> bool:
-    """Does an account, other than the one given, have this name in any case?"""
+    """Whether an account, other than ``other_than``, has this name, regardless of case."""
     values = {"username": username, "other_than": other_than}
-    return bool(await connection.scalar(_username_is_taken, values))
+    return bool(await connection.scalar(_is_username_taken, values))
 
 
 async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:
-    """Is there an active admin other than this user?"""
+    """Whether there is an active admin other than this user."""
     return bool(await connection.scalar(_is_other_admin, {"id": than}))

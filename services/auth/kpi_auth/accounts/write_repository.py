@@ -1,4 +1,4 @@
-"""The SQL that changes accounts. Changes to one account are made by who has locked its row."""
+"""The SQL that changes accounts. The transaction that changes an account has locked its row first."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -18,11 +18,11 @@ from kpi_auth.accounts.models import NewAccount, User
 from kpi_auth.accounts.read_repository import is_username_taken
 
 _by_id = col(User.id) == bindparam("of")
-# Any number will do that no other advisory lock of this database has.
+# Any number that no other advisory lock of this database has.
 _GUARD_ADMINS = 0x6B70695F61646D
 _guard_admins = text("SELECT pg_advisory_xact_lock(:number)")
-# Not for key update: rows of other tables may refer to it meanwhile. Signing in takes the same lock before any
-# session's, so that no two transactions wait for each other.
+# FOR NO KEY UPDATE: concurrent transactions may insert rows that reference the user. Sign-in locks the user before the
+# session as well, so that no deadlock is possible.
 _lock = (
     select(
         *SHOWN,
@@ -32,11 +32,11 @@ _lock = (
     .where(_by_id)
     .with_for_update(key_share=True)
 )
-# Later than any earlier moment of the same transaction too.
+# clock_timestamp() also moves within a transaction.
 _NEXT_VERSION = {"version": col(User.version) + 1, "updated_at": func.clock_timestamp()}
 _close = update(User).where(_by_id).values(is_active=False, deleted_at=func.clock_timestamp(), **_NEXT_VERSION)
 _reopen = update(User).where(_by_id).values(is_active=True, deleted_at=None, **_NEXT_VERSION).returning(*SHOWN)
-# The version stays: it moves with what is shown of a user, and no password is.
+# The version does not change: it stands for the visible fields, and the password is not visible.
 _set_password = text("""
     UPDATE users SET password_hash = :new
     WHERE id = :id AND (CAST(:old AS text) IS NULL OR password_hash = :old)
@@ -48,7 +48,7 @@ _add = (
 _add_imported = text("""
     INSERT INTO users (username, created_at)
     SELECT name, born FROM unnest(CAST(:names AS text[]), CAST(:born AS timestamptz[])) AS given (name, born)
-    -- The conflict clause alone would use up an id for each name that is there.
+    -- ON CONFLICT alone would use up an id for each existing name.
     WHERE NOT EXISTS (SELECT FROM users WHERE lower(username) = lower(name))
     ON CONFLICT DO NOTHING
 """)
@@ -61,23 +61,23 @@ _TAKEN = {"uq_users_username": UsernameTakenError, "uq_users_email": EmailTakenE
 
 
 async def guard_admins(connection: AsyncConnection) -> None:
-    """One at a time until the transaction ends, for transactions that may take an admin away.
+    """Serialise the transactions that may remove an admin, until the transaction ends.
 
-    It comes before any row is locked: of two admins who demote each other, the second finds what the first has done.
+    Called before any row is locked: if two admins demote each other, the second sees what the first has changed.
     """
     await connection.execute(_guard_admins, {"number": _GUARD_ADMINS})
 
 
 async def lock(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
-    """The user as it is now, deleted or not, locked until the transaction ends.
+    """The current row of a user, deleted or not, locked until the transaction ends.
 
-    The row has what is shown, ``password_hash`` and ``notice_email``.
+    It has the visible columns, ``password_hash`` and ``notice_email``.
     """
     return (await connection.execute(_lock, {"of": user_id})).one_or_none()
 
 
 async def lock_open(connection: AsyncConnection, *, user_id: int, password_hash: str | None = None) -> AnyRow | None:
-    """The same; None if the account was closed meanwhile.
+    """As ``lock``, but None if the account is closed.
 
     With a hash, also None if the password is no longer the one that was verified.
     """
@@ -88,10 +88,10 @@ async def lock_open(connection: AsyncConnection, *, user_id: int, password_hash:
 
 
 async def change(connection: AsyncConnection, *, user_id: int, values: Mapping[str, Any]) -> AnyRow:
-    """Set columns of a user whose row is locked; UsernameTakenError or EmailTakenError.
+    """Set columns of a user whose row is locked; raises UsernameTakenError or EmailTakenError.
 
-    What is taken is asked for first: PostgreSQL logs a broken constraint together with its values. It still breaks
-    where two ask at once.
+    Conflicts are checked first, because PostgreSQL logs a violated constraint together with its values. The constraint
+    still decides between concurrent changes.
     """
     if "username" in values and await is_username_taken(connection, username=values["username"], other_than=user_id):
         raise UsernameTakenError
@@ -101,10 +101,10 @@ async def change(connection: AsyncConnection, *, user_id: int, values: Mapping[s
     try:
         return (await connection.execute(statement, {"of": user_id})).one()
     except IntegrityError as error:
-        raise _name_conflict(error) from None
+        raise _to_conflict(error) from None
 
 
-def _name_conflict(error: IntegrityError) -> Exception:
+def _to_conflict(error: IntegrityError) -> Exception:
     diagnosis = getattr(error.orig, "diag", None)
     taken = _TAKEN.get(getattr(diagnosis, "constraint_name", "") or "")
     return taken() if taken else error
@@ -119,22 +119,22 @@ async def reopen(connection: AsyncConnection, *, user_id: int) -> AnyRow:
 
 
 async def set_password(connection: AsyncConnection, *, user_id: int, new: str, old: str | None = None) -> None:
-    """Store another hash; with ``old``, only if that is still the one that is there."""
+    """Store another hash; with ``old``, only if the stored hash is still this one."""
     await connection.execute(_set_password, {"id": user_id, "new": new, "old": old})
 
 
 async def add(connection: AsyncConnection, account: NewAccount) -> AnyRow | None:
-    """Insert an account; None when the username, or an address that signs in, is taken.
+    """Insert an account; None if the username, or an address that can sign in, is taken.
 
-    A conflict is asked for instead of run into: PostgreSQL logs a broken constraint together with its values.
+    ON CONFLICT avoids the error: PostgreSQL logs a violated constraint together with its values.
     """
     return (await connection.execute(_add, account._asdict())).one_or_none()
 
 
 async def add_imported(connection: AsyncConnection, *, born: Mapping[str, datetime]) -> dict[str, int]:
-    """Add those of the names that are not there, with no password and no address.
+    """Add an account without password and address for each name that does not exist yet.
 
-    Returns the ids, by names in lower case, of all accounts of these names that have neither.
+    Returns the ids, by username in lower case, of all accounts with these names that have neither.
     """
     await connection.execute(_add_imported, {"names": list(born), "born": list(born.values())})
     rows = await connection.execute(_ids_without_credentials, {"names": [name.lower() for name in born]})

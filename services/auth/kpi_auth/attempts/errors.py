@@ -1,4 +1,4 @@
-"""What trying too often gets."""
+"""The error for too many attempts."""
 
 import math
 
@@ -6,7 +6,7 @@ from kpi_shared.errors import ProblemError
 
 
 class TooManyAttemptsError(ProblemError):
-    """The same whether or not what was tried exists."""
+    """The same whether or not the account exists."""
 
     status = 429
     type = "too-many-attempts"

@@ -1,4 +1,4 @@
-"""Which limits there are: each gives first the client's address, then what it is about."""
+"""The limits on attempts. Each function returns the client address's limit first, then the more specific ones."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -12,17 +12,17 @@ _HOUR = timedelta(hours=1)
 
 
 def sign_in_limits(context: Context, *, login: str) -> list[Limit]:
-    """For a name or address as it was typed, whether or not an account has it: the limit must not disclose that."""
+    """For a login as it was typed, whether or not an account has it: the limit must not disclose that."""
     window = timedelta(seconds=context.settings.failure_window)
     by_address = _by_address(context, "sign-in from", context.settings.failures_per_address, window)
-    # A client that guesses from one address shuts out that address, and not the owner everywhere else.
+    # A client that guesses from one address blocks that address only, not the owner at other addresses.
     most = context.settings.failures_per_account_and_address
     here = [Limit("sign-in of and from", f"{one.of} {login}", most, window) for one in by_address]
     return [*by_address, *here, _sign_in_limit(context, login)]
 
 
 def sign_in_keys(context: Context, *, logins: Sequence[str]) -> list[bytes]:
-    """What counts the failures of an account's names, which its owner may lift by showing who they are."""
+    """The keys under which failures of an account's logins are counted; its owner clears them by a password reset."""
     return sorted(_sign_in_limit(context, login).key for login in logins)
 
 
@@ -32,30 +32,30 @@ def _sign_in_limit(context: Context, login: str) -> Limit:
 
 
 def password_limits(context: Context, *, user_id: int) -> list[Limit]:
-    """For a password that a signed-in user must give again."""
+    """For a password that a signed-in user must enter again."""
     window = timedelta(seconds=context.settings.failure_window)
     own = Limit("password of", str(user_id), context.settings.failures_per_account_and_address, window)
     return [*_by_address(context, "sign-in from", context.settings.failures_per_address, window), own]
 
 
 def identity_limits(context: Context) -> list[Limit]:
-    """For tokens of external identity providers. Whom a token speaks of is known only when it is valid."""
+    """For tokens of external identity providers, by address only: a token's subject is unknown until it is verified."""
     window = timedelta(seconds=context.settings.failure_window)
     return _by_address(context, "identity from", context.settings.failures_per_address, window)
 
 
 def mail_limits(context: Context) -> list[Limit]:
-    """For requests that send a mail to whom they name. These count whatever comes of them."""
+    """For requests that send a mail to an address in them. They are counted whatever their outcome."""
     return _by_address(context, "mail from", context.settings.mails_per_address, _HOUR)
 
 
 def registration_limits(context: Context) -> list[Limit]:
-    """For registrations, each of which adds rows and sends a mail to whom it names."""
+    """For registrations, each of which adds rows and sends a mail to the address in it."""
     return _by_address(context, "registration from", context.settings.registrations_per_address, _HOUR)
 
 
 def recipient_limit(context: Context, *, email: str) -> Limit:
-    """For mails that any client may have sent to an address. Beyond it none is sent, and the response does not tell."""
+    """For mails to one address, from any client. Beyond it none is sent; the response does not disclose that."""
     return Limit("mail to", email, context.settings.mails_per_account, _HOUR)
 
 

@@ -1,4 +1,4 @@
-"""How often something was tried of late, for all replicas together."""
+"""Recent attempts, counted for all replicas together."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -12,16 +12,16 @@ from kpi_auth.tables import Table
 
 
 class AttemptLog(Table, table=True):
-    """The times of what was tried under one key: a sliding window in one row, so that one statement counts and adds."""
+    """The times of the attempts under one key: a sliding window in one row, so that one statement counts and adds."""
 
     __tablename__ = "attempts"
-    # A digest of what is limited (an address, a name that was typed), which itself is nobody's business here.
+    # A digest of what is limited (an address, a login as typed), so that the table holds no personal data.
     key: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
     times: list[datetime] = Field(sa_column=Column(ARRAY(DateTime(timezone=True)), nullable=False))
-    # When the newest leaves its window, and with it the row its use. It moves with each attempt: an index on it would
-    # cost more than reading this small table through once an hour.
+    # When the newest attempt leaves its window and the row can be deleted. It changes with each attempt: an index would
+    # cost more than scanning this small table once an hour.
     forget_at: datetime = Field(sa_type=DateTime(timezone=True))
-    # When it was last recorded that the limit was reached: once a window, since a storm must not fill the records.
+    # When the audit log last recorded that the limit was reached: once per window, so that a flood cannot fill the log.
     told_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 
@@ -35,7 +35,7 @@ class Limit(NamedTuple):
 
     @property
     def key(self) -> bytes:
-        """Two kinds never share one: no kind holds a line break."""
+        """Two kinds never share a key, since no kind contains a line break."""
         return hashlib.sha256(f"{self.kind}\n{self.of}".encode()).digest()
 
 
@@ -47,7 +47,7 @@ class Added(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """An attempt that may be made; it stays counted unless it is forgiven."""
+    """An attempt that is allowed; it stays counted unless it is forgiven."""
 
     keys: tuple[bytes, ...]
     moment: datetime

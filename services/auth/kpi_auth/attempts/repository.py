@@ -1,6 +1,6 @@
 """The SQL of attempts: each row is one key's sliding window, and one statement counts and adds under its lock.
 
-Statements take one key or two; of two, the first is always locked before the second, so that none waits in a circle.
+Statements always lock their keys in the order given, so that they cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _ADD = """
     WHERE (SELECT count(*) FROM unnest(known.times) AS moment WHERE moment > now() - :window{n}) < :most{n}
     RETURNING now() AS moment
 """
-# One entry only: two attempts may share a microsecond.
+# One entry only: two attempts may have the same microsecond.
 _REMOVE = """
     UPDATE attempts
     SET times = times[: (array_position(times, :moment) - 1)] || times[(array_position(times, :moment) + 1) :]
@@ -41,7 +41,7 @@ _forget_old = text("""
         SELECT key FROM attempts WHERE forget_at < now() LIMIT :most FOR UPDATE SKIP LOCKED
     )
 """)
-# A row for the first time within a window.
+# Returns a row for the first report within a window only.
 _mark_reported = text("""
     UPDATE attempts SET told_at = now()
     WHERE key = :key AND (told_at IS NULL OR told_at <= now() - :window)
@@ -56,7 +56,7 @@ async def add(connection: AsyncConnection, limits: Sequence[Limit]) -> Added:
 
 
 def values_to_add(limits: Sequence[Limit]) -> dict[str, Any]:
-    """What ``steps_to_add`` binds."""
+    """The bind values for ``steps_to_add``."""
     return {f"{name}{n}": getattr(limit, name) for n, limit in enumerate(limits) for name in ("key", "most", "window")}
 
 
@@ -66,14 +66,14 @@ async def seconds_to_wait(connection: AsyncConnection, limit: Limit) -> float:
 
 
 async def mark_reported(connection: AsyncConnection, limit: Limit) -> bool:
-    """Note that the limit was reached; False where that was done within the window before."""
+    """Note that the limit was reached; False if that was already noted within the window."""
     return (
         await connection.execute(_mark_reported, {"key": limit.key, "window": limit.window})
     ).one_or_none() is not None
 
 
 async def clear(connection: AsyncConnection, *, keys: Sequence[bytes]) -> None:
-    """Forget all attempts under the keys, in the order that all statements lock them in."""
+    """Delete all attempts under the keys, in the given order, in which all statements lock them."""
     for key in keys:
         await connection.execute(_clear, {"key": key})
 
@@ -83,22 +83,22 @@ async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: 
 
 
 async def forget_old(connection: AsyncConnection, *, most: int) -> int:
-    """Delete rows that have left their window; returns how many."""
+    """Delete rows whose window has passed; returns how many."""
     return (await connection.execute(_forget_old, {"most": most})).rowcount
 
 
 def values_to_remove(keys: Sequence[bytes], moment: datetime) -> dict[str, Any]:
-    """What ``steps_to_remove`` binds."""
+    """The bind values for ``steps_to_remove``."""
     return {**{f"key{n}": key for n, key in enumerate(keys)}, "moment": moment}
 
 
 def steps_to_add(keys: int) -> tuple[str, str]:
-    """The steps of a WITH clause that count an attempt, and the columns ``keys`` and ``moment`` that come of them.
+    """The steps of a WITH clause that count an attempt, and the result columns ``keys`` and ``moment``.
 
     For statements that do something else in the same round trip.
     """
     counts = " + ".join(f"(SELECT count(*) FROM step{n})" for n in range(keys))  # noqa: S608 numbers
-    # With no row of its own, a step whose condition fails adds nothing.
+    # A step whose condition fails selects no row, and so adds nothing.
     return _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})"), f"{counts} AS keys, now() AS moment"
 
 
@@ -119,7 +119,7 @@ def _remove(keys: int) -> TextClause:
 
 
 def _steps(statement: str, keys: int, condition: str) -> str:
-    """One step for each key, each of which looks at the one before, and so comes after it."""
+    """One step for each key. Each refers to the one before, which fixes their order."""
     found = []
     for n in range(keys):
         chained = condition.format(before=n - 1) if n else ""

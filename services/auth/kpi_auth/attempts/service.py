@@ -1,7 +1,7 @@
-"""Limits on how often something may be tried, which hold for all replicas together (ASVS 5.0, 6.3.1).
+"""Limits on attempts, shared by all replicas (ASVS 5.0, 6.3.1).
 
-An attempt counts from before it is made, so that a hundred at once are no more than one after the other; one that turns
-out well is taken back. What is limited is an attempt, never an account: who has a session keeps it.
+An attempt is counted before it is made, so that parallel attempts cannot exceed the limit; a successful one is
+forgiven. Attempts are limited, never accounts: existing sessions continue.
 """
 
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from kpi_auth.context import Context
 
 
 async def admit(context: Context, *limits: Limit) -> Admission:
-    """Count an attempt under each limit, or TooManyAttemptsError by the first that is reached.
+    """Count an attempt under each limit; TooManyAttemptsError at the first limit that is reached.
 
-    It counts from now on and whatever becomes of it, so it is in no transaction of the caller's. Limits before the one
-    that is reached keep the attempt, and those after it never see it: with an address first and an account second, an
-    address that is shut out cannot use up the account's attempts.
+    The count must hold whatever follows, so it is committed outside the caller's transaction. Limits before the one
+    that is reached count the attempt, limits after it do not: with an address first and an account second, a blocked
+    address cannot use up the account's attempts.
     """
     if not limits:
-        # A client with no address, as on a Unix socket, is not limited by it.
+        # A client without an address, as on a Unix socket, has no limit by address.
         return Admission((), datetime.now(UTC))
     async with context.database.committing() as connection:
         added = await repository.add(connection, limits)
@@ -35,7 +35,7 @@ async def admit(context: Context, *limits: Limit) -> Admission:
 async def check_added(
     context: Context, connection: AsyncConnection, *, limits: Sequence[Limit], added: Added
 ) -> Admission:
-    """What came of counting: TooManyAttemptsError where one of the limits had no room left, recorded once a window."""
+    """The admission, or TooManyAttemptsError where a limit was reached, which is recorded once per window."""
     if added.keys < len(limits):
         reached = limits[added.keys]
         if await repository.mark_reported(connection, reached):
@@ -45,7 +45,7 @@ async def check_added(
 
 
 async def forgive(context: Context, admission: Admission) -> None:
-    """Take the attempt back: it was no failure."""
+    """Remove an attempt that did not fail from the counts."""
     if admission.keys:
         async with context.database.committing() as connection:
             await repository.remove(connection, keys=admission.keys, moment=admission.moment)

@@ -1,11 +1,11 @@
-"""What can be wrong with a code."""
+"""Errors about single-use codes."""
 
 from kpi_shared.errors import ProblemError
 
 
 class InvalidCodeError(ProblemError):
-    """The same for a code that never was, was used, or is too old."""
+    """The same for a code that is unknown, used or expired."""
 
     status = 400
     type = "invalid-code"
-    title = "This code is not valid, was used already, or has expired"
+    title = "This code is unknown, was used already, or has expired"

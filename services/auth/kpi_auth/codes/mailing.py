@@ -1,4 +1,4 @@
-"""Sending codes: each goes out as a link in a mail, to the address that using it proves."""
+"""Sending codes by e-mail, as links. Redeeming a code proves that the client reads the address."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -13,8 +13,8 @@ from kpi_auth.context import Context
 from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 
-# Below the public address. Both pages read the code from the fragment, which browsers keep to themselves: it reaches
-# no log and no Referer, and a program that only fetches the link, as mail scanners do, uses nothing up.
+# Below the public address. Both pages read the code from the fragment, which browsers do not send: it appears in no log
+# and no Referer, and a program that only fetches the link, such as a mail scanner, does not redeem the code.
 _PAGES = {
     Purpose.VERIFY_EMAIL: "auth/verify-email",
     Purpose.CHANGE_EMAIL: "auth/verify-email",
@@ -28,7 +28,7 @@ _TEMPLATES = {
 
 
 class Addressee(NamedTuple):
-    """Whose code it is and where it goes; ``holder`` is the account that has the address already, if one has."""
+    """The account and the address of a code; ``holder`` is the username of another account that has the address."""
 
     user_id: int
     username: str
@@ -36,14 +36,14 @@ class Addressee(NamedTuple):
     holder: str | None = None
 
 
-# No account has this id, and no mailbox this address (RFC 2606).
-_NO_ADDRESSEE = Addressee(0, "nobody", "nobody@nowhere.invalid")
+# No account has this id, and the address does not exist (RFC 2606).
+_NO_ADDRESSEE = Addressee(0, "none", "none@nowhere.invalid")
 
 
 async def send(context: Context, connection: AsyncConnection, *, purpose: Purpose, to: Addressee) -> None:
-    """Mail a new code; or, where another account has the address, tell its owner so.
+    """Send a new code; or, if another account has the address, a notice to its owner.
 
-    A code is made in both cases, so that both take as long.
+    A code is issued in both cases, so that both take the same time.
     """
     code = await service.issue(connection, user_id=to.user_id, purpose=purpose, email=to.email)
     expires_at = datetime.now(UTC) + service.LIFETIMES[purpose]
@@ -52,15 +52,15 @@ async def send(context: Context, connection: AsyncConnection, *, purpose: Purpos
     else:
         values = {"username": to.username, "link": _link(context, purpose, code)}
         mail = Mail(_TEMPLATES[purpose], to.email, values, expires_at)
-    # Any client can have these sent to any address. Beyond the limit none is, and the response does not tell.
+    # Any client can request e-mails to any address. None is sent beyond the limit, and the response is the same.
     if (await attempts.add(connection, [recipient_limit(context, email=to.email)])).keys:
         await outbox.put(context, connection, mail)
 
 
-async def send_or_seem_to(
+async def send_or_simulate(
     context: Context, connection: AsyncConnection, *, purpose: Purpose, to: Addressee | None
 ) -> None:
-    """The same work whether or not there is an addressee: without one it is taken back."""
+    """Do the same work whether or not there is an addressee; without one it is rolled back."""
     async with connection.begin_nested() as savepoint:
         await send(context, connection, purpose=purpose, to=to or _NO_ADDRESSEE)
         if to is None:

@@ -1,4 +1,4 @@
-"""Single-use codes that are sent by mail."""
+"""Single-use codes that are sent by e-mail."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -21,7 +21,7 @@ from kpi_auth.tables import Table
 
 
 class Purpose(StrEnum):
-    """What a code is good for, and for nothing else."""
+    """The only purpose that a code is valid for."""
 
     VERIFY_EMAIL = "verify_email"
     CHANGE_EMAIL = "change_email"
@@ -42,7 +42,7 @@ class OneTimeCode(Table, table=True):
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
     purpose: str = Field(sa_type=Text)
     code_hash: bytes = Field(sa_type=LargeBinary)
-    # The address that the code was sent to, which using it proves.
+    # The address that the code was sent to.
     email: str = Field(sa_type=Text)
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     expires_at: datetime = Field(sa_type=DateTime(timezone=True))

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts.fragments import IS_USER, TABLE
 
-# For a user that does not exist it adds nothing, in the same time.
+# Adds nothing if the user does not exist, in the same time.
 _add = text(f"""
     INSERT INTO one_time_codes (user_id, purpose, code_hash, email, expires_at)
     SELECT id, :purpose, :code_hash, :email, now() + :lifetime FROM {TABLE} WHERE {IS_USER}
@@ -44,7 +44,7 @@ async def peek(connection: AsyncConnection, *, code_hash: bytes, purposes: Seque
 
 
 async def take(connection: AsyncConnection, *, code_hash: bytes, purposes: Sequence[str]) -> AnyRow | None:
-    """Use a code up. Of two at once, one gets it: the other waits for the row and finds it gone."""
+    """Consume a code. Of two concurrent calls one gets it: the other waits for the row, which is then deleted."""
     values = {"code_hash": code_hash, "purposes": list(purposes)}
     return (await connection.execute(_take, values)).one_or_none()
 
@@ -54,5 +54,5 @@ async def forget_all(connection: AsyncConnection, *, user_id: int) -> None:
 
 
 async def forget_old(connection: AsyncConnection, *, most: int) -> int:
-    """Delete codes that have expired; returns how many."""
+    """Delete expired codes; returns their number."""
     return (await connection.execute(_forget_old, {"most": most})).rowcount

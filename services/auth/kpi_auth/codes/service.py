@@ -1,4 +1,4 @@
-"""Making, using and forgetting single-use codes: 256 bits each, stored hashed (ASVS 5.0, 6.5.1 and 6.5.2)."""
+"""Issuing, redeeming and deleting single-use codes: 256 bits each, stored hashed (ASVS 5.0, 6.5.1 and 6.5.2)."""
 
 import hashlib
 import secrets
@@ -20,8 +20,8 @@ LIFETIMES = {
 }
 
 
-class Redeemed(NamedTuple):
-    """Whose code it was, what for, and the address that its holder has thereby shown to read."""
+class RedeemedCode(NamedTuple):
+    """The user and the purpose of a code, and the address that it was sent to."""
 
     user_id: int
     purpose: Purpose
@@ -29,7 +29,7 @@ class Redeemed(NamedTuple):
 
 
 async def issue(connection: AsyncConnection, *, user_id: int, purpose: Purpose, email: str) -> str:
-    """A new code for a mail to ``email``; only its hash stays here."""
+    """Create a code for an e-mail to ``email``; only its hash is stored."""
     code = secrets.token_urlsafe(32)
     lifetime = LIFETIMES[purpose]
     await repository.add(
@@ -38,23 +38,23 @@ async def issue(connection: AsyncConnection, *, user_id: int, purpose: Purpose, 
     return code
 
 
-async def check(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> Redeemed:
-    """What the code would do, without using it up; or InvalidCodeError."""
+async def check(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> RedeemedCode:
+    """The user and the purpose of a code, without consuming it; raises InvalidCodeError."""
     return _require(await repository.peek(connection, code_hash=_hash(code), purposes=_values(purposes)))
 
 
-async def redeem(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> Redeemed:
-    """Use the code up; InvalidCodeError for one that is unknown, used, expired or for something else."""
+async def redeem(connection: AsyncConnection, *, code: str, purposes: Collection[Purpose]) -> RedeemedCode:
+    """Consume the code; raises InvalidCodeError if it is unknown, used, expired or for another purpose."""
     return _require(await repository.take(connection, code_hash=_hash(code), purposes=_values(purposes)))
 
 
 async def forget_all(connection: AsyncConnection, *, user_id: int) -> None:
-    """All outstanding codes die when the password or the address changes."""
+    """Delete all codes of a user, as is done when the password or the address changes."""
     await repository.forget_all(connection, user_id=user_id)
 
 
 def _hash(code: str) -> bytes:
-    # A slow hash is for what people think up; nobody guesses 256 random bits.
+    # A slow hash is only needed for secrets that people choose; 256 random bits cannot be guessed.
     return hashlib.sha256(code.encode("utf-8")).digest()
 
 
@@ -62,7 +62,7 @@ def _values(purposes: Collection[Purpose]) -> list[str]:
     return [purpose.value for purpose in purposes]
 
 
-def _require(row: AnyRow | None) -> Redeemed:
+def _require(row: AnyRow | None) -> RedeemedCode:
     if row is None:
         raise InvalidCodeError
-    return Redeemed(row.user_id, Purpose(row.purpose), row.email)
+    return RedeemedCode(row.user_id, Purpose(row.purpose), row.email)

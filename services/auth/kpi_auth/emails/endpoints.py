@@ -21,13 +21,13 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
 
 @router.post("/verify-email", status_code=204, responses=problems(InvalidCodeError))
 async def verify_email(sent: Verification, context: CurrentContext) -> None:
-    """Confirm by the code of a mail that one reads the address, or that it is to be the new one."""
+    """Verify the account's e-mail address, or confirm a new one, with the code of an e-mail."""
     await service.redeem(context, code=sent.code)
 
 
 @router.post("/resend-verification", status_code=202, responses=problems(TooManyAttemptsError, MailNotConfiguredError))
 async def resend_verification(sent: VerificationWanted, context: CurrentContext) -> Accepted:
-    """Ask for another mail to verify an address. The answer is the same whether or not there is such an account."""
+    """Send another e-mail to verify an address. The response is the same whether or not the account exists."""
     await service.send_again(context, login=sent.login)
     return ACCEPTED
 
@@ -45,6 +45,6 @@ async def resend_verification(sent: VerificationWanted, context: CurrentContext)
     ),
 )
 async def change_email(sent: EmailChange, caller: CurrentUser, context: CurrentContext) -> Accepted:
-    """Ask for a mail to a new address, which is the account's once it is confirmed; the old one is told."""
+    """Send an e-mail to the new address, which must be confirmed before it is used; the old address is notified."""
     await service.request_change(context, caller=caller, sent=sent)
     return ACCEPTED

@@ -1,4 +1,4 @@
-"""What can be wrong with an e-mail address."""
+"""Errors about e-mail addresses."""
 
 from kpi_shared.errors import InvalidRequestError
 
@@ -6,13 +6,13 @@ from kpi_auth.codes.errors import InvalidCodeError
 
 
 class AddressHeldError(InvalidCodeError):
-    """Told to a client that has shown to read the address, so that it gives nothing away."""
+    """The client has proved that it reads the address, so this discloses nothing to others."""
 
     def __init__(self) -> None:
-        super().__init__("Another account has this e-mail address by now, so this code is no longer valid")
+        super().__init__("Another account has verified this e-mail address, so this code is no longer valid")
 
 
 class SameEmailError(InvalidRequestError):
     def __init__(self) -> None:
-        error = {"pointer": "#/body/new_email", "detail": "is the address that the account has", "type": "same_email"}
+        error = {"pointer": "#/body/new_email", "detail": "is the account's address already", "type": "same_email"}
         super().__init__(f"{error['pointer']}: {error['detail']}", errors=[error])

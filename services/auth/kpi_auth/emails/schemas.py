@@ -1,4 +1,4 @@
-"""What clients send about their e-mail address."""
+"""The request bodies about e-mail addresses."""
 
 from sqlmodel import SQLModel
 
@@ -13,7 +13,7 @@ class Verification(SQLModel):
 
 
 class VerificationWanted(AccountName):
-    """Whose address is to be verified: a username, or the address itself."""
+    """The account whose address is to be verified: by its username or by the address."""
 
 
 class EmailChange(SQLModel):

@@ -15,7 +15,7 @@ from kpi_auth.codes import service as codes
 from kpi_auth.codes.errors import InvalidCodeError
 from kpi_auth.codes.mailing import Addressee
 from kpi_auth.codes.models import Purpose
-from kpi_auth.codes.service import Redeemed
+from kpi_auth.codes.service import RedeemedCode
 from kpi_auth.context import Context
 from kpi_auth.emails.errors import AddressHeldError, SameEmailError
 from kpi_auth.emails.schemas import EmailChange
@@ -28,11 +28,11 @@ _PURPOSES = (Purpose.VERIFY_EMAIL, Purpose.CHANGE_EMAIL)
 
 
 async def redeem(context: Context, *, code: str) -> None:
-    """Do what the code was sent for; InvalidCodeError, or AddressHeldError."""
+    """Verify or change the address, as the code's purpose says; raises InvalidCodeError or AddressHeldError."""
     async with context.database.reading() as connection:
         found = await codes.check(connection, code=code, purposes=_PURPOSES)
     async with context.database.writing() as connection:
-        # The user's row comes first in every transaction that also takes codes: two never wait for each other.
+        # Every transaction locks the user's row before codes, so that no deadlock is possible.
         locked = await lock_open(connection, user_id=found.user_id)
         if locked is None:
             raise InvalidCodeError
@@ -44,8 +44,8 @@ async def redeem(context: Context, *, code: str) -> None:
 
 
 async def send_again(context: Context, *, login: str) -> None:
-    """Mail another code, if there is an address to verify; the work does not tell."""
-    outbox.require_open(context)
+    """Send another code if the account has an address to verify; the same work is done in either case."""
+    outbox.require_enabled(context)
     await admit(context, *mail_limits(context))
     async with context.database.writing() as connection:
         found = await repository.find_unverified(connection, login=login)
@@ -57,15 +57,15 @@ async def send_again(context: Context, *, login: str) -> None:
             details={"sent": found is not None},
         )
         to = Addressee(*found) if found else None
-        await mailing.send_or_seem_to(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
+        await mailing.send_or_simulate(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
 
 
 async def request_change(context: Context, *, caller: Subject, sent: EmailChange) -> None:
-    """Mail a code to the new address and a warning to the old one (ASVS 5.0, 6.3.7 and 7.5.1).
+    """Send a code to the new address and a warning to the old one (ASVS 5.0, 6.3.7 and 7.5.1).
 
-    Nothing changes before the code comes back. The response does not tell whether another account has the address.
+    The address changes when the code is redeemed. The response does not disclose whether another account has it.
     """
-    outbox.require_open(context)
+    outbox.require_enabled(context)
     password = sent.password.get_secret_value()
     owner = await confirm_password(context, user_id=caller.id, password=password, refused=Event.EMAIL_CHANGE_REFUSED)
     if sent.new_email == owner.email:
@@ -87,16 +87,16 @@ async def _send_both(context: Context, connection: AsyncConnection, owner: Passw
         await outbox.put(context, connection, Mail(Template.EMAIL_CHANGE_REQUESTED, owner.notice_email, values))
 
 
-async def _verify(context: Context, connection: AsyncConnection, code: Redeemed) -> None:
+async def _verify(context: Context, connection: AsyncConnection, code: RedeemedCode) -> None:
     if await repository.verify(connection, user_id=code.user_id, email=code.email):
         await record_own(context, connection, Event.EMAIL_VERIFIED, user_id=code.user_id)
-    # An earlier mail's link, or a second click, finds done what it is for.
+    # The code of an earlier e-mail is accepted if the address is verified already.
     elif not await repository.is_verified(connection, user_id=code.user_id, email=code.email):
         raise AddressHeldError
 
 
 async def _change(
-    context: Context, connection: AsyncConnection, code: Redeemed, *, username: str, old: str | None
+    context: Context, connection: AsyncConnection, code: RedeemedCode, *, username: str, old: str | None
 ) -> None:
     if not await repository.change(connection, user_id=code.user_id, email=code.email):
         raise AddressHeldError

@@ -1,10 +1,10 @@
-"""What hashing can refuse."""
+"""Why hashing can be refused."""
 
 from kpi_shared.errors import UnavailableError
 
 
 class HashingBusyError(UnavailableError):
-    """More passwords wait to be hashed than the service wants to keep waiting."""
+    """All places for hashing and waiting are taken."""
 
     type = "hashing-busy"
-    title = "Too many sign-ins just now"
+    title = "Too many sign-ins at this time"

@@ -1,4 +1,4 @@
-"""Hashing passwords with argon2id, in a bounded pool of threads beside the event loop."""
+"""Password hashing with argon2id in a bounded pool of threads, outside the event loop."""
 
 import asyncio
 import os
@@ -22,14 +22,14 @@ from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.settings import AuthSettings
 
 Result = TypeVar("Result")
-# How much less of a processor a hashing thread gets than the event loop and the other parts, when both want it (see
-# nice(2)): as little as there is. Hashing takes what is left, and a storm of sign-ins holds up nobody else.
+# The lowest priority that nice(2) has: hashing gets the processor time that the event loop and the other parts leave,
+# so that many sign-ins at once do not delay other requests.
 _NICENESS = 19
 _REMEMBERED = 31
 
 
 class PasswordHasher:
-    """argon2id with at most ``hash_workers`` at work and ``hash_queue`` waiting; beyond that, HashingBusyError."""
+    """argon2id with at most ``hash_workers`` hashes running and ``hash_queue`` waiting; else HashingBusyError."""
 
     def __init__(self, settings: AuthSettings) -> None:
         self._argon2 = Argon2(
@@ -43,19 +43,19 @@ class PasswordHasher:
         self._refused = 0
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_lower_priority)
-        # Checked where there is no hash to check, so that an unknown account takes as long as a known one.
+        # Verified where there is no hash, so that an unknown account takes as long as a known one.
         self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
-        # How long verifications of today's parameters took of late, in seconds.
+        # How long recent verifications with the current parameters took, in seconds.
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
         self._verify("", self._dummy)
 
     async def hash(self, password: str, *, place: "Place | None" = None) -> str:
-        """In a place of its own, or in the one that the caller has taken."""
+        """Hash in a place of its own, or in ``place``, which the caller has taken."""
         with nullcontext(place) if place else self.take_place() as taken:
             return await taken.run(lambda: self._argon2.hash(password))
 
     async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
-        """Does the password fit? Always takes the time of one hash, and is False for None.
+        """Does the password match? Always takes the time of one hash; False for None.
 
         As for ``place``, see ``hash``.
         """
@@ -64,15 +64,15 @@ class PasswordHasher:
         return matches and password_hash is not None
 
     def check_room(self) -> None:
-        """HashingBusyError if there is no place just now, for a look before anything else is done."""
+        """HashingBusyError if no place is free: an early check that takes none."""
         if self._pending >= self._room:
             self._refused += 1
             raise HashingBusyError
 
     def take_place(self) -> "Place":
-        """A place among those who hash and wait, or HashingBusyError: for the length of a with statement.
+        """A place for one hash, for a with statement; HashingBusyError if none is free.
 
-        Whoever takes one before anything else keeps a storm of sign-ins from everything behind it too.
+        Taken before any other work, it also protects what follows, such as the database, from too many sign-ins.
         """
         with self._lock:
             if self._pending >= self._room:
@@ -82,9 +82,9 @@ class PasswordHasher:
         return Place(self._pool, self._release_place)
 
     def register_metrics(self, metrics: Metrics) -> None:
-        """Have the queue among the metrics."""
+        """Add the queue to the metrics."""
         metrics.add_gauge(
-            "kpi_auth_hashes", "Password hashes: places in all, at work, waiting", ("state",), self._numbers
+            "kpi_auth_hashes", "Password hashes: total places, running, waiting", ("state",), self._numbers
         )
         text = "Hashes refused because all places were taken"
         metrics.add_counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._refused})
@@ -95,7 +95,7 @@ class PasswordHasher:
         return {("room",): self._room, ("running",): running, ("waiting",): pending - running}
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Was the hash made with other parameters than today's?"""
+        """Was the hash made with parameters other than the current ones?"""
         try:
             return self._argon2.check_needs_rehash(password_hash)
         except InvalidHashError:
@@ -105,11 +105,11 @@ class PasswordHasher:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _verify(self, password: str, password_hash: str) -> bool:
-        """One verification in one thread, which takes as long for an older, cheaper hash as for one of today."""
+        """Verify in one thread; an older, cheaper hash takes as long as a current one."""
         began = time.perf_counter()
         matches = self._matches(password, password_hash)
         if self.is_outdated(password_hash):
-            # The account would be told from one that does not exist. The thread stays taken, as it would be.
+            # Otherwise the time would disclose that the account exists. The thread stays busy, as with a current hash.
             time.sleep(max(0.0, median(tuple(self._recent)) - (time.perf_counter() - began)))
         else:
             self._recent.append(time.perf_counter() - began)
@@ -127,7 +127,7 @@ class PasswordHasher:
 
 
 class Place:
-    """Room for one hash, given back when the hash is done, or at the end of the block where none was made."""
+    """A place for one hash, released when the hash is done, or at the end of the block if none was started."""
 
     def __init__(self, pool: ThreadPoolExecutor, release: Callable[[], None]) -> None:
         self._pool = pool
@@ -144,13 +144,13 @@ class Place:
     async def run(self, work: Callable[[], Result]) -> Result:
         future = self._pool.submit(work)
         self._is_used = True
-        # A caller that hangs up does not stop its hash, so its place is free only when the hash is done.
+        # Cancelling the caller does not stop its hash, so the place is released only when the hash is done.
         future.add_done_callback(lambda _: self._release())
         return await asyncio.wrap_future(future)
 
 
 def _lower_priority() -> None:
-    """Let the event loop go first. Only on Linux has a thread a niceness of its own."""
+    """Give the event loop precedence. Only on Linux does each thread have its own niceness."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
@@ -167,5 +167,5 @@ async def _require_room(request: Request) -> None:
     hasher.check_room()
 
 
-# Named first among an endpoint's dependencies, it refuses what cannot be hashed before the body is read.
+# As the first dependency of an endpoint, it refuses the request before the body is read if no place is free.
 RoomToHash = Annotated[None, Depends(_require_room)]

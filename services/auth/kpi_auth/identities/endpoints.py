@@ -36,7 +36,7 @@ async def _find_supabase(request: Request) -> IdentityProvider:
     providers: tuple[IdentityProvider, ...] = request.app.state.settings.identity_providers
     found = next((provider for provider in providers if provider.name == supabase.NAME), None)
     if found is None:
-        raise UnknownProviderError("No Supabase project is configured here")
+        raise UnknownProviderError("No Supabase project is configured on this server")
     return found
 
 
@@ -49,7 +49,7 @@ _REFUSALS = problems(TooManyAttemptsError, RegistrationClosedError, ProviderUnre
 async def verify_supabase_token(
     provider: Supabase, request: Request, verifier: VerifierOfApp, context: CurrentContext
 ) -> VerifiedSession:
-    """Sign in with Supabase's access token, from ``Authorization: Bearer`` or ``sb-<ref>-auth-token``."""
+    """Sign in with a Supabase access token from ``Authorization: Bearer`` or the cookie ``sb-<ref>-auth-token``."""
     token = supabase.read_token(request, provider)
     if token is None:
         raise InvalidExternalTokenError
@@ -66,7 +66,7 @@ async def verify_supabase_token(
 
 @router.post("/exchange", responses=_REFUSALS | problems(TokenExchangeError), openapi_extra=TOKEN_EXCHANGE_BODY)
 async def exchange_token(sent: SentTokenExchange, verifier: VerifierOfApp, context: CurrentContext) -> ExchangedTokens:
-    """Exchange the token of any configured identity provider for a session here (RFC 8693)."""
+    """Exchange a token of a configured identity provider for a session (RFC 8693)."""
     try:
         signed_in = await sign_in_with_token(context, verifier=verifier, token=sent.subject_token)
     except InvalidExternalTokenError:

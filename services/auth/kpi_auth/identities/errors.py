@@ -1,18 +1,18 @@
-"""What can be wrong with an external token, and with a request to exchange one."""
+"""Errors about external tokens and about token exchange."""
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from kpi_shared.errors import ProblemError, UnavailableError
 
-# What these endpoints say is for the one who asked (RFC 6749, section 5).
+# Responses of these endpoints must not be cached (RFC 6749, section 5).
 _NOT_STORED = {"Cache-Control": "no-store"}
 
 
 class InvalidExternalTokenError(ProblemError):
     """The same whatever is wrong with the token, and for an account that may not sign in.
 
-    ``provider`` is whose token it claims to be, where that is one of ours: for the record, not for the answer.
+    ``provider`` is the configured provider that the token names, if any: for the audit log, not for the response.
     """
 
     status = 401
@@ -26,24 +26,24 @@ class InvalidExternalTokenError(ProblemError):
 
 
 class ProviderUnreachableError(UnavailableError):
-    """The keys of a provider are needed and cannot be had."""
+    """The keys of a provider are needed but not available."""
 
     type = "identity-provider-unreachable"
-    title = "The identity provider cannot be reached just now"
+    title = "The identity provider is temporarily unavailable"
 
 
 class UnknownProviderError(ProblemError):
     status = 404
     type = "identity-provider-not-configured"
-    title = "This server does not know this identity provider"
+    title = "The identity provider is not configured"
 
 
 class TokenExchangeError(ProblemError):
-    """A refusal of a token exchange: RFC 6749, section 5.2, as a problem document with OAuth's ``error`` in it."""
+    """A refusal of a token exchange: a problem document with the member ``error`` of RFC 6749, section 5.2."""
 
     status = 400
     type = "exchange-refused"
-    title = "The token exchange is refused"
+    title = "The token exchange was refused"
     error: ClassVar[str] = "invalid_request"
 
     def __init__(self, detail: str | None = None, *, errors: Sequence[Mapping[str, str]] | None = None) -> None:
@@ -53,29 +53,29 @@ class TokenExchangeError(ProblemError):
 
 class InvalidTokenExchangeError(TokenExchangeError):
     type = "invalid-exchange"
-    title = "The request for a token exchange is not valid"
+    title = "The token exchange request is not valid"
 
 
 class UnsupportedGrantTypeError(TokenExchangeError):
     type = "unsupported-grant-type"
-    title = "Only token exchange is offered here"
+    title = "Only the token exchange grant is supported"
     error = "unsupported_grant_type"
 
 
 class InvalidScopeError(TokenExchangeError):
     type = "invalid-scope"
-    title = "Tokens of this server have no scopes"
+    title = "Scopes are not supported"
     error = "invalid_scope"
 
 
 class InvalidTargetError(TokenExchangeError):
     type = "invalid-target"
-    title = "This server gives no tokens for this target"
+    title = "The requested audience or resource is not supported"
     error = "invalid_target"
 
 
 class InvalidSubjectTokenError(TokenExchangeError):
-    """RFC 8693, section 2.2.2: a token that is invalid for any reason is an ``invalid_request``."""
+    """RFC 8693, section 2.2.2: an invalid token is an ``invalid_request``, whatever the reason."""
 
     type = InvalidExternalTokenError.type
     title = InvalidExternalTokenError.title

@@ -1,4 +1,4 @@
-"""Signing in with an external token. The provider is asked for its keys before any connection is held."""
+"""Signing in with an external token. The provider's keys are fetched before a database connection is taken."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from kpi_auth.settings.providers import IdentityProvider
 
 
 class SignedIn(NamedTuple):
-    """``email`` is the account's own, not the token's."""
+    """``email`` is the account's, not the token's."""
 
     user_id: int
     email: str | None
@@ -31,7 +31,7 @@ class SignedIn(NamedTuple):
 async def sign_in_with_token(
     context: Context, *, verifier: Verifier, token: str, only: IdentityProvider | None = None
 ) -> SignedIn:
-    """A new session; an error of this folder, or TooManyAttemptsError, otherwise."""
+    """Open a session; otherwise an error of this package or TooManyAttemptsError."""
     admission = await admit(context, *identity_limits(context))
     try:
         signed_in = await _open_session(context, await verifier.verify(token, only=only))
@@ -59,7 +59,7 @@ async def _open_session(context: Context, identity: ExternalIdentity) -> SignedI
 
 
 async def _record_refusal(context: Context, details: Mapping[str, object]) -> None:
-    # In a transaction of its own, which the refusal does not roll back. What the token says was not checked, so nothing
-    # of it is kept but which of our providers it named.
+    # In its own transaction, which the refusal does not roll back. The token is not verified, so nothing of it is
+    # recorded except the configured provider that it names.
     async with context.database.writing() as connection:
         await record(context, connection, Event.IDENTITY_REFUSED, details=details)

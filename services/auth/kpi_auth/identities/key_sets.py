@@ -1,4 +1,4 @@
-"""The public keys of the providers: fetched when they are needed, kept, and never asked for in a storm."""
+"""The public keys of the providers: fetched when needed, cached, and requested at a bounded rate."""
 
 import asyncio
 import json
@@ -21,16 +21,16 @@ log = structlog.get_logger(__name__)
 TIMEOUT = 5.0
 MAX_BYTES = 64 * 1024
 _MAX_KEYS = 100
-# How old keys may be before they are asked for again, and how old they may grow while the provider is away.
+# The age at which keys are fetched again, and the age up to which they are used while the provider is unavailable.
 FRESH = 600.0
 STALE = 86_400.0
-# A token names its key before anybody has checked it, so an unknown name may cause a request only so often.
+# An unverified token names its key, so the requests that unknown names cause are limited to one per this interval.
 COOL_DOWN = 60.0
-# How long a provider that failed is left alone.
+# The pause after a failed request.
 RETRY = 10.0
 
-# The type and curve of key that each algorithm takes (RFC 7518, section 3.1; RFC 8037). A shared key never is one.
-_FITS: dict[str, tuple[str, str | None]] = {
+# The key type and curve of each algorithm (RFC 7518, section 3.1; RFC 8037). Symmetric keys are never accepted.
+_KEY_TYPES: dict[str, tuple[str, str | None]] = {
     "RS256": ("RSA", None),
     "RS384": ("RSA", None),
     "RS512": ("RSA", None),
@@ -45,12 +45,12 @@ _FITS: dict[str, tuple[str, str | None]] = {
 
 
 class BadKeySetError(Exception):
-    """What the provider sent is no key set that anything can be checked with."""
+    """The provider's response is not a usable key set."""
 
 
 class _Key(NamedTuple):
     kid: str | None
-    # One for each allowed algorithm that it fits.
+    # One for each allowed algorithm that the key can be used with.
     by_algorithm: dict[str, PyJWK]
 
 
@@ -69,11 +69,11 @@ class KeySet:
         self._flights = 0
 
     async def find(self, *, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The key that a token names; None where there is none, ProviderUnreachableError where that cannot be known."""
+        """The key that a token names; None if there is none, ProviderUnreachableError if the keys are not available."""
         came_at = self._flights
         await self._ensure_current()
         key = self._pick(kid, algorithm)
-        # Who has just waited for a response need not ask again.
+        # A caller that has just waited for a response need not request again.
         if key is None and self._flights == came_at:
             await self._search()
             key = self._pick(kid, algorithm)
@@ -104,7 +104,7 @@ class KeySet:
         return self._clock() - self._read_at
 
     async def _fetch(self) -> None:
-        """One request for all who wait. It goes on when one of them hangs up."""
+        """One request for all waiting callers; it continues if one of them is cancelled."""
         if self._flight is None:
             self._flight = asyncio.create_task(self._refresh())
         await asyncio.shield(self._flight)
@@ -123,19 +123,19 @@ class KeySet:
             self._flights += 1
 
     async def _download(self) -> tuple[_Key, ...]:
-        # Not compressed: what is small on the way could be endless here.
+        # Not compressed: a small compressed body could expand without limit.
         headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
         address = str(self._provider.jwks_url)
         async with asyncio.timeout(TIMEOUT), self._client.stream("GET", address, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
                 raise BadKeySetError(f"status {response.status_code}")
             if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise BadKeySetError("compressed")
+                raise BadKeySetError("compressed response")
             body = await _read_bounded(response)
         return _parse_key_set(body, self._provider.algorithms)
 
     def _pick(self, kid: str | None, algorithm: str) -> PyJWK | None:
-        """The only key needs no name; of several, the token must name one."""
+        """A single key needs no name; of several, the token must name one."""
         if kid is None:
             fitting: tuple[_Key, ...] = self._keys if len(self._keys) == 1 else ()
         else:
@@ -156,19 +156,19 @@ def _parse_key_set(body: bytes, algorithms: Iterable[str]) -> tuple[_Key, ...]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        raise BadKeySetError("no JSON") from None
+        raise BadKeySetError("not JSON") from None
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
         raise BadKeySetError("no list of keys")
     allowed = tuple(algorithms)
     keys = tuple(key for entry in entries if (key := _parse_key(entry, allowed)) is not None)
     if not keys:
-        raise BadKeySetError("no key of use")
+        raise BadKeySetError("no usable key")
     return keys
 
 
 def _parse_key(entry: object, algorithms: tuple[str, ...]) -> _Key | None:
-    """A public key for signatures that fits an allowed algorithm; RFC 7517, sections 4.2 to 4.5."""
+    """A public signature key for an allowed algorithm, or None; RFC 7517, sections 4.2 to 4.5."""
     if not isinstance(entry, dict) or "d" in entry or entry.get("use", "sig") != "sig":
         return None
     operations = entry.get("key_ops", ["verify"])
@@ -181,7 +181,7 @@ def _parse_key(entry: object, algorithms: tuple[str, ...]) -> _Key | None:
 
 def _parse_algorithms(entry: dict[str, Any], algorithms: tuple[str, ...]) -> Iterator[tuple[str, PyJWK]]:
     for algorithm in algorithms:
-        kind, curve = _FITS[algorithm]
+        kind, curve = _KEY_TYPES[algorithm]
         fits = entry.get("kty") == kind and (curve is None or entry.get("crv") == curve)
         if not fits or entry.get("alg", algorithm) != algorithm:
             continue

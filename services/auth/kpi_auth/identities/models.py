@@ -1,4 +1,4 @@
-"""Who an account is elsewhere."""
+"""Links between accounts and external identities."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from kpi_auth.tables import Table
 
 
 class ExternalIdentityLink(Table, table=True):
-    """A link from (issuer, subject) to an account. An e-mail address alone never is one."""
+    """A link from (issuer, subject) to an account. An e-mail address alone is never a link."""
 
     __tablename__ = "outside_identities"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""What a token exchange asks for (RFC 8693, section 2.1), and what it gives."""
+"""The request (RFC 8693, section 2.1) and the response of a token exchange."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,9 @@ from kpi_auth.settings import AuthSettings
 
 _FORM = "application/x-www-form-urlencoded"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
-ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a kind of token
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a token type
 _MAX_PARAMETERS = 20
-# RFC 8693, section 2.1: these two alone may be given more than once.
+# RFC 8693, section 2.1: only these two may be given more than once.
 _REPEATABLE = {"audience", "resource"}
 
 SubjectTokenType = Literal[
@@ -33,7 +33,7 @@ SubjectTokenType = Literal[
 
 
 class TokenExchange(SQLModel):
-    """A form; parameters with other names are ignored, as RFC 6749, section 3.2, asks."""
+    """A form; unknown parameters are ignored, as RFC 6749, section 3.2, requires."""
 
     model_config = {"hide_input_in_errors": True}
 
@@ -55,7 +55,7 @@ class VerifiedUser(SQLModel):
 
 
 class VerifiedSession(SessionTokens):
-    """``token`` is the access token once more, by the name that older clients know; it ends at ``expires_at``."""
+    """``token`` repeats the access token under the name that older clients use; it expires at ``expires_at``."""
 
     message: str
     token: str
@@ -66,9 +66,9 @@ class VerifiedSession(SessionTokens):
 async def _read_form(request: Request) -> TokenExchange:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != _FORM:
-        raise InvalidTokenExchangeError(f"The parameters come as {_FORM}")
+        raise InvalidTokenExchangeError(f"The parameters must be sent as {_FORM}")
     async with request.form(max_fields=_MAX_PARAMETERS) as form:
-        # RFC 6749, section 3.2: a parameter without a value counts as one that was left out.
+        # RFC 6749, section 3.2: a parameter without a value is treated as omitted.
         sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
     _check_repetitions(sent)
     values = dict(sent)
@@ -88,9 +88,9 @@ def _check_repetitions(sent: Sequence[tuple[str, str]]) -> None:
 
 
 def _check_target(values: Mapping[str, str], sent: Sequence[tuple[str, str]], settings: AuthSettings) -> None:
-    """A token of ours is for all of this platform, for its user alone, and has no scope: nothing else can be wished."""
+    """Our tokens are for the whole platform and for their user only, and have no scope: no other target is possible."""
     if "actor_token" in values or "actor_token_type" in values:
-        raise InvalidTokenExchangeError("Nobody can act for another here: actor_token is not taken")
+        raise InvalidTokenExchangeError("Delegation is not supported: actor_token is not accepted")
     if "scope" in values:
         raise InvalidScopeError
     ours = {"audience": {settings.token_audience}, "resource": {settings.public_url, f"{settings.public_url}/"}}
@@ -115,7 +115,7 @@ SentTokenExchange = Annotated[TokenExchange, Depends(_read_form)]
 
 _TEXT = {"type": "string"}
 _SCHEMA = TokenExchange.model_json_schema()
-# Described and not declared: the framework would read the form with errors of its own.
+# Described here, since the framework would read a declared form and report errors in its own format.
 TOKEN_EXCHANGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

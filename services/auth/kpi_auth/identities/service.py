@@ -1,4 +1,4 @@
-"""Whose account an external identity opens: the one that it is linked to, or a new one."""
+"""Finds or creates the account of an external identity."""
 
 from kpi_shared.database import AnyRow
 from kpi_shared.errors import UnavailableError
@@ -21,32 +21,33 @@ from kpi_auth.mails.outbox import Mail, Template
 async def find_or_create_account(
     context: Context, connection: AsyncConnection, *, identity: ExternalIdentity
 ) -> AnyRow:
-    """The row of the user whom an identity opens, locked; made or linked if this is the first time.
+    """The locked row of the identity's user, which is created or linked at the first sign-in.
 
-    InvalidExternalTokenError for a closed account, RegistrationClosedError where there is none and may be none.
+    InvalidExternalTokenError if the account is closed, RegistrationClosedError if there is none and registration is
+    closed.
     """
     key = {"issuer": identity.issuer, "subject": identity.subject}
     user_id = await repository.use(connection, **key)
     if user_id is None:
-        # Of several who come first at once, one goes on; the others find what that one made.
+        # Of several simultaneous first sign-ins one continues; the others then find the link that it made.
         await repository.lock(connection, **key)
         user_id = await repository.use(connection, **key)
     if user_id is not None:
         return await _lock_open(connection, identity, user_id)
     for username in candidates(identity.preferred_username or identity.email):
-        # In each round, since the account that took the address meanwhile may be the same person's.
+        # In each round: an account that has taken the address in the meantime may belong to the same person.
         account = await _link_by_email(context, connection, identity)
         account = account or await _create(context, connection, identity, username)
         if account is not None:
             return account
-    raise UnavailableError("No free username was found; trying again may help")
+    raise UnavailableError("No free username was found; try again")
 
 
 async def _link_by_email(context: Context, connection: AsyncConnection, identity: ExternalIdentity) -> AnyRow | None:
-    """The account of the same address, where its owner has shown to read it both there and here.
+    """The account with the same e-mail address, if the address is verified both at the provider and here.
 
-    One of the two is not enough: who registered here first with another's address, or there, would share the other's
-    account from then on.
+    One of the two is not enough: a person who registers with another person's address, here or there, would get access
+    to that person's account.
     """
     email = identity.email
     if email is None or not identity.email_verified:
@@ -55,7 +56,7 @@ async def _link_by_email(context: Context, connection: AsyncConnection, identity
     if holder is None:
         return None
     account = await _lock_open(connection, identity, holder.id)
-    # The row is locked now; before it was, the address may have been changed.
+    # The address may have changed before the row was locked.
     if account.email != email or not account.email_verified:
         return None
     await _link(context, connection, identity, holder.id)
@@ -67,7 +68,7 @@ async def _link_by_email(context: Context, connection: AsyncConnection, identity
 async def _create(
     context: Context, connection: AsyncConnection, identity: ExternalIdentity, username: str
 ) -> AnyRow | None:
-    """A new account; None where the name, or the address, was taken."""
+    """Create an account; None if the name or the address is taken."""
     if context.settings.registration == "closed":
         raise RegistrationClosedError
     email, verified = await _email_to_keep(context, connection, identity)
@@ -84,7 +85,7 @@ async def _create(
 async def _email_to_keep(
     context: Context, connection: AsyncConnection, identity: ExternalIdentity
 ) -> tuple[str | None, bool]:
-    """The address that a new account gets, and whether it is verified and names that account alone."""
+    """The address of a new account, and whether it is verified and identifies that account only."""
     if identity.email is None:
         return None, False
     is_held = await email_repository.find_holder(connection, email=identity.email) is not None

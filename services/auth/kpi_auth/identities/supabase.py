@@ -1,8 +1,8 @@
-"""Where a browser that is signed in to Supabase carries its token.
+"""Where a browser that is signed in to Supabase sends its token.
 
 ``@supabase/ssr`` keeps the session in the cookie ``sb-<ref>-auth-token`` (see ``src/cookies.ts`` there):
-JSON, by default as ``base64-`` and base64url, cut into ``.0``, ``.1`` and so on where it is longer than 3,180.
-Older helpers kept an array whose first item is the access token, and some programs keep the bare token.
+JSON, by default as ``base64-`` and base64url, split into ``.0``, ``.1`` and so on where it is longer than 3,180.
+Older libraries stored an array whose first item is the access token, and some programs store the bare token.
 """
 
 import base64
@@ -24,11 +24,11 @@ _BASE64 = "base64-"
 
 
 def read_token(request: Request, provider: IdentityProvider) -> str | None:
-    """The token in the Authorization header, or else in a header or a cookie of Supabase's name; None without any."""
+    """The token from the Authorization header, or from a header or a cookie with Supabase's name; None without any."""
     authorization = request.headers.get("authorization")
     if authorization is not None:
         scheme, _, token = authorization.partition(" ")
-        # An empty token is a token: it is refused, and never replaced by one from elsewhere.
+        # An empty token is refused, not replaced by one from a cookie.
         return token.strip(" ") if scheme.lower() == "bearer" else ""
     ref = (urlsplit(provider.issuer).hostname or "").partition(".")[0]
     value = _join_chunks(request.headers, ref) or _join_chunks(request.cookies, ref)
@@ -36,7 +36,7 @@ def read_token(request: Request, provider: IdentityProvider) -> str | None:
 
 
 def _join_chunks(values: Mapping[str, str], ref: str) -> str:
-    """The value of the project's own name, or else of the first that has the form: a custom domain has another ref."""
+    """The value under the project's own name, or the first name of that form: a custom domain has another ref."""
     found = (match[1] for name in values if (match := _COOKIE.fullmatch(name)))
     for name in (f"sb-{ref}-auth-token", *found):
         whole = values.get(name) or "".join(_chunks(values, name))
@@ -53,7 +53,7 @@ def _chunks(values: Mapping[str, str], name: str) -> list[str]:
 
 
 def _parse_cookie(value: str) -> str:
-    """The token in a cookie's value; an empty one where there is none to be found."""
+    """The token in a cookie's value, or an empty text if there is none."""
     if len(value) > _MAX_LENGTH:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""A username for an account that an external identity opens."""
+"""Usernames for accounts that an external identity creates."""
 
 import re
 import secrets
@@ -9,13 +9,13 @@ from kpi_auth.accounts.fields import MAX_USERNAME
 
 _SHORTEST = 3
 _FALLBACK = "user"
-# How many digits make a name free: few at first, since people read them, and then enough for sure.
+# The number of random digits for each try: few at first, for readability, then enough to be unique.
 _DIGITS = (0, 4, 4, 4, 10, 10, 10)
 _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def candidates(wanted: str | None) -> Iterator[str]:
-    """Names to try, a few of them, each of the form that registration asks for."""
+    """Usernames to try, each in the form that registration requires."""
     plain = _fit(wanted or "")
     for digits in _DIGITS:
         suffix = "".join(secrets.choice("0123456789") for _ in range(digits))
@@ -23,7 +23,7 @@ def candidates(wanted: str | None) -> Iterator[str]:
 
 
 def _fit(wanted: str) -> str:
-    """What is left of a name or an address in plain letters; accents go, other scripts too."""
+    """A name or an address reduced to ASCII; accents and other scripts are removed."""
     local_part = wanted.partition("@")[0]
     plain = unicodedata.normalize("NFKD", local_part).encode("ascii", "ignore").decode("ascii")
     fitted = _NOT_ALLOWED.sub("", plain)[:MAX_USERNAME]

@@ -1,4 +1,4 @@
-"""Whether a JWT of an external identity provider is valid, and whom it speaks of (RFC 7519, RFC 8725)."""
+"""Verifies JWTs of external identity providers and reads the identity from them (RFC 7519, RFC 8725)."""
 
 import unicodedata
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,16 +23,16 @@ LEEWAY = 10
 _REQUIRED = ["iss", "sub", "aud", "exp", "iat"]
 _MAX_SUBJECT = 255
 _MAX_NAME = 254
-# A token that says it is something else (a logout token, a secured event) is not taken for one that signs in: RFC 8725,
-# section 3.11. Most providers say JWT or nothing.
+# A token of another type (a logout token, a security event) is not accepted for signing in: RFC 8725, section 3.11.
+# Most providers send JWT or no type.
 _TYPES = {"jwt", "at+jwt"}
-# What reading a hostile token can raise beside PyJWT's own errors.
+# What reading a hostile token can raise, PyJWT's own errors included.
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class ExternalIdentity:
-    """Who a user is at a provider. The address is in its one normal form."""
+    """A user's identity at a provider. The e-mail address is normalised."""
 
     provider: str
     issuer: str
@@ -43,16 +43,16 @@ class ExternalIdentity:
 
 
 class Verifier:
-    """Checks tokens against what the settings say of their provider, and against nothing that they say themselves."""
+    """Checks tokens against the settings of their provider, never against values from the token."""
 
     def __init__(self, providers: Sequence[IdentityProvider], key_sets: Mapping[str, KeySet]) -> None:
         self._by_issuer = {provider.issuer: provider for provider in providers}
         self._key_sets = key_sets
 
     async def verify(self, token: str, *, only: IdentityProvider | None = None) -> ExternalIdentity:
-        """Whom the token speaks of, or InvalidExternalTokenError, or ProviderUnreachableError.
+        """The identity in the token, or InvalidExternalTokenError, or ProviderUnreachableError.
 
-        ``only`` is the one provider whose tokens are wanted.
+        ``only`` restricts the check to the tokens of one provider.
         """
         header, claims = _read(token)
         provider = self._find_provider(claims.get("iss"))
@@ -67,7 +67,7 @@ class Verifier:
         return _to_identity(provider, _check_signature(token, key, provider))
 
     def _find_provider(self, issuer: object) -> IdentityProvider | None:
-        """The claim is not checked yet: it only looks up which checks there will be."""
+        """The claim is not verified yet: it only selects the provider to check against."""
         return self._by_issuer.get(issuer) if isinstance(issuer, str) else None
 
     async def _find_key(self, provider: IdentityProvider, algorithm: str, kid: str | None) -> jwt.PyJWK | str | None:
@@ -84,7 +84,7 @@ def _read(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     except _UNREADABLE:
         raise InvalidExternalTokenError from None
     header = read["header"]
-    # Nothing that a header may call critical is understood here (RFC 7515, section 4.1.11), and no key in it is used.
+    # No critical header parameter is supported (RFC 7515, section 4.1.11), and keys in the header are never used.
     if "crit" in header or "b64" in header or not _is_of_type(header.get("typ")):
         raise InvalidExternalTokenError
     return header, read["payload"]
@@ -113,7 +113,7 @@ def _check_signature(
 
 def _to_identity(provider: IdentityProvider, claims: Mapping[str, Any]) -> ExternalIdentity:
     subject = claims["sub"]
-    # Supabase gives a token to whoever asks for one, and marks it so: it names nobody.
+    # Supabase issues tokens to anonymous users and marks them so: they do not identify a person.
     if not _is_storable(subject, _MAX_SUBJECT) or claims.get("is_anonymous") is True:
         raise InvalidExternalTokenError(provider.name)
     name = claims.get("preferred_username")
@@ -122,7 +122,7 @@ def _to_identity(provider: IdentityProvider, claims: Mapping[str, Any]) -> Exter
         issuer=provider.issuer,
         subject=subject,
         email=_email(claims.get("email")),
-        # The claim of that name alone: Supabase has another in user_metadata, which its users write themselves.
+        # Only the top-level claim: Supabase has another in user_metadata, which users can write themselves.
         email_verified=_is_plain(claims.get("email"))
         and (provider.confirms_emails or claims.get("email_verified") is True),
         preferred_username=name if _is_storable(name, _MAX_NAME) else None,
@@ -137,7 +137,7 @@ def _is_storable(value: object, longest: int) -> bool:
 
 
 def _is_plain(value: object) -> bool:
-    """Is it the same before and after NFKC? If not, it is another mailbox than the one that we would take it for."""
+    """Is it the same before and after NFKC? If not, the normalised address would be a different mailbox."""
     return isinstance(value, str) and unicodedata.normalize("NFKC", value[:_MAX_NAME]) == value
 
 
@@ -151,13 +151,13 @@ def _email(value: object) -> str | None:
 
 
 async def external_verifier(app: FastAPI) -> AsyncIterator[None]:
-    """The verifier, with the HTTP client that fetches keys; where no provider has any, no client is made."""
+    """The verifier, with the HTTP client that fetches keys, if any provider has a key URL."""
     providers: tuple[IdentityProvider, ...] = app.state.settings.identity_providers
     with_keys = [provider for provider in providers if provider.jwks_url is not None]
     async with AsyncExitStack() as stack:
         key_sets = {}
         if with_keys:
-            # Redirects are not followed: the settings say who is asked, and nobody else does.
+            # Redirects are not followed: only the settings determine where keys come from.
             client = await stack.enter_async_context(httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False))
             key_sets = {provider.name: KeySet(provider, client) for provider in with_keys}
             for key_set in key_sets.values():

@@ -11,12 +11,11 @@ from kpi_auth.passwords.errors import NoPasswordError, WrongPasswordError
 
 
 async def confirm_password(context: Context, *, user_id: int, password: str, refused: Event) -> PasswordOwner:
-    """The account whose password this is; otherwise WrongPasswordError, and ``refused`` is recorded.
+    """The account whose password this is; otherwise WrongPasswordError, and the event ``refused`` is recorded.
 
-    What is done with it belongs in a transaction that locks the row and compares the hash: the password may be
-    changed meanwhile.
+    The caller must lock the row and compare the hash in its transaction: the password may change in the meantime.
     """
-    # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
+    # Taken first: if no place is free, the request is refused at no cost and is not counted as an attempt.
     with context.hasher.take_place() as place:
         admission = await admit(context, *password_limits(context, user_id=user_id))
         async with context.database.reading() as connection:

@@ -29,5 +29,5 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
     ),
 )
 async def change_password(sent: PasswordChange, caller: CurrentUser, context: CurrentContext) -> None:
-    """Change one's password. All other sessions of the account end, and all codes that were sent die."""
+    """Change the caller's password. All other sessions of the account end, and codes sent by e-mail become invalid."""
     await service.change(context, caller=caller, sent=sent)

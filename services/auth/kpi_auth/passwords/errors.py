@@ -1,10 +1,10 @@
-"""What can be wrong with passwords."""
+"""Errors about passwords."""
 
 from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError
 
 
 class NewPasswordRefusedError(InvalidRequestError):
-    """A new password that is not taken, for a reason that only the database knows."""
+    """A new password is not acceptable for a reason that the schema cannot check."""
 
     def __init__(self, reason: str, *, kind: str) -> None:
         pointer, detail = "#/body/new_password", f"The password {reason}"
@@ -12,21 +12,21 @@ class NewPasswordRefusedError(InvalidRequestError):
 
 
 class PasswordChangedMeanwhileError(ProblemError):
-    """Of two changes at once, the first one counts."""
+    """Of two simultaneous changes, the first one wins."""
 
     status = 409
     type = "password-changed-meanwhile"
-    title = "The password was changed meanwhile"
+    title = "The password was changed by another request"
 
 
 class WrongPasswordError(ForbiddenError):
-    """401 would say that the access token does not count, and have clients sign out."""
+    """403, since 401 would mean an invalid access token, and clients would sign out."""
 
     type = "wrong-password"
-    title = "Your password is needed for this, and this is not it"
+    title = "The current password is wrong"
 
 
 class NoPasswordError(WrongPasswordError):
-    """An account that only another place's tokens open."""
+    """The account has no password; only tokens of an identity provider sign in to it."""
 
-    title = "This needs a password, and your account has none: POST /auth/forgot-password sets one"
+    title = "This account has no password; set one with POST /auth/forgot-password"

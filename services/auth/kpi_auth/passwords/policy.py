@@ -1,4 +1,4 @@
-"""Which passwords are taken: ASVS 5.0, 6.2.1 to 6.2.4 and 6.2.11 (length, no composition rules, no common ones)."""
+"""Which passwords are accepted: ASVS 5.0, 6.2.1 to 6.2.4 and 6.2.11 (length, no composition rules, no common ones)."""
 
 import re
 from functools import cache
@@ -6,20 +6,20 @@ from importlib.resources import files
 
 _MARKS = re.compile(r"[\W\d_]+")
 _AROUND = re.compile(rf"^{_MARKS.pattern}|{_MARKS.pattern}$")
-# The list that ASVS 5.0, 6.1.2 asks for; digits and marks in and around them do not make them better.
-_WORDS_OF_THIS_PLACE = frozenset({"kpi", "kpione", "kpionekpione", "admin", "adminadmin", "administrator", "operator"})
+# The list of context-specific words that ASVS 5.0, 6.1.2 requires; digits and marks in and around them are ignored.
+_CONTEXT_WORDS = frozenset({"kpi", "kpione", "kpionekpione", "admin", "adminadmin", "administrator", "operator"})
 
 
 def find_weakness(password: str, *, username: str, email: str) -> str | None:
-    """Why a password of the right length is not taken, or None."""
+    """Why a password of the right length is refused, or None."""
     folded = password.casefold()
-    # What people put around a word to make a password of it.
+    # People add digits and marks around a word to make a password.
     core = _AROUND.sub("", folded)
     own = {username.casefold(), email.casefold(), email.partition("@")[0].casefold()} - {""}
     if {folded, core} & (own | {_AROUND.sub("", name) for name in own} - {""}):
         return "must not be the username or the e-mail address"
-    if _MARKS.sub("", core) in _WORDS_OF_THIS_PLACE:
-        return "must not be a word that everybody here knows"
+    if _MARKS.sub("", core) in _CONTEXT_WORDS:
+        return "must not be a well-known word of this platform"
     if folded in common_passwords():
         return "is one of the most common passwords"
     return None

@@ -1,4 +1,4 @@
-"""What clients send to change a password."""
+"""The request to change a password."""
 
 from sqlmodel import SQLModel
 

@@ -1,4 +1,4 @@
-"""Changing a password. Hashing comes before the transaction, which then makes sure that nothing changed since."""
+"""Changing a password. Hashing precedes the transaction, which then checks that nothing has changed since."""
 
 from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -20,11 +20,11 @@ from kpi_auth.sessions.models import EndReason
 
 
 async def change(context: Context, *, caller: Subject, sent: PasswordChange) -> None:
-    """Put a new password in place of the current one, and end the other sessions (ASVS 5.0, 6.2.2 and 7.4.3)."""
+    """Replace the current password and end the other sessions (ASVS 5.0, 6.2.2 and 7.4.3)."""
     current, new = sent.current_password.get_secret_value(), sent.new_password.get_secret_value()
     owner = await confirm_password(context, user_id=caller.id, password=current, refused=Event.PASSWORD_CHANGE_REFUSED)
     if new == current:
-        raise NewPasswordRefusedError("must not be the current one", kind="same_password")
+        raise NewPasswordRefusedError("must differ from the current one", kind="same_password")
     new_hash = await hash_new(context, password=new, username=owner.username, email=owner.email)
     async with context.database.writing() as connection:
         if not await accounts.lock_open(connection, user_id=owner.id, password_hash=owner.password_hash):
@@ -34,7 +34,7 @@ async def change(context: Context, *, caller: Subject, sent: PasswordChange) -> 
 
 
 async def hash_new(context: Context, *, password: str, username: str, email: str | None) -> str:
-    """The hash of a new password, or NewPasswordRefusedError for one that is too easy to guess."""
+    """The hash of a new password; NewPasswordRefusedError if it is too easy to guess."""
     weakness = find_weakness(password, username=username, email=email or "")
     if weakness is not None:
         raise NewPasswordRefusedError(weakness, kind="guessable_password")
@@ -44,7 +44,7 @@ async def hash_new(context: Context, *, password: str, username: str, email: str
 async def replace(
     context: Context, connection: AsyncConnection, *, owner: PasswordOwner, new_hash: str, spared: int | None = None
 ) -> list[int]:
-    """Store a new password, end the sessions but ``spared``, void all codes, and notify the owner.
+    """Store a new password, end all sessions except ``spared``, delete all codes, and notify the owner.
 
     The caller has locked the user's row. Returns the ids of the sessions that ended.
     """

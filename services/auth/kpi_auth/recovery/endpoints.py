@@ -1,4 +1,4 @@
-"""Getting a new password where it was forgotten."""
+"""Resetting a forgotten password."""
 
 from fastapi import APIRouter, Depends
 from kpi_shared.http.openapi import problems
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
 
 @router.post("/forgot-password", status_code=202, responses=problems(TooManyAttemptsError, MailNotConfiguredError))
 async def forgot_password(sent: PasswordForgotten, context: CurrentContext) -> Accepted:
-    """Ask for a mail with a link to a new password. The answer is the same whether or not there is such an account."""
+    """Send an e-mail with a link to set a new password. The response is the same whether or not the account exists."""
     await service.send_code(context, login=sent.login)
     return ACCEPTED
 
@@ -29,5 +29,5 @@ async def forgot_password(sent: PasswordForgotten, context: CurrentContext) -> A
     responses=problems(InvalidCodeError, NewPasswordRefusedError, HashingBusyError),
 )
 async def reset_password(sent: PasswordReset, context: CurrentContext) -> None:
-    """Set a new password by the code of a mail. All sessions end; sign in with the new password then."""
+    """Set a new password with the code of an e-mail. All sessions end; sign in with the new password afterwards."""
     await service.reset(context, sent=sent)

@@ -1,4 +1,4 @@
-"""What clients send to get a new password where it was forgotten."""
+"""The request bodies to reset a forgotten password."""
 
 from sqlmodel import SQLModel
 
@@ -7,7 +7,7 @@ from kpi_auth.codes.fields import CodeText
 
 
 class PasswordForgotten(AccountName):
-    """Whose password it is: a username, or an e-mail address."""
+    """The account whose password was forgotten: by its username or its e-mail address."""
 
 
 class PasswordReset(SQLModel):

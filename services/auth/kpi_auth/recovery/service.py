@@ -1,4 +1,4 @@
-"""Getting a new password where it was forgotten."""
+"""Resetting a forgotten password."""
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -24,20 +24,20 @@ _RESET = (Purpose.RESET_PASSWORD,)
 
 
 async def send_code(context: Context, *, login: str) -> None:
-    """Mail a code for a new password, if there is an open account with an address; the work does not tell."""
-    outbox.require_open(context)
+    """Send a code to reset the password if an open account has an address; the same work is done in either case."""
+    outbox.require_enabled(context)
     await admit(context, *mail_limits(context))
     async with context.database.writing() as connection:
         found = await read_repository.find_recipient(connection, login=login)
-        # Who asked is not known: the reader of the mail may not be who did.
+        # No actor is recorded: any client can make this request for any account.
         subject_id = found.id if found else None
         await record(context, connection, Event.PASSWORD_RESET_REQUESTED, subject_id=subject_id)
         to = Addressee(*found) if found else None
-        await mailing.send_or_seem_to(context, connection, purpose=Purpose.RESET_PASSWORD, to=to)
+        await mailing.send_or_simulate(context, connection, purpose=Purpose.RESET_PASSWORD, to=to)
 
 
 async def reset(context: Context, *, sent: PasswordReset) -> None:
-    """Set a new password by a code, and end all sessions; it signs no client in."""
+    """Set a new password with a code, and end all sessions; no session is opened."""
     async with context.database.reading() as connection:
         found = await codes.check(connection, code=sent.code, purposes=_RESET)
         owner = await read_repository.get_password_owner(connection, user_id=found.user_id)
@@ -54,32 +54,32 @@ async def reset(context: Context, *, sent: PasswordReset) -> None:
 
 
 async def _redeem(connection: AsyncConnection, code: str, *, user_id: int) -> str:
-    """Use the code up and return the address that it was sent to; InvalidCodeError.
+    """Redeem the code and return the address that it was sent to; raises InvalidCodeError.
 
-    The user's row comes first in every transaction that also takes codes: two never wait for each other.
+    Every transaction locks the user's row before codes, so that no deadlock is possible.
     """
     locked = await write_repository.lock_open(connection, user_id=user_id)
     if locked is None:
         raise InvalidCodeError
     redeemed = await codes.redeem(connection, code=code, purposes=_RESET)
-    # One that was made while the address changed was mailed to the address of before.
+    # A code that was issued while the address changed was sent to the previous address.
     if redeemed.email != locked.email:
         raise InvalidCodeError
     return redeemed.email
 
 
 async def _lift_limits(context: Context, connection: AsyncConnection, owner: PasswordOwner) -> None:
-    """A client that shut the owner out by guessing has guessed at a password that is no more."""
+    """Failed attempts were made on the old password: the owner must be able to sign in with the new one."""
     names = [owner.username.lower(), *([owner.email] if owner.email else [])]
     await attempts.clear(connection, keys=sign_in_keys(context, logins=names))
 
 
 async def _verify_email(context: Context, connection: AsyncConnection, *, user_id: int, email: str) -> None:
-    """The client that has the code reads that address, unless it is the account's no more."""
+    """The code proves that the client reads the address: verify it, if it is still the account's."""
     if not await email_repository.verify(connection, user_id=user_id, email=email):
         return
     await record_own(context, connection, Event.EMAIL_VERIFIED, user_id=user_id)
-    # Before that the address was not shown to be read by the owner: an account that was made with an external token may
-    # have been given a stranger's address, and its maker must not get in any more.
+    # The address was not verified before: an account that was created with an external token may have been given
+    # another person's address, and its creator must lose access.
     if await identities.unlink_all(connection, user_id=user_id):
         await record_own(context, connection, Event.IDENTITY_UNLINKED, user_id=user_id)

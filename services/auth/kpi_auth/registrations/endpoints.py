@@ -19,7 +19,10 @@ from kpi_auth.users.schemas import UserPrivate
 router = APIRouter(dependencies=[Depends(no_store)])
 
 _RESPONSES: Responses = {
-    202: {"model": Accepted, "description": "Where the settings keep silent about taken names: a mail says the rest"},
+    202: {
+        "model": Accepted,
+        "description": "If the settings do not disclose taken usernames: the outcome is sent by e-mail",
+    },
     **problems(UnauthenticatedError, RegistrationClosedError, FieldNotYoursError),
     **problems(UsernameTakenError, EmailTakenError, TooManyAttemptsError, HashingBusyError),
 }
@@ -36,7 +39,7 @@ async def register(
 ) -> UserPrivate | Response:
     """Register with a username, an e-mail address and a password.
 
-    An admin who does this for another user may also set their role and state.
+    Only an admin may also set the role and the state.
     """
     row = await service.register(context, user=user, caller=caller)
     if row is None:

@@ -1,4 +1,4 @@
-"""What clients send to register."""
+"""The request body of a registration."""
 
 from kpi_shared.caller import Role
 from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
@@ -32,7 +32,7 @@ class UserCreate(SQLModel):
 
 
 class Registration(UserCreate):
-    """A registration; ``role`` and ``is_active`` are an admin's to set."""
+    """A registration; only an admin may set ``role`` and ``is_active``."""
 
     full_name: FullName | None = None
     bio: Bio | None = None
@@ -40,11 +40,11 @@ class Registration(UserCreate):
     is_active: StrictBool = True
 
     @property
-    def admins_fields(self) -> list[str]:
-        """The fields that were sent and are an admin's alone."""
+    def admin_fields(self) -> list[str]:
+        """The fields of the request that only an admin may set."""
         return [name for name in _ADMINS if name in self.model_fields_set]
 
     def to_account(self, *, password_hash: str, email_signs_in: bool) -> NewAccount:
-        """What the table keeps of it."""
+        """The columns of the new account."""
         kept = self.model_dump(exclude={"password"})
         return NewAccount(**kept, password_hash=password_hash, email_signs_in=email_signs_in)

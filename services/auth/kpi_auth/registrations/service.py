@@ -1,6 +1,6 @@
-"""What becomes of a registration, and how much of it is disclosed.
+"""Registering users, and what the response discloses.
 
-Where the settings keep silent about what is taken, both outcomes do the same work.
+If the settings do not disclose taken names or addresses, both outcomes do the same work.
 """
 
 from kpi_shared.caller import Subject
@@ -27,13 +27,13 @@ from kpi_auth.users.errors import FieldNotYoursError
 
 
 async def register(context: Context, *, user: Registration, caller: Subject | None) -> AnyRow | None:
-    """The new user, or UsernameTakenError or EmailTakenError; None where the response must not tell."""
+    """Add the user; raises UsernameTakenError or EmailTakenError. None if the outcome must not be disclosed."""
     admin = caller if caller is not None and caller.is_admin else None
     _check_rights(context, user, admin)
-    # The place first: what cannot be hashed is refused before it costs anything, and counts for nothing.
+    # A registration for which there is no place in the hashing queue is refused first, and is not counted.
     with context.hasher.take_place() as place:
         admission = await admit(context, *registration_limits(context)) if admin is None else None
-        # Hashed whatever is taken, so that the time does not tell; and before the transaction.
+        # Always hashed, so that the time does not disclose the outcome; and before the transaction.
         password_hash = await context.hasher.hash(user.password.get_secret_value(), place=place)
     try:
         row = await _add(context, user, password_hash, admin)
@@ -50,8 +50,8 @@ def _check_rights(context: Context, user: Registration, admin: Subject | None) -
         return
     if context.settings.registration == "closed":
         raise RegistrationClosedError
-    if user.admins_fields:
-        raise FieldNotYoursError(user.admins_fields)
+    if user.admin_fields:
+        raise FieldNotYoursError(user.admin_fields)
 
 
 async def _add(context: Context, user: Registration, password_hash: str, admin: Subject | None) -> AnyRow | None:
@@ -62,7 +62,7 @@ async def _add(context: Context, user: Registration, password_hash: str, admin: 
             await check_again(connection, admin)
         discloses = context.settings.discloses_email or admin is not None
         holder = await find_holder(connection, email=user.email, verified=not discloses)
-        # An address whose holder is disclosed is not added a second time, whatever it does in the first account.
+        # If taken addresses are disclosed, an address is not added a second time, even if it is not verified.
         row = None if holder is not None and discloses else await accounts.add(connection, account)
         if row is None:
             await _handle_taken(context, connection, user, admin)
@@ -76,7 +76,7 @@ async def _add(context: Context, user: Registration, password_hash: str, admin: 
 async def _handle_taken(
     context: Context, connection: AsyncConnection, user: Registration, admin: Subject | None
 ) -> None:
-    """Say what is taken: to an admin at once, to others as the settings have it."""
+    """Report what is taken: to an admin in the response, to others as the settings require."""
     if not await is_username_taken(connection, username=user.username):
         raise EmailTakenError
     if admin is not None or context.settings.registration_tells_username:
@@ -86,7 +86,7 @@ async def _handle_taken(
 
 
 async def _welcome(context: Context, connection: AsyncConnection, to: Addressee, user: Registration) -> None:
-    if outbox.is_open(context) and user.is_active:
+    if outbox.is_enabled(context) and user.is_active:
         await mailing.send(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
 
 

@@ -1,4 +1,4 @@
-"""How sessions end at a request; each in the caller's transaction, and recorded."""
+"""Ending sessions on request. Each ending is recorded in the same transaction."""
 
 from kpi_shared.caller import Subject
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,7 +28,7 @@ async def log_out(context: Context, connection: AsyncConnection, *, caller: Subj
 
 
 async def end_own(context: Context, connection: AsyncConnection, *, caller: Subject, session_id: int) -> None:
-    """SessionNotFoundError for a session that is another's or has ended."""
+    """SessionNotFoundError if the session belongs to another user or has ended."""
     if not await repository.end(connection, user_id=caller.id, session_id=session_id, reason=EndReason.LOGOUT):
         raise SessionNotFoundError
     details = {"session_ids": [session_id]}
@@ -36,13 +36,13 @@ async def end_own(context: Context, connection: AsyncConnection, *, caller: Subj
 
 
 async def revoke(context: Context, *, token: str) -> None:
-    """End the session that a genuine token names, if it names one (RFC 7009)."""
+    """End the session of the token; a token that is not genuine is ignored (RFC 7009)."""
     session = await find_by_token(context, token=token)
     if session is None:
         return
     async with context.database.writing() as connection:
         if await repository.end(connection, user_id=session.user_id, session_id=session.id, reason=EndReason.REVOKED):
-            # By a token and nothing else, so that it is not known who has done it.
+            # A token is the only proof here, so the actor is unknown.
             details = {"session_ids": [session.id]}
             await record(context, connection, Event.SESSION_REVOKED, subject_id=session.user_id, details=details)
 
@@ -50,7 +50,7 @@ async def revoke(context: Context, *, token: str) -> None:
 async def end_one_of(
     context: Context, connection: AsyncConnection, *, user_id: int, session_id: int, admin: Subject
 ) -> None:
-    """SessionNotFoundError for a session that is not the user's or has ended."""
+    """SessionNotFoundError if the session is not the user's or has ended."""
     if not await repository.end(connection, user_id=user_id, session_id=session_id, reason=EndReason.ADMIN):
         raise SessionNotFoundError
     details = {"session_ids": [session_id]}

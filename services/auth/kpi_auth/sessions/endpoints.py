@@ -1,4 +1,4 @@
-"""Signing in and out, the tokens in between, and who is signed in where."""
+"""Signing in and out, refreshing tokens, and listing and ending sessions."""
 
 from typing import Annotated
 
@@ -39,7 +39,7 @@ Id = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
-# What an admin does with another's sessions.
+# For admins: the sessions of any user.
 admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
 
 
@@ -59,16 +59,16 @@ async def login(_room: RoomToHash, credentials: SentCredentials, context: Curren
     openapi_extra=body_of(Refresh),
 )
 async def refresh(sent: SentRefresh, context: CurrentContext) -> SessionTokens:
-    """The next pair of tokens for a refresh token, which counts once.
+    """Exchange a refresh token for new tokens. A refresh token is valid once.
 
-    Presented again within seconds it gets the same successor; later it ends its session.
+    A token sent again within seconds gets the same successor; later reuse ends the session.
     """
     return await service.refresh(context, token=sent.refresh_token)
 
 
 @router.get("/sessions", responses=problems(UnauthenticatedError))
 async def list_sessions(caller: CurrentUser, context: CurrentContext, connection: Reader) -> SessionList:
-    """Where one is signed in, the newest first."""
+    """List the caller's active sessions, newest first."""
     rows = await repository.list_active(
         connection, user_id=caller.id, current=session_number(caller), lifetimes=context.lifetimes
     )
@@ -79,7 +79,7 @@ async def list_sessions(caller: CurrentUser, context: CurrentContext, connection
     "/sessions/{session_id}", status_code=204, responses=problems(UnauthenticatedError, SessionNotFoundError)
 )
 async def end_session(session_id: Id, caller: CurrentUser, context: CurrentContext, connection: Writer) -> None:
-    """End one of one's own sessions."""
+    """End one of the caller's sessions."""
     await ending.end_own(context, connection, caller=caller, session_id=session_id)
 
 
@@ -91,7 +91,7 @@ async def logout(
     body: Logout | None = None,
     scope: LogoutScope = LogoutScope.LOCAL,
 ) -> None:
-    """End this session, the others, or all; ``scope`` stands in the address or in a body of JSON."""
+    """End the current session, the other sessions, or all; ``scope`` is a query parameter or a JSON member."""
     chosen = body.scope if body is not None and body.model_fields_set else scope
     await ending.log_out(context, connection, caller=caller, scope=chosen)
 
@@ -103,7 +103,7 @@ async def logout(
     openapi_extra=body_of(Revocation),
 )
 async def revoke(sent: SentRevocation, context: CurrentContext) -> Response:
-    """End the session of a refresh or an access token (RFC 7009). An unknown token is no error: it is not valid."""
+    """End the session of a refresh or access token (RFC 7009). An unknown token is not an error."""
     await ending.revoke(context, token=sent.token)
     return Response(headers={"Cache-Control": "no-store"})
 
@@ -115,7 +115,7 @@ _ADMIN = problems(UnauthenticatedError, ForbiddenError, UserNotFoundError)
 async def list_sessions_of_user(
     user_id: Id, admin: AdminUser, context: CurrentContext, connection: Reader
 ) -> SessionList:
-    """Where a user is signed in."""
+    """List the active sessions of a user, newest first."""
     await get_user_or_raise(connection, user_id=user_id)
     rows = await repository.list_active(
         connection, user_id=user_id, current=session_number(admin), lifetimes=context.lifetimes

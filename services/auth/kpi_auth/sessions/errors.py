@@ -1,4 +1,4 @@
-"""What can be wrong with signing in and staying so."""
+"""Errors about signing in and about sessions."""
 
 from kpi_shared.errors import ProblemError
 
@@ -25,4 +25,4 @@ class SessionNotFoundError(ProblemError):
 class UnsupportedMediaTypeError(ProblemError):
     status = 415
     type = "unsupported-media-type"
-    title = "Credentials come as a form or as JSON"
+    title = "The body must be a form or JSON"

@@ -1,4 +1,4 @@
-"""The sessions table: one row for each sign-in, whatever the number of tokens that came of it."""
+"""The sessions table: one row for each sign-in, however many tokens it issues."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -23,7 +23,7 @@ from kpi_auth.tables import Table
 
 
 class EndReason(StrEnum):
-    """Why a session is over."""
+    """Why a session ended."""
 
     LOGOUT = "logout"
     REVOKED = "revoked"
@@ -47,12 +47,12 @@ class Session(Table, table=True):
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
-    # Half of what the refresh tokens' codes are made with; the other half is the service's key.
+    # One half of the key of the refresh tokens' codes; the other half is the service's key.
     secret: bytes = Field(sa_type=LargeBinary)
-    # The number of the refresh token that counts.
+    # The number of the refresh token that is currently valid.
     counter: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    # When the counter moved last.
+    # When the counter last changed.
     used_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     end_reason: str | None = Field(default=None, sa_type=Text)
@@ -61,7 +61,7 @@ class Session(Table, table=True):
 
 
 class NamedSession(NamedTuple):
-    """A session that a genuine token names."""
+    """The session of a genuine token."""
 
     id: int
     user_id: int

@@ -15,8 +15,8 @@ from kpi_auth.origin import Origin
 from kpi_auth.sessions.models import EndReason
 from kpi_auth.settings.lifetimes import Lifetimes
 
-# One statement, and so one transaction: the user is locked, on the condition that nothing has changed since the
-# password was verified, the session is added, and it is recorded.
+# In one statement, and so in one transaction: lock the user, provided that nothing has changed since the password was
+# verified, add the session, and record it.
 _add = text(f"""
     WITH locked AS (
         {LOCK_OPEN}
@@ -32,7 +32,7 @@ _add = text(f"""
     )
     SELECT added.id, username, role FROM added JOIN locked ON locked.id = user_id
 """)  # noqa: S608 our own text
-# A statement of its own, which sees what others have added meanwhile.
+# A separate statement, so that it sees sessions that other transactions have added in the meantime.
 END_OLDEST = f"""
     ending AS (
         SELECT id FROM sessions WHERE ended_at IS NULL AND id IN (
@@ -57,7 +57,7 @@ _get_key = text(f"""
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
 """)  # noqa: S608 our own text
-# Whatever ends a session changes its row, so this waits for it, looks at the conditions again, and finds it ended.
+# Every ending of a session updates its row, so this waits for it, checks the conditions again, and finds it ended.
 _advance = text(f"""
     UPDATE sessions SET counter = counter + 1, used_at = now(), address = :address, user_agent = :user_agent
     FROM {TABLE}
@@ -92,7 +92,7 @@ _end = text("""
     WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
     RETURNING id
 """)
-# Locked in one order everywhere, so that two who end several at once never wait for each other.
+# Locked in the same order everywhere, so that two statements that end several sessions cannot deadlock.
 _end_all = text("""
     WITH ending AS (
         SELECT id FROM sessions
@@ -118,9 +118,10 @@ Rows = Sequence[AnyRow]
 async def add(
     connection: AsyncConnection, *, account: Account, secret: bytes, by: str, origin: Origin
 ) -> AnyRow | None:
-    """Add a session with its record, which says ``by`` what way; its id, and the user's name and role of now.
+    """Add a session and its audit record, with ``by`` as the way of signing in.
 
-    None if the account was closed meanwhile or, with a hash, if the password is no longer the one that was verified.
+    Returns its id and the user's current name and role; None if the account was closed in the meantime or, with a hash,
+    if the password has changed since it was verified.
     """
     values = {"user_id": account.id, "password_hash": account.password_hash, "secret": secret, "by": by}
     values["event"] = Event.SIGNED_IN.value
@@ -130,13 +131,13 @@ async def add(
 async def end_oldest(
     connection: AsyncConnection, *, user_id: int, most: int, lifetimes: Lifetimes, origin: Origin
 ) -> None:
-    """End, and record, the user's oldest sessions beyond ``most``."""
+    """End and record the user's oldest sessions beyond ``most``."""
     values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
     await connection.execute(_end_oldest, {**values, "event": Event.SIGNED_OUT.value, **origin.columns})
 
 
 async def get_key(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
-    """Whose session it is, and the secret of its refresh tokens; also of one that has ended."""
+    """The session's user and the secret of its refresh tokens, also if the session has ended."""
     values = {"id": session_id, "absolute": lifetimes.absolute}
     return (await connection.execute(_get_key, values)).one_or_none()
 
@@ -144,30 +145,30 @@ async def get_key(connection: AsyncConnection, *, session_id: int, lifetimes: Li
 async def advance(
     connection: AsyncConnection, *, session_id: int, counter: int, lifetimes: Lifetimes, origin: Origin
 ) -> bool:
-    """Move the counter on from ``counter``; False unless the session is active and its counter is there."""
+    """Increment the counter; False unless the session is active and the counter equals ``counter``."""
     values = {"id": session_id, "counter": counter, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
     return (await connection.execute(_advance, {**values, **origin.columns})).one_or_none() is not None
 
 
 async def lock(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
-    """The session as it is now, locked until the transaction ends."""
+    """The current state of the session, locked until the transaction ends."""
     values = {"id": session_id, "idle": lifetimes.idle, "absolute": lifetimes.absolute, "grace": lifetimes.grace}
     return (await connection.execute(_lock, values)).one_or_none()
 
 
 async def get_subject(connection: AsyncConnection, *, session_id: int, user_id: int) -> AnyRow | None:
-    """Name and role of the user as they are now; None where the session has ended or the account is closed."""
+    """The user's current name and role; None if the session has ended or the account is closed."""
     return (await connection.execute(_get_subject, {"id": session_id, "user_id": user_id})).one_or_none()
 
 
 async def list_active(connection: AsyncConnection, *, user_id: int, current: int, lifetimes: Lifetimes) -> Rows:
-    """The user's sessions that can still be refreshed, the newest first; one of them may be the caller's."""
+    """The user's sessions that can still be refreshed, newest first; ``current`` marks the caller's."""
     values = {"user_id": user_id, "current": current, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
     return (await connection.execute(_list_active, values)).all()
 
 
 async def end(connection: AsyncConnection, *, user_id: int, session_id: int, reason: EndReason) -> bool:
-    """End one session of the user; False where it is not theirs or has ended already."""
+    """End one session of the user; False if it is not theirs or has already ended."""
     values = {"id": session_id, "user_id": user_id, "reason": reason.value}
     return (await connection.execute(_end, values)).one_or_none() is not None
 
@@ -175,7 +176,7 @@ async def end(connection: AsyncConnection, *, user_id: int, session_id: int, rea
 async def end_all(
     connection: AsyncConnection, *, user_id: int, reason: EndReason, spared: int | None = None
 ) -> list[int]:
-    """End the user's sessions, all but ``spared``, and return the ids of those that ended."""
+    """End all of the user's sessions except ``spared``; returns the ids of those that ended."""
     values = {"user_id": user_id, "reason": reason.value, "spared": spared}
     return list((await connection.execute(_end_all, values)).scalars())
 

@@ -1,4 +1,4 @@
-"""Sessions as a caller is shown them."""
+"""Sessions as responses show them."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""Credentials, in both of their forms, and the tokens they buy."""
+"""Credentials as a form or as JSON, and the tokens that they give."""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -17,9 +17,9 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class Credentials(AccountName):
-    """A password and whose it is.
+    """A username or an e-mail address, and the password.
 
-    The further members are those of the OAuth2 password form (RFC 6749, section 4.3.2), and are not used.
+    Other members of the OAuth2 password form (RFC 6749, section 4.3.2) are ignored.
     """
 
     model_config = {"extra": "ignore", "hide_input_in_errors": True}  # noqa: RUF012 pydantic reads it once
@@ -29,7 +29,7 @@ class Credentials(AccountName):
 
 
 class SessionTokens(SQLModel):
-    """RFC 6749, section 5.1; what expires does so in so many seconds."""
+    """RFC 6749, section 5.1; lifetimes are in seconds."""
 
     access_token: str
     token_type: Literal["bearer"]
@@ -52,7 +52,7 @@ class Refresh(SQLModel):
 
 
 class Revocation(SQLModel):
-    """RFC 7009, section 2.1, as a form or as JSON. The hint is not needed: the two kinds of token look different."""
+    """RFC 7009, section 2.1, as a form or as JSON. The hint is not used: the two kinds of token differ in form."""
 
     model_config = {"hide_input_in_errors": True}
 
@@ -61,7 +61,7 @@ class Revocation(SQLModel):
 
 
 class LogoutScope(StrEnum):
-    """Which of one's sessions to end: this one, all but this one, or all."""
+    """Which of the caller's sessions to end: the current one, all others, or all."""
 
     LOCAL = "local"
     OTHERS = "others"
@@ -87,20 +87,20 @@ class SessionShown(SQLModel):
 
 
 class SessionList(SQLModel):
-    """All of a user's sessions: there are never more than the setting allows, so there is no next page."""
+    """All of a user's sessions: SESSION_LIMIT bounds their number, so there is no next page."""
 
     items: list[SessionShown]
     next: None
 
 
-async def _read_body(request: Request) -> Any:  # noqa: ANN401 whatever was sent
+async def _read_body(request: Request) -> Any:  # noqa: ANN401 any JSON value
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == _FORM:
         async with request.form(max_fields=20) as form:
             return dict(form)
     if media_type == "application/json":
         return await _read_json(request)
-    raise UnsupportedMediaTypeError(f"{media_type or 'no media type'} was sent")
+    raise UnsupportedMediaTypeError(f"Content-Type is {media_type}" if media_type else "Content-Type is missing")
 
 
 async def _read_json(request: Request) -> Any:  # noqa: ANN401 as above
@@ -133,6 +133,6 @@ SentRevocation = Annotated[Revocation, Depends(form_or_json(Revocation))]
 
 
 def body_of(schema: type[SQLModel]) -> dict[str, Any]:
-    """What the framework cannot derive for OpenAPI: one body in two media types."""
+    """The OpenAPI description that the framework cannot derive: one body in two media types."""
     content = {media_type: {"schema": schema.model_json_schema()} for media_type in (_FORM, "application/json")}
     return {"requestBody": {"required": True, "content": content}}

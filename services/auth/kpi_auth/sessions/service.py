@@ -1,4 +1,4 @@
-"""What becomes of sessions: they start, and are refreshed."""
+"""Opening and refreshing sessions."""
 
 import secrets
 from datetime import timedelta
@@ -23,7 +23,7 @@ from kpi_auth.tokens.refresh_tokens import SECRET_BYTES, RefreshToken, parse
 
 
 async def start(context: Context, connection: AsyncConnection, *, account: Account, by: str) -> SessionTokens | None:
-    """Open a session; the oldest one too many ends. None as ``open_session`` has it."""
+    """Open a session and end the oldest ones beyond the limit; None as for ``open_session``."""
     tokens = await open_session(context, connection, account=account, by=by)
     if tokens is not None:
         await repository.end_oldest(
@@ -39,9 +39,9 @@ async def start(context: Context, connection: AsyncConnection, *, account: Accou
 async def open_session(
     context: Context, connection: AsyncConnection, *, account: Account, by: str
 ) -> SessionTokens | None:
-    """Open a session, whatever the number of those that there are; ``by`` is what showed who it is.
+    """Open a session without a look at the limit; ``by`` is the way of signing in.
 
-    None if the account was closed meanwhile or, where it comes with a hash, if its password was changed.
+    None if the account was closed in the meantime or, if ``account`` has a hash, if its password was changed.
     """
     secret = secrets.token_bytes(SECRET_BYTES)
     row = await repository.add(connection, account=account, secret=secret, by=by, origin=context.origin)
@@ -53,10 +53,10 @@ async def open_session(
 
 
 async def refresh(context: Context, *, token: str) -> SessionTokens:
-    """The next pair of tokens, or InvalidRefreshTokenError.
+    """New tokens, or InvalidRefreshTokenError.
 
-    RFC 9700, section 4.14.2: a token that was used before ends its session, since one of the two who hold it is not
-    its owner. The exception is the last one used, within the grace period: it gets the same successor again.
+    RFC 9700, section 4.14.2: reuse of a token ends its session, since one of the two clients that hold it is not the
+    owner's. The exception is the token used last, within the grace period: it gets the same successor again.
     """
     parsed = parse(token)
     async with context.database.committing() as connection:
@@ -86,13 +86,13 @@ async def find_by_token(context: Context, *, token: str) -> NamedSession | None:
 
 
 async def _rotate(context: Context, connection: AsyncConnection, token: RefreshToken) -> SessionTokens | None:
-    """The successor of the token whose turn it is; None for any other genuine one."""
+    """The successor of the currently valid token; None for any other genuine one."""
     row = await repository.get_key(connection, session_id=token.session_id, lifetimes=context.lifetimes)
-    # A made-up token locks nothing and ends nothing.
+    # A forged token locks nothing and ends nothing.
     if row is None or not context.refresh_tokens.is_genuine(token, secret=row.secret):
         raise InvalidRefreshTokenError
-    # Made before the counter moves, and handed out only if it does: what ends the session changes the same row, so that
-    # once that has returned, nothing is made any more.
+    # Made before the counter changes, and returned only if it does: an ending of the session updates the same row, so
+    # that no tokens are issued after it.
     tokens = _make_tokens_from_row(context, row, counter=token.counter + 1) if float(row.seconds_left) > 0 else None
     is_advanced = await repository.advance(
         connection,
@@ -107,7 +107,7 @@ async def _rotate(context: Context, connection: AsyncConnection, token: RefreshT
 async def _handle_out_of_turn(
     context: Context, connection: AsyncConnection, token: RefreshToken
 ) -> SessionTokens | None:
-    """What becomes of a genuine token that did not move the counter; what it ends stays ended."""
+    """Repeat the response to the token used last, or end the session of a reused token."""
     row = await repository.lock(connection, session_id=token.session_id, lifetimes=context.lifetimes)
     if row is None or row.ended_at is not None:
         return None
@@ -130,7 +130,7 @@ async def _end_expired(context: Context, connection: AsyncConnection, row: AnyRo
 
 async def _end_reused(context: Context, connection: AsyncConnection, row: AnyRow) -> None:
     await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=EndReason.REUSE)
-    # Which of the two holders presented it is not known.
+    # It is unknown which of the two holders sent it.
     await record(context, connection, Event.REFRESH_REUSED, subject_id=row.user_id, details={"session_id": row.id})
     if row.notice_email is not None:
         mail = Mail(Template.SESSIONS_ENDED, row.notice_email, {"username": row.username})
@@ -146,7 +146,7 @@ def _make_tokens_from_row(context: Context, row: AnyRow, *, counter: int) -> Ses
 def _make_tokens(
     context: Context, account: Account, *, session_id: int, counter: int, secret: bytes, left: timedelta
 ) -> SessionTokens:
-    """``left`` is what the session has of its absolute lifetime: no token outlives it."""
+    """``left`` is the rest of the session's absolute lifetime: no token outlives it."""
     lifetime = min(context.lifetimes.access, left)
     access = context.tokens.mint(
         user_id=account.id,
@@ -157,7 +157,7 @@ def _make_tokens(
     )
     return SessionTokens(
         access_token=access,
-        token_type="bearer",  # noqa: S106 RFC 6750's word
+        token_type="bearer",  # noqa: S106 RFC 6750's term
         expires_in=int(lifetime.total_seconds()),
         refresh_token=context.refresh_tokens.make(session_id=session_id, counter=counter, secret=secret),
         refresh_expires_in=int(min(context.lifetimes.idle, left).total_seconds()),

@@ -1,4 +1,4 @@
-"""Is a token's session still valid? Asked of the database, for each request to this service that carries a token."""
+"""Checks in the database whether a token's session is still valid, for each request to this service with a token."""
 
 from dataclasses import replace
 
@@ -13,9 +13,9 @@ from kpi_auth.sessions import repository
 
 
 async def check_session(request: Request, subject: Subject) -> Subject:
-    """The caller with the name and the role of now, or InvalidTokenError (ASVS 5.0, 7.4.1 and 7.4.2).
+    """The caller with the current name and role, or InvalidTokenError (ASVS 5.0, 7.4.1 and 7.4.2).
 
-    So here an ended session, a closed account and a role that was taken away take effect at once, and not only when the
+    So in this service, ended sessions, closed accounts and changed roles take effect at once and not only when the
     token expires.
     """
     async with request.app.state.database.reading() as connection:
@@ -26,10 +26,10 @@ async def check_session(request: Request, subject: Subject) -> Subject:
 
 
 async def check_again(connection: AsyncConnection, caller: Subject) -> None:
-    """Is the caller's session still valid, and is an admin still one?
+    """Check again that the caller's session is valid and that an admin still has the role.
 
-    It was asked when the request came in. Meanwhile it may have waited, for a connection or for the guard that the
-    transaction that took the role away was holding.
+    Since the first check the request may have waited for a connection, or for a lock of the very transaction that
+    removed the role.
     """
     row = await repository.get_subject(connection, session_id=session_number(caller), user_id=caller.id)
     if row is None:
@@ -39,7 +39,7 @@ async def check_again(connection: AsyncConnection, caller: Subject) -> None:
 
 
 def session_number(subject: Subject) -> int:
-    """The session's id, or InvalidTokenError for a token that was made before there were sessions."""
+    """The session's id, or InvalidTokenError for an old token without a session."""
     text = subject.session_id
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and 0 < int(text) <= MAX_ID):
         raise InvalidTokenError

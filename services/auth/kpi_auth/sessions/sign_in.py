@@ -1,4 +1,4 @@
-"""Signing in with a password. A hash takes some 20 ms, so no connection is held while one is made."""
+"""Signing in with a password. A hash takes about 20 ms, so no connection is held meanwhile."""
 
 from kpi_auth.accounts import read_repository, write_repository
 from kpi_auth.accounts.models import Account
@@ -17,8 +17,8 @@ from kpi_auth.sessions.schemas import Credentials, SessionTokens
 
 
 async def sign_in_with_password(context: Context, *, credentials: Credentials) -> SessionTokens:
-    """A new session; InvalidCredentialsError, TooManyAttemptsError or HashingBusyError otherwise."""
-    # Taken first: what cannot be hashed is refused before it costs anything, and counts as no attempt.
+    """Open a session; otherwise InvalidCredentialsError, TooManyAttemptsError or HashingBusyError."""
+    # Taken first: if no place is free, the request is refused at no cost and is not counted as an attempt.
     with context.hasher.take_place() as place:
         admission, found = await _look_up(context, credentials.login)
         password = credentials.password.get_secret_value()
@@ -33,7 +33,7 @@ async def sign_in_with_password(context: Context, *, credentials: Credentials) -
 
 
 async def _look_up(context: Context, login: str) -> tuple[Admission, Account | None]:
-    """The attempt, which counts from now on, and the account that it is for."""
+    """The attempt, which is now counted, and the account that it is for."""
     limits = sign_in_limits(context, login=login)
     async with context.database.committing() as connection:
         added, found = await repository.look_up(connection, limits=limits, login=login)
@@ -41,19 +41,19 @@ async def _look_up(context: Context, login: str) -> tuple[Admission, Account | N
 
 
 async def _verify(context: Context, account: Account | None, password: str, place: Place) -> Account | None:
-    """The account, if the password opens it.
+    """The account, if the password is right.
 
-    An unknown name costs a hash like a known one, and whether the account may sign in is asked only after the
-    password, so that neither the response nor its time tells who has an account (ASVS 5.0, 6.3.8).
+    An unknown name costs a hash as a known one does, and whether the account may sign in is checked only after the
+    password, so that neither the response nor its time discloses who has an account (ASVS 5.0, 6.3.8).
     """
-    fits = await context.hasher.verify(password, account.password_hash if account else None, place=place)
-    return account if account is not None and fits and account.may_sign_in else None
+    matches = await context.hasher.verify(password, account.password_hash if account else None, place=place)
+    return account if account is not None and matches and account.may_sign_in else None
 
 
 async def _open_session(
     context: Context, account: Account, password: str, admission: Admission
 ) -> SessionTokens | None:
-    """None if the password was changed, or the account closed, since it was verified."""
+    """None if the password was changed or the account was closed since the verification."""
     account = await _strengthen(context, account, password)
     async with context.database.committing() as connection:
         tokens = await service.open_session(context, connection, account=account, by="password")
@@ -70,7 +70,7 @@ async def _open_session(
 
 
 async def _try_again(context: Context, account: Account, password: str, admission: Admission) -> SessionTokens | None:
-    """Once more with the hash of now: another sign-in may just have replaced it by one of the same password."""
+    """Retry with the current hash: a parallel sign-in may have rehashed the same password."""
     async with context.database.reading() as connection:
         password_hash = await read_repository.get_password_hash(connection, user_id=account.id)
     if password_hash in {None, account.password_hash} or not await context.hasher.verify(password, password_hash):
@@ -79,7 +79,7 @@ async def _try_again(context: Context, account: Account, password: str, admissio
 
 
 async def _strengthen(context: Context, account: Account, password: str) -> Account:
-    """The account with a hash of today's parameters in place of an older one, if there is time to make it."""
+    """Rehash with the current parameters if the hash is outdated and the hasher is not busy."""
     if account.password_hash is None or not context.hasher.is_outdated(account.password_hash):
         return account
     try:
@@ -92,7 +92,7 @@ async def _strengthen(context: Context, account: Account, password: str) -> Acco
 
 
 async def _record_failure(context: Context, account: Account | None) -> None:
-    # Not what was typed: people type passwords into the wrong field.
+    # The login is not recorded: people type passwords into the wrong field.
     async with context.database.writing() as connection:
         subject_id = account.id if account else None
         await record(context, connection, Event.SIGN_IN_FAILED, subject_id=subject_id)

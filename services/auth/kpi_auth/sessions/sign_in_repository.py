@@ -1,8 +1,7 @@
-"""The SQL of signing in with a password, in few round trips: while others hash, each of them costs what a hash leaves.
+"""The SQL of signing in with a password, in few round trips, which are expensive while other requests hash.
 
-Two processes wake up for each, on cores whose caches the hashing has just used up. So what needs no order of its own
-goes together: an attempt is counted and the account looked up in one statement, and taken back in the one that ends the
-oldest sessions.
+Each wakes two processes, on cores whose caches the hashing has filled. So steps that do not depend on each other share
+a statement: one counts the attempt and looks up the account; another forgives the attempt and ends the oldest sessions.
 """
 
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ async def settle(
     lifetimes: Lifetimes,
     origin: Origin,
 ) -> None:
-    """Take the attempt back, and end, and record, the user's oldest sessions beyond ``most``."""
+    """Forgive the attempt, and end and record the user's oldest sessions beyond ``most``."""
     values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
     values |= {"event": Event.SIGNED_OUT.value, **origin.columns, **values_to_remove(admission.keys, admission.moment)}
     await connection.execute(_settle(len(admission.keys)), values)

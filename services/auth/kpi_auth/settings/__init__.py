@@ -1,4 +1,4 @@
-"""What the auth service can be told."""
+"""The settings of the auth service."""
 
 from kpi_auth.settings.auth_settings import PART, AuthSettings
 

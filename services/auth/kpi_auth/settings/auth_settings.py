@@ -1,4 +1,4 @@
-"""What the auth service can be told."""
+"""The settings of the auth service."""
 
 import os
 from typing import Annotated, ClassVar, Literal, Self
@@ -18,7 +18,7 @@ PART = Part(name="auth", package="kpi_auth", port=8001)
 def _check_public_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("an address such as https://api.example.com is needed, with no query")
+        raise ValueError("a URL such as https://api.example.com is needed, without a query")
     return value.rstrip("/")
 
 
@@ -37,55 +37,55 @@ class AuthSettings(ServiceSettings):
 
     access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
 
-    # A session ends when it was not used for so long, and at the latest after so long; the oldest beyond so many.
+    # The idle and the absolute lifetime of a session; beyond the limit per user, the oldest session ends.
     session_idle_days: float = Field(default=14, gt=0, le=3650)
     session_absolute_days: float = Field(default=90, gt=0, le=3650)
     session_limit: int = Field(default=20, ge=1, le=1000)
-    # How long a refresh token that was just used may come again: an answer was lost, or two tabs asked at once.
+    # How long the refresh token used last is accepted again: a response was lost, or two tabs refreshed at once.
     refresh_grace_seconds: float = Field(default=10, ge=0, le=60)
 
-    # Sign-ins and other proofs of a password that may fail within the window, in seconds.
+    # The window, in seconds, in which failed sign-ins and password confirmations are counted.
     failure_window: float = Field(default=900, gt=0, le=86400)
-    # One account's from one address, from all addresses together, and one address's for all accounts.
+    # Limits per account and client address, per account, and per client address.
     failures_per_account_and_address: int = Field(default=20, ge=1, le=1000)
     failures_per_account: int = Field(default=100, ge=1, le=10_000)
     failures_per_address: int = Field(default=100, ge=1, le=10_000)
-    # Mails with codes that one address is sent, and that one client address may ask for, within an hour.
+    # Mails with codes per hour: to one e-mail address, and requested from one client address.
     mails_per_account: int = Field(default=5, ge=1, le=1000)
     mails_per_address: int = Field(default=50, ge=1, le=10_000)
-    # Accounts that one client address may make within an hour.
+    # Registrations per hour from one client address.
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
     registration: Literal["open", "closed"] = "open"
-    # Does registration say that a name, or an address, is taken? None: an address only where no mail can be sent.
+    # Does registration disclose that a name, or an address, is taken? None: an address only where no mail can be sent.
     registration_tells_username: bool = True
     registration_tells_email: bool | None = None
 
-    # Where people reach the gateway: links in mails are built from this and from nothing else.
+    # The public URL of the gateway: links in mails are built from this setting only.
     public_url: Annotated[str, AfterValidator(_check_public_url)] = "http://127.0.0.1:8000"
-    # None: no mail is sent, and what needs one says so.
+    # None: no mail is sent, and requests that need one are refused.
     mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = None
     mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = "KPI-One <no-reply@localhost>"
-    # A replica that cannot reach the mail server still writes mails, and leaves their sending to the others.
+    # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
     mail_worker: bool = True
 
-    # Who else's tokens open an account here, as JSON: docs/adr/0013-outside-identities.md shows the form.
+    # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
     identity_providers: IdentityProviders = ()
 
-    # Whose X-Forwarded-For is believed: networks, separated by commas.
+    # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
     # argon2id at OWASP's first recommendation (Password Storage Cheat Sheet).
     argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
     argon2_time_cost: int = Field(default=2, ge=1, le=100)
     argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash, and how many hashes may wait for them before the answer is 503.
+    # Threads that hash, and how many hashes may wait for them before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     hash_queue: int = Field(default=32, ge=0, le=10_000)
 
     @property
     def discloses_email(self) -> bool:
-        """Does registration say that an e-mail address is taken?"""
+        """Does registration disclose that an e-mail address is taken?"""
         if self.registration_tells_email is None:
             return self.mail_url is None
         return self.registration_tells_email
@@ -93,5 +93,7 @@ class AuthSettings(ServiceSettings):
     @model_validator(mode="after")
     def _require_mail_for_silence(self) -> Self:
         if self.mail_url is None and not (self.discloses_email and self.registration_tells_username):
-            raise ValueError("REGISTRATION_TELLS_...: what registration does not say goes by mail: set MAIL_URL too")
+            raise ValueError(
+                "REGISTRATION_TELLS_...: what registration does not disclose is sent by e-mail; set MAIL_URL too"
+            )
         return self

@@ -1,4 +1,4 @@
-"""How long sessions and their tokens live."""
+"""The lifetimes of sessions and their tokens."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from kpi_auth.settings.auth_settings import AuthSettings
 
 @dataclass(frozen=True, slots=True)
 class Lifetimes:
-    """A session's when it is idle and in all; an access token's; and how long a used refresh token may come again."""
+    """A session's idle and absolute lifetime, an access token's, and the grace period of a used refresh token."""
 
     idle: timedelta
     absolute: timedelta

@@ -1,6 +1,7 @@
-"""Which outside identity providers are believed, and how IDENTITY_PROVIDERS says so.
+"""The external identity providers that are trusted, as IDENTITY_PROVIDERS configures them.
 
-Everything that decides whether a token counts stands here, never in the token: RFC 8725, sections 3.1, 3.8 and 3.9.
+All rules for the validity of a token are configured here and never taken from the token: RFC 8725, sections 3.1, 3.8
+and 3.9.
 """
 
 import ipaddress
@@ -24,10 +25,10 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-# The bytes that a secret needs: as many as the hash gives (RFC 7518, section 3.2).
+# The minimum length of a secret in bytes: the length of the hash (RFC 7518, section 3.2).
 _SECRET_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 _FEWEST_DISTINCT_CHARACTERS = 10
-# What Supabase's own development server signs with everywhere.
+# The default secret of Supabase's development server, which is public.
 _WELL_KNOWN = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 Algorithm = Literal[
@@ -48,13 +49,13 @@ Algorithm = Literal[
 
 
 def _check_url(value: str) -> str:
-    """https, because whoever answers there decides who signs in; plain http reaches this machine alone."""
+    """https is required, because the keys from there decide who can sign in; plain http is for this machine only."""
     parts = urlsplit(value)
     safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
-    # Asking for the port is what checks it.
+    # Reading the port validates it.
     _ = parts.port
     if not safe or not parts.hostname or parts.username is not None or parts.fragment:
-        raise ValueError("an https:// address is needed, with no user and no fragment")
+        raise ValueError("an https:// URL is needed, without user and fragment")
     return value
 
 
@@ -70,18 +71,18 @@ Audience = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 class IdentityProvider(BaseModel):
-    """One issuer of tokens, with either the address of its public keys or the secret that it shares with us."""
+    """One issuer of tokens, with either the URL of its public keys or the secret that it shares with this service."""
 
     model_config = {"extra": "forbid", "frozen": True, "hide_input_in_errors": True}
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")]
-    # Compared character by character with the claim, as OpenID Connect Core 3.1.3.7 asks.
+    # Compared character by character with the claim, as OpenID Connect Core 3.1.3.7 requires.
     issuer: Annotated[StorableText, StringConstraints(min_length=1, max_length=500)]
     audience: Audience
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
     jwks_url: SafeUrl | None = None
     secret: SecretStr | None = None
-    # The operator's word that each address in this provider's tokens was confirmed by mail, where no claim says so.
+    # The operator asserts that the provider confirms each e-mail address, for tokens without a claim that says so.
     confirms_emails: bool = False
 
     @model_validator(mode="after")
@@ -89,12 +90,12 @@ class IdentityProvider(BaseModel):
         if (self.jwks_url is None) == (self.secret is None):
             raise ValueError("either jwks_url or secret is needed")
         shared = [name for name in self.algorithms if name in _SECRET_BYTES]
-        # With both kinds, a public key could be taken for a shared secret.
+        # With both kinds, a public key could be used as a shared secret.
         if self.secret is None and shared:
             raise ValueError(f"{shared[0]} needs a secret, not a jwks_url")
         if self.secret is not None:
             if len(shared) != len(self.algorithms):
-                raise ValueError("a secret goes with HS256, HS384 and HS512 only")
+                raise ValueError("a secret can be used with HS256, HS384 and HS512 only")
             _check_secret(self.secret.get_secret_value(), at_least=max(_SECRET_BYTES[name] for name in shared))
         return self
 
@@ -103,11 +104,11 @@ def _check_secret(secret: str, *, at_least: int) -> None:
     if len(secret.encode()) < at_least:
         raise ValueError(f"secret is too short: at least {at_least} bytes are needed")
     if secret == _WELL_KNOWN or len(set(secret)) < _FEWEST_DISTINCT_CHARACTERS:
-        raise ValueError("secret is published or can be guessed")
+        raise ValueError("secret is well known or can be guessed")
     try:
         HMACAlgorithm(HMACAlgorithm.SHA256).prepare_key(secret)
     except InvalidKeyError:
-        raise ValueError("secret is a public key or certificate, which is no secret") from None
+        raise ValueError("secret is a public key or certificate, which is not secret") from None
 
 
 class SupabasePreset(BaseModel):
@@ -154,7 +155,7 @@ def _provider(number: int, item: object) -> IdentityProvider:
 
 
 def _reason(found: Any) -> str:  # noqa: ANN401 pydantic's ErrorDetails is a TypedDict of a private module
-    """What is wrong and where: pydantic's words for these types name what is allowed, never what was given."""
+    """What is wrong and where; pydantic's messages for these types never contain the value."""
     field = ".".join(str(part) for part in found["loc"])
     message = str(found["msg"]).removeprefix("Value error, ")
     return f"{field}: {message}" if field else message

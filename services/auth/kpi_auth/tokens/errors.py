@@ -1,4 +1,4 @@
-"""What can be wrong with a refresh token."""
+"""Errors about refresh tokens."""
 
 from kpi_shared.errors import ProblemError
 
@@ -6,7 +6,7 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="kpi-one"'}
 
 
 class InvalidRefreshTokenError(ProblemError):
-    """The same for one that never was, was used, or belongs to an ended session: signing in again helps."""
+    """The same for a token that is unknown, already used, or of a session that has ended."""
 
     status = 401
     type = "invalid-refresh-token"

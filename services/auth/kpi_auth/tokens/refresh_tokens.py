@@ -2,7 +2,7 @@
 
 No token is stored. A session's row has a counter and a secret of 256 bits; the code is an HMAC-SHA256 over id and
 counter, keyed with that secret and with a key of the service's ring. So the successor of a token can be made again when
-an answer was lost, whoever reads the database alone can make none, and an ended session ends all of its tokens.
+a response was lost, read access to the database alone is not enough to make one, and ending a session ends its tokens.
 """
 
 import base64
@@ -18,14 +18,14 @@ from kpi_auth.tokens.errors import InvalidRefreshTokenError
 
 SECRET_BYTES = 32
 _CODE_BYTES = 32
-# Two 64-bit numbers and the code: 48 bytes, which base64url writes in 64 characters with no padding and no spare bits.
+# Two 64-bit numbers and the code: 48 bytes, which base64url encodes in 64 characters without padding or unused bits.
 _FORM = re.compile(r"[A-Za-z0-9_-]{64}")
 _NUMBERS = struct.Struct(">QQ")
 _MAX_NUMBER = 2**63 - 1
 
 
 class RefreshToken(NamedTuple):
-    """A token taken apart; nothing says yet that it is genuine."""
+    """The parts of a token, not yet known to be genuine."""
 
     session_id: int
     counter: int
@@ -33,7 +33,7 @@ class RefreshToken(NamedTuple):
 
 
 class RefreshTokens:
-    """Makes tokens with the ring's current key, and knows those of the previous keys too."""
+    """Makes tokens with the ring's current key, and accepts those made with previous keys."""
 
     def __init__(self, ring: KeyRing) -> None:
         # The current key is the last one of the ring.
@@ -51,7 +51,7 @@ class RefreshTokens:
 
 
 def parse(text: str) -> RefreshToken:
-    """InvalidRefreshTokenError for what cannot be a refresh token."""
+    """InvalidRefreshTokenError if the text does not have the form of a refresh token."""
     if not _FORM.fullmatch(text):
         raise InvalidRefreshTokenError
     data = base64.urlsafe_b64decode(text)
@@ -62,5 +62,5 @@ def parse(text: str) -> RefreshToken:
 
 
 def _code(key: bytes, secret: bytes, numbers: bytes) -> bytes:
-    # The key and the secret fill one block of SHA-256 together.
+    # Together, the key and the secret fill one block of SHA-256.
     return hmac.digest(key + secret, numbers, "sha256")

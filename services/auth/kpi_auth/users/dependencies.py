@@ -1,4 +1,4 @@
-"""What the endpoints of users take from a request."""
+"""The dependencies of the endpoints of users."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from kpi_auth.users.schemas import Deletion
 from kpi_auth.users.service import UserRequest
 
 UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
-OfDeleted = Annotated[bool | None, Query(description="A deleted user instead of another (admins)")]
+OfDeleted = Annotated[bool | None, Query(description="Look for a deleted user (admins only)")]
 
 
 async def _user_request(user_id: UserId, caller: CurrentUser, if_match: IfMatch) -> UserRequest:
@@ -26,7 +26,7 @@ SentUserRequest = Annotated[UserRequest, Depends(_user_request)]
 async def _confirm_deletion(
     request: SentUserRequest, context: CurrentContext, sent: Deletion | None = None
 ) -> str | None:
-    """Before the endpoint takes a connection: a password takes a hash."""
+    """Runs before the endpoint takes a connection, because verifying a password takes a hash."""
     given = sent.password if sent is not None else None
     password = given.get_secret_value() if given is not None else None
     return await service.confirm_deletion(context, request=request, password=password)

@@ -1,4 +1,4 @@
-"""The look at users, and what they and admins change."""
+"""Reading, changing, deleting and restoring users."""
 
 from dataclasses import replace
 from typing import Annotated, NamedTuple
@@ -35,7 +35,7 @@ from kpi_auth.users.responses import page_response, position_of, private_respons
 from kpi_auth.users.schemas import UserPage, UserPrivate, UserPublic, UserQuery, UserReplace, UserUpdate
 
 router = APIRouter(prefix="/users", tags=["users"])
-# What the caller is told of themselves.
+# The caller's own account.
 me_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
@@ -48,9 +48,9 @@ class _ListRequest(NamedTuple):
 async def _parse_list_request(
     query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors
 ) -> _ListRequest:
-    """Everything that can be refused, before a connection is taken."""
-    if query.admins_only and not caller.is_admin:
-        raise FieldNotYoursError(query.admins_only, at="query")
+    """Validate the whole request before a connection is taken."""
+    if query.admin_filters and not caller.is_admin:
+        raise FieldNotYoursError(query.admin_filters, at="query")
     check_start(cursor=query.cursor, skip=query.skip)
     user_filter = replace(query.filter, by_admin=caller.is_admin)
     after = Position._make(decode_cursor(query.cursor, of=user_filter, sealer=cursors)) if query.cursor else None
@@ -66,7 +66,7 @@ _CHANGED = problems(
 
 @me_router.get("/me", responses=problems(UnauthenticatedError) | NOT_MODIFIED, response_model=UserPrivate)
 async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader) -> Response:
-    """The user whom the token speaks for."""
+    """Return the signed-in user."""
     row = await repository.get(connection, user_id=caller.id)
     if row is None:
         raise UnauthenticatedError("The account of this token is closed", invalid=True)
@@ -81,7 +81,7 @@ async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Re
 async def list_users(
     request: Annotated[_ListRequest, Depends(_parse_list_request)], cursors: Cursors, connection: Reader
 ) -> UserPage:
-    """The active users, page by page, with what everyone may see of them; for admins all users with all fields."""
+    """List the active users with their public fields; for admins, all users with all fields."""
     query, user_filter, after = request
     rows = await list_repository.get_page(
         connection, user_filter=user_filter, limit=query.limit + 1, skip=query.skip, after=after
@@ -99,7 +99,7 @@ async def list_users(
 async def get_user(
     user_id: UserId, caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader, deleted: OfDeleted = None
 ) -> Response:
-    """A user: oneself and admins see all fields."""
+    """Return a user: with all fields for the user and for admins, with the public fields for others."""
     if deleted is not None and not caller.is_admin:
         raise FieldNotYoursError(["deleted"], at="query")
     row = await repository.get_visible_or_raise(connection, user_id=user_id, caller=caller, deleted=bool(deleted))
@@ -110,9 +110,10 @@ async def get_user(
 async def replace_user(
     user: UserReplace, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
-    """Replace username, full_name and bio, one's own or as an admin; an admin may also set email, role and is_active.
+    """Replace username, full_name and bio of one's own account, or of any account as an admin.
 
-    What an admin leaves out of the latter stays as it is. Other services see a new username within minutes.
+    An admin may also set email, role and is_active; these stay unchanged if they are left out. Other services see a new
+    username within minutes.
     """
     return private_response(await service.change(context, connection, request=request, wanted=user.changes))
 
@@ -121,9 +122,9 @@ async def replace_user(
 async def update_user(
     user: UserUpdate, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
-    """Change some of username, full_name and bio, one's own or as an admin; an admin also email, role and is_active.
+    """Change username, full_name or bio of one's own account, or of any account as an admin.
 
-    A change of role or state ends the user's sessions.
+    An admin may also change email, role and is_active. A change of role or state ends the user's sessions.
     """
     return private_response(await service.change(context, connection, request=request, wanted=user.changes))
 
@@ -139,7 +140,10 @@ async def update_user(
 async def delete_user(
     request: SentUserRequest, confirmed: ConfirmedHash, context: CurrentContext, connection: Writer
 ) -> None:
-    """Delete oneself with one's password, or another as an admin: nobody signs in, the names stay reserved."""
+    """Delete one's own account with the password, or another account as an admin.
+
+    Sign-in is no longer possible; the username and the e-mail address stay reserved.
+    """
     await service.delete(context, connection, request=request, confirmed_hash=confirmed)
 
 
@@ -151,5 +155,5 @@ async def delete_user(
 async def restore_user(
     _admin: AdminUser, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
-    """Give a deleted account back to its owner, active and with all that it had."""
+    """Restore a deleted account with all its data, and activate it."""
     return private_response(await service.restore(context, connection, request=request))

@@ -1,4 +1,4 @@
-"""What can be wrong with a user."""
+"""Errors about users."""
 
 from collections.abc import Iterable
 
@@ -7,28 +7,28 @@ from kpi_shared.errors import ForbiddenError, ProblemError
 
 class NotYourAccountError(ForbiddenError):
     type = "not-your-account"
-    title = "Only its owner or an admin may change an account"
+    title = "Only the owner or an admin may change an account"
 
 
 class FieldNotYoursError(ForbiddenError):
-    """Names each field, so that nobody takes one for set that was not."""
+    """Names each field, so that the client knows that nothing was set."""
 
     type = "field-not-yours"
-    title = "This field is not yours to set"
+    title = "You may not set this field"
 
     def __init__(self, names: Iterable[str], *, at: str = "body") -> None:
-        errors = [{"pointer": f"#/{at}/{name}", "detail": _who_sets(name), "type": "not_yours"} for name in names]
+        errors = [{"pointer": f"#/{at}/{name}", "detail": _hint(name), "type": "not_yours"} for name in names]
         super().__init__("; ".join(f"{item['pointer']}: {item['detail']}" for item in errors), errors=errors)
 
 
-def _who_sets(name: str) -> str:
-    return "change it by POST /auth/change-email" if name == "email" else "is an admin's alone"
+def _hint(name: str) -> str:
+    return "change it with POST /auth/change-email" if name == "email" else "is for admins only"
 
 
 class LastAdminError(ProblemError):
     status = 409
     type = "last-admin"
-    title = "This is the last active admin: make another one first"
+    title = "This user is the last active admin: make another user an admin first"
 
 
 class NotDeletedError(ProblemError):
@@ -38,8 +38,8 @@ class NotDeletedError(ProblemError):
 
 
 class ChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13; the version there is now stands in its ETag."""
+    """RFC 9110, section 15.5.13; the ETag of the response is the current version."""
 
     status = 412
     type = "changed-meanwhile"
-    title = "The user is not the version that If-Match names: read it again"
+    title = "The user has changed since the version in If-Match: read it again"

@@ -1,4 +1,4 @@
-"""Entity tags of users: a tag is strong, it names one version as one kind of caller sees it, byte for byte."""
+"""Entity tags of users. They are strong: a tag identifies one version in one representation, byte for byte."""
 
 from typing import Annotated
 
@@ -9,21 +9,21 @@ from kpi_auth.users.errors import ChangedMeanwhileError
 
 
 def private_etag(version: int, user_id: int) -> str:
-    """Of a user with all fields, as admins and the user see it.
+    """The tag of a user with all fields, as admins and the user see it.
 
-    It names the user: /auth/me is one address for all, and a browser that two people use asks for the second with what
-    it has of the first.
+    It has the user's id, because /auth/me is one URL for all users: a browser that two users share would otherwise
+    revalidate the second user's data with the first user's tag.
     """
     return f'"{version}-a{user_id}"'
 
 
 def public_etag(version: int) -> str:
-    """Of a user as others see it."""
+    """The tag of a user with the public fields."""
     return f'"{version}"'
 
 
 def check_match(condition: Condition | None, *, version: int, user_id: int) -> None:
-    """ChangedMeanwhileError if the caller means another version; whoever may write sees all fields."""
+    """Raise ChangedMeanwhileError if the condition is for another version; callers who may write see all fields."""
     etag = private_etag(version, user_id)
     if condition is not None and not condition.matches_strongly(etag):
         raise ChangedMeanwhileError(headers={"ETag": etag})
@@ -31,14 +31,18 @@ def check_match(condition: Condition | None, *, version: int, user_id: int) -> N
 
 async def _if_match(
     request: Request,
-    _documented: Annotated[str | None, Header(alias="If-Match", description="Only if it is still this version")] = None,
+    _documented: Annotated[
+        str | None, Header(alias="If-Match", description="Change the user only if this is still its version")
+    ] = None,
 ) -> Condition | None:
     return parse_condition(request.headers.getlist("if-match"))
 
 
 async def _if_none_match(
     request: Request,
-    _documented: Annotated[str | None, Header(alias="If-None-Match", description="The version known already")] = None,
+    _documented: Annotated[
+        str | None, Header(alias="If-None-Match", description="The version that the client has already")
+    ] = None,
 ) -> Condition | None:
     return parse_condition(request.headers.getlist("if-none-match"))
 

@@ -1,4 +1,4 @@
-"""``python -m kpi_auth import-users``: accounts from elsewhere, with no password and no e-mail address."""
+"""``python -m kpi_auth import-users``: adds accounts without a password or an e-mail address."""
 
 import asyncio
 import json
@@ -28,13 +28,13 @@ class ImportedUser(BaseModel):
 
 
 class RegisteredNameError(Exception):
-    """A name of the input belongs to a registered user."""
+    """A username of the input belongs to a registered user."""
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id to standard output, new or not."""
+    """Read NDJSON from standard input; write the id of each user, new or existing, to standard output."""
     try:
-        # All lines are read before the first is written, so that a bad one leaves nothing behind.
+        # All lines are read before the first user is added, so that an invalid line leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
@@ -46,19 +46,19 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
     database = Database(settings)
     try:
         for start in range(0, len(users), _BATCH):
-            born = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
+            created_at = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
             async with database.writing() as connection:
-                ids = await accounts.add_imported(connection, born=born)
+                ids = await accounts.add_imported(connection, born=created_at)
                 linked = await identities.find_linked(connection, user_ids=ids.values())
-                _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
-            for username in born:
+                _check_all_imported(created_at, {name for name, user_id in ids.items() if user_id not in linked})
+            for username in created_at:
                 print(json.dumps({"username": username, "id": ids[username.lower()]}))
     finally:
         await database.close()
 
 
 def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:
-    """What an import brings must not come into the hands of a user who registered a name that stands in it."""
+    """Imported content must not become that of a user who has registered one of the imported names."""
     registered = [name for name in usernames if name.lower() not in imported]
     if registered:
-        raise RegisteredNameError(f"a user has registered the name {registered[0]!r}, so it cannot be imported")
+        raise RegisteredNameError(f"the name {registered[0]!r} cannot be imported: it belongs to a registered user")

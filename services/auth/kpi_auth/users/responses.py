@@ -1,4 +1,4 @@
-"""Users as each caller is shown them."""
+"""The responses with users, with the fields that the caller may see."""
 
 from fastapi import Response
 from kpi_shared.caller import Subject
@@ -18,12 +18,12 @@ from kpi_auth.users.schemas import (
     UserPublic,
 )
 
-# What one caller is shown is not for another, and is asked about again before it is used again.
+# A response is for one caller only, and must be revalidated before it is used again.
 _CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def user_response(caller: Subject, row: AnyRow, *, if_none_match: Condition | None) -> Response:
-    """A user, as this caller sees it; or that it is still as it was."""
+    """The user with the fields that the caller may see; 304 if the caller has this version already."""
     sees_all = caller.is_admin or caller.id == row.id
     etag = private_etag(row.version, row.id) if sees_all else public_etag(row.version)
     headers = {"ETag": etag, **_CACHING}
@@ -34,7 +34,7 @@ def user_response(caller: Subject, row: AnyRow, *, if_none_match: Condition | No
 
 
 def private_response(row: AnyRow) -> Response:
-    """A user with all fields and the tag of this version."""
+    """The user with all fields and the tag of this version."""
     headers = {"ETag": private_etag(row.version, row.id), **_CACHING}
     return Response(UserPrivate.model_validate(row).model_dump_json(), media_type="application/json", headers=headers)
 

@@ -1,4 +1,4 @@
-"""What clients send about a user, and what they are shown."""
+"""The request and response schemas of users."""
 
 import unicodedata
 from datetime import datetime
@@ -13,17 +13,17 @@ from kpi_auth.accounts.fields import Bio, Email, FullName, GivenPassword, Userna
 from kpi_auth.accounts.filters import CURSOR_PATTERN, Sort, UserFilter
 
 MAX_SKIP = 10_000
-# What users may set of themselves. Their e-mail address is theirs too, but only by way of its confirmation.
+# The fields that users may set themselves. They change their e-mail address by confirming the new one.
 OWN_FIELDS = ("username", "full_name", "bio")
 
-# The replacement character is what becomes of bytes in an address that are not UTF-8.
+# Bytes of a URL that are not UTF-8 are decoded to the replacement character.
 Search = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\x00\uFFFD]*$")]
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
-# What is shown is plain pydantic: a list makes up to a hundred of these.
+# Plain pydantic models for speed: a page has up to a hundred of these.
 class UserPublic(BaseModel):
-    """What any signed-in user sees of another."""
+    """A user as other users see it."""
 
     model_config = {"from_attributes": True}
 
@@ -35,7 +35,7 @@ class UserPublic(BaseModel):
 
 
 class UserPrivate(UserPublic):
-    """What users see of themselves, and admins of everyone. Only admins meet one with a ``deleted_at``."""
+    """A user as the user and admins see it. ``deleted_at`` is null except in responses to admins."""
 
     email: str | None
     email_verified: bool
@@ -46,27 +46,27 @@ class UserPrivate(UserPublic):
 
 
 class PublicPage(BaseModel):
-    """Some users, and the cursor of those after them, or null at the end."""
+    """A page of users, and the cursor of the next page, or null on the last page."""
 
     items: list[UserPublic]
     next: str | None
 
 
 class PrivatePage(BaseModel):
-    """The same as admins see it."""
+    """A page of users as admins see them."""
 
     items: list[UserPrivate]
     next: str | None
 
 
 class CountedPublicPage(PublicPage):
-    """The same with the number of all users of the list."""
+    """A page with the total number of users in the list."""
 
     total: int
 
 
 class CountedPrivatePage(PrivatePage):
-    """As admins see it."""
+    """A page as admins see it, with the total number of users in the list."""
 
     total: int
 
@@ -75,41 +75,45 @@ UserPage = CountedPrivatePage | PrivatePage | CountedPublicPage | PublicPage
 
 
 class UserQuery(SQLModel):
-    """What can be asked of the list of users."""
+    """The query parameters of the list of users."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many users a page has at most")] = 10
-    skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="How many users to leave out (not with a cursor)")] = 0
-    cursor: Annotated[CursorText | None, Field(description="The next of the page before")] = None
-    total: Annotated[bool, Field(description="Count all users of the list too")] = False
+    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of users in the page")] = 10
+    skip: Annotated[
+        int, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
+    ] = 0
+    cursor: Annotated[CursorText | None, Field(description="The value of next from the previous page")] = None
+    total: Annotated[bool, Field(description="Also return the total number of users in the list")] = False
     search: Annotated[
-        Search | None, Field(description="The beginning of a username, for admins also of an e-mail address")
+        Search | None, Field(description="The beginning of the username; for admins, also of the e-mail address")
     ] = None
-    sort: Annotated[Sort, Field(description="By the time of registration, or by name")] = Sort.NEW
-    role: Annotated[Role | None, Field(description="Only users of this role (admins)")] = None
-    is_active: Annotated[bool | None, Field(description="Only active users, or only deactivated ones (admins)")] = None
-    deleted: Annotated[bool | None, Field(description="Deleted users instead of the others (admins)")] = None
+    sort: Annotated[Sort, Field(description="Order: newest first, oldest first, or by username")] = Sort.NEW
+    role: Annotated[Role | None, Field(description="Only users with this role (admins only)")] = None
+    is_active: Annotated[
+        bool | None, Field(description="Only active users, or only deactivated users (admins only)")
+    ] = None
+    deleted: Annotated[bool | None, Field(description="Deleted users instead of existing ones (admins only)")] = None
 
     @property
-    def admins_only(self) -> list[str]:
-        """The filters that were used and are an admin's alone."""
+    def admin_filters(self) -> list[str]:
+        """The filters of the request that only an admin may use."""
         return [name for name in ("role", "is_active", "deleted") if getattr(self, name) is not None]
 
     @property
     def filter(self) -> UserFilter:
-        # Names and addresses are stored in this form.
+        # Names and addresses are compared in this form.
         search = unicodedata.normalize("NFKC", self.search or "").strip().lower()
         return UserFilter(self.sort, search or None, self.role, self.is_active, deleted=bool(self.deleted))
 
 
 class UserReplace(SQLModel):
-    """The whole of what users choose of themselves; an admin may set the rest with it, which otherwise stays."""
+    """All fields that users may set. The others are for admins only, and stay unchanged if they are left out."""
 
     model_config = {"extra": "forbid"}
 
     username: Username
     full_name: FullName | None = None
     bio: Bio | None = None
-    # The defaults only make the fields optional: ``changes`` leaves out what was not sent.
+    # The defaults only make the fields optional: ``changes`` has no field that was not sent.
     email: Email = Field(default_factory=str)
     role: Role = Field(default_factory=lambda: Role.USER)
     is_active: StrictBool = Field(default_factory=bool)
@@ -120,7 +124,7 @@ class UserReplace(SQLModel):
 
 
 class UserUpdate(SQLModel):
-    """Some of a user. What is left out stays as it is; null clears full_name and bio."""
+    """The fields to change. Fields that are left out stay unchanged; null clears full_name and bio."""
 
     model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
 
@@ -135,7 +139,7 @@ class UserUpdate(SQLModel):
     @model_validator(mode="after")
     def _require_a_change(self) -> Self:
         if not self.model_fields_set:
-            raise PydanticCustomError("empty", "At least one field is needed")
+            raise PydanticCustomError("empty", "At least one field is required")
         return self
 
     @property
@@ -144,7 +148,7 @@ class UserUpdate(SQLModel):
 
 
 class Deletion(SQLModel):
-    """Users show their password once more before they delete themselves; an admin needs none for another."""
+    """The password of the caller, required to delete one's own account; admins delete other accounts without it."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 

@@ -1,7 +1,7 @@
-"""What becomes of an account: changes, deletion, restoration. Each is one transaction with its record.
+"""Changing, deleting and restoring users. Each is one transaction, together with its audit record.
 
-The order of locks is the same everywhere: first the guard of the admins where one may go, then the user's row, then its
-sessions and codes. Signing in takes the user's row and then a session, so neither waits for the other in a circle.
+The order of locks is the same everywhere: the guard of the admins if one may be removed, then the user's row, then its
+sessions and codes. Sign-in locks the user's row and then a session, so no deadlock is possible.
 """
 
 from collections.abc import Mapping
@@ -34,13 +34,13 @@ from kpi_auth.users.errors import FieldNotYoursError, LastAdminError, NotDeleted
 from kpi_auth.users.etags import check_match
 from kpi_auth.users.schemas import OWN_FIELDS
 
-# Events of their own; the others are recorded by their names.
+# Changes of these fields have audit events of their own; the names of the others are in the event user.changed.
 _RECORDED_APART = {"role", "is_active"}
 
 
 @dataclass(frozen=True, slots=True)
 class UserRequest:
-    """A request to change a user: who asks, whom it is about, and which version they mean."""
+    """A request to change a user: the caller, the user, and the condition on the user's version."""
 
     caller: Subject
     user_id: int
@@ -51,14 +51,14 @@ class UserRequest:
         return self.caller.id == self.user_id
 
     def may_set(self, name: str) -> bool:
-        """An admin may set what is not people's own choice; one's own address takes its confirmation of everyone."""
+        """Admins may set the other fields, except their own address, which must be confirmed."""
         return self.caller.is_admin and not (name == "email" and self.is_own)
 
 
 async def change(
     context: Context, connection: AsyncConnection, *, request: UserRequest, wanted: Mapping[str, Any]
 ) -> AnyRow:
-    """Set what is wanted and return the user as it is then. What is so already is no change."""
+    """Set the wanted values and return the user. Values that are equal to the current ones are no change."""
     if request.caller.is_admin and {"role", "is_active"} & wanted.keys():
         await repository.guard_admins(connection)
     await check_again(connection, request.caller)
@@ -69,20 +69,20 @@ async def change(
     if not changes:
         return before
     if changes.get("role") == Role.USER or changes.get("is_active") is False:
-        await _keep_an_admin(connection, before)
+        await _require_other_admin(connection, before)
     values = changes | (_new_email(context, changes["email"]) if "email" in changes else {})
     after = await repository.change(connection, user_id=request.user_id, values=values)
-    await _follow_up(context, connection, request, before, changes)
+    await _record_changes(context, connection, request, before, changes)
     if "email" in changes:
         await _notify_of_email(context, connection, request, before, after)
     return after
 
 
 async def confirm_deletion(context: Context, *, request: UserRequest, password: str | None) -> str | None:
-    """The hash that the caller's password fits, where one is needed; it is checked before the transaction."""
+    """The hash that the caller's password matches, if a password is required; verified before the transaction."""
     if not request.is_own:
         return None
-    # The last admin needs no password to learn that it would be of no use.
+    # The last admin gets this error even without a password.
     if request.caller.is_admin:
         async with context.database.reading() as connection:
             if not await read_repository.is_other_admin(connection, than=request.user_id):
@@ -96,25 +96,25 @@ async def confirm_deletion(context: Context, *, request: UserRequest, password: 
 async def delete(
     context: Context, connection: AsyncConnection, *, request: UserRequest, confirmed_hash: str | None
 ) -> None:
-    """Close the account for good, as far as its owner is concerned; its names stay reserved.
+    """Delete the account; only an admin can restore it. Its username and address stay reserved.
 
-    ``confirmed_hash`` is the hash that the caller's password fits. It must still be the account's: who changes a
-    password meanwhile has shut out those who knew the old one.
+    ``confirmed_hash`` is the hash that the caller's password matches. It must still be the account's: after a change of
+    the password, the old one must not delete the account.
     """
     await repository.guard_admins(connection)
     await check_again(connection, request.caller)
     row = _check_allowed(request, await repository.lock(connection, user_id=request.user_id))
     check_match(request.condition, version=row.version, user_id=request.user_id)
-    await _keep_an_admin(connection, row)
+    await _require_other_admin(connection, row)
     if request.is_own and (confirmed_hash is None or row.password_hash != confirmed_hash):
         raise WrongPasswordError
     await repository.close(connection, user_id=request.user_id)
     await _record(context, connection, request, Event.DELETED)
-    await _shut(connection, request.user_id)
+    await _end_access(connection, request.user_id)
 
 
 async def restore(context: Context, connection: AsyncConnection, *, request: UserRequest) -> AnyRow:
-    """Give a deleted account back to its owner, active and with all that it had."""
+    """Restore a deleted account with all its data, and activate it."""
     await check_again(connection, request.caller)
     row = await repository.lock(connection, user_id=request.user_id)
     if row is None:
@@ -128,7 +128,7 @@ async def restore(context: Context, connection: AsyncConnection, *, request: Use
 
 
 def _check_allowed(request: UserRequest, row: AnyRow | None) -> AnyRow:
-    """The row, if the caller may change this user; what they may not see is not there."""
+    """The row, if the caller may change this user; a user that the caller may not see does not exist."""
     if row is None or row.deleted_at is not None:
         raise UserNotFoundError
     if request.is_own or request.caller.is_admin:
@@ -142,7 +142,7 @@ def _check_fields(request: UserRequest, wanted: Mapping[str, Any]) -> None:
         raise FieldNotYoursError(refused)
 
 
-async def _keep_an_admin(connection: AsyncConnection, row: AnyRow) -> None:
+async def _require_other_admin(connection: AsyncConnection, row: AnyRow) -> None:
     is_admin = row.role == Role.ADMIN and row.is_active
     if is_admin and not await read_repository.is_other_admin(connection, than=row.id):
         raise LastAdminError
@@ -152,12 +152,12 @@ def _new_email(context: Context, email: str) -> dict[str, Any]:
     return {"email": email, "email_signs_in": context.settings.discloses_email, "email_verified_at": None}
 
 
-async def _follow_up(
+async def _record_changes(
     context: Context, connection: AsyncConnection, request: UserRequest, before: AnyRow, changes: Mapping[str, Any]
 ) -> None:
-    """Record what has changed, and end what it ends."""
+    """Record the changes, and end the sessions and codes that they invalidate."""
     if fields := [name for name in changes if name not in _RECORDED_APART]:
-        # A name is what people sign in by, and free for others once it is given up: which one it was must be known.
+        # Users sign in with their name, and a name that was given up is free for others: the record has the old one.
         named = {"old_username": before.username, "new_username": changes["username"]} if "username" in fields else {}
         await _record(context, connection, request, Event.USER_CHANGED, fields=fields, **named)
     if "role" in changes:
@@ -165,11 +165,11 @@ async def _follow_up(
         await sessions.end_all(connection, user_id=request.user_id, reason=EndReason.ROLE)
     if "is_active" in changes:
         await _record(context, connection, request, Event.ACTIVATED if changes["is_active"] else Event.DEACTIVATED)
-        await _shut(connection, request.user_id)
+        await _end_access(connection, request.user_id)
 
 
-async def _shut(connection: AsyncConnection, user_id: int) -> None:
-    """Nothing that was handed out before opens the account again."""
+async def _end_access(connection: AsyncConnection, user_id: int) -> None:
+    """End all sessions, and invalidate all codes."""
     await sessions.end_all(connection, user_id=user_id, reason=EndReason.CLOSED)
     await codes.forget_all(connection, user_id=user_id)
 
@@ -179,11 +179,11 @@ async def _notify_of_email(
 ) -> None:
     await _record(context, connection, request, Event.EMAIL_CHANGED)
     await codes.forget_all(connection, user_id=request.user_id)
-    # No notice goes to an old address that may be anyone's: only one that signs in was shown to be this user's.
+    # An old address that cannot sign in may be another person's: it gets no notice.
     if before.notice_email:
         values = {"username": after.username, "new_email": after.email}
         await outbox.put(context, connection, Mail(Template.EMAIL_CHANGED, to=before.notice_email, values=values))
-    if outbox.is_open(context) and after.is_active:
+    if outbox.is_enabled(context) and after.is_active:
         to = Addressee(request.user_id, after.username, after.email)
         await mailing.send(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
 

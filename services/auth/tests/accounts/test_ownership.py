@@ -1,4 +1,4 @@
-"""The table of users has one owner: the SQL on it is all in ``accounts``."""
+"""The users table has one owner: all SQL on it is in ``accounts``."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ _NAMES_TABLE = re.compile(r"\b(from|join|update|into|table)\s+users\b|\busers\.\
 
 
 def statements(path: Path) -> Iterator[str]:
-    """Every string of the module but its docstrings and the targets of foreign keys."""
+    """Every string of the module except docstrings and the targets of foreign keys."""
     tree = ast.parse(path.read_text())
     kept = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     kept |= {id(call.args[0]) for call in ast.walk(tree) if isinstance(call, ast.Call) and _is_foreign_key(call)}
@@ -31,6 +31,6 @@ def test_only_accounts_names_the_table_of_users() -> None:
     assert not [(path, text) for path in others for text in statements(path) if _NAMES_TABLE.search(text)]
 
 
-def test_what_is_looked_for_is_found() -> None:
+def test_the_check_finds_statements_in_accounts() -> None:
     for module in ("read_repository", "write_repository", "email_repository", "list_repository", "fragments"):
         assert any(_NAMES_TABLE.search(text) for text in statements(PACKAGE / "accounts" / f"{module}.py")), module

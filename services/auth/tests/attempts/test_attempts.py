@@ -27,7 +27,7 @@ def limit(most: int, *, of: str | None = None, window: timedelta = WINDOW) -> Li
     return Limit("test", of or secrets.token_hex(8), most, window)
 
 
-async def tried(context: Context, *limits: Limit) -> Admission | None:
+async def try_once(context: Context, *limits: Limit) -> Admission | None:
     try:
         return await admit(context, *limits)
     except TooManyAttemptsError:
@@ -36,7 +36,7 @@ async def tried(context: Context, *limits: Limit) -> Admission | None:
 
 @pytest.fixture
 async def context(running_app: FastAPI) -> AsyncIterator[Context]:
-    """With the pool of real connections; every test has keys of its own."""
+    """With the pool of real connections; every test uses its own keys."""
     yield context_of(running_app.state, CONSOLE)
     await empty(running_app.state.database)
 
@@ -47,26 +47,26 @@ async def age(database: Database, of: Limit, by: timedelta) -> None:
         await connection.execute(text(statement), {"key": of.key, "by": by})
 
 
-async def test_of_parallel_attempts_exactly_as_many_as_allowed_are_admitted(context: Context) -> None:
+async def test_parallel_attempts_are_admitted_up_to_the_limit(context: Context) -> None:
     one = limit(10)
-    found = await asyncio.gather(*[tried(context, one) for _ in range(50)])
+    found = await asyncio.gather(*[try_once(context, one) for _ in range(50)])
     assert sum(admission is not None for admission in found) == 10
 
 
-async def test_a_forgiven_attempt_makes_room_for_one(context: Context) -> None:
+async def test_a_forgiven_attempt_allows_another(context: Context) -> None:
     one = limit(3)
     admissions = [await admit(context, one) for _ in range(3)]
-    assert await tried(context, one) is None
+    assert await try_once(context, one) is None
     await asyncio.gather(*[forgive(context, admissions[1]) for _ in range(2)])
-    assert await tried(context, one)
-    assert await tried(context, one) is None
+    assert await try_once(context, one)
+    assert await try_once(context, one) is None
 
 
 async def test_replicas_share_one_count(context: Context, settings: AuthSettings) -> None:
     one, other = limit(10), Database(settings)
     try:
         replicas = (context, replace(context, database=other))
-        admitted_by = await asyncio.gather(*[tried(each, one) for _ in range(20) for each in replicas])
+        admitted_by = await asyncio.gather(*[try_once(each, one) for _ in range(20) for each in replicas])
     finally:
         await other.close()
     assert sum(admission is not None for admission in admitted_by) == 10
@@ -75,13 +75,13 @@ async def test_replicas_share_one_count(context: Context, settings: AuthSettings
 async def test_a_limit_that_is_reached_is_recorded_once_a_window(context: Context) -> None:
     one = limit(1)
     for _ in range(5):
-        await tried(context, one)
+        await try_once(context, one)
     async with context.database.reading() as connection:
         found = await connection.scalar(text("SELECT json_agg(details) FROM audit_events"))
     assert found == [{"limit": "test"}]
 
 
-async def test_what_has_no_limit_is_admitted_and_forgiven(context: Context) -> None:
+async def test_without_a_limit_attempts_are_admitted_and_forgiven(context: Context) -> None:
     await forgive(context, await admit(context))
 
 
@@ -94,19 +94,19 @@ async def test_the_window_slides(context: Context) -> None:
         await admit(context, one)
     assert 440 <= int(refused.value.headers["Retry-After"]) <= 450
     await age(context.database, one, WINDOW / 2)
-    assert await tried(context, one)
-    assert await tried(context, one) is None
+    assert await try_once(context, one)
+    assert await try_once(context, one) is None
 
 
-async def test_a_shut_out_address_uses_up_no_attempt_of_an_account(context: Context) -> None:
+async def test_a_blocked_address_uses_up_no_attempt_of_an_account(context: Context) -> None:
     address, account = limit(2), limit(3)
     for _ in range(10):
-        await tried(context, address, account)
-    assert await tried(context, account)
-    assert await tried(context, account) is None
+        await try_once(context, address, account)
+    assert await try_once(context, account)
+    assert await try_once(context, account) is None
 
 
-async def test_limits_name_no_account_and_take_an_ipv6_network_for_one_client(context: Context) -> None:
+async def test_limits_treat_an_ipv6_network_as_one_client(context: Context) -> None:
     def limits(address: str) -> list[Limit]:
         origin = CONSOLE._replace(address=client_address(address, [], []))
         return sign_in_limits(replace(context, origin=origin), login="anna")

@@ -12,21 +12,21 @@ async def verify(client: httpx.AsyncClient, code: str) -> httpx.Response:
     return await client.post("/auth/verify-email", json={"code": code})
 
 
-async def registered(client: httpx.AsyncClient, accounts: Accounts, name: str, email: str) -> tuple[int, str]:
-    """The id, and the code that was mailed."""
-    answer = await client.post("/users", json=registration(name, email=email))
-    assert answer.status_code == 201, answer.text
-    return answer.json()["id"], code_of((await accounts.mails(email))[-1])
+async def register(client: httpx.AsyncClient, accounts: Accounts, name: str, email: str) -> tuple[int, str]:
+    """Register, and return the id and the code that was sent."""
+    response = await client.post("/users", json=registration(name, email=email))
+    assert response.status_code == 201, response.text
+    return response.json()["id"], code_of((await accounts.mails(email))[-1])
 
 
 async def change(client: httpx.AsyncClient, headers: dict[str, str], email: str = NEW) -> httpx.Response:
     return await client.post("/auth/change-email", json={"password": PASSWORD, "new_email": email}, headers=headers)
 
 
-async def test_the_code_verifies_the_address_once_and_it_signs_in_then(
+async def test_the_code_verifies_the_address_once_and_then_it_signs_in(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
-    user_id, code = await registered(client, accounts, "anna", "anna@example.com")
+    user_id, code = await register(client, accounts, "anna", "anna@example.com")
     assert not await accounts.sign_in("anna@example.com", PASSWORD)
     version = "SELECT version FROM users WHERE id = :id"
     before = await accounts.scalar(version, id=user_id)
@@ -47,42 +47,42 @@ async def test_the_code_verifies_the_address_once_and_it_signs_in_then(
         "UPDATE users SET deleted_at = now()",
     ],
 )
-async def test_a_code_that_does_not_count_changes_nothing(
-    client: httpx.AsyncClient, accounts: Accounts, spoil: str
-) -> None:
-    user_id, code = await registered(client, accounts, "anna", "anna@example.com")
+async def test_an_invalid_code_changes_nothing(client: httpx.AsyncClient, accounts: Accounts, spoil: str) -> None:
+    user_id, code = await register(client, accounts, "anna", "anna@example.com")
     await accounts.execute(spoil)
-    answer = await verify(client, code)
-    assert (answer.status_code, answer.json()["type"]) == (400, "invalid-code")
+    response = await verify(client, code)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid-code")
     assert await accounts.scalar("SELECT email_verified_at IS NULL FROM users WHERE id = :id", id=user_id)
 
 
-async def test_a_code_of_verification_lives_a_day(client: httpx.AsyncClient, accounts: Accounts) -> None:
-    await registered(client, accounts, "anna", "anna@example.com")
+async def test_a_verification_code_expires_after_a_day(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    await register(client, accounts, "anna", "anna@example.com")
     assert await accounts.scalar("SELECT expires_at - created_at = interval '24 hours' FROM one_time_codes")
 
 
 @pytest.mark.parametrize("code", ["", " ", "x" * 201, "nul\0", 5, None])
-async def test_what_is_no_code_is_refused(client: httpx.AsyncClient, code: object) -> None:
+async def test_a_malformed_code_is_refused(client: httpx.AsyncClient, code: object) -> None:
     assert (await client.post("/auth/verify-email", json={"code": code})).status_code == 422
 
 
-async def test_of_two_accounts_with_one_address_the_first_to_verify_has_it(
+async def test_the_first_account_that_verifies_a_shared_address_gets_it(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
-    anna, annas = await registered(client, accounts, "anna", "one@example.com")
-    _ben, bens = await registered(client, accounts, "ben", "one@example.com")
+    anna, annas = await register(client, accounts, "anna", "one@example.com")
+    _ben, bens = await register(client, accounts, "ben", "one@example.com")
     assert (await verify(client, annas)).status_code == 204
     late = await verify(client, bens)
     assert (late.status_code, late.json()["type"]) == (400, "invalid-code")
     assert await accounts.scalar("SELECT id FROM users WHERE email = 'one@example.com' AND email_signs_in") == anna
-    # Asked for once more, it is the owner of the address who learns of it.
+    # Another request notifies the owner of the address.
     await client.post("/auth/resend-verification", json={"username": "ben"})
     assert (await accounts.mails("one@example.com"))[-1] == SentMail("address_in_use", {"username": "anna"})
 
 
-async def test_an_earlier_mails_link_finds_done_what_it_is_for(client: httpx.AsyncClient, accounts: Accounts) -> None:
-    user_id, first = await registered(client, accounts, "anna", "anna@example.com")
+async def test_an_earlier_link_is_accepted_if_the_address_is_verified_already(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    user_id, first = await register(client, accounts, "anna", "anna@example.com")
     assert (await client.post("/auth/resend-verification", json={"email": "Anna@example.com"})).status_code == 202
     second = code_of((await accounts.mails("anna@example.com"))[-1])
     assert (await verify(client, second)).status_code == 204
@@ -90,10 +90,12 @@ async def test_an_earlier_mails_link_finds_done_what_it_is_for(client: httpx.Asy
     assert await accounts.events(user_id) == ["user.registered", "email.verification_sent", "email.verified"]
 
 
-async def test_resending_answers_the_same_whoever_is_asked_for(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_the_response_to_resending_is_the_same_for_every_account(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
     for name in ("closed", "gone", "imported"):
-        await registered(client, accounts, name, f"{name}@example.com")
-    await registered(client, accounts, "anna", "anna@example.com")
+        await register(client, accounts, name, f"{name}@example.com")
+    await register(client, accounts, "anna", "anna@example.com")
     await accounts.add("verified")
     await accounts.execute("UPDATE users SET is_active = false WHERE username = 'closed'")
     await accounts.execute("UPDATE users SET deleted_at = now() WHERE username = 'gone'")
@@ -103,9 +105,9 @@ async def test_resending_answers_the_same_whoever_is_asked_for(client: httpx.Asy
     before = (await accounts.scalar(count), await accounts.scalar(codes))
     for name in ("closed", "gone", "imported", "verified", "nobody"):
         for body in ({"username": name}, {"email": f"{name}@example.com"}, {"username": f"{name}@example.com"}):
-            answer = await client.post("/auth/resend-verification", json=body)
-            assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
-            assert answer.headers["cache-control"] == "no-store"
+            response = await client.post("/auth/resend-verification", json=body)
+            assert (response.status_code, response.json()) == (202, {"status": "accepted"})
+            assert response.headers["cache-control"] == "no-store"
     assert (await accounts.scalar(count), await accounts.scalar(codes)) == before
     known = await client.post("/auth/resend-verification", json={"username": "ANNA"})
     assert (known.status_code, known.json()) == (202, {"status": "accepted"})
@@ -114,48 +116,52 @@ async def test_resending_answers_the_same_whoever_is_asked_for(client: httpx.Asy
 
 @pytest.mark.parametrize("path", ["resend-verification", "forgot-password"])
 @pytest.mark.parametrize("body", [{}, {"username": "a", "email": "a@example.com"}, {"username": ""}, {"name": "a"}])
-async def test_one_account_is_named(client: httpx.AsyncClient, path: str, body: dict[str, str]) -> None:
+async def test_exactly_one_of_username_and_email_is_required(
+    client: httpx.AsyncClient, path: str, body: dict[str, str]
+) -> None:
     assert (await client.post(f"/auth/{path}", json=body)).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["resend-verification", "forgot-password"])
-async def test_asking_for_mails_is_limited_by_recipient_and_by_address(
+async def test_requested_e_mails_are_limited_by_recipient_and_by_client(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, path: str
 ) -> None:
     await accounts.add("anna", verified=False)
     with configured(app, mails_per_account=3, mails_per_address=5):
         names = ("anna", "anna", "anna", "other", "anna", "third")
-        answers = [await client.post(f"/auth/{path}", json={"username": name}) for name in names]
-    assert [answer.status_code for answer in answers] == [202] * 5 + [429]
-    # The registration's mail and two more: what goes beyond is not sent, and nobody is told.
+        responses = [await client.post(f"/auth/{path}", json={"username": name}) for name in names]
+    assert [response.status_code for response in responses] == [202] * 5 + [429]
+    # The e-mail of the registration and two more: no more are sent, and the response does not disclose it.
     assert len(await accounts.mails("anna@example.com")) == 3
 
 
-async def test_what_needs_mail_says_so_where_none_is_sent(
+async def test_operations_that_need_mail_are_refused_without_it(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     anna = await accounts.add("anna")
     with configured(app, mail_url=None):
-        answers = [
+        responses = [
             await client.post("/auth/resend-verification", json={"username": "anna"}),
             await client.post("/auth/forgot-password", json={"username": "anna"}),
             await change(client, anna.headers),
         ]
-    assert [(answer.status_code, answer.json()["type"]) for answer in answers] == [(503, "mail-not-configured")] * 3
+    assert [(response.status_code, response.json()["type"]) for response in responses] == [
+        (503, "mail-not-configured")
+    ] * 3
 
 
-async def test_an_address_is_changed_when_the_new_one_confirms(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_an_address_changes_when_the_new_one_is_confirmed(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     await client.post("/auth/forgot-password", json={"username": "anna"})
     reset = code_of((await accounts.mails("anna@example.com"))[-1])
-    answer = await change(client, anna.headers, "NEW@example.com")
-    assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
+    response = await change(client, anna.headers, "NEW@example.com")
+    assert (response.status_code, response.json()) == (202, {"status": "accepted"})
     [confirm] = await accounts.mails(NEW)
     assert (confirm.template, set(confirm.values)) == ("confirm_email", {"username", "link"})
     assert confirm.values["link"].startswith("http://127.0.0.1:8000/auth/verify-email#code=")
     warning = SentMail("email_change_requested", {"username": "anna", "new_email": NEW})
     assert (await accounts.mails("anna@example.com"))[-1] == warning
-    # Nothing has changed so far.
+    # Nothing has changed yet.
     assert await accounts.sign_in("anna@example.com", PASSWORD)
     assert not await accounts.sign_in(NEW, PASSWORD)
 
@@ -164,7 +170,7 @@ async def test_an_address_is_changed_when_the_new_one_confirms(client: httpx.Asy
     assert (await accounts.mails("anna@example.com"))[-1] == changed
     assert await accounts.sign_in(NEW, PASSWORD)
     assert not await accounts.sign_in("anna@example.com", PASSWORD)
-    # Sessions go on, and no code of before does.
+    # Sessions continue, and earlier codes are invalid.
     assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == NEW
     assert await accounts.scalar("SELECT count(*) FROM one_time_codes") == 0
     late = await client.post("/auth/reset-password", json={"code": reset, "new_password": "a new red bicycle"})
@@ -178,13 +184,13 @@ async def test_a_wrong_password_changes_no_address_and_is_recorded(
 ) -> None:
     anna = await accounts.add("anna")
     body = {"password": "wrong password", "new_email": NEW}
-    answer = await client.post("/auth/change-email", json=body, headers=anna.headers)
-    assert (answer.status_code, answer.json()["type"]) == (403, "wrong-password")
+    response = await client.post("/auth/change-email", json=body, headers=anna.headers)
+    assert (response.status_code, response.json()["type"]) == (403, "wrong-password")
     assert (await accounts.events(anna.id))[-1] == "email.change_refused"
     assert await accounts.mails(NEW) == []
 
 
-async def test_a_late_code_changes_no_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_an_expired_code_changes_no_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     await change(client, anna.headers)
     code = code_of((await accounts.mails(NEW))[-1])
@@ -193,7 +199,7 @@ async def test_a_late_code_changes_no_address(client: httpx.AsyncClient, account
     assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == "anna@example.com"
 
 
-async def test_whether_an_address_is_taken_is_told_to_its_owner_alone(
+async def test_whether_an_address_is_taken_is_disclosed_to_its_owner_only(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     anna, _ben = await accounts.add("anna"), await accounts.add("ben")
@@ -204,30 +210,30 @@ async def test_whether_an_address_is_taken_is_told_to_its_owner_alone(
     assert [mail.template for mail in await accounts.mails("anna@example.com")][1:] == ["email_change_requested"] * 2
 
 
-async def test_an_address_that_was_verified_elsewhere_meanwhile_is_not_taken_from_there(
+async def test_a_change_does_not_take_an_address_that_another_account_has_verified(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     anna = await accounts.add("anna")
     await change(client, anna.headers)
     code = code_of((await accounts.mails(NEW))[-1])
-    _ben, bens = await registered(client, accounts, "ben", NEW)
+    _ben, bens = await register(client, accounts, "ben", NEW)
     assert (await verify(client, bens)).status_code == 204
-    answer = await verify(client, code)
-    assert (answer.status_code, answer.json()["type"]) == (400, "invalid-code")
+    response = await verify(client, code)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid-code")
     assert (await client.get("/auth/me", headers=anna.headers)).json()["email"] == "anna@example.com"
 
 
-async def test_the_address_one_has_is_no_new_one(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_change_to_the_current_address_is_refused(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
-    answer = await change(client, anna.headers, "Anna@Example.com")
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/new_email"]
+    response = await change(client, anna.headers, "Anna@Example.com")
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/body/new_email"]
 
 
-async def test_whoever_shows_to_read_an_address_has_it_before_who_only_said_so(
+async def test_verification_takes_an_address_from_an_account_that_only_claimed_it(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
-    """Where registration tells, an address signs in before it is verified, which must not keep its owner out."""
+    """If registration discloses addresses, an unverified address signs in, which must not block its owner."""
     squatter = await accounts.add("squatter", verified=False)
     take = "UPDATE users SET email = 'anna@example.com', email_signs_in = true WHERE id = :id"
     await accounts.execute(take, id=squatter.id)

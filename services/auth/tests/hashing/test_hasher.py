@@ -25,7 +25,7 @@ def small(settings: AuthSettings) -> Iterator[PasswordHasher]:
 
 
 @contextmanager
-def _held(hasher: PasswordHasher) -> Iterator[None]:
+def _occupy(hasher: PasswordHasher) -> Iterator[None]:
     """Keep the pool's one thread busy until the block ends."""
     release = threading.Event()
     hasher._pool.submit(release.wait)
@@ -36,7 +36,7 @@ def _held(hasher: PasswordHasher) -> Iterator[None]:
 
 
 async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
-    with _held(small):
+    with _occupy(small):
         waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(HashingBusyError):
@@ -45,13 +45,13 @@ async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
     assert await small.verify(PASSWORD, await small.hash(PASSWORD))
 
 
-async def test_a_place_that_is_not_used_is_given_back(small: PasswordHasher) -> None:
+async def test_an_unused_place_is_released(small: PasswordHasher) -> None:
     for _ in range(10):
         with small.take_place(), small.take_place(), small.take_place(), pytest.raises(HashingBusyError):
             small.take_place()
 
 
-async def test_a_caller_that_hangs_up_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
+async def test_a_cancelled_caller_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
     release = threading.Event()
     running = asyncio.create_task(small.take_place().run(release.wait))
     waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
@@ -64,15 +64,15 @@ async def test_a_caller_that_hangs_up_keeps_its_place_until_its_hash_is_done(sma
     assert len(await asyncio.gather(*waiting)) == 2
 
 
-async def test_a_busy_pool_is_a_503_that_holds_up_nobody_else(
+async def test_a_busy_pool_is_a_503_that_delays_no_other_request(
     app: FastAPI, client: httpx.AsyncClient, accounts: Accounts, small: PasswordHasher
 ) -> None:
     anna = await accounts.add("anna")
     own, app.state.hasher = app.state.hasher, small
     try:
-        with _held(small):
+        with _occupy(small):
             waiting = [asyncio.create_task(accounts.sign_in("anna", PASSWORD)) for _ in range(3)]
-            while small._pending < 3:  # noqa: ASYNC110 the pool tells nobody when a request has come to wait
+            while small._pending < 3:  # noqa: ASYNC110 the pool has no event for a waiting request
                 await asyncio.sleep(0)
             refused = await client.post("/auth/login", json={"username": "anna", "password": PASSWORD})
             assert refused.status_code == 503
@@ -103,15 +103,15 @@ async def test_no_connection_is_held_while_a_password_is_hashed(
     assert held == [False, False]
 
 
-async def test_verification_without_a_hash_fails_and_hashes_all_the_same(small: PasswordHasher) -> None:
+async def test_verification_without_a_hash_fails_and_still_hashes(small: PasswordHasher) -> None:
     assert not await small.verify(PASSWORD, None)
     assert not await small.verify(PASSWORD, "not a hash at all")
 
 
-async def test_a_scrape_reads_who_hashes_who_waits_and_who_was_refused(small: PasswordHasher) -> None:
+async def test_metrics_show_running_waiting_and_refused_hashes(small: PasswordHasher) -> None:
     metrics = Metrics("auth")
     small.register_metrics(metrics)
-    with _held(small), small.take_place(), small.take_place(), small.take_place():
+    with _occupy(small), small.take_place(), small.take_place(), small.take_place():
         with pytest.raises(HashingBusyError):
             small.check_room()
         found = Scrape(generate_latest(metrics.registry).decode())

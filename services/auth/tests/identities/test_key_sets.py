@@ -1,4 +1,4 @@
-"""The keys of providers: when they are fetched, kept, and given up. The clock is moved by hand."""
+"""The keys of providers: when they are fetched, cached and discarded. The tests set the clock."""
 
 import asyncio
 import json
@@ -66,9 +66,7 @@ async def test_a_new_key_is_found_at_once_and_an_old_one_forgotten(keys: KeySet,
     assert await _find(keys, "first") is None
 
 
-async def test_an_unknown_key_asks_once_and_not_again_for_a_while(
-    keys: KeySet, server: KeyServer, clock: Clock
-) -> None:
+async def test_an_unknown_key_causes_one_request_per_interval(keys: KeySet, server: KeyServer, clock: Clock) -> None:
     await _find(keys)
     assert [await _find(keys, f"made-up-{n}") for n in range(20)] == [None] * 20
     assert server.fetches == 2
@@ -87,27 +85,27 @@ async def test_fifty_at_once_with_an_unknown_key_make_one_request(keys: KeySet, 
     before = server.fetches
     server.keys = [FIRST.public, SECOND.public]
     server.asked.clear()
-    server.answers.clear()
+    server.responses.clear()
     waiting = [asyncio.create_task(_find(keys, "second" if n % 2 else "made-up")) for n in range(50)]
     await asyncio.to_thread(server.asked.wait, 30)
-    server.answers.set()
+    server.responses.set()
     found = await asyncio.gather(*waiting)
     assert server.fetches == before + 1
-    # Nobody who asked for the new key while it was being fetched was turned away.
+    # All callers that needed the new key while it was being fetched got it.
     assert [key is not None for key in found] == [bool(n % 2) for n in range(50)]
 
 
-async def test_one_who_hangs_up_does_not_end_the_request_of_the_others(keys: KeySet, server: KeyServer) -> None:
-    server.answers.clear()
+async def test_a_cancelled_caller_does_not_cancel_the_shared_request(keys: KeySet, server: KeyServer) -> None:
+    server.responses.clear()
     first, second = (asyncio.create_task(_find(keys)) for _ in range(2))
     await asyncio.to_thread(server.asked.wait, 30)
     first.cancel()
-    server.answers.set()
+    server.responses.set()
     assert await second
     assert server.fetches == 1
 
 
-async def test_old_keys_serve_while_the_provider_is_away_but_not_for_ever(
+async def test_old_keys_are_used_while_the_provider_is_down_but_not_for_ever(
     keys: KeySet, server: KeyServer, clock: Clock
 ) -> None:
     await _find(keys)
@@ -115,7 +113,7 @@ async def test_old_keys_serve_while_the_provider_is_away_but_not_for_ever(
     clock.now += FRESH
     assert await _find(keys)
     assert await _find(keys)
-    # One request in vain, then a pause.
+    # One failed request, then a pause.
     assert server.fetches == 2
     clock.now += RETRY
     assert await _find(keys)
@@ -139,11 +137,11 @@ async def test_a_provider_that_is_down_is_a_503_until_it_is_back(keys: KeySet, s
     assert await _find(keys)
 
 
-async def test_a_provider_that_hangs_is_given_up(
+async def test_a_request_to_a_hanging_provider_times_out(
     keys: KeySet, server: KeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_sets, "TIMEOUT", 0.05)
-    server.answers.clear()
+    server.responses.clear()
     with pytest.raises(ProviderUnreachableError):
         await _find(keys)
 
@@ -157,7 +155,7 @@ BODIES = {
     "no object": b"[]",
     "no list": b'{"keys": {}}',
     "no keys": b'{"keys": []}',
-    "no key of use": b'{"keys": [1, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA", "kid": "first"}]}',
+    "no usable key": b'{"keys": [1, {"kty": "RSA"}, {"kty": "oct", "k": "AAAA", "kid": "first"}]}',
     "a broken number": b'{"keys": [{"kty": "RSA", "kid": "first", "n": "AQ", "e": "AQAB", "alg": "RS256"}]}',
     "deep": b'{"keys": ' + b"[" * 60_000,
     "huge": b'{"keys": [' + json.dumps(FIRST.public).encode() + b" " * key_sets.MAX_BYTES + b"]}",
@@ -165,7 +163,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_what_is_no_key_set_is_as_good_as_nothing(keys: KeySet, server: KeyServer, body: bytes) -> None:
+async def test_an_invalid_key_set_is_ignored(keys: KeySet, server: KeyServer, body: bytes) -> None:
     server.body = body
     with pytest.raises(ProviderUnreachableError):
         await _find(keys)
@@ -179,7 +177,7 @@ async def test_a_redirect_is_not_followed(keys: KeySet, server: KeyServer) -> No
         assert elsewhere.fetches == 0
 
 
-async def test_a_compressed_answer_is_not_unpacked(keys: KeySet, server: KeyServer) -> None:
+async def test_a_compressed_response_is_not_decompressed(keys: KeySet, server: KeyServer) -> None:
     server.headers = {"Content-Encoding": "gzip"}
     with pytest.raises(ProviderUnreachableError):
         await _find(keys)

@@ -1,4 +1,4 @@
-"""Which tokens of outside providers count. Every refusal is the same error."""
+"""Which tokens of external providers are valid. Every refusal is the same error."""
 
 import base64
 import hashlib
@@ -63,26 +63,26 @@ async def _is_refused(verifier: Verifier, text: str) -> bool:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_a_good_token_counts(verifier: Verifier, server: KeyServer, algorithm: str) -> None:
+async def test_a_good_token_is_valid(verifier: Verifier, server: KeyServer, algorithm: str) -> None:
     found = await verifier.verify(token(signing_key(algorithm), claims(server.issuer, email="Some.One@Example.com")))
     assert found == ExternalIdentity("tests", server.issuer, "someone", "some.one@example.com", False, None)
 
 
-async def test_a_good_token_with_a_shared_secret_counts(verifier: Verifier) -> None:
+async def test_a_good_token_with_a_shared_secret_is_valid(verifier: Verifier) -> None:
     found = await verifier.verify(jwt.encode(claims(SHARED.issuer), SECRET, "HS256"))
     assert (found.provider, found.subject) == ("shared", "someone")
 
 
 @pytest.mark.parametrize("spelling", ["none", "None", "NONE", "nOnE", "", None, 0, ["RS256"], {"RS256": 1}], ids=str)
 @pytest.mark.parametrize("signature", ["", "AAAA"])
-async def test_no_algorithm_is_no_signature(
+async def test_algorithm_none_is_refused(
     verifier: Verifier, server: KeyServer, spelling: object, signature: str
 ) -> None:
     header = {"typ": "JWT", "alg": spelling, "kid": "RS256"}
     assert await _is_refused(verifier, f"{_segment(header)}.{_segment(claims(server.issuer))}.{signature}")
 
 
-async def test_a_public_key_is_no_shared_secret(verifier: Verifier, server: KeyServer) -> None:
+async def test_a_public_key_is_not_a_shared_secret(verifier: Verifier, server: KeyServer) -> None:
     """HS/RS confusion, CVE-2015-9235. PyJWT would not sign such a token, so it is signed by hand."""
     for algorithm in ("HS256", "RS256"):
         signed = f"{_segment({'alg': algorithm, 'kid': 'RS256'})}.{_segment(claims(server.issuer))}"
@@ -91,7 +91,7 @@ async def test_a_public_key_is_no_shared_secret(verifier: Verifier, server: KeyS
             assert await _is_refused(verifier, f"{signed}.{_segment(code)}")
 
 
-async def test_an_algorithm_that_the_settings_do_not_name_is_refused(verifier: Verifier, server: KeyServer) -> None:
+async def test_an_algorithm_outside_the_settings_is_refused(verifier: Verifier, server: KeyServer) -> None:
     assert await _is_refused(
         verifier, jwt.encode(claims(server.issuer), RSA.private, "RS512", headers={"kid": "RS256"})
     )
@@ -99,7 +99,7 @@ async def test_an_algorithm_that_the_settings_do_not_name_is_refused(verifier: V
     assert await _is_refused(verifier, jwt.encode(claims(SHARED.issuer), long_secret, "HS512"))
 
 
-async def test_one_providers_key_signs_for_no_other(verifier: Verifier) -> None:
+async def test_a_providers_key_is_not_valid_for_another(verifier: Verifier) -> None:
     assert await _is_refused(verifier, token(RSA, claims(SHARED.issuer)))
 
 
@@ -144,7 +144,7 @@ def _bad_claims() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", _bad_claims())
 async def test_bad_claims_are_refused(verifier: Verifier, name: str) -> None:
     payload = claims(SHARED.issuer) | _bad_claims()[name]
-    # A layer below, where PyJWT does not mind what it signs.
+    # With the lower layer of PyJWT, which does not check what it signs.
     assert await _is_refused(verifier, jwt.PyJWS().encode(json.dumps(payload).encode(), SECRET, "HS256"))
 
 
@@ -162,29 +162,29 @@ def _odd_claims() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", _odd_claims())
-async def test_odd_but_good_claims_count(verifier: Verifier, name: str) -> None:
+async def test_unusual_but_good_claims_are_valid(verifier: Verifier, name: str) -> None:
     found = await verifier.verify(jwt.encode({**claims(SHARED.issuer), **_odd_claims()[name]}, SECRET, "HS256"))
     assert (found.email, found.preferred_username) == (None, None)
 
 
-async def test_leaving_a_required_claim_out_is_refused(verifier: Verifier) -> None:
+async def test_a_missing_required_claim_is_refused(verifier: Verifier) -> None:
     for name in ("iss", "sub", "aud", "exp", "iat"):
         payload = {key: value for key, value in claims(SHARED.issuer).items() if key != name}
         assert await _is_refused(verifier, jwt.encode(payload, SECRET, "HS256"))
 
 
-async def test_keys_that_a_token_brings_along_are_not_used(verifier: Verifier, server: KeyServer) -> None:
+async def test_keys_in_a_token_are_not_used(verifier: Verifier, server: KeyServer) -> None:
     own = signing_key("RS256", "attackers")
     with key_server(own) as elsewhere:
         brought = {"jku": elsewhere.url, "x5u": elsewhere.url, "jwk": own.public, "x5c": ["AAAA"]}
         assert await _is_refused(verifier, token(own, claims(server.issuer), **brought))
         assert await _is_refused(verifier, token(own, claims(server.issuer), **brought, kid="RS256"))
         assert elsewhere.fetches == 0
-        # They are ignored, so a good signature still counts.
+        # They are ignored, so a good signature is still valid.
         assert await verifier.verify(token(RSA, claims(server.issuer), jku=elsewhere.url))
 
 
-async def test_what_a_header_calls_critical_is_refused(verifier: Verifier, server: KeyServer) -> None:
+async def test_a_critical_header_parameter_is_refused(verifier: Verifier, server: KeyServer) -> None:
     for header in ({"crit": ["exp"]}, {"crit": []}, {"crit": ["b64"], "b64": True}, {"b64": False}):
         head = _segment({"alg": "RS256", "kid": "RS256", **header})
         signed = f"{head}.{_segment(claims(server.issuer))}"
@@ -218,11 +218,11 @@ async def test_a_token_of_another_kind_does_not_sign_in(verifier: Verifier, serv
     ],
     ids=lambda text: ascii(text)[:24],
 )
-async def test_what_is_no_token_is_refused(verifier: Verifier, text: str) -> None:
+async def test_a_malformed_token_is_refused(verifier: Verifier, text: str) -> None:
     assert await _is_refused(verifier, text)
 
 
-async def test_a_token_may_be_so_long_and_no_longer(verifier: Verifier) -> None:
+async def test_the_length_of_a_token_is_bounded(verifier: Verifier) -> None:
     short = len(jwt.encode(claims(SHARED.issuer, more=""), SECRET, "HS256"))
     for more, counts in (((MAX_TOKEN_BYTES - short) * 3 // 4 - 8, True), (MAX_TOKEN_BYTES * 3 // 4, False)):
         text = jwt.encode(claims(SHARED.issuer, more="x" * more), SECRET, "HS256")
@@ -233,7 +233,7 @@ async def test_a_token_may_be_so_long_and_no_longer(verifier: Verifier) -> None:
             assert await _is_refused(verifier, text)
 
 
-async def test_only_the_one_provider_that_is_asked_for(verifier: Verifier, provider: IdentityProvider) -> None:
+async def test_a_check_can_be_restricted_to_one_provider(verifier: Verifier, provider: IdentityProvider) -> None:
     good = jwt.encode(claims(SHARED.issuer), SECRET, "HS256")
     assert await verifier.verify(good, only=SHARED)
     with pytest.raises(InvalidExternalTokenError):
@@ -248,18 +248,20 @@ async def test_only_the_one_provider_that_is_asked_for(verifier: Verifier, provi
         ({"email_verified": 1}, False),
         ({"email_verified": False}, False),
         ({}, False),
-        # Supabase's users write their user_metadata themselves.
+        # Supabase's users can write their user_metadata themselves.
         ({"user_metadata": {"email_verified": True}}, False),
         ({"app_metadata": {"email_verified": True}}, False),
     ],
     ids=str,
 )
-async def test_what_counts_as_verified(verifier: Verifier, given: dict[str, object], is_verified: bool) -> None:
+async def test_when_an_email_address_is_verified(
+    verifier: Verifier, given: dict[str, object], is_verified: bool
+) -> None:
     text = jwt.encode(claims(SHARED.issuer, email="some.one@example.com", **given), SECRET, "HS256")
     assert (await verifier.verify(text)).email_verified is is_verified
 
 
-async def test_an_operator_may_vouch_for_a_provider() -> None:
+async def test_an_operator_can_assert_that_a_provider_confirms_addresses() -> None:
     verifier = Verifier([shared_secret_provider(confirms_emails=True)], {})
     text = jwt.encode(claims(SHARED.issuer, email="some.one@example.com"), SECRET, "HS256")
     assert (await verifier.verify(text)).email_verified

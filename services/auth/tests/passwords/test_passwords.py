@@ -14,8 +14,8 @@ async def test_a_changed_password_ends_the_other_sessions_and_all_codes(
     elsewhere = await accounts.enter("anna")
     code = await forgotten(client, accounts)
     await client.post("/auth/change-email", json={"password": PASSWORD, "new_email": NEW}, headers=anna.headers)
-    answer = await change(client, anna.headers)
-    assert (answer.status_code, answer.headers["cache-control"]) == (204, "no-store")
+    response = await change(client, anna.headers)
+    assert (response.status_code, response.headers["cache-control"]) == (204, "no-store")
     assert await works(client, anna.headers)
     assert not await works(client, elsewhere.headers)
     assert (await accounts.mails("anna@example.com"))[-1] == SentMail("password_changed", {"username": "anna"})
@@ -31,12 +31,12 @@ async def test_a_wrong_current_password_is_refused_recorded_and_limited(
 ) -> None:
     anna = await accounts.add("anna")
     with configured(app, failures_per_account_and_address=2):
-        answers = [await change(client, anna.headers, current_password="wrong") for _ in range(3)]
-        assert [answer.status_code for answer in answers] == [403, 403, 429]
-        assert answers[0].json()["type"] == "wrong-password"
+        responses = [await change(client, anna.headers, current_password="wrong") for _ in range(3)]
+        assert [response.status_code for response in responses] == [403, 403, 429]
+        assert responses[0].json()["type"] == "wrong-password"
         assert (await change(client, anna.headers)).status_code == 429
     assert (await accounts.events(anna.id))[-2:] == ["password.change_refused"] * 2
-    # What is shut is the guessing, not the session.
+    # Guessing is blocked, the session is not.
     assert await works(client, anna.headers)
     assert (await change(client, anna.headers)).status_code == 204
 
@@ -49,12 +49,12 @@ async def test_a_wrong_current_password_is_refused_recorded_and_limited(
         ("change-email", {"new_email": "new@example.com"}, "password"),
     ],
 )
-async def test_the_current_password_is_asked_for(
+async def test_the_current_password_is_required(
     client: httpx.AsyncClient, accounts: Accounts, path: str, body: dict[str, str], missing: str
 ) -> None:
     anna = await accounts.add("anna")
-    answer = await client.post(f"/auth/{path}", json=body, headers=anna.headers)
-    assert_problem(answer, 422, "invalid-request", f"#/body/{missing}")
+    response = await client.post(f"/auth/{path}", json=body, headers=anna.headers)
+    assert_problem(response, 422, "invalid-request", f"#/body/{missing}")
 
 
 async def test_a_right_password_uses_up_no_attempt(client: httpx.AsyncClient, accounts: Accounts, app: FastAPI) -> None:
@@ -69,9 +69,11 @@ async def test_a_right_password_uses_up_no_attempt(client: httpx.AsyncClient, ac
     "password",
     [PASSWORD, "iloveyou", "anna@example.com", "kpi-one-2026", "short", "p" * 257, "nul\0 inside it"],
 )
-async def test_a_new_password_that_is_not_taken(client: httpx.AsyncClient, accounts: Accounts, password: str) -> None:
+async def test_an_unacceptable_new_password_is_refused(
+    client: httpx.AsyncClient, accounts: Accounts, password: str
+) -> None:
     anna = await accounts.add("anna")
-    answer = await change(client, anna.headers, new_password=password)
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/new_password"]
+    response = await change(client, anna.headers, new_password=password)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/body/new_password"]
     assert await accounts.sign_in("anna", PASSWORD)

@@ -1,4 +1,4 @@
-"""Getting a new password where it was forgotten."""
+"""Resetting a forgotten password."""
 
 import httpx
 import pytest
@@ -8,14 +8,16 @@ from password_support import NEW, change, forgotten, reset, works
 from sqlalchemy import text
 
 
-async def test_a_reset_sets_the_password_and_ends_everything(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_reset_sets_the_password_and_ends_all_sessions_and_codes(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
     anna = await accounts.add("anna")
     code = await forgotten(client, accounts)
     other = await forgotten(client, accounts)
     lifetime = "SELECT max(expires_at - created_at) = interval '15 minutes' FROM one_time_codes WHERE purpose = :of"
     assert await accounts.scalar(lifetime, of="reset_password")
-    answer = await reset(client, code)
-    assert (answer.status_code, answer.headers["cache-control"], answer.content) == (204, "no-store", b"")
+    response = await reset(client, code)
+    assert (response.status_code, response.headers["cache-control"], response.content) == (204, "no-store", b"")
     assert not await works(client, anna.headers)
     for used in (code, other):
         assert (await reset(client, used)).json()["type"] == "invalid-code"
@@ -26,7 +28,7 @@ async def test_a_reset_sets_the_password_and_ends_everything(client: httpx.Async
     assert not await accounts.sign_in("anna", PASSWORD)
 
 
-async def test_a_reset_verifies_the_address_that_its_code_went_to(
+async def test_a_reset_verifies_the_address_that_its_code_was_sent_to(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     anna = await accounts.add("anna", verified=False)
@@ -36,7 +38,7 @@ async def test_a_reset_verifies_the_address_that_its_code_went_to(
     assert "email.verified" in await accounts.events(anna.id)
 
 
-async def test_a_reset_takes_no_address_from_the_account_that_has_it(
+async def test_a_reset_takes_no_address_from_the_account_that_has_verified_it(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     await accounts.add("anna")
@@ -58,32 +60,32 @@ async def test_a_reset_takes_no_address_from_the_account_that_has_it(
         "UPDATE users SET deleted_at = now()",
     ],
 )
-async def test_a_code_that_does_not_count_resets_nothing(
-    client: httpx.AsyncClient, accounts: Accounts, spoil: str
-) -> None:
+async def test_an_invalid_code_resets_nothing(client: httpx.AsyncClient, accounts: Accounts, spoil: str) -> None:
     anna = await accounts.add("anna")
     code = await forgotten(client, accounts)
     hashed = "SELECT password_hash FROM users WHERE id = :id"
     before = await accounts.scalar(hashed, id=anna.id)
     await accounts.execute(spoil)
-    answer = await reset(client, code)
-    assert (answer.status_code, answer.json()["type"]) == (400, "invalid-code")
+    response = await reset(client, code)
+    assert (response.status_code, response.json()["type"]) == (400, "invalid-code")
     assert await accounts.scalar(hashed, id=anna.id) == before
 
 
 @pytest.mark.parametrize("password", ["anna", "anna_the_first", "anna_the_first@example.com", "iloveyou"])
-async def test_a_refused_password_uses_the_code_not_up(
+async def test_a_refused_password_does_not_consume_the_code(
     client: httpx.AsyncClient, accounts: Accounts, password: str
 ) -> None:
     await accounts.add("anna_the_first")
     code = await forgotten(client, accounts, "anna_the_first")
-    answer = await reset(client, code, password)
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/new_password"]
+    response = await reset(client, code, password)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/body/new_password"]
     assert (await reset(client, code)).status_code == 204
 
 
-async def test_forgetting_answers_the_same_whoever_is_asked_for(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_the_response_to_a_forgotten_password_is_the_same_for_every_account(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
     for name in ("anna", "closed", "gone", "imported"):
         await accounts.add(name)
     await accounts.execute("UPDATE users SET is_active = false WHERE username = 'closed'")
@@ -95,21 +97,23 @@ async def test_forgetting_answers_the_same_whoever_is_asked_for(client: httpx.As
     before = await accounts.scalar("SELECT count(*) FROM mails")
     names = ("closed", "gone", "imported", "nobody", "anna")
     bodies = [body for name in names for body in ({"username": name}, {"email": f"{name}@example.com"})]
-    answers = [await client.post("/auth/forgot-password", json=body) for body in bodies]
-    assert {(answer.status_code, answer.text) for answer in answers} == {(202, '{"status":"accepted"}')}
-    assert {tuple(sorted(set(answer.headers))) for answer in answers} == {tuple(sorted(set(answers[0].headers)))}
+    responses = [await client.post("/auth/forgot-password", json=body) for body in bodies]
+    assert {(response.status_code, response.text) for response in responses} == {(202, '{"status":"accepted"}')}
+    assert {tuple(sorted(set(response.headers))) for response in responses} == {
+        tuple(sorted(set(responses[0].headers)))
+    }
     assert await accounts.scalar("SELECT count(*) FROM mails") == int(str(before)) + 2
     assert [mail.template for mail in await accounts.mails("anna@example.com")][-2:] == ["reset_password"] * 2
-    # A request for nobody is recorded too.
+    # A request for an unknown account is recorded as well.
     assert (await accounts.events(None)).count("password.reset_requested") == 8
 
 
-async def test_by_address_it_goes_to_the_account_that_the_address_names(
+async def test_by_address_the_code_is_for_the_account_that_signs_in_with_it(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     for name in ("first", "second", "third"):
-        answer = await client.post("/users", json=registration(name, email="one@example.com"))
-        assert answer.status_code == 201
+        response = await client.post("/users", json=registration(name, email="one@example.com"))
+        assert response.status_code == 201
     body = {"email": "ONE@example.com"}
     await client.post("/auth/forgot-password", json=body)
     assert (await accounts.mails("one@example.com"))[-1].values["username"] == "first"
@@ -118,7 +122,7 @@ async def test_by_address_it_goes_to_the_account_that_the_address_names(
     assert (await accounts.mails("one@example.com"))[-1].values["username"] == "second"
     verify = "UPDATE users SET email_signs_in = true, email_verified_at = now() WHERE username = 'third'"
     await accounts.execute(verify)
-    # Three registrations and two requests are all that one address gets in an hour.
+    # Three registrations and two requests reach the limit of one address in an hour.
     await client.post("/auth/forgot-password", json=body)
     assert len(await accounts.mails("one@example.com")) == 5
     await accounts.execute("DELETE FROM attempts")
@@ -126,7 +130,7 @@ async def test_by_address_it_goes_to_the_account_that_the_address_names(
     assert (await accounts.mails("one@example.com"))[-1].values["username"] == "third"
 
 
-async def test_no_code_and_no_password_is_kept_or_logged_anywhere(
+async def test_no_code_and_no_password_is_stored_or_logged(
     client: httpx.AsyncClient,
     accounts: Accounts,
     app: FastAPI,
@@ -162,10 +166,10 @@ async def _whole_database(app: FastAPI) -> str:
     return "\n".join(str(row) for table in rows for row in table)
 
 
-async def test_a_reset_shuts_out_who_made_the_account_with_a_strangers_address(
+async def test_a_reset_removes_the_external_identity_of_an_account_with_another_persons_address(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
-    """Somebody came by a token of another place and gave an address that they do not read; its owner takes over."""
+    """The account was created with an external token and another person's address, whose owner now resets it."""
     anna = await accounts.add("anna", verified=False)
     await accounts.execute(
         "INSERT INTO outside_identities (user_id, issuer, subject) VALUES (:id, 'https://id.example.com', 'x')",
@@ -179,16 +183,14 @@ async def test_a_reset_shuts_out_who_made_the_account_with_a_strangers_address(
     assert (await accounts.events(anna.id))[-1] == "identity.unlinked"
 
 
-async def test_nobody_is_told_news_of_an_account_at_an_address_that_was_not_shown_to_be_theirs(
-    client: httpx.AsyncClient, accounts: Accounts
-) -> None:
+async def test_no_notice_is_sent_to_an_unverified_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna", verified=False)
     change = {"current_password": PASSWORD, "new_password": "a loud green tricycle"}
     assert (await client.post("/auth/change-password", json=change, headers=anna.headers)).status_code == 204
     assert [mail.template for mail in await accounts.mails("anna@example.com")] == ["verify_email"]
 
 
-async def test_a_reset_lets_in_an_owner_whom_others_had_shut_out_by_guessing(
+async def test_a_reset_lifts_the_limits_on_failed_sign_ins(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     await accounts.add("anna")

@@ -1,4 +1,4 @@
-"""Registration: who may, what is taken, and what of it is told."""
+"""Registration: permissions, conflicts, and what the response discloses."""
 
 import httpx
 import pytest
@@ -7,16 +7,16 @@ from fastapi import FastAPI
 from kpi_auth.mails.outbox import Template
 
 
-async def test_registration_answers_the_user_and_never_a_hash(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/users", json=registration("Anna", email="Anna@Example.COM"))
-    assert answer.status_code == 201, answer.text
-    shown = answer.json()
+async def test_registration_returns_the_user_without_the_hash(client: httpx.AsyncClient) -> None:
+    response = await client.post("/users", json=registration("Anna", email="Anna@Example.COM"))
+    assert response.status_code == 201, response.text
+    shown = response.json()
     assert shown["username"] == "Anna"
     assert shown["email"] == "anna@example.com"
     assert (shown["role"], shown["is_active"]) == ("user", True)
     assert set(shown) == ALL_FIELDS
-    assert "argon2" not in answer.text
-    assert PASSWORD not in answer.text
+    assert "argon2" not in response.text
+    assert PASSWORD not in response.text
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,10 @@ async def test_registration_answers_the_user_and_never_a_hash(client: httpx.Asyn
     ],
 )
 async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value: object) -> None:
-    answer = await client.post("/users", json={**registration("anna"), field: value})
-    assert answer.status_code == 422
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/body/{field}"]
+    response = await client.post("/users", json={**registration("anna"), field: value})
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    assert [error["pointer"] for error in response.json()["errors"]] == [f"#/body/{field}"]
 
 
 @pytest.mark.parametrize(
@@ -62,37 +62,39 @@ async def test_a_bad_field_is_named(client: httpx.AsyncClient, field: str, value
         *("kpi-one-2026", "KPI_One!!", "kpione2026", "administrator", "Admin-1234"),
     ],
 )
-async def test_a_password_is_not_a_name_of_its_owner(client: httpx.AsyncClient, password: str) -> None:
+async def test_a_password_that_contains_the_username_or_address_is_refused(
+    client: httpx.AsyncClient, password: str
+) -> None:
     body = {"username": "anna_the_first", "email": "anna@example.com", "password": password}
-    answer = await client.post("/users", json=body)
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/body/password"]
+    response = await client.post("/users", json=body)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/body/password"]
 
 
 @pytest.mark.parametrize("password", [" spaces count ", "日本語のパスワードです", "p" * 256])
-async def test_a_password_is_taken_as_it_is(client: httpx.AsyncClient, accounts: Accounts, password: str) -> None:
-    answer = await client.post("/users", json={**registration("anna"), "password": password})
-    assert answer.status_code == 201, answer.text
+async def test_a_password_is_used_unchanged(client: httpx.AsyncClient, accounts: Accounts, password: str) -> None:
+    response = await client.post("/users", json={**registration("anna"), "password": password})
+    assert response.status_code == 201, response.text
     assert await accounts.sign_in("anna", password)
     assert not await accounts.sign_in("anna", password + " ")
 
 
-async def test_a_body_that_repeats_no_password_back(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/users", json={"username": "x", "password": "swordfish-77", "email": "e"})
-    assert answer.status_code == 422
-    assert "swordfish-77" not in answer.text
+async def test_a_validation_error_does_not_repeat_the_password(client: httpx.AsyncClient) -> None:
+    response = await client.post("/users", json={"username": "x", "password": "swordfish-77", "email": "e"})
+    assert response.status_code == 422
+    assert "swordfish-77" not in response.text
 
 
 @pytest.mark.parametrize("path", ["/users", "/auth/register"])
-async def test_a_registration_is_recorded_and_mails_a_link(
+async def test_a_registration_is_recorded_and_sends_a_link(
     client: httpx.AsyncClient, accounts: Accounts, path: str
 ) -> None:
     body = registration("anna") | {"full_name": " Anna A. ", "bio": "Reads\nmuch."}
-    answer = await client.post(path, json=body)
-    assert answer.status_code == 201, answer.text
-    assert answer.headers["location"] == f"/users/{answer.json()['id']}"
-    assert answer.headers["cache-control"] == "no-store"
-    assert await accounts.events(answer.json()["id"]) == ["user.registered"]
+    response = await client.post(path, json=body)
+    assert response.status_code == 201, response.text
+    assert response.headers["location"] == f"/users/{response.json()['id']}"
+    assert response.headers["cache-control"] == "no-store"
+    assert await accounts.events(response.json()["id"]) == ["user.registered"]
     [mail] = await accounts.mails("anna@example.com")
     assert (mail.template, mail.values["username"]) == ("verify_email", "anna")
     assert mail.values["link"].startswith("http://127.0.0.1:8000/auth/verify-email#code=")
@@ -102,65 +104,69 @@ async def test_a_registration_is_recorded_and_mails_a_link(
 
 
 @pytest.mark.parametrize("again", ["ANNA", "\uff41\uff4e\uff4e\uff41"])
-async def test_a_taken_username_is_told(client: httpx.AsyncClient, again: str) -> None:
+async def test_a_taken_username_is_disclosed(client: httpx.AsyncClient, again: str) -> None:
     assert (await client.post("/users", json=registration("anna"))).status_code == 201
-    answer = await client.post("/users", json=registration("anna") | {"username": again, "email": "other@example.com"})
-    assert answer.status_code == 409
-    assert answer.json()["type"] == "username-taken"
-    assert answer.json()["errors"][0]["pointer"] == "#/body/username"
+    response = await client.post(
+        "/users", json=registration("anna") | {"username": again, "email": "other@example.com"}
+    )
+    assert response.status_code == 409
+    assert response.json()["type"] == "username-taken"
+    assert response.json()["errors"][0]["pointer"] == "#/body/username"
 
 
 @pytest.mark.parametrize("changes", [{"mail_url": None}, {"registration_tells_email": True}])
 @pytest.mark.parametrize("email", ["ANNA@example.com", "anna@EXAMPLE.com"])
-async def test_a_taken_address_is_told_where_the_settings_say_so(
+async def test_a_taken_address_is_disclosed_if_the_settings_say_so(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, changes: dict[str, object], email: str
 ) -> None:
     with configured(app, **changes):
         assert (await client.post("/users", json=registration("anna"))).status_code == 201
-        answer = await client.post("/users", json=registration("other", email=email))
-        assert answer.status_code == 409
-        assert answer.json()["type"] == "email-taken"
-        assert answer.json()["errors"][0]["pointer"] == "#/body/email"
-        # The address is nobody else's, so it signs in before it is verified.
+        response = await client.post("/users", json=registration("other", email=email))
+        assert response.status_code == 409
+        assert response.json()["type"] == "email-taken"
+        assert response.json()["errors"][0]["pointer"] == "#/body/email"
+        # No other account has the address, so it signs in before it is verified.
         assert await accounts.sign_in("anna@example.com", PASSWORD)
     mails = await accounts.mails("anna@example.com")
     assert [mail.template for mail in mails] == ([] if "mail_url" in changes else ["verify_email"])
 
 
-async def test_a_taken_address_is_not_told_but_mailed(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_taken_address_is_not_disclosed_but_its_owner_gets_an_e_mail(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
     await accounts.add("anna")
     free = await client.post("/users", json=registration("ben", email="free@example.com"))
     taken = await client.post("/users", json=registration("kim", email="anna@example.com"))
     assert (free.status_code, taken.status_code) == (201, 201)
     own = {"id", "username", "email", "created_at", "updated_at"}
-    shown = [{k: v for k, v in answer.json().items() if k not in own} for answer in (free, taken)]
+    shown = [{k: v for k, v in response.json().items() if k not in own} for response in (free, taken)]
     assert shown[0] == shown[1]
     assert set(free.json()) == set(taken.json())
     assert set(free.headers) == set(taken.headers)
     assert (await accounts.mails("anna@example.com"))[1:] == [SentMail("address_in_use", {"username": "anna"})]
-    # Neither account is opened by an address that it has not shown to be its own, and Anna's still is.
+    # Neither account can sign in with its unverified address; Anna still can.
     assert await accounts.sign_in("kim", PASSWORD)
     assert not await accounts.sign_in("free@example.com", PASSWORD)
     assert await accounts.scalar("SELECT count(*) FROM users WHERE email = 'anna@example.com'") == 2
 
 
-async def test_where_usernames_are_not_told_the_answer_is_always_the_same(
+async def test_if_usernames_are_not_disclosed_the_response_is_always_the_same(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     await accounts.add("anna")
     with configured(app, registration_tells_username=False):
         free = await client.post("/users", json=registration("ben"))
         taken = await client.post("/users", json=registration("Anna", email="other@example.com"))
-    for answer in (free, taken):
-        assert (answer.status_code, answer.json()) == (202, {"status": "accepted"})
-        assert "location" not in answer.headers
+    for response in (free, taken):
+        assert (response.status_code, response.json()) == (202, {"status": "accepted"})
+        assert "location" not in response.headers
     assert set(free.headers) == set(taken.headers)
     assert await accounts.mails("other@example.com") == [SentMail("username_in_use", {"username": "Anna"})]
     assert [mail.template for mail in await accounts.mails("ben@example.com")] == ["verify_email"]
     assert await accounts.sign_in("ben", PASSWORD)
 
 
-async def test_an_admin_is_told_what_is_taken_whatever_the_settings(
+async def test_taken_names_are_disclosed_to_admins_with_any_settings(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     await accounts.add("anna")
@@ -170,8 +176,8 @@ async def test_an_admin_is_told_what_is_taken_whatever_the_settings(
             (registration("anna", email="other@example.com"), "username-taken"),
             (registration("other", email="anna@example.com"), "email-taken"),
         ):
-            answer = await client.post("/users", json=body, headers=admin.headers)
-            assert (answer.status_code, answer.json()["type"]) == (409, kind)
+            response = await client.post("/users", json=body, headers=admin.headers)
+            assert (response.status_code, response.json()["type"]) == (409, kind)
         made = await client.post("/users", json=registration("ben"), headers=admin.headers)
         assert (made.status_code, made.json()["username"]) == (201, "ben")
 
@@ -179,13 +185,13 @@ async def test_an_admin_is_told_what_is_taken_whatever_the_settings(
 async def test_an_admin_may_set_role_and_state(client: httpx.AsyncClient, accounts: Accounts) -> None:
     admin = await accounts.add_admin()
     more = {"role": "admin", "is_active": False}
-    answer = await client.post("/users", json=registration("ben") | more, headers=admin.headers)
-    assert answer.status_code == 201, answer.text
-    assert (answer.json()["role"], answer.json()["is_active"]) == ("admin", False)
-    assert await accounts.events(answer.json()["id"]) == ["user.created"]
+    response = await client.post("/users", json=registration("ben") | more, headers=admin.headers)
+    assert response.status_code == 201, response.text
+    assert (response.json()["role"], response.json()["is_active"]) == ("admin", False)
+    assert await accounts.events(response.json()["id"]) == ["user.created"]
     recorded = "SELECT actor_id = :admin AND details = CAST(:details AS jsonb) FROM audit_events WHERE subject_id = :id"
     details = '{"role": "admin", "is_active": false}'
-    assert await accounts.scalar(recorded, admin=admin.id, details=details, id=answer.json()["id"])
+    assert await accounts.scalar(recorded, admin=admin.id, details=details, id=response.json()["id"])
     assert not await accounts.sign_in("ben", PASSWORD)
     assert await accounts.mails("ben@example.com") == []
 
@@ -199,47 +205,47 @@ async def test_an_admin_may_set_role_and_state(client: httpx.AsyncClient, accoun
         ({"role": "user", "is_active": True}, ["role", "is_active"]),
     ],
 )
-async def test_fields_of_an_admin_are_refused_by_name(
+async def test_fields_for_admins_are_refused_by_name(
     client: httpx.AsyncClient, accounts: Accounts, more: dict[str, object], fields: list[str], signed_in: bool
 ) -> None:
     headers = (await accounts.add("anna")).headers if signed_in else {}
-    answer = await client.post("/users", json=registration("ben") | more, headers=headers)
-    assert answer.status_code == 403
-    assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/body/{name}" for name in fields]
+    response = await client.post("/users", json=registration("ben") | more, headers=headers)
+    assert response.status_code == 403
+    assert [error["pointer"] for error in response.json()["errors"]] == [f"#/body/{name}" for name in fields]
     assert await accounts.scalar("SELECT count(*) FROM users WHERE username = 'ben'") == 0
 
 
-async def test_a_role_that_was_taken_away_sets_nothing(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_former_admin_sets_no_role(client: httpx.AsyncClient, accounts: Accounts) -> None:
     admin = await accounts.add_admin()
     await accounts.execute("UPDATE users SET role = 'user' WHERE id = :id", id=admin.id)
-    answer = await client.post("/users", json=registration("ben") | {"role": "admin"}, headers=admin.headers)
-    assert answer.status_code == 403
+    response = await client.post("/users", json=registration("ben") | {"role": "admin"}, headers=admin.headers)
+    assert response.status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/users", "/auth/register"])
-async def test_a_closed_registration_is_left_to_admins(
+async def test_if_registration_is_closed_only_admins_create_users(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, path: str
 ) -> None:
     anna, admin = await accounts.add("anna"), await accounts.add_admin()
     with configured(app, registration="closed"):
         for headers in ({}, anna.headers):
-            answer = await client.post(path, json=registration("ben"), headers=headers)
-            assert (answer.status_code, answer.json()["type"]) == (403, "registration-closed")
+            response = await client.post(path, json=registration("ben"), headers=headers)
+            assert (response.status_code, response.json()["type"]) == (403, "registration-closed")
         assert (await client.post(path, json=registration("ben"), headers=admin.headers)).status_code == 201
 
 
-async def test_a_token_that_does_not_count_is_refused(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/users", json=registration("ben"), headers={"Authorization": "Bearer v4.local.x"})
-    assert answer.status_code == 401
+async def test_an_invalid_token_is_refused_at_registration(client: httpx.AsyncClient) -> None:
+    response = await client.post("/users", json=registration("ben"), headers={"Authorization": "Bearer v4.local.x"})
+    assert response.status_code == 401
 
 
-async def test_one_address_gets_so_many_mails_an_hour(
+async def test_the_number_of_e_mails_to_one_address_is_limited(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     with configured(app, mails_per_account=2):
         for name in ("anna", "ben", "kim"):
-            answer = await client.post("/users", json=registration(name, email="one@example.com"))
-            assert answer.status_code == 201
+            response = await client.post("/users", json=registration(name, email="one@example.com"))
+            assert response.status_code == 201
         await client.post("/users", json=registration("joe"))
     assert len(await accounts.mails("one@example.com")) == 2
     assert len(await accounts.mails("joe@example.com")) == 1
@@ -255,7 +261,7 @@ async def test_no_header_reaches_a_link(client: httpx.AsyncClient, accounts: Acc
     assert all(mail.values["link"].startswith("http://127.0.0.1:8000/auth/") for mail in mails)
 
 
-async def test_a_refused_registration_uses_up_no_attempt(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_a_refused_registration_is_not_counted(client: httpx.AsyncClient, app: FastAPI) -> None:
     with configured(app, registrations_per_address=2):
         assert (await client.post("/users", json=registration("anna"))).status_code == 201
         for _ in range(5):
@@ -263,7 +269,7 @@ async def test_a_refused_registration_uses_up_no_attempt(client: httpx.AsyncClie
         assert (await client.post("/users", json=registration("ben", email="anna@example.com"))).status_code == 201
 
 
-async def test_one_client_makes_so_many_accounts_an_hour(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_the_number_of_registrations_from_one_client_is_limited(client: httpx.AsyncClient, app: FastAPI) -> None:
     with configured(app, registrations_per_address=2):
         statuses = [(await client.post("/users", json=registration(f"anna{n}"))).status_code for n in range(3)]
     assert statuses == [201, 201, 429]

@@ -1,4 +1,4 @@
-"""Refresh tokens: one after the other, each once, and what ends them."""
+"""Refresh tokens: rotation, reuse, and what ends them."""
 
 import base64
 from datetime import timedelta
@@ -35,10 +35,10 @@ async def age(accounts: Accounts, user_id: int, interval: str) -> None:
 async def test_a_refresh_gives_the_next_pair(client: httpx.AsyncClient, accounts: Accounts, form: str) -> None:
     anna = await accounts.add("anna")
     body = {"grant_type": "refresh_token", "refresh_token": anna.refresh_token}
-    answer = await client.post("/auth/refresh", **{form: body})  # type: ignore[arg-type]
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    pair = answer.json()
+    response = await client.post("/auth/refresh", **{form: body})  # type: ignore[arg-type]
+    assert response.status_code == 200, response.text
+    assert response.headers["cache-control"] == "no-store"
+    pair = response.json()
     assert pair["refresh_token"] != anna.refresh_token
     assert (pair["token_type"], pair["expires_in"], pair["refresh_expires_in"]) == ("bearer", 900, 14 * 24 * 3600)
     subjects = [accounts.app.state.tokens.verify(token) for token in (anna.token, pair["access_token"])]
@@ -46,7 +46,7 @@ async def test_a_refresh_gives_the_next_pair(client: httpx.AsyncClient, accounts
     assert (await refresh(client, pair["refresh_token"])).status_code == 200
 
 
-async def test_the_parent_gets_the_same_successor_within_seconds(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_the_last_used_token_gets_the_same_successor_again(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     first, again = await refresh(client, anna.refresh_token), await refresh(client, anna.refresh_token)
     assert first.json()["refresh_token"] == again.json()["refresh_token"]
@@ -54,15 +54,15 @@ async def test_the_parent_gets_the_same_successor_within_seconds(client: httpx.A
     assert await works(client, anna)
 
 
-async def test_a_late_parent_ends_the_session_and_tells_the_owner(
+async def test_late_reuse_ends_the_session_and_notifies_the_owner(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     anna = await accounts.add("anna")
     elsewhere = await accounts.enter("anna")
     successor = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
     await age(accounts, anna.id, "11 seconds")
-    answer = await refresh(client, anna.refresh_token)
-    assert (answer.status_code, answer.json()["type"]) == (401, "invalid-refresh-token")
+    response = await refresh(client, anna.refresh_token)
+    assert (response.status_code, response.json()["type"]) == (401, "invalid-refresh-token")
     assert (await refresh(client, successor)).status_code == 401
     assert not await works(client, anna)
     assert await works(client, elsewhere)
@@ -70,7 +70,7 @@ async def test_a_late_parent_ends_the_session_and_tells_the_owner(
     assert [mail.template for mail in await accounts.mails("anna@example.com")][-1] == SESSION_ENDED
 
 
-async def test_a_grandparent_ends_the_session_even_at_once(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_an_older_token_ends_the_session_immediately(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     child = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
     grandchild = (await refresh(client, child)).json()["refresh_token"]
@@ -78,9 +78,7 @@ async def test_a_grandparent_ends_the_session_even_at_once(client: httpx.AsyncCl
     assert (await refresh(client, grandchild)).status_code == 401
 
 
-async def test_nobody_is_written_to_at_an_address_that_is_not_known_to_be_theirs(
-    client: httpx.AsyncClient, accounts: Accounts
-) -> None:
+async def test_no_mail_goes_to_an_unverified_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna", verified=False)
     await accounts.execute("UPDATE users SET email_signs_in = false WHERE id = :id", id=anna.id)
     await refresh(client, anna.refresh_token)
@@ -89,28 +87,26 @@ async def test_nobody_is_written_to_at_an_address_that_is_not_known_to_be_theirs
     assert SESSION_ENDED not in [mail.template for mail in await accounts.mails("anna@example.com")]
 
 
-def _flipped(token: str, position: int) -> str:
+def _flip(token: str, position: int) -> str:
     data = bytearray(base64.urlsafe_b64decode(token))
     data[position] ^= 1
     return base64.urlsafe_b64encode(data).decode()
 
 
-async def test_a_changed_token_counts_for_nothing_and_ends_nothing(
-    client: httpx.AsyncClient, accounts: Accounts
-) -> None:
+async def test_a_changed_token_is_refused_and_ends_nothing(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     await refresh(client, anna.refresh_token)
     await age(accounts, anna.id, "1 minute")
     # Within the id, the counter and the code.
     for position in (0, 7, 8, 15, 16, 47):
-        assert (await refresh(client, _flipped(anna.refresh_token, position))).status_code == 401
+        assert (await refresh(client, _flip(anna.refresh_token, position))).status_code == 401
     assert await works(client, anna)
 
 
 @pytest.mark.parametrize("token", ["x", "A" * 64, "_" * 64, "A" * 63 + "=", "é" * 64, "A" * 65, "v4.local.AAAA"])
-async def test_what_is_no_refresh_token_is_refused(client: httpx.AsyncClient, token: str) -> None:
-    answer = await refresh(client, token)
-    assert (answer.status_code, answer.json()["type"]) == (401, "invalid-refresh-token")
+async def test_a_malformed_refresh_token_is_refused(client: httpx.AsyncClient, token: str) -> None:
+    response = await refresh(client, token)
+    assert (response.status_code, response.json()["type"]) == (401, "invalid-refresh-token")
 
 
 @pytest.mark.parametrize("body", [{}, {"refresh_token": ""}, {"refresh_token": None}, {"refresh_token": "x" * 5000}])
@@ -164,7 +160,7 @@ async def test_the_twenty_first_session_ends_the_oldest(client: httpx.AsyncClien
     assert await accounts.scalar(newest, id=anna.id) == f"[{accounts.app.state.tokens.verify(anna.token).session_id}]"
 
 
-async def test_a_token_carries_the_role_of_now(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_refreshed_token_has_the_current_role(client: httpx.AsyncClient, accounts: Accounts) -> None:
     root = await accounts.add_admin()
     await accounts.execute("UPDATE users SET role = 'user' WHERE id = :id", id=root.id)
     refused = await client.get(f"/users/{root.id}/sessions", headers=root.headers)
@@ -173,10 +169,10 @@ async def test_a_token_carries_the_role_of_now(client: httpx.AsyncClient, accoun
     assert accounts.app.state.tokens.verify(pair["access_token"]).role == "user"
 
 
-async def test_what_the_database_holds_makes_no_token(
+async def test_database_contents_alone_make_no_token(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings, app: FastAPI
 ) -> None:
-    """Whoever reads the table, and not the service's key, can make no token that counts."""
+    """The table without the service's key is not enough to make a valid token."""
     anna = await accounts.add("anna")
     number = int(accounts.app.state.tokens.verify(anna.token).session_id)
     secret = await accounts.scalar("SELECT secret FROM sessions WHERE id = :id", id=number)
@@ -194,7 +190,7 @@ async def test_a_token_of_a_previous_key_still_refreshes(client: httpx.AsyncClie
     assert not RefreshTokens(KeyRing(new)).is_genuine(parse(made), secret=bytes(32))
 
 
-async def test_sessions_are_listed_with_where_they_are_used(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_sessions_are_listed_with_address_and_user_agent(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
     headers = {"User-Agent": "Phone/1", "X-Forwarded-For": "198.51.100.7"}
     body = {"username": "anna", "password": PASSWORD}
@@ -213,14 +209,14 @@ async def test_sessions_are_listed_with_where_they_are_used(client: httpx.AsyncC
     [(None, [False, True]), ("local", [False, True]), ("others", [True, False]), ("global", [False, False])],
 )
 @pytest.mark.parametrize("by", ["params", "json"])
-async def test_logout_ends_what_its_scope_says(
+async def test_logout_ends_the_sessions_of_its_scope(
     client: httpx.AsyncClient, accounts: Accounts, scope: str | None, alive: list[bool], by: str
 ) -> None:
     here = await accounts.add("anna")
     there, ben = await accounts.enter("anna"), await accounts.add("ben")
     sent = {by: {"scope": scope}} if scope else {}
-    answer = await client.post("/auth/logout", headers=here.headers, **sent)  # type: ignore[arg-type]
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = await client.post("/auth/logout", headers=here.headers, **sent)  # type: ignore[arg-type]
+    assert (response.status_code, response.content) == (204, b"")
     assert [await works(client, account) for account in (here, there)] == alive
     found = [(await refresh(client, account.refresh_token)).is_success for account in (here, there)]
     assert found == alive
@@ -228,14 +224,14 @@ async def test_logout_ends_what_its_scope_says(
     assert (await accounts.events(here.id))[-1] == "session.ended"
 
 
-async def test_an_empty_body_leaves_the_scope_of_the_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_an_empty_body_keeps_the_scope_of_the_query(client: httpx.AsyncClient, accounts: Accounts) -> None:
     here = await accounts.add("anna")
     there = await accounts.enter("anna")
     await client.post("/auth/logout?scope=global", headers=here.headers, json={})
     assert [await works(client, account) for account in (here, there)] == [False, False]
 
 
-async def test_one_ends_ones_own_sessions_and_no_others(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_users_end_only_their_own_sessions(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
     number = accounts.app.state.tokens.verify(ben.token).session_id
     assert (await client.delete(f"/auth/sessions/{number}", headers=anna.headers)).status_code == 404
@@ -265,36 +261,34 @@ async def test_revocation_ends_the_session_of_either_token(client: httpx.AsyncCl
     first = await accounts.add("anna")
     second, third = await accounts.enter("anna"), await accounts.enter("anna")
     for token in (first.refresh_token, second.token):
-        answer = await client.post("/auth/revoke", data={"token": token, "token_type_hint": "access_token"})
-        assert (answer.status_code, answer.content) == (200, b"")
+        response = await client.post("/auth/revoke", data={"token": token, "token_type_hint": "access_token"})
+        assert (response.status_code, response.content) == (200, b"")
     assert [await works(client, account) for account in (first, second, third)] == [False, False, True]
 
 
 @pytest.mark.parametrize("token", ["x", "A" * 64, "v4.local.AAAA", "é"])
-async def test_revocation_of_an_unknown_token_is_no_error(client: httpx.AsyncClient, token: str) -> None:
+async def test_revoking_an_unknown_token_is_not_an_error(client: httpx.AsyncClient, token: str) -> None:
     assert (await client.post("/auth/revoke", data={"token": token})).status_code == 200
 
 
-async def test_a_token_from_before_there_were_sessions_is_refused(
-    client: httpx.AsyncClient, accounts: Accounts
-) -> None:
+async def test_a_token_without_a_session_is_refused(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     for session in ("xUe0bLk9f3aQ", "", "0", "-1", "9" * 40, "१"):
         token = accounts.app.state.tokens.mint(
             user_id=anna.id, username="anna", role=Role.USER, session_id=session, lifetime=timedelta(minutes=1)
         )
-        answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == 401, session
+        response = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert response.status_code == 401, session
 
 
-async def test_too_many_failures_are_refused_and_leave_sessions_alone(
+async def test_too_many_failures_are_refused_and_end_no_session(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
 ) -> None:
     anna = await accounts.add("anna")
     most = settings.failures_per_account_and_address
     for name in ("anna", "nobody"):
         failed = [await client.post("/auth/login", json={"username": name, "password": "wrong"}) for _ in range(most)]
-        assert {answer.status_code for answer in failed} == {401}
+        assert {response.status_code for response in failed} == {401}
         refused = await client.post("/auth/login", json={"username": name.upper(), "password": PASSWORD})
         assert refused.status_code == 429
         assert 1 <= int(refused.headers["retry-after"]) <= settings.failure_window
@@ -304,7 +298,7 @@ async def test_too_many_failures_are_refused_and_leave_sessions_alone(
     assert (await accounts.events(None)).count("session.refused") == most
 
 
-async def test_signing_in_well_uses_up_no_attempt(
+async def test_a_successful_sign_in_uses_up_no_attempt(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
 ) -> None:
     await accounts.add("anna")

@@ -1,4 +1,4 @@
-"""What real, parallel connections do to sessions."""
+"""Sessions on real, parallel connections."""
 
 import asyncio
 import os
@@ -18,14 +18,14 @@ from kpi_auth.sessions import service, sign_in_repository
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 from kpi_shared.testing.client import client_of
 
-# A race is run so often; the figure of a thousand is kept in docs/performance.md.
+# The number of repetitions of each race; docs/performance.md has the figure for a thousand.
 NEW_PASSWORD = "a loud green tricycle"
 RUNS = int(os.environ.get("KPI_RACES", "20"))
 
 
 @pytest.fixture
 async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
-    """Accounts on the pool of real connections; what they leave behind is removed."""
+    """Accounts on the pool of real connections; the database is emptied afterwards."""
     async with client_of(running_app) as client:
         yield Accounts(running_app, client)
         await empty(running_app.state.database)
@@ -36,8 +36,8 @@ def client(accounts: Accounts) -> httpx.AsyncClient:
     return accounts._client
 
 
-async def refreshed(accounts: Accounts, token: str) -> str | None:
-    """The successor of a token, got as the endpoint does it, or None."""
+async def refresh_once(accounts: Accounts, token: str) -> str | None:
+    """Refresh as the endpoint does; the successor, or None."""
     try:
         return str((await service.refresh(accounts.context, token=token)).refresh_token)
     except InvalidRefreshTokenError:
@@ -48,21 +48,21 @@ async def test_fifty_parallel_refreshes_leave_one_living_successor(accounts: Acc
     anna = await accounts.add("anna")
     token = anna.refresh_token
     for _ in range(RUNS):
-        found = await asyncio.gather(*[refreshed(accounts, token) for _ in range(50)])
+        found = await asyncio.gather(*[refresh_once(accounts, token) for _ in range(50)])
         successors = {successor for successor in found if successor}
         assert len(successors) == 1
         assert None not in found
         token = successors.pop()
     assert await accounts.scalar("SELECT counter FROM sessions WHERE user_id = :id", id=anna.id) == RUNS
-    assert await refreshed(accounts, token)
+    assert await refresh_once(accounts, token)
 
 
 async def test_fifty_parallel_refreshes_over_http(accounts: Accounts, client: httpx.AsyncClient) -> None:
     anna = await accounts.add("anna")
     body = {"refresh_token": anna.refresh_token}
-    answers = await asyncio.gather(*[client.post("/auth/refresh", json=body) for _ in range(50)])
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["refresh_token"] for answer in answers}) == 1
+    responses = await asyncio.gather(*[client.post("/auth/refresh", json=body) for _ in range(50)])
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.json()["refresh_token"] for response in responses}) == 1
 
 
 async def test_without_the_grace_a_repetition_ends_the_session(
@@ -71,10 +71,10 @@ async def test_without_the_grace_a_repetition_ends_the_session(
     state = accounts.app.state
     monkeypatch.setitem(state._state, "lifetimes", replace(state.lifetimes, grace=timedelta(0)))
     anna = await accounts.add("anna")
-    successor = await refreshed(accounts, anna.refresh_token)
+    successor = await refresh_once(accounts, anna.refresh_token)
     assert successor
-    assert await refreshed(accounts, anna.refresh_token) is None
-    assert await refreshed(accounts, successor) is None
+    assert await refresh_once(accounts, anna.refresh_token) is None
+    assert await refresh_once(accounts, successor) is None
 
 
 async def _request_that_ends(accounts: Accounts, client: httpx.AsyncClient, anna: Account, how: str) -> dict[str, Any]:
@@ -110,12 +110,12 @@ async def _request_that_ends(accounts: Accounts, client: httpx.AsyncClient, anna
         *(("reset", "password"), ("deletion", "closed"), ("deactivation", "closed")),
     ],
 )
-async def test_no_refresh_that_begins_after_the_end_gets_anything(
+async def test_no_refresh_after_the_end_gets_tokens(
     accounts: Accounts, client: httpx.AsyncClient, how: str, reason: str
 ) -> None:
     for run in range(max(1, RUNS // 10)):
         anna = await accounts.add(f"anna{run}")
-        # Each goes on with a session of its own: in one, they would soon be taken for thieves.
+        # Each client has a session of its own: in a shared one, their reuse would end it.
         sessions = [await accounts.enter(f"anna{run}") for _ in range(4)]
         request = await _request_that_ends(accounts, client, anna, how)
         ended = asyncio.Event()
@@ -123,23 +123,23 @@ async def test_no_refresh_that_begins_after_the_end_gets_anything(
         async def keep_on(token: str, ended: asyncio.Event = ended) -> str:
             while True:
                 began_after = ended.is_set()
-                successor = await refreshed(accounts, token)
+                successor = await refresh_once(accounts, token)
                 if began_after:
                     assert successor is None
                     return token
                 token = successor or token
 
         refreshing = [asyncio.create_task(keep_on(session.refresh_token)) for session in sessions]
-        answer = await client.request(**request)
+        response = await client.request(**request)
         ended.set()
         newest = await asyncio.gather(*refreshing)
-        assert answer.is_success, answer.text
-        assert [await refreshed(accounts, token) for token in newest] == [None] * 4
+        assert response.is_success, response.text
+        assert [await refresh_once(accounts, token) for token in newest] == [None] * 4
         reasons = "SELECT array_agg(DISTINCT end_reason) FROM sessions WHERE user_id = :id AND ended_at IS NOT NULL"
         assert await accounts.scalar(reasons, id=anna.id) == [reason]
 
 
-async def test_a_password_that_changes_while_it_is_checked_opens_nothing(accounts: Accounts) -> None:
+async def test_a_password_that_changes_during_verification_opens_no_session(accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     context = accounts.context
     async with context.database.reading() as connection:
@@ -154,7 +154,7 @@ async def test_a_password_that_changes_while_it_is_checked_opens_nothing(account
 
 
 async def test_a_sign_in_waits_for_a_change_of_the_password_and_then_fails(accounts: Accounts) -> None:
-    """The change holds the user's row; whoever signs in with the old password meanwhile gets no session."""
+    """The change holds the user's row; a sign-in with the old password gets no session."""
     anna = await accounts.add("anna")
     async with accounts.app.state.database.writing() as connection:
         await write_repository.lock_open(connection, user_id=anna.id)
@@ -188,13 +188,11 @@ async def test_parallel_sign_ins_keep_the_limit_of_sessions(accounts: Accounts) 
     assert await accounts.scalar(living, id=anna.id) == 20
 
 
-async def test_of_parallel_failures_no_more_are_tried_than_allowed(
-    accounts: Accounts, client: httpx.AsyncClient
-) -> None:
+async def test_parallel_failures_do_not_exceed_the_limit(accounts: Accounts, client: httpx.AsyncClient) -> None:
     await accounts.add("anna")
     body = {"username": "anna", "password": "wrong"}
     most = accounts.app.state.settings.failures_per_account_and_address
-    answers = await asyncio.gather(*[client.post("/auth/login", json=body) for _ in range(most + 10)])
-    statuses = sorted(answer.status_code for answer in answers)
+    responses = await asyncio.gather(*[client.post("/auth/login", json=body) for _ in range(most + 10)])
+    statuses = sorted(response.status_code for response in responses)
     assert statuses.count(401) <= most
     assert set(statuses) <= {401, 429, 503}

@@ -1,4 +1,4 @@
-"""Signing in, and the token that it buys."""
+"""Signing in, and the tokens that it gives."""
 
 import asyncio
 from datetime import timedelta
@@ -19,10 +19,10 @@ async def test_sign_in_by_username_or_email_in_form_or_json(
     client: httpx.AsyncClient, accounts: Accounts, login: str, form: str
 ) -> None:
     await accounts.add("anna")
-    answer = await client.post("/auth/login", **{form: {"username": login, "password": PASSWORD}})  # type: ignore[arg-type]
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    assert {**answer.json(), "access_token": "", "refresh_token": ""} == {
+    response = await client.post("/auth/login", **{form: {"username": login, "password": PASSWORD}})  # type: ignore[arg-type]
+    assert response.status_code == 200, response.text
+    assert response.headers["cache-control"] == "no-store"
+    assert {**response.json(), "access_token": "", "refresh_token": ""} == {
         "access_token": "",
         "token_type": "bearer",
         "expires_in": 900,
@@ -34,8 +34,8 @@ async def test_sign_in_by_username_or_email_in_form_or_json(
 
 async def test_json_takes_an_email_field(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
-    answer = await client.post("/auth/login", json={"email": "anna@example.com", "password": PASSWORD})
-    assert answer.status_code == 200
+    response = await client.post("/auth/login", json={"email": "anna@example.com", "password": PASSWORD})
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -46,15 +46,15 @@ async def test_json_takes_an_email_field(client: httpx.AsyncClient, accounts: Ac
         ("ab_c", "X@xn--bcher-kva.de"),
     ],
 )
-async def test_what_was_registered_also_signs_in(
+async def test_registered_names_sign_in(
     client: httpx.AsyncClient, accounts: Accounts, username: str, email: str
 ) -> None:
     made = await client.post("/users", json={"username": username, "email": email, "password": PASSWORD})
     assert made.status_code == 201, made.text
     await accounts.execute("UPDATE users SET email_signs_in = true WHERE id = :id", id=made.json()["id"])
     for login in (username, email, made.json()["username"], made.json()["email"]):
-        answer = await client.post("/auth/login", json={"username": login, "password": PASSWORD})
-        assert answer.status_code == 200, login
+        response = await client.post("/auth/login", json={"username": login, "password": PASSWORD})
+        assert response.status_code == 200, login
 
 
 async def test_the_oauth2_form_as_a_library_sends_it(client: httpx.AsyncClient, accounts: Accounts) -> None:
@@ -63,9 +63,7 @@ async def test_the_oauth2_form_as_a_library_sends_it(client: httpx.AsyncClient, 
     assert (await client.post("/auth/login", data=form)).status_code == 200
 
 
-async def test_the_token_opens_me_and_says_who_it_is(
-    client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
-) -> None:
+async def test_the_token_opens_me(client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings) -> None:
     anna = await accounts.add("anna")
     me = await client.get("/auth/me", headers=anna.headers)
     assert (me.json()["id"], me.json()["email"]) == (anna.id, "anna@example.com")
@@ -80,9 +78,9 @@ async def test_failures_look_alike(client: httpx.AsyncClient, accounts: Accounts
     await accounts.execute("UPDATE users SET deleted_at = now() WHERE username = 'gone'")
     await accounts.execute("UPDATE users SET password_hash = NULL WHERE username = 'imported'")
     tries = [("anna", "wrong password"), ("nobody", PASSWORD), *[(n, PASSWORD) for n in ("closed", "gone", "imported")]]
-    answers = [await client.post("/auth/login", json={"username": n, "password": p}) for n, p in tries]
-    assert {answer.status_code for answer in answers} == {401}
-    bodies = [{**answer.json(), "instance": ""} for answer in answers]
+    responses = [await client.post("/auth/login", json={"username": n, "password": p}) for n, p in tries]
+    assert {response.status_code for response in responses} == {401}
+    bodies = [{**response.json(), "instance": ""} for response in responses]
     assert all(body == bodies[0] for body in bodies)
 
 
@@ -102,22 +100,22 @@ async def test_failures_look_alike(client: httpx.AsyncClient, accounts: Accounts
         "anna",
     ],
 )
-async def test_credentials_of_another_form_are_refused(client: httpx.AsyncClient, body: object) -> None:
-    answer = await client.post("/auth/login", json=body)
-    assert answer.status_code == 422
-    assert answer.json()["errors"]
+async def test_malformed_credentials_are_refused(client: httpx.AsyncClient, body: object) -> None:
+    response = await client.post("/auth/login", json=body)
+    assert response.status_code == 422
+    assert response.json()["errors"]
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"username": "\xff"}', b"", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"])
-async def test_bytes_that_are_no_json_are_refused(client: httpx.AsyncClient, body: bytes) -> None:
-    answer = await client.post("/auth/login", content=body, headers={"content-type": "application/json"})
-    assert answer.status_code in {400, 422}
-    assert answer.headers["content-type"] == "application/problem+json"
+async def test_invalid_json_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
+    response = await client.post("/auth/login", content=body, headers={"content-type": "application/json"})
+    assert response.status_code in {400, 422}
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 async def test_another_media_type_is_refused(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/auth/login", content=b"<login/>", headers={"content-type": "text/xml"})
-    assert answer.status_code == 415
+    response = await client.post("/auth/login", content=b"<login/>", headers={"content-type": "text/xml"})
+    assert response.status_code == 415
 
 
 async def test_a_hash_of_other_parameters_is_replaced_at_sign_in(client: httpx.AsyncClient, accounts: Accounts) -> None:
@@ -132,7 +130,7 @@ async def test_a_hash_of_other_parameters_is_replaced_at_sign_in(client: httpx.A
     assert await accounts.sign_in("anna", PASSWORD)
 
 
-async def test_a_token_of_a_previous_key_counts_and_of_a_retired_one_does_not(
+async def test_a_token_of_a_previous_key_is_valid_until_it_is_retired(
     client: httpx.AsyncClient, accounts: Accounts, settings: AuthSettings
 ) -> None:
     anna = await accounts.add("anna")
@@ -145,17 +143,17 @@ async def test_a_token_of_a_previous_key_counts_and_of_a_retired_one_does_not(
         token = codec.mint(
             user_id=anna.id, username="anna", role=Role.USER, session_id=session, lifetime=timedelta(minutes=1)
         )
-        answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == status
+        response = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert response.status_code == status
 
 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic YTpi", "Bearer v4.local.x", "v4.local.x", "Bearer é"]
 )
-async def test_a_header_that_is_no_token_is_challenged(client: httpx.AsyncClient, header: str) -> None:
-    answer = await client.get("/auth/me", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
-    assert answer.status_code == 401
-    assert 'error="invalid_token"' in answer.headers["www-authenticate"]
+async def test_a_malformed_authorization_header_gets_a_challenge(client: httpx.AsyncClient, header: str) -> None:
+    response = await client.get("/auth/me", headers={"Authorization": header.encode()})  # type: ignore[dict-item]
+    assert response.status_code == 401
+    assert 'error="invalid_token"' in response.headers["www-authenticate"]
 
 
 async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, accounts: Accounts) -> None:
@@ -164,19 +162,21 @@ async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, 
     assert (await client.get("/auth/me", headers=twice)).status_code == 401
 
 
-async def test_what_is_no_access_token_opens_nothing(client: httpx.AsyncClient, accounts: Accounts) -> None:
-    """Though a mail that waits is sealed with the same key as an access token."""
+async def test_other_tokens_of_the_same_key_are_not_access_tokens(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    """A queued mail is encrypted with the same key as an access token."""
     anna = await accounts.add("anna")
     sealed = str(await accounts.scalar("SELECT content FROM mails WHERE recipient = 'anna@example.com'"))
     assert sealed.startswith(HEADER)
     for token, status in ((anna.refresh_token, 401), (sealed, 401), (anna.token, 200)):
-        answer = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
-        assert answer.status_code == status
+        response = await client.get("/auth/me", headers={"Authorization": f"Bearer {token}"})
+        assert response.status_code == status
     for token in (anna.token, sealed):
         assert (await client.post("/auth/refresh", json={"refresh_token": token})).status_code == 401
 
 
-async def test_whoever_is_shut_out_by_username_signs_in_by_address(accounts: Accounts, app: FastAPI) -> None:
+async def test_a_limit_on_the_username_does_not_block_the_email_address(accounts: Accounts, app: FastAPI) -> None:
     await accounts.add("anna")
     with configured(app, failures_per_account=2):
         for _ in range(2):
@@ -185,17 +185,17 @@ async def test_whoever_is_shut_out_by_username_signs_in_by_address(accounts: Acc
         assert await accounts.sign_in("anna@example.com", PASSWORD)
 
 
-async def test_whoever_guesses_from_one_address_shuts_out_that_address_alone(
+async def test_guessing_from_one_address_blocks_that_address_only(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
 ) -> None:
     await accounts.add("anna")
     body = {"username": "anna", "password": "guessed"}
     with configured(app, failures_per_account_and_address=2):
-        tried = [
+        try_once = [
             (await client.post("/auth/login", json=body, headers={"X-Forwarded-For": "203.0.113.9"})).status_code
             for _ in range(4)
         ]
-        assert tried == [401, 401, 429, 429]
+        assert try_once == [401, 401, 429, 429]
         assert await accounts.sign_in("anna", PASSWORD)
 
 

@@ -1,4 +1,4 @@
-"""What IDENTITY_PROVIDERS takes, and what it refuses without showing a secret."""
+"""What IDENTITY_PROVIDERS accepts, and what it refuses without showing a secret."""
 
 import json
 from pathlib import Path
@@ -27,13 +27,13 @@ def environment(monkeypatch: pytest.MonkeyPatch, secret_key: str) -> pytest.Monk
     return monkeypatch
 
 
-def _loaded(environment: pytest.MonkeyPatch, providers: object) -> AuthSettings:
+def _load(environment: pytest.MonkeyPatch, providers: object) -> AuthSettings:
     environment.setenv("IDENTITY_PROVIDERS", providers if isinstance(providers, str) else json.dumps(providers))
     return AuthSettings.load()
 
 
 def test_several_providers_are_read(environment: pytest.MonkeyPatch) -> None:
-    found = _loaded(environment, [GOOD, {**SHARED, "secret": SECRET}]).identity_providers
+    found = _load(environment, [GOOD, {**SHARED, "secret": SECRET}]).identity_providers
     assert [(item.name, item.algorithms) for item in found] == [("works", ("RS256",)), ("shared", ("HS256",))]
     assert SECRET not in repr(found)
 
@@ -45,7 +45,7 @@ def test_a_file_may_hold_them(environment: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_supabase_is_a_preset(environment: pytest.MonkeyPatch) -> None:
-    (found,) = _loaded(environment, [SUPABASE]).identity_providers
+    (found,) = _load(environment, [SUPABASE]).identity_providers
     assert (found.name, found.audience, found.secret) == ("supabase", "authenticated", None)
     assert found.issuer == "https://abcdef.supabase.co/auth/v1"
     assert found.jwks_url == "https://abcdef.supabase.co/auth/v1/.well-known/jwks.json"
@@ -53,7 +53,7 @@ def test_supabase_is_a_preset(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_supabase_with_its_older_secret_has_no_other_keys(environment: pytest.MonkeyPatch) -> None:
-    (found,) = _loaded(environment, [{**SUPABASE, "secret": SECRET}]).identity_providers
+    (found,) = _load(environment, [{**SUPABASE, "secret": SECRET}]).identity_providers
     assert (found.jwks_url, found.algorithms) == (None, ("HS256",))
 
 
@@ -69,15 +69,15 @@ BAD: list[tuple[str, Any, str]] = [
     ("neither", [{**GOOD, "jwks_url": None}], "either jwks_url or secret is needed"),
     ("both", [{**GOOD, "secret": SECRET}], "either jwks_url or secret is needed"),
     ("HS with keys", [{**GOOD, "algorithms": ["RS256", "HS256"]}], "HS256 needs a secret, not a jwks_url"),
-    ("RS with a secret", [{**SHARED, "secret": SECRET, "algorithms": ["HS256", "RS256"]}], "a secret goes with"),
-    ("http", [{**GOOD, "jwks_url": "http://id.example.com/jwks"}], "an https:// address is needed"),
-    ("a user", [{**GOOD, "jwks_url": "https://a@id.example.com/jwks"}], "an https:// address is needed"),
-    ("a file", [{**GOOD, "jwks_url": "file:///etc/passwd"}], "an https:// address is needed"),
+    ("RS with a secret", [{**SHARED, "secret": SECRET, "algorithms": ["HS256", "RS256"]}], "a secret can be used with"),
+    ("http", [{**GOOD, "jwks_url": "http://id.example.com/jwks"}], "an https:// URL is needed"),
+    ("a user", [{**GOOD, "jwks_url": "https://a@id.example.com/jwks"}], "an https:// URL is needed"),
+    ("a file", [{**GOOD, "jwks_url": "file:///etc/passwd"}], "an https:// URL is needed"),
     ("short", [{**SHARED, "secret": SECRET[:31]}], "at least 32 bytes are needed"),
     ("short for 512", [{**SHARED, "secret": SECRET, "algorithms": ["HS512"]}], "at least 64 bytes are needed"),
     ("repeated", [{**SHARED, "secret": "ab" * 20}], "can be guessed"),
-    ("published", [{**SUPABASE, "secret": "super-secret-jwt-token-with-at-least-32-characters-long"}], "published"),
-    ("a public key", [{**SHARED, "secret": signing_key("RS256").public_pem.decode()}], "which is no secret"),
+    ("published", [{**SUPABASE, "secret": "super-secret-jwt-token-with-at-least-32-characters-long"}], "well known"),
+    ("a public key", [{**SHARED, "secret": signing_key("RS256").public_pem.decode()}], "which is not secret"),
     ("a name twice", [GOOD, {**GOOD, "issuer": "https://other.example.com"}], "two providers have the name 'works'"),
     ("an issuer twice", [GOOD, {**GOOD, "name": "other"}], "two providers have the issuer"),
     ("preset", [{**SUPABASE, "preset": "firebase"}], "preset: Input should be 'supabase'"),
@@ -85,11 +85,11 @@ BAD: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("providers", "reason"), [row[1:] for row in BAD], ids=[row[0] for row in BAD])
-def test_a_bad_one_is_refused_with_one_sentence(
+def test_an_invalid_provider_is_refused_with_one_sentence(
     environment: pytest.MonkeyPatch, providers: object, reason: str
 ) -> None:
     with pytest.raises(SettingsError) as refused:
-        _loaded(environment, providers)
+        _load(environment, providers)
     message = str(refused.value)
     assert message.startswith("IDENTITY_PROVIDERS: ")
     assert reason in message
@@ -99,6 +99,6 @@ def test_a_bad_one_is_refused_with_one_sentence(
     assert not secret or secret not in message
 
 
-def test_plain_http_is_for_this_machine(environment: pytest.MonkeyPatch) -> None:
+def test_plain_http_is_only_for_loopback(environment: pytest.MonkeyPatch) -> None:
     for host in ("127.0.0.1:54321", "localhost", "[::1]:1"):
-        assert _loaded(environment, [{**GOOD, "jwks_url": f"http://{host}/jwks"}]).identity_providers
+        assert _load(environment, [{**GOOD, "jwks_url": f"http://{host}/jwks"}]).identity_providers

@@ -1,4 +1,4 @@
-"""Who changes what of a user, what becomes of sessions and codes, and what is recorded."""
+"""Changes of users: permissions, sessions and codes, and audit records."""
 
 import json
 from typing import Any
@@ -27,7 +27,7 @@ async def root(accounts: Accounts) -> Account:
 
 
 class People:
-    """Requests about a user in somebody's name."""
+    """Requests about a user, with the token of an account."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -70,7 +70,7 @@ async def codes_of(accounts: Accounts, of: Account) -> object:
 # Profiles.
 
 
-async def test_a_put_replaces_what_is_ones_own_and_a_patch_what_was_sent(
+async def test_put_replaces_all_own_fields_and_patch_those_that_were_sent(
     people: People, accounts: Accounts, anna: Account
 ) -> None:
     replaced = await people.put(anna, anna, username="Anna_K", full_name="  Anna K. ", bio="likes bees\nand trees")
@@ -86,24 +86,24 @@ async def test_a_put_replaces_what_is_ones_own_and_a_patch_what_was_sent(
     assert await people.is_signed_in(anna)
     assert await accounts.sign_in("ANNA_K", PASSWORD)
     assert not await accounts.sign_in("anna", PASSWORD)
-    told = await accounts.scalar(
+    recorded = await accounts.scalar(
         "SELECT array_agg(details::text ORDER BY id) FROM audit_events"
         " WHERE event = 'user.changed' AND subject_id = :id",
         id=anna.id,
     )
-    assert told == [
+    assert recorded == [
         '{"fields": ["username", "full_name", "bio"], "new_username": "Anna_K", "old_username": "anna"}',
         '{"fields": ["bio"]}',
         '{"fields": ["username", "full_name"], "new_username": "anna_k", "old_username": "Anna_K"}',
     ]
 
 
-async def test_what_is_so_already_is_no_change(people: People, accounts: Accounts, anna: Account) -> None:
+async def test_equal_values_are_no_change(people: People, accounts: Accounts, anna: Account) -> None:
     events = await accounts.events(anna.id)
     before = await people.get(anna, anna)
-    answer = await people.patch(anna, anna, username="anna", bio=None)
-    assert answer.json() == before.json()
-    assert answer.headers["etag"] == before.headers["etag"]
+    response = await people.patch(anna, anna, username="anna", bio=None)
+    assert response.json() == before.json()
+    assert response.headers["etag"] == before.headers["etag"]
     assert await accounts.events(anna.id) == events
 
 
@@ -137,16 +137,16 @@ async def test_a_bad_field_is_named(
     body = json.dumps({"username": "anna", field: value})
     headers = {**root.headers, "Content-Type": "application/json"}
     for method in ("PUT", "PATCH"):
-        answer = await client.request(method, f"/users/{anna.id}", content=body, headers=headers)
-        assert_problem(answer, 422, "invalid-request", f"#/body/{field}")
+        response = await client.request(method, f"/users/{anna.id}", content=body, headers=headers)
+        assert_problem(response, 422, "invalid-request", f"#/body/{field}")
 
 
-async def test_a_patch_of_nothing_is_refused(people: People, anna: Account) -> None:
+async def test_an_empty_patch_is_refused(people: People, anna: Account) -> None:
     assert (await people.patch(anna, anna)).status_code == 422
 
 
 @pytest.mark.parametrize("name", ["BEN", "\uff42\uff45\uff4e"])
-async def test_a_taken_name_is_a_conflict_even_of_a_deleted_user(
+async def test_a_taken_username_is_a_conflict_even_if_its_user_is_deleted(
     people: People, accounts: Accounts, anna: Account, ben: Account, root: Account, name: str
 ) -> None:
     assert_problem(await people.patch(anna, anna, username=name), 409, "username-taken", "#/body/username")
@@ -155,7 +155,7 @@ async def test_a_taken_name_is_a_conflict_even_of_a_deleted_user(
     assert (await people.patch(anna, anna, username="ANNA")).status_code == 200
 
 
-# Whose it is.
+# Permissions.
 
 
 @pytest.mark.parametrize(
@@ -168,51 +168,55 @@ async def test_a_taken_name_is_a_conflict_even_of_a_deleted_user(
         {"bio": "kept out too", "email": "new@example.com", "role": "user", "is_active": False},
     ],
 )
-async def test_a_field_that_is_not_ones_own_is_named_and_nothing_is_changed(
+async def test_a_field_that_the_caller_may_not_set_is_named_and_nothing_changes(
     people: People, anna: Account, body: dict[str, Any]
 ) -> None:
     before = await people.get(anna, anna)
     foreign = [f"#/body/{name}" for name in ("email", "role", "is_active") if name in body]
-    for answer in (await people.patch(anna, anna, **body), await people.put(anna, anna, username="anna", **body)):
-        assert_problem(answer, 403, "field-not-yours")
-        assert {error["pointer"] for error in answer.json()["errors"]} == set(foreign)
-        assert ("POST /auth/change-email" in answer.json()["detail"]) == ("email" in body)
+    for response in (await people.patch(anna, anna, **body), await people.put(anna, anna, username="anna", **body)):
+        assert_problem(response, 403, "field-not-yours")
+        assert {error["pointer"] for error in response.json()["errors"]} == set(foreign)
+        assert ("POST /auth/change-email" in response.json()["detail"]) == ("email" in body)
     assert (await people.get(anna, anna)).json() == before.json()
 
 
-async def test_only_oneself_and_admins_change_a_user(people: People, anna: Account, ben: Account) -> None:
-    for answer in (
+async def test_only_the_user_and_admins_change_a_user(people: People, anna: Account, ben: Account) -> None:
+    for response in (
         await people.put(ben, anna, username="anna"),
         await people.patch(ben, anna, bio="x"),
         await people.delete(ben, anna, password=PASSWORD),
     ):
-        assert_problem(answer, 403, "not-your-account")
+        assert_problem(response, 403, "not-your-account")
     assert_problem(await people.restore(ben, anna), 403, "forbidden")
 
 
-async def test_a_closed_account_is_there_for_admins_only(
+async def test_a_closed_account_is_visible_to_admins_only(
     people: People, accounts: Accounts, anna: Account, ben: Account, root: Account
 ) -> None:
     assert (await people.patch(root, anna, is_active=False)).status_code == 200
-    for answer in (await people.get(ben, anna), await people.patch(ben, anna, bio="x"), await people.delete(ben, anna)):
-        assert_problem(answer, 404, "user-not-found")
+    for response in (
+        await people.get(ben, anna),
+        await people.patch(ben, anna, bio="x"),
+        await people.delete(ben, anna),
+    ):
+        assert_problem(response, 404, "user-not-found")
     assert (await people.get(root, anna)).json()["is_active"] is False
     assert (await people.delete(root, anna)).status_code == 204
-    for answer in (
+    for response in (
         await people.get(root, anna),
         await people.patch(root, anna, is_active=True),
         await people.delete(root, anna),
     ):
-        assert_problem(answer, 404, "user-not-found")
+        assert_problem(response, 404, "user-not-found")
     assert (await people.get(root, anna, deleted=True)).json()["deleted_at"] is not None
     assert_problem(await people.get(root, ben, deleted=True), 404, "user-not-found")
     assert_problem(await people.get(ben, anna, deleted=True), 403, "field-not-yours", "#/query/deleted")
 
 
-# What admins do.
+# Changes by admins.
 
 
-async def test_a_new_role_ends_the_sessions_and_counts_at_the_next_sign_in(
+async def test_a_new_role_ends_the_sessions_and_applies_at_the_next_sign_in(
     people: People, client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     assert (await people.patch(root, anna, role="admin")).json()["role"] == "admin"
@@ -228,7 +232,7 @@ async def test_a_new_role_ends_the_sessions_and_counts_at_the_next_sign_in(
     assert details == {"old": "user", "new": "admin", "by": root.id}
 
 
-async def test_a_deactivated_user_is_out_until_activated(
+async def test_a_deactivated_user_cannot_sign_in_until_activated(
     people: People, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     await give_code(accounts, anna)
@@ -244,24 +248,24 @@ async def test_a_deactivated_user_is_out_until_activated(
 
 
 @pytest.mark.parametrize("signs_in", [False, True])
-async def test_an_admin_sets_an_address_that_is_to_be_verified(
+async def test_an_address_that_an_admin_sets_must_be_verified(
     people: People, app: FastAPI, accounts: Accounts, anna: Account, root: Account, signs_in: bool
 ) -> None:
     await give_code(accounts, anna)
     settings = app.state.settings
     app.state.settings = settings.model_copy(update={"registration_tells_email": signs_in})
     try:
-        answer = await people.patch(root, anna, email="New@Example.com")
+        response = await people.patch(root, anna, email="New@Example.com")
     finally:
         app.state.settings = settings
-    assert answer.status_code == 200, answer.text
-    assert (answer.json()["email"], answer.json()["email_verified"]) == ("new@example.com", False)
+    assert response.status_code == 200, response.text
+    assert (response.json()["email"], response.json()["email_verified"]) == ("new@example.com", False)
     assert bool(await accounts.sign_in("new@example.com", PASSWORD)) == signs_in
     assert not await accounts.sign_in("anna@example.com", PASSWORD)
     # Only the code that verifies the new address is left.
     assert await codes_of(accounts, anna) == 1
-    [told] = [mail for mail in await accounts.mails("anna@example.com") if mail.template == "email_changed"]
-    assert told.values == {"username": "anna", "new_email": "new@example.com"}
+    [notice] = [mail for mail in await accounts.mails("anna@example.com") if mail.template == "email_changed"]
+    assert notice.values == {"username": "anna", "new_email": "new@example.com"}
     [sent] = await accounts.mails("new@example.com")
     assert sent.template == "verify_email"
     assert "email.changed" in await accounts.events(anna.id)
@@ -272,17 +276,17 @@ async def test_an_admin_sets_an_address_that_is_to_be_verified(
     assert "@" not in str(recorded)
 
 
-async def test_an_address_that_stays_stays_verified(people: People, anna: Account, root: Account) -> None:
+async def test_an_unchanged_address_stays_verified(people: People, anna: Account, root: Account) -> None:
     assert (await people.patch(root, anna, email="ANNA@example.com", bio="x")).json()["email_verified"] is True
 
 
-async def test_an_admin_is_told_that_an_address_signs_another_in(
+async def test_an_admin_cannot_set_an_address_that_another_user_has(
     people: People, anna: Account, ben: Account, root: Account
 ) -> None:
     assert_problem(await people.patch(root, anna, email="ben@example.com"), 409, "email-taken", "#/body/email")
 
 
-async def test_an_admins_own_address_takes_its_confirmation_too(people: People, root: Account) -> None:
+async def test_admins_must_confirm_their_own_address(people: People, root: Account) -> None:
     assert_problem(await people.patch(root, root, email="x@example.com"), 403, "field-not-yours", "#/body/email")
 
 
@@ -290,17 +294,17 @@ async def test_an_admins_own_address_takes_its_confirmation_too(people: People, 
 
 
 @pytest.mark.parametrize("password", [None, "not the password"])
-async def test_deleting_oneself_needs_the_password(
+async def test_deleting_ones_own_account_requires_the_password(
     people: People, accounts: Accounts, anna: Account, password: str | None
 ) -> None:
-    answer = await people.delete(anna, anna, password=password)
-    assert_problem(answer, 403, "wrong-password")
+    response = await people.delete(anna, anna, password=password)
+    assert_problem(response, 403, "wrong-password")
     assert (await people.get(anna, anna)).json()["is_active"] is True
     refused = "user.deletion_refused" in await accounts.events(anna.id)
     assert refused == (password is not None)
 
 
-async def test_too_many_wrong_passwords_are_slowed_down_and_the_session_stays(
+async def test_wrong_passwords_are_limited_and_the_session_stays(
     people: People, app: FastAPI, client: httpx.AsyncClient, anna: Account
 ) -> None:
     settings = app.state.settings
@@ -314,13 +318,13 @@ async def test_too_many_wrong_passwords_are_slowed_down_and_the_session_stays(
     assert (await client.get("/auth/me", headers=anna.headers)).status_code == 200
 
 
-async def test_a_deleted_user_is_gone_and_the_names_stay_reserved(
+async def test_a_deleted_user_cannot_sign_in_and_the_names_stay_reserved(
     people: People, client: httpx.AsyncClient, accounts: Accounts, anna: Account, ben: Account
 ) -> None:
     await give_code(accounts, anna)
     other = await accounts.enter("anna")
-    answer = await people.delete(anna, anna, password=PASSWORD)
-    assert (answer.status_code, answer.content) == (204, b"")
+    response = await people.delete(anna, anna, password=PASSWORD)
+    assert (response.status_code, response.content) == (204, b"")
     assert not await people.is_signed_in(anna)
     assert not await people.is_signed_in(other)
     assert (await client.get("/auth/me", headers=other.headers)).status_code == 401
@@ -332,24 +336,24 @@ async def test_a_deleted_user_is_gone_and_the_names_stay_reserved(
     assert [event for event in await accounts.events(anna.id) if event.startswith("user.")][-1] == "user.deleted"
 
 
-async def test_a_password_that_was_changed_meanwhile_deletes_nothing(
+async def test_a_password_that_is_changed_concurrently_deletes_nothing(
     people: People, app: FastAPI, accounts: Accounts, anna: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The change comes when the old password has been found to fit, and before the account is held."""
+    """The change comes after the old password was verified, and before the account is locked."""
     verify = app.state.hasher.verify
 
-    async def overtaken(*given: Any, **more: Any) -> bool:
+    async def verify_and_change(*given: Any, **more: Any) -> bool:
         fits: bool = await verify(*given, **more)
         changed = await app.state.hasher.hash("another password altogether")
         await accounts.execute("UPDATE users SET password_hash = :hash WHERE id = :id", hash=changed, id=anna.id)
         return fits
 
-    monkeypatch.setattr(app.state.hasher, "verify", overtaken)
+    monkeypatch.setattr(app.state.hasher, "verify", verify_and_change)
     assert_problem(await people.delete(anna, anna, password=PASSWORD), 403, "wrong-password")
     assert (await people.get(anna, anna)).json()["deleted_at"] is None
 
 
-async def test_an_admin_restores_whom_an_admin_deleted(
+async def test_an_admin_restores_a_deleted_user(
     people: People, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     assert_problem(await people.restore(root, anna), 409, "not-deleted")
@@ -362,20 +366,20 @@ async def test_an_admin_restores_whom_an_admin_deleted(
     assert await accounts.sign_in("anna", PASSWORD)
     events = [event for event in await accounts.events(anna.id) if event.startswith("user.")]
     assert events[-2:] == ["user.deleted", "user.restored"]
-    anybody = Account(999_999, root.token, "")
-    assert_problem(await people.restore(root, anybody), 404, "user-not-found")
+    unknown = Account(999_999, root.token, "")
+    assert_problem(await people.restore(root, unknown), 404, "user-not-found")
 
 
-async def test_the_last_active_admin_stays(people: People, accounts: Accounts, root: Account) -> None:
+async def test_the_last_active_admin_cannot_be_removed(people: People, accounts: Accounts, root: Account) -> None:
     second = await accounts.add_admin("second")
     assert (await people.patch(root, second, is_active=False)).status_code == 200
-    for answer in (
+    for response in (
         await people.patch(root, root, role="user"),
         await people.patch(root, root, is_active=False),
         await people.put(root, root, username="root", role="user"),
         await people.delete(root, root),
         await people.delete(root, root, password=PASSWORD),
     ):
-        assert_problem(answer, 409, "last-admin")
+        assert_problem(response, 409, "last-admin")
     assert (await people.patch(root, second, is_active=True)).status_code == 200
     assert (await people.patch(root, root, role="user")).json()["role"] == "user"

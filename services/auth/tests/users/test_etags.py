@@ -1,4 +1,4 @@
-"""Entity tags: what each caller's names, and what If-Match and If-None-Match make of them."""
+"""Entity tags of users, If-Match and If-None-Match."""
 
 from typing import Any
 
@@ -23,19 +23,19 @@ async def get(client: httpx.AsyncClient, by: Account, of: Account, **headers: st
 
 
 def of(account: Account, tags: str) -> str:
-    """The tags as they are for this account."""
+    """The tags of this account."""
     return tags.replace("-a", f"-a{account.id}")
 
 
-async def test_the_tag_of_one_user_is_not_that_of_another(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_tags_of_different_users_differ(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna, ben = await accounts.add("anne"), await accounts.add("bert")
     known = (await client.get("/auth/me", headers=anna.headers)).headers
     assert "Authorization" in known["vary"]
-    answer = await client.get("/auth/me", headers=ben.headers | {"If-None-Match": known["etag"]})
-    assert (answer.status_code, answer.json()["username"]) == (200, "bert")
+    response = await client.get("/auth/me", headers=ben.headers | {"If-None-Match": known["etag"]})
+    assert (response.status_code, response.json()["username"]) == (200, "bert")
 
 
-async def test_what_different_callers_see_has_different_tags(
+async def test_different_representations_have_different_tags(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     ben = await accounts.add("ben")
@@ -46,7 +46,7 @@ async def test_what_different_callers_see_has_different_tags(
     assert (await get(client, anna, anna, **{"If-None-Match": by_other})).status_code == 200
 
 
-async def test_every_write_moves_the_tag_and_answers_the_new_one(
+async def test_every_write_changes_the_tag_and_returns_the_new_one(
     client: httpx.AsyncClient, anna: Account, root: Account
 ) -> None:
     url = f"/users/{anna.id}"
@@ -60,9 +60,9 @@ async def test_every_write_moves_the_tag_and_answers_the_new_one(
         ],
         start=2,
     ):
-        answer = await client.request(method, url, json=body, headers=by.headers)
-        assert answer.headers["etag"] == f'"{number}-a{anna.id}"', answer.text
-        assert (await get(client, root, anna)).headers["etag"] == answer.headers["etag"]
+        response = await client.request(method, url, json=body, headers=by.headers)
+        assert response.headers["etag"] == f'"{number}-a{anna.id}"', response.text
+        assert (await get(client, root, anna)).headers["etag"] == response.headers["etag"]
     assert (await client.delete(url, headers=root.headers)).status_code == 204
     deleted = await client.get(url, params={"deleted": True}, headers=root.headers)
     assert deleted.headers["etag"] == f'"7-a{anna.id}"'
@@ -82,15 +82,15 @@ async def test_every_write_moves_the_tag_and_answers_the_new_one(
         ("1-a", 400),
     ],
 )
-async def test_a_version_that_is_known_is_not_sent_again(
+async def test_if_none_match_with_the_current_version_is_304(
     client: httpx.AsyncClient, anna: Account, sent: str, status: int
 ) -> None:
-    answer = await get(client, anna, anna, **{"If-None-Match": of(anna, sent)})
-    assert answer.status_code == status
+    response = await get(client, anna, anna, **{"If-None-Match": of(anna, sent)})
+    assert response.status_code == status
     if status != 400:
-        assert answer.headers["etag"] == of(anna, '"1-a"')
+        assert response.headers["etag"] == of(anna, '"1-a"')
     if status == 304:
-        assert answer.content == b""
+        assert response.content == b""
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ async def test_a_version_that_is_known_is_not_sent_again(
         ('""', False),
     ],
 )
-async def test_a_write_on_condition(
+async def test_if_match_is_checked_for_each_write(
     client: httpx.AsyncClient, anna: Account, root: Account, sent: str, fits: bool
 ) -> None:
     url, condition = f"/users/{anna.id}", {"If-Match": of(anna, sent)}
@@ -117,26 +117,26 @@ async def test_a_write_on_condition(
         ("POST", f"{url}/restore", None),
     ]
     for method, address, body in requests:
-        answer = await client.request(method, address, json=body, headers=root.headers | condition)
+        response = await client.request(method, address, json=body, headers=root.headers | condition)
         if not fits:
-            assert_problem(answer, 412, "changed-meanwhile")
-            assert answer.headers["etag"] == of(anna, '"1-a"')
+            assert_problem(response, 412, "changed-meanwhile")
+            assert response.headers["etag"] == of(anna, '"1-a"')
         else:
-            assert answer.is_success, answer.text
-            # What follows means the version that this has made.
-            version = int((answer.headers.get("etag") or '"4-a"').strip('"').partition("-")[0])
+            assert response.is_success, response.text
+            # The next request is for the version that this one has created.
+            version = int((response.headers.get("etag") or '"4-a"').strip('"').partition("-")[0])
             condition = {"If-Match": of(anna, sent.replace("1-a", f"{version}-a"))}
 
 
 @pytest.mark.parametrize("sent", ["", "1-a", '"1-a', '"1-a" "2-a"', "W/*", '*, "1-a"', ",", 'w/"1-a"', '"a b"'])
-async def test_a_condition_that_makes_no_sense_is_refused(client: httpx.AsyncClient, anna: Account, sent: str) -> None:
+async def test_a_malformed_condition_is_refused(client: httpx.AsyncClient, anna: Account, sent: str) -> None:
     url, headers = f"/users/{anna.id}", anna.headers | {"If-Match": of(anna, sent)}
     assert_problem(await client.patch(url, json={"bio": "x"}, headers=headers), 400, "malformed-condition")
     body = {"password": PASSWORD}
     assert_problem(await client.request("DELETE", url, json=body, headers=headers), 400, "malformed-condition")
 
 
-def test_lines_of_one_header_are_one_list() -> None:
+def test_lines_of_one_header_field_are_one_list() -> None:
     condition = parse_condition(['"a"', 'W/"b"'])
     assert condition is not None
     assert (condition.matches_strongly('"a"'), condition.matches_strongly('"b"'), condition.matches_weakly('"b"')) == (
@@ -145,8 +145,8 @@ def test_lines_of_one_header_are_one_list() -> None:
     assert parse_condition([]) is None
 
 
-def test_a_long_header_is_read_in_one_go() -> None:
-    """A pattern that goes back over what it has read would take minutes for these."""
+def test_a_long_header_field_is_parsed_in_linear_time() -> None:
+    """A pattern with backtracking would take minutes for these."""
     for value in (" " * 60_000 + "x", '"a",' * 20_000 + "x", '"' + "a" * 60_000, "," * 60_000):
         with pytest.raises(MalformedConditionError):
             parse_condition([value])

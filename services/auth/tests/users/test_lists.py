@@ -1,4 +1,4 @@
-"""Lists of users: who sees whom, order, pages, search, and what PostgreSQL reads for them."""
+"""Lists of users: visibility, order, pages, search, and the query plans."""
 
 import itertools
 from typing import Any
@@ -17,7 +17,7 @@ ADD_MANY = """
     INSERT INTO users (username, email, email_signs_in, role, is_active, deleted_at, created_at)
     SELECT format('%s_%s', chr(97 + n % 26), n), format('mail%s@example.com', n), true,
            CASE WHEN n % 1000 = 1 THEN 'admin' ELSE 'user' END, n % 1000 <> 2,
-           -- Each time twice, so that the id decides too.
+           -- Each time occurs twice, so that the id decides as well.
            CASE WHEN n % 1000 = 3 THEN now() END, timestamptz '2024-01-01Z' + (n / 2) * interval '1 minute'
     FROM generate_series(1, :number) AS n
 """
@@ -29,9 +29,9 @@ ORDERS = {
 
 
 async def page(client: httpx.AsyncClient, by: Account, **asked: Any) -> dict[str, Any]:
-    answer = await client.get("/users", params=asked, headers=by.headers)
-    assert answer.status_code == 200, answer.text
-    shown: dict[str, Any] = answer.json()
+    response = await client.get("/users", params=asked, headers=by.headers)
+    assert response.status_code == 200, response.text
+    shown: dict[str, Any] = response.json()
     return shown
 
 
@@ -42,7 +42,7 @@ async def names(client: httpx.AsyncClient, by: Account, **asked: Any) -> list[st
 
 
 async def walk(client: httpx.AsyncClient, by: Account, **asked: Any) -> list[int]:
-    """The ids of all pages, one after another, by cursor."""
+    """Follow the cursors of all pages, and return the ids in order."""
     found: list[int] = []
     cursor: dict[str, str] = {}
     while True:
@@ -69,13 +69,11 @@ async def root(accounts: Accounts) -> Account:
     return await accounts.add_admin()
 
 
-async def test_a_list_needs_a_token(client: httpx.AsyncClient) -> None:
+async def test_a_list_requires_a_token(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/users"), 401, "unauthenticated")
 
 
-async def test_what_a_list_is_when_nothing_is_asked(
-    client: httpx.AsyncClient, accounts: Accounts, anna: Account
-) -> None:
+async def test_the_defaults_of_a_list(client: httpx.AsyncClient, accounts: Accounts, anna: Account) -> None:
     await accounts.execute(ADD_MANY, number=30)
     shown = await page(client, anna)
     assert set(shown) == {"items", "next"}
@@ -86,7 +84,7 @@ async def test_what_a_list_is_when_nothing_is_asked(
     assert (await client.get(f"/users/{one['id']}", headers=anna.headers)).json() == one
 
 
-async def test_everyone_sees_active_users_and_admins_all_and_deleted_ones_when_asked(
+async def test_users_see_active_users_and_admins_see_all(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     for name in ("closed", "deleted"):
@@ -105,16 +103,16 @@ async def test_everyone_sees_active_users_and_admins_all_and_deleted_ones_when_a
 
 
 @pytest.mark.parametrize("filters", [{"role": "user"}, {"is_active": "true"}, {"deleted": "false", "role": "admin"}])
-async def test_a_filter_of_admins_is_refused_by_its_name(
+async def test_a_filter_for_admins_is_refused_by_name(
     client: httpx.AsyncClient, anna: Account, filters: dict[str, str]
 ) -> None:
-    answer = await client.get("/users", params=filters, headers=anna.headers)
-    assert_problem(answer, 403, "field-not-yours", *(f"#/query/{name}" for name in sorted(filters, reverse=True)))
+    response = await client.get("/users", params=filters, headers=anna.headers)
+    assert_problem(response, 403, "field-not-yours", *(f"#/query/{name}" for name in sorted(filters, reverse=True)))
 
 
 @pytest.mark.parametrize("sort", ORDERS)
 @pytest.mark.parametrize("limit", [7, 100])
-async def test_pages_hold_every_user_once_in_order(
+async def test_pages_contain_every_user_once_in_order(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account, sort: str, limit: int
 ) -> None:
     await accounts.execute(ADD_MANY, number=150)
@@ -145,7 +143,7 @@ async def test_pages_hold_every_user_once_in_order(
         (" ", ["Ann_x", "anna", "annB", "other", "root"]),
     ],
 )
-async def test_a_search_is_the_literal_beginning_of_a_name_in_any_case(
+async def test_a_search_is_a_literal_prefix_regardless_of_case(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account, search: str, found: list[str]
 ) -> None:
     for name in ("Ann_x", "annB", "other"):
@@ -154,7 +152,7 @@ async def test_a_search_is_the_literal_beginning_of_a_name_in_any_case(
     assert len(await walk(client, anna, search=search, limit=1)) == len(found)
 
 
-async def test_only_an_admins_search_looks_at_addresses(
+async def test_only_admins_search_addresses(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     await accounts.execute("UPDATE users SET email = 'zoe@mail.example' WHERE username = 'anna'")
@@ -164,7 +162,7 @@ async def test_only_an_admins_search_looks_at_addresses(
     assert await names(client, root, search="mail") == []
 
 
-async def test_a_cursor_opens_in_its_own_list_only(
+async def test_a_cursor_is_valid_for_its_own_list_only(
     client: httpx.AsyncClient, accounts: Accounts, anna: Account, root: Account
 ) -> None:
     await accounts.execute(ADD_MANY, number=300)
@@ -181,25 +179,25 @@ async def test_a_cursor_opens_in_its_own_list_only(
     cursors = [(await page(client, by, limit=1, **asked))["next"] for by, asked in lists]
     for (by, asked), cursor in itertools.product(lists, cursors):
         own = cursors[lists.index((by, asked))]
-        answer = await client.get("/users", params=asked | {"cursor": cursor}, headers=by.headers)
-        assert (answer.status_code == 200) == (cursor == own), (asked, answer.text)
+        response = await client.get("/users", params=asked | {"cursor": cursor}, headers=by.headers)
+        assert (response.status_code == 200) == (cursor == own), (asked, response.text)
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "A" * 43, "A" * 24, "A" * 100, "=" * 43, "é" * 43])
 async def test_a_made_up_cursor_is_refused(client: httpx.AsyncClient, anna: Account, cursor: str) -> None:
-    answer = await client.get("/users", params={"cursor": cursor}, headers=anna.headers)
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == ["#/query/cursor"]
+    response = await client.get("/users", params={"cursor": cursor}, headers=anna.headers)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/query/cursor"]
 
 
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=101", "skip=-1", "skip=10001", "sort=top", "search=%00", "search=%ff", "role=x", "is_active=x"],
 )
-async def test_a_bad_question_is_named(client: httpx.AsyncClient, root: Account, query: str) -> None:
-    answer = await client.get(f"/users?{query}", headers=root.headers)
-    assert answer.status_code == 422
-    assert [error["pointer"] for error in answer.json()["errors"]] == [f"#/query/{query.partition('=')[0]}"]
+async def test_an_invalid_query_parameter_is_named(client: httpx.AsyncClient, root: Account, query: str) -> None:
+    response = await client.get(f"/users?{query}", headers=root.headers)
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json()["errors"]] == [f"#/query/{query.partition('=')[0]}"]
 
 
 async def test_a_cursor_and_a_skip_exclude_each_other(
@@ -207,11 +205,11 @@ async def test_a_cursor_and_a_skip_exclude_each_other(
 ) -> None:
     await accounts.execute(ADD_MANY, number=30)
     cursor = (await page(client, anna))["next"]
-    answer = await client.get("/users", params={"cursor": cursor, "skip": 1}, headers=anna.headers)
-    assert_problem(answer, 422, "invalid-cursor")
+    response = await client.get("/users", params={"cursor": cursor, "skip": 1}, headers=anna.headers)
+    assert_problem(response, 422, "invalid-cursor")
 
 
-# The claim that a page costs the same at any depth, held to the plan and not to time.
+# A page costs the same at any depth: tested by the query plan, not by time.
 
 
 def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -255,9 +253,9 @@ async def test_a_page_costs_the_same_at_any_depth(accounts: Accounts, by_admin: 
             kinds = {node["Node Type"] for node in plan}
             assert not kinds & {"Sort", "Incremental Sort", "Seq Scan", "Bitmap Heap Scan"}, (sort, depth, kinds)
             assert {node.get("Index Name") for node in plan} & {index}, (sort, depth)
-            # Of a thousand users one or two are closed, and a page of everyone's passes over them.
+            # Of a thousand users one or two are closed, and a page of active users skips them.
             assert LIMIT <= rows_read(plan) <= LIMIT + 2, (sort, depth)
-            # The first scan passed over what other tests have rolled back, and has marked it.
+            # The first scan has marked the dead rows that other tests have left behind.
             plan = await plan_of(accounts, user_filter, after=Position(last_key, last_id))
             pages_read.append(plan[0]["Shared Hit Blocks"] + plan[0]["Shared Read Blocks"])
         shallow, deep = pages_read
@@ -275,9 +273,7 @@ async def test_a_page_costs_the_same_at_any_depth(accounts: Accounts, by_admin: 
         (UserFilter(Sort.NEW, search="mail301", by_admin=True), "ix_users_email_prefix"),
     ],
 )
-async def test_the_few_among_the_many_are_found_by_an_index(
-    accounts: Accounts, user_filter: UserFilter, index: str
-) -> None:
+async def test_small_subsets_are_found_by_an_index(accounts: Accounts, user_filter: UserFilter, index: str) -> None:
     await fill(accounts)
     plan = await plan_of(accounts, user_filter)
     assert index in {node.get("Index Name") for node in plan}

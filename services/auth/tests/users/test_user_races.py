@@ -1,4 +1,4 @@
-"""What real, parallel connections do to users."""
+"""Changes of users on real, parallel connections."""
 
 import asyncio
 import itertools
@@ -22,31 +22,35 @@ def shared(running_app: FastAPI, shared_client: httpx.AsyncClient) -> Accounts:
     return Accounts(running_app, shared_client)
 
 
-async def test_of_many_changes_of_one_version_one_wins(shared_client: httpx.AsyncClient, shared: Accounts) -> None:
+async def test_only_one_of_parallel_changes_of_a_version_succeeds(
+    shared_client: httpx.AsyncClient, shared: Accounts
+) -> None:
     anna = await shared.add("anna")
     headers = anna.headers | {"If-Match": f'"1-a{anna.id}"'}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *[shared_client.patch(f"/users/{anna.id}", json={"bio": f"{n}"}, headers=headers) for n in range(20)]
     )
-    assert sorted(answer.status_code for answer in answers) == [200] + [412] * 19
+    assert sorted(response.status_code for response in responses) == [200] + [412] * 19
     assert await shared.scalar("SELECT version FROM users WHERE id = :id", id=anna.id) == 2
 
 
-async def test_of_many_who_take_one_name_one_gets_it(shared_client: httpx.AsyncClient, shared: Accounts) -> None:
+async def test_only_one_of_parallel_changes_to_a_name_succeeds(
+    shared_client: httpx.AsyncClient, shared: Accounts
+) -> None:
     people = [await shared.add(f"person{n}") for n in range(8)]
     names = itertools.cycle(["Wanted", "wanted"])
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *[
             shared_client.patch(f"/users/{one.id}", json={"username": name}, headers=one.headers)
             for one, name in zip(people, names, strict=False)
         ]
     )
-    assert sorted(answer.status_code for answer in answers) == [200] + [409] * 7
-    assert {answer.json()["type"] for answer in answers if answer.status_code == 409} == {"username-taken"}
+    assert sorted(response.status_code for response in responses) == [200] + [409] * 7
+    assert {response.json()["type"] for response in responses if response.status_code == 409} == {"username-taken"}
 
 
 @pytest.mark.parametrize("way", ["demote", "deactivate", "delete"])
-async def test_admins_who_remove_each_other_leave_one(
+async def test_admins_who_remove_each_other_leave_one_admin(
     shared_client: httpx.AsyncClient, shared: Accounts, way: str
 ) -> None:
     admins = [await shared.add(f"admin{n}", role=Role.ADMIN) for n in range(4)]
@@ -54,15 +58,15 @@ async def test_admins_who_remove_each_other_leave_one(
     async def remove(by: Account, of: Account) -> int:
         url = f"/users/{of.id}"
         if way == "delete":
-            answer = await shared_client.request("DELETE", url, json={"password": PASSWORD}, headers=by.headers)
+            response = await shared_client.request("DELETE", url, json={"password": PASSWORD}, headers=by.headers)
         else:
             body = {"role": "user"} if way == "demote" else {"is_active": False}
-            answer = await shared_client.patch(url, json=body, headers=by.headers)
-        return answer.status_code
+            response = await shared_client.patch(url, json=body, headers=by.headers)
+        return response.status_code
 
     for _ in range(5):
         statuses = await asyncio.gather(*[remove(*pair) for pair in itertools.product(admins, admins)])
-        # 401 and 403 go to those who were removed before they could ask, 404 is said of the deleted.
+        # 401 and 403: the caller was removed before the request; 404: the user was deleted before it.
         assert set(statuses) <= {200, 204, 401, 403, 404, 409}, statuses
         left = await shared.scalar(
             "SELECT count(*) FROM users WHERE role = 'admin' AND is_active AND deleted_at IS NULL"
@@ -72,10 +76,10 @@ async def test_admins_who_remove_each_other_leave_one(
         admins = [replace(await shared.enter(f"admin{n}"), id=admin.id) for n, admin in enumerate(admins)]
 
 
-async def test_two_admins_who_were_let_in_at_once_do_not_both_go(
+async def test_two_admins_who_demote_each_other_at_once_leave_one_admin(
     running_app: FastAPI, shared_client: httpx.AsyncClient, shared: Accounts
 ) -> None:
-    """Both stand before the guard as admins of two, which is held until both wait for it."""
+    """Both requests are admitted while there are two admins; the guard is held until both wait for it."""
     admins = [await shared.add(f"admin{n}", role=Role.ADMIN) for n in range(2)]
     database = running_app.state.database
     async with database.writing() as connection:
@@ -88,17 +92,17 @@ async def test_two_admins_who_were_let_in_at_once_do_not_both_go(
             while await connection.scalar(_WAITING) < 2:
                 await asyncio.sleep(0.01)
                 await connection.execute(text("SELECT pg_stat_clear_snapshot()"))
-    answers = await asyncio.gather(*requests)
-    # The one who was demoted first has no session any more, and so demotes nobody.
-    assert sorted(answer.status_code for answer in answers) == [200, 401]
+    responses = await asyncio.gather(*requests)
+    # The admin who was demoted first has no session any more, so the second request is refused.
+    assert sorted(response.status_code for response in responses) == [200, 401]
     assert await shared.scalar("SELECT count(*) FROM users WHERE role = 'admin'") == 1
 
 
 @pytest.mark.parametrize("request_in_flight", ["promotion", "new admin", "deletion"])
-async def test_a_demoted_admin_does_nothing_with_a_request_in_flight(
+async def test_a_request_in_flight_of_a_demoted_admin_changes_nothing(
     running_app: FastAPI, shared_client: httpx.AsyncClient, shared: Accounts, request_in_flight: str
 ) -> None:
-    """It was let in before the demotion, and waits behind it."""
+    """The request was admitted before the demotion, and waits for its lock."""
     admins = [await shared.add(f"admin{n}", role=Role.ADMIN) for n in range(2)]
     first, other = admins
     body: dict[str, object] = {**registration("late"), "role": "admin"}
@@ -119,9 +123,7 @@ async def test_a_demoted_admin_does_nothing_with_a_request_in_flight(
     assert await shared.scalar("SELECT count(*) FROM users WHERE role = 'admin' AND is_active") == 1
 
 
-async def test_sign_ins_and_changes_of_state_never_wait_in_a_circle(
-    shared_client: httpx.AsyncClient, shared: Accounts
-) -> None:
+async def test_sign_ins_and_changes_of_state_never_deadlock(shared_client: httpx.AsyncClient, shared: Accounts) -> None:
     root = await shared.add("root", role=Role.ADMIN)
     people = [await shared.add(f"person{n}") for n in range(3)]
 
@@ -145,14 +147,14 @@ async def test_sign_ins_and_changes_of_state_never_wait_in_a_circle(
     assert set(statuses) <= {200, 401}, statuses
 
 
-async def test_a_deletion_and_sign_ins_at_once_leave_no_session(
+async def test_a_deletion_with_parallel_sign_ins_leaves_no_session(
     shared_client: httpx.AsyncClient, shared: Accounts
 ) -> None:
     anna = await shared.add("anna")
     url = f"/users/{anna.id}"
     sign_ins = [shared.sign_in("anna", PASSWORD) for _ in range(8)]
     deletion = shared_client.request("DELETE", url, json={"password": PASSWORD}, headers=anna.headers)
-    answer, *_ = await asyncio.gather(deletion, *sign_ins)
-    assert answer.status_code == 204
+    response, *_ = await asyncio.gather(deletion, *sign_ins)
+    assert response.status_code == 204
     living = await shared.scalar("SELECT count(*) FROM sessions WHERE user_id = :id AND ended_at IS NULL", id=anna.id)
     assert living == 0

@@ -1,11 +1,11 @@
-"""Who sees what of a user."""
+"""Which fields of a user each caller sees."""
 
 import httpx
 import pytest
 from auth_support import PUBLIC_FIELDS, Accounts
 
 
-async def test_others_do_not_see_the_email(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_other_users_do_not_see_the_email(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
     own = await client.get(f"/users/{anna.id}", headers=anna.headers)
     assert own.json()["email"] == "anna@example.com"
@@ -15,11 +15,11 @@ async def test_others_do_not_see_the_email(client: httpx.AsyncClient, accounts: 
     assert by_admin.json()["email"] == "anna@example.com"
 
 
-async def test_a_user_needs_a_token_to_be_seen(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_reading_a_user_requires_a_token(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
-    answer = await client.get(f"/users/{anna.id}")
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == 'Bearer realm="kpi-one"'
+    response = await client.get(f"/users/{anna.id}")
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == 'Bearer realm="kpi-one"'
 
 
 @pytest.mark.parametrize(
@@ -27,9 +27,9 @@ async def test_a_user_needs_a_token_to_be_seen(client: httpx.AsyncClient, accoun
 )
 async def test_an_unknown_user(client: httpx.AsyncClient, accounts: Accounts, user_id: str, status: int) -> None:
     anna = await accounts.add("anna")
-    answer = await client.get(f"/users/{user_id}", headers=anna.headers)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
+    response = await client.get(f"/users/{user_id}", headers=anna.headers)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_deleted_user_is_not_found(client: httpx.AsyncClient, accounts: Accounts) -> None:
