@@ -9,6 +9,7 @@ from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
+from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
 from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
@@ -89,3 +90,14 @@ async def test_titles_are_one_visible_line(
         str(field): await accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
     }
     assert {name: values for name, values in accepted.items() if values} == {}
+
+
+async def test_a_body_of_another_type_is_unsupported(
+    client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    document = create_app(settings).openapi()
+    assert {"POST /posts", "PUT /posts/{post_id}", "PATCH /posts/{post_id}", "POST /votes"} == set(
+        operations_with_body(document)
+    )
+    assert await unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
