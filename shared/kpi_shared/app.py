@@ -1,6 +1,6 @@
 """The FastAPI application of a service: middleware, error handlers and health checks."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 
@@ -27,14 +27,19 @@ MAX_BODY_BYTES = 1024 * 1024
 Resource = Callable[[FastAPI], AsyncIterator[None]]
 
 
+_COMMON_TAGS = {"health": "Whether the service works"}
+
+
 def build_service(
     settings: ServiceSettings,
     *,
     title: str,
     version: str,
     routers: Sequence[APIRouter],
+    tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
 ) -> FastAPI:
+    """``tags`` are the groups of operations in the API document, with their descriptions."""
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     observation = Observation(settings, version=version)
     app = FastAPI(
@@ -42,6 +47,7 @@ def build_service(
         version=version,
         debug=False,
         lifespan=_lifespan(settings, resources, observation),
+        openapi_tags=[{"name": name, "description": text} for name, text in (_COMMON_TAGS | tags).items()],
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway serves one document for all parts; a service serves its own only for debugging.

@@ -14,6 +14,7 @@ from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.documents import find_gaps, security_of
 from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
@@ -168,3 +169,12 @@ async def test_a_form_is_utf_8_whether_it_is_percent_encoded_or_not(
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     response = await client.post("/auth/login", content=f"username=anna&password={value}".encode(), headers=headers)
     assert response.status_code == 200, response.text
+
+
+def test_the_document_is_complete(settings: AuthSettings) -> None:
+    document = create_app(settings).openapi()
+    assert find_gaps(document) == []
+    # The operations that work without a token and do more with one.
+    optional = {name for name, security in security_of(document).items() if security == [{"password": []}, {}]}
+    assert optional == {"POST /users", "POST /auth/register"}
+    assert list(document["components"]["securitySchemes"]) == ["password"]

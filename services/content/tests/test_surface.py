@@ -10,6 +10,7 @@ from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.documents import find_gaps, security_of
 from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
@@ -101,3 +102,12 @@ async def test_a_body_of_another_type_is_unsupported(
         operations_with_body(document)
     )
     assert await unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
+
+
+def test_the_document_is_complete(settings: ContentSettings) -> None:
+    document = create_app(settings).openapi()
+    assert find_gaps(document) == []
+    # The operations that work without a token and do more with one.
+    optional = {name for name, security in security_of(document).items() if security == [{"password": []}, {}]}
+    assert optional == {"GET /posts", "GET /posts/{post_id}"}
+    assert list(document["components"]["securitySchemes"]) == ["password"]
