@@ -47,7 +47,7 @@ def build_service(
         version=version,
         debug=False,
         lifespan=_lifespan(settings, resources, observation),
-        openapi_tags=[{"name": name, "description": text} for name, text in (_COMMON_TAGS | tags).items()],
+        openapi_tags=[{"name": name, "description": text} for name, text in {**_COMMON_TAGS, **tags}.items()],
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway serves one document for all parts; a service serves its own only for debugging.
