@@ -45,23 +45,38 @@ def reference(schema: str) -> dict[str, str]:
     return {"$ref": _PREFIX + schema}
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema(ref_template=_PREFIX + "{model}")
+def form_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a form: what is optional can be left out, and cannot be null."""
+    schema = model.model_json_schema(ref_template=_PREFIX + "{model}")
+    properties = {name: _without_null(value) for name, value in schema["properties"].items()}
+    return {**schema, "properties": properties}
 
 
 def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
     """Add named schemas to the document, OAuthProblem included."""
     generate = app.openapi
+    problem = OAuthProblem.model_json_schema(ref_template=_PREFIX + "{model}")
 
     def generate_with_schemas() -> dict[str, Any]:
         document = generate()
         components = document["components"]["schemas"]
-        for name, schema in {**schemas, OAuthProblem.__name__: schema_of(OAuthProblem)}.items():
+        for name, schema in {
+            **schemas,
+            OAuthProblem.__name__: OAuthProblem.model_json_schema(ref_template=_PREFIX + "{model}"),
+        }.items():
             components |= schema.get("$defs", {})
             components[name] = {key: value for key, value in schema.items() if key != "$defs"}
         return document
 
     app.openapi = generate_with_schemas  # type: ignore[method-assign]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kinds) != 1:
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    return {**rest, **kinds[0]}
 
 
 def _replace(node: Any) -> Any:  # noqa: ANN401 any JSON value
