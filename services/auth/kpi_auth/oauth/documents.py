@@ -60,10 +60,7 @@ def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
     def generate_with_schemas() -> dict[str, Any]:
         document = generate()
         components = document["components"]["schemas"]
-        for name, schema in {
-            **schemas,
-            OAuthProblem.__name__: OAuthProblem.model_json_schema(ref_template=_PREFIX + "{model}"),
-        }.items():
+        for name, schema in {**schemas, OAuthProblem.__name__: problem}.items():
             components |= schema.get("$defs", {})
             components[name] = {key: value for key, value in schema.items() if key != "$defs"}
         return document
