@@ -1,7 +1,7 @@
 """The OpenAPI description of OAuth2 endpoints, which the framework cannot derive: it does not read their bodies."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI
 from kpi_shared.errors import Problem, ProblemError
@@ -15,17 +15,15 @@ _PREFIX = "#/components/schemas/"
 _JSON = "A JSON object with the same members is accepted too."
 
 
-class OAuthProblem(Problem):
-    """A problem document that is also an error response of RFC 6749, section 5.2."""
-
-    error: Literal[
-        "invalid_request",
-        "invalid_grant",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_target",
-        "temporarily_unavailable",
-    ]
+_PROBLEM = "OAuthProblem"
+_ERROR_CODES = [
+    "invalid_request",
+    "invalid_grant",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "temporarily_unavailable",
+]
 
 
 def oauth_problems(*errors: type[ProblemError]) -> Responses:
@@ -55,17 +53,26 @@ def form_schema(model: type[BaseModel]) -> dict[str, Any]:
 def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
     """Add named schemas to the document, OAuthProblem included."""
     generate = app.openapi
-    problem = OAuthProblem.model_json_schema(ref_template=_PREFIX + "{model}")
 
     def generate_with_schemas() -> dict[str, Any]:
         document = generate()
         components = document["components"]["schemas"]
-        for name, schema in {**schemas, OAuthProblem.__name__: problem}.items():
+        for name, schema in {**schemas, _PROBLEM: _oauth_problem(components[Problem.__name__])}.items():
             components |= schema.get("$defs", {})
             components[name] = {key: value for key, value in schema.items() if key != "$defs"}
         return document
 
     app.openapi = generate_with_schemas  # type: ignore[method-assign]
+
+
+def _oauth_problem(problem: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **problem,
+        "title": _PROBLEM,
+        "description": "A problem document that is also an error response of RFC 6749, section 5.2.",
+        "properties": {**problem["properties"], "error": {"type": "string", "title": "Error", "enum": _ERROR_CODES}},
+        "required": [*problem["required"], "error"],
+    }
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
@@ -80,4 +87,4 @@ def _replace(node: Any) -> Any:  # noqa: ANN401 any JSON value
     """A copy that refers to OAuthProblem in place of Problem."""
     if isinstance(node, dict):
         return {key: _replace(value) for key, value in node.items()}
-    return _PREFIX + OAuthProblem.__name__ if node == _PREFIX + Problem.__name__ else node
+    return _PREFIX + _PROBLEM if node == _PREFIX + Problem.__name__ else node
