@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.accounts.errors import RegistrationClosedError
@@ -31,8 +32,8 @@ from kpi_auth.oauth.routes import TokenRoute
 from kpi_auth.responses import no_store
 from kpi_auth.settings.providers import IdentityProvider
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 token_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)], route_class=TokenRoute)
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 async def _find_supabase(verifier: VerifierOfApp) -> IdentityProvider:

@@ -14,7 +14,7 @@ from kpi_auth.identities.errors import (
     InvalidTokenExchangeError,
     UnsupportedGrantTypeError,
 )
-from kpi_auth.oauth.bodies import FORM, find_repeated, media_type_of, read_parameters
+from kpi_auth.oauth.bodies import find_repeated, read_parameters
 from kpi_auth.oauth.documents import form_schema
 from kpi_auth.sessions.schemas import SessionTokens
 from kpi_auth.settings import AuthSettings
@@ -63,8 +63,6 @@ class VerifiedSession(SessionTokens):
 
 
 async def _read_form(request: Request) -> TokenExchange:
-    if media_type_of(request) != FORM:
-        raise InvalidTokenExchangeError(f"The parameters must be sent as {FORM}")
     sent = await read_parameters(request)
     _check_repetitions(sent)
     values = dict(sent)

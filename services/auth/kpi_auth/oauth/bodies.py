@@ -9,16 +9,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sqlmodel import SQLModel
 
-from kpi_auth.oauth.errors import UnsupportedMediaTypeError
-
-FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
 _MAX_PARAMETERS = 20
 
 Body = TypeVar("Body", bound=SQLModel)
-
-
-def media_type_of(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_parameters(request: Request) -> list[tuple[str, str]]:
@@ -32,13 +26,11 @@ def find_repeated(names: Iterable[str]) -> list[str]:
 
 
 async def read_body(request: Request) -> Any:  # noqa: ANN401 any JSON value
-    """A form as a dict, or whatever the JSON is; RequestValidationError or UnsupportedMediaTypeError otherwise."""
-    media_type = media_type_of(request)
-    if media_type == FORM:
-        return _check_unique(await read_parameters(request))
-    if media_type == "application/json":
+    """A form as a dict, or whatever the JSON is; RequestValidationError otherwise. The route accepts these two only."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == JSON:
         return await _read_json(request)
-    raise UnsupportedMediaTypeError(f"Content-Type is {media_type}" if media_type else "Content-Type is missing")
+    return _check_unique(await read_parameters(request))
 
 
 def validate(schema: type[Body], body: object) -> Body:

@@ -5,10 +5,11 @@ from typing import Any
 
 from fastapi import FastAPI
 from kpi_shared.errors import Problem, ProblemError
+from kpi_shared.http.media_types import ALSO_ACCEPTED, FORM
 from kpi_shared.http.openapi import COMMON_PROBLEMS, Responses, problems
 from pydantic import BaseModel
 
-from kpi_auth.oauth.bodies import FORM
+from kpi_auth.oauth.bodies import JSON
 
 _PREFIX = "#/components/schemas/"
 # In words only: many generators cannot handle an operation with two media types.
@@ -35,8 +36,8 @@ def oauth_problems(*errors: type[ProblemError]) -> Responses:
 def form_body(schema: str, *, example: Mapping[str, str], takes_json: bool = True) -> dict[str, Any]:
     """The ``openapi_extra`` of a route that reads a form with the named schema."""
     content = {FORM: {"schema": reference(schema), "example": dict(example)}}
-    description = {"description": _JSON} if takes_json else {}
-    return {"requestBody": {"required": True, **description, "content": content}}
+    also = {"description": _JSON, ALSO_ACCEPTED: [JSON]} if takes_json else {}
+    return {"requestBody": {"required": True, **also, "content": content}}
 
 
 def reference(schema: str) -> dict[str, str]:

@@ -1,17 +1,9 @@
-"""Errors that OAuth2 endpoints share, and the error codes that OAuth2 clients read."""
+"""The error codes that OAuth2 clients read."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
-from kpi_shared.errors import ProblemError
-
 _TEMPORARY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-
-
-class UnsupportedMediaTypeError(ProblemError):
-    status = 415
-    type = "unsupported-media-type"
-    title = "The body must be a form or JSON"
 
 
 def error_code(status: int, errors: Sequence[Mapping[str, str]] | None) -> str:

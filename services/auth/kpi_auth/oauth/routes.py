@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from fastapi.routing import APIRoute
+from kpi_shared.http.media_types import MediaTypeRoute
 
 from kpi_auth.oauth.errors import error_code
 
 
-class TokenRoute(APIRoute):
+class TokenRoute(MediaTypeRoute):
     """Every problem document of the route has the member ``error`` too.
 
     OAuth2 libraries look for nothing else: without it, some take the problem document for a token.

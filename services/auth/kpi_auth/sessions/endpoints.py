@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.media_types import Router, UnsupportedMediaTypeError
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.security import AdminUser, CurrentUser
@@ -16,7 +17,6 @@ from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.hashing.hasher import RoomToHash
 from kpi_auth.oauth.documents import form_body, oauth_problems
-from kpi_auth.oauth.errors import UnsupportedMediaTypeError
 from kpi_auth.oauth.routes import TokenRoute
 from kpi_auth.responses import no_store
 from kpi_auth.sessions import ending, repository, service
@@ -40,13 +40,16 @@ Id = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
 token_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)], route_class=TokenRoute)
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 # For admins: the sessions of any user.
-admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
+admin_router = Router(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
 
 
-# The address of the JSON body in older versions; /auth/login itself has long taken both.
-@token_router.post("/login/json", include_in_schema=False)
+_CREDENTIALS = form_body("Credentials", example={"username": "anna", "password": "a quiet red bicycle"})
+
+
+# Older clients send JSON to an address of its own.
+@token_router.post("/login/json", include_in_schema=False, openapi_extra=_CREDENTIALS)
 @token_router.post(
     "/login",
     responses=oauth_problems(
@@ -56,7 +59,7 @@ admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dep
         TooManyAttemptsError,
         HashingBusyError,
     ),
-    openapi_extra=form_body("Credentials", example={"username": "anna", "password": "a quiet red bicycle"}),
+    openapi_extra=_CREDENTIALS,
 )
 async def login(_room: RoomToHash, sent: SentGrant, context: CurrentContext) -> SessionTokens:
     """Sign in with a username or an e-mail address, and a password. This is the OAuth2 token URL.

@@ -99,7 +99,7 @@ async def test_a_refused_exchange_has_an_oauth_error_code(
 
 async def test_an_exchange_must_be_a_form(client: httpx.AsyncClient, trusted_providers: None) -> None:
     response = await client.post("/auth/exchange", json={"grant_type": GRANT})
-    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+    assert (response.status_code, response.json()["error"]) == (415, "invalid_request")
 
 
 async def test_without_providers_no_token_is_valid(client: httpx.AsyncClient) -> None:
