@@ -58,7 +58,7 @@ class AuthSettings(ServiceSettings):
 
     registration: Literal["open", "closed"] = "open"
     # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
-    # real mailboxes (docs/adr/0024-unconfirmed-addresses.md).
+    # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
     registration_tells_username: bool = True
     registration_tells_email: bool | None = None
 
