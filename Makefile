@@ -137,4 +137,8 @@ $(STAMP): $(UV) requirements-dev.txt $(PROJECTS)
 	.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		$(UV) venv -q --clear --python "$$("$$python" -c 'import sys; print(sys.executable)')" .venv
 	@printf -- '-e ./%s\n' $(PACKAGES) | $(UV) pip sync -q -p .venv requirements-dev.txt -
+	@# Relative paths: Python before 3.13 does not start if a path in these files has a character that the locale lacks.
+	@root=$$(pwd -P); for file in .venv/lib/python*/site-packages/kpi_*.pth; do folder=$$(cat "$$file"); \
+		case "$$folder" in "$$root"/*) printf '%s\n' "../../../..$${folder#"$$root"}" >"$$file.new" && mv "$$file.new" "$$file";; esac; \
+		done
 	@touch $@

@@ -53,7 +53,7 @@ class Database:
             raise BenchError(f"kpi load: {result.stdout}{result.stderr}")
 
     def start(self, *, core: int | None = SERVER_CORE, settings: Mapping[str, str] | None = None) -> None:
-        account = postgres.prepare_account(self.layout)
+        account = postgres.prepare_account(self.layout, print)
         command = postgres.command(self.layout, self.port)
         if account.uid is not None:
             # PostgreSQL refuses to run as root.

@@ -14,7 +14,7 @@ from kpi_cli import __version__, keys, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import doctor, openapi, part_commands, users
-from kpi_cli.stack import card, state, terminal, up
+from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
@@ -80,8 +80,17 @@ def start_stack(
 ) -> None:
     """Start the whole stack with its own database, and follow its logs until Ctrl-C."""
     where = layout.find()
-    console = Console()
-    up.run(where, port, terminal.LogView(), lambda now, took: card.show(console, where, now, took))
+    view = terminal.LogView(f"{where.shorten(where.logs)}/")
+    try:
+        up.run(where, port, view, lambda now, took: view.print_text(card.render(Console(), where, now, took)))
+    except (FailureError, OSError) as error:
+        failure = error if isinstance(error, FailureError) else _system_failure(error)
+        view.close()
+        # A terminal that is not read must not keep a stack that has ended from exiting.
+        screen.print_in_time("\n".join(failure.lines()), sys.stderr)
+        raise typer.Exit(failure.code) from None
+    finally:
+        view.close()
 
 
 @app.command("status")
@@ -91,12 +100,19 @@ def print_status(
     """Print the start card again; the exit code is 1 when the stack is not running."""
     where = layout.find()
     now = state.read(where)
+    left = state.find_leftovers(where)
     if output is card.Format.JSON:
-        print(card.as_json(where, now))
+        print(card.as_json(where, now, left))
     elif output is card.Format.ENV:
-        print(card.as_env(where, now))
+        print(card.as_env(where, now, left))
     elif now is not None:
         card.show(Console(), where, now)
+    if left:
+        raise FailureError(
+            "stack",
+            f"it was killed, and some of it is still running: {processes.describe(left)}",
+            fix=f"{processes.stop_command(left)}, or stop them and start again: make up",
+        )
     if now is None or now.phase is state.Phase.DATABASE:
         raise FailureError("stack", "it is not running", fix="make up")
 
@@ -232,6 +248,7 @@ def push_secret(
 
 def main() -> None:
     """The program: every failure is one sentence on standard error."""
+    _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
@@ -240,6 +257,16 @@ def main() -> None:
         _exit(failure)
     except OSError as error:
         _exit(_system_failure(error))
+
+
+def _ensure_utf8() -> None:
+    """Start again in UTF-8 mode where Python has taken another encoding for paths and files from the locale.
+
+    A path of this checkout, and what PostgreSQL and the parts print, may have characters that it does not have.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "kpi_cli", *sys.argv[1:]])  # noqa: S606 - no shell is needed
 
 
 def _system_failure(error: OSError) -> FailureError:

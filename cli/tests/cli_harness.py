@@ -37,7 +37,9 @@ class Checkout:
         own = {"KPI_HOME": str(self.home), "FAKE_ORDERS": str(self.orders), **self.settings}
         return {**kept, **own, **settings}
 
-    def kpi(self, *arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    def kpi(
+        self, *arguments: str, stdin: str = "", umask: int = -1, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end; ``stdin`` is its standard input."""
         return subprocess.run(
             [sys.executable, "-m", "kpi_cli", *arguments],
@@ -45,7 +47,9 @@ class Checkout:
             cwd=self.folder,
             input=stdin,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            umask=umask,
             timeout=PATIENCE_SECONDS,
             check=False,
         )
@@ -66,6 +70,15 @@ class Checkout:
     def processes(self) -> list[psutil.Process]:
         """Every process of this checkout's stack, however it was started."""
         return [process for process in psutil.process_iter() if self._is_mine(process)]
+
+    def get(self, path: str) -> bytes:
+        """The response of its running gateway."""
+        connection = http.client.HTTPConnection(self.status()["gateway_url"].removeprefix("http://"), timeout=10)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().read()
+        finally:
+            connection.close()
 
     def _is_mine(self, process: psutil.Process) -> bool:
         try:
@@ -119,13 +132,7 @@ class RunningStack:
 
     def get(self, path: str) -> bytes:
         """The response of the gateway."""
-        address = self.checkout.status()["gateway_url"].removeprefix("http://")
-        connection = http.client.HTTPConnection(address, timeout=10)
-        try:
-            connection.request("GET", path)
-            return connection.getresponse().read()
-        finally:
-            connection.close()
+        return self.checkout.get(path)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
         """Send a signal and return the exit code."""

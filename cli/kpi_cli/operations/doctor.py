@@ -42,7 +42,7 @@ class Finding:
 
 def examine(layout: Layout) -> list[Finding]:
     """All findings; nothing is changed, and a stopped stack's database is started for the checks only."""
-    left = [] if state.is_held(layout) else processes.leftovers(layout.home, layout.data)
+    left = state.find_leftovers(layout)
     findings = [
         _check_python(),
         _check_libsodium(),
@@ -115,7 +115,9 @@ def _check_gateway_port(layout: Layout, left: list[psutil.Process]) -> Finding:
     if is_free(port):
         return Finding("gateway port", True, f"{port} is free")
     if any(processes.listens_on(process, port) for process in left):
-        return Finding("gateway port", True, f"{port} is in use by a process that a killed run left")
+        return Finding(
+            "gateway port", False, f"{port} is in use by a process that a killed run left", _leftovers_fix(left)
+        )
     detail = f"{port} is in use by another program"
     return Finding(
         "gateway port",
@@ -128,8 +130,12 @@ def _check_gateway_port(layout: Layout, left: list[psutil.Process]) -> Finding:
 def _report_leftovers(left: list[psutil.Process]) -> list[Finding]:
     if not left:
         return []
-    pids = ", ".join(str(process.pid) for process in left)
-    return [Finding("leftovers", False, f"processes of a killed run are still running: {pids}", "make up")]
+    detail = f"processes of a killed run are still running: {processes.describe(left)}"
+    return [Finding("leftovers", False, detail, _leftovers_fix(left))]
+
+
+def _leftovers_fix(left: list[psutil.Process]) -> str:
+    return f"{processes.stop_command(left)}, or stop them and start again: make up"
 
 
 def _check_keys(layout: Layout) -> list[Finding]:

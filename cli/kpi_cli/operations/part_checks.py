@@ -28,7 +28,8 @@ def run(part: Part, environment: dict[str, str] | None) -> list[PartFinding]:
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=SECONDS,
             check=False,
         )

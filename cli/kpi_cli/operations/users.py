@@ -117,7 +117,8 @@ def _run_command(layout: Layout, command: str, request: Mapping[str, object]) ->
             env=environment,
             input=json.dumps(request),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
         )
     if result.returncode:

@@ -2,8 +2,10 @@
 
 import json
 import shlex
+from collections.abc import Sequence
 from enum import StrEnum
 
+import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
@@ -22,9 +24,14 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def facts(layout: Layout, state: State | None) -> dict[str, str]:
-    """What scripts need to know; it holds no secret, only the names of their files."""
+def facts(layout: Layout, state: State | None, left: Sequence[psutil.Process] = ()) -> dict[str, str]:
+    """What scripts need to know; it holds no secret, only the names of their files.
+
+    ``left`` is what a killed ``kpi up`` left running; scripts find its process ids under ``left_pids``.
+    """
     folders = {"logs": str(layout.logs), "data": str(layout.data), "mails": str(layout.mails)}
+    if left:
+        return {"status": "killed", "left_pids": " ".join(str(process.pid) for process in left), **folders}
     if state is None or state.phase is Phase.DATABASE:
         return {"status": "stopped", **folders}
     ports = state.ports
@@ -48,14 +55,15 @@ def _metrics_url(ports: Ports, part: Part) -> str:
     return f"http://{HOST}:{ports.metrics_of(part)}/metrics"
 
 
-def as_json(layout: Layout, state: State | None) -> str:
+def as_json(layout: Layout, state: State | None, left: Sequence[psutil.Process] = ()) -> str:
     """The facts as one JSON object."""
-    return json.dumps(facts(layout, state), indent=2)
+    return json.dumps(facts(layout, state, left), indent=2)
 
 
-def as_env(layout: Layout, state: State | None) -> str:
+def as_env(layout: Layout, state: State | None, left: Sequence[psutil.Process] = ()) -> str:
     """The facts as assignments that a shell can evaluate."""
-    return "\n".join(f"KPI_{name.upper()}={shlex.quote(value)}" for name, value in facts(layout, state).items())
+    known = facts(layout, state, left)
+    return "\n".join(f"KPI_{name.upper()}={shlex.quote(value)}" for name, value in known.items())
 
 
 def show(console: Console, layout: Layout, state: State, seconds: float | None = None) -> None:
@@ -67,6 +75,13 @@ def show(console: Console, layout: Layout, state: State, seconds: float | None =
         table.add_row(name, text)
     took = f", ready in {seconds:.1f} s" if seconds is not None else ""
     console.print(Panel(table, title=f"KPI-One is {state.phase.word}{took}", title_align="left", highlight=False))
+
+
+def render(console: Console, layout: Layout, state: State, seconds: float) -> str:
+    """The card as a text for that console's output."""
+    with console.capture() as capture:
+        show(console, layout, state, seconds)
+    return capture.get()
 
 
 def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, str]]:

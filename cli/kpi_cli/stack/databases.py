@@ -19,7 +19,9 @@ def prepare(layout: Layout, port: int) -> None:
         _prepare(layout, port)
     except Error as error:
         message = " ".join(str(error).split())
-        raise postgres.failure(layout, f"databases and roles could not be created: {message}", []) from error
+        raise postgres.failure(
+            layout, f"databases and roles could not be created: {message}", [], layout.logs / "postgres.log"
+        ) from error
 
 
 def _prepare(layout: Layout, port: int) -> None:

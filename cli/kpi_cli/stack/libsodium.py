@@ -50,7 +50,9 @@ def _install() -> str:
 def _run(command: list[str]) -> str:
     """Run a command; the last line of its error, or an empty text after success."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    result = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    result = subprocess.run(
+        command, check=False, capture_output=True, encoding="utf-8", errors="replace", env=environment
+    )
     if result.returncode == 0:
         return ""
     return (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]

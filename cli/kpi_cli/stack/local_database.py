@@ -40,7 +40,7 @@ def _start(layout: Layout) -> Iterator[Ports]:
     report("the stack is stopped: its database is started for this command only")
     ports = choose_without_gateway(layout)
     state.write(layout, Phase.DATABASE, ports)
-    account = postgres.prepare_account(layout)
+    account = postgres.prepare_account(layout, report)
     postgres.initialise(layout, account)
     with _run_server(layout, ports, account, layout.logs / "postgres.log"):
         databases.prepare(layout, ports.postgres)
@@ -60,7 +60,7 @@ def inspect(layout: Layout) -> Iterator[Ports]:
     ports = known_ports(layout)
     if running is not None and running.phase is Phase.READY:
         yield running.ports
-    elif not state.is_held(layout) and processes.leftovers(layout.home, layout.data):
+    elif state.find_leftovers(layout):
         yield ports
     else:
         with _start_unchanged(layout, ports):
@@ -106,7 +106,10 @@ def _run_server(layout: Layout, ports: Ports, account: postgres.Account, log: Pa
 def _wait_until_ready(layout: Layout, ports: Ports, server: subprocess.Popen[bytes], log: Path) -> None:
     postgres.wait_until_ready(layout, ports.postgres, lambda: server.poll() is None)
     if server.poll() is not None:
-        raise postgres.failure(layout, "it did not start", log.read_text(errors="replace").splitlines())
+        lines = log.read_text(errors="replace").splitlines()
+        # The doctor's log is a temporary file, which no message should name.
+        kept = log if log.parent == layout.logs else None
+        raise postgres.failure(layout, "it did not start", lines, kept)
 
 
 def migrate(layout: Layout, ports: Ports, services: Iterable[Part]) -> None:

@@ -11,7 +11,8 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +29,11 @@ MAJOR = "18"
 SUPERUSER = "postgres"
 SYSTEM_USER = "pgserver"
 START_SECONDS = 60
+Report = Callable[[str], None]
 # An empty cluster takes 40 MB, the sample data with its write-ahead log about 200.
 NEEDED_BYTES = 300 * 1024 * 1024
+# What a shell replaces or ends the text at, between double quotes.
+_SPECIAL_IN_SHELL = set('$`"\\\n')
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def check_data(layout: Layout) -> None:
     """Refuse a data directory that this PostgreSQL cannot use, and a disk with too little free space."""
     version = layout.data / "PG_VERSION"
     try:
-        found = version.read_text().strip() if version.exists() else MAJOR
+        found = version.read_text(errors="replace").strip() if version.exists() else MAJOR
     except PermissionError as error:
         raise FailureError(
             "postgres",
@@ -90,17 +94,17 @@ def full_disk_failure(layout: Layout, detail: str) -> FailureError:
     )
 
 
-def prepare_account(layout: Layout) -> Account:
+def prepare_account(layout: Layout, report: Report) -> Account:
     """The user to run PostgreSQL as. It refuses root; for root a system user is made that can reach the data."""
     if os.geteuid() != 0:
         return Account()
     entry = _ensure_system_user()
     _open_programs(programs().parent)
     for path in (layout.data, programs()):
-        _open_parents(path)
+        _open_parents(path, report)
     user = Account(entry.pw_uid, entry.pw_gid)
     if not owns_data(layout, user):
-        _return_data(layout, entry.pw_uid, entry.pw_gid)
+        _return_data(layout, entry, report)
     return user
 
 
@@ -125,11 +129,11 @@ def owns_data(layout: Layout, user: Account) -> bool:
     return user.uid is None or not layout.data.exists() or layout.data.stat().st_uid == user.uid
 
 
-def _return_data(layout: Layout, uid: int, gid: int) -> None:
+def _return_data(layout: Layout, entry: pwd.struct_passwd, report: Report) -> None:
     # All files of a checkout that root has copied belong to root, and PostgreSQL opens only its own user's.
-    print(f"kpi: the data in {layout.data} belonged to {_owner(layout)} and now belongs to {SYSTEM_USER} (chown -R)")
+    report(f"the data in {layout.data} belonged to {_owner(layout)} and now belongs to {SYSTEM_USER} (chown -R)")
     for path in (*layout.data.rglob("*"), layout.data):
-        os.chown(path, uid, gid, follow_symlinks=False)
+        os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
 
 
 def _owner(layout: Layout) -> str:
@@ -159,8 +163,7 @@ def initialise(layout: Layout, user: Account) -> bool:
 
 
 def _run_initdb(layout: Layout, draft: Path, password: Path, user: Account) -> None:
-    command = [
-        str(programs() / "initdb"),
+    options = [
         f"--pgdata={draft}",
         f"--username={SUPERUSER}",
         f"--pwfile={password}",
@@ -171,33 +174,64 @@ def _run_initdb(layout: Layout, draft: Path, password: Path, user: Account) -> N
         "--locale-provider=builtin",
         "--builtin-locale=C.UTF-8",
     ]
-    result = subprocess.run(
-        command,
-        user=user.uid,
-        group=user.gid,
-        extra_groups=user.groups,
-        cwd=layout.home,
-        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        check=False,
-    )
+    with _programs_for_shell() as folder:
+        result = subprocess.run(
+            [str(folder / "initdb"), *options],
+            user=user.uid,
+            group=user.gid,
+            extra_groups=user.groups,
+            cwd=layout.home,
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,
+            check=False,
+        )
     if result.returncode:
-        raise failure(layout, "its data directory could not be created", result.stdout.splitlines())
+        log = layout.logs / "postgres.log"
+        log.write_text(result.stdout, encoding="utf-8")
+        raise failure(layout, "its data directory could not be created", result.stdout.splitlines(), log)
 
 
-def failure(layout: Layout, sentence: str, log: list[str]) -> FailureError:
-    """The failure of the server, or of its disk when the log reports that as full."""
-    if reports_full_disk(log):
+@contextmanager
+def _programs_for_shell() -> Iterator[Path]:
+    """The programs in a folder whose path a shell reads as it is: where they are, or else in a copy for this block.
+
+    initdb starts the server through a shell, with the path between double quotes, and follows links to find it.
+    """
+    folder = programs().resolve()
+    if not _SPECIAL_IN_SHELL & set(str(folder)):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="kpi-postgres-") as name:
+        copy = Path(name)
+        if _SPECIAL_IN_SHELL & set(name):
+            raise FailureError(
+                "postgres",
+                f'neither {folder} nor the folder for temporary files may have one of these characters: $ ` " \\',
+                fix="TMPDIR=/tmp make up, or move the checkout",
+            )
+        copy.chmod(0o755)
+        package = folder.parents[1]
+        for part in (package.name, f"{package.name}.libs"):
+            if (package.parent / part).exists():
+                shutil.copytree(package.parent / part, copy / part, ignore=shutil.ignore_patterns("include", "*.py"))
+        yield copy / folder.relative_to(package.parent)
+
+
+def failure(layout: Layout, sentence: str, lines: list[str], log: Path | None = None) -> FailureError:
+    """The failure of the server, or of its disk when its last lines report that as full; ``log`` has all lines."""
+    if reports_full_disk(lines):
         return full_disk_failure(layout, "PostgreSQL could not write")
+    found = f" (all are in {layout.shorten(log)})" if log else ""
     # `kpi doctor` prints this text too, so it must not recommend `kpi doctor`.
-    fix = f"correct what these lines report (all are in {layout.shorten(layout.logs / 'postgres.log')})"
+    fix = f"correct what {'these lines report' if lines else 'this reports'}{found}"
     if layout.data.exists():
         fix += f", or move the data away and start with an empty database: {_move_command(layout, 'aside')}"
-    return FailureError("postgres", sentence, log=[line for line in log if line.strip()][-10:], fix=fix)
+    return FailureError("postgres", sentence, log=[line for line in lines if line.strip()][-10:], fix=fix)
 
 
 def _move_command(layout: Layout, name: str) -> str:
@@ -294,7 +328,9 @@ def _add_system_user() -> str:
         "/usr/sbin/nologin",
     ]
     try:
-        result = subprocess.run(["useradd", *options, SYSTEM_USER], check=False, capture_output=True, text=True)
+        result = subprocess.run(
+            ["useradd", *options, SYSTEM_USER], check=False, capture_output=True, encoding="utf-8", errors="replace"
+        )
     except FileNotFoundError:
         return "useradd is not installed"
     if result.returncode:
@@ -303,21 +339,28 @@ def _add_system_user() -> str:
 
 
 def _open_programs(folder: Path) -> None:
-    """Let the system user run the programs, which root with a strict umask has installed for root alone."""
-    if (folder / "share").stat().st_mode & stat.S_IROTH and (folder / "bin").stat().st_mode & stat.S_IROTH:
-        return
-    for path in (folder, *folder.rglob("*")):
+    """Let the system user run the programs, which root with a strict umask has installed for root alone.
+
+    Next to its package, the wheel has a folder of the libraries that the programs load. Each file is looked at, since
+    those of an installer's cache keep the mode that they had there.
+    """
+    libraries = folder.parent.with_name(f"{folder.parent.name}.libs")
+    for path in (folder, *folder.rglob("*"), libraries, *libraries.glob("*")):
+        if not path.exists():
+            continue
         mode = stat.S_IMODE(path.stat().st_mode)
-        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+        opened = mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0)
+        if mode != opened:
+            path.chmod(opened)
 
 
-def _open_parents(path: Path) -> None:
+def _open_parents(path: Path, report: Report) -> None:
     """Let the system user pass through the folders above a path; in /root, for example, it may not.
 
     It gets no other right: listing a folder and reading its files stay as they were.
     """
-    for folder in path.parents:
+    for folder in path.resolve().parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:
-            print(f"kpi: postgres runs as {SYSTEM_USER}, so other users may now pass through {folder} (chmod o+x)")
+            report(f"postgres runs as {SYSTEM_USER}, so other users may now pass through {folder} (chmod o+x)")
             folder.chmod(stat.S_IMODE(mode) | stat.S_IXOTH)

@@ -2,9 +2,12 @@
 
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+
+from kpi_cli.parts import PARTS
 
 # Every process of a stack has this variable in its environment, with the stack's home as value. It tells a process of
 # this checkout from any other, and, unlike a pid in a file, it can never refer to an unrelated process.
@@ -16,6 +19,24 @@ def leftovers(home: Path, data: Path) -> list[psutil.Process]:
     """What a killed supervisor left running; the caller must know that no supervisor runs now."""
     postmaster = _find_postmaster(data / "postmaster.pid", data)
     return [*_find_orphans(home), *([postmaster] if postmaster else [])]
+
+
+def describe(left: Sequence[psutil.Process]) -> str:
+    """The processes with the names of their parts: ``auth (pid 12), postgres (pid 14)``."""
+    return ", ".join(f"{_name(process)} (pid {process.pid})" for process in left)
+
+
+def stop_command(left: Sequence[psutil.Process]) -> str:
+    """The command that ends these processes and starts nothing."""
+    return f"kill {' '.join(str(process.pid) for process in left)}"
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        command = process.cmdline()
+        return next((part.name for part in PARTS if part.package in command), str(process.name()))
+    except psutil.Error:
+        return "process"
 
 
 def listens_on(process: psutil.Process, port: int) -> bool:

@@ -9,8 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
+import psutil  # type: ignore[import-untyped]
+
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
+from kpi_cli.stack import processes
 from kpi_cli.stack.ports import HOST, Ports
 
 TRIES = 5
@@ -75,6 +78,11 @@ def read(layout: Layout) -> State | None:
     if not is_held(layout):
         return None
     return _read_file(layout)
+
+
+def find_leftovers(layout: Layout) -> list[psutil.Process]:
+    """The processes that a killed command left running; none while a command works on this checkout."""
+    return [] if is_held(layout) else processes.leftovers(layout.home, layout.data)
 
 
 def is_held(layout: Layout) -> bool:

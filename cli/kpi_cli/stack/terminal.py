@@ -1,12 +1,12 @@
 """What a running stack prints: its own messages, and the log lines of the parts, each after the name of its part."""
 
-import os
 import re
 import sys
 from collections.abc import Callable
 from typing import TextIO
 
 from kpi_cli.parts import PARTS
+from kpi_cli.stack.screen import Screen
 
 COLOURS = {**{part.name: part.colour for part in PARTS}, "postgres": 34}
 NAME_WIDTH = max(map(len, COLOURS))
@@ -25,13 +25,15 @@ def strip_colours(line: str) -> str:
 
 
 class LogView:
-    """Prints messages and, from ``follow`` on, log lines; it calls ``on_closed`` when its output is closed."""
+    """Prints messages and, from ``follow`` on, log lines; none of its methods waits for the reader but ``close``."""
 
-    def __init__(self, output: TextIO | None = None) -> None:
-        self._output = output or sys.stdout
-        self._coloured = self._output.isatty()
+    def __init__(self, logs: str, output: TextIO | None = None) -> None:
+        output = output or sys.stdout
+        # A command that was started without an output has no stream at all.
+        self._coloured = output is not None and output.isatty()
+        self._logs = logs
+        self._screen = Screen(output, self._notice)
         self._following = False
-        self.on_closed: Callable[[], None] = lambda: None
 
     def follow(self) -> None:
         """Print log lines from now on; until then they are in their files only."""
@@ -39,12 +41,28 @@ class LogView:
 
     def report(self, sentence: str) -> None:
         """Print a message of the command itself."""
-        self._print(self._prefix("kpi", 1) + sentence)
+        self._screen.put(self._prefix("kpi", 1) + sentence, droppable=False)
+
+    def print_text(self, text: str) -> None:
+        """Print a text that is ready for this output, as the start card is."""
+        self._screen.put(text.rstrip("\n"), droppable=False)
 
     def print_line(self, part: str, line: str) -> None:
-        """Print a log line of a part."""
+        """Print a log line of a part, unless the reader is so far behind that it has to be dropped."""
         if self._following:
-            self._print(self._prefix(part, COLOURS.get(part, 0)) + self._sanitise(line))
+            self._screen.put(self._prefix(part, COLOURS.get(part, 0)) + self._sanitise(line))
+
+    def on_closed(self, callback: Callable[[], None]) -> None:
+        """Call this, from another thread, when the reader has closed the output."""
+        self._screen.on_closed(callback)
+
+    def close(self) -> None:
+        """Print what waits, if the reader takes it in time."""
+        self._screen.close()
+
+    def _notice(self, count: int) -> str:
+        lines = "1 line" if count == 1 else f"{count} lines"
+        return f"{self._prefix('kpi', 1)}{lines} not shown; they are in {self._logs}"
 
     def _sanitise(self, line: str) -> str:
         pieces = _COLOUR.split(line) if self._coloured else [strip_colours(line)]
@@ -57,18 +75,3 @@ class LogView:
     def _prefix(self, name: str, colour: int) -> str:
         text = f"{name:<{NAME_WIDTH}} | "
         return f"\x1b[{colour}m{text}{_NO_COLOUR}" if self._coloured else text
-
-    def _print(self, text: str) -> None:
-        try:
-            self._output.write(text + "\n")
-            self._output.flush()
-        except OSError:
-            # The reader has closed the pipe: a foreground program ends then, and its stack with it.
-            self._discard_output()
-            self.on_closed()
-
-    def _discard_output(self) -> None:
-        # At its end Python writes the buffered text again, and would print an error.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._output.fileno())
-        os.close(nowhere)

@@ -68,10 +68,12 @@ class Stack:
                 # The processes are stopped even when the disk is full.
                 state.write(self._layout, Phase.STOPPING, self._ports)
             await self._stop()
+            # The loop ends here, and there is nothing left that a closed output could stop.
+            self._view.on_closed(lambda: None)
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        self._view.on_closed = self._stop_requested.set
+        self._view.on_closed(lambda: _call_soon(loop, self._stop_requested.set))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._request_stop)
 
@@ -99,11 +101,10 @@ class Stack:
                 await task
 
     def _failure_of(self, child: Child) -> FailureError:
-        return (
-            postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail))
-            if child.name == "postgres"
-            else end_failure(child, self._layout.shorten(self._layout.logs / f"{child.name}.log"))
-        )
+        log = self._layout.logs / f"{child.name}.log"
+        if child.name == "postgres":
+            return postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail), log)
+        return end_failure(child, self._layout.shorten(log))
 
     async def _start(self) -> None:
         # A part without a database imports its modules while the database starts.
@@ -122,7 +123,7 @@ class Stack:
             raise failures.exceptions[0] from None
 
     async def _start_database(self) -> None:
-        account = await asyncio.to_thread(postgres.prepare_account, self._layout)
+        account = await asyncio.to_thread(postgres.prepare_account, self._layout, self._view.report)
         if await asyncio.to_thread(postgres.initialise, self._layout, account):
             self._view.report(f"created the data of PostgreSQL in {self._layout.shorten(self._layout.data)}")
         port = self._ports.postgres
@@ -173,6 +174,10 @@ class Stack:
         # SIGINT is PostgreSQL's fast shutdown: it disconnects its clients and writes a checkpoint.
         await self._supervisor.stop("postgres", signal.SIGINT)
         self._view.report("stopped")
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(callback)
 
 
 def _readiness_problem(port: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 
 ORDERS = Path(os.environ.get("FAKE_ORDERS", "/nonexistent"))
+CHATTER_LINES = 10_000
 
 
 def database_url() -> str:
@@ -24,9 +25,11 @@ def database_url() -> str:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Responds to every path with 200."""
+    """Responds to every path with 200; before the response to /chatter it logs as much as a busy part does."""
 
     def do_GET(self) -> None:
+        if self.path == "/chatter":
+            print("\n".join(f"line {number} {'.' * 200}" for number in range(CHATTER_LINES)), flush=True)
         self.send_response(200)
         self.send_header("Content-Length", "2")
         self.end_headers()

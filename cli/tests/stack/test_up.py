@@ -2,16 +2,20 @@
 
 import json
 import os
+import pty
 import signal
 import socket
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 from cli_harness import Checkout
+from kpi_shared.testing.process import wait_until
 
 
 def secrets_of(checkout: Checkout) -> dict[str, str]:
@@ -75,6 +79,26 @@ def test_start_after_kill_9_ends_the_processes_of_the_last_run(checkout: Checkou
     assert second.get("/") == b"ok"
     assert second.stop() == 0
     assert checkout.processes() == []
+
+
+def test_status_after_kill_9_names_what_still_runs_and_the_command_that_ends_it(checkout: Checkout) -> None:
+    checkout.up().wait_until_ready().stop(signal.SIGKILL)
+    status = checkout.kpi("status")
+    as_json = json.loads(checkout.kpi("status", "-o", "json").stdout)
+    pids = sorted(process.pid for process in checkout.processes())
+
+    assert status.returncode == 1
+    assert "it was killed, and some of it is still running: " in status.stderr
+    for name in ("auth", "content", "gateway", "postgres"):
+        assert f"{name} (pid " in status.stderr
+    assert as_json["status"] == "killed"
+    assert sorted(map(int, as_json["left_pids"].split())) == pids
+    fix = status.stderr.splitlines()[-1].removeprefix("  Fix: ")
+    command, _, rest = fix.partition(", ")
+    assert rest == "or stop them and start again: make up"
+    subprocess.run(["sh", "-c", command], check=True)
+    wait_until(lambda: not checkout.processes())
+    assert "it is not running" in checkout.kpi("status").stderr
 
 
 def test_second_up_reports_the_running_one(checkout: Checkout) -> None:
@@ -229,3 +253,44 @@ def test_status_for_a_shell(checkout: Checkout) -> None:
     assert "below this card" in stack.output
     assert "below this card" not in card.stdout
     assert Path(checkout.home / "logs").is_dir()
+
+
+@contextmanager
+def unread_up(checkout: Checkout, make: Callable[[], tuple[int, int]]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A ``kpi up`` that is ready and has logged more than its terminal takes; nothing reads the terminal."""
+    reader, writer = make()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kpi_cli", "up"],
+        env=checkout.environment(),
+        cwd=checkout.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=writer,
+        start_new_session=True,
+    )
+    os.close(writer)
+    wait_until(lambda: checkout.status()["status"] == "ready")
+    for _ in range(3):
+        assert checkout.get("/chatter") == b"ok"
+    yield process
+    os.close(reader)
+    assert checkout.processes() == []
+
+
+@pytest.mark.parametrize("make", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
+def test_a_terminal_that_is_not_read_stops_neither_the_stack_nor_its_end(
+    checkout: Checkout, make: Callable[[], tuple[int, int]]
+) -> None:
+    with unread_up(checkout, make) as process:
+        assert checkout.get("/last") == b"ok"
+        log = checkout.home / "logs" / "gateway.log"
+        wait_until(lambda: "GET /last" in log.read_text())
+        assert log.read_text().count("line 9999 ") == 3
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_a_failure_does_not_wait_for_a_terminal_that_is_not_read(checkout: Checkout) -> None:
+    with unread_up(checkout, pty.openpty) as process:
+        checkout.order("exit-gateway")
+        assert process.wait(60) == 1

@@ -43,10 +43,13 @@ class TestServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def create_database(name: str) -> str:
-    """Create an empty database with that name, replacing any earlier one, and return its address."""
+def create_database(name: str, *, options: str = "") -> str:
+    """Create an empty database with that name, replacing any earlier one, and return its address.
+
+    ``options`` are the rest of the statement.
+    """
     with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
     base, _, query = os.environ[URL_VARIABLE].partition("?")
     return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")

@@ -1,7 +1,7 @@
-"""``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``: operators' commands, without a token.
+"""The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
-Each reads one JSON object from standard input, so that no password appears in the list of processes, and writes one to
-standard output. An error is one sentence on standard error.
+Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
+standard output. A refusal is one sentence on standard error.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ _MAX_INPUT = 64 * 1024
 
 
 class RefusedError(Exception):
-    """The command cannot be executed; the message is a sentence for the operator."""
+    """The command cannot be carried out; the message is a sentence for the operator."""
 
 
 class CreateUser(SQLModel):
@@ -51,7 +51,7 @@ class CreateUser(SQLModel):
 
 
 class ResetPassword(SQLModel):
-    """``username`` need not match the form of new usernames: imported names may be shorter."""
+    """``username`` may be shorter than that of a new account: imported names can be."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
@@ -77,12 +77,12 @@ def create_user(settings: AuthSettings) -> int:
 
 
 def reset_password(settings: AuthSettings) -> int:
-    """Replace a password: all sessions end, outstanding codes become invalid, and the owner is notified by e-mail."""
+    """Replace a password: this ends all sessions, invalidates all mailed codes and notifies the owner by mail."""
     return _run(settings, ResetPassword, _reset)
 
 
 def list_users(settings: AuthSettings) -> int:
-    """List the accounts by name, without deleted ones."""
+    """List accounts in the order of their names, without deleted ones."""
     return _run(settings, ListUsers, _list)
 
 
@@ -115,7 +115,7 @@ async def _with_database(settings: AuthSettings, command: Command, work: Work[Co
 
 
 @contextmanager
-def _context(settings: AuthSettings, database: Database) -> Iterator[Context]:
+def _open_context(settings: AuthSettings, database: Database) -> Iterator[Context]:
     hasher = PasswordHasher(settings)
     try:
         yield standalone_context(settings, database, hasher)
@@ -124,7 +124,7 @@ def _context(settings: AuthSettings, database: Database) -> Iterator[Context]:
 
 
 async def _create(settings: AuthSettings, database: Database, command: CreateUser) -> dict[str, Any]:
-    with _context(settings, database) as context:
+    with _open_context(settings, database) as context:
         account = NewAccount(
             username=command.username,
             email=command.email,
@@ -147,7 +147,7 @@ async def _reset(settings: AuthSettings, database: Database, command: ResetPassw
         found = await read_repository.find_by_name(connection, username=command.username)
     if found is None:
         raise UserNotFoundError(f"There is no user {command.username!r}")
-    with _context(settings, database) as context:
+    with _open_context(settings, database) as context:
         new_hash = await _hash(context, command.password, found.username, found.email)
         async with database.writing() as connection:
             row = await write_repository.lock(connection, user_id=found.id)

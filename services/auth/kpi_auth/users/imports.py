@@ -1,4 +1,4 @@
-"""``python -m kpi_auth import-users``: import accounts without password and e-mail address."""
+"""``python -m kpi_auth import-users``: adds accounts without a password or an e-mail address."""
 
 import asyncio
 import json
@@ -32,9 +32,9 @@ class RegisteredNameError(Exception):
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id, new or existing, to standard output."""
+    """Read NDJSON from standard input; write the id of each user, new or existing, to standard output."""
     try:
-        # All lines are parsed before the first is stored, so that an invalid line changes nothing.
+        # All lines are read before the first user is added, so that an invalid line leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
@@ -46,19 +46,19 @@ async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
     database = Database(settings)
     try:
         for start in range(0, len(users), _BATCH):
-            born = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
+            created_at = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
             async with database.writing() as connection:
-                ids = await accounts.add_imported(connection, born=born)
+                ids = await accounts.add_imported(connection, born=created_at)
                 linked = await identities.find_linked(connection, user_ids=ids.values())
-                _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
-            for username in born:
+                _check_all_imported(created_at, {name for name, user_id in ids.items() if user_id not in linked})
+            for username in created_at:
                 print(json.dumps({"username": username, "id": ids[username.lower()]}))
     finally:
         await database.close()
 
 
 def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:
-    """A registered user must not become the owner of imported content because of an equal username."""
+    """Imported content must not become that of a user who has registered one of the imported names."""
     registered = [name for name in usernames if name.lower() not in imported]
     if registered:
-        raise RegisteredNameError(f"the username {registered[0]!r} belongs to a registered user and cannot be imported")
+        raise RegisteredNameError(f"the name {registered[0]!r} cannot be imported: it belongs to a registered user")
