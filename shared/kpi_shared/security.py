@@ -41,7 +41,7 @@ class _OptionalCaller(OAuth2PasswordBearer):
 
     def __init__(self) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
-        super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
+        super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name="password")
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
         """Return the caller, or None without a token. An invalid token is refused, never ignored."""
