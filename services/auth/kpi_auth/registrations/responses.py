@@ -22,4 +22,4 @@ def _next_step(context: Context, *, is_active: bool) -> str:
         return "The account cannot be used until an admin activates it."
     if not context.settings.discloses_email:
         return f"{_CONFIRM} Until then, sign in with the username."
-    return f"{_SIGN_IN} {_CONFIRM}" if outbox.is_open(context) else _SIGN_IN
+    return f"{_SIGN_IN} {_CONFIRM}" if outbox.is_enabled(context) else _SIGN_IN
