@@ -5,6 +5,7 @@ from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import EMAIL, PASSWORD, USERNAME, with_examples
 from kpi_auth.accounts.fields import Bio, Email, FullName, Password, Username
 from kpi_auth.accounts.models import NewAccount
 from kpi_auth.passwords.policy import find_weakness
@@ -44,6 +45,10 @@ class UserCreate(SQLModel):
 
 class Registration(UserCreate):
     """A registration; only an admin may set ``role`` and ``is_active`` to other values than the defaults."""
+
+    model_config = {
+        "json_schema_extra": with_examples({"username": USERNAME, "email": EMAIL, "password": PASSWORD}),
+    }
 
     full_name: FullName | None = None
     bio: Bio | None = None
