@@ -35,9 +35,8 @@ router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store
 token_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)], route_class=TokenRoute)
 
 
-async def _find_supabase(request: Request) -> IdentityProvider:
-    providers: tuple[IdentityProvider, ...] = request.app.state.settings.identity_providers
-    found = next((provider for provider in providers if provider.name == supabase.NAME), None)
+async def _find_supabase(verifier: VerifierOfApp) -> IdentityProvider:
+    found = verifier.find_by_name(supabase.NAME)
     if found is None:
         raise UnknownProviderError("No Supabase project is configured on this server")
     return found

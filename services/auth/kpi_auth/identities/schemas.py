@@ -15,7 +15,7 @@ from kpi_auth.identities.errors import (
     UnsupportedGrantTypeError,
 )
 from kpi_auth.oauth.bodies import FORM, find_repeated, media_type_of, read_parameters
-from kpi_auth.oauth.documents import schema_of
+from kpi_auth.oauth.documents import form_schema
 from kpi_auth.sessions.schemas import SessionTokens
 from kpi_auth.settings import AuthSettings
 
@@ -109,7 +109,7 @@ def _error(parameter: str, detail: str, kind: str) -> dict[str, str]:
 SentTokenExchange = Annotated[TokenExchange, Depends(_read_form)]
 
 _TEXT = {"type": "string"}
-_SCHEMA = schema_of(TokenExchange)
+_SCHEMA = form_schema(TokenExchange)
 # Described here, since the framework would read a declared form and report errors in its own format.
 SCHEMAS: dict[str, dict[str, Any]] = {
     "TokenExchange": {**_SCHEMA, "properties": {**_SCHEMA["properties"], "audience": _TEXT, "resource": _TEXT}}

@@ -1,7 +1,7 @@
 """The OpenAPI description of OAuth2 endpoints, which the framework cannot derive: it does not read their bodies."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI
 from kpi_shared.errors import Problem, ProblemError
@@ -15,17 +15,15 @@ _PREFIX = "#/components/schemas/"
 _JSON = "A JSON object with the same members is accepted too."
 
 
-class OAuthProblem(Problem):
-    """A problem document that is also an error response of RFC 6749, section 5.2."""
-
-    error: Literal[
-        "invalid_request",
-        "invalid_grant",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_target",
-        "temporarily_unavailable",
-    ]
+_PROBLEM = "OAuthProblem"
+_ERROR_CODES = [
+    "invalid_request",
+    "invalid_grant",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "temporarily_unavailable",
+]
 
 
 def oauth_problems(*errors: type[ProblemError]) -> Responses:
@@ -45,8 +43,11 @@ def reference(schema: str) -> dict[str, str]:
     return {"$ref": _PREFIX + schema}
 
 
-def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema(ref_template=_PREFIX + "{model}")
+def form_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a form: what is optional can be left out, and cannot be null."""
+    schema = model.model_json_schema(ref_template=_PREFIX + "{model}")
+    properties = {name: _without_null(value) for name, value in schema["properties"].items()}
+    return {**schema, "properties": properties}
 
 
 def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
@@ -56,7 +57,7 @@ def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
     def generate_with_schemas() -> dict[str, Any]:
         document = generate()
         components = document["components"]["schemas"]
-        for name, schema in {**schemas, OAuthProblem.__name__: schema_of(OAuthProblem)}.items():
+        for name, schema in {**schemas, _PROBLEM: _oauth_problem(components[Problem.__name__])}.items():
             components |= schema.get("$defs", {})
             components[name] = {key: value for key, value in schema.items() if key != "$defs"}
         return document
@@ -64,8 +65,26 @@ def add_schemas(app: FastAPI, schemas: Mapping[str, Mapping[str, Any]]) -> None:
     app.openapi = generate_with_schemas  # type: ignore[method-assign]
 
 
+def _oauth_problem(problem: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **problem,
+        "title": _PROBLEM,
+        "description": "A problem document that is also an error response of RFC 6749, section 5.2.",
+        "properties": {**problem["properties"], "error": {"type": "string", "title": "Error", "enum": _ERROR_CODES}},
+        "required": [*problem["required"], "error"],
+    }
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"]
+    if len(kinds) != 1:
+        return schema
+    rest = {key: value for key, value in schema.items() if key not in {"anyOf", "default"}}
+    return {**rest, **kinds[0]}
+
+
 def _replace(node: Any) -> Any:  # noqa: ANN401 any JSON value
     """A copy that refers to OAuthProblem in place of Problem."""
     if isinstance(node, dict):
         return {key: _replace(value) for key, value in node.items()}
-    return _PREFIX + OAuthProblem.__name__ if node == _PREFIX + Problem.__name__ else node
+    return _PREFIX + _PROBLEM if node == _PREFIX + Problem.__name__ else node

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from sqlmodel import SQLModel
 
 from kpi_auth.accounts.fields import GivenPassword, Login
-from kpi_auth.oauth.documents import reference, schema_of
+from kpi_auth.oauth.documents import form_schema, reference
 from kpi_auth.sessions.schemas import Refresh, Revocation
 
 
@@ -26,7 +26,7 @@ class EmailCredentials(SQLModel):
 
 
 SCHEMAS: dict[str, dict[str, Any]] = {
-    model.__name__: schema_of(model) for model in (UsernameCredentials, EmailCredentials, Refresh, Revocation)
+    model.__name__: form_schema(model) for model in (UsernameCredentials, EmailCredentials, Refresh, Revocation)
 } | {
     # One function with optional parameters, or a union of two types, depending on the generator.
     "Credentials": {

@@ -132,6 +132,7 @@ def test_token_endpoints_have_one_media_type_and_named_schemas(settings: AuthSet
     assert list(named.values()) == ["Credentials", "Refresh", "Revocation", "TokenExchange"]
     choices = [choice["$ref"].rpartition("/")[2] for choice in schemas["Credentials"]["oneOf"]]
     assert [schemas[choice]["required"] for choice in choices] == [["username", "password"], ["email", "password"]]
+    assert schemas["Revocation"]["properties"]["token_type_hint"]["type"] == "string"
     assert "error" in schemas["OAuthProblem"]["required"]
     assert "content" not in document["paths"]["/auth/revoke"]["post"]["responses"]["200"]
 
