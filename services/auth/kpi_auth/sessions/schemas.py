@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from pydantic import StringConstraints
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import with_examples
 from kpi_auth.accounts.fields import AccountName, GivenPassword
 from kpi_auth.oauth.bodies import read_body, validate
 
@@ -65,7 +66,7 @@ class LogoutScope(StrEnum):
 
 
 class Logout(SQLModel):
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": with_examples({"scope": "local"})}
 
     scope: LogoutScope = LogoutScope.LOCAL
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
-from kpi_shared.settings import ServiceSettings
+from kpi_shared.settings import Environment, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_addresses import mail_sender, mail_target
@@ -57,7 +57,8 @@ class AuthSettings(ServiceSettings):
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
     registration: Literal["open", "closed"] = "open"
-    # Does registration disclose that a name, or an address, is taken? None: an address only where no mail can be sent.
+    # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
+    # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
     registration_tells_username: bool = True
     registration_tells_email: bool | None = None
 
@@ -89,9 +90,14 @@ class AuthSettings(ServiceSettings):
     @property
     def discloses_email(self) -> bool:
         """Does registration disclose that an e-mail address is taken?"""
-        if self.registration_tells_email is None:
-            return self.mail_url is None
-        return self.registration_tells_email
+        if self.registration_tells_email is not None:
+            return self.registration_tells_email
+        return self.app_env is Environment.DEVELOPMENT or not self._has_mail_server
+
+    @property
+    def _has_mail_server(self) -> bool:
+        """False if e-mails are written to files, or if there are none."""
+        return self.mail_url is not None and not self.mail_url.get_secret_value().lower().startswith("file:")
 
     @property
     def trusted_providers(self) -> tuple[IdentityProvider, ...]:
