@@ -238,10 +238,10 @@ def install_database_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _render_unavailable)
 
 
-async def _render_unavailable(_request: Request, error: Exception) -> Response:
+async def _render_unavailable(request: Request, error: Exception) -> Response:
     reason = getattr(error, "orig", error)
     if isinstance(reason, (QueryCanceled, LockNotAvailable, DeadlockDetected)):
         log.warning("statement cancelled", reason=type(reason).__name__)
-        return problem_response(UnavailableError("The database took too long; a retry may succeed"))
+        return problem_response(UnavailableError("The database took too long; a retry may succeed"), request)
     log.error("database unavailable", error=type(error).__name__, reason=str(reason))
-    return problem_response(UnavailableError("The database is temporarily unavailable"))
+    return problem_response(UnavailableError("The database is temporarily unavailable"), request)
