@@ -54,7 +54,7 @@ def read_template(template: Path) -> dict[str, str]:
 
 def _load_object(template: Path) -> dict[str, object]:
     try:
-        values = json.loads(template.read_text(encoding="utf-8"))
+        values = json.loads(template.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FailureError(
             "secrets", f"{template}: {error.strerror}", fix="give the path of a filled-in template"

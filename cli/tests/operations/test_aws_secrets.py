@@ -1,5 +1,6 @@
 """``kpi secrets push`` against moto's server over HTTP."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,12 @@ def test_push_creates_then_updates(endpoint: str, tmp_path: Path) -> None:
     changed = template(tmp_path, PASETO_SECRET_KEY=second, CORS_ORIGINS="https://a.test, http://localhost:3000")
     assert aws_secrets.push(changed, name="kpi/auth", region=REGION, endpoint_url=endpoint) == "updated"
     assert stored(endpoint, "kpi/auth")["PASETO_SECRET_KEY"] == second
+
+
+def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    made = template(tmp_path, ACCESS_TOKEN_EXPIRE_MINUTES=15)
+    made.write_bytes(codecs.BOM_UTF8 + made.read_bytes())
+    assert aws_secrets.read_template(made) == {"ACCESS_TOKEN_EXPIRE_MINUTES": "15"}
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,18 @@ def test_a_refusal_is_one_sentence(console: Console) -> None:
         assert console.refusal(command, colour="red").startswith("kpi-auth: ")
 
 
+async def test_a_name_is_judged_without_a_password(shared: Accounts, console: Console) -> None:
+    await shared.add("judged")
+    assert console.result("check-new-user", username="still_free", email=None, role="user") == {
+        "username": "still_free"
+    }
+    assert console.result("check-user", username="JUDGED") == {"username": "judged"}
+    assert console.refusal("check-new-user", username="Judged") == "kpi-auth: This username is taken"
+    assert console.refusal("check-new-user", username="a b").startswith("kpi-auth: username: ")
+    assert console.refusal("check-new-user", username="fine", email="nobody").startswith("kpi-auth: email: ")
+    assert console.refusal("check-user", username="still_free") == "kpi-auth: There is no user 'still_free'"
+
+
 async def test_a_new_password_ends_sessions_and_codes_and_notifies_the_owner(
     shared: Accounts, console: Console
 ) -> None:

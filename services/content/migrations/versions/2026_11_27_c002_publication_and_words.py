@@ -79,7 +79,14 @@ def _create_function() -> None:
     for letter, pair in _PAIRS:
         folded = f"replace({folded}, '{letter}', '{pair}')"
     separators = _SEPARATORS.replace(":", r"\:")
-    op.execute(
-        "CREATE FUNCTION search_words(text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE"
-        f" RETURN regexp_replace({folded}, '{separators}', ' ', 'g')"
-    )
+    # In PL/pgSQL, which keeps the expression for the session: an SQL function is planned anew by each INSERT.
+    # ASCII takes a short way to the same result.
+    op.execute(rf"""
+        CREATE FUNCTION search_words(text) RETURNS text LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
+        BEGIN
+            IF octet_length($1) = length($1) THEN
+                RETURN regexp_replace(lower($1 COLLATE pg_c_utf8), '[^a-z0-9]+', ' ', 'g');
+            END IF;
+            RETURN regexp_replace({folded}, '{separators}', ' ', 'g');
+        END $$
+    """)

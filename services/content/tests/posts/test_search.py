@@ -132,10 +132,10 @@ async def test_other_words_are_not_found(client: httpx.AsyncClient, posts: Posts
 
 
 LOCALES = {
-    # As kpi makes its cluster, and compose since the same version.
-    "embedded": "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",
-    # Clusters of earlier containers, and the test server.
-    "containers": "LOCALE_PROVIDER libc LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'",
+    # The local stack, the containers and other tests.
+    "both stacks": "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",
+    # Volumes that earlier containers made.
+    "earlier containers": "LOCALE_PROVIDER libc LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'",
     "bare": "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'",
 }
 
@@ -145,15 +145,16 @@ def test_the_index_and_the_query_are_the_same_in_each_locale(settings: ContentSe
     texts = [each.values[0] for each in SPELLINGS]
     vectors = {}
     for name, locale in LOCALES.items():
-        url = create_database(f"content_{name}_{worker}", options=f"TEMPLATE template0 ENCODING 'UTF8' {locale}")
+        options = f"TEMPLATE template0 ENCODING 'UTF8' {locale}"
+        url = create_database(f"content_{name.partition(' ')[0]}_{worker}", options=options)
         upgrade(PART, settings.model_copy(update={"database_url": SecretStr(url)}))
         with psycopg.connect(url) as connection:
             connection.execute("INSERT INTO authors VALUES (1, 'anna')")
             add = "INSERT INTO posts (owner_id, title, content) SELECT 1, title, title FROM unnest(%s::text[]) AS title"
             connection.execute(add, [texts])
             vectors[name] = connection.execute("SELECT title, search::text FROM posts ORDER BY id").fetchall()
-    assert len(vectors["embedded"]) == len(texts)
-    assert vectors["embedded"] == vectors["containers"] == vectors["bare"]
+    assert len(vectors["both stacks"]) == len(texts)
+    assert vectors["both stacks"] == vectors["earlier containers"] == vectors["bare"]
 
 
 async def test_a_search_is_folded_as_the_index_is(posts: Posts) -> None:
