@@ -112,6 +112,29 @@ def test_every_header_has_a_schema_and_a_description(whole: Json) -> None:
                 assert described["schema"], (name, header)
 
 
+# JSON Schema 2020-12 and what OpenAPI 3.1 adds to it; pydantic has further names of its own.
+NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "const", "enum"}
+COMMON = {"type", "format", "title", "description", "default", "examples", "example", "deprecated"}
+
+
+def test_integers_are_described_with_the_standard_keywords(whole: Json) -> None:
+    def integers(node: object) -> Iterator[Json]:
+        if isinstance(node, dict):
+            if node.get("type") == "integer":
+                yield node
+            node = list(node.values())
+        if isinstance(node, list):
+            for item in node:
+                yield from integers(item)
+
+    found = list(integers(whole))
+    assert len(found) > 50
+    for schema in found:
+        assert schema.keys() <= NUMERIC | COMMON, schema
+    limits = [it["schema"] for _, op in operations(whole) for it in op.get("parameters", ()) if it["name"] == "limit"]
+    assert {(limit["minimum"], limit["maximum"]) for limit in limits} == {(1, 100)}
+
+
 def test_tokens_are_obtained_and_refreshed_through_the_gateway(whole: Json) -> None:
     for scheme in whole["components"]["securitySchemes"].values():
         for flow in scheme.get("flows", {}).values():

@@ -56,7 +56,8 @@ def install_openapi(app: FastAPI) -> None:
 
 _INT64 = range(-(2**63), 2**63)
 _INT32_MAX = 2**31 - 1
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+# By the names of pydantic, under which it leaves the bounds of a type with a validator.
+_BOUNDS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 
 
 def _describe_integers(node: Any) -> None:  # noqa: ANN401 JSON
@@ -66,7 +67,9 @@ def _describe_integers(node: Any) -> None:  # noqa: ANN401 JSON
             _describe_integers(item)
     elif isinstance(node, dict):
         if node.get("type") == "integer" and "enum" not in node:
-            for bound in _BOUNDS:
+            for name, bound in _BOUNDS.items():
+                if name in node:
+                    node[bound] = node.pop(name)
                 if isinstance(node.get(bound), (int, float)):
                     node[bound] = min(max(int(node[bound]), _INT64.start), _INT64.stop - 1)
             node.setdefault("format", "int32" if node.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
