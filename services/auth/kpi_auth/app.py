@@ -34,6 +34,12 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
+        tags={
+            "users": "Accounts: register, read, change and delete them",
+            "auth": "Signing in and out, sessions, passwords and e-mail addresses",
+            "mails": "The e-mails that are sent, for admins",
+            "audit": "What happened to accounts, for admins",
+        },
         routers=[
             *(registrations, me, sessions, identities, sessions_of_users, passwords, recovery, emails),
             *(users, mails, audit, pages),

@@ -15,6 +15,10 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         settings or ContentSettings.load(),
         title="KPI-One content",
         version=__version__,
+        tags={
+            "posts": "Posts: read, search and write them",
+            "votes": "Votes for posts and against them; one per user and post",
+        },
         routers=[posts, votes],
         resources=[cursor_sealer],
     )
