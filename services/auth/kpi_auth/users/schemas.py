@@ -80,7 +80,7 @@ class UserQuery(SQLModel):
 
     limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of users in the page")] = 10
     skip: Annotated[
-        int, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
+        Decimal, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
     ] = 0
     cursor: Annotated[CursorText | None, Field(description="The value of next from the previous page")] = None
     total: Annotated[bool, Field(description="Also return the total number of users in the list")] = False
