@@ -5,6 +5,7 @@ commits before the response leaves.
 """
 
 import asyncio
+import logging
 import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -178,11 +179,12 @@ def register_pool_metrics(database: Database, metrics: Metrics) -> None:
 
 def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
     milliseconds = int(settings.database_statement_timeout * 1000)
+    # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
+    logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
     engine = create_async_engine(
         "postgresql+psycopg://",
         # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
-        echo=settings.database_echo,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         connect_args=connection_arguments(
@@ -237,10 +239,10 @@ def install_database_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _render_unavailable)
 
 
-async def _render_unavailable(_request: Request, error: Exception) -> Response:
+async def _render_unavailable(request: Request, error: Exception) -> Response:
     reason = getattr(error, "orig", error)
     if isinstance(reason, (QueryCanceled, LockNotAvailable, DeadlockDetected)):
         log.warning("statement cancelled", reason=type(reason).__name__)
-        return problem_response(UnavailableError("The database took too long; a retry may succeed"))
+        return problem_response(UnavailableError("The database took too long; a retry may succeed"), request)
     log.error("database unavailable", error=type(error).__name__, reason=str(reason))
-    return problem_response(UnavailableError("The database is temporarily unavailable"))
+    return problem_response(UnavailableError("The database is temporarily unavailable"), request)

@@ -1,5 +1,6 @@
 """The steps of a load: check the file, provide a database, import the users, then posts and votes."""
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +29,8 @@ from kpi_cli.stack.ports import Ports
 SOURCE = "hacker_news"
 AUTH = parts.get_or_raise("auth")
 CONTENT = parts.get_or_raise("content")
+# How content names a record that it refuses: by its number in what it was sent.
+_REFUSED_RECORD = re.compile(r"kpi-content: line (\d+): (.*)")
 
 
 class _Rate(ProgressColumn):
@@ -44,10 +47,25 @@ def load(layout: Layout, file: Path, console: Console) -> None:
         raise FailureError("load", f"{file} has no posts", fix="choose another: make load FILE=posts.jsonl.gz")
     with local_database.use(layout) as ports:
         local_database.migrate_where_needed(layout, ports)
+        _check_posts(layout, ports, file, found)
         with _progress(console) as progress:
             users = _import_users(layout, ports, found, progress)
             totals = _import_posts(layout, ports, _Records(found, users), progress)
     console.print(_summary(file, len(found), totals), soft_wrap=True)
+
+
+def _check_posts(layout: Layout, ports: Ports, file: Path, found: list[Post]) -> None:
+    """Let content judge all posts before the first user is imported, so that a file is loaded whole or not at all."""
+    records = _Records(found, dict.fromkeys(posts.authors(found), 1), with_votes=False)
+    environment = environments.environment(layout, CONTENT, ports)
+    try:
+        for _ in pipe.send(CONTENT.name, CONTENT.command("check-posts"), environment, records.generate()):
+            pass
+    except FailureError as failure:
+        refusal = next(filter(None, map(_REFUSED_RECORD.search, failure.log)), None)
+        if refusal is None:
+            raise
+        raise posts.BadLineError(file, found[int(refusal[1]) - 1].line, refusal[2]) from failure
 
 
 def _progress(console: Console) -> Progress:
@@ -96,7 +114,8 @@ def _import_posts(layout: Layout, ports: Ports, records: "_Records", progress: P
 class _Records:
     """The posts in the form that content imports, with user ids instead of names."""
 
-    def __init__(self, found: list[Post], users: dict[str, int]) -> None:
+    def __init__(self, found: list[Post], users: dict[str, int], *, with_votes: bool = True) -> None:
+        self._with_votes = with_votes
         self.size = len(found)
         self._posts = found
         self._users = users
@@ -104,7 +123,7 @@ class _Records:
 
     def generate(self) -> Iterator[dict[str, object]]:
         for post in self._posts:
-            chosen = voters.choose(post.id, post.points, len(self._ids))
+            chosen = voters.choose(post.id, post.points, len(self._ids)) if self._with_votes else []
             yield {
                 "source": SOURCE,
                 "external_id": post.id,

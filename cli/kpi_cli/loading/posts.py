@@ -1,5 +1,6 @@
 """Reads a file of posts and checks every line of it before anything is loaded."""
 
+import codecs
 import gzip
 import json
 import re
@@ -48,6 +49,7 @@ def read(file: Path) -> list[Post]:
     """All posts of a file, gzipped or plain; raises FailureError for the first invalid line."""
     posts: list[Post] = []
     seen: dict[int, int] = {}
+    spelled: dict[str, Post] = {}
     for number, raw in _read_lines(file):
         try:
             post = parse(number, raw)
@@ -56,9 +58,17 @@ def read(file: Path) -> list[Post]:
         if post.id in seen:
             raise BadLineError(file, number, f"field id: {post.id} is already in line {seen[post.id]}")
         seen[post.id] = number
+        first = spelled.setdefault(post.author.lower(), post)
+        if first.author != post.author:
+            raise BadLineError(file, number, _describe_spelling(post, first))
         posts.append(post)
     _check_points(file, posts)
     return posts
+
+
+def _describe_spelling(post: Post, first: Post) -> str:
+    # Usernames are unique without regard to case, so both would be the same user.
+    return f"field author: {post.author} differs from {first.author} in line {first.line} by its case only"
 
 
 def authors(posts: list[Post]) -> dict[str, datetime]:
@@ -108,7 +118,9 @@ def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         with gzip.open(file) if _is_gzip(file) else file.open("rb") as stream:
-            for number, raw in enumerate(stream, start=1):
+            for number, line in enumerate(stream, start=1):
+                # Editors and spreadsheets of some systems begin a UTF-8 file with a byte order mark.
+                raw = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if raw.strip():
                     yield number, raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:

@@ -62,19 +62,31 @@ def _prompt_twice() -> str:
 
 def create(layout: Layout, *, username: str, email: str | None, role: Role, generate: bool) -> None:
     """Create an account."""
-    password = ask_password(generate=generate)
-    request = {"username": username, "email": email, "role": role.value, "password": password}
-    user = _run_command(layout, "create-user", request)
+    request = {"username": username, "email": email, "role": role.value}
+    user, password = _run_with_password(layout, "check-new-user", "create-user", request, generate=generate)
     print(f"kpi: created the {user['role']} {user['username']} with id {user['id']}")
     _show_generated(password, generate=generate)
 
 
 def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
     """Replace the password of an account."""
-    password = ask_password(generate=generate)
-    result = _run_command(layout, "reset-password", {"username": username, "password": password})
+    request = {"username": username}
+    result, password = _run_with_password(layout, "check-user", "reset-password", request, generate=generate)
     print(f"kpi: {result['username']} has a new password; sessions ended: {result['sessions_ended']}")
     _show_generated(password, generate=generate)
+
+
+def _run_with_password(
+    layout: Layout, check: str, command: str, request: Mapping[str, object], *, generate: bool
+) -> tuple[dict[str, Any], str]:
+    """Run a command with a password; a person is asked for one only after the service has judged the rest."""
+    asks = sys.stdin.isatty() and not generate
+    given = "" if asks else ask_password(generate=generate)
+    with _environment(layout) as environment:
+        if asks:
+            _run_command(environment, check, request)
+        password = given or ask_password(generate=False)
+        return _run_command(environment, command, {**request, "password": password}), password
 
 
 def _show_generated(password: str, *, generate: bool) -> None:
@@ -86,7 +98,8 @@ def _show_generated(password: str, *, generate: bool) -> None:
 def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int) -> None:
     """Print accounts as a table at a terminal, and otherwise as lines with tabs."""
     request = {"search": search, "role": role.value if role else None, "limit": limit}
-    found = _run_command(layout, "list-users", request)
+    with _environment(layout) as environment:
+        found = _run_command(environment, "list-users", request)
     rows = [_row(item) for item in found["items"]]
     if sys.stdout.isatty():
         _print_table(rows)
@@ -109,18 +122,17 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
     Console().print(table)
 
 
-def _run_command(layout: Layout, command: str, request: Mapping[str, object]) -> dict[str, Any]:
+def _run_command(environment: Mapping[str, str], command: str, request: Mapping[str, object]) -> dict[str, Any]:
     """Run one of the service's commands and return its result; raises FailureError when it fails."""
-    with _environment(layout) as environment:
-        result = subprocess.run(
-            AUTH.command(command),
-            env=environment,
-            input=json.dumps(request),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
+    result = subprocess.run(
+        AUTH.command(command),
+        env=environment,
+        input=json.dumps(request),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
     if result.returncode:
         raise _failure(command, result)
     response: dict[str, Any] = json.loads(result.stdout)

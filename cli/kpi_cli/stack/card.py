@@ -92,7 +92,7 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
         ("Metrics", ", ".join(f"{_metrics_url(state.ports, part)} ({part.name})" for part in PARTS)),
         ("Logs", f"{layout.shorten(layout.logs)}/{', and below this card' if following else ''}"),
         ("Data", f"{layout.shorten(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
-        ("E-mails", f"{layout.shorten(layout.mails)}/ (sent instead when MAIL_URL is set)"),
+        ("E-mails", state.mail or f"{layout.shorten(layout.mails)}/ (sent instead when MAIL_URL is set)"),
         ("Sample data", "make load, in another terminal"),
         ("Stop", f"Ctrl-C, or kill {state.pid}"),
     ]

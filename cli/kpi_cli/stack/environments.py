@@ -3,11 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, SERVICES, Part
+from kpi_cli.stack import found_keys
 from kpi_cli.stack.ports import HOST, Ports
 from kpi_cli.stack.processes import MARK
+
+MAIL_URL = "MAIL_URL"
+MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
 
 # The local stack sets these itself: in the caller's shell the same names mean other databases and keys.
 _SET_BY_STACK = (
@@ -64,11 +70,45 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
 
 
 def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:
-    """E-mails are written to files, and their links lead to this stack, unless the caller's shell sets otherwise."""
+    """E-mails are written to files, and their links lead to this stack, unless the operator sets otherwise.
+
+    A variable takes precedence over auth's own settings file, so where that names a mail server, none is given.
+    """
     settings = {"PUBLIC_URL": f"http://{HOST}:{ports.gateway}"}
-    if not _is_set("MAIL_URL"):
-        settings["MAIL_URL"] = layout.mails.as_uri()
+    if not _is_set(MAIL_URL) and not found_keys.find_settings(layout, MAIL_SENDER, MAIL_URL):
+        settings[MAIL_URL] = layout.mails.as_uri()
     return {name: value for name, value in settings.items() if not os.environ.get(name)}
+
+
+def describe_mail(layout: Layout) -> str:
+    """Where auth sends e-mails, in words for people, without a name and password that the address may hold."""
+    url, source = _effective_mail_url(layout)
+    target = urlsplit(url)
+    if not target.scheme:
+        return source.strip()
+    if target.scheme == "file":
+        folder = Path(unquote(target.path))
+        return f"{layout.shorten(folder)}/ (sent instead when MAIL_URL is set)" if not source else f"{folder}/{source}"
+    try:
+        port = f":{target.port}" if target.port else ""
+    except ValueError:
+        # Auth refuses such an address with a sentence of its own.
+        port = ""
+    return f"{target.scheme}://{target.hostname or ''}{port}{source}"
+
+
+def _effective_mail_url(layout: Layout) -> tuple[str, str]:
+    """The address that auth uses, and where it is set; the second is empty for the stack's own folder."""
+    if url := os.environ.get(MAIL_URL):
+        return url, f" ({MAIL_URL} in the shell)"
+    if file := os.environ.get(f"{MAIL_URL}_FILE"):
+        try:
+            return Path(file).read_text(encoding="utf-8").strip(), f" ({MAIL_URL}_FILE in the shell)"
+        except (OSError, ValueError):
+            return "", f"{file} ({MAIL_URL}_FILE in the shell)"
+    for path, url in found_keys.find_settings(layout, MAIL_SENDER, MAIL_URL):
+        return url, f" ({layout.shorten(path)})"
+    return layout.mails.as_uri(), ""
 
 
 def names_database() -> bool:

@@ -1,4 +1,7 @@
-"""Finds the PASETO keys that this checkout could use, in each place that may hold one. Values stay in memory."""
+"""Finds the PASETO keys that this checkout could use, in each place that may hold one. Values stay in memory.
+
+The same files hold the parts' other settings, of which the stack has to know one or two.
+"""
 
 import os
 import re
@@ -8,11 +11,9 @@ from typing import NamedTuple
 
 from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
-from kpi_cli.parts import PARTS
+from kpi_cli.parts import PARTS, Part
 
 NAME = "PASETO_SECRET_KEY"
-# A value ends with its line: an empty one must not include the next line.
-_SETTING = re.compile(rf"^[ \t]*(?:export[ \t]+)?{NAME}[ \t]*=[ \t]*(.*?)(?:[ \t]+#.*)?[ \t]*\r?$", re.MULTILINE)
 
 
 class FoundKey(NamedTuple):
@@ -46,21 +47,26 @@ def of_environment() -> list[FoundKey]:
 
 def of_settings(layout: Layout) -> list[FoundKey]:
     """Keys in the parts' own settings files."""
+    fix = f"put a new one there, the same for all parts: {KPI} keys new"
+    return [
+        FoundKey(layout.shorten(path), key, fix) for part in PARTS for path, key in find_settings(layout, part, NAME)
+    ]
+
+
+def find_settings(layout: Layout, part: Part, name: str) -> list[tuple[Path, str]]:
+    """The setting of that name in the file that the part reads, with the file; none if it is not there or empty."""
     environment = os.environ.get("APP_ENV", "development")
-    found = []
-    for part in PARTS:
-        folder = layout.checkout / part.folder / "config"
-        path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
-        setting = _SETTING.search(_read(path)) if path else None
-        key = setting.group(1).strip("'\"") if setting else ""
-        if path and key:
-            fix = f"put a new one there, the same for all parts: {KPI} keys new"
-            found.append(FoundKey(layout.shorten(path), key, fix))
-    return found
+    folder = layout.checkout / part.folder / "config"
+    path = next((path for path in (folder / f".env.{environment}", folder / ".env") if path.exists()), None)
+    # A value ends with its line: an empty one must not include the next line.
+    pattern = rf"^[ \t]*(?:export[ \t]+)?{name}[ \t]*=[ \t]*(.*?)(?:[ \t]+#.*)?[ \t]*\r?$"
+    setting = re.search(pattern, _read(path), re.MULTILINE) if path else None
+    value = setting.group(1).strip("'\"") if setting else ""
+    return [(path, value)] if path and value else []
 
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
+        return path.read_text(encoding="utf-8-sig", errors="replace").strip()
     except OSError:
         return ""

@@ -41,6 +41,8 @@ class State:
     pid: int
     phase: Phase
     ports: Ports
+    # Where e-mails go, in words for people; empty if that is not known.
+    mail: str = ""
 
     @property
     def gateway(self) -> str:
@@ -64,11 +66,12 @@ def hold(layout: Layout) -> Iterator[None]:
             layout.state.unlink(missing_ok=True)
 
 
-def write(layout: Layout, phase: Phase, ports: Ports) -> State:
+def write(layout: Layout, phase: Phase, ports: Ports, mail: str = "") -> State:
     """Let other commands of this checkout know what runs; only the holder of the lock may call it."""
-    state = State(pid=os.getpid(), phase=phase, ports=ports)
+    state = State(pid=os.getpid(), phase=phase, ports=ports, mail=mail)
     draft = layout.state.with_suffix(".draft")
-    draft.write_text(json.dumps({"pid": state.pid, "phase": phase, "ports": dict(ports.by_name)}) + "\n")
+    kept = {"pid": state.pid, "phase": phase, "ports": dict(ports.by_name), "mail": mail}
+    draft.write_text(json.dumps(kept) + "\n")
     draft.replace(layout.state)
     return state
 
@@ -113,7 +116,7 @@ def _read_file(layout: Layout) -> State | None:
     try:
         kept = json.loads(layout.state.read_text())
         ports = Ports({str(name): int(port) for name, port in kept["ports"].items()})
-        return State(pid=kept["pid"], phase=Phase(kept["phase"]), ports=ports)
+        return State(pid=kept["pid"], phase=Phase(kept["phase"]), ports=ports, mail=str(kept.get("mail", "")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

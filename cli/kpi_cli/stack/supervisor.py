@@ -75,11 +75,18 @@ class Supervisor:
         self._children.remove(child)
         return child
 
-    async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
-        """Stop every process of that name: by the signal, and by SIGKILL when it does not end in time."""
+    async def stop(self, name: str, number: signal.Signals = signal.SIGTERM) -> str | None:
+        """Stop every process of that name: by the signal, and by SIGKILL when it does not end in time.
+
+        Returns how they ended, ``stopped`` or ``killed``, or None if none of them was running.
+        """
+        running = [child for child in self._children if child.name == name and child.is_alive]
         async with asyncio.TaskGroup() as group:
             for child in [child for child in self._children if child.name == name]:
                 group.create_task(self._stop(child, number))
+        if not running:
+            return None
+        return "killed" if any(child.process.returncode == -signal.SIGKILL for child in running) else "stopped"
 
     def skip_grace(self) -> None:
         """Kill parts that are stopping without waiting any longer, as after a second Ctrl-C."""

@@ -60,16 +60,19 @@ class Stack:
         self._handle_signals()
         try:
             await self._run_until_stop(self._start())
-            on_ready(state.write(self._layout, Phase.READY, self._ports))
+            on_ready(self._write_state(Phase.READY))
             self._view.follow()
             await self._run_until_stop(asyncio.Event().wait())
         finally:
             with suppress(OSError):
                 # The processes are stopped even when the disk is full.
-                state.write(self._layout, Phase.STOPPING, self._ports)
+                self._write_state(Phase.STOPPING)
             await self._stop()
             # The loop ends here, and there is nothing left that a closed output could stop.
             self._view.on_closed(lambda: None)
+
+    def _write_state(self, phase: Phase) -> State:
+        return state.write(self._layout, phase, self._ports, environments.describe_mail(self._layout))
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -170,10 +173,15 @@ class Stack:
     async def _stop(self) -> None:
         self._view.report("stopping")
         for part in reversed(PARTS):
-            await self._supervisor.stop(part.name)
+            await self._stop_process(part.name, signal.SIGTERM)
         # SIGINT is PostgreSQL's fast shutdown: it disconnects its clients and writes a checkpoint.
-        await self._supervisor.stop("postgres", signal.SIGINT)
+        await self._stop_process("postgres", signal.SIGINT)
         self._view.report("stopped")
+
+    async def _stop_process(self, name: str, number: signal.Signals) -> None:
+        ended = await self._supervisor.stop(name, number)
+        if ended is not None:
+            self._view.report(f"{name} {ended}")
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:

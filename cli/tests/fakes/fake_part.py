@@ -72,8 +72,16 @@ def check(part: str) -> None:
 
 def import_users() -> None:
     """Number the users in the order of their names, the same way in every run."""
+    (ORDERS / "users-imported").touch()
     for number, line in enumerate(sys.stdin, start=1000):
         print(json.dumps({"username": json.loads(line)["username"], "id": number}))
+
+
+def check_posts() -> None:
+    """Refuse a title that only content judges."""
+    for number, line in enumerate(sys.stdin, start=1):
+        if json.loads(line)["title"] == "\u200b":
+            sys.exit(f"kpi-content: line {number}: field title: a visible character is required")
 
 
 def import_posts() -> None:
@@ -98,6 +106,13 @@ def read_request() -> dict[str, object]:
     request = json.load(sys.stdin)
     (ORDERS / "request.json").write_text(json.dumps(request | {"arguments": sys.argv[1:]}))
     return dict(request)
+
+
+def check_user() -> None:
+    """Refuse one name."""
+    if json.load(sys.stdin)["username"] == "refused":
+        sys.exit("a line of the log\nkpi-auth: username: this name is refused")
+    print("{}")
 
 
 def create_user() -> None:
@@ -137,7 +152,10 @@ def print_openapi(part: str) -> None:
 
 OPERATORS = {
     "import-users": import_users,
+    "check-posts": check_posts,
     "import-posts": import_posts,
+    "check-new-user": check_user,
+    "check-user": check_user,
     "create-user": create_user,
     "reset-password": reset_password,
     "list-users": list_users,

@@ -12,8 +12,8 @@ from cli_harness import Checkout
 NUMBERS = itertools.count(1)
 
 
-def post(author: str, points: object) -> str:
-    fields = {"title": "A title", "url": "", "comments": 0, "created_at": "2015-09-06T05:56Z"}
+def post(author: str, points: object, title: str = "A title") -> str:
+    fields = {"title": title, "url": "", "comments": 0, "created_at": "2015-09-06T05:56Z"}
     return json.dumps({"id": next(NUMBERS), "author": author, "points": points, **fields}) + "\n"
 
 
@@ -49,6 +49,16 @@ def test_bad_line_stops_the_load_before_anything_starts(checkout: Checkout) -> N
     assert result.returncode == 1
     assert f"kpi: load: {file.name} line 2: field points: a whole number is required, not a string" in result.stderr
     assert "its database is started" not in result.stderr
+
+
+def test_a_post_that_content_refuses_stops_the_load_before_any_user_is_imported(checkout: Checkout) -> None:
+    file = checkout.folder / "posts.jsonl"
+    file.write_text(post("ada", 1) + "\n" + post("grace", 1, title="\u200b"))
+    result = checkout.kpi("load", str(file))
+    assert result.returncode == 1
+    assert f"kpi: load: {file.name} line 3: field title: a visible character is required" in result.stderr
+    assert "nothing has been loaded" in result.stderr
+    assert not (checkout.orders / "users-imported").exists()
 
 
 def test_failed_import_is_reported_with_the_part_and_its_last_lines(checkout: Checkout, posts: Path) -> None:

@@ -34,6 +34,18 @@ def test_plain_and_gzipped_files_give_the_same_posts(tmp_path: Path) -> None:
     assert posts.read(plain)[0].created_at.isoformat() == "2015-09-06T05:56:00+00:00"
 
 
+def test_a_byte_order_mark_is_accepted_at_the_beginning_of_the_file_alone(tmp_path: Path) -> None:
+    plain, packed = tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"
+    text = f"\ufeff{line()}\r\n{line(id=2)}\r\n".encode()
+    plain.write_bytes(text)
+    packed.write_bytes(gzip.compress(text))
+    assert [post.id for post in posts.read(plain)] == [GOOD["id"], 2]
+    assert posts.read(plain) == posts.read(packed)
+    plain.write_text(f"{line()}\n\ufeff{line(id=2)}\n")
+    with pytest.raises(FailureError, match="line 2: it is not JSON"):
+        posts.read(plain)
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
@@ -45,6 +57,10 @@ def test_plain_and_gzipped_files_give_the_same_posts(tmp_path: Path) -> None:
         (line(id=GOOD["id"]), "field id: 10176908 is already in line 1"),
         (line(id=3, author=""), "field author: 1 to 32 characters are required, and it has 0"),
         (line(id=3, author="a b"), "field author: only letters"),
+        (
+            line(id=3, author="MyCodeBreaks"),
+            "field author: MyCodeBreaks differs from mycodebreaks in line 1 by its case only",
+        ),
         (line(id=3, title=""), "field title: 1 to 300 characters are required, and it has 0"),
         (line(id=3, title="a\0b"), "field title: it has a character that the database cannot store"),
         (line(id=3, title="\ud800"), "field title: it has a character"),

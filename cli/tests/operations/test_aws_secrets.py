@@ -1,5 +1,6 @@
 """``kpi secrets push`` against moto's server over HTTP."""
 
+import codecs
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,12 @@ def test_push_creates_then_updates(endpoint: str, tmp_path: Path) -> None:
     assert stored(endpoint, "kpi/auth")["PASETO_SECRET_KEY"] == second
 
 
+def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    made = template(tmp_path, ACCESS_TOKEN_EXPIRE_MINUTES=15)
+    made.write_bytes(codecs.BOM_UTF8 + made.read_bytes())
+    assert aws_secrets.read_template(made) == {"ACCESS_TOKEN_EXPIRE_MINUTES": "15"}
+
+
 @pytest.mark.parametrize(
     ("name", "value", "problem"),
     [
@@ -69,6 +76,10 @@ def test_push_creates_then_updates(endpoint: str, tmp_path: Path) -> None:
         ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a string is required"),
         ("CORS_ORIGINS", "*", "origins like"),
         ("CORS_ORIGINS", "https://a.test/path", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:443", "origins like"),
+        ("CORS_ORIGINS", "http://a.test:80", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:0", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:65536", "origins like"),
         ("DEBUG", "true", "it is not one of the settings of this template"),
     ],
 )

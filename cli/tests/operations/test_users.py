@@ -126,6 +126,27 @@ def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown(checkout: Che
         assert request(checkout)["password"] == PASSWORD
 
 
+@pytest.mark.parametrize("command", ["create", "reset-password"])
+def test_the_name_is_judged_before_a_password_is_asked_for(checkout: Checkout, command: str) -> None:
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kpi_cli", "user", command, "refused"],
+        env=checkout.environment(),
+        cwd=checkout.folder,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+    )
+    os.close(slave)
+    shown = _until(master, None).decode()
+    assert process.wait(60) == 1
+    os.close(master)
+    assert shown.splitlines()[-1] == "kpi: auth: username: this name is refused"
+    assert "Password" not in shown
+    assert checkout.processes() == []
+
+
 def _until(master: int, text: bytes | None) -> bytes:
     """What the terminal shows up to a text, or to the end of the program."""
     shown = b""

@@ -43,3 +43,56 @@ def test_emails_become_files_with_links_to_the_stack_unless_the_shell_sets_other
     assert {name: auth[name] for name in MAIL_VARIABLES if name in auth} == expected
     content = environments.environment(Layout(checkout=home, home=home), CONTENT, PORTS)
     assert {name: content[name] for name in MAIL_VARIABLES if name in content} == shell
+
+
+def write_settings(folder: Path, text: str) -> Layout:
+    config = folder / "services" / "auth" / "config"
+    config.mkdir(parents=True)
+    (config / ".env").write_text(text)
+    return Layout(checkout=folder, home=folder / "home")
+
+
+@pytest.mark.parametrize(
+    ("shell", "file", "described"),
+    [
+        ({}, "", "{home}/mails/ (sent instead when MAIL_URL is set)"),
+        (
+            {"MAIL_URL": "smtp://ada:secret%40x@mail.example:587"},
+            "",
+            "smtp://mail.example:587 (MAIL_URL in the shell)",
+        ),
+        ({"MAIL_URL": "smtps://mail.example"}, "MAIL_URL=smtp://other", "smtps://mail.example (MAIL_URL in the shell)"),
+        ({"MAIL_URL": "file:///var/my%20mails"}, "", "/var/my mails/ (MAIL_URL in the shell)"),
+        ({"MAIL_URL_FILE": "/nonexistent"}, "", "/nonexistent (MAIL_URL_FILE in the shell)"),
+        ({}, "MAIL_URL=smtp://mail.example # ours", "smtp://mail.example ({config})"),
+        ({"MAIL_URL": ""}, "MAIL_URL=", "{home}/mails/ (sent instead when MAIL_URL is set)"),
+    ],
+)
+def test_the_card_shows_where_auth_sends_mails_without_a_password(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shell: dict[str, str], file: str, described: str
+) -> None:
+    layout = write_settings(tmp_path, file)
+    for name in MAIL_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in shell.items():
+        monkeypatch.setenv(name, value)
+    config = tmp_path / "services" / "auth" / "config" / ".env"
+    assert environments.describe_mail(layout) == described.format(home=layout.home, config=config)
+
+
+def test_a_mail_server_in_auths_own_settings_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in MAIL_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    layout = write_settings(tmp_path, "MAIL_URL=smtp://mail.example\n")
+    assert "MAIL_URL" not in environments.environment(layout, AUTH, PORTS)
+
+
+def test_settings_that_the_stack_does_not_make_itself_reach_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SUPABASE_URL", "DATABASE_ECHO", "CORS_ORIGINS", "LOG_LEVEL"):
+        monkeypatch.setenv(name, "from the shell")
+    layout = Layout(checkout=Path("/nonexistent"), home=Path("/nonexistent"))
+    for part in parts.PARTS:
+        found = environments.environment(layout, part, PORTS)
+        assert {found[name] for name in ("SUPABASE_URL", "DATABASE_ECHO", "CORS_ORIGINS", "LOG_LEVEL")} == {
+            "from the shell"
+        }

@@ -21,3 +21,10 @@ def test_key_in_a_settings_file_ends_with_its_line(tmp_path: Path, part: str, li
     (folder / ".env").write_text(f"DEBUG=false\n{line}\n\n# A comment.\nLOG_LEVEL=INFO\n")
     layout = Layout(checkout=tmp_path, home=tmp_path)
     assert [each.key for each in found_keys.of_settings(layout)] == found
+
+
+def test_a_byte_order_mark_does_not_hide_the_first_line(tmp_path: Path) -> None:
+    folder = tmp_path / "gateway" / "config"
+    folder.mkdir(parents=True)
+    (folder / ".env").write_text("PASETO_SECRET_KEY=abc\n", encoding="utf-8-sig")
+    assert [each.key for each in found_keys.of_settings(Layout(checkout=tmp_path, home=tmp_path))] == ["abc"]

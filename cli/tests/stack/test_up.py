@@ -157,6 +157,20 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(checkout: Checkout) -> N
     assert checkout.processes() == []
 
 
+def test_ctrl_c_reports_each_process_in_one_line(checkout: Checkout) -> None:
+    stack = checkout.up(MAIL_URL="smtp://user:secret@mail.example:25").wait_until_ready()
+    card = checkout.kpi("status").stdout
+    assert stack.stop() == 0
+    messages = [line for line in stack.lines if line.startswith("kpi ")]
+    names = ("gateway", "content", "auth", "postgres")
+    assert messages[-6:] == [
+        f"kpi      | {text}" for text in ("stopping", *(f"{name} stopped" for name in names), "stopped")
+    ]
+    # The running stack's mail server is shown, whatever is set in the shell that asks.
+    assert "smtp://mail.example:25 (MAIL_URL in the shell)" in card
+    assert "secret" not in card + stack.output
+
+
 def test_closed_output_stops_the_stack(checkout: Checkout) -> None:
     command = f"{sys.executable} -m kpi_cli up | head -n 1"
     done = subprocess.run(

@@ -5,11 +5,13 @@ import sys
 from kpi_shared.server.runner import main
 
 from kpi_auth.settings import PART, AuthSettings
-from kpi_auth.users.console import create_user, list_users, reset_password
+from kpi_auth.users.console import check_new_user, check_user, create_user, list_users, reset_password
 from kpi_auth.users.imports import import_users
 
 COMMANDS = {
     "import-users": import_users,
+    "check-new-user": check_new_user,
+    "check-user": check_user,
     "create-user": create_user,
     "reset-password": reset_password,
     "list-users": list_users,

@@ -4,8 +4,8 @@ import sys
 
 from kpi_shared.server.runner import main
 
-from kpi_content.imports.command import import_posts
+from kpi_content.imports.command import check_posts, import_posts
 from kpi_content.settings import PART, ContentSettings
 
 if __name__ == "__main__":
-    sys.exit(main(PART, ContentSettings, commands={"import-posts": import_posts}))
+    sys.exit(main(PART, ContentSettings, commands={"check-posts": check_posts, "import-posts": import_posts}))

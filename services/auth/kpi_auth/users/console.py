@@ -1,5 +1,7 @@
 """The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
+``check-new-user`` and ``check-user`` check the name for the first two, before their caller asks for a password.
+
 Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
 standard output. A refusal is one sentence on standard error.
 """
@@ -12,7 +14,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from kpi_shared.caller import Role
-from kpi_shared.database import Database
+from kpi_shared.database import AnyRow, Database
 from kpi_shared.errors import ProblemError
 from kpi_shared.operations import reason_of
 from kpi_shared.telemetry.logging import configure_logging
@@ -20,7 +22,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel
 
-from kpi_auth.accounts import list_repository, read_repository, write_repository
+from kpi_auth.accounts import email_repository, list_repository, read_repository, write_repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.accounts.fields import MAX_USERNAME, Email, Password, Username
 from kpi_auth.accounts.filters import Sort, UserFilter
@@ -41,21 +43,27 @@ class RefusedError(Exception):
     """The command cannot be carried out; the message is a sentence for the operator."""
 
 
-class CreateUser(SQLModel):
+class CheckNewUser(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     username: Username
     email: Email | None = None
-    password: Password
     role: Role = Role.USER
 
 
-class ResetPassword(SQLModel):
+class CreateUser(CheckNewUser):
+    password: Password
+
+
+class CheckUser(SQLModel):
     """``username`` may be shorter than that of a new account: imported names can be."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     username: Annotated[str, Field(min_length=1, max_length=MAX_USERNAME)]
+
+
+class ResetPassword(CheckUser):
     password: Password
 
 
@@ -69,6 +77,16 @@ class ListUsers(SQLModel):
 
 Command = TypeVar("Command", bound=SQLModel)
 Work = Callable[[AuthSettings, Database, Command], Awaitable[dict[str, Any]]]
+
+
+def check_new_user(settings: AuthSettings) -> int:
+    """Report whether an account with this name and e-mail address could be added."""
+    return _run(settings, CheckNewUser, _check_new)
+
+
+def check_user(settings: AuthSettings) -> int:
+    """Report whether there is an account with this name."""
+    return _run(settings, CheckUser, _check)
 
 
 def create_user(settings: AuthSettings) -> int:
@@ -123,6 +141,29 @@ def _open_context(settings: AuthSettings, database: Database) -> Iterator[Contex
         hasher.close()
 
 
+async def _check_new(settings: AuthSettings, database: Database, command: CheckNewUser) -> dict[str, Any]:
+    async with database.reading() as connection:
+        if await read_repository.is_username_taken(connection, username=command.username):
+            raise UsernameTakenError
+        # Otherwise an address belongs to an account only after its confirmation, so it is never taken here.
+        is_claimed = command.email is not None and settings.discloses_email
+        if is_claimed and await email_repository.find_holder(connection, email=str(command.email)) is not None:
+            raise EmailTakenError
+    return {"username": command.username}
+
+
+async def _check(_settings: AuthSettings, database: Database, command: CheckUser) -> dict[str, Any]:
+    return {"username": (await _find_or_raise(database, command.username)).username}
+
+
+async def _find_or_raise(database: Database, username: str) -> AnyRow:
+    async with database.reading() as connection:
+        found = await read_repository.find_by_name(connection, username=username)
+    if found is None:
+        raise UserNotFoundError(f"There is no user {username!r}")
+    return found
+
+
 async def _create(settings: AuthSettings, database: Database, command: CreateUser) -> dict[str, Any]:
     with _open_context(settings, database) as context:
         account = NewAccount(
@@ -143,10 +184,7 @@ async def _create(settings: AuthSettings, database: Database, command: CreateUse
 
 
 async def _reset(settings: AuthSettings, database: Database, command: ResetPassword) -> dict[str, Any]:
-    async with database.reading() as connection:
-        found = await read_repository.find_by_name(connection, username=command.username)
-    if found is None:
-        raise UserNotFoundError(f"There is no user {command.username!r}")
+    found = await _find_or_raise(database, command.username)
     with _open_context(settings, database) as context:
         new_hash = await _hash(context, command.password, found.username, found.email)
         async with database.writing() as connection:

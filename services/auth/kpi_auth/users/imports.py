@@ -3,8 +3,9 @@
 import asyncio
 import json
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated
 
 from kpi_shared.database import Database
@@ -12,6 +13,7 @@ from kpi_shared.json_lines import BadLineError, read_lines
 from kpi_shared.operations import reason_of
 from pydantic import AwareDatetime, BaseModel, StringConstraints
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts import write_repository as accounts
 from kpi_auth.identities import repository as identities
@@ -32,7 +34,10 @@ class RegisteredNameError(Exception):
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write the id of each user, new or existing, to standard output."""
+    """Read NDJSON from standard input; write each user's id, new or existing, to standard output.
+
+    All users are added in one transaction: after a failure, none of them is there.
+    """
     try:
         # All lines are read before the first user is added, so that an invalid line leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
@@ -43,18 +48,25 @@ def import_users(settings: AuthSettings) -> int:
 
 
 async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
+    born = {user.username: user.created_at or datetime.now(UTC) for user in users}
+    ids: dict[str, int] = {}
     database = Database(settings)
     try:
-        for start in range(0, len(users), _BATCH):
-            created_at = {user.username: user.created_at or datetime.now(UTC) for user in users[start : start + _BATCH]}
-            async with database.writing() as connection:
-                ids = await accounts.add_imported(connection, born=created_at)
-                linked = await identities.find_linked(connection, user_ids=ids.values())
-                _check_all_imported(created_at, {name for name, user_id in ids.items() if user_id not in linked})
-            for username in created_at:
-                print(json.dumps({"username": username, "id": ids[username.lower()]}))
+        async with database.writing() as connection:
+            names = iter(born)
+            while batch := list(islice(names, _BATCH)):
+                ids |= await _import_batch(connection, {name: born[name] for name in batch})
     finally:
         await database.close()
+    for username in born:
+        print(json.dumps({"username": username, "id": ids[username.lower()]}))
+
+
+async def _import_batch(connection: AsyncConnection, born: Mapping[str, datetime]) -> dict[str, int]:
+    ids = await accounts.add_imported(connection, born=born)
+    linked = await identities.find_linked(connection, user_ids=ids.values())
+    _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
+    return ids
 
 
 def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:

@@ -42,10 +42,15 @@ async def test_import_refuses_the_name_of_a_registered_user(
     shared_client: httpx.AsyncClient, settings: AuthSettings
 ) -> None:
     assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
-    result = _run_import(settings, ['{"username": "other"}', '{"username": "Anna"}'])
+    # More than one batch of names comes before the one that is refused.
+    result = _run_import(
+        settings, [*(f'{{"username": "other-{number}"}}' for number in range(2001)), '{"username": "Anna"}']
+    )
     assert result.returncode == 1
     assert result.stderr == "kpi-auth: the name 'Anna' cannot be imported: it belongs to a registered user\n"
     assert result.stdout == ""
+    # Nothing of it was imported: the names are still free.
+    assert (await shared_client.post("/users", json=registration("other-0"))).status_code == 201
 
 
 def test_import_reports_an_invalid_line_and_adds_nothing(settings: AuthSettings) -> None:

@@ -1,4 +1,7 @@
-"""``python -m kpi_content import-posts``: load posts with their authors and votes from other systems."""
+"""``python -m kpi_content import-posts``: load posts with their authors and votes from other systems.
+
+``check-posts`` judges the same input before, so that a caller who imports the authors first need not undo that.
+"""
 
 import asyncio
 import json
@@ -26,6 +29,17 @@ def import_posts(settings: ContentSettings) -> int:
     except (BadLineError, SQLAlchemyError, psycopg.Error) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
+    return 0
+
+
+def check_posts(settings: ContentSettings) -> int:
+    """Read the same input and store nothing: the exit code says whether each line of it could be imported."""
+    try:
+        count = sum(1 for _ in read_lines(ImportedPost, sys.stdin.buffer))
+    except BadLineError as error:
+        print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
+        return 1
+    print(json.dumps({"read": count}))
     return 0
 
 

@@ -13,7 +13,7 @@ import pytest
 from content_support import Posts
 from fastapi import FastAPI
 from kpi_content.imports import repository
-from kpi_content.imports.command import import_posts
+from kpi_content.imports.command import check_posts, import_posts
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.postgres import create_database
@@ -171,6 +171,24 @@ async def test_an_unreachable_database_is_reported_in_one_line(
     errors = capsys.readouterr().err
     assert errors.startswith("kpi-content: connection failed")
     assert errors.count("\n") == 1
+
+
+async def test_a_check_judges_all_lines_and_needs_no_database(
+    settings: ContentSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    away = settings.model_copy(update={"database_url": SecretStr("postgresql+psycopg://u@127.0.0.1:1/none")})
+
+    def check(*lines: dict[str, Any]) -> int:
+        data = "\n".join(json.dumps(each) for each in lines).encode()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return check_posts(away)
+
+    assert check(line(1), line(2)) == 0
+    assert capsys.readouterr() == ('{"read": 2}\n', "")
+    assert check(line(1), line(2, title=" ")) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("kpi-content: line 2: field title: ")
 
 
 async def test_refreshing_the_statistics_restores_the_timeouts(running_app: FastAPI) -> None:
