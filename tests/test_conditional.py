@@ -69,6 +69,23 @@ def test_a_vote_changes_the_tag(client: httpx.Client, word: str, person: Person)
     assert after.headers["ETag"] != before.headers["ETag"]
 
 
+@pytest.mark.parametrize("coding", ["identity", "gzip", "zstd"])
+def test_of_two_changes_with_the_same_tag_the_second_is_refused(
+    client: httpx.Client, word: str, person: Person, coding: str
+) -> None:
+    """The tag of a response in any coding names the version, and each write responds with the next one."""
+    address = f"/api/v1/posts/{first_id(client, word)}"
+    coded = person.headers | {"Accept-Encoding": coding}
+    read = client.get(address, headers=coded)
+    first = client.patch(address, json={"title": "first"}, headers=coded | {"If-Match": read.headers["ETag"]})
+    assert (first.status_code, first.json()["title"]) == (200, "first")
+    second = client.patch(address, json={"title": "second"}, headers=coded | {"If-Match": read.headers["ETag"]})
+    assert (second.status_code, second.json()["type"]) == (412, "changed-meanwhile")
+    again = client.patch(address, json={"title": "second"}, headers=coded | {"If-Match": first.headers["ETag"]})
+    assert (again.status_code, again.json()["title"]) == (200, "second")
+    assert client.get(address, headers=coded).headers["ETag"] == again.headers["ETag"]
+
+
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_a_compressed_response_has_its_own_tag(client: httpx.Client, word: str, coding: str) -> None:
     address = f"/api/v1/posts?search={word}"

@@ -50,7 +50,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
         limits=limits,
         errors=UpstreamErrors(observation.metrics),
     )
-    app = observation.trace(Cors(gateway, origins=settings.cors_origins))
+    app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
@@ -100,8 +100,7 @@ class Gateway:
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in _UNSUPPORTED_METHODS:
             raise UnsupportedMethodError
-        path = scope["raw_path"]
-        check_target(path, scope["query_string"])
+        path = check_target(scope["raw_path"], scope["query_string"])
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
@@ -112,6 +111,8 @@ class Gateway:
                 decision = await decision
             scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
+            # With a slash at its end, an address is the same page.
+            scope["path"] = scope["path"].removesuffix("/") or "/"
             await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
@@ -144,6 +145,12 @@ def _create_lifespan(
     return lifespan
 
 
+_TAGS = [
+    {"name": "gateway", "description": "The gateway itself"},
+    {"name": "health", "description": "Whether the gateway and the services behind it work"},
+]
+
+
 def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The gateway's own pages. Without a ``lifespan`` they can only describe themselves."""
     pages = FastAPI(
@@ -152,6 +159,7 @@ def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespa
         lifespan=lifespan,
         # The document and its page cover all parts, so the framework's own are switched off.
         openapi_url=None,
+        openapi_tags=_TAGS,
         # Redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,

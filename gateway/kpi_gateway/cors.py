@@ -9,10 +9,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_EXPOSED = (
-    *("Content-Type", "Authorization", "ETag", "Retry-After", "X-Request-ID", "X-Response-Time"),
-    *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
-)
+from kpi_gateway.origins import EXPOSED_HEADERS
+
 _VARY = (b"vary", b"Origin")
 
 
@@ -32,7 +30,7 @@ class Cors(CORSMiddleware):
             allow_methods=["*"],
             allow_headers=["*"],
             allow_credentials=True,
-            expose_headers=_EXPOSED,
+            expose_headers=EXPOSED_HEADERS,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

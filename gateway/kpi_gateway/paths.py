@@ -9,6 +9,9 @@ from kpi_shared.errors import ProblemError
 _PLAIN = re.compile(rb"(?:/(?:[A-Za-z0-9_~!$&'()*+,;=:@-][A-Za-z0-9_~!$&'()*+,;=:@.-]*)?)+")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
+_ESCAPE = re.compile(rb"%[0-9A-Fa-f]{2}")
+# RFC 3986, 2.3: an escape of one of these means the same as the character itself.
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
 
 class InvalidPathError(ProblemError):
@@ -17,16 +20,25 @@ class InvalidPathError(ProblemError):
     title = "The request target is not valid"
 
 
-def check_target(path: bytes, query: bytes) -> None:
-    """Raise InvalidPathError unless path and query can be forwarded byte for byte and have only one meaning.
+def check_target(path: bytes, query: bytes) -> bytes:
+    """The path in its normal form, in which it is routed and forwarded.
 
-    Refused are the forms that a service may read as another path than the gateway does: dot segments in any encoding,
-    backslashes, control characters, and bytes that are not UTF-8.
+    Raises InvalidPathError unless path and query have only one meaning. Refused are the forms that a service may read
+    as another path than the gateway does: dot segments in any encoding, backslashes, control characters, and bytes that
+    are not UTF-8.
     """
     if not query.isascii():
         raise InvalidPathError("The query contains characters outside ASCII; percent-encode them")
-    if not _PLAIN.fullmatch(path):
-        _check_closely(path)
+    if _PLAIN.fullmatch(path):
+        return path
+    _check_closely(path)
+    return _ESCAPE.sub(_normalize_escape, path)
+
+
+def _normalize_escape(escape: re.Match[bytes]) -> bytes:
+    """RFC 3986, 6.2.2.1 and 6.2.2.2: unreserved characters are not escaped, and hex digits are in upper case."""
+    code = int(escape[0][1:], 16)
+    return bytes((code,)) if code in _UNRESERVED else escape[0].upper()
 
 
 def _check_closely(path: bytes) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
@@ -10,15 +11,17 @@ from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import NoDecode
+
+from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, parse_base, refusal_headers
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
-_ORIGIN = re.compile(r"https?://(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
 _STORE_PORT = 6379
 # Paths that the gateway serves itself; no route may use them.
-_RESERVED = ("/api", "/docs", "/health", "/openapi.json")
+_RESERVED = ("/api", "/docs", "/health", "/openapi.json", "/redoc")
 
 
 class Timeouts(NamedTuple):
@@ -71,19 +74,9 @@ PolicySettings = Annotated[
 ]
 
 
-def _parse_origin(value: str) -> str:
-    if value == "*":
-        # The Fetch standard forbids the wildcard for requests with credentials, which the gateway allows.
-        raise ValueError("'*' cannot be combined with credentials; name the origins")
-    origin = value.lower()
-    if not _ORIGIN.fullmatch(origin):
-        raise ValueError("an origin must be scheme://host or scheme://host:port, with no path")
-    return origin
-
-
 def _parse_upstream(value: str) -> str:
-    base = value.rstrip("/").lower()
-    if not _ORIGIN.fullmatch(base):
+    base = parse_base(value.rstrip("/"))
+    if base is None:
         raise ValueError(f"{value!r} is not an upstream address; use http://host or http://host:port, with no path")
     return base
 
@@ -94,10 +87,6 @@ def _check_prefix(value: str) -> str:
     if any(value == own or value.startswith(f"{own}/") for own in _RESERVED):
         raise ValueError(f"{value!r} is a path that the gateway serves itself")
     return value
-
-
-def _parse_origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(_parse_origin(value) for value in values)
 
 
 def _parse_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -132,7 +121,6 @@ def _parse_storage_url(value: SecretStr) -> SecretStr:
 
 StorageUrl = Annotated[SecretStr, AfterValidator(_parse_storage_url)]
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-Origins = Annotated[CommaSeparated, AfterValidator(_parse_origins)]
 
 
 class RouteSetting(BaseModel):
@@ -192,7 +180,8 @@ class GatewaySettings(OptionalTokenSettings):
     # Further upstreams by name.
     upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
-    cors_origins: Origins = ()
+    # Not set: those of front ends in development.
+    cors_origins: Annotated[Origins | None, NoDecode] = None
     # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
     trusted_proxies: Networks = ()
     # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
@@ -230,7 +219,18 @@ class GatewaySettings(OptionalTokenSettings):
         limits = ConnectionLimits(self.max_connections_per_address, parse_networks(self.trusted_proxies))
         secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
         hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
-        return {"limits": limits, "headers": hsts if secure else ()}
+        return {
+            "limits": limits,
+            "headers": hsts if secure else (),
+            "refusal_headers": partial(refusal_headers, self.allowed_origins),
+        }
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins that may call from a browser."""
+        if self.cors_origins is not None:
+            return self.cors_origins
+        return DEVELOPMENT_ORIGINS if self.app_env is Environment.DEVELOPMENT else ()
 
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:

@@ -63,7 +63,8 @@ async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
 async def gateway(**settings: object) -> AsyncIterator[str]:
     """The gateway. By default nothing listens at its upstreams' addresses, and its rate limits are switched off."""
     given = {"auth_url": closed_port(), "content_url": closed_port(), "rate_limit_enabled": False} | settings
-    async with serving(create_app(GatewaySettings(**given))) as address:
+    known = GatewaySettings(**given)
+    async with serving(create_app(known), **known.server_options) as address:
         yield address
 
 

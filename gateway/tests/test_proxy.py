@@ -28,11 +28,11 @@ async def test_each_method_and_address_form_reaches_the_service(
 @pytest.mark.parametrize(
     "target",
     [
-        "/posts/a%2Fb%2fc",
+        "/posts/a%2Fb%2Fc",
         "/posts/%25%2500",
-        "/posts/%41%7e~",
+        "/posts/A~",
         "/posts/a+b%20c",
-        "/posts/%E2%98%83/%c3%a9",
+        "/posts/%E2%98%83/%C3%A9",
         "/posts/a;b=c,d:e@f!$&'()*",
         "/posts/[x]|{y}^`",
         "/posts//x///",
@@ -46,6 +46,29 @@ async def test_path_and_query_arrive_byte_for_byte(address: str, echo: Echo, tar
         assert b" 200 " in await wire.head()
     path, _, query = target.partition("?")
     assert (echo.seen[0]["path"], echo.seen[0]["query"]) == (path, query)
+
+
+@pytest.mark.parametrize(
+    ("target", "forwarded"),
+    [
+        ("/api/v1/%70osts/2", "/posts/2"),
+        ("/api/v1/posts/%32", "/posts/2"),
+        ("/%61pi/v1/posts/2", "/posts/2"),
+        ("/api/%76%31/%70%6F%73%74%73", "/posts"),
+        ("/posts/%41%7e%2D%2e%5F", "/posts/A~-._"),
+        ("/posts/%e2%98%83", "/posts/%E2%98%83"),
+        ("/posts/a%2fb", "/posts/a%2Fb"),
+        # Decoded once, not twice.
+        ("/posts/%2541", "/posts/%2541"),
+    ],
+)
+async def test_equal_spellings_of_a_path_arrive_in_one_form(
+    address: str, echo: Echo, target: str, forwarded: str
+) -> None:
+    async with await Wire.to(address) as wire:
+        await wire.send(f"GET {target}?q=%61%2f HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        assert b" 200 " in await wire.head()
+    assert (echo.seen[0]["path"], echo.seen[0]["query"]) == (forwarded, "q=%61%2f")
 
 
 @pytest.mark.parametrize(

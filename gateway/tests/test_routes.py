@@ -83,7 +83,22 @@ def test_other_paths_have_no_route(path: bytes) -> None:
     ],
 )
 def test_plain_paths_pass(path: bytes) -> None:
-    check_target(path, b"q=%2e%2e/&x=100%")
+    assert check_target(path, b"q=%2e%2e/&x=100%") == path
+
+
+@pytest.mark.parametrize(
+    ("path", "normal"),
+    [
+        (b"/%70osts/%32", b"/posts/2"),
+        (b"/posts/%7e%2D%5f%2E", b"/posts/~-_."),
+        (b"/posts/%c3%a9%2f", b"/posts/%C3%A9%2F"),
+        # RFC 3986, 2.2: an escape of a reserved character may mean something else than the character.
+        (b"/posts/%3a%40%21", b"/posts/%3A%40%21"),
+        (b"/posts/%2561", b"/posts/%2561"),
+    ],
+)
+def test_escapes_of_unreserved_characters_are_decoded(path: bytes, normal: bytes) -> None:
+    assert check_target(path, b"") == normal
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ class PartSettings(BaseSettings):
 
     @property
     def server_options(self) -> dict[str, Any]:
-        """Further arguments of ``uvicorn_options``: ``limits`` and ``headers``."""
+        """Further arguments of ``uvicorn_options``: ``limits``, ``headers`` and ``refusal_headers``."""
         return {}
 
     @classmethod

@@ -17,6 +17,8 @@ TITLE_LENGTH = 300
 CONTENT_LENGTH = 40_000
 LARGEST_COUNT = 2**31 - 1
 AUTHOR = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+# Bytes of Windows' code page 1252 that were read as Latin-1, where they are control characters: the euro sign and more.
+_WINDOWS = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,23 @@ def parse(number: int, raw: bytes) -> Post:
         line=number,
         id=_read_count(record, "id", LARGEST_ID),
         author=_read_author(record),
-        title=_read_text(record, "title", 1, TITLE_LENGTH),
+        title=_read_title(record),
         url=_read_text(record, "url", 0, CONTENT_LENGTH),
         points=_read_count(record, "points", LARGEST_COUNT),
         created_at=_read_time(record, "created_at"),
     )
+
+
+def repair_encoding(text: str) -> str:
+    """Undo a double encoding: UTF-8 that was read as Latin-1 and encoded again, as in "PokÃ©mon".
+
+    A text that was not encoded twice stays as it is: its letters outside ASCII are no UTF-8 when taken for bytes, or do
+    not fit in a byte.
+    """
+    try:
+        return text.encode("latin-1").decode("utf-8").translate(_WINDOWS)
+    except UnicodeError:
+        return text
 
 
 def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
@@ -160,6 +174,12 @@ def _read_text(record: dict[str, object], name: str, shortest: int, longest: int
     if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise LineError(f"field {name}: it has a character that the database cannot store")
     return value
+
+
+def _read_title(record: dict[str, object]) -> str:
+    value = _read_field(record, "title")
+    repaired = repair_encoding(value) if isinstance(value, str) else value
+    return _read_text({"title": repaired}, "title", 1, TITLE_LENGTH)
 
 
 def _read_author(record: dict[str, object]) -> str:

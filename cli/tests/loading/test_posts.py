@@ -1,5 +1,7 @@
 import gzip
 import json
+import re
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -105,6 +107,56 @@ def test_sample_data_is_complete() -> None:
     assert len(found) == 20_100
     assert len(posts.authors(found)) == 10_382
     assert sum(post.points for post in found) == 1_010_951
+
+
+def sample_titles() -> list[str]:
+    with gzip.open(find().checkout / "data" / "hacker_news.jsonl.gz", "rt", encoding="utf-8") as lines:
+        return [json.loads(line)["title"] for line in lines]
+
+
+def is_encoded_twice(title: str) -> bool:
+    """In a form that does not use the code under test: a lead byte of UTF-8 as a letter, and what follows it."""
+    return re.search("[\u00c2-\u00f4][\u0080-\u00bf]", title) is not None
+
+
+def test_no_title_of_the_sample_stays_encoded_twice() -> None:
+    raw = sample_titles()
+    loaded = [post.title for post in posts.read(find().checkout / "data" / "hacker_news.jsonl.gz")]
+    assert sum(map(is_encoded_twice, raw)) == 75
+    assert sum(map(is_encoded_twice, loaded)) == 0
+    assert [title for title in loaded if any(unicodedata.category(letter) == "Cc" for letter in title)] == []
+    for before, after in zip(raw, loaded, strict=True):
+        assert (before == after) == (not is_encoded_twice(before))
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("New PokÃ©mon Game", "New Pokémon Game"),
+        ("Â£1.7m, Ã\x97, MjÃ¶lnir", "£1.7m, \u00d7, Mjölnir"),
+        ("Â\x80500 Â\x95 note", "€500 • note"),
+        ("æ\x97¥æ\x9c¬", "日本"),
+    ],
+)
+def test_a_title_that_was_encoded_twice_is_repaired(title: str, expected: str) -> None:
+    assert posts.parse(1, line(title=title).encode()).title == expected
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        "plain",
+        "Pokémon",
+        "café £5 ½ Ã ß",
+        "Why Ã© appears instead of é",
+        "“Ã©” as a title",
+        "日本 Ã©",
+        "&ndash; and &amp;lt; stay",
+        "🚀",
+    ],
+)
+def test_an_honest_title_stays_as_it_is(title: str) -> None:
+    assert posts.parse(1, line(title=title).encode()).title == title
 
 
 def test_authors_come_in_the_order_of_their_names_with_their_first_date(tmp_path: Path) -> None:

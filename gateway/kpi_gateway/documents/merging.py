@@ -1,17 +1,16 @@
 """Merges the services' OpenAPI documents into one."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from copy import deepcopy
 
 from pydantic import BaseModel, Field
 
+from kpi_gateway.documents.additions import HEADERS, complete_forwarded, complete_own
+from kpi_gateway.documents.renaming import Json, anchors, rename_component, rename_references, rename_schemes
 from kpi_gateway.routes import API, RouteTable
-
-Json = dict[str, Any]
 
 _METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _OAUTH2_ADDRESSES = ("tokenUrl", "refreshUrl", "authorizationUrl")
-_SCHEMES = "#/components/securitySchemes/"
 
 _INTRODUCTION = """
 Register with `POST /api/v1/users`, then press **Authorize** and sign in: calls of the operations with a lock are then
@@ -53,9 +52,9 @@ class Merger:
 
     def __init__(self, own: ServiceDocument, table: RouteTable) -> None:
         self._table = table
-        self._own_paths = own.paths
+        self._own_paths = {path: _complete_own(path, deepcopy(item)) for path, item in own.paths.items()}
         self._paths: Json = {}
-        self._components = dict(_by_reference(own.components))
+        self._components = dict(_by_reference(own.components)) | dict(_by_reference({"headers": dict(HEADERS)}))
         self._tags = {tag["name"]: tag for tag in own.tags}
         self._operation_ids = {operation.get("operationId") for operation in _operations(own.paths)}
 
@@ -63,11 +62,11 @@ class Merger:
         components = {ref: self._rewrite_addresses(it) for ref, it in _by_reference(document.components)}
         names = self._names(service, components)
         for reference, definition in components.items():
-            self._components[names[reference]] = _rename(definition, names)
+            self._components[names[reference]] = rename_component(reference, definition, names)
         for path, item in document.paths.items():
             route = self._table.find(path.encode())
             if route is not None and route.upstream == service:
-                self._paths[API + path] = self._convert_item(service, _rename(item, names), document, names)
+                self._paths[API + path] = self._convert_item(service, rename_references(item, names), document, names)
         for tag in document.tags:
             self._tags.setdefault(tag["name"], tag)
 
@@ -79,7 +78,8 @@ class Merger:
         return {
             "openapi": "3.1.0",
             "info": info,
-            "servers": [{"url": "/"}],
+            # Relative to the document's own address: clients reach the gateway under names that it does not know.
+            "servers": [{"url": "/", "description": "The gateway that served this document"}],
             "tags": list(self._tags.values()),
             # The services first: they are what readers look for.
             "paths": self._paths | self._own_paths,
@@ -96,15 +96,16 @@ class Merger:
             while candidate in self._components or candidate in components:
                 candidate += "_"
             names[reference] = candidate
-        return names
+        return names | dict(anchors(names, components))
 
     def _convert_item(self, service: str, item: Json, document: ServiceDocument, names: Mapping[str, str]) -> Json:
         item.pop("servers", None)
         for operation in _operations({"": item}):
             self._make_unique(service, operation)
-            security = operation.get("security", document.security)
-            if security is not None:
-                operation["security"] = [_rename_schemes(requirement, names) for requirement in security]
+            # Stated for public operations, too, so that it is clear that none is missing.
+            security = operation.get("security", document.security) or []
+            operation["security"] = [rename_schemes(requirement, names) for requirement in security]
+            complete_forwarded(operation)
         return item
 
     def _make_unique(self, service: str, operation: Json) -> None:
@@ -130,6 +131,12 @@ class Merger:
             if self._table.find(address.encode()) is not None:
                 flow[name] = API + address
         return flow
+
+
+def _complete_own(path: str, item: Json) -> Json:
+    for operation in _operations({"": item}):
+        complete_own(operation, limited=not path.startswith("/health"))
+    return item
 
 
 def _by_reference(components: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
@@ -164,18 +171,3 @@ def _texts(node: object) -> Iterator[str]:
     elif isinstance(node, list):
         for value in node:
             yield from _texts(value)
-
-
-def _rename(node: Any, names: Mapping[str, str]) -> Any:  # noqa: ANN401 any JSON value
-    """A copy with new references, in ``$ref`` as well as in a discriminator's mapping."""
-    if isinstance(node, str):
-        return names.get(node, node)
-    if isinstance(node, dict):
-        return {key: _rename(value, names) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_rename(value, names) for value in node]
-    return node
-
-
-def _rename_schemes(requirement: Json, names: Mapping[str, str]) -> Json:
-    return {names.get(_SCHEMES + name, name).removeprefix(_SCHEMES): scopes for name, scopes in requirement.items()}

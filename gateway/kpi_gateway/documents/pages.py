@@ -11,12 +11,14 @@ from starlette.responses import Response
 
 from kpi_gateway import __version__
 from kpi_gateway.documents.cache import DocumentCache
+from kpi_gateway.documents.negotiation import prefers_html
 from kpi_gateway.routes import API
 
 _STATIC = files("kpi_gateway.documents") / "static"
 _SWAGGER = files("fastapi_swagger") / "resources"
 _ASSETS = {
     "docs.js": "text/javascript; charset=utf-8",
+    "welcome.css": "text/css; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
     "swagger-ui.css": "text/css; charset=utf-8",
     "favicon-32x32.png": "image/png",
@@ -44,8 +46,17 @@ class Welcome(BaseModel):
 def pages_router(documents: DocumentCache) -> APIRouter:
     router = APIRouter(tags=["gateway"])
 
-    @router.get("/", summary="Name, version and entry points of the API")
-    async def welcome() -> Welcome:
+    @router.get(
+        "/",
+        summary="Name, version and entry points of the API",
+        description="Clients that prefer HTML, such as browsers, get a page with the first steps.",
+        response_model=Welcome,
+        responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}},
+    )
+    async def welcome(request: Request, response: Response) -> Welcome | Response:
+        if prefers_html(",".join(request.headers.getlist("accept"))):
+            return _render_page("welcome.html", Vary="Accept")
+        response.headers["Vary"] = "Accept"
         # Paths, not URLs: a URL would have to be built from the Host header, which any client can set.
         links = Links(api=API, docs="/docs", openapi="/openapi.json", health="/health")
         return Welcome(name="KPI-One", version=__version__, links=links)
@@ -58,14 +69,20 @@ def pages_router(documents: DocumentCache) -> APIRouter:
         return Response(document.body, headers=headers, media_type="application/json")
 
     router.add_route("/openapi.json", openapi, include_in_schema=False)
-    router.add_route("/docs", _serve_docs, include_in_schema=False)
+    for path in ("/docs", "/redoc"):
+        # Clients of other projects know the second address.
+        router.add_route(path, _serve_docs, include_in_schema=False)
     router.add_route("/docs/{name}", _serve_asset, include_in_schema=False)
     return router
 
 
 async def _serve_docs(_request: Request) -> Response:
-    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache"}
-    return Response(_content("docs.html"), headers=headers, media_type="text/html")
+    return _render_page("docs.html")
+
+
+def _render_page(name: str, **more: str) -> Response:
+    headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **more}
+    return Response(_content(name), headers=headers, media_type="text/html")
 
 
 async def _serve_asset(request: Request) -> Response:

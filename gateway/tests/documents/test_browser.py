@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
 from gateway_support import gateway, serving
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Locator, Page, async_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 FLAGS = [
@@ -50,6 +50,14 @@ def auth_service() -> FastAPI:
             raise HTTPException(401)
         return {"username": "anna-of-the-test"}
 
+    @app.get("/auth/open", openapi_extra={"security": [{}, {"password": []}]})
+    async def read(authorization: Annotated[str | None, Header()] = None) -> dict[str, bool]:
+        return {"sent-a-token": authorization is not None}
+
+    @app.get("/auth/public")
+    async def public() -> dict[str, str]:
+        return {}
+
     return app
 
 
@@ -63,6 +71,29 @@ async def page(tmp_path: Path) -> AsyncIterator[Page]:
         page.set_default_timeout(10_000)
         yield page
         await browser.close()
+
+
+def operation(page: Page, path: str) -> Locator:
+    return page.locator(".opblock", has=page.get_by_text(path, exact=True))
+
+
+async def execute(page: Page, path: str) -> str:
+    """Call an operation from the page; returns what it shows of the response."""
+    block = operation(page, path)
+    await block.locator(".opblock-summary-control").click()
+    await block.get_by_role("button", name="Try it out").click()
+    await block.get_by_role("button", name="Execute").click()
+    await block.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
+    return await block.locator(".live-responses-table").inner_text()
+
+
+async def test_locks_are_for_operations_that_need_a_token(page: Page) -> None:
+    async with serving(auth_service()) as auth, gateway(auth_url=auth) as address:
+        await page.goto(f"{address}/docs")
+        await operation(page, "/api/v1/auth/me").wait_for()
+        paths = ("/api/v1/auth/me", "/api/v1/auth/open", "/api/v1/auth/public", "/health")
+        locks = [await operation(page, path).locator(".authorization__btn").count() for path in paths]
+    assert locks == [1, 0, 0, 0]
 
 
 async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> None:
@@ -81,12 +112,9 @@ async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> No
         await dialog.get_by_role("button", name="Remove authorization").wait_for()
         await dialog.get_by_role("button", name="Close").last.click()
 
-        operation = page.locator(".opblock", has=page.get_by_text("/api/v1/auth/me", exact=True))
-        await operation.locator(".opblock-summary-control").click()
-        await operation.get_by_role("button", name="Try it out").click()
-        await operation.get_by_role("button", name="Execute").click()
-        await operation.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
-        assert "anna-of-the-test" in await operation.locator(".live-responses-table").inner_text()
+        assert "anna-of-the-test" in await execute(page, "/api/v1/auth/me")
+        # Where a token is optional, it is sent too.
+        assert '"sent-a-token": true' in await execute(page, "/api/v1/auth/open")
         if folder := os.environ.get("SCREENSHOTS"):
             await page.screenshot(path=Path(folder) / "docs.png", full_page=True)
     assert errors == []

@@ -70,10 +70,63 @@ def test_references_to_a_renamed_component_are_renamed() -> None:
     assert schemas[item.rpartition("/")[2]] == {"type": "integer"}
 
 
+@pytest.mark.parametrize("keyword", ["title", "$anchor", "$dynamicAnchor"])
+def test_a_renamed_schema_does_not_keep_its_old_name_in_itself(keyword: str) -> None:
+    auth = document("/auth", {"Sort": {"enum": ["asc"], keyword: "Sort"}}, refers("Sort"))
+    other = {"properties": {"sort": {"$ref": "#Sort"}, "title": {"title": "Sort"}}, "title": "Sorting"}
+    content = document("/posts", {"Sort": {"enum": ["new"], keyword: "Sort"}, "Other": other}, refers("Sort"))
+    schemas = merged(auth, content)["components"]["schemas"]
+    assert schemas["Sort"] == {"enum": ["asc"], keyword: "Sort"}
+    assert schemas["ContentSort"] == {"enum": ["new"], keyword: "ContentSort"}
+    anchor = "#Sort" if keyword == "title" else "#ContentSort"
+    assert schemas["Other"]["properties"] == {"sort": {"$ref": anchor}, "title": {"title": "Sort"}}
+    assert schemas["Other"]["title"] == "Sorting"
+
+
+def test_a_title_that_is_not_the_name_of_its_schema_stays() -> None:
+    auth = document("/auth", {"Sort": {"enum": ["asc"], "title": "An order"}}, refers("Sort"))
+    content = document("/posts", {"Sort": {"enum": ["new"], "title": "An order"}}, refers("Sort"))
+    assert merged(auth, content)["components"]["schemas"]["ContentSort"]["title"] == "An order"
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "mapping"),
+    [
+        ({"mapping": {"cat": "#/components/schemas/Cat"}}, {"cat": "#/components/schemas/ContentCat"}),
+        ({"mapping": {"cat": "Cat"}}, {"cat": "#/components/schemas/ContentCat"}),
+        # Without an entry, the value is the name of the schema.
+        ({}, {"Cat": "#/components/schemas/ContentCat"}),
+        ({"mapping": {"dog": "Dog"}}, {"dog": "Dog", "Cat": "#/components/schemas/ContentCat"}),
+    ],
+)
+def test_the_values_of_a_discriminator_lead_to_the_renamed_schema(
+    discriminator: dict[str, Any], mapping: dict[str, str]
+) -> None:
+    pet = {"oneOf": [{"$ref": "#/components/schemas/Cat"}], "discriminator": {"propertyName": "kind", **discriminator}}
+    auth = document("/auth", {"Cat": {"type": "string"}}, refers("Cat"))
+    content = document("/posts", {"Cat": {"type": "object"}, "Pet": pet}, refers("Pet"))
+    assert merged(auth, content)["components"]["schemas"]["Pet"]["discriminator"]["mapping"] == mapping
+
+
 def test_operation_ids_are_unique() -> None:
     whole = merged(document("/auth", {}), document("/posts", {}))
     ids = [item["get"]["operationId"] for item in whole["paths"].values()]
     assert ids == ["read", "content_read"]
+
+
+def test_a_response_of_a_service_keeps_its_own_description_and_headers() -> None:
+    described = {"description": "Too many attempts", "headers": {"retry-after": {"description": "Later"}}}
+    auth = document("/auth", {}, {"responses": {"429": described, "503": {"$ref": "#/components/responses/Busy"}}})
+    responses = merged(auth, document("/posts", {}))["paths"]["/api/v1/auth"]["get"]["responses"]
+    assert responses["429"]["description"] == "Too many attempts / Too many requests"
+    assert responses["429"]["headers"]["retry-after"] == {"description": "Later"}
+    assert "Retry-After" not in responses["429"]["headers"]
+    assert responses["503"] == {"$ref": "#/components/responses/Busy"}
+
+
+def test_an_operation_keeps_the_alternative_to_a_token() -> None:
+    auth = document("/auth", {}, {"security": [{}, {"password": []}]})
+    assert merged(auth, document("/posts", {}))["paths"]["/api/v1/auth"]["get"]["security"] == [{}, {"password": []}]
 
 
 def test_only_paths_that_are_routed_to_the_service_are_included() -> None:
@@ -87,14 +140,16 @@ def test_different_security_schemes_are_kept_apart_and_log_in_through_the_gatewa
     # The security of a whole document is copied to each of its operations.
     auth.security = [{"password": []}]
     for service, token_url in ((auth, "/auth/login"), (content, "https://login.example/token")):
-        flows = {"password": {"scopes": {}, "tokenUrl": token_url}}
+        flows = {"password": {"scopes": {}, "tokenUrl": token_url, "refreshUrl": token_url}}
         service.components["securitySchemes"] = {"password": {"type": "oauth2", "flows": flows}}
     whole = merged(auth, content)
     schemes = whole["components"]["securitySchemes"]
 
     def log_in(path: str) -> str:
         (name,) = whole["paths"][path]["get"]["security"][0]
-        return str(schemes[name]["flows"]["password"]["tokenUrl"])
+        flow = schemes[name]["flows"]["password"]
+        assert flow["tokenUrl"] == flow["refreshUrl"]
+        return str(flow["tokenUrl"])
 
     assert log_in("/api/v1/auth") == "/api/v1/auth/login"
     assert log_in("/api/v1/posts") == "https://login.example/token"

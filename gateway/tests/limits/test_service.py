@@ -155,6 +155,9 @@ async def test_credentials_have_a_stricter_policy_in_addition_to_the_general_one
         "/auth/%6C%6F%67%69%6E",
         "/auth/login%2F",
         "/api/v1/auth/logi%6e?next=/posts",
+        "/%61uth/login",
+        "/%61pi/v1/auth/login/",
+        "/auth/login/%2f",
     ],
 )
 async def test_no_spelling_bypasses_a_stricter_policy(spelling: str) -> None:
@@ -164,11 +167,20 @@ async def test_no_spelling_bypasses_a_stricter_policy(spelling: str) -> None:
         assert len(echo.seen) == 1
 
 
-@pytest.mark.parametrize("spelling", ["/%61uth/login", "/auth%2flogin", "/%61pi/v1/auth/login", "//auth/login"])
+@pytest.mark.parametrize("spelling", ["/auth%2flogin", "/api%2Fv1/auth/login", "//auth/login", "/AUTH/login"])
 async def test_other_spellings_reach_no_upstream(spelling: str) -> None:
     async with limited(100) as (client, echo):
         assert (await client.post(httpx.URL(str(client.base_url), raw_path=spelling.encode()))).status_code == 404
         assert echo.seen == []
+
+
+@pytest.mark.parametrize(("method", "path", "policy"), STRICT_ADDRESSES)
+async def test_a_trailing_slash_bypasses_no_policy(method: str, path: str, policy: str) -> None:
+    async with limited(100, rate_limit_policies=policies(**{policy: 1})) as (client, echo):
+        passed = await client.request(method, f"/api{path}/")
+        refused = await client.request(method, f"/api/v1{path}")
+    assert [passed.status_code, refused.status_code] == [200, 429]
+    assert [request["path"] for request in echo.seen] == [f"{path}/"]
 
 
 async def test_a_stricter_policy_applies_to_its_method_and_address_only() -> None:

@@ -1,4 +1,4 @@
-"""``python -m kpi_auth``."""
+"""The program ``python -m kpi_auth``: serves the API or runs a command of operators."""
 
 import sys
 

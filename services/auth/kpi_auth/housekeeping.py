@@ -1,4 +1,4 @@
-"""Deleting what is of no more use: in small steps, so that no request waits for it, and by every replica alike."""
+"""Delete what is no longer needed, in small steps so that no request has to wait; every replica does this."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -20,16 +20,16 @@ log = structlog.get_logger(__name__)
 
 KEPT = timedelta(days=30)
 _HOUR = 3600.0
-# What fails is done another time: nothing waits for it.
+# A run that fails is repeated after an hour: nothing depends on it.
 _SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 _STEP = 1000
 _MOST_STEPS = 100
 
-# Forgets at most so many rows on a connection (both are passed), and returns how many there were.
+# Takes a connection and ``most``, deletes at most that many rows and returns how many there were.
 _Forget = Callable[..., Awaitable[int]]
 
 
-def _tasks(settings: AuthSettings) -> dict[str, _Forget]:
+def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
     return {
         "mails": partial(mails.forget_old, kept=KEPT),
         "contents": mails.forget_old_contents,
@@ -40,25 +40,25 @@ def _tasks(settings: AuthSettings) -> dict[str, _Forget]:
 
 
 async def tidy(database: Database, settings: AuthSettings, *, step: int = _STEP) -> dict[str, int]:
-    """Do it once; returns how many rows of each kind are gone."""
-    return {name: await _run_in_steps(database, forget, step) for name, forget in _tasks(settings).items()}
+    """Run all tasks once and return the number of rows that each has deleted or cleared."""
+    return {name: await _run_in_steps(database, forget, step) for name, forget in _build_tasks(settings).items()}
 
 
 async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
-    gone = 0
+    deleted = 0
     for _ in range(_MOST_STEPS):
         async with database.writing() as connection:
             count = await forget(connection, most=step)
-        gone += count
+        deleted += count
         if count < step:
             break
-    return gone
+    return deleted
 
 
 async def housekeeping(app: FastAPI) -> AsyncIterator[None]:
     async def step() -> bool:
-        gone = await tidy(app.state.database, app.state.settings)
-        log.info("housekeeping", **{name: count for name, count in gone.items() if count})
+        deleted = await tidy(app.state.database, app.state.settings)
+        log.info("housekeeping", **{name: count for name, count in deleted.items() if count})
         return False
 
     async with running(repeat(step, _SCHEDULE, failure="housekeeping failed"), name="housekeeping"):

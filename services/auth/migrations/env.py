@@ -1,6 +1,6 @@
-"""Alembic's way into the auth database."""
+"""The environment in which Alembic migrates the auth database."""
 
-# Each import defines tables.
+# Importing these modules registers their tables.
 from kpi_auth.accounts import models as _users  # noqa: F401
 from kpi_auth.attempts import models as _attempts  # noqa: F401
 from kpi_auth.audit import models as _audit  # noqa: F401

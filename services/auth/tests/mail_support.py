@@ -1,4 +1,4 @@
-"""A mail server on loopback that does what a test asks of it, certificates for it, and the outbox in front of it."""
+"""A mail server on loopback that a test controls, a certificate for it, and helpers for the outbox."""
 
 import asyncio
 import ipaddress
@@ -34,7 +34,7 @@ from sqlalchemy.exc import OperationalError
 
 @dataclass
 class MailServer:
-    """What it says to whom, and what it was sent; ``port`` is known once it runs."""
+    """The responses to send, and what was received; ``port`` is set once the server runs."""
 
     recipient_answer: str = "250 OK"
     data_answer: str = "250 OK"
@@ -84,7 +84,7 @@ class MailServer:
 
 
 class WatchedSMTP(SMTP):
-    """Keeps what comes over the wire."""
+    """Stores the bytes that the client sends."""
 
     def data_received(self, data: bytes) -> None:
         self.event_handler.heard += data
@@ -113,7 +113,7 @@ async def serving(
 
 @dataclass(frozen=True)
 class Certificate:
-    """A certificate that vouches for itself, for 127.0.0.1, in a file."""
+    """A self-signed certificate for 127.0.0.1, in a file."""
 
     file: Path
     context: ssl.SSLContext
@@ -168,7 +168,7 @@ def smtp(server: MailServer, *, seconds: float = 30) -> SmtpTransport:
 
 
 class WatchedDatabase(Database):
-    """Tells when it could not be reached."""
+    """Sets an event when the database cannot be reached."""
 
     def __init__(self, settings: AuthSettings) -> None:
         super().__init__(settings)

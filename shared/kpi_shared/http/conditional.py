@@ -3,8 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
+from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +23,18 @@ IF_NONE_MATCH: dict[str, Any] = {
             "required": False,
             "schema": {"type": "string"},
             "description": "The entity tags of versions that the client has",
+        }
+    ]
+}
+
+IF_MATCH: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "If-Match",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "The entity tag of the version that the client has read; 412 if it has changed since",
         }
     ]
 }
@@ -89,6 +102,13 @@ def is_not_modified(request: Request, etag: str) -> bool:
     """Whether If-None-Match contains the tag, so that the response is 304."""
     condition = parse_condition(request.headers.getlist("if-none-match"))
     return condition is not None and condition.matches_weakly(etag)
+
+
+async def _if_match(request: Request) -> Condition | None:
+    return parse_condition(request.headers.getlist("if-match"))
+
+
+IfMatch = Annotated[Condition | None, Depends(_if_match)]
 
 
 def json_response(request: Request, body: bytes, headers: Mapping[str, str]) -> Response:

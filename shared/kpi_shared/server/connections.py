@@ -43,6 +43,8 @@ CROWDED_KEEP_ALIVE_TICKS = 5
 DRAIN_TICKS = 5
 # Old clients send one or two after a body. Each costs a copy of the data that was read with it.
 MAX_EMPTY_LINES = 8
+# Connections over the limit that are kept until their first bytes arrive, so that their refusal can depend on these.
+MAX_KEPT_FOR_REFUSAL = 64
 # File descriptors that a process needs in addition to its client connections.
 _SPARE_FILES = 512
 
@@ -89,6 +91,7 @@ class Watch:
         self._by_address: Counter[Network] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._refused = 0
+        self._kept: set[Watched] = set()
         self._rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
 
     def admit(self, connection: Watched, address: str) -> bool:
@@ -105,8 +108,16 @@ class Watch:
         self._refused += not admitted
         return admitted
 
+    def keep_for_refusal(self, connection: Watched) -> bool:
+        """Return whether a connection that was not admitted may stay until its first bytes arrive."""
+        if len(self._kept) >= MAX_KEPT_FOR_REFUSAL or len(self._connections) > self._most:
+            return False
+        self._kept.add(connection)
+        return True
+
     def forget(self, connection: Watched, address: str) -> None:
         self._connections.discard(connection)
+        self._kept.discard(connection)
         key = _address_key(address, self._limits.trusted)
         if key is not None:
             self._by_address[key] -= 1

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, HttpToolsProtocol
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
-from kpi_shared.server.framing import BadFramingError, is_plain, path_and_query
+from kpi_shared.server.framing import is_plain, path_and_query
 
 log = structlog.get_logger(__name__)
 
@@ -36,15 +36,6 @@ def _parse_name(name: bytes) -> tuple[bytes, int]:
         raise RuntimeError("Invalid HTTP header name.")
     name = name.lower()
     return name + b": ", _KINDS.get(name, _PLAIN)
-
-
-def render_refusal(error: BadFramingError, request_id: str, more: bytes) -> bytes:
-    """The complete response to a request that does not reach the application; ``more`` are further headers."""
-    title = STATUS_LINE[error.status].split(b" ", 2)[2].strip().decode("ascii")
-    body = problem_body(type=error.slug, title=title, status=error.status, detail=error.detail, instance=request_id)
-    headers = {"content-type": PROBLEM_MEDIA_TYPE, "content-length": len(body), "x-request-id": request_id}
-    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("ascii")
-    return STATUS_LINE[error.status] + head + more + b"connection: close\r\n\r\n" + body
 
 
 def scope_of(protocol: HttpToolsProtocol, method: bytes, http_version: str) -> Scope:

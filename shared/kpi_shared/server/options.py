@@ -7,6 +7,7 @@ from typing import Any
 from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.server.framing import MAX_HEAD_BYTES
 from kpi_shared.server.protocol import BoundedHttpProtocol
+from kpi_shared.server.refusals import RefusalHeaders
 
 __all__ = ["MAX_HEAD_BYTES", "BoundedHttpProtocol", "freeze_garbage_collector", "uvicorn_options"]
 
@@ -27,13 +28,17 @@ def uvicorn_options(
     *,
     limits: ConnectionLimits | None = None,
     headers: tuple[tuple[str, str], ...] = (),
+    refusal_headers: RefusalHeaders | None = None,
     **more: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
-    """Options for ``uvicorn.run``; ``headers`` are set on every response in addition to SECURITY_HEADERS."""
+    """Options for ``uvicorn.run``; ``headers`` are set on every response in addition to SECURITY_HEADERS.
+
+    ``refusal_headers`` gives those of the server's own refusals; it is pickled for several workers.
+    """
     return {
         "loop": "uvloop",
         # It is pickled for several workers, so it cannot be a local class.
-        "http": partial(BoundedHttpProtocol, limits=limits or ConnectionLimits()),
+        "http": partial(BoundedHttpProtocol, limits=limits or ConnectionLimits(), refusal_headers=refusal_headers),
         "headers": [*SECURITY_HEADERS, *headers],
         "ws": "none",
         "lifespan": "on",

@@ -17,8 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kpi_shared.server import connections as bounds
+from kpi_shared.server import refusals
 from kpi_shared.server.connections import ConnectionLimits, Pace, count_unacknowledged, reset, watch_of
-from kpi_shared.server.exchange import Exchange, render_refusal, scope_of
+from kpi_shared.server.exchange import Exchange, scope_of
 from kpi_shared.server.framing import (
     BadFramingError,
     ChunkedBody,
@@ -28,6 +29,7 @@ from kpi_shared.server.framing import (
     diagnose,
     framing_of,
 )
+from kpi_shared.server.refusals import RefusalHeaders
 
 log = structlog.get_logger(__name__)
 
@@ -53,8 +55,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits | None = None,
+        refusal_headers: RefusalHeaders | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self._refusal_headers = refusal_headers
         self._watch = watch_of(server_state, limits or ConnectionLimits())
         # The start of a head that has not arrived completely.
         self._partial = bytearray()
@@ -72,6 +76,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._held = b""
         self._drained: int | None = None
         self._drained_since = 0
+        # Over the limits of connections: it is refused when its first bytes arrive, or at the next tick.
+        self._is_excess = False
         # When the head started, or the connection became idle.
         self._since = 0
         self._written = 0
@@ -84,13 +90,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._file = transport.get_extra_info("socket").fileno()
         self._since = self._watch.now
-        if not self._watch.admit(self, self._peer):
-            self._turn_away()
+        if self._watch.admit(self, self._peer):
+            return
+        if self._refusal_headers is not None and self._watch.keep_for_refusal(self):
+            self._is_excess = True
+            self._drained = 0
+        else:
+            self._turn_away(b"")
 
-    def _turn_away(self) -> None:
-        """Send a 503 without waiting for a request. The watch logs the number of refused connections."""
-        error = BadFramingError("There are too many connections", status=503, slug="too-many-connections")
-        self.write(render_refusal(error, secrets.token_hex(16), b"retry-after: 1\r\n" + self.default_headers([])))
+    def _turn_away(self, data: bytes) -> None:
+        """Send a 503. The watch logs the number of refused connections."""
+        self._is_excess = False
+        headers = b"retry-after: 1\r\n" + self._headers_of_refusal(data)
+        self.write(refusals.render_refusal(refusals.too_many_connections(), secrets.token_hex(16), headers))
         self.transport.close()
 
     @property
@@ -113,7 +125,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._drained is not None:
-            self._drain(len(data))
+            self._drain(data)
             return
         try:
             while data:
@@ -125,7 +137,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                 else:
                     data = self._take_head(data)
         except BadFramingError as error:
-            self._refuse(error)
+            self._refuse(error, data)
 
     def _hold(self, data: bytes) -> None:
         if self.cycle.keep_alive:
@@ -151,6 +163,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             head, data = (data, b"") if end == len(data) else (data[:end], data[end:])
         if head:
             self._parse_head(head)
+            # Not before: a refusal looks for the Origin in it.
+            self._partial.clear()
         return data
 
     def _keep(self, data: bytes) -> None:
@@ -177,9 +191,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return b"", b""
         cut = end + 4 - min(3, before)
         self._keep(data[:cut])
-        head = bytes(self._partial)
-        self._partial.clear()
-        return head, data[cut:]
+        return bytes(self._partial), data[cut:]
 
     def _parse_head(self, head: bytes) -> None:
         self._empty_lines = 0
@@ -289,7 +301,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     # Refusals.
 
-    def _refuse(self, error: BadFramingError) -> None:
+    def _refuse(self, error: BadFramingError, data: bytes = b"") -> None:
+        """Send a problem document and close; ``data`` was received and not yet kept."""
         # The request does not reach the middleware, so it gets its id here.
         request_id = secrets.token_hex(16)
         log.warning("request refused", status=error.status, reason=error.detail, request_id=request_id)
@@ -297,12 +310,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             # A second response cannot be written into one that has started.
             self.transport.close()
             return
-        self.write(render_refusal(error, request_id, self.default_headers([])))
+        self.write(refusals.render_refusal(error, request_id, self._headers_of_refusal(data)))
         if error.status == HTTPStatus.REQUEST_TIMEOUT:
             # A slow client gets no time to send the rest.
             self.transport.close()
         else:
             self._end_after_drain()
+
+    def _headers_of_refusal(self, data: bytes) -> bytes:
+        head = self.headers if self._in_body else bytes(self._partial) + data
+        return self.default_headers([]) + refusals.render_headers(self._refusal_headers, head)
 
     def _abandon_exchange(self) -> bool:
         """Tell the application that the body is incomplete; returns whether its response has started."""
@@ -320,8 +337,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _drain(self, length: int) -> None:
-        self._drained = (self._drained or 0) + length
+    def _drain(self, data: bytes) -> None:
+        if self._is_excess:
+            self._turn_away(data)
+            return
+        self._drained = (self._drained or 0) + len(data)
         if self._drained > _MAX_DRAINED_BYTES:
             self.transport.close()
 
@@ -342,7 +362,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._check_sending(now - self._since)
 
     def _check_draining(self, now: int) -> None:
-        if self._close_slow_reader() or self._written != self._acknowledged:
+        if self._is_excess:
+            self._turn_away(b"")
+        elif self._close_slow_reader() or self._written != self._acknowledged:
             # The time runs from when the client has read the response.
             self._drained_since = now
         elif now - self._drained_since >= bounds.DRAIN_TICKS:
@@ -364,13 +386,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self._pace_in = self._pace_in or Pace()
         if self._pace_in.is_too_slow(self._received, bounds.LEAST_BYTES):
-            least = f"{bounds.LEAST_BYTES} bytes in {bounds.PACE_TICKS} seconds"
-            self._refuse(BadFramingError(f"The body arrived at less than {least}", status=408, slug="slow-body"))
+            self._refuse(refusals.body_too_slow())
 
     def _close_slow_head(self) -> None:
         if self._partial:
-            detail = f"The request line and headers took over {bounds.HEAD_TICKS} seconds"
-            self._refuse(BadFramingError(detail, status=408, slug="slow-head"))
+            self._refuse(refusals.head_too_slow())
         else:
             # Nothing was received, so there is nothing to respond to.
             self.transport.close()

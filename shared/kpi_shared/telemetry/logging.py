@@ -1,13 +1,21 @@
 """Structured logs on standard output: JSON lines, or coloured text for terminals."""
 
+import atexit
 import logging
 import sys
+from contextlib import suppress
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
 
 from kpi_shared.telemetry.current_request import current_request
+from kpi_shared.telemetry.log_writer import LogWriter
+
+log = structlog.get_logger(__name__)
+
+# By file descriptor.
+_writers: dict[int, LogWriter] = {}
 
 
 def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
@@ -27,7 +35,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stdout)
+    handler = logging.StreamHandler(_non_blocking(stream or sys.stdout))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -41,6 +49,30 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     logging.getLogger("uvicorn.access").disabled = True
     # Warnings become log lines, too.
     logging.captureWarnings(capture=True)
+
+
+def dropped_lines() -> int:
+    """How many log lines of this process were not written because nothing read them."""
+    return sum(writer.dropped for writer in _writers.values())
+
+
+def _non_blocking(stream: TextIO) -> TextIO | LogWriter:
+    """The writer of standard output or error; any other stream is as it is: it is a file of a test, or in memory."""
+    with suppress(OSError, AttributeError):
+        file = stream.fileno()
+        if file in {1, 2}:
+            return _writers.get(file) or _create_writer(file)
+    return stream
+
+
+def _create_writer(file: int) -> LogWriter:
+    writer = _writers[file] = LogWriter(file, _report_dropped)
+    atexit.register(writer.drain)
+    return writer
+
+
+def _report_dropped(count: int) -> None:
+    log.warning("log lines dropped", count=count)
 
 
 def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:

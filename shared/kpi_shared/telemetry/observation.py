@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.types import ASGIApp
 
 from kpi_shared.settings import PartSettings
+from kpi_shared.telemetry.logging import dropped_lines
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.telemetry.metrics_server import serve_metrics
 
@@ -20,6 +21,12 @@ class Observation:
 
     def __init__(self, settings: PartSettings, *, version: str) -> None:
         self.metrics = Metrics(settings.part.name)
+        self.metrics.add_counter(
+            "kpi_log_lines_dropped",
+            "Log lines that were not written because nothing read them",
+            (),
+            lambda: {(): dropped_lines()},
+        )
         self.slow_seconds = settings.slow_request_seconds
         self.tracing = _create_tracing(settings, version)
         self._settings = settings

@@ -12,6 +12,9 @@ from psycopg import sql
 
 # If it is set, the tests use this server; otherwise the run starts its own.
 URL_VARIABLE = "TEST_DATABASE_URL"
+_OPTIONS = """
+    TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'
+"""
 
 
 class TestServer:
@@ -43,10 +46,14 @@ class TestServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def create_database(name: str) -> str:
-    """Create an empty database with that name, replacing any earlier one, and return its address."""
+def create_database(name: str, *, options: str = _OPTIONS) -> str:
+    """Create an empty database with that name, replacing any earlier one, and return its address.
+
+    ``options`` are the rest of the statement. By default the database is as those of both stacks are, whatever the
+    locale of this machine is.
+    """
     with psycopg.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {} {}").format(sql.Identifier(name), sql.SQL(options)))
     base, _, query = os.environ[URL_VARIABLE].partition("?")
     return f"{base.rpartition('/')[0]}/{name}" + (f"?{query}" if query else "")

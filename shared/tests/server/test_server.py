@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import structlog
@@ -13,6 +14,7 @@ from kpi_shared.errors import ForbiddenError, install_error_handlers
 from kpi_shared.http import middleware
 from kpi_shared.http.middleware import BodyLimit, RequestContext
 from kpi_shared.parts import Part
+from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.server.options import MAX_HEAD_BYTES, uvicorn_options
 from kpi_shared.settings import PartSettings
 from kpi_shared.telemetry.observation import Observation
@@ -65,17 +67,25 @@ def _app() -> FastAPI:
     return app
 
 
-@pytest.fixture(scope="module")
-async def port() -> AsyncIterator[int]:
+@asynccontextmanager
+async def serve_application(**options: object) -> AsyncIterator[int]:
     port = free_port()
     # It runs in the loop of the test, so that errors of the server fail the test.
-    server = uvicorn.Server(uvicorn.Config(_app(), **uvicorn_options(port=port, loop="none")))
+    server = uvicorn.Server(uvicorn.Config(_app(), **uvicorn_options(port=port, loop="none", **options)))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and has no event
         await asyncio.sleep(0.01)
-    yield port
-    server.should_exit = True
-    await serving
+    try:
+        yield port
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture(scope="module")
+async def port() -> AsyncIterator[int]:
+    async with serve_application() as port:
+        yield port
 
 
 async def exchange(port: int, *parts: bytes) -> bytes:
@@ -228,3 +238,58 @@ async def test_a_rejected_value_is_not_in_the_response(port: int) -> None:
 async def test_errors_of_the_framework_are_problem_documents(port: int, method: str, path: str, status: int) -> None:
     response = await exchange(port, request(method, path))
     assert problem(response)["status"] == status
+
+
+def _allow_one_origin(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    allowed = [(b"access-control-allow-origin", origin)] if origin == b"https://a.example" else []
+    return [*allowed, (b"vary", b"Origin")]
+
+
+HEAD = b"POST /raw HTTP/1.1\r\nHost: a\r\nORIGIN: \t https://a.example\t\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "parts"),
+    [
+        (400, [HEAD + b"a\0b\r\n\r\n"]),
+        (400, [HEAD + b"Host: b\r\n\r\n"]),
+        (400, [HEAD + b"Content-Length: 1, 1\r\n\r\n"]),
+        (400, [HEAD, b"x: \n"]),
+        (400, [HEAD + b"Transfer-Encoding: chunked\r\n\r\nno size\r\n"]),
+        (414, [b"GET /" + b"a" * 8192 + HEAD[9:] + b"\r\n"]),
+        (431, [HEAD + b"x: y\r\n" * 100 + b"\r\n"]),
+        (431, [HEAD + b"x: " + b"y" * 70_000]),
+        (505, [HEAD.replace(b"1.1", b"9.9") + b"\r\n"]),
+    ],
+)
+async def test_a_refusal_has_headers_by_the_origin_of_the_request(status: int, parts: list[bytes]) -> None:
+    async with serve_application(refusal_headers=_allow_one_origin) as port:
+        # In one piece, and in pieces that cut the head and the line of the Origin.
+        for pieces in (parts, [parts[0][:50], parts[0][50:], *parts[1:]]):
+            response = await exchange(port, *pieces)
+            assert response.startswith(b"HTTP/1.1 %d " % status)
+            assert b"access-control-allow-origin: https://a.example\r\nvary: Origin\r\n" in response
+        other = await exchange(port, *[piece.replace(b"a.example", b"b.example") for piece in parts])
+        assert b"access-control" not in other
+        assert b"vary: Origin\r\n" in other
+
+
+async def test_a_refused_connection_has_headers_by_the_origin_of_its_first_bytes() -> None:
+    limits = ConnectionLimits(1)
+    async with serve_application(refusal_headers=_allow_one_origin, limits=limits) as port:
+        _, first = await asyncio.open_connection("127.0.0.1", port)
+        response = await exchange(port, HEAD + b"\r\n")
+        assert response.startswith(b"HTTP/1.1 503 ")
+        assert b"access-control-allow-origin: https://a.example\r\n" in response
+        # One that sends nothing is refused by the clock.
+        assert (await exchange(port)).startswith(b"HTTP/1.1 503 ")
+        first.close()
+
+
+async def test_few_connections_over_the_limit_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_shared.server.connections.MAX_KEPT_FOR_REFUSAL", 0)
+    monkeypatch.setattr("kpi_shared.server.connections.SECONDS_PER_TICK", 1000)
+    async with serve_application(refusal_headers=_allow_one_origin, limits=ConnectionLimits(1)) as port:
+        _, first = await asyncio.open_connection("127.0.0.1", port)
+        assert (await exchange(port)).startswith(b"HTTP/1.1 503 ")
+        first.close()

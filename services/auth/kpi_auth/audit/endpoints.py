@@ -1,4 +1,4 @@
-"""Reading the records."""
+"""The endpoint of the audit trail, for admins."""
 
 from typing import Annotated
 
@@ -20,7 +20,7 @@ router = APIRouter(tags=["audit"])
 async def list_audit(
     query: Annotated[AuditQuery, Query()], _admin: AdminUser, cursors: Cursors, connection: Reader, response: Response
 ) -> AuditPage:
-    """What happened to accounts, the newest first; for admins."""
+    """List the records of the audit trail, newest first; admins only."""
     response.headers["Cache-Control"] = "no-store"
     audit_filter = query.filter
     [before] = decode_cursor(query.cursor, of=audit_filter, sealer=cursors) if query.cursor else [None]

@@ -1,4 +1,4 @@
-"""Which records a list holds, as its cursors and its statement know it."""
+"""The filter of a list of records, for its statement and its cursors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _BY_ID = PositionFormat(int)
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """``values`` are what the columns are compared with, by the names of the query's parameters."""
+    """``values`` are compared with the columns; their keys are the names of the query's parameters."""
 
     values: Mapping[str, Any]
 

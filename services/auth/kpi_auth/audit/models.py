@@ -1,4 +1,4 @@
-"""The audit table: what happened to accounts, for ever."""
+"""The audit table: a permanent record of what happened to accounts."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,7 @@ from kpi_auth.tables import Table
 
 
 class Event(StrEnum):
-    """What is recorded. Values are stored and shown: they never change."""
+    """The events that are recorded. Their values are stored and public, so they never change."""
 
     REGISTERED = "user.registered"
     USER_CREATED = "user.created"
@@ -45,7 +45,7 @@ class Event(StrEnum):
 
 
 class AuditEvent(Table, table=True):
-    """One thing that happened. A trigger refuses to change or remove a row."""
+    """One event. A trigger refuses to change or delete a row."""
 
     __tablename__ = "audit_events"
     __table_args__ = (
@@ -57,7 +57,7 @@ class AuditEvent(Table, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
     at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     event: str = Field(sa_type=Text)
-    # Who did it, and to whom; None where nobody is known. No foreign keys: a record outlives what it speaks of.
+    # Who did it, and to whom; None if unknown. No foreign keys: a record outlives the accounts that it refers to.
     actor_id: int | None = Field(default=None, sa_type=BigInteger)
     subject_id: int | None = Field(default=None, sa_type=BigInteger)
     address: str | None = Field(default=None, sa_type=Text)

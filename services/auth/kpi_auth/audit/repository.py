@@ -13,7 +13,7 @@ from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import AuditEvent
 
 _add = insert(AuditEvent)
-# How another noun's statement begins the part that records what it did, where that saves a round trip.
+# The beginning of an INSERT for statements of other nouns that record their own change, which saves a round trip.
 RECORD = "INSERT INTO audit_events (event, actor_id, subject_id, address, user_agent, request_id, details)"
 _at = col(AuditEvent.at)
 _conditions = {
@@ -34,14 +34,14 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
 async def get_page(
     connection: AsyncConnection, *, audit_filter: AuditFilter, before: int | None, limit: int
 ) -> Sequence[AnyRow]:
-    """The newest records that fit; ``before`` is the id where the page before ended."""
+    """Get the newest records that match; ``before`` is the id at which the previous page ended."""
     values = dict(audit_filter.values) if before is None else {**audit_filter.values, "before": before}
-    return (await connection.execute(_page_statement(frozenset(values)), {**values, "limit": limit})).all()
+    return (await connection.execute(_build_page_statement(frozenset(values)), {**values, "limit": limit})).all()
 
 
 @cache
-def _page_statement(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
-    """One statement for each set of filters, so that each has a plan of its own."""
+def _build_page_statement(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
+    """One statement for each set of filters, so that each has its own plan."""
     conditions = [_conditions[name] for name in sorted(filters)]
     statement = select(*AuditEvent.__table__.columns).where(*conditions)  # type: ignore[attr-defined]
     return statement.order_by(col(AuditEvent.id).desc()).limit(bindparam("limit"))

@@ -1,4 +1,4 @@
-"""What admins ask of the records, and what they see."""
+"""The query and the response of the audit trail."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -18,9 +18,9 @@ _UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
 def _refuse_number(value: object) -> object:
-    # Pydantic would take it for seconds since 1970, which the outside contract does not.
+    # Pydantic would accept a number as seconds since 1970, which the API does not.
     if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
-        raise PydanticCustomError("timestamp", "A time in the form of RFC 3339 is needed")
+        raise PydanticCustomError("timestamp", "A time in the format of RFC 3339 is required")
     return value
 
 
@@ -28,21 +28,21 @@ _Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class AuditQuery(SQLModel):
-    """Which records are asked for, the newest first."""
+    """Which records to list, newest first."""
 
     model_config = {"extra": "forbid"}
 
-    limit: Annotated[int, Field(ge=1, le=100, description="How many records a page has at most")] = 10
+    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of records of a page")] = 10
     cursor: Annotated[
         Annotated[str, StringConstraints(min_length=_Length, max_length=_Length)] | None,
-        Field(description="The next of the page before"),
+        Field(description="The value of next of the previous page"),
     ] = None
-    event: Annotated[Event | None, Field(description="What happened")] = None
-    actor_id: Annotated[_UserId | None, Field(description="Who did it")] = None
-    subject_id: Annotated[_UserId | None, Field(description="To whom")] = None
-    address: Annotated[IPvAnyAddress | None, Field(description="From where")] = None
-    since: Annotated[_Time | None, Field(description="Not before")] = None
-    until: Annotated[_Time | None, Field(description="Before")] = None
+    event: Annotated[Event | None, Field(description="The event")] = None
+    actor_id: Annotated[_UserId | None, Field(description="The id of the user who caused the event")] = None
+    subject_id: Annotated[_UserId | None, Field(description="The id of the user whom the event affected")] = None
+    address: Annotated[IPvAnyAddress | None, Field(description="The client address")] = None
+    since: Annotated[_Time | None, Field(description="Only events at or after this time")] = None
+    until: Annotated[_Time | None, Field(description="Only events before this time")] = None
 
     @property
     def filter(self) -> AuditFilter:
@@ -55,7 +55,7 @@ def _to_value(value: object) -> object:
 
 
 class AuditEntry(SQLModel):
-    """One thing that happened: ``actor_id`` did it to ``subject_id``; null where nobody is known."""
+    """One event: ``actor_id`` did it to ``subject_id``; null if the user is unknown."""
 
     id: int
     at: datetime

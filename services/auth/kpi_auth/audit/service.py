@@ -1,4 +1,4 @@
-"""Writing down what happened."""
+"""Record events in the audit trail."""
 
 from collections.abc import Mapping
 
@@ -21,10 +21,10 @@ async def record(
     subject_id: int | None = None,
     details: Mapping[str, object] | None = None,
 ) -> None:
-    """Add a row in the caller's transaction, and a line to the log.
+    """Add a row in the transaction of the caller, and a line to the log.
 
-    ``actor_id`` did it to ``subject_id``; both are the same where people act on themselves. ``details`` hold what the
-    event's name does not say: never a token, a password, a hash or a code.
+    ``actor_id`` did it to ``subject_id``; both are the same if users act on their own account. ``details`` contain what
+    the name of the event does not say, but never a token, a password, a hash or a code.
     """
     who = {"actor_id": actor_id, "subject_id": subject_id}
     more = dict(details or {})
@@ -45,7 +45,7 @@ async def record_own(
 
 
 def write_log_line(context: Context, event: Event, **values: object) -> None:
-    """The log's line about what is recorded. The request's id is in each line of the log already."""
+    """Write the log line of an event. Each line of the log has the id of the request already."""
     shown = {**context.origin.columns, **values}
     log.info(
         "audit",

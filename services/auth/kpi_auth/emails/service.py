@@ -45,7 +45,7 @@ async def redeem(context: Context, *, code: str) -> None:
 
 async def send_again(context: Context, *, login: str) -> None:
     """Send another code if the account has an address to verify; the same work is done in either case."""
-    outbox.require_open(context)
+    outbox.require_enabled(context)
     await admit(context, *mail_limits(context))
     async with context.database.writing() as connection:
         found = await repository.find_unverified(connection, login=login)
@@ -65,7 +65,7 @@ async def request_change(context: Context, *, caller: Subject, sent: EmailChange
 
     The address changes when the code is redeemed. The response does not disclose whether another account has it.
     """
-    outbox.require_open(context)
+    outbox.require_enabled(context)
     password = sent.password.get_secret_value()
     owner = await confirm_password(context, user_id=caller.id, password=password, refused=Event.EMAIL_CHANGE_REFUSED)
     if sent.new_email == owner.email:

@@ -1,4 +1,4 @@
-"""The outbox as admins see it."""
+"""The endpoints of the outbox, for admins."""
 
 from typing import Annotated
 
@@ -22,7 +22,7 @@ MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 @router.get("", responses=problems(UnauthenticatedError, ForbiddenError))
 async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, connection: Reader) -> MailPage:
-    """The mails of the outbox, newest first, without their contents; admins only."""
+    """List the mails of the outbox, newest first, without their contents; admins only."""
     rows = await repository.get_page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
     page = cut_page(rows, limit=query.limit, cursor_after=lambda row: str(row.id))
     return MailPage(items=[MailShown.model_validate(row, from_attributes=True) for row in page.rows], next=page.next)
@@ -33,5 +33,5 @@ async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, c
     responses=problems(UnauthenticatedError, ForbiddenError, MailNotFoundError, MailNotRetriableError),
 )
 async def retry_mail(mail_id: MailId, caller: AdminUser, connection: Writer, context: CurrentContext) -> MailShown:
-    """Send a dead mail again, as long as what is in it still means something; admins only."""
+    """Send a dead mail again, if its content is still there and has not expired; admins only."""
     return await service.retry(context, connection, mail_id=mail_id, caller=caller)

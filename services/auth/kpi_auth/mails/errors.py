@@ -1,4 +1,4 @@
-"""What can be wrong with a mail, and with sending any."""
+"""The problems of mails and of sending them."""
 
 from kpi_shared.errors import ProblemError
 
@@ -12,10 +12,10 @@ class MailNotFoundError(ProblemError):
 class MailNotRetriableError(ProblemError):
     status = 409
     type = "mail-not-retriable"
-    title = "Only a dead mail that still means something can be sent again"
+    title = "Only a dead mail whose content is kept and has not expired can be sent again"
 
 
 class MailNotConfiguredError(ProblemError):
     status = 503
     type = "mail-not-configured"
-    title = "This server sends no mail"
+    title = "This server is not configured to send mail"

@@ -1,4 +1,4 @@
-"""The outbox: mails that were written in a request's transaction and wait for the worker."""
+"""The outbox: mails that a request added in its transaction, for the worker to send."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +13,7 @@ from kpi_auth.tables import Table
 class MailState(StrEnum):
     PENDING = "pending"
     SENT = "sent"
-    # Given up: refused for good, tried too often, or too old to be of use.
+    # Given up: permanently refused, attempted too often, or expired.
     DEAD = "dead"
 
 
@@ -29,13 +29,13 @@ class OutboxMail(Table, table=True):
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
     recipient: str = Field(sa_type=Text)
     template: str = Field(sa_type=Text)
-    # What the template is filled with, sealed: it may hold a code. None once it is of no more use.
+    # The values of the template, encrypted because they may contain a code. None once they are no longer needed.
     content: str | None = Field(default=None, sa_type=Text)
     state: str = Field(default=MailState.PENDING.value, sa_type=Text, sa_column_kwargs={"server_default": "pending"})
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
-    # When the worker may take it; while one sends it, that lies ahead, so that no other takes it too.
+    # The earliest time of the next attempt. A lease sets it to a time in the future, so that no other worker takes it.
     due_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    # When its content has no more meaning.
+    # The time from which the content is of no use.
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     settled_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
@@ -43,7 +43,7 @@ class OutboxMail(Table, table=True):
 
 
 class LeasedMail(NamedTuple):
-    """A mail that one worker alone may send until ``due_at``, which no other lease of it has."""
+    """A mail that only one worker may send until ``due_at``; each lease of a mail has a different ``due_at``."""
 
     id: int
     recipient: str
@@ -57,7 +57,7 @@ class LeasedMail(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of one attempt; PENDING means that it is put off by ``delay`` seconds."""
+    """The outcome of one attempt; PENDING means that the next attempt is due in ``delay`` seconds."""
 
     state: MailState
     error: str | None = None

@@ -1,4 +1,4 @@
-"""Putting a mail into the outbox, in the transaction of what it tells about."""
+"""Add a mail to the outbox, in the transaction of the change that it reports."""
 
 import json
 from collections.abc import Mapping
@@ -14,15 +14,15 @@ from kpi_auth.context import Context
 from kpi_auth.mails import repository
 from kpi_auth.mails.errors import MailNotConfiguredError
 
-# Keeps a sealed mail from being read as an access token, and the other way round.
+# Prevents encrypted content from being accepted as an access token, and the reverse.
 PURPOSE = b"kpi-mail"
 
 
 class Template(StrEnum):
-    """The mails there are, and what each is filled with (in addition to ``username``)."""
+    """All mails; the comments name the values of each, in addition to ``username``."""
 
     VERIFY_EMAIL = "verify_email"  # link
-    ADDRESS_IN_USE = "address_in_use"  # username of the account that has it
+    ADDRESS_IN_USE = "address_in_use"  # username is that of the account with the address
     USERNAME_IN_USE = "username_in_use"
     RESET_PASSWORD = "reset_password"  # noqa: S105 link
     PASSWORD_CHANGED = "password_changed"  # noqa: S105 a template's name
@@ -35,7 +35,7 @@ class Template(StrEnum):
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail to one recipient; after ``expires_at`` there is no use in sending it."""
+    """A mail to one recipient; it is not sent after ``expires_at``."""
 
     template: Template
     to: str
@@ -44,26 +44,26 @@ class Mail:
 
 
 class UnreadableMailError(Exception):
-    """What the mail is filled with was sealed with a key that is no longer known, or was changed."""
+    """The content was encrypted with a key that is no longer in the key ring, or was modified."""
 
 
-def is_open(context: Context) -> bool:
-    """Is mail sent at all?"""
+def is_enabled(context: Context) -> bool:
+    """Whether this server is configured to send mail."""
     return context.settings.mail_url is not None
 
 
-def require_open(context: Context) -> None:
-    """MailNotConfiguredError where no mail is sent."""
-    if not is_open(context):
+def require_enabled(context: Context) -> None:
+    """Raise MailNotConfiguredError if this server is not configured to send mail."""
+    if not is_enabled(context):
         raise MailNotConfiguredError
 
 
 async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None:
-    """Keep a mail until it is sent; where no mail is sent at all, nothing is kept.
+    """Add a mail to the outbox; if this server is not configured to send mail, nothing is added.
 
-    What it is filled with is sealed: a link in it may open an account.
+    The values are encrypted: a link among them may give access to an account.
     """
-    if not is_open(context):
+    if not is_enabled(context):
         return
     ring = context.key_ring
     footer = json.dumps({"kid": ring.current_id}, separators=(",", ":"))
@@ -74,7 +74,7 @@ async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None
 
 
 def open_content(ring: KeyRing, content: str | None) -> dict[str, str]:
-    """What a mail of the outbox is filled with, or UnreadableMailError."""
+    """Decrypt the values of a mail's template; raise UnreadableMailError if that is not possible."""
     for key in reversed(ring.keys):
         with suppress(InvalidTokenError):
             values: dict[str, str] = json.loads(open_sealed(content or "", key=key, implicit=PURPOSE))

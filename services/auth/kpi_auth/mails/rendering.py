@@ -1,4 +1,4 @@
-"""Making a mail of its template and of what it is filled with."""
+"""Render a mail from its template and values."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +18,7 @@ from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.mail_addresses import mail_sender
 
 TEMPLATES = Path(__file__).parent / "templates"
-# RFC 5322, 2.1.1, has 998 characters; some are left for the dots that SMTP doubles.
+# RFC 5322, 2.1.1, allows 998 characters; the rest is for dots that SMTP doubles.
 _MAX_LINE = 990
 
 
@@ -34,62 +34,62 @@ class Renderer:
             lstrip_blocks=True,
         )
 
-    def letter(self, mail: LeasedMail, values: Mapping[str, str]) -> Letter:
-        """The mail with both of its bodies; raises where a value is missing or is no part of a mail."""
+    def render(self, mail: LeasedMail, values: Mapping[str, str]) -> Letter:
+        """Render the mail with a text and an HTML body; raise an error if a value is missing or not valid in a mail."""
         known = {
             "site": self._site,
-            "when": _for_people(mail.created_at),
-            "until": _for_people(mail.expires_at) if mail.expires_at else "",
+            "when": _format_time(mail.created_at),
+            "until": _format_time(mail.expires_at) if mail.expires_at else "",
             **values,
         }
-        recipient = _recipient(mail.recipient)
+        recipient = _parse_recipient(mail.recipient)
         message = EmailMessage(policy=SMTP if recipient.addr_spec.isascii() else SMTPUTF8)
         message["From"] = self._from
         message["To"] = recipient
-        message["Subject"] = self._subject(mail.template, known)
+        message["Subject"] = self._render_subject(mail.template, known)
         message["Date"] = format_datetime(mail.created_at)
         message["Message-ID"] = self._message_id(mail)
-        # RFC 3834: no holiday notes in return, please.
+        # RFC 3834: automatic responders do not reply to this value.
         message["Auto-Submitted"] = "auto-generated"
         text = self._templates.get_template(f"{mail.template}.txt").render(known)
         html = self._templates.get_template(f"{mail.template}.html").render(known)
-        message.set_content(text, cte=_encoding(text))
-        message.add_alternative(html, subtype="html", cte=_encoding(html))
+        message.set_content(text, cte=_choose_encoding(text))
+        message.add_alternative(html, subtype="html", cte=_choose_encoding(html))
         return Letter(mail.id, mail.template, mail.created_at, message)
 
-    def _subject(self, name: str, values: Mapping[str, str]) -> str:
+    def _render_subject(self, name: str, values: Mapping[str, str]) -> str:
         template = self._templates.get_template(f"{name}.txt")
         text = "".join(template.blocks["subject"](template.new_context(dict(values))))
-        # One line, whatever is in it: a line break would begin another header.
+        # Always one line: a line break in a value would begin another header field.
         return " ".join(text.split())
 
     def _message_id(self, mail: LeasedMail) -> str:
-        """The same whenever the mail is sent again, so that whoever gets it twice can tell.
+        """The same for each attempt, so that a recipient's mail program can recognise duplicates.
 
-        The moment keeps mails of two databases apart, whose ids both begin with 1.
+        The time distinguishes mails of different databases, whose ids all begin with 1.
         """
         return f"<{mail.id}.{int(mail.created_at.timestamp() * 1_000_000)}@{self._from.domain}>"
 
 
-def _for_people(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     moment = moment.astimezone(UTC)
     return f"{moment.day} {moment:%B %Y, %H:%M} UTC"
 
 
-def _recipient(address: str) -> Address:
-    """Every server takes a domain in its ASCII form (RFC 5891); only what is left of the @ may not have one."""
+def _parse_recipient(address: str) -> Address:
+    """Every server accepts the ASCII form of a domain (RFC 5891); the part before the @ may have no such form."""
     with suppress(EmailNotValidError):
-        # An address that was taken in once is not judged anew: that is the mail server's business.
+        # An address that was accepted before is not validated again; the mail server decides.
         address = validate_email(address, check_deliverability=False, test_environment=True).ascii_email or address
     if address.isascii():
         return Address(addr_spec=address)
-    # The library parses ASCII alone.
+    # Address(addr_spec=...) parses ASCII only.
     username, _, domain = address.rpartition("@")
     return Address(username=username, domain=domain)
 
 
-def _encoding(text: str) -> str | None:
-    """As it stands, so that a link in a file can be copied; encoded only where a line is too long for that."""
+def _choose_encoding(text: str) -> str | None:
+    """Unencoded, so that a link can be copied from a file; None lets the library encode lines that are too long."""
     if any(len(line.encode()) > _MAX_LINE for line in text.splitlines()):
         return None
     return "7bit" if text.isascii() else "8bit"

@@ -11,7 +11,7 @@ from sqlmodel import col
 from kpi_auth.mails.models import LeasedMail, MailState, OutboxMail, Outcome
 
 _add = insert(OutboxMail)
-# In a WITH, the rows are chosen once: as a subquery of IN they may be chosen, and locked, again for each row.
+# WITH selects the rows once; as a subquery of IN they may be selected and locked again for each row.
 _lease = text("""
     WITH due AS (
         SELECT id FROM mails WHERE state = 'pending' AND due_at <= now()
@@ -22,7 +22,7 @@ _lease = text("""
     RETURNING mails.id, recipient, template, content, attempts, due_at, expires_at, created_at,
         coalesce(expires_at <= now(), false) AS is_expired
 """)
-# Whoever came too late changes nothing: the lease of another has another end.
+# A worker whose lease has passed to another changes nothing: the other lease has a different end.
 _settle = text("""
     UPDATE mails SET
         state = :state,
@@ -53,14 +53,14 @@ _page = (
 )
 _page_of_state = _page.where(col(OutboxMail.state) == bindparam("of"))
 _get = select(*_shown).where(col(OutboxMail.id) == bindparam("of"))
-# Rows that another transaction works on are left for the next time.
+# Rows that another transaction has locked are left for the next run.
 _forget_old = text("""
     DELETE FROM mails WHERE id IN (
         SELECT id FROM mails WHERE state <> 'pending' AND settled_at < now() - :kept
         LIMIT :most FOR UPDATE SKIP LOCKED
     )
 """)
-# A dead mail may be sent after all while its link works, and holds a secret for no longer.
+# A dead mail can be sent again until it expires; its secret is not kept any longer than that.
 _forget_old_contents = text("""
     UPDATE mails SET content = NULL WHERE id IN (
         SELECT id FROM mails WHERE state = 'dead' AND expires_at < now() AND content IS NOT NULL
@@ -82,13 +82,13 @@ async def add(
 
 
 async def lease(connection: AsyncConnection, *, most: int, seconds: float) -> list[LeasedMail]:
-    """Take due mails that nobody else has, the longest waiting first; each counts as an attempt."""
+    """Lease due mails that no other worker has leased, the longest waiting first, and count an attempt for each."""
     rows = await connection.execute(_lease, {"most": most, "lease": timedelta(seconds=seconds)})
     return [LeasedMail(**row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name for it
 
 
 async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: Outcome) -> bool:
-    """Write down what came of a leased mail; False where the lease has passed to another."""
+    """Store the outcome of a leased mail; False if the lease has passed to another worker."""
     values = {
         "id": mail.id,
         "attempts": mail.attempts,
@@ -115,15 +115,15 @@ async def get(connection: AsyncConnection, *, mail_id: int) -> AnyRow | None:
 
 
 async def revive(connection: AsyncConnection, *, mail_id: int) -> bool:
-    """Have a dead mail tried anew; False where it is not dead, or there is nothing left to send."""
+    """Make a dead mail pending again; False if it is not dead, has expired or has no content left."""
     return (await connection.execute(_revive, {"id": mail_id})).one_or_none() is not None
 
 
 async def forget_old(connection: AsyncConnection, *, kept: timedelta, most: int) -> int:
-    """Delete mails that were settled longer ago than ``kept``; returns how many."""
+    """Delete mails that were settled longer ago than ``kept`` and return how many there were."""
     return (await connection.execute(_forget_old, {"kept": kept, "most": most})).rowcount
 
 
 async def forget_old_contents(connection: AsyncConnection, *, most: int) -> int:
-    """Clear what expired mails were to be filled with; returns how many."""
+    """Delete the content of expired dead mails and return how many there were."""
     return (await connection.execute(_forget_old_contents, {"most": most})).rowcount

@@ -1,4 +1,4 @@
-"""What admins see of mails."""
+"""The query and the responses of the endpoints for mails."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,12 +15,12 @@ class MailQuery(BaseModel):
 
     state: MailState | None = None
     limit: Annotated[int, Field(ge=1, le=100)] = 10
-    # What the page before gave as ``next``.
+    # The ``next`` of the previous page.
     cursor: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
 
 
 class MailShown(SQLModel):
-    """A mail without what is in it, which may be a link that opens an account."""
+    """A mail without its content, which may contain a link that gives access to an account."""
 
     id: int
     recipient: str

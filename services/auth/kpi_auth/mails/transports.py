@@ -1,4 +1,4 @@
-"""How a mail leaves: to an SMTP server, or into a folder."""
+"""The transports of mails: an SMTP server, or a folder."""
 
 import asyncio
 import os
@@ -26,18 +26,18 @@ from kpi_auth.settings.mail_addresses import Folder, Security, SmtpServer
 
 log = structlog.get_logger(__name__)
 
-# All of one mail, from the connection's first moment to the server's word that it has it.
+# For one mail in all, from connecting until the server has accepted it.
 SEND_SECONDS = 45.0
-_GOODBYE_SECONDS = 2.0
+_QUIT_SECONDS = 2.0
 _PERMANENT = 500
 _MAX_REASON = 300
-# A server that refuses a mail for what stands in it may quote a link, and in it a code.
+# A server that refuses a mail for its content may quote a link that contains a code.
 _LONG_WORD = re.compile(r"[\w-]{24,}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Letter:
-    """A mail as it is sent, and by what it is known in the outbox."""
+    """A rendered mail, and what identifies it in the outbox."""
 
     mail_id: int
     template: str
@@ -46,7 +46,7 @@ class Letter:
 
 
 class NotSentError(Exception):
-    """``reason`` is for admins; a final one would be the same the next time."""
+    """``reason`` is for admins; ``is_final`` means that another attempt would fail in the same way."""
 
     def __init__(self, reason: str, *, is_final: bool) -> None:
         words = "".join(character if character.isprintable() else " " for character in reason)
@@ -57,29 +57,29 @@ class NotSentError(Exception):
 
 class Transport(Protocol):
     async def send(self, letter: Letter) -> None:
-        """Return when somebody else answers for the mail; raise NotSentError otherwise."""
+        """Return once the receiver has accepted responsibility for the mail; raise NotSentError otherwise."""
 
 
-def transport_to(target: Folder | SmtpServer, *, local_hostname: str) -> Transport:
+def build_transport(target: Folder | SmtpServer, *, local_hostname: str) -> Transport:
     if isinstance(target, Folder):
         return FolderTransport(target.path)
     return SmtpTransport(target, local_hostname=local_hostname)
 
 
 class SmtpTransport:
-    """One connection for each mail, so that no two get into each other's way."""
+    """Opens one connection for each mail, so that a mail cannot delay or break another."""
 
     def __init__(self, server: SmtpServer, *, local_hostname: str, seconds: float = SEND_SECONDS) -> None:
         self._server = server
         self._local_hostname = local_hostname
         self._seconds = seconds
-        # Loads the system's certificates, which takes too long to do for each mail. SSL_CERT_FILE names others.
+        # Loads the system's certificates (or those in SSL_CERT_FILE), which takes too long to do for each mail.
         self._context = ssl.create_default_context() if server.security is not Security.PLAIN else None
 
     async def send(self, letter: Letter) -> None:
-        client = self._client()
+        client = self._build_client()
         try:
-            # The library's own limit is for each answer alone: a server could drip one after the other for ever.
+            # The library's timeout applies to each response: a server could send one after another without end.
             async with asyncio.timeout(self._seconds):
                 await client.connect()
                 await client.send_message(letter.message)
@@ -87,10 +87,10 @@ class SmtpTransport:
         except (SMTPException, OSError, TimeoutError) as error:
             raise _to_not_sent_error(error) from error
         finally:
-            # Its context manager would wait for an answer to QUIT, also from a server that hangs.
+            # The client's context manager would wait for the response to QUIT, even from a server that hangs.
             client.close()
 
-    def _client(self) -> SMTP:
+    def _build_client(self) -> SMTP:
         server = self._server
         return SMTP(
             hostname=server.host,
@@ -106,14 +106,14 @@ class SmtpTransport:
 
 
 async def _quit(client: SMTP) -> None:
-    """The server has the mail: whatever happens now, it must not be sent again."""
+    """Ignore errors: the server has accepted the mail, so it must not be sent again."""
     with suppress(SMTPException, OSError, TimeoutError):
-        async with asyncio.timeout(_GOODBYE_SECONDS):
+        async with asyncio.timeout(_QUIT_SECONDS):
             await client.quit()
 
 
 def _to_not_sent_error(error: Exception) -> NotSentError:
-    """Only the recipient and the message can be refused for good: all else may be mended on either side."""
+    """Only a refusal of the recipient or the message is final; other failures can be fixed on either side."""
     if isinstance(error, SMTPRecipientsRefused):
         refusal = error.recipients[0]
         return NotSentError(f"{refusal.code} {refusal.message}", is_final=refusal.code >= _PERMANENT)
@@ -121,15 +121,15 @@ def _to_not_sent_error(error: Exception) -> NotSentError:
         is_final = isinstance(error, SMTPDataError) and error.code >= _PERMANENT
         return NotSentError(f"{error.code} {error.message}", is_final=is_final)
     if isinstance(error, SMTPNotSupported):
-        # Of all that is asked for, only an address outside ASCII is the mail's own.
+        # Of the extensions that are required, only that for non-ASCII addresses depends on the mail.
         return NotSentError(error.message, is_final="non-ASCII" in error.message)
     if isinstance(error, TimeoutError):
-        return NotSentError("the mail server did not answer in time", is_final=False)
+        return NotSentError("the mail server did not respond in time", is_final=False)
     return NotSentError(f"{type(error).__name__}: {error}", is_final=False)
 
 
 class FolderTransport:
-    """Writes each mail to a file that mail programs open; the same mail always to the same file."""
+    """Writes each mail to a file that mail programs can open; the same mail always to the same file."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -144,7 +144,7 @@ class FolderTransport:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing, and for its owner's eyes only: it may hold a link that opens an account."""
+    """Write atomically, readable by the owner only: the mail may contain a link that gives access to an account."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Sending what lies in the outbox: each mail at least once, and by one replica at a time.
+"""The worker that sends the mails of the outbox: each at least once, and by one replica at a time.
 
-A mail is leased in one short transaction, sent in none, and settled in another. A process that dies in between holds
-nothing: the lease runs out, and the mail is due again.
+A mail is leased in one short transaction, sent outside any transaction, and settled in another one. If the process dies
+in between, the lease expires and the mail is due again.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from kpi_auth.mails import repository
 from kpi_auth.mails.models import LeasedMail, MailState, Outcome
 from kpi_auth.mails.outbox import open_content
 from kpi_auth.mails.rendering import Renderer
-from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, transport_to
+from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, build_transport
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.mail_addresses import mail_sender, mail_target
 
 log = structlog.get_logger(__name__)
 
-# With these delays the last attempt comes some 20 hours after the first: a server may be away for a night.
+# With these delays the last attempt is about 20 hours after the first: a server may be down for a night.
 MAX_ATTEMPTS = 28
 _FIRST_DELAY = 10.0
 _LONGEST_DELAY = 3600.0
@@ -35,13 +35,13 @@ _LONGEST_BACKOFF = 30.0
 
 
 class MailWorkerTimes(NamedTuple):
-    """Times in seconds, and how many mails are on their way at once."""
+    """Times in seconds, and the number of mails that are sent at once."""
 
     poll: float = 1.0
-    # Longer than a mail can take, with some time to write down what came of it.
+    # Longer than sending a mail can take, plus time to store the outcome.
     lease: float = SEND_SECONDS + 75
     lanes: int = 4
-    # What mails that are on their way get when the service stops.
+    # The time that mails in flight get when the service stops.
     grace: float = 1.5
 
 
@@ -55,13 +55,13 @@ class MailWorker:
         self._transport = transport
         self._times = times or MailWorkerTimes()
         self._in_flight = InFlight(self._times.lanes)
-        # Attempts by what came of them.
+        # Attempts by their outcome.
         self._outcomes: Counter[str] = Counter()
 
     def register_metrics(self, metrics: Metrics) -> None:
-        """Have what is sent among the metrics. How many wait is a question to the table, which admins can ask."""
-        metrics.add_gauge("kpi_auth_mails_sending", "Mails on their way", (), lambda: {(): len(self._in_flight)})
-        text = "Attempts to send a mail, by the state that the mail has after it"
+        """Register metrics of sending. The number of waiting mails is in the table, which admins can list."""
+        metrics.add_gauge("kpi_auth_mails_sending", "Mails that are being sent", (), lambda: {(): len(self._in_flight)})
+        text = "Attempts to send a mail, by the state of the mail after the attempt"
         metrics.add_counter(
             "kpi_auth_mail_attempts",
             text,
@@ -70,13 +70,13 @@ class MailWorker:
         )
 
     async def run(self) -> None:
-        """Send what is due and look for more, until cancelled; what is on its way then, ``finish`` waits for."""
+        """Send due mails and poll for more until cancelled; ``finish`` then waits for the mails in flight."""
         poll = self._times.poll
         schedule = Schedule(interval=poll, first_backoff=2 * poll, longest_backoff=_LONGEST_BACKOFF)
         await repeat(self._step, schedule, failure="outbox unreachable")
 
     async def finish(self) -> None:
-        """Give what is on its way a moment, then have it sent another time."""
+        """Wait for the mails in flight for the grace period, then postpone those that are left."""
         await self._in_flight.finish(grace=self._times.grace)
 
     async def _step(self) -> bool:
@@ -86,7 +86,7 @@ class MailWorker:
         return has_more
 
     async def _start_due(self) -> bool:
-        """Send as many mails as there are lanes free; False when there were no more than that."""
+        """Start to send as many due mails as there are free lanes; True if that filled all lanes."""
         free = self._in_flight.free
         lease = Lease.begin(self._times.lease)
         async with self._database.writing() as connection:
@@ -101,17 +101,17 @@ class MailWorker:
         except asyncio.CancelledError:
             with suppress(Exception):
                 async with asyncio.timeout(1):
-                    await self._write_down(mail, _postpone(mail, "the service stopped meanwhile"))
+                    await self._store_outcome(mail, _postpone(mail, "the service stopped during the attempt"))
             raise
         await self._settle(mail, outcome, lease)
 
     async def _attempt(self, mail: LeasedMail) -> Outcome:
         if mail.is_expired:
-            return Outcome(MailState.DEAD, "too old to be of use")
+            return Outcome(MailState.DEAD, "expired before it was sent")
         try:
-            letter = self._renderer.letter(mail, open_content(self._ring, mail.content))
-        except Exception as error:  # noqa: BLE001 whatever is wrong with a mail itself is so the next time too
-            return Outcome(MailState.DEAD, f"cannot be written: {type(error).__name__}")
+            letter = self._renderer.render(mail, open_content(self._ring, mail.content))
+        except Exception as error:  # noqa: BLE001 an error in the mail itself would occur again
+            return Outcome(MailState.DEAD, f"cannot be rendered: {type(error).__name__}")
         return await self._send(mail, letter)
 
     async def _send(self, mail: LeasedMail, letter: Letter) -> Outcome:
@@ -119,36 +119,36 @@ class MailWorker:
             await self._transport.send(letter)
         except NotSentError as error:
             return Outcome(MailState.DEAD, error.reason) if error.is_final else _postpone(mail, error.reason)
-        except Exception as error:  # noqa: BLE001 a mail is lost by no mistake of ours
+        except Exception as error:  # noqa: BLE001 an error in our code must not lose a mail
             return _postpone(mail, type(error).__name__)
         return Outcome(MailState.SENT)
 
     async def _settle(self, mail: LeasedMail, outcome: Outcome, lease: Lease) -> None:
-        """Write it down as long as the lease lasts: what a database that is away forgets is sent twice."""
+        """Retry until the lease ends: a mail whose outcome cannot be stored is sent twice."""
         while not lease.is_over:
             try:
-                await self._write_down(mail, outcome)
+                await self._store_outcome(mail, outcome)
             except Exception as error:  # noqa: BLE001 as above
-                log.warning("mail not settled yet", mail_id=mail.id, error=type(error).__name__)
+                log.warning("cannot store the outcome of a mail yet", mail_id=mail.id, error=type(error).__name__)
                 await asyncio.sleep(self._times.poll)
             else:
                 return
-        log.error("mail not settled", mail_id=mail.id, state=outcome.state.value)
+        log.error("cannot store the outcome of a mail", mail_id=mail.id, state=outcome.state.value)
 
-    async def _write_down(self, mail: LeasedMail, outcome: Outcome) -> None:
+    async def _store_outcome(self, mail: LeasedMail, outcome: Outcome) -> None:
         async with self._database.writing() as connection:
             held = await repository.settle(connection, mail, outcome)
         self._outcomes[outcome.state.value] += held
-        # What the server said stays in the table: only admins see it there.
+        # The server's response is stored in the table only, where admins see it.
         facts = {"mail_id": mail.id, "template": mail.template, "attempts": mail.attempts}
         if not held:
-            log.warning("mail was taken over", **facts)
+            log.warning("mail was leased by another worker", **facts)
         elif outcome.state is MailState.SENT:
             log.info("mail sent", **facts)
         elif outcome.state is MailState.DEAD:
             log.error("mail given up", **facts)
         else:
-            log.warning("mail put off", **facts, seconds=round(outcome.delay))
+            log.warning("mail postponed", **facts, seconds=round(outcome.delay))
 
 
 def _postpone(mail: LeasedMail, error: str) -> Outcome:
@@ -158,7 +158,7 @@ def _postpone(mail: LeasedMail, error: str) -> Outcome:
 
 
 def delay_after(attempts: int) -> float:
-    """Twice as long each time, and never the same for all that failed together."""
+    """Doubles with each attempt, with jitter for mails that failed together."""
     return backoff(attempts, first=_FIRST_DELAY, longest=_LONGEST_DELAY)
 
 
@@ -168,7 +168,7 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
         yield
         return
     target = mail_target(settings.mail_url.get_secret_value())
-    transport = transport_to(target, local_hostname=mail_sender(settings.mail_from).domain)
+    transport = build_transport(target, local_hostname=mail_sender(settings.mail_from).domain)
     worker = MailWorker(app.state.database, settings, transport)
     worker.register_metrics(app.state.metrics)
     try:

@@ -1,4 +1,4 @@
-"""The pages that links in mails lead to, for people; each sends its code to the endpoint of the same address."""
+"""The pages that links in e-mails lead to; each sends its code to the POST endpoint of the same path."""
 
 import base64
 import hashlib
@@ -21,18 +21,18 @@ class Page(NamedTuple):
 
 @router.get("/verify-email")
 async def show_verify_email() -> HTMLResponse:
-    """The page that the link in a mail leads to. It confirms nothing before somebody presses its button."""
+    """The page that the link in an e-mail leads to. Nothing is confirmed until the button is pressed."""
     return _respond("verify_email.html")
 
 
 @router.get("/reset-password")
 async def show_reset_password() -> HTMLResponse:
-    """The page that the link in a mail leads to, with a form for the new password."""
+    """The page that the link in an e-mail leads to, with a form for the new password."""
     return _respond("reset_password.html")
 
 
 def _respond(name: str) -> HTMLResponse:
-    page = _page(name)
+    page = _build_page(name)
     headers = {
         "Content-Security-Policy": page.policy,
         "Referrer-Policy": "no-referrer",
@@ -44,28 +44,28 @@ def _respond(name: str) -> HTMLResponse:
 
 
 @cache
-def _page(name: str) -> Page:
-    """One file holds it all, so that it works under whatever path a gateway serves it."""
-    style, script = _text("page.css"), _text("page.js")
+def _build_page(name: str) -> Page:
+    """One file with its style and script, so that the page works under any path that a gateway serves it at."""
+    style, script = _read_text("page.css"), _read_text("page.js")
     parts = {"style": style, "script": script, "shortest": str(MIN_PASSWORD), "longest": str(MAX_PASSWORD)}
-    text = _text(name)
+    text = _read_text(name)
     for part, content in parts.items():
         text = text.replace(f"{{{part}}}", content)
-    return Page(text.encode(), _policy(style=style, script=script))
+    return Page(text.encode(), _build_policy(style=style, script=script))
 
 
-def _policy(*, style: str, script: str) -> str:
-    """Nothing runs and nothing shows but what stands in the page, and it speaks to nobody but its own server."""
+def _build_policy(*, style: str, script: str) -> str:
+    """Allow only the script and style of the page itself, and connections only to its own server."""
     return (
-        f"default-src 'none'; script-src '{_source(script)}'; style-src '{_source(style)}'; "
+        f"default-src 'none'; script-src '{_hash_source(script)}'; style-src '{_hash_source(style)}'; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
 
 
-def _source(content: str) -> str:
-    """CSP 3, section 2.3.1: exactly what stands between the tags may run."""
+def _hash_source(content: str) -> str:
+    """CSP 3, section 2.3.1: allows exactly the content between the tags."""
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
-def _text(name: str) -> str:
+def _read_text(name: str) -> str:
     return (files(__package__) / name).read_text("utf-8")

@@ -10,20 +10,20 @@
   const heading = document.querySelector("h1");
   const intro = document.getElementById("intro");
 
-  const tell = (text) => {
+  const showProblem = (text) => {
     problem.textContent = text;
     problem.hidden = !text;
   };
 
-  // The code is taken out of the address at once, so that it stays in no history and on no screen.
+  // The code is removed from the address immediately, so that it stays neither in the history nor on the screen.
   const takeCode = () => {
-    const sent = new URLSearchParams(location.hash.slice(1)).get("code");
-    if (!sent) return;
+    const found = new URLSearchParams(location.hash.slice(1)).get("code");
+    if (!found) return;
     history.replaceState(null, "", location.pathname);
-    code.value = sent;
+    code.value = found;
     codeField.hidden = true;
     form.hidden = false;
-    tell("");
+    showProblem("");
   };
 
   const askForCode = () => {
@@ -32,11 +32,11 @@
     code.focus();
   };
 
-  const refused = async (answer) => {
-    const said = await answer.json().catch(() => ({}));
-    const errors = (said.errors || []).map((error) => error.detail);
-    tell(errors.join(". ") || said.detail || `The server answered ${answer.status}. Please try again.`);
-    if (said.type === "invalid-code") {
+  const showRefusal = async (response) => {
+    const body = await response.json().catch(() => ({}));
+    const errors = (body.errors || []).map((error) => error.detail);
+    showProblem(errors.join(". ") || body.detail || `The server responded with status ${response.status}. Please try again.`);
+    if (body.type === "invalid-code") {
       askForCode();
     } else if (password) {
       password.setAttribute("aria-invalid", "true");
@@ -44,7 +44,7 @@
     }
   };
 
-  const done = () => {
+  const showSuccess = () => {
     form.hidden = true;
     form.reset();
     heading.textContent = form.dataset.done;
@@ -55,27 +55,27 @@
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    tell("");
+    showProblem("");
     button.disabled = true;
     const body = { code: code.value.trim() };
     if (password) body.new_password = password.value;
     try {
-      // The page's own address, whatever stands before it: the service knows no prefix that a gateway adds.
-      const answer = await fetch(location.pathname, {
+      // The path of the page itself: the service does not know the prefix that a gateway may add.
+      const response = await fetch(location.pathname, {
         method: "POST",
         headers: { "Content-Type": "application/json" },
         body: JSON.stringify(body),
       });
-      await (answer.ok ? done() : refused(answer));
+      await (response.ok ? showSuccess() : showRefusal(response));
     } catch {
-      tell("The server cannot be reached just now. Please try again.");
+      showProblem("The server cannot be reached at the moment. Please try again.");
     } finally {
       button.disabled = false;
     }
   });
 
   form.addEventListener("input", () => {
-    tell("");
+    showProblem("");
     if (password) password.removeAttribute("aria-invalid");
   });
 
@@ -88,7 +88,7 @@
     });
   }
 
-  // A link of another mail, opened in the same tab, only changes the fragment.
+  // The link of another e-mail, opened in the same tab, only changes the fragment.
   window.addEventListener("hashchange", takeCode);
   form.hidden = false;
   takeCode();

@@ -25,7 +25,7 @@ _RESET = (Purpose.RESET_PASSWORD,)
 
 async def send_code(context: Context, *, login: str) -> None:
     """Send a code to reset the password if an open account has an address; the same work is done in either case."""
-    outbox.require_open(context)
+    outbox.require_enabled(context)
     await admit(context, *mail_limits(context))
     async with context.database.writing() as connection:
         found = await read_repository.find_recipient(connection, login=login)

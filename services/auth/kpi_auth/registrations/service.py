@@ -86,7 +86,7 @@ async def _handle_taken(
 
 
 async def _welcome(context: Context, connection: AsyncConnection, to: Addressee, user: Registration) -> None:
-    if outbox.is_open(context) and user.is_active:
+    if outbox.is_enabled(context) and user.is_active:
         await mailing.send(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
 
 

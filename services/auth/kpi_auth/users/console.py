@@ -1,9 +1,9 @@
-"""``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``: operators' commands, without a token.
+"""The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
 ``check-new-user`` and ``check-user`` judge the name for the first two, before their caller asks for a password.
 
-Each reads one JSON object from standard input, so that no password appears in the list of processes, and writes one to
-standard output. An error is one sentence on standard error.
+Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
+standard output. A refusal is one sentence on standard error.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ _MAX_INPUT = 64 * 1024
 
 
 class RefusedError(Exception):
-    """The command cannot be executed; the message is a sentence for the operator."""
+    """The command cannot be carried out; the message is a sentence for the operator."""
 
 
 class CheckNewUser(SQLModel):
@@ -56,7 +56,7 @@ class CreateUser(CheckNewUser):
 
 
 class CheckUser(SQLModel):
-    """``username`` need not match the form of new usernames: imported names may be shorter."""
+    """``username`` may be shorter than that of a new account: imported names can be."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
@@ -95,12 +95,12 @@ def create_user(settings: AuthSettings) -> int:
 
 
 def reset_password(settings: AuthSettings) -> int:
-    """Replace a password: all sessions end, outstanding codes become invalid, and the owner is notified by e-mail."""
+    """Replace a password: this ends all sessions, invalidates all mailed codes and notifies the owner by mail."""
     return _run(settings, ResetPassword, _reset)
 
 
 def list_users(settings: AuthSettings) -> int:
-    """List the accounts by name, without deleted ones."""
+    """List accounts in the order of their names, without deleted ones."""
     return _run(settings, ListUsers, _list)
 
 
@@ -133,7 +133,7 @@ async def _with_database(settings: AuthSettings, command: Command, work: Work[Co
 
 
 @contextmanager
-def _context(settings: AuthSettings, database: Database) -> Iterator[Context]:
+def _open_context(settings: AuthSettings, database: Database) -> Iterator[Context]:
     hasher = PasswordHasher(settings)
     try:
         yield standalone_context(settings, database, hasher)
@@ -161,7 +161,7 @@ async def _find_or_raise(database: Database, username: str) -> AnyRow:
 
 
 async def _create(settings: AuthSettings, database: Database, command: CreateUser) -> dict[str, Any]:
-    with _context(settings, database) as context:
+    with _open_context(settings, database) as context:
         account = NewAccount(
             username=command.username,
             email=command.email,
@@ -181,7 +181,7 @@ async def _create(settings: AuthSettings, database: Database, command: CreateUse
 
 async def _reset(settings: AuthSettings, database: Database, command: ResetPassword) -> dict[str, Any]:
     found = await _find_or_raise(database, command.username)
-    with _context(settings, database) as context:
+    with _open_context(settings, database) as context:
         new_hash = await _hash(context, command.password, found.username, found.email)
         async with database.writing() as connection:
             row = await write_repository.lock(connection, user_id=found.id)

@@ -1,4 +1,4 @@
-"""``python -m kpi_auth import-users``: import accounts without password and e-mail address."""
+"""``python -m kpi_auth import-users``: adds accounts without a password or an e-mail address."""
 
 import asyncio
 import json
@@ -34,12 +34,12 @@ class RegisteredNameError(Exception):
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id, new or existing, to standard output.
+    """Read NDJSON from standard input; write the id of each user, new or existing, to standard output.
 
     All users are added in one transaction: after a failure, none of them is there.
     """
     try:
-        # All lines are parsed before the first is stored, so that an invalid line changes nothing.
+        # All lines are read before the first user is added, so that an invalid line leaves nothing behind.
         asyncio.run(_import(settings, list(read_lines(ImportedUser, sys.stdin.buffer))))
     except (BadLineError, RegisteredNameError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
@@ -48,29 +48,29 @@ def import_users(settings: AuthSettings) -> int:
 
 
 async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
-    born = {user.username: user.created_at or datetime.now(UTC) for user in users}
+    created_at = {user.username: user.created_at or datetime.now(UTC) for user in users}
     ids: dict[str, int] = {}
     database = Database(settings)
     try:
         async with database.writing() as connection:
-            names = iter(born)
+            names = iter(created_at)
             while batch := list(islice(names, _BATCH)):
-                ids |= await _import_batch(connection, {name: born[name] for name in batch})
+                ids |= await _import_batch(connection, {name: created_at[name] for name in batch})
     finally:
         await database.close()
-    for username in born:
+    for username in created_at:
         print(json.dumps({"username": username, "id": ids[username.lower()]}))
 
 
-async def _import_batch(connection: AsyncConnection, born: Mapping[str, datetime]) -> dict[str, int]:
-    ids = await accounts.add_imported(connection, born=born)
+async def _import_batch(connection: AsyncConnection, created_at: Mapping[str, datetime]) -> dict[str, int]:
+    ids = await accounts.add_imported(connection, born=created_at)
     linked = await identities.find_linked(connection, user_ids=ids.values())
-    _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
+    _check_all_imported(created_at, {name for name, user_id in ids.items() if user_id not in linked})
     return ids
 
 
 def _check_all_imported(usernames: Iterable[str], imported: Collection[str]) -> None:
-    """A registered user must not become the owner of imported content because of an equal username."""
+    """Imported content must not become that of a user who has registered one of the imported names."""
     registered = [name for name in usernames if name.lower() not in imported]
     if registered:
-        raise RegisteredNameError(f"the username {registered[0]!r} belongs to a registered user and cannot be imported")
+        raise RegisteredNameError(f"the name {registered[0]!r} cannot be imported: it belongs to a registered user")

@@ -183,7 +183,7 @@ async def _notify_of_email(
     if before.notice_email:
         values = {"username": after.username, "new_email": after.email}
         await outbox.put(context, connection, Mail(Template.EMAIL_CHANGED, to=before.notice_email, values=values))
-    if outbox.is_open(context) and after.is_active:
+    if outbox.is_enabled(context) and after.is_active:
         to = Addressee(request.user_id, after.username, after.email)
         await mailing.send(context, connection, purpose=Purpose.VERIFY_EMAIL, to=to)
 

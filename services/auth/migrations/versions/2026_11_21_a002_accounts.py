@@ -43,7 +43,7 @@ def downgrade() -> None:
     for index in ("closed", "admins", "created_at", "email_prefix", "username_prefix"):
         op.drop_index(f"ix_users_{index}", table_name="users")
     op.drop_index("uq_users_email", table_name="users")
-    # What came before knows one account for an address only: the one that it signs in to.
+    # The schema before allows one account for each address: the account that the address signs in to.
     op.execute("UPDATE users SET email = NULL WHERE NOT email_signs_in")
     for constraint in ("ck_users_verified_email_signs_in", "ck_users_profile_length"):
         op.drop_constraint(op.f(constraint), "users")

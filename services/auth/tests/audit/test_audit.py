@@ -1,4 +1,4 @@
-"""The records: kept for ever, and read by admins."""
+"""The audit trail: permanent, and readable by admins."""
 
 import httpx
 import pytest
@@ -11,12 +11,12 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
     headers = {"User-Agent": "Phone/1", "X-Forwarded-For": "198.51.100.7", "X-Request-ID": "seen-in-the-log"}
     body = {"username": "anna", "password": "wrong password"}
     assert (await client.post("/auth/login", json=body, headers=headers)).status_code == 401
-    answer = await client.get(
+    response = await client.get(
         "/audit", headers=root.headers, params={"event": "session.refused", "subject_id": anna.id}
     )
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["cache-control"] == "no-store"
-    [entry] = answer.json()["items"]
+    assert response.status_code == 200, response.text
+    assert response.headers["cache-control"] == "no-store"
+    [entry] = response.json()["items"]
     assert {**entry, "id": 0, "at": ""} == {
         "id": 0,
         "at": "",
@@ -54,19 +54,19 @@ async def test_pages_show_each_record_once_and_filters_narrow(client: httpx.Asyn
     assert len(set(everything)) == len(everything)
     assert everything == sorted(everything, reverse=True)
     assert len(await ids(subject_id=anna.id, event="session.started")) == 8
-    # Her registration too.
+    # The registration in addition.
     assert len(await ids(actor_id=anna.id)) == 9
     assert await ids(until="2001-01-01T00:00:00Z") == []
     assert await ids(since="2001-01-01T00:00:00Z") == everything
     assert await ids(address="192.0.2.99") == []
 
 
-async def test_a_cursor_opens_its_own_list_only(client: httpx.AsyncClient, accounts: Accounts) -> None:
+async def test_a_cursor_is_valid_for_its_own_list_only(client: httpx.AsyncClient, accounts: Accounts) -> None:
     root, _ = await accounts.add_admin(), await accounts.add("anna")
     page = (await client.get("/audit", headers=root.headers, params={"limit": 1})).json()
     for params in ({"event": "session.started"}, {"actor_id": "1"}):
-        answer = await client.get("/audit", headers=root.headers, params={"cursor": page["next"], **params})
-        assert (answer.status_code, answer.json()["type"]) == (422, "invalid-cursor")
+        response = await client.get("/audit", headers=root.headers, params={"cursor": page["next"], **params})
+        assert (response.status_code, response.json()["type"]) == (422, "invalid-cursor")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ async def test_a_cursor_opens_its_own_list_only(client: httpx.AsyncClient, accou
         {"unknown": "1"},
     ],
 )
-async def test_a_question_that_makes_no_sense_is_refused(
+async def test_an_invalid_query_is_refused(
     client: httpx.AsyncClient, accounts: Accounts, params: dict[str, str]
 ) -> None:
     root = await accounts.add_admin()

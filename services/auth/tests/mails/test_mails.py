@@ -1,4 +1,4 @@
-"""What mails say, and what admins see of them."""
+"""The content of mails, and the endpoints for admins."""
 
 import re
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def renderer(settings: AuthSettings) -> Renderer:
 
 
 def bodies(message: EmailMessage) -> tuple[str, str]:
-    """Text and HTML, as a mail program finds them."""
+    """The text and the HTML body, as a mail program reads them."""
     parsed = message_from_bytes(message.as_bytes(), policy=default)
     found = [parsed.get_body((kind,)) for kind in ("plain", "html")]
     assert all(found)
@@ -59,10 +59,8 @@ def bodies(message: EmailMessage) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("template", Template)
-def test_each_mail_says_what_happened_when_and_what_to_do_if_it_was_somebody_else(
-    renderer: Renderer, template: Template
-) -> None:
-    message = renderer.letter(leased(template), {"username": "anna", **VALUES[template]}).message
+def test_each_mail_states_what_happened_when_and_what_to_do_about_it(renderer: Renderer, template: Template) -> None:
+    message = renderer.render(leased(template), {"username": "anna", **VALUES[template]}).message
     assert 10 < len(message["Subject"]) < 60
     for body in bodies(message):
         words = re.sub(r"<[^>]+>|\s+", " ", body).replace("  ", " ")
@@ -76,25 +74,25 @@ def test_each_mail_says_what_happened_when_and_what_to_do_if_it_was_somebody_els
 
 
 @pytest.mark.parametrize("template", Template)
-def test_a_mail_fetches_nothing_from_elsewhere(renderer: Renderer, template: Template) -> None:
-    message = renderer.letter(leased(template), {"username": "anna", **VALUES[template]}).message
+def test_a_mail_loads_nothing_from_other_servers(renderer: Renderer, template: Template) -> None:
+    message = renderer.render(leased(template), {"username": "anna", **VALUES[template]}).message
     html = bodies(message)[1]
     assert not re.search(r"<(img|script|link|iframe|svg)|url\(|@import", html, re.IGNORECASE)
     links = set(re.findall(r'(?:href|src)="([^"]+)"', html))
     assert links <= {"https://kpi.example.com", LINK.replace("&", "&amp;")}
 
 
-def test_a_link_says_how_long_it_works(renderer: Renderer) -> None:
+def test_a_mail_states_how_long_its_link_is_valid(renderer: Renderer) -> None:
     mail = leased(Template.RESET_PASSWORD, until=NOON + timedelta(minutes=15))
-    message = renderer.letter(mail, {"username": "anna", "link": LINK}).message
+    message = renderer.render(mail, {"username": "anna", "link": LINK}).message
     assert all("1 February 2026, 12:15 UTC" in body for body in bodies(message))
 
 
-def test_what_people_choose_is_text_in_html_and_no_header_anywhere(renderer: Renderer) -> None:
+def test_values_are_escaped_in_html_and_add_no_header_field(renderer: Renderer) -> None:
     hostile = "<b>x</b>\r\nBcc: eve@example.com\r\n\r\n<script>"
     values = {"username": hostile, "new_email": hostile, "provider": hostile, "link": '"><script>'}
     for template in Template:
-        message = renderer.letter(leased(template), values).message
+        message = renderer.render(leased(template), values).message
         parsed = message_from_bytes(message.as_bytes(), policy=default)
         assert set(parsed.keys()) == {
             *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type"),
@@ -109,14 +107,14 @@ def test_what_people_choose_is_text_in_html_and_no_header_anywhere(renderer: Ren
 )
 def test_a_recipient_is_one_address(renderer: Renderer, to: str) -> None:
     with pytest.raises((ValueError, MessageError)):
-        renderer.letter(leased(Template.SESSIONS_ENDED, to=to), {"username": "anna"})
+        renderer.render(leased(Template.SESSIONS_ENDED, to=to), {"username": "anna"})
 
 
-def test_a_subject_stays_on_one_line_whatever_is_in_it(renderer: Renderer) -> None:
+def test_a_subject_is_always_one_line(renderer: Renderer) -> None:
     texts = {"x.txt": "{% block subject %}For {{ username }}{% endblock %}", "x.html": "<p>"}
     renderer._templates.loader = DictLoader(texts)
     mail = leased(Template.SESSIONS_ENDED)._replace(template="x")
-    message = renderer.letter(mail, {"username": "anna\r\nBcc: eve@example.com"}).message
+    message = renderer.render(mail, {"username": "anna\r\nBcc: eve@example.com"}).message
     assert message["Subject"] == "For anna Bcc: eve@example.com"
     assert "Bcc" not in message_from_bytes(message.as_bytes())
 
@@ -125,32 +123,30 @@ def test_a_subject_stays_on_one_line_whatever_is_in_it(renderer: Renderer) -> No
     ("address", "header"),
     [("anna@bücher.example", "anna@xn--bcher-kva.example"), ("änna@example.com", "änna@example.com")],
 )
-def test_an_address_outside_ascii_takes_the_form_that_most_servers_know(
-    renderer: Renderer, address: str, header: str
-) -> None:
-    message = renderer.letter(leased(Template.SESSIONS_ENDED, to=address), {"username": "anna"}).message
+def test_a_non_ascii_domain_is_sent_in_its_ascii_form(renderer: Renderer, address: str, header: str) -> None:
+    message = renderer.render(leased(Template.SESSIONS_ENDED, to=address), {"username": "anna"}).message
     assert message["To"].addresses[0].addr_spec == header
     assert header.encode() in message.as_bytes()
 
 
-def test_a_mail_is_known_by_the_same_id_each_time_and_by_another_in_another_database(renderer: Renderer) -> None:
+def test_a_message_id_is_stable_and_differs_between_databases(renderer: Renderer) -> None:
     mail = leased(Template.SESSIONS_ENDED)
     elsewhere = mail._replace(created_at=NOON + timedelta(microseconds=1))
     ids = [
-        renderer.letter(one, {"username": "anna"}).message["Message-ID"]
+        renderer.render(one, {"username": "anna"}).message["Message-ID"]
         for one in (mail, mail._replace(attempts=9, due_at=NOON + timedelta(days=1)), elsewhere)
     ]
     assert ids[0] == ids[1] != ids[2]
     assert re.fullmatch(r"<[\w.]+@kpi\.example\.com>", ids[0])
 
 
-def test_every_template_is_there_twice_and_none_besides() -> None:
+def test_every_template_exists_as_text_and_as_html() -> None:
     names = {path.name for path in TEMPLATES.iterdir()}
     expected = {f"{template.value}.{kind}" for template in Template for kind in ("txt", "html")}
     assert names == expected | {"base.txt", "base.html", "parts.html"}
 
 
-def test_the_address_of_the_mail_server_may_come_from_a_file(
+def test_the_mail_url_can_be_read_from_a_file(
     monkeypatch: pytest.MonkeyPatch, settings: AuthSettings, tmp_path: Path
 ) -> None:
     file = tmp_path / "mail_url"
@@ -163,7 +159,7 @@ def test_the_address_of_the_mail_server_may_come_from_a_file(
     assert found.get_secret_value() == "smtps://user:p%40ss@mail.example.com"
 
 
-def test_a_bad_mail_server_is_one_sentence_that_holds_no_password(
+def test_an_invalid_mail_url_is_reported_in_one_sentence_without_its_password(
     monkeypatch: pytest.MonkeyPatch, settings: AuthSettings
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
@@ -178,8 +174,8 @@ def test_a_bad_mail_server_is_one_sentence_that_holds_no_password(
 
 
 @dataclass
-class Post:
-    """The outbox of a test, with an admin who looks after it."""
+class MailAdmin:
+    """Adds mails to the outbox, and calls the endpoints as an admin."""
 
     accounts: Accounts
     client: httpx.AsyncClient
@@ -204,23 +200,23 @@ class Post:
 
 
 @pytest.fixture
-async def post(accounts: Accounts, client: httpx.AsyncClient) -> Post:
+async def mails(accounts: Accounts, client: httpx.AsyncClient) -> MailAdmin:
     admin = await accounts.add_admin()
     await accounts.execute("DELETE FROM mails")
-    return Post(accounts, client, admin)
+    return MailAdmin(accounts, client, admin)
 
 
 def mail(number: int = 0, **more: Any) -> Mail:
     return Mail(Template.RESET_PASSWORD, f"user{number}@example.com", {"username": "user", "link": LINK}, **more)
 
 
-async def test_admins_page_through_mails_and_see_no_content(post: Post) -> None:
-    dead = [await post.put(mail(number)) for number in range(5)]
-    await post.put(mail(9), state="pending")
+async def test_admins_page_through_mails_and_see_no_content(mails: MailAdmin) -> None:
+    dead = [await mails.put(mail(number)) for number in range(5)]
+    await mails.put(mail(9), state="pending")
     seen: list[dict[str, Any]] = []
     query = "?state=dead&limit=2"
     while True:
-        page = (await post.get(query)).json()
+        page = (await mails.get(query)).json()
         seen += page["items"]
         if page["next"] is None:
             break
@@ -236,8 +232,8 @@ async def test_admins_page_through_mails_and_see_no_content(post: Post) -> None:
         **{name: seen[0][name] for name in ("created_at", "due_at", "settled_at")},
         "expires_at": None,
     }
-    assert len((await post.get()).json()["items"]) == 6
-    pending = (await post.get("?state=pending")).json()
+    assert len((await mails.get()).json()["items"]) == 6
+    pending = (await mails.get("?state=pending")).json()
     assert [item["recipient"] for item in pending["items"]] == ["user9@example.com"]
     assert pending["next"] is None
 
@@ -246,38 +242,42 @@ BAD = ["?state=lost", "?limit=0", "?limit=101", "?cursor=x", "?cursor=-1", f"?cu
 
 
 @pytest.mark.parametrize("query", BAD)
-async def test_a_question_that_makes_no_sense_is_refused(post: Post, query: str) -> None:
-    assert (await post.get(query)).status_code == 422
+async def test_an_invalid_query_is_refused(mails: MailAdmin, query: str) -> None:
+    assert (await mails.get(query)).status_code == 422
 
 
-async def test_mails_are_for_admins(post: Post) -> None:
-    anna = await post.accounts.add("anna")
-    mail_id = await post.put(mail())
-    assert (await post.get(account=anna)).status_code == 403
-    assert (await post.retry(mail_id, anna)).status_code == 403
-    assert await post.accounts.scalar("SELECT state FROM mails WHERE id = :id", id=mail_id) == "dead"
+async def test_mails_are_for_admins(mails: MailAdmin) -> None:
+    anna = await mails.accounts.add("anna")
+    mail_id = await mails.put(mail())
+    assert (await mails.get(account=anna)).status_code == 403
+    assert (await mails.retry(mail_id, anna)).status_code == 403
+    assert await mails.accounts.scalar("SELECT state FROM mails WHERE id = :id", id=mail_id) == "dead"
 
 
-async def test_an_admin_has_a_dead_mail_sent_again_and_it_is_recorded(post: Post) -> None:
-    mail_id = await post.put(mail(expires_at=datetime.now(UTC) + timedelta(minutes=15)))
-    answer = await post.retry(mail_id)
-    assert answer.status_code == 200
-    assert (answer.json()["state"], answer.json()["attempts"], answer.json()["settled_at"]) == ("pending", 0, None)
-    assert await post.accounts.scalar("SELECT due_at <= now() FROM mails WHERE id = :id", id=mail_id)
+async def test_an_admin_retries_a_dead_mail_and_this_is_recorded(mails: MailAdmin) -> None:
+    mail_id = await mails.put(mail(expires_at=datetime.now(UTC) + timedelta(minutes=15)))
+    response = await mails.retry(mail_id)
+    assert response.status_code == 200
+    assert (response.json()["state"], response.json()["attempts"], response.json()["settled_at"]) == (
+        "pending",
+        0,
+        None,
+    )
+    assert await mails.accounts.scalar("SELECT due_at <= now() FROM mails WHERE id = :id", id=mail_id)
     details = "SELECT details FROM audit_events WHERE event = 'mail.retried' AND actor_id = :id"
     expected = {"mail_id": mail_id, "template": "reset_password"}
-    assert await post.accounts.scalar(details, id=post.admin.id) == expected
+    assert await mails.accounts.scalar(details, id=mails.admin.id) == expected
 
 
 @pytest.mark.parametrize("change", ["state = 'sent'", "state = 'pending'", "content = NULL", "expires_at = now()"])
-async def test_a_mail_that_is_not_dead_or_means_nothing_any_more_is_not_sent_again(post: Post, change: str) -> None:
-    mail_id = await post.put(mail())
-    await post.accounts.execute(f"UPDATE mails SET {change} WHERE id = :id", id=mail_id)  # noqa: S608 the line above
-    answer = await post.retry(mail_id)
-    assert (answer.status_code, answer.json()["type"]) == (409, "mail-not-retriable")
-    assert await post.accounts.scalar("SELECT count(*) FROM audit_events WHERE event = 'mail.retried'") == 0
+async def test_a_mail_that_is_not_dead_or_has_expired_cannot_be_retried(mails: MailAdmin, change: str) -> None:
+    mail_id = await mails.put(mail())
+    await mails.accounts.execute(f"UPDATE mails SET {change} WHERE id = :id", id=mail_id)  # noqa: S608 the line above
+    response = await mails.retry(mail_id)
+    assert (response.status_code, response.json()["type"]) == (409, "mail-not-retriable")
+    assert await mails.accounts.scalar("SELECT count(*) FROM audit_events WHERE event = 'mail.retried'") == 0
 
 
-async def test_a_mail_that_never_was_is_not_found(post: Post) -> None:
-    answer = await post.retry(2**63 - 1)
-    assert (answer.status_code, answer.json()["type"]) == (404, "mail-not-found")
+async def test_an_unknown_mail_is_not_found(mails: MailAdmin) -> None:
+    response = await mails.retry(2**63 - 1)
+    assert (response.status_code, response.json()["type"]) == (404, "mail-not-found")

@@ -1,4 +1,4 @@
-"""The worker on real connections: what is sent, what is tried again, and what is not sent twice."""
+"""The worker on real connections: what is sent, what is retried, and what is not sent twice."""
 
 import asyncio
 import re
@@ -30,13 +30,13 @@ from mail_support import ANNA, LINK, MailServer, WatchedDatabase, close_to_all, 
 from pydantic import SecretStr
 from sqlalchemy import text
 
-# Nothing waits for the clock where it need not: leases last, and rests are short.
+# No test waits for the clock: leases are long and polls are short.
 QUICK = MailWorkerTimes(poll=0.01, lease=600, lanes=4, grace=30)
 
 
 @pytest.fixture(scope="module")
 def mail_settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> AuthSettings:
-    """A database of these tests' own, since they commit."""
+    """A separate database, since these tests commit."""
     settings = AuthSettings(
         database_url=SecretStr(create_database(f"mails_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
@@ -61,14 +61,14 @@ def context(mail_settings: AuthSettings, database: Database) -> Context:
     return context_with(mail_settings, database)
 
 
-async def turn(worker: MailWorker) -> None:
-    """One look into the outbox, and all that comes of it."""
+async def run_once(worker: MailWorker) -> None:
+    """Lease the due mails once and wait until they are settled."""
     await worker._start_due()
     await asyncio.gather(*worker._in_flight._tasks)
 
 
 @asynccontextmanager
-async def at_work(worker: MailWorker) -> AsyncIterator[None]:
+async def running_worker(worker: MailWorker) -> AsyncIterator[None]:
     task = asyncio.create_task(worker.run())
     try:
         yield
@@ -78,7 +78,7 @@ async def at_work(worker: MailWorker) -> AsyncIterator[None]:
         await worker.finish()
 
 
-async def test_a_mail_of_a_committed_transaction_is_sent_and_its_secret_forgotten(
+async def test_a_mail_of_a_committed_transaction_is_sent_and_its_content_deleted(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     class RolledBackError(Exception):
@@ -92,7 +92,7 @@ async def test_a_mail_of_a_committed_transaction_is_sent_and_its_secret_forgotte
             raise RolledBackError
     await put(database, context, ANNA)
     async with serving(MailServer()) as server:
-        await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
+        await run_once(MailWorker(database, mail_settings, smtp(server), QUICK))
     assert server.recipients == ["anna@example.com"]
     message = server.messages[0]
     assert message["From"] == "KPI-One <no-reply@kpi.example.com>"
@@ -108,34 +108,34 @@ async def test_a_mail_of_a_committed_transaction_is_sent_and_its_secret_forgotte
         (MailServer(recipient_answer="550 5.1.1 no such mailbox"), "dead", "550 5.1.1 no such mailbox"),
         (MailServer(data_answer="554 5.7.1 refused"), "dead", "554 5.7.1 refused"),
         (MailServer(recipient_answer="450 4.2.1 later"), "pending", "450 4.2.1 later"),
-        (MailServer(hangs=True), "pending", "the mail server did not answer in time"),
+        (MailServer(hangs=True), "pending", "the mail server did not respond in time"),
     ],
 )
-async def test_a_final_refusal_kills_and_any_other_failure_puts_off(
+async def test_a_final_refusal_makes_a_mail_dead_and_any_other_failure_postpones_it(
     database: Database, context: Context, mail_settings: AuthSettings, server: MailServer, state: str, error: str
 ) -> None:
     await put(database, context, ANNA)
     async with serving(server):
-        await turn(MailWorker(database, mail_settings, smtp(server, seconds=0.3 if server.hangs else 30), QUICK))
+        await run_once(MailWorker(database, mail_settings, smtp(server, seconds=0.3 if server.hangs else 30), QUICK))
     (row,) = await rows(database)
     assert (row.state, row.last_error, row.attempts) == (state, error, 1)
-    # What is in it stays, for the next time or for an admin's retry.
+    # The content is kept, for the next attempt or for an admin's retry.
     assert row.content is not None
     assert (row.settled_at is None) == (state == "pending")
     assert state == "dead" or 0 < row.wait <= 10
 
 
-async def test_a_mail_that_may_have_arrived_comes_again_under_the_same_message_id(
+async def test_a_mail_that_may_have_arrived_is_sent_again_with_the_same_message_id(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     await put(database, context, ANNA)
     async with serving(MailServer(drops=True)) as server:
         sender = MailWorker(database, mail_settings, smtp(server), QUICK)
-        await turn(sender)
+        await run_once(sender)
         assert (await rows(database))[0].state == "pending"
         server.drops = False
         await execute(database, "UPDATE mails SET due_at = now()")
-        await turn(sender)
+        await run_once(sender)
     assert (await rows(database))[0].state == "sent"
     first, second = server.messages
     assert first["Message-ID"] == second["Message-ID"]
@@ -153,48 +153,48 @@ async def test_two_replicas_send_fifty_mails_once_each(
         *[Mail(Template.SESSIONS_ENDED, name, {"username": name.partition("@")[0]}) for name in names],
     )
     other = Database(mail_settings)
-    counted = asyncio.Event()
+    all_received = asyncio.Event()
 
-    class Counting(MailServer):
+    class CountingServer(MailServer):
         async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 the library's name
-            answer = await super().handle_DATA(server, session, envelope)
+            response = await super().handle_DATA(server, session, envelope)
             if len(self.contents) >= len(names):
-                counted.set()
-            return answer
+                all_received.set()
+            return response
 
     try:
-        async with serving(Counting()) as server:
+        async with serving(CountingServer()) as server:
             replicas = [MailWorker(one, mail_settings, smtp(server), QUICK) for one in (database, other)]
-            async with at_work(replicas[0]), at_work(replicas[1]), asyncio.timeout(60):
-                await counted.wait()
-            await turn(replicas[0])
+            async with running_worker(replicas[0]), running_worker(replicas[1]), asyncio.timeout(60):
+                await all_received.wait()
+            await run_once(replicas[0])
     finally:
         await other.close()
     assert Counter(server.recipients) == Counter(names)
     assert {(row.state, row.attempts) for row in await rows(database)} == {("sent", 1)}
 
 
-async def test_a_worker_that_is_killed_loses_nothing_and_its_late_word_does_not_count(
+async def test_a_killed_worker_loses_no_mail_and_its_late_outcome_is_ignored(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     await put(database, context, ANNA)
     async with database.writing() as connection:
-        # As far as a worker gets that is killed while it sends.
+        # The state that a worker leaves if it is killed while it sends.
         (leased,) = await repository.lease(connection, most=4, seconds=600)
     async with serving(MailServer()) as server:
         sender = MailWorker(database, mail_settings, smtp(server), QUICK)
-        await turn(sender)
+        await run_once(sender)
         assert server.contents == []
         await execute(database, "UPDATE mails SET due_at = now()")
-        await turn(sender)
+        await run_once(sender)
     assert server.recipients == ["anna@example.com"]
     async with database.writing() as connection:
         assert not await repository.settle(connection, leased, Outcome(MailState.DEAD, "too late"))
     assert (await rows(database))[0].state == "sent"
 
 
-async def test_a_lease_that_passed_on_is_not_settled_by_who_had_it(database: Database, context: Context) -> None:
-    """Also where an admin's retry has set the count of attempts back."""
+async def test_a_mail_cannot_be_settled_with_a_previous_lease(database: Database, context: Context) -> None:
+    """Not even if an admin's retry has reset the number of attempts."""
     await put(database, context, ANNA)
     leases: list[LeasedMail] = []
     for _ in range(2):
@@ -211,7 +211,7 @@ async def test_a_lease_that_passed_on_is_not_settled_by_who_had_it(database: Dat
         assert await repository.settle(connection, leases[1], Outcome(MailState.SENT))
 
 
-async def test_a_server_that_hangs_for_one_holds_up_no_other(
+async def test_a_server_that_hangs_for_one_mail_delays_no_other(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     class HangsForAnna(MailServer):
@@ -225,29 +225,29 @@ async def test_a_server_that_hangs_for_one_holds_up_no_other(
     others = [Mail(Template.SESSIONS_ENDED, f"user{number}@example.com", {"username": "user"}) for number in range(9)]
     await put(database, context, ANNA, *others)
     async with serving(HangsForAnna()) as server:
-        async with at_work(MailWorker(database, mail_settings, smtp(server), QUICK)):
+        async with running_worker(MailWorker(database, mail_settings, smtp(server), QUICK)):
             await until(lambda: len(server.contents) == len(others))
             assert ANNA.to not in server.recipients
             server.released.set()
-        # It stopped while the last one was on its way, which had time enough.
+        # The worker stopped while the last mail was in flight, and the grace period was long enough for it.
         assert ANNA.to in server.recipients
     assert {row.state for row in await rows(database)} == {"sent"}
 
 
-async def test_stopping_leaves_a_hanging_server_and_the_mail_is_due_again_soon(
+async def test_stopping_abandons_a_hanging_server_and_the_mail_is_due_again_soon(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     await put(database, context, ANNA)
     async with serving(MailServer(hangs=True)) as server:
-        hasty = MailWorker(database, mail_settings, smtp(server), QUICK._replace(grace=0.05))
-        async with at_work(hasty):
+        impatient = MailWorker(database, mail_settings, smtp(server), QUICK._replace(grace=0.05))
+        async with running_worker(impatient):
             await server.reached.wait()
     (row,) = await rows(database)
-    assert (row.state, row.attempts, row.last_error) == ("pending", 1, "the service stopped meanwhile")
+    assert (row.state, row.attempts, row.last_error) == ("pending", 1, "the service stopped during the attempt")
     assert row.wait <= 10
 
 
-async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_sent(
+async def test_the_worker_waits_for_an_unreachable_database_before_and_after_sending(
     context: Context, mail_settings: AuthSettings
 ) -> None:
     database = WatchedDatabase(mail_settings)
@@ -256,11 +256,11 @@ async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_
     try:
         async with serving(MailServer(hangs=True)) as server:
             sender = MailWorker(database, mail_settings, smtp(server), QUICK)
-            async with at_work(sender):
+            async with running_worker(sender):
                 await server.reached.wait()
                 close_to_all(name, closed=True)
                 await database.missed.wait()
-                # The server has the mail, and nobody can write that down yet.
+                # The server has accepted the mail, but the worker cannot store that yet.
                 server.released.set()
                 server.hangs = False
                 database.missed.clear()
@@ -277,17 +277,17 @@ async def test_a_database_that_is_away_is_waited_for_before_and_after_a_mail_is_
 
 
 class Broken:
-    """A transport with a mistake in it."""
+    """A transport with an error in its code."""
 
     async def send(self, letter: Letter) -> None:
         raise ZeroDivisionError(letter.template)
 
 
-async def test_a_mistake_of_ours_loses_no_mail(
+async def test_an_error_in_our_code_loses_no_mail(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     await put(database, context, ANNA)
-    await turn(MailWorker(database, mail_settings, Broken(), QUICK))
+    await run_once(MailWorker(database, mail_settings, Broken(), QUICK))
     (row,) = await rows(database)
     assert (row.state, row.last_error) == ("pending", "ZeroDivisionError")
 
@@ -295,15 +295,15 @@ async def test_a_mistake_of_ours_loses_no_mail(
 @pytest.mark.parametrize(
     ("change", "error"),
     [
-        ("expires_at = now() - interval '1 second'", "too old to be of use"),
-        ("content = 'v4.local.changed'", "cannot be written: UnreadableMailError"),
-        ("content = NULL", "cannot be written: UnreadableMailError"),
-        ("template = 'reset_password', content = :other", "cannot be written: UndefinedError"),
-        ("template = '../../settings.py'", "cannot be written: TemplateNotFound"),
-        ("recipient = E'anna@example.com\\r\\nBcc: eve@example.com'", "cannot be written: ValueError"),
+        ("expires_at = now() - interval '1 second'", "expired before it was sent"),
+        ("content = 'v4.local.changed'", "cannot be rendered: UnreadableMailError"),
+        ("content = NULL", "cannot be rendered: UnreadableMailError"),
+        ("template = 'reset_password', content = :other", "cannot be rendered: UndefinedError"),
+        ("template = '../../settings.py'", "cannot be rendered: TemplateNotFound"),
+        ("recipient = E'anna@example.com\\r\\nBcc: eve@example.com'", "cannot be rendered: ValueError"),
     ],
 )
-async def test_what_will_never_be_a_mail_is_dead_at_once(
+async def test_a_mail_that_cannot_be_rendered_is_dead_immediately(
     database: Database, context: Context, mail_settings: AuthSettings, change: str, error: str
 ) -> None:
     await put(database, context, Mail(Template.SESSIONS_ENDED, "other@example.com", {"username": "other"}))
@@ -312,7 +312,7 @@ async def test_what_will_never_be_a_mail_is_dead_at_once(
     await put(database, context, ANNA)
     await execute(database, f"UPDATE mails SET {change}", **({"other": other} if ":other" in change else {}))  # noqa: S608 the lines above
     async with serving(MailServer()) as server:
-        await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
+        await run_once(MailWorker(database, mail_settings, smtp(server), QUICK))
     (row,) = await rows(database)
     assert (row.state, row.last_error) == ("dead", error)
     assert server.contents == []
@@ -324,11 +324,11 @@ async def test_a_mail_that_failed_too_often_is_given_up(
     await put(database, context, ANNA)
     await execute(database, "UPDATE mails SET attempts = :attempts", attempts=MAX_ATTEMPTS - 1)
     async with serving(MailServer(recipient_answer="450 later")) as server:
-        await turn(MailWorker(database, mail_settings, smtp(server), QUICK))
+        await run_once(MailWorker(database, mail_settings, smtp(server), QUICK))
     assert (await rows(database))[0].state == "dead"
 
 
-async def test_a_mail_sealed_with_the_key_before_is_still_sent(
+async def test_a_mail_encrypted_with_a_previous_key_is_still_sent(
     database: Database, context: Context, mail_settings: AuthSettings
 ) -> None:
     await put(database, context, ANNA)
@@ -339,7 +339,7 @@ async def test_a_mail_sealed_with_the_key_before_is_still_sent(
         }
     )
     async with serving(MailServer()) as server:
-        await turn(MailWorker(database, rotated, smtp(server), QUICK))
+        await run_once(MailWorker(database, rotated, smtp(server), QUICK))
     assert len(server.contents) == 1
 
 
@@ -349,13 +349,13 @@ def test_delays_double_up_to_an_hour() -> None:
         assert longest * 0.75 <= min(delays) < max(delays) <= longest
 
 
-def test_a_lease_outlasts_a_send() -> None:
+def test_a_lease_is_longer_than_the_timeout_of_sending() -> None:
     assert timedelta(seconds=MailWorkerTimes().lease) > timedelta(
         seconds=SmtpTransport.__init__.__kwdefaults__["seconds"] + 30
     )
 
 
-async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_word_of_it(
+async def test_the_service_sends_mails_and_logs_their_path_but_not_their_content(
     database: Database, context: Context, mail_settings: AuthSettings, tmp_path: Path
 ) -> None:
     folder, log = tmp_path / "mails", tmp_path / "auth.log"
@@ -371,7 +371,7 @@ async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_wor
     with start_part("kpi_auth", environment, log=log):
         await until(lambda: "mail sent" in log.read_text())
     (file,) = await asyncio.to_thread(lambda: list(folder.iterdir()))
-    # What stands in the file is what people copy: no line of the text is broken or encoded.
+    # People copy the link from the file, so no line of the text is wrapped or encoded.
     assert LINK in file.read_text()
     logged = log.read_text()
     assert re.search(rf"mail written .*{re.escape(str(file))}", re.sub(r"\x1b\[[0-9;]*m", "", logged))
@@ -381,7 +381,7 @@ async def test_the_service_sends_by_itself_and_logs_where_a_mail_lies_and_no_wor
 
 
 @pytest.mark.parametrize("change", [{"mail_url": None}, {"mail_worker": False}])
-async def test_a_service_that_is_not_to_send_leaves_mails_alone(
+async def test_a_service_that_is_not_configured_to_send_mails_runs_no_worker(
     mail_settings: AuthSettings, change: dict[str, object]
 ) -> None:
     before = asyncio.all_tasks()

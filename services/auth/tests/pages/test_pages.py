@@ -1,4 +1,4 @@
-"""The pages that links in mails lead to, in a real browser, through the gateway."""
+"""The pages that links in e-mails lead to, in a real browser, through the gateway."""
 
 import base64
 import hashlib
@@ -45,22 +45,22 @@ async def stack(settings: AuthSettings) -> AsyncIterator[tuple[str, Accounts]]:
 
 
 class Visit:
-    """A browser's page, and what it complained of or asked elsewhere."""
+    """A page in the browser, with its errors and requests."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         self.requests: list[str] = []
         page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("console", lambda said: self.complaints.append(said.text) if "Policy" in said.text else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if "Policy" in message.text else None)
         page.on("request", lambda request: self.requests.append(f"{request.method} {request.url}"))
 
-    async def shows(self, heading: str) -> None:
+    async def wait_for_heading(self, heading: str) -> None:
         await self.page.get_by_role("heading", name=heading).wait_for()
 
-    async def picture(self, name: str) -> None:
-        """As it looks by day and by night, on a desk and on a phone; only where somebody wants to see it."""
+    async def take_screenshot(self, name: str) -> None:
+        """Take a light screenshot on a desktop and a dark one on a phone, if SCREENSHOTS names a folder."""
         if folder := os.environ.get("SCREENSHOTS"):
             for scheme, size in (("light", (1000, 640)), ("dark", (360, 640))):
                 await self.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -77,18 +77,18 @@ async def visit(tmp_path: Path) -> AsyncIterator[Visit]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_the_gateway_passes_a_page_on_with_its_strict_headers(stack: tuple[str, Accounts], path: str) -> None:
+async def test_the_gateway_forwards_a_page_with_its_strict_headers(stack: tuple[str, Accounts], path: str) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:
-        answers = [await client.get(f"{stack[0]}{form}{path}") for form in ("", "/api", "/api/v1")]
-    assert len({answer.text for answer in answers}) == 1
-    for answer in answers:
-        assert answer.status_code == 200
-        assert answer.headers["content-type"] == "text/html; charset=utf-8"
-        assert answer.headers["referrer-policy"] == "no-referrer"
-        assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers["content-security-policy"] == _policy(answer.text)
-    assert "http" not in answers[0].text
+        responses = [await client.get(f"{stack[0]}{form}{path}") for form in ("", "/api", "/api/v1")]
+    assert len({response.text for response in responses}) == 1
+    for response in responses:
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "text/html; charset=utf-8"
+        assert response.headers["referrer-policy"] == "no-referrer"
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["content-security-policy"] == _expected_policy(response.text)
+    assert "http" not in responses[0].text
 
 
 async def test_a_password_is_hidden_and_may_come_from_a_password_manager(client: httpx.AsyncClient) -> None:
@@ -96,18 +96,18 @@ async def test_a_password_is_hidden_and_may_come_from_a_password_manager(client:
     [field] = re.findall(r'<input id="new-password".*?>', page, re.DOTALL)
     assert 'type="password"' in field
     assert 'autocomplete="new-password"' in field
-    # What is pasted arrives: the page listens to other events only.
+    # Pasting works: the page listens to other events only.
     assert set(re.findall(r'addEventListener\("(\w+)"', page)) == {"submit", "input", "click", "hashchange"}
     assert not re.search(r"\son\w+\s*=", page)
 
 
-def _policy(page: str) -> str:
-    def source(tag: str) -> str:
+def _expected_policy(page: str) -> str:
+    def hash_source(tag: str) -> str:
         [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
         return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
 
     return (
-        f"default-src 'none'; script-src {source('script')}; style-src {source('style')}; "
+        f"default-src 'none'; script-src {hash_source('script')}; style-src {hash_source('style')}; "
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
 
@@ -119,39 +119,39 @@ async def test_the_link_verifies_when_the_button_is_pressed(
     stack: tuple[str, Accounts], visit: Visit, form: str
 ) -> None:
     address, accounts = stack
-    user_id, code = await _registered(accounts)
+    user_id, code = await _register(accounts)
     page = visit.page
     await page.goto(f"{address}{form}/auth/verify-email#code={code}")
-    await visit.shows("Confirm your e-mail address")
-    # The code is out of the address, and whoever only opens the link uses nothing up.
+    await visit.wait_for_heading("Confirm your e-mail address")
+    # The code is removed from the address, and opening the link does not use it up.
     assert page.url == f"{address}{form}/auth/verify-email"
     assert await page.get_by_label("Code").is_hidden()
     assert not any(request.startswith("POST") for request in visit.requests)
-    await visit.picture("verify-ready")
+    await visit.take_screenshot("verify-ready")
     await page.get_by_role("button", name="Confirm").click()
-    await visit.shows("Your e-mail address is confirmed")
-    await visit.picture("verify-done")
+    await visit.wait_for_heading("Your e-mail address is confirmed")
+    await visit.take_screenshot("verify-done")
     assert await accounts.scalar("SELECT email_verified_at IS NOT NULL FROM users WHERE id = :id", id=user_id)
-    assert visit.complaints == []
+    assert visit.errors == []
     assert not any(code in request for request in visit.requests[1:])
 
 
 @needs_browser
 @pytest.mark.browser
-async def test_a_code_that_does_not_count_is_said_and_another_can_be_typed(
+async def test_an_invalid_code_is_reported_and_another_can_be_entered(
     stack: tuple[str, Accounts], visit: Visit
 ) -> None:
     address, accounts = stack
-    _id, code = await _registered(accounts)
+    _id, code = await _register(accounts)
     page = visit.page
     await page.goto(f"{address}/auth/verify-email#code=made-up")
     await page.get_by_role("button", name="Confirm").click()
     await page.get_by_role("alert").get_by_text("This code is not valid").wait_for()
-    await visit.picture("verify-refused")
+    await visit.take_screenshot("verify-refused")
     await page.get_by_label("Code").fill(f" {code} ")
     await page.get_by_role("button", name="Confirm").click()
-    await visit.shows("Your e-mail address is confirmed")
-    assert visit.complaints == []
+    await visit.wait_for_heading("Your e-mail address is confirmed")
+    assert visit.errors == []
 
 
 @needs_browser
@@ -166,32 +166,32 @@ async def test_the_link_leads_to_a_new_password(stack: tuple[str, Accounts], vis
     page = visit.page
     await page.goto(f"{address}{form}/auth/reset-password")
     await page.get_by_label("Code").wait_for()
-    await visit.picture("reset-by-hand")
-    # A link that is followed in the same tab changes the fragment only.
+    await visit.take_screenshot("reset-by-hand")
+    # A link that is opened in the same tab changes the fragment only.
     await page.goto(f"{address}{form}/auth/reset-password#code={code}")
     await page.get_by_label("Code").wait_for(state="hidden")
-    await visit.picture("reset-ready")
+    await visit.take_screenshot("reset-ready")
     password = page.get_by_label("New password")
     assert await password.get_attribute("autocomplete") == "new-password"
     await password.fill("iloveyou")
-    await page.get_by_role("button", name="Change the password").click()
+    await page.get_by_role("button", name="Change password").click()
     await page.get_by_role("alert").get_by_text("The password is one of the most common passwords").wait_for()
-    await visit.picture("reset-refused")
+    await visit.take_screenshot("reset-refused")
     await password.fill(NEW)
     await page.get_by_role("button", name="Show").click()
     assert await password.get_attribute("type") == "text"
-    await visit.picture("reset-shown")
+    await visit.take_screenshot("reset-shown")
     await page.get_by_role("button", name="Hide").click()
     assert await password.get_attribute("type") == "password"
-    await page.get_by_role("button", name="Change the password").click()
-    await visit.shows("Your password is changed")
-    await visit.picture("reset-done")
+    await page.get_by_role("button", name="Change password").click()
+    await visit.wait_for_heading("Your password was changed")
+    await visit.take_screenshot("reset-done")
     assert await accounts.sign_in("anna", NEW)
     assert not await accounts.sign_in("anna", PASSWORD)
-    assert visit.complaints == []
+    assert visit.errors == []
     assert all(request.split(" ")[1].startswith(address) for request in visit.requests)
 
 
-async def _registered(accounts: Accounts) -> tuple[int, str]:
+async def _register(accounts: Accounts) -> tuple[int, str]:
     anna = await accounts.add("anna", verified=False)
     return anna.id, code_of((await accounts.mails("anna@example.com"))[-1])

@@ -1,4 +1,4 @@
-"""The operators' commands, as real processes."""
+"""The commands of operators, as real processes."""
 
 import asyncio
 import io
@@ -22,7 +22,7 @@ from kpi_shared.testing.process import clean_environment
 
 @pytest.fixture
 async def shared(running_app: FastAPI) -> AsyncIterator[Accounts]:
-    """Accounts that other processes see; they are removed at the end."""
+    """Committed accounts, which other processes see; they are deleted after the test."""
     async with client_of(running_app) as client:
         yield Accounts(running_app, client)
     await empty(running_app.state.database)
@@ -40,21 +40,21 @@ class Console:
             }
         )
 
-    def run(self, command: str, **asked: object) -> "subprocess.CompletedProcess[str]":
-        return self.run_with(command, json.dumps(asked))
+    def run(self, command: str, **fields: object) -> "subprocess.CompletedProcess[str]":
+        return self.run_with(command, json.dumps(fields))
 
     def run_with(self, command: str, given: str) -> "subprocess.CompletedProcess[str]":
         line = [sys.executable, "-m", "kpi_auth", command]
         return subprocess.run(line, env=self._environment, input=given, capture_output=True, text=True, check=False)
 
-    def run_for_output(self, command: str, **asked: object) -> dict[str, Any]:
-        result = self.run(command, **asked)
+    def result(self, command: str, **fields: object) -> dict[str, Any]:
+        result = self.run(command, **fields)
         assert result.returncode == 0, result.stderr
-        shown: dict[str, Any] = json.loads(result.stdout)
-        return shown
+        listed: dict[str, Any] = json.loads(result.stdout)
+        return listed
 
-    def run_for_error(self, command: str, **asked: object) -> str:
-        result = self.run(command, **asked)
+    def refusal(self, command: str, **fields: object) -> str:
+        result = self.run(command, **fields)
         assert (result.returncode, result.stdout) == (1, ""), result
         [sentence] = result.stderr.splitlines()
         return sentence
@@ -66,25 +66,23 @@ def console(settings: AuthSettings) -> Console:
 
 
 async def test_an_operator_creates_an_admin_who_signs_in(shared: Accounts, console: Console) -> None:
-    made = console.run_for_output(
-        "create-user", username="Boss", email="Boss@Example.com", password=PASSWORD, role="admin"
-    )
-    assert set(made) == ALL_FIELDS
-    assert (made["username"], made["email"], made["role"]) == ("Boss", "boss@example.com", "admin")
-    # The address has not been confirmed.
-    assert made["email_verified"] is False
+    created = console.result("create-user", username="Boss", email="Boss@Example.com", password=PASSWORD, role="admin")
+    assert set(created) == ALL_FIELDS
+    assert (created["username"], created["email"], created["role"]) == ("Boss", "boss@example.com", "admin")
+    # The address is not verified yet.
+    assert created["email_verified"] is False
     boss = await shared.enter("boss")
     assert shared.app.state.tokens.verify(boss.token).role is Role.ADMIN
-    assert (await shared.events(made["id"]))[0] == "user.created"
-    origin = await shared.scalar("SELECT user_agent FROM audit_events WHERE subject_id = :id LIMIT 1", id=made["id"])
+    assert (await shared.events(created["id"]))[0] == "user.created"
+    origin = await shared.scalar("SELECT user_agent FROM audit_events WHERE subject_id = :id LIMIT 1", id=created["id"])
     assert origin == "kpi"
-    taken = console.run_for_error("create-user", username="BOSS", password=PASSWORD)
-    assert taken == "kpi-auth: This username is taken"
-    assert console.run_for_output("create-user", username="plain", password=PASSWORD)["role"] == "user"
+    refusal = console.refusal("create-user", username="BOSS", password=PASSWORD)
+    assert refusal == "kpi-auth: This username is taken"
+    assert console.result("create-user", username="plain", password=PASSWORD)["role"] == "user"
 
 
 @pytest.mark.parametrize(
-    ("asked", "sentence"),
+    ("fields", "sentence"),
     [
         ({"password": "short"}, "password: "),
         ({"password": "iloveyou"}, "the password is one of the most common passwords"),
@@ -95,51 +93,51 @@ async def test_an_operator_creates_an_admin_who_signs_in(shared: Accounts, conso
         ({"shell": "sh"}, "shell: "),
     ],
 )
-def test_create_user_refuses_what_registration_refuses(
-    asked: dict[str, str], sentence: str, settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
+def test_what_registration_refuses_is_refused_here_too(
+    fields: dict[str, str], sentence: str, settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"username": "operator", "password": PASSWORD, **asked}
-    _give(monkeypatch, json.dumps(given))
+    given = {"username": "operator", "password": PASSWORD, **fields}
+    _set_input(monkeypatch, json.dumps(given))
     with pytest.raises(RefusedError) as refused:
-        asyncio.run(_make(settings))
+        asyncio.run(_create(settings))
     assert str(refused.value).startswith(sentence)
     assert given["password"] not in str(refused.value)
 
 
-async def _make(settings: AuthSettings) -> None:
+async def _create(settings: AuthSettings) -> None:
     await console_commands._create(settings, Database(settings), console_commands._read(CreateUser))
 
 
-def _give(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def _set_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
 @pytest.mark.parametrize("given", ["", "{", "[]", '"x"', "\0"])
 def test_input_that_is_not_an_object_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for asked in (CreateUser, ResetPassword, ListUsers):
-        _give(monkeypatch, given)
+    for schema in (CreateUser, ResetPassword, ListUsers):
+        _set_input(monkeypatch, given)
         with pytest.raises(RefusedError, match="input: "):
-            console_commands._read(asked)
+            console_commands._read(schema)
 
 
-def test_an_error_is_one_sentence(console: Console) -> None:
+def test_a_refusal_is_one_sentence(console: Console) -> None:
     for command in ("create-user", "reset-password", "list-users"):
-        assert console.run_for_error(command, colour="red").startswith("kpi-auth: ")
+        assert console.refusal(command, colour="red").startswith("kpi-auth: ")
 
 
 async def test_a_name_is_judged_without_a_password(shared: Accounts, console: Console) -> None:
     await shared.add("judged")
-    assert console.run_for_output("check-new-user", username="still_free", email=None, role="user") == {
+    assert console.result("check-new-user", username="still_free", email=None, role="user") == {
         "username": "still_free"
     }
-    assert console.run_for_output("check-user", username="JUDGED") == {"username": "judged"}
-    assert console.run_for_error("check-new-user", username="Judged") == "kpi-auth: This username is taken"
-    assert console.run_for_error("check-new-user", username="a b").startswith("kpi-auth: username: ")
-    assert console.run_for_error("check-new-user", username="fine", email="nobody").startswith("kpi-auth: email: ")
-    assert console.run_for_error("check-user", username="still_free") == "kpi-auth: There is no user 'still_free'"
+    assert console.result("check-user", username="JUDGED") == {"username": "judged"}
+    assert console.refusal("check-new-user", username="Judged") == "kpi-auth: This username is taken"
+    assert console.refusal("check-new-user", username="a b").startswith("kpi-auth: username: ")
+    assert console.refusal("check-new-user", username="fine", email="nobody").startswith("kpi-auth: email: ")
+    assert console.refusal("check-user", username="still_free") == "kpi-auth: There is no user 'still_free'"
 
 
-async def test_reset_password_ends_sessions_and_codes_and_notifies_the_owner(
+async def test_a_new_password_ends_sessions_and_codes_and_notifies_the_owner(
     shared: Accounts, console: Console
 ) -> None:
     anna = await shared.add("anna")
@@ -149,7 +147,7 @@ async def test_reset_password_ends_sessions_and_codes_and_notifies_the_owner(
         " VALUES (:id, 'reset_password', decode(repeat('00', 32), 'hex'), 'anna@example.com', now() + interval '1 h')",
         id=anna.id,
     )
-    done = console.run_for_output("reset-password", username="ANNA", password="quite another password")
+    done = console.result("reset-password", username="ANNA", password="quite another password")
     assert done == {"id": anna.id, "username": "anna", "sessions_ended": 2}
     assert not await shared.sign_in("anna", PASSWORD)
     assert await shared.sign_in("anna", "quite another password")
@@ -158,34 +156,32 @@ async def test_reset_password_ends_sessions_and_codes_and_notifies_the_owner(
     assert [mail.template for mail in await shared.mails("anna@example.com")][-1] == "password_changed"
 
 
-async def test_reset_password_applies_the_rules_and_requires_an_existing_user(
-    shared: Accounts, console: Console
-) -> None:
+async def test_a_new_password_follows_the_policy_and_needs_an_existing_user(shared: Accounts, console: Console) -> None:
     anna = await shared.add("anna_the_first")
-    error = console.run_for_error("reset-password", username="anna_the_first", password="ANNA_the_first@example.com")
-    assert error == "kpi-auth: the password must not be the username or the e-mail address"
+    message = console.refusal("reset-password", username="anna_the_first", password="ANNA_the_first@example.com")
+    assert message == "kpi-auth: the password must not be the username or the e-mail address"
     await shared.execute("UPDATE users SET is_active = false, deleted_at = now() WHERE id = :id", id=anna.id)
     for name in ("anna_the_first", "nobody"):
-        error = console.run_for_error("reset-password", username=name, password=PASSWORD)
-        assert error == f"kpi-auth: There is no user {name!r}"
+        message = console.refusal("reset-password", username=name, password=PASSWORD)
+        assert message == f"kpi-auth: There is no user {name!r}"
 
 
-async def test_list_users_is_sorted_by_name_and_reports_more_users(shared: Accounts, console: Console) -> None:
+async def test_a_list_is_sorted_by_name_and_states_whether_there_are_more(shared: Accounts, console: Console) -> None:
     for name in ("carl", "Anna", "ben"):
         await shared.add(name)
-    shown = console.run_for_output("list-users")
-    assert [item["username"] for item in shown["items"]] == ["Anna", "ben", "carl"]
-    assert shown["more"] is False
-    assert set(shown["items"][0]) == ALL_FIELDS
-    shown = console.run_for_output("list-users", limit=2)
-    assert ([item["username"] for item in shown["items"]], shown["more"]) == (["Anna", "ben"], True)
-    assert [item["username"] for item in console.run_for_output("list-users", search="BEN@")["items"]] == ["ben"]
-    assert console.run_for_output("list-users", role="admin")["items"] == []
+    listed = console.result("list-users")
+    assert [item["username"] for item in listed["items"]] == ["Anna", "ben", "carl"]
+    assert listed["more"] is False
+    assert set(listed["items"][0]) == ALL_FIELDS
+    listed = console.result("list-users", limit=2)
+    assert ([item["username"] for item in listed["items"]], listed["more"]) == (["Anna", "ben"], True)
+    assert [item["username"] for item in console.result("list-users", search="BEN@")["items"]] == ["ben"]
+    assert console.result("list-users", role="admin")["items"] == []
 
 
-def test_an_unreachable_database_is_one_sentence(settings: AuthSettings) -> None:
-    away = Console(settings)
-    away._environment["DATABASE_URL"] = "postgresql://kpi:secret-word@127.0.0.1:1/none"
-    error = away.run_for_error("list-users")
-    assert error.startswith("kpi-auth: ")
-    assert "secret-word" not in error
+def test_an_unreachable_database_is_reported_in_one_sentence(settings: AuthSettings) -> None:
+    unreachable = Console(settings)
+    unreachable._environment["DATABASE_URL"] = "postgresql://kpi:secret-word@127.0.0.1:1/none"
+    message = unreachable.refusal("list-users")
+    assert message.startswith("kpi-auth: ")
+    assert "secret-word" not in message

@@ -1,5 +1,6 @@
 """The lines that an import reads, and the totals that it prints."""
 
+from datetime import datetime
 from typing import Annotated, NamedTuple
 
 from kpi_shared.database import MAX_ID
@@ -38,7 +39,13 @@ class ImportedPost(BaseModel):
     title: Title
     content: Content
     date: AwareDatetime
+    published_at: AwareDatetime | None = None
     voters: Annotated[list[_Id], AfterValidator(_check_distinct)]
+
+    @property
+    def first_published(self) -> datetime:
+        """A post without a time of its publication was published when it was created."""
+        return self.published_at or self.date
 
     @property
     def origin(self) -> Origin:

@@ -29,8 +29,20 @@ async def _add(connection: AsyncConnection, imported: Sequence[ImportedPost]) ->
     numbered = list(zip(await posts.reserve_ids(connection, count=len(imported)), imported, strict=True))
     await posts.add_all(connection, posts=(_new_post(post_id, post) for post_id, post in numbered))
     await repository.add_all(connection, origins={post_id: post.origin for post_id, post in numbered})
-    await votes.add_all(connection, votes=(PostVotes(post_id, post.voters, post.date) for post_id, post in numbered))
+    await votes.add_all(
+        connection,
+        votes=(PostVotes(post_id, post.voters, post.first_published) for post_id, post in numbered),
+    )
 
 
 def _new_post(post_id: int, post: ImportedPost) -> NewPost:
-    return NewPost(post_id, post.author.id, post.title, post.content, post.date, post.date, len(post.voters))
+    return NewPost(
+        id=post_id,
+        owner_id=post.author.id,
+        title=post.title,
+        content=post.content,
+        date=post.date,
+        published_at=post.first_published,
+        updated_at=post.first_published,
+        votes=len(post.voters),
+    )

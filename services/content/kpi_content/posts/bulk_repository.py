@@ -20,6 +20,7 @@ class NewPost(NamedTuple):
     title: str
     content: str
     date: datetime
+    published_at: datetime
     updated_at: datetime
     votes: int
 

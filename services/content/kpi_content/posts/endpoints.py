@@ -6,22 +6,22 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_NONE_MATCH, NOT_MODIFIED
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.openapi import problems
 from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import CurrentUser, OptionalUser
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter
-from kpi_content.posts.responses import encode_page, encode_post, read_response, write_response
-from kpi_content.posts.rows import position_of
+from kpi_content.posts.responses import encode_page, read_response, write_response
+from kpi_content.posts.rows import encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
 PostId = Annotated[int, Path(ge=1, le=MAX_ID)]
-_owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError)
+_owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError, ChangedMeanwhileError)
 
 
 class _ListRequest(NamedTuple):
@@ -91,19 +91,26 @@ async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseO
     return write_response(row, status=201, headers={"Location": f"/posts/{row['id']}"})
 
 
-@router.put("/{post_id}", response_model=PostPublic, responses=_owner_only)
-async def replace_post(post_id: PostId, post: PostCreate, caller: CurrentUser, connection: Writer) -> Response:
+@router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
+async def replace_post(
+    post_id: PostId, post: PostCreate, caller: CurrentUser, condition: IfMatch, connection: Writer
+) -> Response:
     """Replace the title, the content and ``published`` of your own post."""
-    return write_response(await service.change(connection, post_id=post_id, changes=post.model_dump(), caller=caller))
+    changes = post.model_dump()
+    row = await service.change(connection, post_id=post_id, changes=changes, caller=caller, condition=condition)
+    return write_response(row)
 
 
-@router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only)
-async def update_post(post_id: PostId, post: PostUpdate, caller: CurrentUser, connection: Writer) -> Response:
+@router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
+async def update_post(
+    post_id: PostId, post: PostUpdate, caller: CurrentUser, condition: IfMatch, connection: Writer
+) -> Response:
     """Change some fields of your own post."""
-    return write_response(await service.change(connection, post_id=post_id, changes=post.changes, caller=caller))
+    row = await service.change(connection, post_id=post_id, changes=post.changes, caller=caller, condition=condition)
+    return write_response(row)
 
 
-@router.delete("/{post_id}", status_code=204, responses=_owner_only)
-async def delete_post(post_id: PostId, caller: CurrentUser, connection: Writer) -> None:
+@router.delete("/{post_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)
+async def delete_post(post_id: PostId, caller: CurrentUser, condition: IfMatch, connection: Writer) -> None:
     """Delete your own post and its votes. Admins may delete any published post."""
-    await service.remove(connection, post_id=post_id, caller=caller)
+    await service.remove(connection, post_id=post_id, caller=caller, condition=condition)

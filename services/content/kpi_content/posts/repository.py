@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -40,12 +41,15 @@ from kpi_content.posts.search import parse_search
 from kpi_content.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
+# Where a post stands in the order of time; the expression of the indexes.
+_listed_at = func.coalesce(_columns.published_at, _columns.date)
+_first_published = case((_columns.published, _listed_at), else_=_columns.published_at).label("published_at")
 # What a row of a post is made of; the author's username follows.
-_shown = (*(_columns[name] for name in COLUMNS), _columns.owner_id)
+_shown = (*(_first_published if name == "published_at" else _columns[name] for name in COLUMNS), _columns.owner_id)
 # What the author of a post writes.
 _WRITTEN = tuple(PostCreate.model_fields)
 _sort_keys: dict[Sort, ColumnElement[Any]] = {
-    Sort.NEW: _columns.date,
+    Sort.NEW: _listed_at,
     Sort.TOP: _columns.votes,
     Sort.HOT: _columns.hot,
 }
@@ -72,9 +76,13 @@ _get = Statement(
     make_post,
 )
 _exists = select(col(Post.id)).where(_post_id, visible_to(_caller))
+_is_published = bindparam("published", type_=Boolean)
 _added = (
     insert(Post)
-    .values({name: bindparam(name) for name in ("owner_id", *_WRITTEN)} | {"votes": 0})
+    .values(
+        {name: bindparam(name) for name in ("owner_id", *_WRITTEN)}
+        | {"published": _is_published, "published_at": case((_is_published, func.now())), "votes": 0}
+    )
     .returning(*_shown)
     .cte("added")
 )
@@ -107,21 +115,29 @@ def _new_or_unchanged(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return func.coalesce(bindparam(f"new_{column.key}", type_=column.type), column)
 
 
+_published_now = case((bindparam("new_published", type_=Boolean), func.statement_timestamp()))
 _change = _with_author(
     update(Post)
     .where(_post_id, col(Post.owner_id) == _caller)
-    # The time is later than any earlier one of the same transaction, too.
-    .values({name: _new_or_unchanged(_columns[name]) for name in _WRITTEN} | {"updated_at": func.clock_timestamp()})
+    .values(
+        {name: _new_or_unchanged(_columns[name]) for name in _WRITTEN}
+        | {
+            "published_at": func.coalesce(_first_published.element, _published_now),
+            # The time is later than any earlier one of the same transaction, too.
+            "updated_at": func.clock_timestamp(),
+        }
+    )
     .returning(*_shown)
     .cte("written")
 )
-_remove = (
-    delete(Post)
-    .where(
-        _post_id,
-        or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published))),
-    )
-    .returning(col(Post.id))
+_may_remove = or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published)))
+_remove = delete(Post).where(_post_id, _may_remove).returning(col(Post.id))
+# A second writer waits here, then reads the row again as the first has left it.
+_lock = (
+    select(*_shown, col(Author.username))
+    .join(Author, col(Author.id) == col(Post.owner_id))
+    .where(_post_id, _may_remove)
+    .with_for_update(of=Post, key_share=True)
 )
 
 
@@ -227,6 +243,13 @@ async def change(
     """Change a post of the caller's own; None if the caller owns no such post."""
     new = {f"new_{name}": changes.get(name) for name in _WRITTEN}
     row = (await connection.execute(_change, new | {"post_id": post_id, "caller": caller_id})).one_or_none()
+    return None if row is None else make_post(row)
+
+
+async def lock(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> PostRow | None:
+    """The post as it stays until the end of the transaction; None where ``remove`` would find none."""
+    values = {"post_id": post_id, "caller": caller_id, "is_admin": is_admin}
+    row = (await connection.execute(_lock, values)).one_or_none()
     return None if row is None else make_post(row)
 
 

@@ -6,11 +6,11 @@ FastAPI would validate each post and build objects from it before it encodes the
 from collections.abc import Mapping
 
 from fastapi import Request, Response
-from kpi_shared.http.conditional import json_response
+from kpi_shared.http.conditional import etag_of, json_response
 from kpi_shared.pages import Page
 from pydantic_core import to_json
 
-from kpi_content.posts.rows import ListedRow, PostRow
+from kpi_content.posts.rows import ListedRow, PostRow, encode_post
 
 # Every read is revalidated, which costs the client no body where nothing has changed. A request with a token may see
 # drafts, so its response is private, and a response that is cached for others must not be used for it.
@@ -23,11 +23,9 @@ def read_response(request: Request, body: bytes) -> Response:
 
 
 def write_response(row: PostRow, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(encode_post(row), status, headers, media_type="application/json")
-
-
-def encode_post(row: PostRow) -> bytes:
-    return to_json(row)
+    """The post that was written, with the tag that a read of it would have."""
+    body = encode_post(row)
+    return Response(body, status, {"ETag": etag_of(body), **(headers or {})}, media_type="application/json")
 
 
 def encode_page(page: Page[ListedRow], *, total: int | None) -> bytes:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic_core import to_json
+
 from kpi_content.posts.filters import Position, SortKey
 from kpi_content.posts.schemas import PostPublic
 
@@ -26,6 +28,11 @@ def make_post(values: Sequence[Any]) -> PostRow:
 
 def make_listed_post(values: Sequence[Any]) -> ListedRow:
     return make_post(values), values[_SORT_KEY]
+
+
+def encode_post(row: PostRow) -> bytes:
+    """The body of a post, which its entity tag is a hash of."""
+    return to_json(row)
 
 
 def position_of(row: ListedRow) -> Position:

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
@@ -28,10 +29,13 @@ Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
+_EXAMPLE: JsonDict = {"title": "How bees tell the way", "content": "They dance.", "published": True}
+
+
 class PostCreate(SQLModel):
     """All fields of a post that its author writes."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [_EXAMPLE]}}
 
     title: Title
     content: Content
@@ -41,7 +45,10 @@ class PostCreate(SQLModel):
 class PostUpdate(SQLModel):
     """Some fields of a post. The fields that are left out stay unchanged."""
 
-    model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": {"minProperties": 1, "examples": [{"content": "They dance, and the others follow."}]},
+    }
 
     # The defaults only make the fields optional: ``changes`` contains the fields that were sent.
     title: Title = Field(default_factory=str)
@@ -59,13 +66,14 @@ class PostUpdate(SQLModel):
         return self.model_dump(include=self.model_fields_set)
 
 
-# The one list of a post's public fields. Each but ``owner`` is a column of the posts table.
+# The one list of a post's public fields. Each but ``owner`` is named after a column of the posts table.
 class PostPublic(BaseModel):
     id: int
     title: str
     content: str
     published: bool
-    date: datetime
+    date: Annotated[datetime, Field(description="When the post was created, as a draft or published")]
+    published_at: Annotated[datetime | None, Field(description="When the post was first published; null before that")]
     updated_at: datetime
     votes: int
     owner: AuthorPublic
@@ -91,9 +99,12 @@ class PostQuery(BaseModel):
     skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
     search: Annotated[
         Search | None,
-        Field(description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix'),
+        Field(
+            description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix. Capitals and '
+            "marks on letters make no difference"
+        ),
     ] = None
-    sort: Annotated[Sort, Field(description="Order by date (new), by votes (top), or by both (hot)")] = Sort.NEW
+    sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
     total: Annotated[bool, Field(description="Also count all posts of the list")] = False
     mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False

@@ -1,20 +1,21 @@
 """Parses the text of a search field for PostgreSQL.
 
 Every text has a meaning: none is refused, and none can change the syntax of the query, because the separators that
-are removed include every character that is special there.
+are removed include every character that is special there. It is folded as the index is: see ``words``.
 """
 
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kpi_content.posts.models import SEPARATORS
+from kpi_content.posts.words import fold, is_separator, split_words
 
 # A quoted phrase with an optional minus sign, or a run of characters other than white space.
 _TERM = re.compile(r'(?<!\S)(?P<minus>-?)"(?P<phrase>[^"]*)"|(?P<word>\S+)')
 # To find a phrase, PostgreSQL compares the positions of all its words in every post that contains them.
 MAX_PHRASE = 8
-_SEPARATORS = re.compile(SEPARATORS)
+# The quotation marks that phones and word processors put in the place of the straight one.
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
 
 
 class SearchTerms(NamedTuple):
@@ -47,7 +48,7 @@ def parse_search(text: str) -> SearchTerms:
     words: list[_Word] = []
     phrases: list[str] = []
     excluded: list[str] = []
-    for term in _TERM.finditer(text):
+    for term in _TERM.finditer(fold(text.translate(_QUOTES))):
         word = term["word"] or ""
         found, *others = _split_phrases(term["phrase"] or word)
         if not found:
@@ -57,7 +58,7 @@ def parse_search(text: str) -> SearchTerms:
         elif term["phrase"]:
             phrases.append(found)
         else:
-            words.append(_Word(found, is_open=not _SEPARATORS.match(word[-1])))
+            words.append(_Word(found, is_open=not is_separator(word[-1])))
         if not (term["minus"] or word.startswith("-")):
             words.extend(_Word(other, is_open=False) for other in others)
     last = words.pop() if words else _Word("", is_open=False)
@@ -72,7 +73,7 @@ def parse_search(text: str) -> SearchTerms:
 
 def _split_phrases(text: str) -> list[str]:
     """The words of a term as a phrase; those beyond MAX_PHRASE one by one, because a long phrase is slow to find."""
-    words = _SEPARATORS.sub(" ", text).split()
+    words = split_words(text)
     return [" ".join(words[:MAX_PHRASE]), *words[MAX_PHRASE:]]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from kpi_shared.errors import ProblemError
+from kpi_shared.http.conditional import Condition, etag_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts import repository
-from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
-from kpi_content.posts.rows import PostRow
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
+from kpi_content.posts.rows import PostRow, encode_post
 from kpi_content.posts.schemas import PostCreate
 
 
@@ -18,18 +19,46 @@ async def create(connection: DirectConnection, *, post: PostCreate, caller: Subj
     return await repository.add(connection, post=post, owner=caller)
 
 
-async def change(connection: AsyncConnection, *, post_id: int, changes: Mapping[str, Any], caller: Subject) -> PostRow:
-    """Change a post of the caller's own; PostNotFoundError or NotYourPostError if it is not."""
+async def change(
+    connection: AsyncConnection,
+    *,
+    post_id: int,
+    changes: Mapping[str, Any],
+    caller: Subject,
+    condition: Condition | None = None,
+) -> PostRow:
+    """Change a post of the caller's own; PostNotFoundError or NotYourPostError if it is not.
+
+    ChangedMeanwhileError if the condition names another version.
+    """
+    await _check_version(connection, condition, post_id=post_id, caller_id=caller.id, is_admin=False)
     row = await repository.change(connection, post_id=post_id, changes=changes, caller_id=caller.id)
     if row is None:
         raise await _refusal(connection, post_id=post_id, caller=caller)
     return row
 
 
-async def remove(connection: AsyncConnection, *, post_id: int, caller: Subject) -> None:
+async def remove(
+    connection: AsyncConnection, *, post_id: int, caller: Subject, condition: Condition | None = None
+) -> None:
     """Delete the caller's own post, or any published post if the caller is an admin; errors as above."""
+    await _check_version(connection, condition, post_id=post_id, caller_id=caller.id, is_admin=caller.is_admin)
     if not await repository.remove(connection, post_id=post_id, caller_id=caller.id, is_admin=caller.is_admin):
         raise await _refusal(connection, post_id=post_id, caller=caller)
+
+
+async def _check_version(
+    connection: AsyncConnection, condition: Condition | None, *, post_id: int, caller_id: int, is_admin: bool
+) -> None:
+    """Compare under the row's lock, so that of two writers with the same tag only one succeeds.
+
+    A post that the caller may not write has no version here: the write itself finds the reason and the right error.
+    """
+    if condition is None:
+        return
+    row = await repository.lock(connection, post_id=post_id, caller_id=caller_id, is_admin=is_admin)
+    if row is not None and not condition.matches_strongly(etag := etag_of(encode_post(row))):
+        raise ChangedMeanwhileError(headers={"ETag": etag})
 
 
 async def _refusal(connection: AsyncConnection, *, post_id: int, caller: Subject) -> ProblemError:

@@ -23,7 +23,7 @@ Direction = Annotated[
 
 
 class VoteCast(SQLModel):
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": [{"post_id": 1, "direction": 1}]}}
 
     post_id: Annotated[int, Strict(), Field(ge=1, le=MAX_ID)]
     direction: Direction

@@ -88,6 +88,18 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
     assert [row[0].isoformat() for row in dates] == ["2015-09-06T03:56:00+00:00"]
 
 
+async def test_a_post_keeps_the_time_of_its_publication(
+    run: Run, committed_posts: Posts, committing_client: httpx.AsyncClient
+) -> None:
+    await run([line(1), line(2, published_at="2015-10-01T00:00:00Z"), line(3, date="2015-09-20T00:00:00Z")])
+    new = (await committing_client.get("/posts")).json()["items"]
+    assert [(post["title"], post["date"], post["published_at"]) for post in new] == [
+        ("Title 2", "2015-09-06T03:56:00Z", "2015-10-01T00:00:00Z"),
+        ("Title 3", "2015-09-20T00:00:00Z", "2015-09-20T00:00:00Z"),
+        ("Title 1", "2015-09-06T03:56:00Z", "2015-09-06T03:56:00Z"),
+    ]
+
+
 async def test_a_deleted_post_can_be_loaded_again(run: Run, committed_posts: Posts) -> None:
     await run([line(1), line(2)])
     await committed_posts.execute("DELETE FROM posts WHERE title = 'Title 1'")
@@ -108,6 +120,7 @@ async def test_a_post_that_occurs_twice_is_loaded_once(run: Run, committed_posts
         (line(600, content="nul \0"), "content"),
         (line(600, date="yesterday"), "date"),
         (line(600, date="2015-09-06T05:56:00"), "date"),
+        (line(600, published_at="2015-09-06T05:56:00"), "published_at"),
         (line(600, voters=[1, 2, 1]), "voters"),
         (line(600, voters=[0]), "voters.0"),
         (line(600, external_id="600"), "external_id"),

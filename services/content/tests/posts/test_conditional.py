@@ -1,12 +1,15 @@
-"""Reads with entity tags: a client that has a version gets no body, and no shared cache stores a user's drafts."""
+"""Entity tags: a client that has a version gets no body, no shared cache stores a user's drafts, no write is lost."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 from content_support import Caller, Posts, assert_problem
+from kpi_content.app import create_app
 from kpi_content.posts import repository
 from kpi_content.posts.schemas import CountedPostPage, PostPage, PostPublic
+from kpi_content.settings import ContentSettings
 from sqlalchemy import text
 
 PLAIN = {"Accept-Encoding": "identity"}
@@ -70,6 +73,123 @@ async def test_a_malformed_condition_is_refused(client: httpx.AsyncClient, posts
     post = await posts.add()
     response = await client.get(f"/posts/{post['id']}", headers={"If-None-Match": condition})
     assert_problem(response, 400, "malformed-condition")
+
+
+NEW = {"title": "New", "content": "new"}
+WRITES: dict[str, Any] = {"PUT": NEW, "PATCH": {"content": "new"}, "DELETE": None}
+
+
+async def test_each_write_sends_the_tag_that_a_read_has(client: httpx.AsyncClient, posts: Posts, anna: Caller) -> None:
+    written = await client.post("/posts", json=NEW, headers=anna.headers)
+    address = f"/posts/{written.json()['id']}"
+    tags = set()
+    for method in ("PUT", "PATCH", None):
+        assert written.headers["ETag"] == (await client.get(address)).headers["ETag"]
+        tags.add(written.headers["ETag"])
+        if method:
+            written = await client.request(method, address, json=WRITES[method], headers=anna.headers)
+    assert len(tags) == 3
+
+
+@pytest.mark.parametrize("method", WRITES)
+@pytest.mark.parametrize(
+    ("form", "matches"),
+    [
+        ("{tag}", True),
+        ("*", True),
+        (' "a,b" ,, {tag}', True),
+        ("{tag:coded}", True),
+        ("W/{tag}", False),
+        ('"other"', False),
+        ('"", "other"', False),
+    ],
+)
+async def test_a_write_happens_only_if_the_version_matches(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller, method: str, form: str, matches: bool
+) -> None:
+    post = await posts.add(content="old")
+    address = f"/posts/{post['id']}"
+    before = await client.get(address)
+    tag = before.headers["ETag"]
+    condition = form.replace("{tag:coded}", tag[:-1] + '-gzip"').replace("{tag}", tag)
+    headers = anna.headers | {"If-Match": condition}
+    response = await client.request(method, address, json=WRITES[method], headers=headers)
+    after = await client.get(address)
+    if matches:
+        assert response.is_success, response.text
+        assert after.content != before.content
+    else:
+        assert_problem(response, 412, "changed-meanwhile")
+        assert response.headers["ETag"] == tag
+        assert after.content == before.content
+
+
+@pytest.mark.parametrize("method", WRITES)
+async def test_a_tag_from_before_a_change_does_not_match(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller, bert: Caller, admin: Caller, method: str
+) -> None:
+    post = await posts.add()
+    address, body = f"/posts/{post['id']}", WRITES[method]
+    stale = {"If-Match": (await client.get(address)).headers["ETag"]}
+    await client.post("/votes", json={"post_id": post["id"], "direction": 1}, headers=bert.headers)
+    writers = [anna, admin] if method == "DELETE" else [anna]
+    for writer in writers:
+        response = await client.request(method, address, json=body, headers=writer.headers | stale)
+        assert_problem(response, 412, "changed-meanwhile")
+    # Who may not write the post is refused for that reason, with a matching condition and without.
+    refused = await client.request(method, address, json=body, headers=bert.headers | stale)
+    assert_problem(refused, 403, "not-your-post")
+    missing = await client.request(method, "/posts/999999", json=body, headers=anna.headers | {"If-Match": "*"})
+    assert_problem(missing, 404, "post-not-found")
+    current = {"If-Match": response.headers["ETag"]}
+    assert (await client.request(method, address, json=body, headers=writers[-1].headers | current)).is_success
+
+
+@pytest.mark.parametrize("method", WRITES)
+@pytest.mark.parametrize("condition", ["", "etag", '"open', "W/*", ", ,", '"a" "b"', '*, "a"'])
+async def test_a_write_with_a_malformed_condition_is_refused(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller, method: str, condition: str
+) -> None:
+    address = f"/posts/{(await posts.add())['id']}"
+    headers = anna.headers | {"If-Match": condition}
+    assert_problem(
+        await client.request(method, address, json=WRITES[method], headers=headers), 400, "malformed-condition"
+    )
+    assert (await client.get(address)).json()["title"] == "A title"
+
+
+async def test_of_concurrent_writes_with_the_same_tag_exactly_one_succeeds(
+    committed_posts: Posts, committing_client: httpx.AsyncClient, anna: Caller
+) -> None:
+    address = f"/posts/{(await committed_posts.add())['id']}"
+    tag = (await committing_client.get(address)).headers["ETag"]
+    for turn in range(10):
+        headers = anna.headers | {"If-Match": tag}
+        responses = await asyncio.gather(
+            *(
+                committing_client.patch(address, json={"content": f"{turn} {writer}"}, headers=headers)
+                for writer in range(4)
+            )
+        )
+        assert sorted(response.status_code for response in responses) == [200, 412, 412, 412]
+        [won] = [response for response in responses if response.status_code == 200]
+        tag = won.headers["ETag"]
+        read = await committing_client.get(address)
+        assert (read.headers["ETag"], read.content) == (tag, won.content)
+
+
+def test_every_resource_with_a_tag_honours_if_match(settings: ContentSettings) -> None:
+    """A route that is read with an entity tag is changed on condition, and its document says so."""
+    checked = set()
+    for path, operations in create_app(settings).openapi()["paths"].items():
+        if "304" not in operations.get("get", {}).get("responses", {}):
+            continue
+        for method in operations.keys() & {"put", "patch", "delete"}:
+            names = {(each["in"], each["name"]) for each in operations[method].get("parameters", [])}
+            assert ("header", "If-Match") in names, (method, path)
+            assert "412" in operations[method]["responses"], (method, path)
+            checked.add(f"{method} {path}")
+    assert checked == {f"{method} /posts/{{post_id}}" for method in ("put", "patch", "delete")}
 
 
 async def test_responses_to_authenticated_requests_stay_out_of_shared_caches(

@@ -1,13 +1,23 @@
 """What a search finds, and that every text is a valid search."""
 
+import json
 import re
+import unicodedata
+from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from content_support import Posts
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from kpi_content.posts.search import SearchTerms, parse_search
+from kpi_content.posts.words import fold, split_words
+from kpi_content.settings import PART, ContentSettings
+from kpi_shared.migrations import upgrade
+from kpi_shared.testing.postgres import create_database
+from pydantic import SecretStr
 
 TITLES = {
     "Postgres high-availability cluster": "",
@@ -18,6 +28,12 @@ TITLES = {
     "Who is the owner?": "It's state-of-the-art. C++, not C#",
     "Über naïve café": "мир, 世界",
 }
+
+# Texts as people type them, and the searches that must find each. tests/compose reads this table, too.
+SPELLINGS = [
+    pytest.param(each["text"], each["found_by"], id=str(number))
+    for number, each in enumerate(json.loads((Path(__file__).parent / "spellings.json").read_text("utf-8")))
+]
 
 
 async def search_titles(client: httpx.AsyncClient, search: str) -> set[str]:
@@ -94,6 +110,71 @@ async def test_what_is_found(client: httpx.AsyncClient, posts: Posts, search: st
     assert await search_titles(client, search) == expected
 
 
+@pytest.mark.parametrize(("title", "searches"), SPELLINGS)
+async def test_every_spelling_finds_the_text(
+    client: httpx.AsyncClient, posts: Posts, title: str, searches: list[str]
+) -> None:
+    post = await posts.add(title)
+    content = await posts.add("content", content=title)
+    await posts.add("something else")
+    for search in searches:
+        found = (await client.get("/posts", params={"search": search})).json()["items"]
+        assert {item["id"] for item in found} == {post["id"], content["id"]}, search
+
+
+@pytest.mark.parametrize(
+    ("title", "search"),
+    [("cafeteria", '"café"'), ("caff", "café"), ("мир", "mir"), ("naïvely", '"naive"'), ("isik", "asik"), ("か", "が")],
+)
+async def test_other_words_are_not_found(client: httpx.AsyncClient, posts: Posts, title: str, search: str) -> None:
+    await posts.add(title)
+    assert (await client.get("/posts", params={"search": search})).json()["items"] == []
+
+
+LOCALES = {
+    # The local stack, the containers and other tests.
+    "both stacks": "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8' LC_COLLATE 'C' LC_CTYPE 'C'",
+    # Volumes that earlier containers made.
+    "earlier containers": "LOCALE_PROVIDER libc LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'",
+    "bare": "LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'",
+}
+
+
+def test_the_index_and_the_query_are_the_same_in_each_locale(settings: ContentSettings, worker: str) -> None:
+    """Whatever PostgreSQL's parser makes of characters outside ASCII: the function leaves it no choice."""
+    texts = [each.values[0] for each in SPELLINGS]
+    vectors = {}
+    for name, locale in LOCALES.items():
+        options = f"TEMPLATE template0 ENCODING 'UTF8' {locale}"
+        url = create_database(f"content_{name.partition(' ')[0]}_{worker}", options=options)
+        upgrade(PART, settings.model_copy(update={"database_url": SecretStr(url)}))
+        with psycopg.connect(url) as connection:
+            connection.execute("INSERT INTO authors VALUES (1, 'anna')")
+            add = "INSERT INTO posts (owner_id, title, content) SELECT 1, title, title FROM unnest(%s::text[]) AS title"
+            connection.execute(add, [texts])
+            vectors[name] = connection.execute("SELECT title, search::text FROM posts ORDER BY id").fetchall()
+    assert len(vectors["both stacks"]) == len(texts)
+    assert vectors["both stacks"] == vectors["earlier containers"] == vectors["bare"]
+
+
+async def test_a_search_is_folded_as_the_index_is(posts: Posts) -> None:
+    """For every character that this Python knows, between two letters."""
+    known = [
+        character
+        for character in map(chr, range(1, 0x30000))
+        if unicodedata.category(character) not in {"Cn", "Cs", "Co"}
+    ]
+    texts = [f"a{character}b" for character in known]
+    rows = await posts.rows("SELECT search_words(given) FROM unnest(CAST(:texts AS text[])) AS given", texts=texts)
+    by_python = [" ".join(split_words(fold(given))) for given in texts]
+    different = [
+        (f"U+{ord(character):04X}", row[0], python)
+        for character, row, python in zip(known, rows, by_python, strict=True)
+        if " ".join(row[0].split(" ")).strip() != python
+    ]
+    assert different == []
+
+
 @pytest.mark.parametrize("search", ["", " ", "\t\n", "\u2003"])
 async def test_a_blank_search_is_no_filter(client: httpx.AsyncClient, posts: Posts, search: str) -> None:
     await posts.add("anything")
@@ -119,7 +200,7 @@ NASTY = "'\"\\:*&|!()<->- \t\n%_$;ab1é世😀\u0301\u200b\ufeff\u2028"
 
 
 @given(st.one_of(st.text(max_size=200), st.text(alphabet=NASTY, max_size=40)))
-@settings(max_examples=300, deadline=None)
+@hypothesis_settings(max_examples=300, deadline=None)
 def test_no_operator_of_a_search_reaches_the_query(search: str) -> None:
     """The text reaches to_tsquery as quoted words only; the operators between them come from the parser."""
     terms = parse_search(search)
@@ -134,7 +215,7 @@ async def test_no_text_causes_an_error(client: httpx.AsyncClient, alphabet: str 
     texts: list[str] = []
 
     @given(st.text(alphabet=alphabet, max_size=60) if alphabet else st.text(max_size=60))
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
     def collect(search: str) -> None:
         texts.append(search)
 
@@ -149,7 +230,7 @@ async def test_no_text_causes_an_error(client: httpx.AsyncClient, alphabet: str 
 def test_the_parts_of_a_search() -> None:
     assert parse_search('quick "brown fox" -lazy -"old dog" Node.js jum') == SearchTerms(
         words="quick",
-        phrases="'brown fox' & 'Node js'",
+        phrases="'brown fox' & 'node js'",
         last_word="jum",
         last_prefix="'jum':*",
         excluded="'lazy' | 'old dog'",

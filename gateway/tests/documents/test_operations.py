@@ -1,0 +1,120 @@
+"""The merged document of the real services: what every operation in it has, whichever part describes it."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kpi_gateway.app import create_pages
+from kpi_gateway.documents.merging import ServiceDocument, merge
+from kpi_gateway.origins import EXPOSED_HEADERS
+from kpi_gateway.routes import RouteTable
+from kpi_gateway.settings import GatewaySettings
+
+Json = dict[str, Any]
+METHODS = ("get", "put", "post", "delete", "patch")
+# Fetch, 2.2.6: scripts may read these without exposure.
+SAFELISTED = {"Cache-Control", "Content-Language", "Content-Length", "Content-Type", "Expires", "Last-Modified"}
+LIMITS = {"X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"}
+
+
+def describe(package: str) -> ServiceDocument:
+    done = subprocess.run(
+        [sys.executable, "-m", package, "openapi"], capture_output=True, encoding="utf-8", timeout=60, check=True
+    )
+    return ServiceDocument.model_validate_json(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def whole() -> Json:
+    settings = GatewaySettings()
+    table = RouteTable.of(settings)
+    documents = {"auth": describe("kpi_auth"), "content": describe("kpi_content")}
+    # As clients read it.
+    merged: Json = json.loads(json.dumps(merge(create_pages(settings, table).openapi(), table, documents)))
+    return merged
+
+
+def operations(whole: Json) -> Iterator[tuple[str, Json]]:
+    for path, item in whole["paths"].items():
+        for method in METHODS:
+            if method in item:
+                yield f"{method.upper()} {path}", item[method]
+
+
+def resolve(whole: Json, node: Json) -> Json:
+    for key in node.get("$ref", "#").split("/")[1:]:
+        whole = whole[key]
+    return whole if "$ref" in node else node
+
+
+def test_no_two_schemas_have_one_title(whole: Json) -> None:
+    titles = Counter(schema.get("title") for schema in whole["components"]["schemas"].values())
+    assert [title for title, count in titles.items() if title and count > 1] == []
+
+
+def test_every_operation_says_whether_it_needs_a_token(whole: Json) -> None:
+    assert [name for name, operation in operations(whole) if "security" not in operation] == []
+
+
+def test_every_response_has_the_id_of_its_request(whole: Json) -> None:
+    for name, operation in operations(whole):
+        for status, response in operation["responses"].items():
+            assert {"X-Request-ID", "X-Response-Time"} <= response["headers"].keys(), (name, status)
+
+
+def test_every_forwarded_operation_documents_the_errors_of_the_gateway(whole: Json) -> None:
+    for name, operation in operations(whole):
+        if "/api/v1/" not in name:
+            continue
+        responses = operation["responses"]
+        for status in ("429", "502", "503", "504"):
+            content = responses[status]["content"]["application/problem+json"]
+            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
+        assert "Too many requests" in responses["429"]["description"]
+        assert "Retry-After" in responses["429"]["headers"], name
+        assert "Retry-After" in responses["503"]["headers"], name
+        for status, response in responses.items():
+            assert (status[0] in "23" or status == "429") == (response["headers"].keys() >= LIMITS), (name, status)
+
+
+def test_the_pages_of_the_gateway_itself_are_described_too(whole: Json) -> None:
+    own = {name: operation for name, operation in operations(whole) if "/api/v1/" not in name}
+    assert own.keys() == {"GET /", "GET /health", "GET /health/live", "GET /health/ready", "GET /health/info"}
+    for name, operation in own.items():
+        assert operation["security"] == []
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert "400" in operation["responses"], name
+        # Health checks have no rate limit.
+        assert ("429" in operation["responses"]) == (name == "GET /"), name
+        assert operation["tags"][0] in {tag["name"] for tag in whole["tags"] if tag["description"]}
+
+
+def test_scripts_may_read_every_documented_header(whole: Json) -> None:
+    documented = {
+        name for _, operation in operations(whole) for it in operation["responses"].values() for name in it["headers"]
+    }
+    exposed = {name.lower() for name in EXPOSED_HEADERS} | {name.lower() for name in SAFELISTED}
+    assert documented >= {"X-Request-ID", "Retry-After"}
+    assert {name for name in documented if name.lower() not in exposed} == set()
+
+
+def test_every_header_has_a_schema_and_a_description(whole: Json) -> None:
+    for name, operation in operations(whole):
+        for response in operation["responses"].values():
+            for header, reference in response["headers"].items():
+                described = resolve(whole, reference)
+                assert described["description"], (name, header)
+                assert described["schema"], (name, header)
+
+
+def test_tokens_are_obtained_and_refreshed_through_the_gateway(whole: Json) -> None:
+    for scheme in whole["components"]["securitySchemes"].values():
+        for flow in scheme.get("flows", {}).values():
+            for address in ("tokenUrl", "refreshUrl"):
+                if address in flow:
+                    assert "post" in whole["paths"][flow[address]]
