@@ -111,8 +111,9 @@ class Gateway:
                 decision = await decision
             scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
-            # With a slash at its end, an address is the same page.
-            scope["path"] = scope["path"].removesuffix("/") or "/"
+            if path.endswith(b"/") and not path.endswith(b"//"):
+                # With a slash at its end, an address is the same page.
+                scope["path"] = scope["path"][:-1] or "/"
             await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)

@@ -5,6 +5,7 @@ commits before the response leaves.
 """
 
 import asyncio
+import logging
 import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -177,11 +178,12 @@ def register_pool_metrics(database: Database, metrics: Metrics) -> None:
 
 def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
     milliseconds = int(settings.database_statement_timeout * 1000)
+    # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
+    logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
     engine = create_async_engine(
         settings.database_url.get_secret_value(),
         # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
-        echo=settings.database_echo,
         pool_size=settings.database_pool_size,
         max_overflow=0,
         connect_args={

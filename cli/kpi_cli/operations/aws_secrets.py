@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from types_boto3_secretsmanager.client import SecretsManagerClient
 
 PLACEHOLDER = re.compile(r"<[^>]*>|change.?me|replace.?me|\bexample\b|\byour[-_]|\btodo\b|\bxxx", re.IGNORECASE)
+# Browsers omit these, so that an origin with one would match no request.
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
 LONGEST_MINUTES = 60 * 24
 
 
@@ -85,8 +87,14 @@ def _check_minutes(value: str) -> str:
 
 def _check_origins(value: str) -> str:
     origins = [origin.strip() for origin in value.split(",") if origin.strip()]
-    good = all(re.fullmatch(r"https?://[^/\s,*]+", origin) for origin in origins)
-    return "" if good else "origins like https://a.test,https://b.test are required, without paths and wildcards"
+    if all(_is_origin(origin.lower()) for origin in origins):
+        return ""
+    return "origins like https://a.test,https://b.test:8443 are required, without paths, wildcards and default ports"
+
+
+def _is_origin(origin: str) -> bool:
+    found = re.fullmatch(r"(https?)://(?:\[[0-9a-f:.]+\]|[^/\s,*:@]+)(?::([1-9][0-9]{0,4}))?", origin)
+    return found is not None and found[2] != _DEFAULT_PORTS[found[1]] and int(found[2] or 1) < 2**16
 
 
 CHECKS: dict[str, Callable[[str], str]] = {

@@ -76,6 +76,10 @@ def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a string is required"),
         ("CORS_ORIGINS", "*", "origins like"),
         ("CORS_ORIGINS", "https://a.test/path", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:443", "origins like"),
+        ("CORS_ORIGINS", "http://a.test:80", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:0", "origins like"),
+        ("CORS_ORIGINS", "https://a.test:65536", "origins like"),
         ("DEBUG", "true", "it is not one of the settings of this template"),
     ],
 )

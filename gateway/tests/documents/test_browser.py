@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import pytest
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
 from gateway_support import gateway, serving
 from playwright.async_api import Locator, Page, async_playwright
+from pydantic import BaseModel, ConfigDict
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
 FLAGS = [
@@ -31,8 +32,34 @@ pytestmark = [
 ]
 
 
+FORM = "application/x-www-form-urlencoded"
+EXAMPLE_FORM = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("username", "email", "password", "grant_type")},
+    "required": ["password"],
+    "examples": [{"username": "anna", "password": "a quiet red bicycle"}],
+}
+EXAMPLE_FIELDS = {
+    "type": "object",
+    "properties": {
+        "username": {"type": "string", "examples": ["anna"]},
+        "email": {"type": "string"},
+        "grant_type": {"type": "string", "default": "password"},
+    },
+}
+
+
+class Example(BaseModel):
+    """A body whose example leaves an optional field out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"title": "How bees tell the way"}]})
+
+    title: str
+    content: str | None = None
+
+
 def auth_service() -> FastAPI:
-    """The two endpoints of auth that the page needs."""
+    """The two endpoints of auth that the page needs, and two that need no token."""
     app = FastAPI()
     issued = secrets.token_urlsafe()
 
@@ -57,6 +84,25 @@ def auth_service() -> FastAPI:
     @app.get("/auth/public")
     async def public() -> dict[str, str]:
         return {}
+
+    return app
+
+
+def mirror() -> FastAPI:
+    """Endpoints that return the body that they get."""
+    app = FastAPI()
+
+    @app.post("/auth/json")
+    async def take_json(body: Example) -> Example:
+        return body
+
+    @app.post("/auth/form", openapi_extra={"requestBody": {"content": {FORM: {"schema": EXAMPLE_FORM}}}})
+    async def take_form(request: Request) -> dict[str, str]:
+        return {name: str(value) for name, value in (await request.form()).items()}
+
+    @app.post("/auth/fields", openapi_extra={"requestBody": {"content": {FORM: {"schema": EXAMPLE_FIELDS}}}})
+    async def take_fields(request: Request) -> dict[str, str]:
+        return {name: str(value) for name, value in (await request.form()).items()}
 
     return app
 
@@ -94,6 +140,15 @@ async def test_locks_are_for_operations_that_need_a_token(page: Page) -> None:
         paths = ("/api/v1/auth/me", "/api/v1/auth/open", "/api/v1/auth/public", "/health")
         locks = [await operation(page, path).locator(".authorization__btn").count() for path in paths]
     assert locks == [1, 0, 0, 0]
+
+
+async def test_what_the_page_fills_in_is_the_example(page: Page) -> None:
+    async with serving(mirror()) as auth, gateway(auth_url=auth) as address:
+        await page.goto(f"{address}/docs")
+        assert '"title": "How bees tell the way",\n  "content": null' in await execute(page, "/api/v1/auth/json")
+        form = '{\n  "username": "anna",\n  "password": "a quiet red bicycle"\n}'
+        assert form in await execute(page, "/api/v1/auth/form")
+        assert '{\n  "username": "anna",\n  "grant_type": "password"\n}' in await execute(page, "/api/v1/auth/fields")
 
 
 async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> None:

@@ -10,6 +10,7 @@ from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
+from kpi_shared.testing.fields import accepted_spellings, fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -112,3 +113,12 @@ def _add_admin(url: str) -> None:
             "INSERT INTO sessions (id, user_id, secret) OVERRIDING SYSTEM VALUE VALUES (%(id)s, %(id)s, %(secret)s)",
             values,
         )
+
+
+async def test_numbers_have_one_spelling(client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts) -> None:
+    root = await accounts.add_admin()
+    integers = [field for field in fields(create_app(settings).openapi()) if field.is_integer]
+    expected = {"GET /users query limit", "GET /users/{user_id} path user_id", "GET /audit query actor_id"}
+    assert expected <= {str(field) for field in integers}
+    accepted = {str(field): await accepted_spellings(client, field, root.headers) for field in integers}
+    assert {name: values for name, values in accepted.items() if values} == {}

@@ -9,6 +9,7 @@ from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
+from kpi_shared.testing.fields import accepted_spellings, fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -63,3 +64,15 @@ def test_generated_requests_conform_to_the_api_document(
         # A generated cursor has the right form, but the service has not issued it.
         fuzz(address, token=token, folder=tmp_path, examples=10, excluded=["positive_data_acceptance"])
     assert "request failed" not in (tmp_path / "content.log").read_text()
+
+
+async def test_numbers_have_one_spelling(
+    client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    headers = {"Authorization": f"Bearer {token}"}
+    integers = [field for field in fields(create_app(settings).openapi()) if field.is_integer]
+    expected = {"GET /posts query limit", "GET /posts/{post_id} path post_id", "POST /votes body direction"}
+    assert expected <= {str(field) for field in integers}
+    accepted = {str(field): await accepted_spellings(client, field, headers) for field in integers}
+    assert {name: values for name, values in accepted.items() if values} == {}

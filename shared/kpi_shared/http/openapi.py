@@ -37,7 +37,7 @@ def operation_id(route: APIRoute) -> str:
 
 
 def install_openapi(app: FastAPI) -> None:
-    """Add the Problem schema, to which ``problems`` refers, to the document."""
+    """Complete the document: the Problem schema, to which ``problems`` refers, and the formats of integers."""
     generate = app.openapi
 
     def generate_with_problems() -> dict[str, Any]:
@@ -48,6 +48,27 @@ def install_openapi(app: FastAPI) -> None:
         schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas |= schema.pop("$defs", {})
         schemas["Problem"] = schema
+        _describe_integers(document)
         return document
 
     app.openapi = generate_with_problems  # type: ignore[method-assign]
+
+
+_INT64 = range(-(2**63), 2**63)
+_INT32_MAX = 2**31 - 1
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
+def _describe_integers(node: Any) -> None:  # noqa: ANN401 JSON
+    """Give each integer its format, and integers as bounds: the framework makes them floats, which round 2**63 - 1."""
+    if isinstance(node, list):
+        for item in node:
+            _describe_integers(item)
+    elif isinstance(node, dict):
+        if node.get("type") == "integer" and "enum" not in node:
+            for bound in _BOUNDS:
+                if isinstance(node.get(bound), (int, float)):
+                    node[bound] = min(max(int(node[bound]), _INT64.start), _INT64.stop - 1)
+            node.setdefault("format", "int32" if node.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
+        for item in node.values():
+            _describe_integers(item)

@@ -14,6 +14,8 @@ from kpi_shared.telemetry.log_writer import LogWriter
 
 log = structlog.get_logger(__name__)
 
+# Only their loggers may log details.
+OUR_PACKAGES = ("kpi_shared", "kpi_kit", "kpi_auth", "kpi_content", "kpi_gateway")
 # By file descriptor.
 _writers: dict[int, LogWriter] = {}
 
@@ -42,13 +44,22 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form)],
         )
     )
+    handler.addFilter(_is_ours_or_no_detail)
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(level)
+    # Libraries have no lower level than INFO: at DEBUG, botocore logs a whole secret.
+    root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
+    for package in OUR_PACKAGES:
+        logging.getLogger(package).setLevel(level if level == "DEBUG" else logging.NOTSET)
     # The middleware logs each request, with its id.
     logging.getLogger("uvicorn.access").disabled = True
     # Warnings become log lines, too.
     logging.captureWarnings(capture=True)
+
+
+def _is_ours_or_no_detail(record: logging.LogRecord) -> bool:
+    """Also for a library that sets the level of its own logger, or whose user does."""
+    return record.levelno >= logging.INFO or record.name.partition(".")[0] in OUR_PACKAGES
 
 
 def dropped_lines() -> int:

@@ -12,13 +12,50 @@ const LocksWhereRequired = () => ({
   },
 });
 
+// Swagger UI fills a form from the examples of its fields alone, and any other field with the word "string". So the example
+// of the whole form is given to its fields, and those that it leaves out stay empty and are not sent.
+const FORM = "application/x-www-form-urlencoded";
+
+const resolve = (document, node) =>
+  node?.$ref ? node.$ref.split("/").slice(1).reduce((found, key) => found?.[key], document) : node;
+
+const fillForm = (document, body) => {
+  const media = resolve(document, body)?.content?.[FORM];
+  const schema = resolve(document, media?.schema);
+  const whole = media?.example ?? Object.values(media?.examples ?? {})[0]?.value ?? schema?.examples?.[0];
+  for (const [name, property] of Object.entries(schema?.properties ?? {})) {
+    const own = property.example ?? property.examples?.[0] ?? property.default ?? property.const;
+    property.example = (whole ? whole[name] : own) ?? "";
+  }
+};
+
+const FormsFromExamples = () => ({
+  wrapComponents: {
+    ParameterIncludeEmpty: (Original, system) => (props) => {
+      const isIncludedOptions = { ...props.isIncludedOptions, defaultValue: false };
+      return system.React.createElement(Original, { ...props, isIncludedOptions });
+    },
+  },
+  statePlugins: {
+    spec: {
+      wrapActions: {
+        updateJsonSpec: (update) => (document) => {
+          for (const item of Object.values(document?.paths ?? {}))
+            for (const operation of Object.values(item)) fillForm(document, operation?.requestBody);
+          return update(document);
+        },
+      },
+    },
+  },
+});
+
 SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
   displayRequestDuration: true,
   presets: [SwaggerUIBundle.presets.apis],
-  plugins: [LocksWhereRequired],
+  plugins: [LocksWhereRequired, FormsFromExamples],
   // The default would send the document's address to a validator on the internet.
   validatorUrl: null,
 });

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from kpi_shared.cursors import cursor_length
 from kpi_shared.database import MAX_ID
+from kpi_shared.integers import Decimal
 from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstraints
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
@@ -14,7 +15,7 @@ from kpi_auth.audit.models import Event
 
 # A position is one 64-bit id.
 _Length = cursor_length(8)
-_UserId = Annotated[int, Field(ge=1, le=MAX_ID)]
+_UserId = Annotated[Decimal, Field(ge=1, le=MAX_ID)]
 
 
 def _refuse_number(value: object) -> object:
@@ -32,7 +33,7 @@ class AuditQuery(SQLModel):
 
     model_config = {"extra": "forbid"}
 
-    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of records of a page")] = 10
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of records of a page")] = 10
     cursor: Annotated[
         Annotated[str, StringConstraints(min_length=_Length, max_length=_Length)] | None,
         Field(description="The value of next of the previous page"),

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import problems
+from kpi_shared.integers import Decimal
 from kpi_shared.pages import cut_page
 from kpi_shared.security import AdminUser
 
@@ -17,7 +18,7 @@ from kpi_auth.responses import no_store
 
 router = APIRouter(prefix="/auth/mails", tags=["mails"], dependencies=[Depends(no_store)])
 
-MailId = Annotated[int, Path(ge=1, le=MAX_ID)]
+MailId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
 @router.get("", responses=problems(UnauthenticatedError, ForbiddenError))

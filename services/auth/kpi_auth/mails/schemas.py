@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated
 
 from kpi_shared.database import MAX_ID
+from kpi_shared.integers import Decimal
 from pydantic import BaseModel
 from sqlmodel import Field, SQLModel
 
@@ -14,9 +15,9 @@ class MailQuery(BaseModel):
     model_config = {"extra": "forbid"}
 
     state: MailState | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 10
+    limit: Annotated[Decimal, Field(ge=1, le=100)] = 10
     # The ``next`` of the previous page.
-    cursor: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    cursor: Annotated[Decimal, Field(ge=1, le=MAX_ID)] | None = None
 
 
 class MailShown(SQLModel):

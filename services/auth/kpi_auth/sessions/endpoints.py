@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import problems
+from kpi_shared.integers import Decimal
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.accounts.errors import UserNotFoundError
@@ -35,7 +36,7 @@ from kpi_auth.sessions.session_check import session_number
 from kpi_auth.sessions.sign_in import sign_in_with_password
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 
-Id = Annotated[int, Path(ge=1, le=MAX_ID)]
+Id = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
 router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])

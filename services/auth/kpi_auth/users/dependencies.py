@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query
 from kpi_shared.database import MAX_ID
+from kpi_shared.integers import Decimal
 from kpi_shared.security import CurrentUser
 
 from kpi_auth.context import CurrentContext
@@ -12,7 +13,7 @@ from kpi_auth.users.etags import IfMatch
 from kpi_auth.users.schemas import Deletion
 from kpi_auth.users.service import UserRequest
 
-UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
+UserId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 OfDeleted = Annotated[bool | None, Query(description="Look for a deleted user (admins only)")]
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.caller import Role
+from kpi_shared.integers import Decimal
 from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
@@ -77,7 +78,7 @@ UserPage = CountedPrivatePage | PrivatePage | CountedPublicPage | PublicPage
 class UserQuery(SQLModel):
     """The query parameters of the list of users."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="Maximum number of users in the page")] = 10
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of users in the page")] = 10
     skip: Annotated[
         int, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
     ] = 0

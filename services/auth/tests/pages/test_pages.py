@@ -146,7 +146,7 @@ async def test_an_invalid_code_is_reported_and_another_can_be_entered(
     page = visit.page
     await page.goto(f"{address}/auth/verify-email#code=made-up")
     await page.get_by_role("button", name="Confirm").click()
-    await page.get_by_role("alert").get_by_text("This code is not valid").wait_for()
+    await page.get_by_role("alert").get_by_text("This code is unknown, was used already, or has expired").wait_for()
     await visit.take_screenshot("verify-refused")
     await page.get_by_label("Code").fill(f" {code} ")
     await page.get_by_role("button", name="Confirm").click()

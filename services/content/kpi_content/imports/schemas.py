@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, NamedTuple
 
 from kpi_shared.database import MAX_ID
+from kpi_shared.integers import Integer
 from kpi_shared.text import StorableText
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 
 from kpi_content.posts.schemas import Content, Title
 
-_Id = Annotated[int, Field(strict=True, ge=1, le=MAX_ID)]
+_Id = Annotated[Integer, Field(ge=1, le=MAX_ID)]
 
 
 def _check_distinct(ids: list[int]) -> list[int]:
@@ -34,7 +35,7 @@ class ImportedPost(BaseModel):
     """One line of the input."""
 
     source: Annotated[StorableText, StringConstraints(min_length=1, max_length=64)]
-    external_id: Annotated[int, Field(strict=True, ge=-MAX_ID, le=MAX_ID)]
+    external_id: Annotated[Integer, Field(ge=-MAX_ID, le=MAX_ID)]
     author: ImportedAuthor
     title: Title
     content: Content

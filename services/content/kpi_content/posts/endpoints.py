@@ -8,6 +8,7 @@ from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.openapi import problems
+from kpi_shared.integers import Decimal
 from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import CurrentUser, OptionalUser
 
@@ -20,7 +21,7 @@ from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, Pos
 
 router = APIRouter(prefix="/posts", tags=["posts"])
 
-PostId = Annotated[int, Path(ge=1, le=MAX_ID)]
+PostId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 _owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError, ChangedMeanwhileError)
 
 

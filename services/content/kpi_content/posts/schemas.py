@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
+from kpi_shared.integers import Decimal
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -95,8 +96,8 @@ class CountedPostPage(PostPage):
 class PostQuery(BaseModel):
     """The query parameters of the list of posts."""
 
-    limit: Annotated[int, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
-    skip: Annotated[int, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
+    skip: Annotated[Decimal, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
     search: Annotated[
         Search | None,
         Field(

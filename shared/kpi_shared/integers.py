@@ -1,0 +1,33 @@
+"""Integers of requests: each number has one spelling, the canonical decimal.
+
+pydantic reads ``02``, ``+2``, ``2.0``, ``0_2`` and `` 2`` as 2. A cache or a rule that compares texts then takes one
+resource for several.
+"""
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
+
+_CANONICAL = re.compile("0|[1-9][0-9]{0,18}")
+
+
+def _read_decimal(value: object) -> object:
+    """Texts come from paths and queries. An integer is a default."""
+    if isinstance(value, str) and _CANONICAL.fullmatch(value):
+        return int(value)
+    return require_integer(value)
+
+
+def require_integer(value: object) -> object:
+    """Refuse floats, texts and booleans: in Python, True and 1.0 equal the integer 1."""
+    if type(value) is not int:
+        raise PydanticCustomError("int_type", "Input should be an integer in its usual decimal spelling")
+    return value
+
+
+# In a path or a query. No parameter may be negative.
+Decimal = Annotated[int, BeforeValidator(_read_decimal)]
+# In a JSON body.
+Integer = Annotated[int, BeforeValidator(require_integer)]
