@@ -45,7 +45,7 @@ MIGRATED = parts.join_names(parts.WITH_DATABASE, "and")
 RUN_HELP = f"""Usage: kpi run PART [COMMAND] [OPTIONS]
 
 Run one part with its own settings, as python -m kpi_PART does. PART is {ANY_PART}.
-All further arguments are passed to the part. It lists them itself, for example: {KPI} run auth --help
+All further arguments are passed to the part. For the complete list: {KPI} run auth --help
 
   COMMAND                 serve (the default), check, openapi, or migrate ({MIGRATED})
   --env NAME              development, staging or production: selects config/.env.NAME
@@ -110,7 +110,7 @@ def print_status(
     if left:
         raise FailureError(
             "stack",
-            f"it was killed, and some of it is still running: {processes.describe(left)}",
+            f"it was killed, but some of its processes are still running: {processes.describe(left)}",
             fix=f"{processes.stop_command(left)}, or stop them and start again: make up",
         )
     if now is None or now.phase is state.Phase.DATABASE:
@@ -141,7 +141,7 @@ def migrate(
         str | None, typer.Argument(help=f"{parts.join_names(parts.WITH_DATABASE, 'or')}; all of them by default.")
     ] = None,
 ) -> None:
-    """Bring the databases to the newest migration: the local stack's, or the one that DATABASE_URL names."""
+    """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names."""
     part_commands.migrate(layout.find(), service)
 
 
