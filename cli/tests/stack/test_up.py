@@ -231,9 +231,9 @@ def test_lost_password_is_one_sentence(checkout: Checkout) -> None:
 
 
 def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout) -> None:
-    foreign = {"DATABASE_URL": "postgresql://other@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    ignored = {"DATABASE_URL": "postgresql://other@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
     (checkout.home / "migrations.json").unlink()
-    stack = checkout.up(**foreign).wait_until_ready()
+    stack = checkout.up(**ignored).wait_until_ready()
     assert stack.stop() == 0
     assert "DATABASE_URL in your shell is ignored: the local stack has its own" in stack.output
 
