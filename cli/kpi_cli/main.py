@@ -46,7 +46,7 @@ MIGRATED = f"SERVICE is {parts.join_names(parts.WITH_DATABASE, 'or')}; without o
 RUN_HELP = f"""Usage: kpi run PART [COMMAND] [OPTIONS]
 
 Run one part with its own settings, as python -m kpi_PART does. PART is {ANY_PART}.
-All further arguments are passed to the part. It lists them itself, for example: {KPI} run auth --help
+All further arguments are passed to the part. For the complete list: {KPI} run auth --help
 
   COMMAND                 serve (the default), check, openapi, or migrate ({WITH_DATABASE})
   --env NAME              development, staging or production: selects config/.env.NAME
@@ -111,7 +111,7 @@ def print_status(
     if left:
         raise FailureError(
             "stack",
-            f"it was killed, and some of it is still running: {processes.describe(left)}",
+            f"it was killed, but some of its processes are still running: {processes.describe(left)}",
             fix=f"{processes.stop_command(left)}, or stop them and start again: make up",
         )
     if now is None or now.phase is state.Phase.DATABASE:
@@ -146,7 +146,7 @@ def migrate(
         str | None, typer.Option("--message", "-m", help="What the new migration does; for: migrate new SERVICE.")
     ] = None,
 ) -> None:
-    """Bring the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
+    """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
 
     kpi migrate downgrade SERVICE [REVISION] undoes migrations: the newest one, or with -2 two, or all after REVISION.
     What they added is deleted with its data.

@@ -117,7 +117,7 @@ def _parse_body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
     expects = not http_10 and found.get(b"expect", b"").lower() == b"100-continue"
     if b"transfer-encoding" in found:
         if b"content-length" in found or http_10:
-            raise BadFramingError("Transfer-Encoding excludes Content-Length, and HTTP/1.0 does not have it")
+            raise BadFramingError("Transfer-Encoding is not allowed together with Content-Length, nor in HTTP/1.0")
         _check_coding(found[b"transfer-encoding"])
         return Framing(-1, expects)
     length = found.get(b"content-length", b"0")
