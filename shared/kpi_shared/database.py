@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from kpi_shared.database_url import connection_arguments
 from kpi_shared.errors import UnavailableError, problem_response
 from kpi_shared.settings import DatabaseSettings
 from kpi_shared.telemetry.metrics import Metrics
@@ -181,16 +182,16 @@ def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # n
     # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
     logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
     engine = create_async_engine(
-        settings.database_url.get_secret_value(),
+        "postgresql+psycopg://",
         # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": settings.part.program,
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
-        },
+        connect_args=connection_arguments(
+            settings.database_url.get_secret_value(),
+            application_name=settings.part.program,
+            options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
+        ),
         **more,
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed)
