@@ -11,7 +11,7 @@ from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
-from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
+from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
@@ -27,16 +27,19 @@ MAX_BODY_BYTES = 1024 * 1024
 Resource = Callable[[FastAPI], AsyncIterator[None]]
 
 
+_COMMON_TAGS = {"health": "Whether the service works"}
+
+
 def build_service(
     settings: ServiceSettings,
     *,
     title: str,
     version: str,
-    tags: Mapping[str, str],
     routers: Sequence[APIRouter],
+    tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
 ) -> FastAPI:
-    """The application; ``tags`` describes each tag of the operations in ``routers``."""
+    """``tags`` are the groups of operations in the API document, with their descriptions."""
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     observation = Observation(settings, version=version)
     app = FastAPI(
@@ -44,7 +47,7 @@ def build_service(
         version=version,
         debug=False,
         lifespan=_lifespan(settings, resources, observation),
-        openapi_tags=describe_tags({**tags, "health": "Whether the service works"}),
+        openapi_tags=[{"name": name, "description": text} for name, text in {**_COMMON_TAGS, **tags}.items()],
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway serves one document for all parts; a service serves its own only for debugging.

@@ -11,7 +11,7 @@ from fastapi.security import OAuth2PasswordBearer
 
 from kpi_shared.caller import Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.http.openapi import OPTIONAL_TOKEN, REQUIRED_TOKEN
+from kpi_shared.http.openapi import OPTIONAL_SCHEME, SCHEME
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
 
@@ -40,7 +40,7 @@ async def verify_token(request: Request, tokens: TokenCodec, token: str) -> Subj
 class _OptionalCaller(OAuth2PasswordBearer):
     """The caller, as a single dependency: each further one would cost more than parsing the header."""
 
-    def __init__(self, scheme_name: str = OPTIONAL_TOKEN) -> None:
+    def __init__(self, scheme_name: str = OPTIONAL_SCHEME) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
         super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name=scheme_name)
 
@@ -62,7 +62,7 @@ class _OptionalCaller(OAuth2PasswordBearer):
 
 class _RequiredCaller(_OptionalCaller):
     def __init__(self) -> None:
-        super().__init__(REQUIRED_TOKEN)
+        super().__init__(scheme_name=SCHEME)
 
     async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
         subject = await super().__call__(request)

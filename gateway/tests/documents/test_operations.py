@@ -73,8 +73,8 @@ def test_operations_with_an_optional_token_work_without(whole: Json) -> None:
     found: dict[str, set[str]] = {}
     for name, operation in operations(whole):
         found.setdefault(json.dumps(operation["security"]), set()).add(name)
-    assert found.keys() == {"[]", '[{}, {"password": []}]', '[{"password": []}]'}
-    assert found['[{}, {"password": []}]'] == OPTIONAL
+    assert found.keys() == {"[]", '[{"password": []}, {}]', '[{"password": []}]'}
+    assert found['[{"password": []}, {}]'] == OPTIONAL
 
 
 def test_the_header_fields_of_services_are_described(whole: Json) -> None:

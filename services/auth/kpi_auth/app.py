@@ -28,22 +28,24 @@ from kpi_auth.settings import AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
 
+_TAGS = {
+    "users": "Accounts: registration, reading, changes and deletion",
+    "auth": "Signing in and out, tokens, passwords and e-mail addresses",
+    "mails": "The outbox of mails (admins)",
+    "audit": "The record of security events (admins)",
+}
+
 
 def create_app(settings: AuthSettings | None = None) -> FastAPI:
     return build_service(
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
-        tags={
-            "users": "Accounts: register, read, change and delete them",
-            "auth": "Signing in and out, sessions, passwords and e-mail addresses",
-            "mails": "The e-mails that are sent, for admins",
-            "audit": "What happened to accounts, for admins",
-        },
         routers=[
             *(registrations, me, sessions, identities, sessions_of_users, passwords, recovery, emails),
             *(users, mails, audit, pages),
         ],
+        tags=_TAGS,
         resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
     )
 

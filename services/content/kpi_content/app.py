@@ -16,8 +16,8 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         title="KPI-One content",
         version=__version__,
         tags={
-            "posts": "Posts: read, search and write them",
-            "votes": "Votes for posts and against them; one per user and post",
+            "posts": "Posts: reading, searching, writing",
+            "votes": "Votes for posts",
         },
         routers=[posts, votes],
         resources=[cursor_sealer],

@@ -2,7 +2,8 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.accounts.errors import RegistrationClosedError
@@ -29,7 +30,7 @@ from kpi_auth.identities.verification import VerifierOfApp
 from kpi_auth.responses import no_store
 from kpi_auth.settings.providers import IdentityProvider
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 async def _find_supabase(request: Request) -> IdentityProvider:

@@ -1,8 +1,9 @@
 """Registration."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from fastapi.responses import JSONResponse
 from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import Responses, problems
 from kpi_shared.security import OptionalUser
 
@@ -16,7 +17,7 @@ from kpi_auth.responses import ACCEPTED, Accepted, no_store
 from kpi_auth.users.errors import FieldNotYoursError
 from kpi_auth.users.schemas import UserPrivate
 
-router = APIRouter(dependencies=[Depends(no_store)])
+router = Router(dependencies=[Depends(no_store)])
 
 _RESPONSES: Responses = {
     202: {

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import Depends, Path, Response
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.security import AdminUser, CurrentUser
@@ -39,9 +40,9 @@ from kpi_auth.tokens.errors import InvalidRefreshTokenError
 Id = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 # For admins: the sessions of any user.
-admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
+admin_router = Router(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
 
 
 @router.post(
