@@ -11,7 +11,7 @@ from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
-from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
+from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
@@ -47,7 +47,7 @@ def build_service(
         version=version,
         debug=False,
         lifespan=_lifespan(settings, resources, observation),
-        openapi_tags=[{"name": name, "description": text} for name, text in {**_COMMON_TAGS, **tags}.items()],
+        openapi_tags=describe_tags({**_COMMON_TAGS, **tags}),
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway serves one document for all parts; a service serves its own only for debugging.

@@ -42,7 +42,7 @@ class _OptionalCaller(OAuth2PasswordBearer):
 
     def __init__(self, scheme_name: str = OPTIONAL_SCHEME) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
-        super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name=scheme_name)
+        super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=scheme_name)
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
         """Return the caller, or None without a token. An invalid token is refused, never ignored."""

@@ -16,6 +16,8 @@ from starlette.types import Message, Receive
 from kpi_shared.errors import ProblemError
 
 FORM = "application/x-www-form-urlencoded"
+# A member of ``requestBody``: media types that the route accepts in addition to the ones that it describes.
+ALSO_ACCEPTED = "x-also-accepted"
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _HINTS = {"POST": "Accept-Post", "PATCH": "Accept-Patch"}
 _not_ascii = re.compile(rb"[\x80-\xff]").sub
@@ -45,7 +47,8 @@ Router = partial(APIRouter, route_class=MediaTypeRoute)
 
 
 def _declared(route: APIRoute) -> frozenset[str]:
-    extra: dict[str, Any] = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
+    body: dict[str, Any] = (route.openapi_extra or {}).get("requestBody", {})
+    extra = {*body.get("content", ()), *body.get(ALSO_ACCEPTED, ())}
     if route.body_field is None:
         return frozenset(extra)
     return frozenset({*extra, getattr(route.body_field.field_info, "media_type", "application/json")})

@@ -1,6 +1,6 @@
 """What the framework's OpenAPI document does not say: problem documents, headers, exact integers, optional tokens."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -42,6 +42,11 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
+def describe_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """The tags of a document, in the order in which readers see them."""
+    return [{"name": name, "description": description} for name, description in tags.items()]
+
+
 def install_openapi(app: FastAPI) -> None:
     """Complete the document of the framework, and add the Problem schema, to which ``problems`` refers."""
     generate = app.openapi
@@ -56,7 +61,7 @@ def install_openapi(app: FastAPI) -> None:
         schemas["Problem"] = schema
         _describe_integers(document)
         _replace_optional_scheme(document["components"].get("securitySchemes", {}))
-        for operation in _operations(document):
+        for operation in operations(document["paths"]):
             _allow_anonymous(operation)
             _describe_unsupported_bodies(operation)
             _describe_headers(operation)
@@ -94,9 +99,15 @@ def _describe_integer(schema: dict[str, Any]) -> None:
     schema.setdefault("format", "int32" if schema.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
 
 
-def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for item in document["paths"].values():
-        yield from (operation for operation in item.values() if isinstance(operation, dict))
+_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
+
+def operations(paths: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All operations of a document's paths."""
+    for item in paths.values():
+        for method, operation in item.items():
+            if method in _METHODS and isinstance(operation, dict):
+                yield operation
 
 
 def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
@@ -109,7 +120,7 @@ def _allow_anonymous(operation: dict[str, Any]) -> None:
     """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token."""
     names = {name for requirement in operation.get("security", ()) for name in requirement}
     if OPTIONAL_SCHEME in names:
-        operation["security"] = [{SCHEME: []}] + ([] if SCHEME in names else [{}])
+        operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
 
 
 def _describe_unsupported_bodies(operation: dict[str, Any]) -> None:
@@ -124,6 +135,13 @@ def _header(description: str, example: str) -> dict[str, Any]:
 
 _CHALLENGE = {"WWW-Authenticate": _header("How to authenticate (RFC 6750)", 'Bearer realm="kpi-one"')}
 _LOCATION = {"Location": _header("The address of what was created", "/posts/1")}
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which the request may be repeated",
+        "schema": {"type": "integer", "minimum": 0, "format": "int64"},
+    }
+}
+_BY_STATUS = {"201": _LOCATION, "401": _CHALLENGE, "429": _RETRY_AFTER, "503": _RETRY_AFTER}
 _ETAG = {"ETag": _header("The version of what the response contains, for If-Match and If-None-Match", '"3-1"')}
 
 
@@ -131,11 +149,7 @@ def _describe_headers(operation: dict[str, Any]) -> None:
     """The headers of responses, except those that the gateway adds to every one."""
     conditional = any(item["name"].lower() in {"if-none-match", "if-match"} for item in operation.get("parameters", ()))
     for status, response in operation["responses"].items():
-        headers = response.get("headers", {})
-        if status == "401":
-            headers = _CHALLENGE | headers
-        elif status == "201":
-            headers = _LOCATION | headers
+        headers = _BY_STATUS.get(status, {}) | response.get("headers", {})
         if status in {"200", "304", "412"} and conditional:
             headers = _ETAG | headers
         if headers:

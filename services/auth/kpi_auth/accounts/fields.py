@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints, model_v
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+from kpi_auth.accounts.examples import EMAIL, USERNAME, with_examples
+
 MAX_USERNAME = 32
 MIN_PASSWORD = 8
 MAX_PASSWORD = 256
@@ -53,7 +55,10 @@ Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 class AccountName(SQLModel):
     """The account: by its username or its e-mail address. Either field accepts both."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": with_examples({"username": USERNAME}, {"email": EMAIL}),
+    }
 
     username: Login | None = None
     email: Login | None = None
