@@ -354,7 +354,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._drained > _MAX_DRAINED_BYTES:
             self.transport.close()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """Return whether the connection stays open: the response to a complete request is still sent."""
         if self._drained is not None or self._in_body or not self._responding:
             return False
@@ -383,7 +383,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         Its system then answers to any data with a reset. The event loop no longer reads, so it does not notice.
         """
         if ticks == bounds.PROBE_TICKS:
-            self.cycle.probe()
+            cast("Exchange", self.cycle).probe()
         elif self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
 
