@@ -1,7 +1,9 @@
-"""The tests that docs/asvs.md names exist, and its summary is complete."""
+"""The tests that docs/asvs.md names exist, its summary is complete, and docs/openapi.json describes usable fields."""
 
 import ast
+import json
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -57,3 +59,23 @@ def test_what_does_not_hold_is_listed_first() -> None:
     summary = [line.split("|")[1] for line in _lines()[start:end] if line.startswith("| ")]
     listed = [number for cell in summary for number in re.findall(r"\d[\d.]*", cell)]
     assert listed == [number for number, level, state in assessments if level != "3" and state in {"partly", "no"}]
+
+
+def _properties(node: object, path: str = "") -> Iterator[tuple[str, object]]:
+    """Every property of every schema, with its place."""
+    if isinstance(node, list):
+        for number, item in enumerate(node):
+            yield from _properties(item, f"{path}/{number}")
+    if isinstance(node, dict):
+        for name, value in node.items():
+            if name == "properties" and isinstance(value, dict):
+                yield from ((f"{path}/{field}", schema) for field, schema in value.items())
+            yield from _properties(value, f"{path}/{name}")
+
+
+def test_no_field_can_only_be_null() -> None:
+    """Generators of clients leave such a field out."""
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    properties = list(_properties(document))
+    assert len(properties) > 100
+    assert [path for path, schema in properties if isinstance(schema, dict) and schema.get("type") == "null"] == []

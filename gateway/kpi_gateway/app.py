@@ -9,7 +9,7 @@ from kpi_shared.errors import ProblemError, install_error_handlers, problem_resp
 from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
-from kpi_shared.http.openapi import install_openapi, operation_id
+from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -146,10 +146,7 @@ def _create_lifespan(
     return lifespan
 
 
-_TAGS = [
-    {"name": "gateway", "description": "The gateway itself"},
-    {"name": "health", "description": "Whether the gateway and the services behind it work"},
-]
+_TAGS = {"gateway": "The gateway itself", "health": "Whether the gateway and the services behind it work"}
 
 
 def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
@@ -160,7 +157,7 @@ def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespa
         lifespan=lifespan,
         # The document and its page cover all parts, so the framework's own are switched off.
         openapi_url=None,
-        openapi_tags=_TAGS,
+        openapi_tags=describe_tags(_TAGS),
         # Redirects would be built from the Host header that the client sent.
         redirect_slashes=False,
         generate_unique_id_function=operation_id,

@@ -104,8 +104,8 @@ def _parse_storage_url(value: SecretStr) -> SecretStr:
     scheme, _, rest = value.get_secret_value().partition("://")
     if scheme not in _STORES or not rest:
         raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is required")
-    parts = urlsplit(f"{_STORES[scheme]}://{rest}")
     try:
+        parts = urlsplit(f"{_STORES[scheme]}://{rest}")
         # Reading the port validates it.
         named = parts.hostname and parts.port != 0
     except ValueError:

@@ -87,6 +87,8 @@ def test_invalid_settings_prevent_the_start_with_one_sentence(
         "redis://:quiet-street@",
         "redis://:quiet-street@redis:70000",
         "redis://:quiet-street@redis:6379/limits",
+        "redis://:quiet-street/word@redis:6379",
+        "redis://:quiet-street\u2100@redis:6379",
     ],
 )
 def test_an_invalid_store_is_refused_without_showing_its_password(monkeypatch: pytest.MonkeyPatch, value: str) -> None:

@@ -1,6 +1,6 @@
 """The FastAPI application of a service: middleware, error handlers and health checks."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 
@@ -11,7 +11,7 @@ from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
-from kpi_shared.http.openapi import COMMON_PROBLEMS, install_openapi, operation_id
+from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
@@ -27,14 +27,19 @@ MAX_BODY_BYTES = 1024 * 1024
 Resource = Callable[[FastAPI], AsyncIterator[None]]
 
 
+_COMMON_TAGS = {"health": "Whether the service works"}
+
+
 def build_service(
     settings: ServiceSettings,
     *,
     title: str,
     version: str,
     routers: Sequence[APIRouter],
+    tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
 ) -> FastAPI:
+    """``tags`` are the groups of operations in the API document, with their descriptions."""
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     observation = Observation(settings, version=version)
     app = FastAPI(
@@ -42,6 +47,7 @@ def build_service(
         version=version,
         debug=False,
         lifespan=_lifespan(settings, resources, observation),
+        openapi_tags=describe_tags({**_COMMON_TAGS, **tags}),
         responses=COMMON_PROBLEMS,
         generate_unique_id_function=operation_id,
         # The gateway serves one document for all parts; a service serves its own only for debugging.

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from kpi_shared.database_url import connection_arguments
 from kpi_shared.errors import UnavailableError, problem_response
 from kpi_shared.settings import DatabaseSettings
 from kpi_shared.telemetry.metrics import Metrics
@@ -181,16 +182,16 @@ def _create_engine(settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # n
     # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
     logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
     engine = create_async_engine(
-        settings.database_url.get_secret_value(),
+        "postgresql+psycopg://",
         # Parameters include password hashes and texts of users, which must not appear in logs and errors.
         hide_parameters=True,
         pool_size=settings.database_pool_size,
         max_overflow=0,
-        connect_args={
-            "connect_timeout": 5,
-            "application_name": settings.part.program,
-            "options": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
-        },
+        connect_args=connection_arguments(
+            settings.database_url.get_secret_value(),
+            application_name=settings.part.program,
+            options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2} -c timezone=UTC",
+        ),
         **more,
     )
     event.listen(engine.sync_engine, "checkout", _reject_closed)
@@ -238,10 +239,10 @@ def install_database_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, _render_unavailable)
 
 
-async def _render_unavailable(_request: Request, error: Exception) -> Response:
+async def _render_unavailable(request: Request, error: Exception) -> Response:
     reason = getattr(error, "orig", error)
     if isinstance(reason, (QueryCanceled, LockNotAvailable, DeadlockDetected)):
         log.warning("statement cancelled", reason=type(reason).__name__)
-        return problem_response(UnavailableError("The database took too long; a retry may succeed"))
+        return problem_response(UnavailableError("The database took too long; a retry may succeed"), request)
     log.error("database unavailable", error=type(error).__name__, reason=str(reason))
-    return problem_response(UnavailableError("The database is temporarily unavailable"))
+    return problem_response(UnavailableError("The database is temporarily unavailable"), request)

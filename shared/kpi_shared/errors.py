@@ -106,12 +106,20 @@ def problem_body(*, type: str, title: str, status: int, detail: str, **more: Any
     return to_json(members | {"instance": current_request_id()} | more)
 
 
-def problem_response(error: ProblemError) -> Response:
+def problem_response(error: ProblemError, request: Request | None = None) -> Response:
     more = {"errors": error.errors} if error.errors is not None else {}
-    body = problem_body(
-        type=error.type, title=error.title, status=error.status, detail=error.detail, **more, **error.members
-    )
+    members = {**_route_members(request, error.status, error.errors), **error.members}
+    body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.detail, **more, **members)
     return Response(body, error.status, error.headers, PROBLEM_MEDIA_TYPE)
+
+
+def _route_members(
+    request: Request | None, status: int, errors: Sequence[Mapping[str, str]] | None = None
+) -> Mapping[str, Any]:
+    """The extension members that all errors of a route have, if it has a method ``problem_members`` for them."""
+    route = request.scope.get("route") if request is not None else None
+    find = getattr(route, "problem_members", None)
+    return find(status, errors) if find is not None else {}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -120,9 +128,9 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _render_validation_error)
 
 
-async def _render_problem(_request: Request, error: Exception) -> Response:
+async def _render_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 the handler is registered for this type only
-    return problem_response(error)
+    return problem_response(error, request)
 
 
 async def _render_http_exception(request: Request, error: Exception) -> Response:
@@ -134,6 +142,7 @@ async def _render_http_exception(request: Request, error: Exception) -> Response
         title=phrase,
         status=error.status_code,
         detail=str(error.detail),
+        **_route_members(request, error.status_code),
     )
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -147,12 +156,12 @@ def _allowed_methods(request: Request) -> str:
     return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
 
 
-async def _render_validation_error(_request: Request, error: Exception) -> Response:
+async def _render_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 as above
     # A body may contain a hundred thousand errors, of which only the first few are useful.
     errors = [field_error(item) for item in error.errors()[:_MAX_ERRORS]]
     detail = "; ".join(f"{item['pointer']}: {item['detail']}" for item in errors[:3])
-    return problem_response(InvalidRequestError(detail, errors=errors))
+    return problem_response(InvalidRequestError(detail, errors=errors), request)
 
 
 def field_error(item: Mapping[str, Any]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, MetaData, create_engine, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_shared.database_url import connection_arguments
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
 
@@ -20,7 +21,8 @@ _TABLE = "alembic_version"
 
 def alembic_config(part: Part, settings: DatabaseSettings) -> Config:
     config = Config(part.folder / "alembic.ini")
-    config.set_main_option("script_location", str(part.folder / "migrations"))
+    # A percent sign in a path would begin an interpolation.
+    config.set_main_option("script_location", str(part.folder / "migrations").replace("%", "%%"))
     config.attributes["settings"] = settings
     return config
 
@@ -67,7 +69,8 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     url = (given or database_settings_of(part).load()).database_url.get_secret_value()
     # A short lock timeout: a waiting migration would block the queries of the service behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
-    engine = create_engine(url, connect_args={"options": options, "application_name": f"{part.program}-migrate"})
+    arguments = connection_arguments(url, application_name=f"{part.program}-migrate", options=options)
+    engine = create_engine("postgresql+psycopg://", connect_args=arguments)
     with engine.connect() as connection:
         _migrate(connection, metadata)
     engine.dispose()

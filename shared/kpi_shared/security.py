@@ -11,6 +11,7 @@ from fastapi.security import OAuth2PasswordBearer
 
 from kpi_shared.caller import Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.openapi import OPTIONAL_SCHEME, SCHEME
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
 
@@ -39,9 +40,9 @@ async def verify_token(request: Request, tokens: TokenCodec, token: str) -> Subj
 class _OptionalCaller(OAuth2PasswordBearer):
     """The caller, as a single dependency: each further one would cost more than parsing the header."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheme_name: str = OPTIONAL_SCHEME) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
-        super().__init__(tokenUrl="/auth/login", auto_error=False, scheme_name="password")
+        super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=scheme_name)
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
         """Return the caller, or None without a token. An invalid token is refused, never ignored."""
@@ -60,6 +61,9 @@ class _OptionalCaller(OAuth2PasswordBearer):
 
 
 class _RequiredCaller(_OptionalCaller):
+    def __init__(self) -> None:
+        super().__init__(scheme_name=SCHEME)
+
     async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
         subject = await super().__call__(request)
         if subject is None:

@@ -148,6 +148,16 @@ def test_a_value_of_the_wrong_type_is_named(
         Settings.load()
 
 
+@pytest.mark.parametrize("value", ["collector:4317", "http://u:Zz-Tail/x@c", "http://u:Zz-Tail\u2100@c", "http://c:0"])
+def test_an_invalid_collector_is_named_but_not_shown(
+    complete: str, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", value)
+    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_ENDPOINT: must be an address such as") as raised:
+        Settings.load()
+    assert "Tail" not in str(raised.value)
+
+
 def test_a_repr_contains_no_secret(complete: str) -> None:
     shown = repr(Settings.load())
     assert complete not in shown

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 
+from kpi_shared.http.openapi import operations
 from pydantic import BaseModel, Field
 
 from kpi_gateway.documents.additions import HEADERS, complete_forwarded, complete_own
 from kpi_gateway.documents.renaming import Json, anchors, rename_component, rename_references, rename_schemes
 from kpi_gateway.routes import API, RouteTable
 
-_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _OAUTH2_ADDRESSES = ("tokenUrl", "refreshUrl", "authorizationUrl")
 
 _INTRODUCTION = """
@@ -55,8 +55,9 @@ class Merger:
         self._own_paths = {path: _complete_own(path, deepcopy(item)) for path, item in own.paths.items()}
         self._paths: Json = {}
         self._components = dict(_by_reference(own.components)) | dict(_by_reference({"headers": dict(HEADERS)}))
-        self._tags = {tag["name"]: tag for tag in own.tags}
-        self._operation_ids = {operation.get("operationId") for operation in _operations(own.paths)}
+        self._own_tags = {tag["name"]: tag for tag in own.tags}
+        self._tags: dict[str, Json] = {}
+        self._operation_ids = {operation.get("operationId") for operation in operations(own.paths)}
 
     def add(self, service: str, document: ServiceDocument) -> None:
         components = {ref: self._rewrite_addresses(it) for ref, it in _by_reference(document.components)}
@@ -68,7 +69,8 @@ class Merger:
             if route is not None and route.upstream == service:
                 self._paths[API + path] = self._convert_item(service, rename_references(item, names), document, names)
         for tag in document.tags:
-            self._tags.setdefault(tag["name"], tag)
+            if tag["name"] not in self._own_tags:
+                self._tags.setdefault(tag["name"], tag)
 
     def document(self, info: Json) -> Json:
         components: Json = {}
@@ -80,8 +82,8 @@ class Merger:
             "info": info,
             # Relative to the document's own address: clients reach the gateway under names that it does not know.
             "servers": [{"url": "/", "description": "The gateway that served this document"}],
-            "tags": list(self._tags.values()),
             # The services first: they are what readers look for.
+            "tags": [*self._tags.values(), *self._own_tags.values()],
             "paths": self._paths | self._own_paths,
             "components": components,
         }
@@ -100,7 +102,7 @@ class Merger:
 
     def _convert_item(self, service: str, item: Json, document: ServiceDocument, names: Mapping[str, str]) -> Json:
         item.pop("servers", None)
-        for operation in _operations({"": item}):
+        for operation in operations({"": item}):
             self._make_unique(service, operation)
             # Stated for public operations, too, so that it is clear that none is missing.
             security = operation.get("security", document.security) or []
@@ -134,7 +136,7 @@ class Merger:
 
 
 def _complete_own(path: str, item: Json) -> Json:
-    for operation in _operations({"": item}):
+    for operation in operations({"": item}):
         complete_own(operation, limited=not path.startswith("/health"))
     return item
 
@@ -143,13 +145,6 @@ def _by_reference(components: Mapping[str, Json]) -> Iterator[tuple[str, Json]]:
     for kind, definitions in components.items():
         for name, definition in definitions.items():
             yield f"#/components/{kind}/{name}", definition
-
-
-def _operations(paths: Mapping[str, Json]) -> Iterator[Json]:
-    for item in paths.values():
-        for method, operation in item.items():
-            if method in _METHODS and isinstance(operation, dict):
-                yield operation
 
 
 def _clashing(known: Mapping[str, Json], ours: Mapping[str, Json]) -> set[str]:

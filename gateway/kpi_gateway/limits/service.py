@@ -39,6 +39,8 @@ class TooManyRequestsError(ProblemError):
     def __init__(self, wait: int, fields: "Headers") -> None:
         headers = {name.decode(): value.decode() for name, value in fields}
         super().__init__(f"Try again in {wait} s", headers={**headers, "retry-after": str(wait)})
+        # OAuth2 libraries look for this member: without it, some take the response of a token endpoint for a token.
+        self.members = {"error": "temporarily_unavailable"}
 
 
 class Decision(NamedTuple):

@@ -194,7 +194,7 @@ class HttpClient:
                 if silence > _MAX_IDLE_SECONDS:
                     connection.abort(UpstreamError())
             elif silence > round_trip.patience and connection.is_waiting_for_upstream:
-                connection.abort(UpstreamTimeoutError())
+                connection.abandon(UpstreamTimeoutError())
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
 
     def addresses(self) -> list[tuple[str, Address]]:

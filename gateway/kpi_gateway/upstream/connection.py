@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import cast
 
 import httptools
+from kpi_shared.server.connections import reset
 
 from kpi_gateway.upstream.contract import UpstreamError
 
@@ -99,7 +100,7 @@ class RoundTrip:
     def close(self) -> None:
         """End the round trip: a connection whose response is not complete serves no other request."""
         if self.connection is not None:
-            self.connection.abort(UpstreamError("The request was abandoned"))
+            self.connection.abandon(UpstreamError("The request was abandoned"))
         if self.upload is not None:
             self.upload.cancel()
 
@@ -194,6 +195,12 @@ class Connection(asyncio.Protocol):
             self._reading = True
             self.active_at = self._loop.time()
             self._transport.resume_reading()
+
+    def abandon(self, error: BaseException) -> None:
+        """As ``abort``, with a reset: the mere end of the data would mean a client that waits for its response."""
+        if not self._transport.is_closing():
+            reset(self._transport)
+        self.abort(error)
 
     def abort(self, error: BaseException) -> None:
         """Close it at once; its round trip fails with ``error``."""

@@ -38,6 +38,10 @@ def whole() -> Json:
     return merged
 
 
+# Their clients read the code of RFC 6749 in every refusal, so auth documents its own 429.
+OAUTH = {f"POST /api/v1/auth/{name}" for name in ("login", "refresh", "exchange")}
+
+
 def operations(whole: Json) -> Iterator[tuple[str, Json]]:
     for path, item in whole["paths"].items():
         for method in METHODS:
@@ -54,6 +58,35 @@ def resolve(whole: Json, node: Json) -> Json:
 def test_no_two_schemas_have_one_title(whole: Json) -> None:
     titles = Counter(schema.get("title") for schema in whole["components"]["schemas"].values())
     assert [title for title, count in titles.items() if title and count > 1] == []
+
+
+def test_every_tag_is_described_and_those_of_services_come_first(whole: Json) -> None:
+    described = [tag["name"] for tag in whole["tags"] if tag["description"]]
+    used = {tag for _, operation in operations(whole) for tag in operation["tags"]}
+    assert set(described) == used
+    assert described[-2:] == ["gateway", "health"]
+    assert len(described) == len(set(described))
+
+
+# Operations that work without a token, and do more with one.
+OPTIONAL = {"POST /api/v1/users", "POST /api/v1/auth/register", "GET /api/v1/posts", "GET /api/v1/posts/{post_id}"}
+
+
+def test_operations_with_an_optional_token_work_without(whole: Json) -> None:
+    assert list(whole["components"]["securitySchemes"]) == ["password"]
+    found: dict[str, set[str]] = {}
+    for name, operation in operations(whole):
+        found.setdefault(json.dumps(operation["security"]), set()).add(name)
+    assert found.keys() == {"[]", '[{}, {"password": []}]', '[{"password": []}]'}
+    assert found['[{}, {"password": []}]'] == OPTIONAL
+
+
+def test_the_header_fields_of_services_are_described(whole: Json) -> None:
+    for name, operation in operations(whole):
+        responses = operation["responses"]
+        for status, header in (("401", "WWW-Authenticate"), ("201", "Location"), ("304", "ETag"), ("412", "ETag")):
+            assert header in responses.get(status, {"headers": [header]})["headers"], (name, status)
+    assert "ETag" in whole["paths"]["/api/v1/posts/{post_id}"]["put"]["responses"]["200"]["headers"]
 
 
 def test_every_operation_says_whether_it_needs_a_token(whole: Json) -> None:
@@ -73,7 +106,8 @@ def test_every_forwarded_operation_documents_the_errors_of_the_gateway(whole: Js
         responses = operation["responses"]
         for status in ("429", "502", "503", "504"):
             content = responses[status]["content"]["application/problem+json"]
-            assert content["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
+            schema = "OAuthProblem" if name in OAUTH and status == "429" else "Problem"
+            assert content["schema"] == {"$ref": f"#/components/schemas/{schema}"}, (name, status)
         assert "Too many requests" in responses["429"]["description"]
         assert "Retry-After" in responses["429"]["headers"], name
         assert "Retry-After" in responses["503"]["headers"], name
@@ -110,6 +144,29 @@ def test_every_header_has_a_schema_and_a_description(whole: Json) -> None:
                 described = resolve(whole, reference)
                 assert described["description"], (name, header)
                 assert described["schema"], (name, header)
+
+
+# JSON Schema 2020-12 and what OpenAPI 3.1 adds to it; pydantic has further names of its own.
+NUMERIC = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "const", "enum"}
+COMMON = {"type", "format", "title", "description", "default", "examples", "example", "deprecated"}
+
+
+def test_integers_are_described_with_the_standard_keywords(whole: Json) -> None:
+    def integers(node: object) -> Iterator[Json]:
+        if isinstance(node, dict):
+            if node.get("type") == "integer":
+                yield node
+            node = list(node.values())
+        if isinstance(node, list):
+            for item in node:
+                yield from integers(item)
+
+    found = list(integers(whole))
+    assert len(found) > 50
+    for schema in found:
+        assert schema.keys() <= NUMERIC | COMMON, schema
+    limits = [it["schema"] for _, op in operations(whole) for it in op.get("parameters", ()) if it["name"] == "limit"]
+    assert {(limit["minimum"], limit["maximum"]) for limit in limits} == {(1, 100)}
 
 
 def test_tokens_are_obtained_and_refreshed_through_the_gateway(whole: Json) -> None:

@@ -52,6 +52,8 @@ async def test_responses_count_down_until_requests_are_refused() -> None:
     assert first.headers["ratelimit"] == f'"address";r=1;t={first.headers["x-ratelimit-reset"]}'
     assert refused.headers["content-type"] == "application/problem+json"
     assert (refused.json()["type"], refused.json()["status"]) == ("too-many-requests", 429)
+    # What OAuth2 libraries read.
+    assert refused.json()["error"] == "temporarily_unavailable"
     assert refused.json()["instance"] == refused.headers["x-request-id"]
     assert refused.headers["retry-after"] == refused.headers["x-ratelimit-reset"]
     assert 0 < int(refused.headers["retry-after"]) <= DAY + 1

@@ -14,32 +14,48 @@ from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.hashing.hasher import password_hasher
 from kpi_auth.housekeeping import housekeeping
 from kpi_auth.identities.endpoints import router as identities
+from kpi_auth.identities.endpoints import token_router as exchange
+from kpi_auth.identities.schemas import SCHEMAS as EXCHANGE_SCHEMAS
 from kpi_auth.identities.verification import external_verifier
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.worker import mail_worker
+from kpi_auth.oauth.documents import add_schemas
 from kpi_auth.pages.endpoints import router as pages
 from kpi_auth.passwords.endpoints import router as passwords
 from kpi_auth.recovery.endpoints import router as recovery
 from kpi_auth.registrations.endpoints import router as registrations
+from kpi_auth.sessions.documents import SCHEMAS as SESSION_SCHEMAS
 from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
+from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
 
+_TAGS = {
+    "users": "Accounts: registration, reading, changes and deletion",
+    "auth": "Signing in and out, tokens, passwords and e-mail addresses",
+    "mails": "The outbox of mails (admins)",
+    "audit": "The record of security events (admins)",
+}
+
 
 def create_app(settings: AuthSettings | None = None) -> FastAPI:
-    return build_service(
+    app = build_service(
         settings or AuthSettings.load(),
         title="KPI-One auth",
         version=__version__,
         routers=[
-            *(registrations, me, sessions, identities, sessions_of_users, passwords, recovery, emails),
+            *(registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
+            *(passwords, recovery, emails),
             *(users, mails, audit, pages),
         ],
+        tags=_TAGS,
         resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
     )
+    add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)
+    return app
 
 
 async def request_tools(app: FastAPI) -> AsyncIterator[None]:

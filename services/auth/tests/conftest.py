@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.migrations import upgrade
+from kpi_shared.settings import Environment
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
@@ -16,12 +17,16 @@ from pydantic import SecretStr
 
 
 @pytest.fixture(scope="session")
-def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> AuthSettings:
-    """Settings with a migrated database; hashing is as cheap as argon2 allows."""
+def settings(worker: str, secret_key: str) -> AuthSettings:
+    """Settings with a migrated database, and with a mail server, so that registration does not disclose addresses.
+
+    Hashing is as cheap as argon2 allows.
+    """
     settings = AuthSettings(
         database_url=SecretStr(create_database(f"auth_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
-        mail_url=SecretStr(tmp_path_factory.mktemp("mails").as_uri()),
+        app_env=Environment.PRODUCTION,
+        mail_url=SecretStr("smtp://localhost:1"),
         # Mails stay in the outbox, where tests look for them.
         mail_worker=False,
         argon2_memory_kib=64,

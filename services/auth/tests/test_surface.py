@@ -1,16 +1,21 @@
 """Which routes are public or for admins, and whether the service conforms to its OpenAPI document."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import psycopg
-from auth_support import Accounts
+import pytest
+from auth_support import Accounts, registration
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.fields import accepted_spellings, fields
+from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.documents import find_gaps, security_of
+from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -122,3 +127,54 @@ async def test_numbers_have_one_spelling(client: httpx.AsyncClient, settings: Au
     assert expected <= {str(field) for field in integers}
     accepted = {str(field): await accepted_spellings(client, field, root.headers) for field in integers}
     assert {name: values for name, values in accepted.items() if values} == {}
+
+
+# Texts of several lines, and those that are compared with what is stored and never stored themselves.
+OTHER_TEXTS = {"bio", "password", "new_password", "current_password", "login", "code", "token", "client_secret"}
+
+
+async def test_names_are_one_visible_line(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root = await accounts.add_admin()
+    stored = {"POST /users", "POST /auth/register", "PATCH /users/{user_id}", "PUT /users/{user_id}"}
+    lines = [
+        field
+        for field in text_fields(create_app(settings).openapi())
+        if field.operation in stored and field.name not in OTHER_TEXTS
+    ]
+    assert {field.name for field in lines} >= {"username", "full_name"}
+    accepted = {str(field): await accepted_lines(client, field, root.headers) for field in lines}
+    assert {name: values for name, values in accepted.items() if values} == {}
+
+
+async def test_a_body_of_another_type_is_unsupported(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root = await accounts.add_admin()
+    document = create_app(settings).openapi()
+    assert {"POST /auth/login", "POST /auth/exchange", "PATCH /users/{user_id}"} <= set(operations_with_body(document))
+    assert await unexpected_responses(client, document, root.headers) == []
+
+
+@pytest.mark.parametrize("encode", [str, quote])
+async def test_a_form_is_utf_8_whether_it_is_percent_encoded_or_not(
+    client: httpx.AsyncClient, encode: Callable[[str], str]
+) -> None:
+    password = "pässwörd 日本 + %41"
+    registered = await client.post("/users", json=registration("anna") | {"password": password})
+    assert registered.status_code == 201
+    # What an HTML form or curl -d sends: + is a space, and % and + themselves are always encoded.
+    value = "+".join(encode(word) for word in ("pässwörd", "日本")) + "+%2B+%2541"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    response = await client.post("/auth/login", content=f"username=anna&password={value}".encode(), headers=headers)
+    assert response.status_code == 200, response.text
+
+
+def test_the_document_is_complete(settings: AuthSettings) -> None:
+    document = create_app(settings).openapi()
+    assert find_gaps(document) == []
+    # The operations that work without a token and do more with one.
+    optional = {name for name, security in security_of(document).items() if security == [{"password": []}, {}]}
+    assert optional == {"POST /users", "POST /auth/register"}
+    assert list(document["components"]["securitySchemes"]) == ["password"]

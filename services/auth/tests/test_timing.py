@@ -11,7 +11,7 @@ from statistics import median
 import httpx
 import pytest
 from argon2 import PasswordHasher as Argon2
-from auth_support import PASSWORD, Accounts, empty
+from auth_support import PASSWORD, Accounts, empty, registration
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
@@ -71,6 +71,7 @@ async def test_a_refused_sign_in_takes_the_same_time_for_every_name(
     for name in ("anna", "gone", "old"):
         await accounts.add(name)
     await accounts.add("fresh", verified=False)
+    assert (await client.post("/users", json=registration("second", email="fresh@example.com"))).status_code == 201
     await accounts.execute("UPDATE users SET is_active = false, deleted_at = now() WHERE username = 'gone'")
     weaker = Argon2(time_cost=1, memory_cost=4096, parallelism=1).hash(PASSWORD)
     await accounts.execute("UPDATE users SET password_hash = :hash WHERE username = 'old'", hash=weaker)

@@ -15,6 +15,10 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         settings or ContentSettings.load(),
         title="KPI-One content",
         version=__version__,
+        tags={
+            "posts": "Posts: reading, searching, writing",
+            "votes": "Votes for posts",
+        },
         routers=[posts, votes],
         resources=[cursor_sealer],
     )

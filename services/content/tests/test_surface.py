@@ -9,7 +9,9 @@ from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.fields import accepted_spellings, fields
+from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.documents import find_gaps, security_of
+from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -76,3 +78,36 @@ async def test_numbers_have_one_spelling(
     assert expected <= {str(field) for field in integers}
     accepted = {str(field): await accepted_spellings(client, field, headers) for field in integers}
     assert {name: values for name, values in accepted.items() if values} == {}
+
+
+async def test_titles_are_one_visible_line(
+    client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    # All texts of bodies, except the ones of several lines.
+    lines = [field for field in text_fields(create_app(settings).openapi()) if field.name != "content"]
+    assert {str(field) for field in lines} >= {"POST /posts body title", "PATCH /posts/{post_id} body title"}
+    accepted = {
+        str(field): await accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
+    }
+    assert {name: values for name, values in accepted.items() if values} == {}
+
+
+async def test_a_body_of_another_type_is_unsupported(
+    client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
+) -> None:
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    document = create_app(settings).openapi()
+    assert {"POST /posts", "PUT /posts/{post_id}", "PATCH /posts/{post_id}", "POST /votes"} == set(
+        operations_with_body(document)
+    )
+    assert await unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
+
+
+def test_the_document_is_complete(settings: ContentSettings) -> None:
+    document = create_app(settings).openapi()
+    assert find_gaps(document) == []
+    # The operations that work without a token and do more with one.
+    optional = {name for name, security in security_of(document).items() if security == [{"password": []}, {}]}
+    assert optional == {"GET /posts", "GET /posts/{post_id}"}
+    assert list(document["components"]["securitySchemes"]) == ["password"]

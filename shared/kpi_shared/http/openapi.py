@@ -1,14 +1,20 @@
-"""Problem documents in OpenAPI, which the framework's own document does not describe."""
+"""What the framework's OpenAPI document does not say: problem documents, headers, exact integers, optional tokens."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, InvalidRequestError, Problem, ProblemError, UnavailableError
+from kpi_shared.http.media_types import UnsupportedMediaTypeError
 from kpi_shared.http.middleware import BodyTooLargeError
 
 Responses = dict[int | str, dict[str, Any]]
+# The security scheme of operations that require a token. The framework cannot document that a token is optional, so
+# operations with one have a scheme of another name, which is replaced.
+SCHEME = "password"
+OPTIONAL_SCHEME = "password or nothing"
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -36,8 +42,13 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
+def describe_tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """The tags of a document, in the order in which readers see them."""
+    return [{"name": name, "description": description} for name, description in tags.items()]
+
+
 def install_openapi(app: FastAPI) -> None:
-    """Complete the document: the Problem schema, to which ``problems`` refers, and the formats of integers."""
+    """Complete the document of the framework, and add the Problem schema, to which ``problems`` refers."""
     generate = app.openapi
 
     def generate_with_problems() -> dict[str, Any]:
@@ -49,6 +60,11 @@ def install_openapi(app: FastAPI) -> None:
         schemas |= schema.pop("$defs", {})
         schemas["Problem"] = schema
         _describe_integers(document)
+        _replace_optional_scheme(document["components"].get("securitySchemes", {}))
+        for operation in operations(document["paths"]):
+            _allow_anonymous(operation)
+            _describe_unsupported_bodies(operation)
+            _describe_headers(operation)
         return document
 
     app.openapi = generate_with_problems  # type: ignore[method-assign]
@@ -57,6 +73,7 @@ def install_openapi(app: FastAPI) -> None:
 _INT64 = range(-(2**63), 2**63)
 _INT32_MAX = 2**31 - 1
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_NAMES_OF_BOUNDS = dict(zip(("ge", "le", "gt", "lt"), _BOUNDS, strict=True))
 
 
 def _describe_integers(node: Any) -> None:  # noqa: ANN401 JSON
@@ -66,9 +83,74 @@ def _describe_integers(node: Any) -> None:  # noqa: ANN401 JSON
             _describe_integers(item)
     elif isinstance(node, dict):
         if node.get("type") == "integer" and "enum" not in node:
-            for bound in _BOUNDS:
-                if isinstance(node.get(bound), (int, float)):
-                    node[bound] = min(max(int(node[bound]), _INT64.start), _INT64.stop - 1)
-            node.setdefault("format", "int32" if node.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
+            _describe_integer(node)
         for item in node.values():
             _describe_integers(item)
+
+
+def _describe_integer(schema: dict[str, Any]) -> None:
+    # The names of pydantic, where a validator stands between the type and its bounds.
+    for ours, standard in _NAMES_OF_BOUNDS.items():
+        if ours in schema:
+            schema[standard] = schema.pop(ours)
+    for bound in _BOUNDS:
+        if isinstance(schema.get(bound), (int, float)):
+            schema[bound] = min(max(int(schema[bound]), _INT64.start), _INT64.stop - 1)
+    schema.setdefault("format", "int32" if schema.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
+
+
+_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+
+
+def operations(paths: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All operations of a document's paths."""
+    for item in paths.values():
+        for method, operation in item.items():
+            if method in _METHODS and isinstance(operation, dict):
+                yield operation
+
+
+def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
+    optional = schemes.pop(OPTIONAL_SCHEME, None)
+    if optional is not None:
+        schemes.setdefault(SCHEME, optional)
+
+
+def _allow_anonymous(operation: dict[str, Any]) -> None:
+    """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token."""
+    names = {name for requirement in operation.get("security", ()) for name in requirement}
+    if OPTIONAL_SCHEME in names:
+        operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
+
+
+def _describe_unsupported_bodies(operation: dict[str, Any]) -> None:
+    if "requestBody" in operation:
+        for status, response in problems(UnsupportedMediaTypeError).items():
+            operation["responses"].setdefault(str(status), response)
+
+
+def _header(description: str, example: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}, "example": example}
+
+
+_CHALLENGE = {"WWW-Authenticate": _header("How to authenticate (RFC 6750)", 'Bearer realm="kpi-one"')}
+_LOCATION = {"Location": _header("The address of what was created", "/posts/1")}
+_RETRY_AFTER = {
+    "Retry-After": {
+        "description": "Seconds after which the request may be repeated",
+        "schema": {"type": "integer", "minimum": 0, "format": "int64"},
+    }
+}
+_BY_STATUS = {"201": _LOCATION, "401": _CHALLENGE, "429": _RETRY_AFTER, "503": _RETRY_AFTER}
+_ETAG = {"ETag": _header("The version of what the response contains, for If-Match and If-None-Match", '"3-1"')}
+
+
+def _describe_headers(operation: dict[str, Any]) -> None:
+    """The headers of responses, except those that the gateway adds to every one."""
+    conditional = any(item["name"].lower() in {"if-none-match", "if-match"} for item in operation.get("parameters", ()))
+    for status, response in operation["responses"].items():
+        headers = _BY_STATUS.get(status, {}) | response.get("headers", {})
+        if status in {"200", "304", "412"} and conditional:
+            headers = _ETAG | headers
+        if headers:
+            response["headers"] = headers

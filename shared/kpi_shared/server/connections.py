@@ -41,6 +41,8 @@ MANY_CONNECTIONS = 1_000
 CROWDED_KEEP_ALIVE_TICKS = 5
 # The rest of a refused request is read and discarded: closing at once would reset the connection and lose the response.
 DRAIN_TICKS = 5
+# A client that has closed its sending side gets data without meaning after this time if it has no response by then.
+PROBE_TICKS = 2
 # Old clients send one or two after a body. Each costs a copy of the data that was read with it.
 MAX_EMPTY_LINES = 8
 # Connections over the limit that are kept until their first bytes arrive, so that their refusal can depend on these.

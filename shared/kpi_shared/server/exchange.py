@@ -234,6 +234,17 @@ class Exchange:
                 raise RuntimeError("Response content shorter than Content-Length")
         return body
 
+    def probe(self) -> None:
+        """Send bytes without meaning, which a client that has closed its connection answers with a reset."""
+        if self.scope["http_version"] == "1.0":
+            return
+        if not self.response_started:
+            # RFC 9110 section 15.2.1: a client discards it if it did not ask for it.
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        elif self._left is None and not self.without_body:
+            # RFC 9112 section 7.1: the size of the next chunk, or of the last, may have a leading zero.
+            self._connection.write(b"0")
+
     async def receive(self) -> Message:
         if self.expects_continue and not self._connection.transport.is_closing():
             self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -7,6 +7,7 @@ docs/adr/0018.
 
 import asyncio
 import secrets
+import socket
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -78,6 +79,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._drained_since = 0
         # Over the limits of connections: it is refused when its first bytes arrive, or at the next tick.
         self._is_excess = False
+        # When the client closed its sending side while a response was due; it may wait for that.
+        self._half_closed_at: int | None = None
         # When the head started, or the connection became idle.
         self._since = 0
         self._written = 0
@@ -298,6 +301,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._held:
             held, self._held = self._held, b""
             self.data_received(held)
+        if self._half_closed_at is not None and (self._in_body or not self._responding):
+            # The next request is incomplete, or there is none, and nothing more will arrive.
+            self.transport.close()
 
     # Refusals.
 
@@ -331,6 +337,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _end_after_drain(self) -> None:
         """Close the sending side, but read on for a while: a reset would lose the response to a client that sends."""
+        if self._half_closed_at is not None:
+            self.transport.close()
+            return
         self._drained = 0
         self._drained_since = self._watch.now
         self.flow.resume_reading()
@@ -345,9 +354,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._drained > _MAX_DRAINED_BYTES:
             self.transport.close()
 
-    def eof_received(self) -> None:
-        if self._drained is not None:
-            self.transport.close()
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Return whether the connection stays open: the response to a complete request is still sent."""
+        if self._drained is not None or self._in_body or not self._responding:
+            return False
+        self._half_closed_at = self._watch.now
+        return True
 
     # Slow clients.
 
@@ -358,8 +370,22 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._close_slow_reader()
         elif self._drained is not None:
             self._check_draining(now)
-        elif not self._close_slow_reader():
+        elif self._close_slow_reader():
+            return
+        elif self._half_closed_at is not None:
+            self._check_half_closed(now - self._half_closed_at)
+        else:
             self._check_sending(now - self._since)
+
+    def _check_half_closed(self, ticks: int) -> None:
+        """Find out whether the client has closed its side for reading as well, which looks the same at first.
+
+        Its system then answers to any data with a reset. The event loop no longer reads, so it does not notice.
+        """
+        if ticks == bounds.PROBE_TICKS:
+            cast("Exchange", self.cycle).probe()
+        elif self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.transport.abort()
 
     def _check_draining(self, now: int) -> None:
         if self._is_excess:

@@ -14,6 +14,29 @@ Schema = dict[str, Any]
 # The same number in spellings that only some programs read as a number.
 WRONG_IN_TEXT = ("02", "+2", "2.0", "0_2", "1_0", " 2", "2 ", "-0", "2e0", "0x2", "\u0662", "\uff12", "")
 WRONG_IN_JSON = (1.0, 2.0, "1", "2", "02", True, False, [1], {"a": 1})
+_INVISIBLE = ["\u200b", "ㅤ", "⠀", "\ufeff", "\xad", "\u2060", "\u180e", "͏", "ᅟ", "️", "\U000e0001", "\u200e"]
+_BREAKING = [
+    "\n",
+    "\r",
+    "\x0b",
+    "\x0c",
+    "\t",
+    "\x00",
+    "\x1b",
+    "\x7f",
+    "\x85",
+    "\x9f",
+    "\u2028",
+    "\u2029",
+    "\u202a",
+    "\u202d",
+    "\u202e",
+    "\u2066",
+    "\u2068",
+    "\u2069",
+]
+# No text of a single line, each for one reason.
+NOT_ONE_LINE = ("", " ", *_INVISIBLE, "".join(_INVISIBLE), *(f"anna{character}ben" for character in _BREAKING))
 
 
 @dataclass(frozen=True)
@@ -66,12 +89,27 @@ def fields(document: dict[str, Any]) -> list[RequestField]:
     ]
 
 
+def text_fields(document: dict[str, Any]) -> list[RequestField]:
+    """The fields of bodies that are any text: no enum, no boolean, no number."""
+    return [
+        field
+        for field in fields(document)
+        if field.place == "body"
+        and any(schema.get("type") == "string" and not {"enum", "const"} & schema.keys() for schema in field.schemas)
+    ]
+
+
 async def accepted_spellings(client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]) -> list[object]:
     """The wrong spellings of a number that the field does not refuse."""
     wrong: tuple[object, ...] = WRONG_IN_TEXT if field.place != "body" or field.media_type == FORM else WRONG_IN_JSON
     # An empty value in a path is another path.
     values = [value for value in wrong if value or field.place != "path"]
     return [value for value in values if not field.is_refused(await field.send(client, value, headers))]
+
+
+async def accepted_lines(client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]) -> list[str]:
+    """The texts that are not one visible line and that the field does not refuse."""
+    return [text for text in NOT_ONE_LINE if not field.is_refused(await field.send(client, text, headers))]
 
 
 def _of_operation(document: dict[str, Any], name: str, operation: dict[str, Any]) -> Iterator[RequestField]:

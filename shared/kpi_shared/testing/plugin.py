@@ -16,7 +16,7 @@ _SETTINGS_OF_PARTS = (
     *("mails_per_address", "registrations_per_address", "registration_tells_username", "registration_tells_email"),
     *("public_url", "mail_url", "mail_from", "mail_worker", "registration", "identity_providers", "trusted_proxies"),
     *("rate_limit_enabled", "rate_limit_requests", "rate_limit_window", "rate_limit_policies"),
-    "rate_limit_storage_url",
+    *("rate_limit_storage_url", "supabase_url", "supabase_jwt_secret"),
 )
 _SERVER = pytest.StashKey[TestServer]()
 

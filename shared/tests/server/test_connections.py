@@ -46,6 +46,13 @@ class App:
         if path == "/wait":
             self.entered.set()
             await self.release.wait()
+        if path == "/begun":
+            return StreamingResponse(self._stream_when_released())
+        if path == "/hang":
+            self.entered.set()
+            while (await request.receive())["type"] != "http.disconnect":
+                pass
+            raise ClientDisconnect
         if path == "/own":
             return PlainTextResponse("own", headers={"Referrer-Policy": "same-origin"})
         return PlainTextResponse(path)
@@ -53,6 +60,12 @@ class App:
     async def _stream_large(self) -> AsyncIterator[bytes]:
         for _ in range(LARGE // 20_000):
             yield b"x" * 20_000
+
+    async def _stream_when_released(self) -> AsyncIterator[bytes]:
+        yield b"first"
+        self.entered.set()
+        await self.release.wait()
+        yield b"last"
 
 
 @asynccontextmanager
@@ -266,3 +279,115 @@ async def test_an_absolute_target_without_a_path_is_the_root(port: int) -> None:
     response = await exchange(port, b"GET http://a?b=1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert response.startswith(b"HTTP/1.1 200 ")
     assert response.endswith(b"/")
+
+
+async def half_close(port: int, *parts: bytes) -> bytes:
+    """Send the parts, close the sending side and return all that the server sends until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for part in parts:
+            writer.write(part)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+POST = b"POST /length HTTP/1.1\r\nHost: a\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "bodies"),
+    [
+        (GET % b"first", [b"/first"]),
+        (GET.replace(b"1.1", b"1.0") % b"first", [b"/first"]),
+        (GET % b"first" + GET % b"second" + GET % b"third", [b"/first", b"/second", b"/third"]),
+        (POST + b"Content-Length: 5\r\n\r\nhello", [b"5"]),
+        (POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", [b"5"]),
+    ],
+)
+async def test_a_client_that_closes_its_sending_side_gets_its_whole_responses(
+    port: int, request_: bytes, bodies: list[bytes]
+) -> None:
+    response = await half_close(port, request_)
+    assert response.count(b" 200 OK\r\n") == len(bodies)
+    assert [part.partition(b"HTTP/1.1 ")[0] for part in response.split(b"\r\n\r\n")[1:]] == bodies
+
+
+async def test_a_large_response_to_a_half_closed_connection_is_whole(port: int) -> None:
+    _, _, body = (await half_close(port, GET.replace(b"1.1", b"1.0") % b"large")).partition(b"\r\n\r\n")
+    assert len(body) == LARGE
+
+
+@pytest.mark.parametrize("path", [b"wait", b"begun"])
+async def test_a_late_response_to_a_half_closed_connection_is_whole(port: int, app: App, path: bytes) -> None:
+    response = asyncio.create_task(half_close(port, GET % path))
+    await app.entered.wait()
+    app.release.set()
+    head, _, body = (await response).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert body == (b"/wait" if path == b"wait" else b"5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n")
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize(
+    ("path", "probe", "rest"),
+    [
+        (b"wait", b"HTTP/1.1 100 Continue\r\n\r\n", b"\r\n\r\n/wait"),
+        (b"begun", b"5\r\nfirst\r\n0", b"4\r\nlast\r\n0\r\n\r\n"),
+    ],
+)
+async def test_a_probe_does_not_change_a_very_late_response(
+    port: int, app: App, path: bytes, probe: bytes, rest: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET % path)
+    writer.write_eof()
+    async with asyncio.timeout(10):
+        probed = await reader.readuntil(probe)
+        app.release.set()
+        response = await reader.read()
+    writer.close()
+    assert response.endswith(rest)
+    assert (probed + response).count(b" 200 OK\r\n") == 1
+
+
+@pytest.mark.usefixtures("fast")
+async def test_http_1_0_has_no_interim_response(port: int, app: App) -> None:
+    response = asyncio.create_task(half_close(port, GET.replace(b"1.1", b"1.0") % b"wait"))
+    await app.entered.wait()
+    # Long after the probe of other versions.
+    await asyncio.sleep(0.2)
+    app.release.set()
+    assert (await response).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "incomplete",
+    [
+        b"",
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        POST + b"Content-Length: 5\r\n\r\nhell",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    ],
+)
+async def test_an_incomplete_request_is_closed_at_once(port: int, incomplete: bytes) -> None:
+    """A timeout would be a 408."""
+    assert await half_close(port, incomplete) in {b"", b"HTTP/1.1 100 Continue\r\n\r\n"}
+    # Also if it follows a complete one, whose response is then sent.
+    response = await half_close(port, GET % b"first" + incomplete)
+    assert response.count(b" 200 OK\r\n") == 1
+    assert b"HTTP/1.1 4" not in response
+
+
+@pytest.mark.usefixtures("fast")
+async def test_a_client_that_has_closed_its_connection_ends_the_request(port: int, app: App) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(GET % b"hang")
+    await app.entered.wait()
+    writer.close()
+    async with asyncio.timeout(10):
+        await app.left.wait()

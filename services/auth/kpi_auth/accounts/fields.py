@@ -4,10 +4,12 @@ import unicodedata
 from typing import Annotated, Self
 
 from email_validator import EmailNotValidError, validate_email
-from kpi_shared.text import StorableSecret, StorableText
+from kpi_shared.text import OneLine, StorableSecret, StorableText
 from pydantic import AfterValidator, BeforeValidator, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
+
+from kpi_auth.accounts.examples import EMAIL, USERNAME, with_examples
 
 MAX_USERNAME = 32
 MIN_PASSWORD = 8
@@ -42,12 +44,7 @@ Email = Annotated[
     Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
 # The lengths are those of the table. A name is one line with a visible character; PostgreSQL's text type has no NUL.
-FullName = Annotated[
-    StorableText,
-    StringConstraints(
-        strip_whitespace=True, max_length=100, pattern=r"^[^\x00-\x1F\x7F]*[^\s\x00-\x1F\x7F][^\x00-\x1F\x7F]*$"
-    ),
-]
+FullName = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine()]
 Bio = Annotated[StorableText, StringConstraints(max_length=2000, pattern=r"^[^\x00]*$")]
 # A new password must have the minimum length; a password that is compared with a stored hash need not.
 Password = Annotated[StorableSecret, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
@@ -58,7 +55,10 @@ Login = Annotated[StorableText, StringConstraints(min_length=1, max_length=254)]
 class AccountName(SQLModel):
     """The account: by its username or its e-mail address. Either field accepts both."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": with_examples({"username": USERNAME}, {"email": EMAIL}),
+    }
 
     username: Login | None = None
     email: Login | None = None

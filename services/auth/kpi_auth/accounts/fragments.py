@@ -11,8 +11,12 @@ TABLE = "users"
 # Join by the column ``user_id`` of another table, and select by the parameter ``user_id``.
 OF_USER_ID = "users.id = user_id"
 IS_USER = "users.id = :user_id"
-# The user of the parameter ``login``. A username has no @, so that at most one account matches.
-OF_LOGIN = "lower(users.username) = :login OR (users.email = :login AND users.email_signs_in)"
+# The user of the parameter ``login``. A username has no @, and an address that does not identify its account signs in
+# only while no other account, open or closed, has it: at most one account matches.
+OF_LOGIN = """lower(users.username) = :login OR (users.email = :login AND (
+    users.email_signs_in
+    OR NOT EXISTS (SELECT FROM users AS other WHERE other.email = :login AND other.id <> users.id)
+))"""
 IS_OPEN = "users.is_active AND users.deleted_at IS NULL"
 SIGN_IN_COLUMNS = f"users.id, users.username, users.role, users.password_hash, {IS_OPEN} AS may_sign_in"
 # The address for notices about the account: it is verified, or can sign in without verification.

@@ -62,9 +62,9 @@ class User(UserBase, table=True):
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
-    # True if the address identifies this account and can sign in. Any client can register with any address: if
+    # True if the address identifies this account and always signs in. Any client can register with any address: if
     # registration does not disclose taken addresses, this is false until the address is verified, so that an
-    # unverified address neither signs in nor blocks its owner.
+    # unverified address does not block its owner. It signs in only while no other account has it.
     email_signs_in: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
     email_verified_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     # None if the account has no password.
@@ -131,6 +131,13 @@ class Recipient(NamedTuple):
     username: str
     email: str
     holder: str | None = None
+
+
+class LoginState(NamedTuple):
+    """Whether any account has the login as its address, and whether the account of the login is deleted."""
+
+    is_claimed: bool
+    is_deleted: bool
 
 
 class EmailHolder(NamedTuple):

@@ -8,7 +8,7 @@ from sqlmodel import col
 
 from kpi_auth.accounts.errors import UserNotFoundError
 from kpi_auth.accounts.fragments import IS_OPEN, IS_USER, NOTICE_EMAIL, SHOWN
-from kpi_auth.accounts.models import PasswordOwner, Recipient, User
+from kpi_auth.accounts.models import LoginState, PasswordOwner, Recipient, User
 
 _get = select(*SHOWN).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
 _get_any = select(*SHOWN).where(col(User.id) == bindparam("id"))
@@ -32,6 +32,10 @@ _is_username_taken = text("""
         SELECT FROM users
         WHERE lower(username) = lower(:username) AND id IS DISTINCT FROM CAST(:other_than AS bigint)
     )
+""")
+_login_state = text("""
+    SELECT EXISTS (SELECT FROM users WHERE email = :login) AS is_claimed,
+        (SELECT deleted_at IS NOT NULL FROM users WHERE id = CAST(:user_id AS bigint)) AS is_deleted
 """)
 _is_other_admin = text(f"""
     SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN} AND id <> :id)
@@ -90,6 +94,12 @@ async def is_username_taken(connection: AsyncConnection, *, username: str, other
     """Whether an account, other than ``other_than``, has this name, regardless of case."""
     values = {"username": username, "other_than": other_than}
     return bool(await connection.scalar(_is_username_taken, values))
+
+
+async def get_login_state(connection: AsyncConnection, *, login: str, user_id: int | None) -> LoginState:
+    """The facts about a refused login that only the audit record has; one statement whatever they are."""
+    row = (await connection.execute(_login_state, {"login": login, "user_id": user_id})).one()
+    return LoginState(row.is_claimed, bool(row.is_deleted))
 
 
 async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.pages import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser
@@ -13,7 +14,7 @@ from kpi_shared.security import AdminUser
 from kpi_auth.audit import repository
 from kpi_auth.audit.schemas import AuditEntry, AuditPage, AuditQuery
 
-router = APIRouter(tags=["audit"])
+router = Router(tags=["audit"])
 
 
 @router.get("/audit", responses=problems(UnauthenticatedError, ForbiddenError, InvalidCursorError))

@@ -44,6 +44,20 @@ class Event(StrEnum):
     MAIL_RETRIED = "mail.retried"
 
 
+class RefusalReason(StrEnum):
+    """The ``reason`` in the details of a refusal, which no response discloses. Values are stored: they never change."""
+
+    UNKNOWN = "unknown"
+    UNCONFIRMED_ADDRESS = "unconfirmed-address"
+    WRONG_PASSWORD = "wrong-password"  # noqa: S105 a reason
+    NO_PASSWORD = "no-password"  # noqa: S105 as above
+    CHANGED_MEANWHILE = "changed-meanwhile"
+    INACTIVE = "inactive"
+    DELETED = "deleted"
+    CLOSED = "closed"
+    INVALID_TOKEN = "invalid-token"  # noqa: S105 as above
+
+
 class AuditEvent(Table, table=True):
     """One event. A trigger refuses to change or delete a row."""
 

@@ -1,7 +1,8 @@
 """Verifying an e-mail address, and changing it."""
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser
 
@@ -16,7 +17,7 @@ from kpi_auth.mails.errors import MailNotConfiguredError
 from kpi_auth.passwords.errors import WrongPasswordError
 from kpi_auth.responses import ACCEPTED, Accepted, no_store
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 @router.post("/verify-email", status_code=204, responses=problems(InvalidCodeError))

@@ -2,12 +2,17 @@
 
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import CODE, NEW_EMAIL, PASSWORD, with_examples
 from kpi_auth.accounts.fields import AccountName, Email, GivenPassword
 from kpi_auth.codes.fields import CodeText
 
 
 class Verification(SQLModel):
-    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+    model_config = {
+        "extra": "forbid",
+        "hide_input_in_errors": True,
+        "json_schema_extra": with_examples({"code": CODE}),
+    }
 
     code: CodeText
 
@@ -17,7 +22,11 @@ class VerificationWanted(AccountName):
 
 
 class EmailChange(SQLModel):
-    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+    model_config = {
+        "extra": "forbid",
+        "hide_input_in_errors": True,
+        "json_schema_extra": with_examples({"password": PASSWORD, "new_email": NEW_EMAIL}),
+    }
 
     password: GivenPassword
     new_email: Email

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.accounts.errors import RegistrationClosedError
@@ -19,22 +20,24 @@ from kpi_auth.identities.errors import (
 from kpi_auth.identities.external_sign_in import sign_in_with_token
 from kpi_auth.identities.schemas import (
     ACCESS_TOKEN,
-    TOKEN_EXCHANGE_BODY,
+    GRANT_TYPE,
     ExchangedTokens,
     SentTokenExchange,
     VerifiedSession,
     VerifiedUser,
 )
 from kpi_auth.identities.verification import VerifierOfApp
+from kpi_auth.oauth.documents import form_body, oauth_problems
+from kpi_auth.oauth.routes import TokenRoute
 from kpi_auth.responses import no_store
 from kpi_auth.settings.providers import IdentityProvider
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+token_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)], route_class=TokenRoute)
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
-async def _find_supabase(request: Request) -> IdentityProvider:
-    providers: tuple[IdentityProvider, ...] = request.app.state.settings.identity_providers
-    found = next((provider for provider in providers if provider.name == supabase.NAME), None)
+async def _find_supabase(verifier: VerifierOfApp) -> IdentityProvider:
+    found = verifier.find_by_name(supabase.NAME)
     if found is None:
         raise UnknownProviderError("No Supabase project is configured on this server")
     return found
@@ -42,10 +45,19 @@ async def _find_supabase(request: Request) -> IdentityProvider:
 
 Supabase = Annotated[IdentityProvider, Depends(_find_supabase)]
 
-_REFUSALS = problems(TooManyAttemptsError, RegistrationClosedError, ProviderUnreachableError)
+_BODY = form_body(
+    "TokenExchange",
+    example={
+        "grant_type": GRANT_TYPE,
+        "subject_token": "a token of the identity provider",
+        "subject_token_type": ACCESS_TOKEN,
+    },
+    takes_json=False,
+)
+_REFUSALS = (TooManyAttemptsError, RegistrationClosedError, ProviderUnreachableError)
 
 
-@router.get("/verify_supabase_token", responses=_REFUSALS | problems(InvalidExternalTokenError, UnknownProviderError))
+@router.get("/verify_supabase_token", responses=problems(*_REFUSALS, InvalidExternalTokenError, UnknownProviderError))
 async def verify_supabase_token(
     provider: Supabase, request: Request, verifier: VerifierOfApp, context: CurrentContext
 ) -> VerifiedSession:
@@ -64,7 +76,7 @@ async def verify_supabase_token(
     )
 
 
-@router.post("/exchange", responses=_REFUSALS | problems(TokenExchangeError), openapi_extra=TOKEN_EXCHANGE_BODY)
+@token_router.post("/exchange", responses=oauth_problems(*_REFUSALS, TokenExchangeError), openapi_extra=_BODY)
 async def exchange_token(sent: SentTokenExchange, verifier: VerifierOfApp, context: CurrentContext) -> ExchangedTokens:
     """Exchange a token of a configured identity provider for a session (RFC 8693)."""
     try:

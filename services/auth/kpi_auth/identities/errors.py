@@ -5,6 +5,8 @@ from typing import ClassVar
 
 from kpi_shared.errors import ProblemError, UnavailableError
 
+from kpi_auth.audit.models import RefusalReason
+
 # Responses of these endpoints must not be cached (RFC 6749, section 5).
 _NOT_STORED = {"Cache-Control": "no-store"}
 
@@ -12,17 +14,19 @@ _NOT_STORED = {"Cache-Control": "no-store"}
 class InvalidExternalTokenError(ProblemError):
     """The same whatever is wrong with the token, and for an account that may not sign in.
 
-    ``provider`` is the configured provider that the token names, if any: for the audit log, not for the response.
+    ``provider``, the configured provider that the token names, if any, and ``reason`` are for the audit log, not for
+    the response.
     """
 
     status = 401
     type = "invalid-foreign-token"
     title = "The token of the identity provider is not valid"
 
-    def __init__(self, provider: str | None = None) -> None:
+    def __init__(self, provider: str | None = None, *, reason: RefusalReason = RefusalReason.INVALID_TOKEN) -> None:
         challenge = {"WWW-Authenticate": 'Bearer realm="kpi-one", error="invalid_token"'}
         super().__init__(headers=challenge | _NOT_STORED)
         self.provider = provider
+        self.reason = reason
 
 
 class ProviderUnreachableError(UnavailableError):

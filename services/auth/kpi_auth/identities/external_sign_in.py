@@ -9,7 +9,7 @@ from kpi_auth.accounts.errors import RegistrationClosedError
 from kpi_auth.accounts.models import Account
 from kpi_auth.attempts.limits import identity_limits
 from kpi_auth.attempts.service import admit, forgive
-from kpi_auth.audit.models import Event
+from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
 from kpi_auth.identities.errors import InvalidExternalTokenError, ProviderUnreachableError
@@ -39,7 +39,8 @@ async def sign_in_with_token(
         await forgive(context, admission)
         raise
     except InvalidExternalTokenError as refusal:
-        await _record_refusal(context, {"provider": refusal.provider} if refusal.provider else {})
+        named = {"provider": refusal.provider} if refusal.provider else {}
+        await _record_refusal(context, {"reason": refusal.reason.value, **named})
         raise
     except RegistrationClosedError:
         await _record_refusal(context, {"reason": RegistrationClosedError.type})
@@ -54,7 +55,7 @@ async def _open_session(context: Context, identity: ExternalIdentity) -> SignedI
         account = Account(row.id, row.username, Role(row.role), None, may_sign_in=True)
         tokens = await sessions.start(context, connection, account=account, by=identity.provider)
         if tokens is None:
-            raise InvalidExternalTokenError
+            raise InvalidExternalTokenError(identity.provider, reason=RefusalReason.CLOSED)
     return SignedIn(account.id, row.email, tokens)
 
 

@@ -1,6 +1,5 @@
 """The request (RFC 8693, section 2.1) and the response of a token exchange."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
@@ -15,13 +14,13 @@ from kpi_auth.identities.errors import (
     InvalidTokenExchangeError,
     UnsupportedGrantTypeError,
 )
+from kpi_auth.oauth.bodies import find_repeated, read_parameters
+from kpi_auth.oauth.documents import form_schema
 from kpi_auth.sessions.schemas import SessionTokens
 from kpi_auth.settings import AuthSettings
 
-_FORM = "application/x-www-form-urlencoded"
 GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a token type
-_MAX_PARAMETERS = 20
 # RFC 8693, section 2.1: only these two may be given more than once.
 _REPEATABLE = {"audience", "resource"}
 
@@ -64,12 +63,7 @@ class VerifiedSession(SessionTokens):
 
 
 async def _read_form(request: Request) -> TokenExchange:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type != _FORM:
-        raise InvalidTokenExchangeError(f"The parameters must be sent as {_FORM}")
-    async with request.form(max_fields=_MAX_PARAMETERS) as form:
-        # RFC 6749, section 3.2: a parameter without a value is treated as omitted.
-        sent = [(name, value) for name, value in form.multi_items() if isinstance(value, str) and value]
+    sent = await read_parameters(request)
     _check_repetitions(sent)
     values = dict(sent)
     if "grant_type" in values and values["grant_type"] != GRANT_TYPE:
@@ -79,8 +73,7 @@ async def _read_form(request: Request) -> TokenExchange:
 
 
 def _check_repetitions(sent: Sequence[tuple[str, str]]) -> None:
-    counts = Counter(name for name, _ in sent)
-    repeated = sorted(name for name, count in counts.items() if count > 1 and name not in _REPEATABLE)
+    repeated = find_repeated(name for name, _ in sent if name not in _REPEATABLE)
     if repeated:
         raise InvalidTokenExchangeError(
             errors=[_error(name, "is given more than once", "repeated") for name in repeated]
@@ -114,15 +107,8 @@ def _error(parameter: str, detail: str, kind: str) -> dict[str, str]:
 SentTokenExchange = Annotated[TokenExchange, Depends(_read_form)]
 
 _TEXT = {"type": "string"}
-_SCHEMA = TokenExchange.model_json_schema()
+_SCHEMA = form_schema(TokenExchange)
 # Described here, since the framework would read a declared form and report errors in its own format.
-TOKEN_EXCHANGE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            _FORM: {
-                "schema": {**_SCHEMA, "properties": {**_SCHEMA["properties"], "audience": _TEXT, "resource": _TEXT}}
-            }
-        },
-    }
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "TokenExchange": {**_SCHEMA, "properties": {**_SCHEMA["properties"], "audience": _TEXT, "resource": _TEXT}}
 }

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.accounts import email_repository, write_repository
 from kpi_auth.accounts.errors import RegistrationClosedError
 from kpi_auth.accounts.models import NewAccount
-from kpi_auth.audit.models import Event
+from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record_own
 from kpi_auth.context import Context
 from kpi_auth.identities import repository
@@ -108,5 +108,5 @@ async def _record(
 async def _lock_open(connection: AsyncConnection, identity: ExternalIdentity, user_id: int) -> AnyRow:
     account = await write_repository.lock_open(connection, user_id=user_id)
     if account is None:
-        raise InvalidExternalTokenError(identity.provider)
+        raise InvalidExternalTokenError(identity.provider, reason=RefusalReason.CLOSED)
     return account

@@ -66,6 +66,9 @@ class Verifier:
             raise InvalidExternalTokenError(provider.name)
         return _to_identity(provider, _check_signature(token, key, provider))
 
+    def find_by_name(self, name: str) -> IdentityProvider | None:
+        return next((provider for provider in self._by_issuer.values() if provider.name == name), None)
+
     def _find_provider(self, issuer: object) -> IdentityProvider | None:
         """The claim is not verified yet: it only selects the provider to check against."""
         return self._by_issuer.get(issuer) if isinstance(issuer, str) else None
@@ -152,7 +155,7 @@ def _email(value: object) -> str | None:
 
 async def external_verifier(app: FastAPI) -> AsyncIterator[None]:
     """The verifier, with the HTTP client that fetches keys, if any provider has a key URL."""
-    providers: tuple[IdentityProvider, ...] = app.state.settings.identity_providers
+    providers: tuple[IdentityProvider, ...] = app.state.settings.trusted_providers
     with_keys = [provider for provider in providers if provider.jwks_url is not None]
     async with AsyncExitStack() as stack:
         key_sets = {}

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import Depends, Path, Query
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.pages import cut_page
@@ -16,7 +17,7 @@ from kpi_auth.mails.errors import MailNotFoundError, MailNotRetriableError
 from kpi_auth.mails.schemas import MailPage, MailQuery, MailShown
 from kpi_auth.responses import no_store
 
-router = APIRouter(prefix="/auth/mails", tags=["mails"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth/mails", tags=["mails"], dependencies=[Depends(no_store)])
 
 MailId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 

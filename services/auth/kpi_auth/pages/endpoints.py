@@ -6,12 +6,12 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
+from kpi_shared.http.media_types import Router
 
 from kpi_auth.accounts.fields import MAX_PASSWORD, MIN_PASSWORD
 
-router = APIRouter(prefix="/auth", tags=["auth"], default_response_class=HTMLResponse)
+router = Router(prefix="/auth", tags=["auth"], default_response_class=HTMLResponse)
 
 
 class Page(NamedTuple):

@@ -4,7 +4,7 @@ from kpi_auth.accounts import read_repository as accounts
 from kpi_auth.accounts.models import PasswordOwner
 from kpi_auth.attempts.limits import password_limits
 from kpi_auth.attempts.service import admit, forgive
-from kpi_auth.audit.models import Event
+from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record_own
 from kpi_auth.context import Context
 from kpi_auth.passwords.errors import NoPasswordError, WrongPasswordError
@@ -22,12 +22,19 @@ async def confirm_password(context: Context, *, user_id: int, password: str, ref
             owner = await accounts.get_password_owner(connection, user_id=user_id)
         fits = owner is not None and await context.hasher.verify(password, owner.password_hash, place=place)
     if owner is None or not fits:
-        await _record_refusal(context, refused, user_id)
-        raise NoPasswordError if owner is not None and owner.password_hash is None else WrongPasswordError
+        reason = _find_reason(owner)
+        await _record_refusal(context, refused, user_id, reason)
+        raise NoPasswordError if reason is RefusalReason.NO_PASSWORD else WrongPasswordError
     await forgive(context, admission)
     return owner
 
 
-async def _record_refusal(context: Context, refused: Event, user_id: int) -> None:
+def _find_reason(owner: PasswordOwner | None) -> RefusalReason:
+    if owner is None:
+        return RefusalReason.CLOSED
+    return RefusalReason.NO_PASSWORD if owner.password_hash is None else RefusalReason.WRONG_PASSWORD
+
+
+async def _record_refusal(context: Context, refused: Event, user_id: int, reason: RefusalReason) -> None:
     async with context.database.writing() as connection:
-        await record_own(context, connection, refused, user_id=user_id)
+        await record_own(context, connection, refused, user_id=user_id, details={"reason": reason.value})

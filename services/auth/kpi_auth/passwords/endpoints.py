@@ -1,7 +1,8 @@
 """Changing a password."""
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
 from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser
 
@@ -13,7 +14,7 @@ from kpi_auth.passwords.errors import NewPasswordRefusedError, PasswordChangedMe
 from kpi_auth.passwords.schemas import PasswordChange
 from kpi_auth.responses import no_store
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 @router.post(

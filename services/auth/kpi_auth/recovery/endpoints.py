@@ -1,6 +1,7 @@
 """Resetting a forgotten password."""
 
-from fastapi import APIRouter, Depends
+from fastapi import Depends
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.attempts.errors import TooManyAttemptsError
@@ -13,7 +14,7 @@ from kpi_auth.recovery import service
 from kpi_auth.recovery.schemas import PasswordForgotten, PasswordReset
 from kpi_auth.responses import ACCEPTED, Accepted, no_store
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 @router.post("/forgot-password", status_code=202, responses=problems(TooManyAttemptsError, MailNotConfiguredError))

@@ -2,6 +2,7 @@
 
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import CODE, NEW_PASSWORD, with_examples
 from kpi_auth.accounts.fields import AccountName, Password
 from kpi_auth.codes.fields import CodeText
 
@@ -11,7 +12,11 @@ class PasswordForgotten(AccountName):
 
 
 class PasswordReset(SQLModel):
-    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+    model_config = {
+        "extra": "forbid",
+        "hide_input_in_errors": True,
+        "json_schema_extra": with_examples({"code": CODE, "new_password": NEW_PASSWORD}),
+    }
 
     code: CodeText
     new_password: Password

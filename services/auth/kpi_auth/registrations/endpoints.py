@@ -1,8 +1,9 @@
 """Registration."""
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 from fastapi.responses import JSONResponse
 from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import Responses, problems
 from kpi_shared.security import OptionalUser
 
@@ -11,12 +12,12 @@ from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.registrations import service
-from kpi_auth.registrations.schemas import Registration
+from kpi_auth.registrations.responses import registered_user
+from kpi_auth.registrations.schemas import RegisteredUser, Registration
 from kpi_auth.responses import ACCEPTED, Accepted, no_store
 from kpi_auth.users.errors import FieldNotYoursError
-from kpi_auth.users.schemas import UserPrivate
 
-router = APIRouter(dependencies=[Depends(no_store)])
+router = Router(dependencies=[Depends(no_store)])
 
 _RESPONSES: Responses = {
     202: {
@@ -29,20 +30,26 @@ _RESPONSES: Responses = {
 
 
 @router.post(
-    "/auth/register", status_code=201, response_model=UserPrivate, responses=_RESPONSES, tags=["auth"], name="register"
+    "/auth/register",
+    status_code=201,
+    response_model=RegisteredUser,
+    responses=_RESPONSES,
+    tags=["auth"],
+    name="register",
 )
 @router.post(
-    "/users", status_code=201, response_model=UserPrivate, responses=_RESPONSES, tags=["users"], name="create_user"
+    "/users", status_code=201, response_model=RegisteredUser, responses=_RESPONSES, tags=["users"], name="create_user"
 )
 async def register(
     user: Registration, caller: OptionalUser, context: CurrentContext, response: Response
-) -> UserPrivate | Response:
+) -> RegisteredUser | Response:
     """Register with a username, an e-mail address and a password.
 
-    Only an admin may also set the role and the state.
+    `message` in the response says whether the e-mail address must be confirmed before it signs in. Only an admin may
+    set another role or state than the defaults.
     """
     row = await service.register(context, user=user, caller=caller)
     if row is None:
         return JSONResponse(ACCEPTED.model_dump(), 202, {"Cache-Control": "no-store"})
     response.headers["Location"] = f"/users/{row.id}"
-    return UserPrivate.model_validate(row, from_attributes=True)
+    return registered_user(context, row)

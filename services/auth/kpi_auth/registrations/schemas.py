@@ -5,11 +5,23 @@ from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import EMAIL, PASSWORD, USERNAME, with_examples
 from kpi_auth.accounts.fields import Bio, Email, FullName, Password, Username
 from kpi_auth.accounts.models import NewAccount
 from kpi_auth.passwords.policy import find_weakness
+from kpi_auth.users.schemas import UserPrivate
 
-_ADMINS = ("role", "is_active")
+# The values that every client may send; only an admin may set others.
+_DEFAULTS = {"role": Role.USER, "is_active": True}
+
+
+class RegisteredUser(UserPrivate):
+    """The new user, with ``email_verified: false`` until the address is confirmed.
+
+    ``message`` says, for people, how to sign in, and whether the e-mail address must be confirmed first.
+    """
+
+    message: str
 
 
 class UserCreate(SQLModel):
@@ -32,7 +44,11 @@ class UserCreate(SQLModel):
 
 
 class Registration(UserCreate):
-    """A registration; only an admin may set ``role`` and ``is_active``."""
+    """A registration; only an admin may set ``role`` and ``is_active`` to other values than the defaults."""
+
+    model_config = {
+        "json_schema_extra": with_examples({"username": USERNAME, "email": EMAIL, "password": PASSWORD}),
+    }
 
     full_name: FullName | None = None
     bio: Bio | None = None
@@ -41,8 +57,8 @@ class Registration(UserCreate):
 
     @property
     def admin_fields(self) -> list[str]:
-        """The fields of the request that only an admin may set."""
-        return [name for name in _ADMINS if name in self.model_fields_set]
+        """The fields with a value that only an admin may set; the default values are accepted from every client."""
+        return [name for name, default in _DEFAULTS.items() if getattr(self, name) != default]
 
     def to_account(self, *, password_hash: str, email_signs_in: bool) -> NewAccount:
         """The columns of the new account."""

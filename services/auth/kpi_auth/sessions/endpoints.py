@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Response
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
+from kpi_shared.http.media_types import Router, UnsupportedMediaTypeError
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.security import AdminUser, CurrentUser
@@ -15,22 +16,21 @@ from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.hashing.hasher import RoomToHash
+from kpi_auth.oauth.documents import form_body, oauth_problems
+from kpi_auth.oauth.routes import TokenRoute
 from kpi_auth.responses import no_store
 from kpi_auth.sessions import ending, repository, service
-from kpi_auth.sessions.errors import InvalidCredentialsError, SessionNotFoundError, UnsupportedMediaTypeError
+from kpi_auth.sessions.errors import InvalidCredentialsError, SessionNotFoundError
 from kpi_auth.sessions.responses import session_list
 from kpi_auth.sessions.schemas import (
-    Credentials,
     Logout,
     LogoutScope,
     Refresh,
-    Revocation,
-    SentCredentials,
+    SentGrant,
     SentRefresh,
     SentRevocation,
     SessionList,
     SessionTokens,
-    body_of,
 )
 from kpi_auth.sessions.session_check import session_number
 from kpi_auth.sessions.sign_in import sign_in_with_password
@@ -39,25 +39,42 @@ from kpi_auth.tokens.errors import InvalidRefreshTokenError
 Id = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
-router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+token_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)], route_class=TokenRoute)
+router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 # For admins: the sessions of any user.
-admin_router = APIRouter(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
+admin_router = Router(prefix="/users/{user_id}/sessions", tags=["users"], dependencies=[Depends(no_store)])
 
 
-@router.post(
+_CREDENTIALS = form_body("Credentials", example={"username": "anna", "password": "a quiet red bicycle"})
+
+
+# Older clients send JSON to an address of its own.
+@token_router.post("/login/json", include_in_schema=False, openapi_extra=_CREDENTIALS)
+@token_router.post(
     "/login",
-    responses=problems(InvalidCredentialsError, UnsupportedMediaTypeError, TooManyAttemptsError, HashingBusyError),
-    openapi_extra=body_of(Credentials),
+    responses=oauth_problems(
+        InvalidCredentialsError,
+        InvalidRefreshTokenError,
+        UnsupportedMediaTypeError,
+        TooManyAttemptsError,
+        HashingBusyError,
+    ),
+    openapi_extra=_CREDENTIALS,
 )
-async def login(_room: RoomToHash, credentials: SentCredentials, context: CurrentContext) -> SessionTokens:
-    """Sign in with a username or an e-mail address and a password, as an OAuth2 form or as JSON."""
-    return await sign_in_with_password(context, credentials=credentials)
+async def login(_room: RoomToHash, sent: SentGrant, context: CurrentContext) -> SessionTokens:
+    """Sign in with a username or an e-mail address, and a password. This is the OAuth2 token URL.
+
+    With `grant_type=refresh_token` it takes a `refresh_token` instead, as `POST /auth/refresh` does.
+    """
+    if isinstance(sent, Refresh):
+        return await service.refresh(context, token=sent.refresh_token)
+    return await sign_in_with_password(context, credentials=sent)
 
 
-@router.post(
+@token_router.post(
     "/refresh",
-    responses=problems(InvalidRefreshTokenError, UnsupportedMediaTypeError),
-    openapi_extra=body_of(Refresh),
+    responses=oauth_problems(InvalidRefreshTokenError, UnsupportedMediaTypeError),
+    openapi_extra=form_body("Refresh", example={"refresh_token": "the refresh_token of the last response"}),
 )
 async def refresh(sent: SentRefresh, context: CurrentContext) -> SessionTokens:
     """Exchange a refresh token for new tokens. A refresh token is valid once.
@@ -97,11 +114,12 @@ async def logout(
     await ending.log_out(context, connection, caller=caller, scope=chosen)
 
 
-@router.post(
+@token_router.post(
     "/revoke",
     response_class=Response,
-    responses=problems(UnsupportedMediaTypeError),
-    openapi_extra=body_of(Revocation),
+    response_description="The session has ended, or the token is unknown. The body is empty.",
+    responses=oauth_problems(UnsupportedMediaTypeError),
+    openapi_extra=form_body("Revocation", example={"token": "a refresh or access token"}),
 )
 async def revoke(sent: SentRevocation, context: CurrentContext) -> Response:
     """End the session of a refresh or access token (RFC 7009). An unknown token is not an error."""

@@ -20,9 +20,3 @@ class SessionNotFoundError(ProblemError):
     status = 404
     type = "session-not-found"
     title = "There is no such session"
-
-
-class UnsupportedMediaTypeError(ProblemError):
-    status = 415
-    type = "unsupported-media-type"
-    title = "The body must be a form or JSON"

@@ -1,19 +1,16 @@
 """Credentials as a form or as JSON, and the tokens that they give."""
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 from sqlmodel import SQLModel
 
+from kpi_auth.accounts.examples import with_examples
 from kpi_auth.accounts.fields import AccountName, GivenPassword
-from kpi_auth.sessions.errors import UnsupportedMediaTypeError
-
-_FORM = "application/x-www-form-urlencoded"
+from kpi_auth.oauth.bodies import read_body, validate
 
 
 class Credentials(AccountName):
@@ -39,7 +36,7 @@ class SessionTokens(SQLModel):
     username: str
 
 
-_Token = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+TokenText = Annotated[str, StringConstraints(min_length=1, max_length=4096)]
 
 
 class Refresh(SQLModel):
@@ -47,7 +44,7 @@ class Refresh(SQLModel):
 
     model_config = {"hide_input_in_errors": True}
 
-    refresh_token: _Token
+    refresh_token: TokenText
     grant_type: Literal["refresh_token"] = "refresh_token"
 
 
@@ -56,7 +53,7 @@ class Revocation(SQLModel):
 
     model_config = {"hide_input_in_errors": True}
 
-    token: _Token
+    token: TokenText
     token_type_hint: Annotated[str, StringConstraints(max_length=100)] | None = None
 
 
@@ -69,7 +66,7 @@ class LogoutScope(StrEnum):
 
 
 class Logout(SQLModel):
-    model_config = {"extra": "forbid"}
+    model_config = {"extra": "forbid", "json_schema_extra": with_examples({"scope": "local"})}
 
     scope: LogoutScope = LogoutScope.LOCAL
 
@@ -87,52 +84,27 @@ class SessionShown(SQLModel):
 
 
 class SessionList(SQLModel):
-    """All of a user's sessions: SESSION_LIMIT bounds their number, so there is no next page."""
+    """All of a user's sessions. ``next`` is null: SESSION_LIMIT bounds their number, so there is only one page."""
 
     items: list[SessionShown]
-    next: None
+    next: str | None
 
 
-async def _read_body(request: Request) -> Any:  # noqa: ANN401 any JSON value
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type == _FORM:
-        async with request.form(max_fields=20) as form:
-            return dict(form)
-    if media_type == "application/json":
-        return await _read_json(request)
-    raise UnsupportedMediaTypeError(f"Content-Type is {media_type}" if media_type else "Content-Type is missing")
+async def _read_grant(request: Request) -> Credentials | Refresh:
+    """The token URL takes two grants (RFC 6749, sections 4.3.2 and 6)."""
+    body = await read_body(request)
+    is_refresh = isinstance(body, dict) and body.get("grant_type") == "refresh_token"
+    return validate(Refresh, body) if is_refresh else validate(Credentials, body)
 
 
-async def _read_json(request: Request) -> Any:  # noqa: ANN401 as above
-    try:
-        return await request.json()
-    except (ValueError, RecursionError):
-        error = {"type": "json_invalid", "loc": ("body",), "msg": "The body is not valid JSON"}
-        raise RequestValidationError([error]) from None
+async def _read_refresh(request: Request) -> Refresh:
+    return validate(Refresh, await read_body(request))
 
 
-Body = TypeVar("Body", bound=SQLModel)
+async def _read_revocation(request: Request) -> Revocation:
+    return validate(Revocation, await read_body(request))
 
 
-def form_or_json(schema: type[Body]) -> Callable[[Request], Awaitable[Body]]:
-    """A dependency that reads a body in either form."""
-
-    async def read(request: Request) -> Body:
-        try:
-            return schema.model_validate(await _read_body(request))
-        except ValidationError as error:
-            errors = error.errors(include_input=False, include_url=False)
-            raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
-
-    return read
-
-
-SentCredentials = Annotated[Credentials, Depends(form_or_json(Credentials))]
-SentRefresh = Annotated[Refresh, Depends(form_or_json(Refresh))]
-SentRevocation = Annotated[Revocation, Depends(form_or_json(Revocation))]
-
-
-def body_of(schema: type[SQLModel]) -> dict[str, Any]:
-    """The OpenAPI description that the framework cannot derive: one body in two media types."""
-    content = {media_type: {"schema": schema.model_json_schema()} for media_type in (_FORM, "application/json")}
-    return {"requestBody": {"required": True, "content": content}}
+SentGrant = Annotated[Credentials | Refresh, Depends(_read_grant)]
+SentRefresh = Annotated[Refresh, Depends(_read_refresh)]
+SentRevocation = Annotated[Revocation, Depends(_read_revocation)]

@@ -1,11 +1,11 @@
 """Signing in with a password. A hash takes about 20 ms, so no connection is held meanwhile."""
 
 from kpi_auth.accounts import read_repository, write_repository
-from kpi_auth.accounts.models import Account
+from kpi_auth.accounts.models import Account, LoginState
 from kpi_auth.attempts.limits import sign_in_limits
 from kpi_auth.attempts.models import Admission
 from kpi_auth.attempts.service import check_added
-from kpi_auth.audit.models import Event
+from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
 from kpi_auth.hashing.errors import HashingBusyError
@@ -22,12 +22,13 @@ async def sign_in_with_password(context: Context, *, credentials: Credentials) -
     with context.hasher.take_place() as place:
         admission, found = await _look_up(context, credentials.login)
         password = credentials.password.get_secret_value()
-        account = await _verify(context, found, password, place)
+        matches = await _verify(context, found, password, place)
+    account = found if found is not None and matches and found.may_sign_in else None
     tokens = await _open_session(context, account, password, admission) if account else None
     if tokens is None and account is not None:
         tokens = await _try_again(context, account, password, admission)
     if tokens is None:
-        await _record_failure(context, found)
+        await _record_failure(context, found, login=credentials.login, matches=matches)
         raise InvalidCredentialsError
     return tokens
 
@@ -40,14 +41,13 @@ async def _look_up(context: Context, login: str) -> tuple[Admission, Account | N
         return await check_added(context, connection, limits=limits, added=added), found
 
 
-async def _verify(context: Context, account: Account | None, password: str, place: Place) -> Account | None:
-    """The account, if the password is right.
+async def _verify(context: Context, account: Account | None, password: str, place: Place) -> bool:
+    """Whether the password is right.
 
     An unknown name costs a hash as a known one does, and whether the account may sign in is checked only after the
     password, so that neither the response nor its time discloses who has an account (ASVS 5.0, 6.3.8).
     """
-    matches = await context.hasher.verify(password, account.password_hash if account else None, place=place)
-    return account if account is not None and matches and account.may_sign_in else None
+    return await context.hasher.verify(password, account.password_hash if account else None, place=place)
 
 
 async def _open_session(
@@ -91,8 +91,23 @@ async def _strengthen(context: Context, account: Account, password: str) -> Acco
     return account._replace(password_hash=new)
 
 
-async def _record_failure(context: Context, account: Account | None) -> None:
+async def _record_failure(context: Context, account: Account | None, *, login: str, matches: bool) -> None:
+    """Record the reason, which the response does not disclose; the same statements are executed for each reason."""
     # The login is not recorded: people type passwords into the wrong field.
     async with context.database.writing() as connection:
         subject_id = account.id if account else None
-        await record(context, connection, Event.SIGN_IN_FAILED, subject_id=subject_id)
+        state = await read_repository.get_login_state(connection, login=login, user_id=subject_id)
+        details = {"reason": _find_reason(account, state, matches=matches).value}
+        await record(context, connection, Event.SIGN_IN_FAILED, subject_id=subject_id, details=details)
+
+
+def _find_reason(account: Account | None, state: LoginState, *, matches: bool) -> RefusalReason:
+    if account is None:
+        return RefusalReason.UNCONFIRMED_ADDRESS if state.is_claimed else RefusalReason.UNKNOWN
+    if account.password_hash is None:
+        return RefusalReason.NO_PASSWORD
+    if not matches:
+        return RefusalReason.WRONG_PASSWORD
+    if account.may_sign_in:
+        return RefusalReason.CHANGED_MEANWHILE
+    return RefusalReason.DELETED if state.is_deleted else RefusalReason.INACTIVE

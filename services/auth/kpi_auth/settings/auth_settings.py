@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
-from kpi_shared.settings import ServiceSettings
+from kpi_shared.settings import Environment, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_addresses import mail_sender, mail_target
-from kpi_auth.settings.providers import IdentityProviders
+from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -57,7 +57,8 @@ class AuthSettings(ServiceSettings):
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
     registration: Literal["open", "closed"] = "open"
-    # Does registration disclose that a name, or an address, is taken? None: an address only where no mail can be sent.
+    # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
+    # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
     registration_tells_username: bool = True
     registration_tells_email: bool | None = None
 
@@ -71,6 +72,9 @@ class AuthSettings(ServiceSettings):
 
     # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
     identity_providers: IdentityProviders = ()
+    # A shorthand for the preset "supabase" there; the secret only for a project without asymmetric signing keys.
+    supabase_url: ProjectUrl | None = None
+    supabase_jwt_secret: JwtSecret | None = None
 
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
@@ -86,9 +90,33 @@ class AuthSettings(ServiceSettings):
     @property
     def discloses_email(self) -> bool:
         """Does registration disclose that an e-mail address is taken?"""
-        if self.registration_tells_email is None:
-            return self.mail_url is None
-        return self.registration_tells_email
+        if self.registration_tells_email is not None:
+            return self.registration_tells_email
+        return self.app_env is Environment.DEVELOPMENT or not self._has_mail_server
+
+    @property
+    def _has_mail_server(self) -> bool:
+        """False if e-mails are written to files, or if there are none."""
+        return self.mail_url is not None and not self.mail_url.get_secret_value().lower().startswith("file:")
+
+    @property
+    def trusted_providers(self) -> tuple[IdentityProvider, ...]:
+        """All identity providers, the one of ``supabase_url`` included."""
+        if self.supabase_url is None:
+            return self.identity_providers
+        preset = SupabasePreset(preset="supabase", project_url=self.supabase_url, secret=self.supabase_jwt_secret)
+        return (*self.identity_providers, preset.provider())
+
+    @model_validator(mode="after")
+    def _check_supabase(self) -> Self:
+        if self.supabase_url is None and self.supabase_jwt_secret is not None:
+            raise ValueError("SUPABASE_JWT_SECRET: set SUPABASE_URL too")
+        own = self.trusted_providers[len(self.identity_providers) :]
+        if any(
+            mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
+        ):
+            raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
 
     @model_validator(mode="after")
     def _require_mail_for_silence(self) -> Self:

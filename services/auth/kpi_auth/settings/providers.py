@@ -66,7 +66,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _check_project_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.path.strip("/").startswith(("auth/v1", "rest/v1")) or parts.query:
+        raise ValueError("the URL of the project is needed, such as https://<ref>.supabase.co, without /auth/v1")
+    return value
+
+
 SafeUrl = Annotated[str, StringConstraints(max_length=2000), AfterValidator(_check_url)]
+ProjectUrl = Annotated[SafeUrl, AfterValidator(_check_project_url)]
 Audience = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
@@ -111,13 +119,21 @@ def _check_secret(secret: str, *, at_least: int) -> None:
         raise ValueError("secret is a public key or certificate, which is not secret") from None
 
 
+def _check_jwt_secret(value: SecretStr) -> SecretStr:
+    _check_secret(value.get_secret_value(), at_least=_SECRET_BYTES["HS256"])
+    return value
+
+
+JwtSecret = Annotated[SecretStr, AfterValidator(_check_jwt_secret)]
+
+
 class SupabasePreset(BaseModel):
     """A Supabase project: its asymmetric signing keys, or the legacy secret."""
 
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     preset: Literal["supabase"]
-    project_url: SafeUrl
+    project_url: ProjectUrl
     secret: SecretStr | None = None
     confirms_emails: bool = False
 

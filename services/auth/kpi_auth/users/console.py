@@ -1,6 +1,6 @@
 """The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
-``check-new-user`` and ``check-user`` check the name for the first two, before their caller asks for a password.
+``check-new-user`` and ``check-user`` judge the name for the first two, before their caller asks for a password.
 
 Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
 standard output. A refusal is one sentence on standard error.
@@ -22,7 +22,7 @@ from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel
 
-from kpi_auth.accounts import list_repository, read_repository, write_repository
+from kpi_auth.accounts import email_repository, list_repository, read_repository, write_repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
 from kpi_auth.accounts.fields import MAX_USERNAME, Email, Password, Username
 from kpi_auth.accounts.filters import Sort, UserFilter
@@ -80,7 +80,7 @@ Work = Callable[[AuthSettings, Database, Command], Awaitable[dict[str, Any]]]
 
 
 def check_new_user(settings: AuthSettings) -> int:
-    """Report whether an account with this name could be added."""
+    """Report whether an account with this name and e-mail address could be added."""
     return _run(settings, CheckNewUser, _check_new)
 
 
@@ -141,10 +141,14 @@ def _open_context(settings: AuthSettings, database: Database) -> Iterator[Contex
         hasher.close()
 
 
-async def _check_new(_settings: AuthSettings, database: Database, command: CheckNewUser) -> dict[str, Any]:
+async def _check_new(settings: AuthSettings, database: Database, command: CheckNewUser) -> dict[str, Any]:
     async with database.reading() as connection:
         if await read_repository.is_username_taken(connection, username=command.username):
             raise UsernameTakenError
+        # Otherwise an address belongs to an account only after its confirmation, so it is never taken here.
+        is_claimed = command.email is not None and settings.discloses_email
+        if is_claimed and await email_repository.find_holder(connection, email=str(command.email)) is not None:
+            raise EmailTakenError
     return {"username": command.username}
 
 

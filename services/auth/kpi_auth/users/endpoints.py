@@ -3,11 +3,12 @@
 from dataclasses import replace
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import NOT_MODIFIED
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser, CurrentUser
@@ -34,9 +35,9 @@ from kpi_auth.users.etags import IfNoneMatch
 from kpi_auth.users.responses import page_response, position_of, private_response, user_response
 from kpi_auth.users.schemas import UserPage, UserPrivate, UserPublic, UserQuery, UserReplace, UserUpdate
 
-router = APIRouter(prefix="/users", tags=["users"])
+router = Router(prefix="/users", tags=["users"])
 # The caller's own account.
-me_router = APIRouter(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
+me_router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
 
 
 class _ListRequest(NamedTuple):

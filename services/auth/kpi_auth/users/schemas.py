@@ -10,10 +10,12 @@ from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
+from kpi_auth.accounts.examples import PASSWORD, USERNAME, with_examples
 from kpi_auth.accounts.fields import Bio, Email, FullName, GivenPassword, Username
 from kpi_auth.accounts.filters import CURSOR_PATTERN, Sort, UserFilter
 
 MAX_SKIP = 10_000
+_FULL_NAME, _BIO = "Anna Example", "Reads about bees."
 # The fields that users may set themselves. They change their e-mail address by confirming the new one.
 OWN_FIELDS = ("username", "full_name", "bio")
 
@@ -80,7 +82,7 @@ class UserQuery(SQLModel):
 
     limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of users in the page")] = 10
     skip: Annotated[
-        int, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
+        Decimal, Field(ge=0, le=MAX_SKIP, description="Number of users to skip (cannot be combined with cursor)")
     ] = 0
     cursor: Annotated[CursorText | None, Field(description="The value of next from the previous page")] = None
     total: Annotated[bool, Field(description="Also return the total number of users in the list")] = False
@@ -109,7 +111,10 @@ class UserQuery(SQLModel):
 class UserReplace(SQLModel):
     """All fields that users may set. The others are for admins only, and stay unchanged if they are left out."""
 
-    model_config = {"extra": "forbid"}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": with_examples({"username": USERNAME, "full_name": _FULL_NAME, "bio": _BIO}),
+    }
 
     username: Username
     full_name: FullName | None = None
@@ -127,7 +132,10 @@ class UserReplace(SQLModel):
 class UserUpdate(SQLModel):
     """The fields to change. Fields that are left out stay unchanged; null clears full_name and bio."""
 
-    model_config = {"extra": "forbid", "json_schema_extra": {"minProperties": 1}}
+    model_config = {
+        "extra": "forbid",
+        "json_schema_extra": {"minProperties": 1, **with_examples({"full_name": _FULL_NAME, "bio": _BIO})},
+    }
 
     # As above.
     username: Username = Field(default_factory=str)
@@ -151,6 +159,10 @@ class UserUpdate(SQLModel):
 class Deletion(SQLModel):
     """The password of the caller, required to delete one's own account; admins delete other accounts without it."""
 
-    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+    model_config = {
+        "extra": "forbid",
+        "hide_input_in_errors": True,
+        "json_schema_extra": with_examples({"password": PASSWORD}),
+    }
 
     password: GivenPassword | None = None

@@ -26,7 +26,7 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
         "address": "198.51.100.7",
         "user_agent": "Phone/1",
         "request_id": "seen-in-the-log",
-        "details": {},
+        "details": {"reason": "wrong-password"},
     }
 
 

@@ -27,6 +27,8 @@ async def test_the_code_verifies_the_address_once_and_then_it_signs_in(
     client: httpx.AsyncClient, accounts: Accounts
 ) -> None:
     user_id, code = await register(client, accounts, "anna", "anna@example.com")
+    # While another account claims the address, it signs in neither.
+    await register(client, accounts, "ben", "anna@example.com")
     assert not await accounts.sign_in("anna@example.com", PASSWORD)
     version = "SELECT version FROM users WHERE id = :id"
     before = await accounts.scalar(version, id=user_id)

@@ -99,7 +99,7 @@ async def test_a_refused_exchange_has_an_oauth_error_code(
 
 async def test_an_exchange_must_be_a_form(client: httpx.AsyncClient, trusted_providers: None) -> None:
     response = await client.post("/auth/exchange", json={"grant_type": GRANT})
-    assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+    assert (response.status_code, response.json()["error"]) == (415, "invalid_request")
 
 
 async def test_without_providers_no_token_is_valid(client: httpx.AsyncClient) -> None:
@@ -115,7 +115,7 @@ async def test_a_refusal_is_recorded_without_contents_of_the_token(
     await exchange(client, shared_token(iss="https://evil.example.com"))
     assert await accounts.events() == ["identity.refused"] * 2
     stored = await accounts.scalar("SELECT json_agg(details ORDER BY id) FROM audit_events")
-    assert stored == [{"provider": "shared"}, {}]
+    assert stored == [{"reason": "invalid-token", "provider": "shared"}, {"reason": "invalid-token"}]
 
 
 async def test_repeated_refusals_are_limited(client: httpx.AsyncClient, app: FastAPI, accounts: Accounts) -> None:
@@ -249,6 +249,8 @@ async def test_an_external_identity_does_not_open_a_closed_account(
     assert (refused.status_code, refused.json()["type"]) == (400, "invalid-foreign-token")
     assert await accounts.scalar("SELECT count(*) FROM users") == 1
     assert await accounts.events() == ["identity.refused"]
+    stored = await accounts.scalar("SELECT details FROM audit_events WHERE event = 'identity.refused'")
+    assert stored == {"reason": "closed", "provider": "shared"}
 
 
 async def test_closed_registration_creates_no_account_and_keeps_linked_ones(

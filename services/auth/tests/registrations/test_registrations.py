@@ -5,6 +5,8 @@ import pytest
 from auth_support import ALL_FIELDS, PASSWORD, Accounts, SentMail, code_of, configured, registration
 from fastapi import FastAPI
 from kpi_auth.mails.outbox import Template
+from kpi_shared.settings import Environment
+from pydantic import SecretStr
 
 
 async def test_registration_returns_the_user_without_the_hash(client: httpx.AsyncClient) -> None:
@@ -14,7 +16,8 @@ async def test_registration_returns_the_user_without_the_hash(client: httpx.Asyn
     assert shown["username"] == "Anna"
     assert shown["email"] == "anna@example.com"
     assert (shown["role"], shown["is_active"]) == ("user", True)
-    assert set(shown) == ALL_FIELDS
+    assert set(shown) == ALL_FIELDS | {"message"}
+    assert shown["email_verified"] is False
     assert "argon2" not in response.text
     assert PASSWORD not in response.text
 
@@ -114,7 +117,15 @@ async def test_a_taken_username_is_disclosed(client: httpx.AsyncClient, again: s
     assert response.json()["errors"][0]["pointer"] == "#/body/username"
 
 
-@pytest.mark.parametrize("changes", [{"mail_url": None}, {"registration_tells_email": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mail_url": None},
+        {"mail_url": SecretStr("file:///mails")},
+        {"app_env": Environment.DEVELOPMENT},
+        {"registration_tells_email": True},
+    ],
+)
 @pytest.mark.parametrize("email", ["ANNA@example.com", "anna@EXAMPLE.com"])
 async def test_a_taken_address_is_disclosed_if_the_settings_say_so(
     client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, changes: dict[str, object], email: str
@@ -128,7 +139,41 @@ async def test_a_taken_address_is_disclosed_if_the_settings_say_so(
         # No other account has the address, so it signs in before it is verified.
         assert await accounts.sign_in("anna@example.com", PASSWORD)
     mails = await accounts.mails("anna@example.com")
-    assert [mail.template for mail in mails] == ([] if "mail_url" in changes else ["verify_email"])
+    assert [mail.template for mail in mails] == ([] if changes == {"mail_url": None} else ["verify_email"])
+
+
+CONFIRM = "Confirm the e-mail address with the link that is sent to it."
+SIGN_IN = "Sign in with the username or the e-mail address."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, f"{CONFIRM} Until then, sign in with the username."),
+        ({"app_env": Environment.DEVELOPMENT}, f"{SIGN_IN} {CONFIRM}"),
+        ({"mail_url": SecretStr("file:///mails")}, f"{SIGN_IN} {CONFIRM}"),
+        ({"mail_url": None}, SIGN_IN),
+        (
+            {"app_env": Environment.DEVELOPMENT, "registration_tells_email": False},
+            f"{CONFIRM} Until then, sign in with the username.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("path", ["/users", "/auth/register"])
+async def test_the_response_says_whether_the_address_must_be_confirmed(
+    client: httpx.AsyncClient, app: FastAPI, changes: dict[str, object], message: str, path: str
+) -> None:
+    with configured(app, **changes):
+        response = await client.post(path, json=registration("anna"))
+    assert (response.status_code, response.json()["email_verified"]) == (201, False)
+    assert response.json()["message"] == message
+
+
+async def test_an_inactive_account_is_reported_as_such(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    admin = await accounts.add_admin()
+    body = registration("ben") | {"is_active": False}
+    response = await client.post("/users", json=body, headers=admin.headers)
+    assert response.json()["message"] == "The account cannot be used until an admin activates it."
 
 
 async def test_a_taken_address_is_not_disclosed_but_its_owner_gets_an_e_mail(
@@ -144,9 +189,12 @@ async def test_a_taken_address_is_not_disclosed_but_its_owner_gets_an_e_mail(
     assert set(free.json()) == set(taken.json())
     assert set(free.headers) == set(taken.headers)
     assert (await accounts.mails("anna@example.com"))[1:] == [SentMail("address_in_use", {"username": "anna"})]
-    # Neither account can sign in with its unverified address; Anna still can.
+    # Kim cannot sign in with the unverified address, which Anna has; Anna still can.
     assert await accounts.sign_in("kim", PASSWORD)
-    assert not await accounts.sign_in("free@example.com", PASSWORD)
+    assert await accounts.scalar("SELECT email_signs_in FROM users WHERE username = 'kim'") is False
+    assert await accounts.scalar("SELECT email_signs_in FROM users WHERE username = 'ben'") is False
+    signed_in = await client.post("/auth/login", json={"username": "anna@example.com", "password": PASSWORD})
+    assert signed_in.json()["username"] == "anna"
     assert await accounts.scalar("SELECT count(*) FROM users WHERE email = 'anna@example.com'") == 2
 
 
@@ -201,8 +249,9 @@ async def test_an_admin_may_set_role_and_state(client: httpx.AsyncClient, accoun
     ("more", "fields"),
     [
         ({"role": "admin"}, ["role"]),
-        ({"role": "user"}, ["role"]),
-        ({"role": "user", "is_active": True}, ["role", "is_active"]),
+        ({"role": "user", "is_active": False}, ["is_active"]),
+        ({"role": "admin", "is_active": True}, ["role"]),
+        ({"role": "admin", "is_active": False}, ["role", "is_active"]),
     ],
 )
 async def test_fields_for_admins_are_refused_by_name(
@@ -213,6 +262,18 @@ async def test_fields_for_admins_are_refused_by_name(
     assert response.status_code == 403
     assert [error["pointer"] for error in response.json()["errors"]] == [f"#/body/{name}" for name in fields]
     assert await accounts.scalar("SELECT count(*) FROM users WHERE username = 'ben'") == 0
+
+
+@pytest.mark.parametrize("signed_in", [True, False])
+@pytest.mark.parametrize("path", ["/users", "/auth/register"])
+async def test_the_default_values_are_accepted_from_every_client(
+    client: httpx.AsyncClient, accounts: Accounts, path: str, signed_in: bool
+) -> None:
+    headers = (await accounts.add("anna")).headers if signed_in else {}
+    body = registration("ben") | {"role": "user", "is_active": True, "full_name": None, "bio": None}
+    response = await client.post(path, json=body, headers=headers)
+    assert response.status_code == 201, response.text
+    assert (response.json()["role"], response.json()["is_active"]) == ("user", True)
 
 
 async def test_a_former_admin_sets_no_role(client: httpx.AsyncClient, accounts: Accounts) -> None:

@@ -102,3 +102,58 @@ def test_an_invalid_provider_is_refused_with_one_sentence(
 def test_plain_http_is_only_for_loopback(environment: pytest.MonkeyPatch) -> None:
     for host in ("127.0.0.1:54321", "localhost", "[::1]:1"):
         assert _load(environment, [{**GOOD, "jwks_url": f"http://{host}/jwks"}]).identity_providers
+
+
+def test_a_supabase_url_is_a_shorthand_for_the_preset(environment: pytest.MonkeyPatch) -> None:
+    expected = _load(environment, [SUPABASE]).trusted_providers
+    environment.setenv("IDENTITY_PROVIDERS", "")
+    environment.setenv("SUPABASE_URL", "https://abcdef.supabase.co")
+    assert AuthSettings.load().trusted_providers == expected
+    works = _load(environment, [GOOD]).trusted_providers
+    assert [provider.name for provider in works] == ["works", "supabase"]
+
+
+def test_a_supabase_project_with_the_older_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = _load(environment, [{**SUPABASE, "secret": SECRET}]).trusted_providers
+    environment.setenv("IDENTITY_PROVIDERS", "")
+    environment.setenv("SUPABASE_URL", "https://abcdef.supabase.co/")
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    environment.setenv("SUPABASE_JWT_SECRET_FILE", str(tmp_path / "secret"))
+    settings = AuthSettings.load()
+    assert settings.trusted_providers == expected
+    assert SECRET not in repr(settings)
+
+
+BAD_SHORTHANDS: list[tuple[dict[str, str], str, str]] = [
+    ({"SUPABASE_URL": "abcdef.supabase.co"}, "SUPABASE_URL: ", "an https:// URL is needed"),
+    ({"SUPABASE_URL": "http://abcdef.supabase.co"}, "SUPABASE_URL: ", "an https:// URL is needed"),
+    ({"SUPABASE_URL": "https://abcdef.supabase.co/auth/v1"}, "SUPABASE_URL: ", "the URL of the project is needed"),
+    ({"SUPABASE_URL": "https://abcdef.supabase.co?apikey=x"}, "SUPABASE_URL: ", "the URL of the project is needed"),
+    ({"SUPABASE_JWT_SECRET": SECRET}, "SUPABASE_JWT_SECRET: ", "set SUPABASE_URL too"),
+    (
+        {"SUPABASE_URL": "https://abcdef.supabase.co", "SUPABASE_JWT_SECRET": SECRET[:31]},
+        "SUPABASE_JWT_SECRET: ",
+        "at least 32 bytes are needed",
+    ),
+    (
+        {"SUPABASE_URL": "https://abcdef.supabase.co", "IDENTITY_PROVIDERS": json.dumps([SUPABASE])},
+        "SUPABASE_URL: ",
+        "set one of the two",
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "name", "reason"), BAD_SHORTHANDS, ids=str)
+def test_an_invalid_shorthand_is_refused_with_one_sentence(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], name: str, reason: str
+) -> None:
+    for variable, value in variables.items():
+        environment.setenv(variable, value)
+    with pytest.raises(SettingsError) as refused:
+        AuthSettings.load()
+    # An error of more than one setting comes after "settings: ".
+    message = str(refused.value).removeprefix("settings: ")
+    assert message.startswith(name)
+    assert reason in message
+    assert "\n" not in message
+    assert SECRET[:31] not in message

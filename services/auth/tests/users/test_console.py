@@ -29,7 +29,7 @@ async def shared(running_app: FastAPI) -> AsyncIterator[Accounts]:
 
 
 class Console:
-    def __init__(self, settings: AuthSettings) -> None:
+    def __init__(self, settings: AuthSettings, **more: str) -> None:
         self._environment = clean_environment(
             {
                 "DATABASE_URL": settings.database_url.get_secret_value(),
@@ -37,6 +37,7 @@ class Console:
                 "MAIL_URL": settings.mail_url.get_secret_value() if settings.mail_url else "",
                 "ARGON2_MEMORY_KIB": "64",
                 "ARGON2_TIME_COST": "1",
+                **more,
             }
         )
 
@@ -135,6 +136,18 @@ async def test_a_name_is_judged_without_a_password(shared: Accounts, console: Co
     assert console.refusal("check-new-user", username="a b").startswith("kpi-auth: username: ")
     assert console.refusal("check-new-user", username="fine", email="nobody").startswith("kpi-auth: email: ")
     assert console.refusal("check-user", username="still_free") == "kpi-auth: There is no user 'still_free'"
+
+
+async def test_a_taken_address_is_refused_without_a_password(shared: Accounts, settings: AuthSettings) -> None:
+    console = Console(settings, REGISTRATION_TELLS_EMAIL="true")
+    console.result("create-user", username="first", email="first@example.com", password=PASSWORD)
+    again = {"username": "second", "email": "First@Example.com"}
+    refusal = console.refusal("check-new-user", **again)
+    assert refusal == console.refusal("create-user", **again, password=PASSWORD)
+    assert "address" in refusal
+    silent = Console(settings, REGISTRATION_TELLS_EMAIL="false")
+    assert silent.result("check-new-user", **again) == {"username": "second"}
+    assert silent.result("create-user", **again, password=PASSWORD)["username"] == "second"
 
 
 async def test_a_new_password_ends_sessions_and_codes_and_notifies_the_owner(

@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Integer
-from kpi_shared.text import StorableText
+from kpi_shared.text import OneLine
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, StringConstraints
 
 from kpi_content.posts.schemas import Content, Title
@@ -28,13 +28,13 @@ class Origin(NamedTuple):
 
 class ImportedAuthor(BaseModel):
     id: _Id
-    username: Annotated[StorableText, StringConstraints(min_length=1, max_length=255)]
+    username: Annotated[str, StringConstraints(min_length=1, max_length=255), OneLine()]
 
 
 class ImportedPost(BaseModel):
     """One line of the input."""
 
-    source: Annotated[StorableText, StringConstraints(min_length=1, max_length=64)]
+    source: Annotated[str, StringConstraints(min_length=1, max_length=64), OneLine()]
     external_id: Annotated[Integer, Field(ge=-MAX_ID, le=MAX_ID)]
     author: ImportedAuthor
     title: Title

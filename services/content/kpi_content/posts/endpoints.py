@@ -2,11 +2,12 @@
 
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
@@ -19,7 +20,7 @@ from kpi_content.posts.responses import encode_page, read_response, write_respon
 from kpi_content.posts.rows import encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 
-router = APIRouter(prefix="/posts", tags=["posts"])
+router = Router(prefix="/posts", tags=["posts"])
 
 PostId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 _owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError, ChangedMeanwhileError)

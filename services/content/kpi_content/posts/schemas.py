@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.integers import Decimal
+from kpi_shared.text import OneLine
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -16,14 +17,9 @@ from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
 MAX_SEARCH = 200
 MAX_SKIP = 10_000
 
+Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), OneLine()]
 # PostgreSQL's text cannot contain NUL. StorableText would refuse it, too, but a pattern is also part of the API
 # document, where clients can find the rule.
-Title = Annotated[
-    str,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=MAX_TITLE, pattern=r"^[^\x00]*[^\s\x00][^\x00]*$"
-    ),
-]
 Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$")]
 # Bytes in a URL that are not UTF-8 become the replacement character.
 Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$")]

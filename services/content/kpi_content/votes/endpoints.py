@@ -1,8 +1,9 @@
 """Voting on posts."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from kpi_shared.database import DatabaseOfApp
 from kpi_shared.errors import UnauthenticatedError
+from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.security import CurrentUser
 
@@ -11,7 +12,7 @@ from kpi_content.votes import service
 from kpi_content.votes.responses import vote_response
 from kpi_content.votes.schemas import VoteCast, VotePublic
 
-router = APIRouter(prefix="/votes", tags=["votes"])
+router = Router(prefix="/votes", tags=["votes"])
 
 
 @router.post("", response_model=VotePublic, responses=problems(UnauthenticatedError, PostNotFoundError))
