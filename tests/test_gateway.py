@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from kpi_shared.testing.process import PartProcess, launch_part, wait_until
+from kpi_shared.testing.process import PartProcess, launch_part, read_log, wait_until
 from stack import PASSWORD, Person, Stack
 
 pytestmark = [
@@ -37,9 +37,7 @@ class Platform:
 
     def log_lines(self, part: str, **values: object) -> list[dict[str, object]]:
         """The lines of a part's log that have these values."""
-        text = (self.folder / f"{part}.log").read_text(encoding="utf-8")
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-        return [line for line in lines if values.items() <= line.items()]
+        return read_log(self.folder / f"{part}.log", **values)
 
     def send_raw(self, data: bytes) -> bytes:
         """Send these bytes and return all that the gateway sends until it closes the connection."""

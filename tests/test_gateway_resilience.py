@@ -14,7 +14,7 @@ from typing import Self
 import httpx
 import pytest
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import PartProcess, free_port, launch_part, wait_until
+from kpi_shared.testing.process import PartProcess, free_port, launch_part, wait_for_records, wait_until
 from stack import Stack
 
 pytestmark = [
@@ -101,17 +101,16 @@ def test_no_read_fails_when_one_of_two_services_is_killed_and_restarted(stack: S
         through = rest.enter_context(gateway(stack, tmp_path, addresses, UPSTREAM_PROBE_INTERVAL="0.1"))
         with Readers(through.part.address) as readers:
             readers.wait_for_progress()
-            assert count_served(one)
-            assert count_served(other)
+            for part in (one, other):
+                wait_until(lambda part=part: count_served(part) > 0)
             one.kill()
             readers.wait_for_progress()
             with content(stack, tmp_path, one.port) as again:
                 wait_until(lambda: count_served(again) > 0)
                 readers.wait_for_progress()
         assert set(readers.statuses) == {200}
-        events = [line["event"] for line in through.part.lines()]
-        assert "upstream address is out" in events
-        assert "upstream address is back" in events
+        for event in ("upstream address is out", "upstream address is back"):
+            wait_for_records(through.part.log, event=event)
 
 
 def test_a_service_that_is_down_affects_only_its_own_routes_until_it_is_back(stack: Stack, tmp_path: Path) -> None:
@@ -157,7 +156,7 @@ def test_a_service_that_hangs_is_a_504_after_the_timeout_of_its_route(stack: Sta
             assert (response.status_code, response.json()["type"]) == (504, "upstream-timeout")
         assert through.get().status_code == 200
         # Only this one took longer than the default of SLOW_REQUEST_SECONDS, one second.
-        slow = [line for line in through.part.lines() if line["event"] == "slow request"]
+        slow = wait_for_records(through.part.log, event="slow request")
         assert [line["request_id"] for line in slow] == [late.headers["x-request-id"]]
         assert (slow[0]["route"], slow[0]["status"], slow[0]["level"]) == ("/posts", 504, "warning")
 

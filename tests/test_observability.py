@@ -1,6 +1,5 @@
 """Observability of the three real processes: metrics, the log lines of a request, and its trace."""
 
-import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ import httpx
 import pytest
 from kpi_shared.testing.collector import Collector, ExportedSpan, run_collector
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import free_port, start_part, wait_until
+from kpi_shared.testing.process import free_port, read_log, start_part, wait_for_records
 from stack import join, service_settings
 
 pytestmark = [
@@ -36,7 +35,11 @@ class Observed:
         return Scrape.of(self.metrics[part])
 
     def lines(self, part: str) -> list[dict[str, object]]:
-        return [json.loads(line) for line in (self.folder / f"{part}.log").read_text().splitlines()]
+        return read_log(self.folder / f"{part}.log")
+
+    def wait_for(self, part: str, request_id: str, count: int = 1) -> list[dict[str, object]]:
+        """The lines of a request's end, which are written after its response is sent."""
+        return wait_for_records(self.folder / f"{part}.log", count, event="request", request_id=request_id)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +77,16 @@ def test_each_part_counts_requests_by_its_own_templates(observed: Observed, clie
     templates = {"gateway": "/posts", "content": "/posts/{post_id}"}
     for part, route in templates.items():
         labels = {"part": part, "route": route, "method": "GET", "status": "404"}
-        assert observed.scrape(part).value(REQUESTS, **labels) - before[part].value(REQUESTS, **labels) == 3
+        expected = before[part].value(REQUESTS, **labels) + 3
+        found = _scrape_after(observed.metrics[part], labels, expected)
+        assert found.value(REQUESTS, **labels) == expected
         timed = {"part": part, "route": route, "method": "GET", "le": "+Inf"}
-        assert observed.scrape(part).value("kpi_http_request_duration_seconds_bucket", **timed) >= 3
+        assert found.value("kpi_http_request_duration_seconds_bucket", **timed) >= 3
+
+
+def _scrape_after(port: int, labels: Mapping[str, str], count: float) -> Scrape:
+    """The metrics once so many requests are counted, which is after their responses are sent."""
+    return Scrape.wait_for(port, lambda found: found.value(REQUESTS, **labels) >= count)
 
 
 def test_a_service_has_metrics_of_its_pools_hashes_and_mails(observed: Observed, client: httpx.Client) -> None:
@@ -110,8 +120,7 @@ def test_a_request_has_one_id_in_the_logs_of_all_parts(observed: Observed, clien
         return [dict(line) for line in observed.lines(part) if line.get("request_id") == name]
 
     for part in PARTS:
-        # A line is written after the response is sent, so the client may be faster.
-        wait_until(lambda part=part: bool(lines_of(part)))
+        observed.wait_for(part, name)
         mine = lines_of(part)
         assert {line["event"] for line in mine} == {"request"}
         assert {(line["part"], line["trace_id"]) for line in mine} == {(f"kpi-{part}", TRACE)}
@@ -119,8 +128,12 @@ def test_a_request_has_one_id_in_the_logs_of_all_parts(observed: Observed, clien
 
 def test_all_log_lines_of_a_request_have_its_id(observed: Observed, client: httpx.Client) -> None:
     join(client)
-    client.get("/api/v1/posts?limit=0")
-    client.get("/nowhere")
+    last = f"last-{uuid.uuid4().hex}"
+    client.get("/api/v1/posts?limit=0", headers={"X-Request-ID": last})
+    client.get("/api/v1/auth/me", headers={"X-Request-ID": last})
+    client.get("/nowhere", headers={"X-Request-ID": last})
+    for part, count in {"auth": 1, "content": 1, "gateway": 3}.items():
+        observed.wait_for(part, last, count)
     # The mail worker runs outside of requests, and may or may not have sent this request's mail yet.
     beside_requests = {"mail written", "mail sent", "housekeeping", "metrics served", "rate limits"}
     for part in PARTS:
@@ -157,12 +170,7 @@ def test_gateway_and_service_are_one_trace(observed: Observed, client: httpx.Cli
 def test_a_request_without_a_trace_starts_one_that_is_in_the_logs(observed: Observed, client: httpx.Client) -> None:
     name = f"new-{uuid.uuid4().hex}"
     client.get("/api/v1/posts", headers={"X-Request-ID": name, "traceparent": "00-not-a-trace-01"})
-    traces = {
-        line["trace_id"]
-        for part in ("gateway", "content")
-        for line in observed.lines(part)
-        if line.get("request_id") == name
-    }
+    traces = {line["trace_id"] for part in ("gateway", "content") for line in observed.wait_for(part, name)}
     (trace,) = traces
     observed.kept.wait(lambda spans: len(_of(spans, str(trace))) == 3)
 

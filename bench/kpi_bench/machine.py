@@ -61,8 +61,8 @@ def _packages() -> dict[str, str]:
 
 
 def _programs() -> dict[str, str]:
-    said = {name: re.search(r"\d+\.\d+(?:\.\d+)?", read_output(*command)) for name, command in _PROGRAMS.items()}
-    return {name: number[0] for name, number in said.items() if number}
+    versions = {name: re.search(r"\d+\.\d+(?:\.\d+)?", read_output(*command)) for name, command in _PROGRAMS.items()}
+    return {name: number[0] for name, number in versions.items() if number}
 
 
 def _modules() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Requests at a constant rate (``python -m kpi_bench.steady URL RATE SECONDS``), printed as one JSON object.
 
-The loop is open: each request has a scheduled time, whether or not those before it have been answered, and its latency
-is measured from that time. wrk sends the next request when the last one is answered, so it sends fewer to a server that
+The loop is open: each request has a scheduled time, whether or not earlier requests are complete, and its latency
+is measured from that time. wrk sends the next request when the last one is complete, so it sends fewer to a server that
 stalls, and the stall hardly shows. It uses plain sockets and epoll, since the client's own time is part of the latency.
 """
 
@@ -171,7 +171,7 @@ def main() -> None:
     client.run(rate, seconds)
     times = sorted(client.times)
     if not times:
-        raise BenchError(f"{url}: no request was answered")
+        raise BenchError(f"{url}: no request got a response")
     found = Latencies(
         rate=rate,
         p50=times[len(times) // 2] * 1000,

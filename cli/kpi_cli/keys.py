@@ -22,9 +22,9 @@ def generate() -> str:
 def problem(key: str) -> str:
     """What is wrong with a key, without quoting it; empty for a good one."""
     if len(key) != HEX_DIGITS:
-        return f"{HEX_DIGITS} hex digits are required, and it has {len(key)} characters"
+        return f"{HEX_DIGITS} hex digits are required, but it has {len(key)} characters"
     if not re.fullmatch(r"[0-9a-fA-F]+", key):
-        return f"{HEX_DIGITS} hex digits are required, and it has other characters"
+        return f"{HEX_DIGITS} hex digits are required, but it contains other characters"
     return _weakness(bytes.fromhex(key))
 
 

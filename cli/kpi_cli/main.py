@@ -40,14 +40,15 @@ PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_optio
 
 ANY_PART = parts.join_names(parts.PARTS, "or")
 DEFAULT_PORTS = ", ".join(f"{part.name} {part.port}" for part in parts.PARTS)
-MIGRATED = parts.join_names(parts.WITH_DATABASE, "and")
+WITH_DATABASE = parts.join_names(parts.WITH_DATABASE, "and")
+MIGRATED = f"SERVICE is {parts.join_names(parts.WITH_DATABASE, 'or')}; without one, all are migrated."
 
 RUN_HELP = f"""Usage: kpi run PART [COMMAND] [OPTIONS]
 
 Run one part with its own settings, as python -m kpi_PART does. PART is {ANY_PART}.
-All further arguments are passed to the part. It lists them itself, for example: {KPI} run auth --help
+All further arguments are passed to the part. For the complete list: {KPI} run auth --help
 
-  COMMAND                 serve (the default), check, openapi, or migrate ({MIGRATED})
+  COMMAND                 serve (the default), check, openapi, or migrate ({WITH_DATABASE})
   --env NAME              development, staging or production: selects config/.env.NAME
   --host, --port          where to listen (on 127.0.0.1 by default; ports: {DEFAULT_PORTS})
   --reload                restart when code changes
@@ -110,7 +111,7 @@ def print_status(
     if left:
         raise FailureError(
             "stack",
-            f"it was killed, and some of it is still running: {processes.describe(left)}",
+            f"it was killed, but some of its processes are still running: {processes.describe(left)}",
             fix=f"{processes.stop_command(left)}, or stop them and start again: make up",
         )
     if now is None or now.phase is state.Phase.DATABASE:
@@ -135,14 +136,24 @@ def print_environment(part: Annotated[str, typer.Argument(help=f"{ANY_PART}.")])
     print(part_commands.shell_exports(layout.find(), part))
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})
 def migrate(
-    service: Annotated[
-        str | None, typer.Argument(help=f"{parts.join_names(parts.WITH_DATABASE, 'or')}; all of them by default.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE | downgrade SERVICE [REVISION] | new SERVICE]", help=MIGRATED),
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="What the new migration does; for: migrate new SERVICE.")
     ] = None,
 ) -> None:
-    """Bring the databases to the newest migration: the local stack's, or the one that DATABASE_URL names."""
-    part_commands.migrate(layout.find(), service)
+    """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
+
+    kpi migrate downgrade SERVICE [REVISION] undoes migrations: the newest one, or with -2 two, or all after REVISION.
+    What they added is deleted with its data.
+
+    kpi migrate new SERVICE -m "add bios" writes a migration from the difference between models and database.
+    """
+    part_commands.migrate(layout.find(), words or [], message)
 
 
 @app.command()

@@ -11,9 +11,9 @@ def test_new_keys_are_good_and_different() -> None:
 @pytest.mark.parametrize(
     ("key", "problem"),
     [
-        ("", "64 hex digits are required, and it has 0 characters"),
-        ("k" * 36, "64 hex digits are required, and it has 36 characters"),
-        ("a" * 63 + "g", "64 hex digits are required, and it has other characters"),
+        ("", "64 hex digits are required, but it has 0 characters"),
+        ("k" * 36, "64 hex digits are required, but it has 36 characters"),
+        ("a" * 63 + "g", "64 hex digits are required, but it contains other characters"),
         ("0" * 64, "it is all zeros"),
         ("ab" * 32, "it repeats a short pattern"),
         ("deadbeef" * 8, "it repeats a short pattern"),

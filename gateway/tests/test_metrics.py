@@ -24,6 +24,15 @@ async def scrape(port: int) -> Scrape:
     return await asyncio.to_thread(Scrape.of, port)
 
 
+async def scrape_after(port: int, requests: int) -> Scrape:
+    """The metrics once so many requests are counted, which is after their responses are sent."""
+    return await asyncio.to_thread(
+        Scrape.wait_for,
+        port,
+        lambda found: found.value(REQUESTS) >= requests and not found.value("kpi_http_requests_in_flight"),
+    )
+
+
 async def test_requests_are_counted_by_the_prefix_of_the_route_table() -> None:
     port = free_port()
     async with (
@@ -39,7 +48,7 @@ async def test_requests_are_counted_by_the_prefix_of_the_route_table() -> None:
         await client.get("/nowhere/1")
         await client.get("/nowhere/2")
         await client.request("PROPFIND", "/posts/1")
-        found = await scrape(port)
+        found = await scrape_after(port, requests=9)
         assert (await client.get("/metrics")).status_code == 404
     assert found.value(REQUESTS, part="gateway", route="/posts", method="GET", status="200") == 3
     assert found.value(REQUESTS, route="/votes", method="POST", status="200") == 1
@@ -64,7 +73,7 @@ async def test_upstream_errors_are_counted_by_kind() -> None:
     ):
         assert (await client.get("/auth/me")).status_code == 502
         assert (await client.get("/posts")).status_code == 504
-        found = await scrape(port)
+        found = await scrape_after(port, requests=2)
         silent.set()
     errors = "kpi_gateway_upstream_errors_total"
     assert found.value(errors, upstream="auth", kind="upstream-unreachable") == 1
@@ -150,7 +159,7 @@ async def test_connections_are_counted_by_address() -> None:
         httpx.AsyncClient(base_url=address, trust_env=False) as client,
     ):
         await client.get("/posts")
-        found = await scrape(port)
+        found = await scrape_after(port, requests=1)
     of_content = {"upstream": "content", "address": upstream}
     assert found.value("kpi_gateway_upstream_connections", **of_content) == 1
     assert found.value("kpi_gateway_upstream_connections_idle", **of_content) == 1

@@ -12,7 +12,7 @@ import pytest
 from gateway_support import responding, serving
 from kpi_shared.testing.collector import Collector, run_collector
 from kpi_shared.testing.metrics import Scrape
-from kpi_shared.testing.process import free_port, start_part
+from kpi_shared.testing.process import free_port, start_part, wait_until
 from starlette.requests import Request
 from starlette.responses import Response
 from test_process import program, run
@@ -75,9 +75,14 @@ def test_each_worker_serves_its_own_metrics(tmp_path: Path) -> None:
         for _ in range(20):
             # A new connection each time, so that either worker may get the request.
             httpx.get(f"{address}/health/info", trust_env=False).raise_for_status()
-        found = [Scrape.of(first + number) for number in range(WORKERS)]
-        counts = [each.value("kpi_http_requests_total", route="/health/info") for each in found]
-    assert sum(counts) == 20
+
+        def count() -> float:
+            found = [Scrape.of(first + number) for number in range(WORKERS)]
+            return sum(each.value("kpi_http_requests_total", route="/health/info") for each in found)
+
+        # A request is counted after its response is sent.
+        wait_until(lambda: count() >= 20)
+        assert count() == 20
     assert len({line["port"] for line in lines(log) if line["event"] == "metrics served"}) == WORKERS
 
 

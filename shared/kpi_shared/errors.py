@@ -81,7 +81,7 @@ class InvalidRequestError(ProblemError):
 
 
 class FieldError(BaseModel):
-    """One error of a request: where it is (a JSON pointer) and what it is."""
+    """One error in a request: its place (a JSON pointer), a description for people, and a stable type."""
 
     pointer: str
     detail: str

@@ -44,12 +44,12 @@ def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, 
     @router.get("", name="alive", summary="Report that the process is alive")
     @router.get("/live", summary="Report that the process is alive (for probes)")
     async def live() -> Alive:
-        """Nothing but the process itself is checked."""
+        """Checks only the process itself."""
         return Alive(status="alive")
 
     @router.get("/ready", summary="Report whether the part can handle requests", responses=problems(UnavailableError))
     async def ready() -> Ready:
-        """Everything that the part needs is checked."""
+        """Checks everything that the part needs, such as its database."""
         states = await run.result()
         if any(state != "ok" for state in states):
             raise UnavailableError("; ".join(f"{name}: {state}" for name, state in zip(checks, states, strict=True)))
@@ -57,7 +57,7 @@ def health_router(settings: PartSettings, *, version: str, checks: Mapping[str, 
 
     @router.get("/info", summary="Return the name, version and environment")
     async def info() -> Info:
-        """For people and monitoring; clients need none of it."""
+        """For operators and monitoring; clients do not need it."""
         return Info(name=settings.part.program, version=version, environment=settings.app_env.value)
 
     return router

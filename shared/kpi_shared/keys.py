@@ -29,7 +29,7 @@ def parse_key(text: str) -> bytes:
         raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_describe(text)}")
     key = bytes.fromhex(text)
     if key in _WELL_KNOWN:
-        raise WeakKeyError("this key is published and protects nothing; create one with: kpi keys new")
+        raise WeakKeyError("this key has been published, so it is not secret; create one with: kpi keys new")
     if len(set(key)) < _FEWEST_DISTINCT_BYTES:
         raise WeakKeyError("this key has too few distinct bytes and can be guessed; create one with: kpi keys new")
     return key

@@ -21,7 +21,8 @@ _TABLE = "alembic_version"
 
 def alembic_config(part: Part, settings: DatabaseSettings) -> Config:
     config = Config(part.folder / "alembic.ini")
-    config.set_main_option("script_location", str(part.folder / "migrations"))
+    # A percent sign in a path would begin an interpolation.
+    config.set_main_option("script_location", str(part.folder / "migrations").replace("%", "%%"))
     config.attributes["settings"] = settings
     return config
 

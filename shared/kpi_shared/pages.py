@@ -86,7 +86,7 @@ def decode_cursor(cursor: str, *, of: PagedList, sealer: CursorSealer) -> tuple[
 def check_start(*, cursor: str | None, skip: int) -> None:
     """InvalidCursorError if a request gives both places where a page may start."""
     if cursor is not None and skip:
-        raise InvalidCursorError("Either cursor or skip, not both")
+        raise InvalidCursorError("cursor and skip cannot be combined")
 
 
 def cut_page(rows: Sequence[RowT], *, limit: int, cursor_after: Callable[[RowT], str]) -> Page[RowT]:

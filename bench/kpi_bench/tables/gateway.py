@@ -159,7 +159,7 @@ documentation does, and log nothing. Their configurations are in `bench/peers/ga
 
 _LATENCY = """\
 Requests come at a constant rate, half of what the gateway reached in the same round, on 64 connections. Each has a
-scheduled time, whether or not those before it have been answered, and latency is measured from that time. "Added" is
+scheduled time, whether or not earlier requests are complete, and latency is measured from that time. "Added" is
 the difference from the same rate directly on the upstream, measured right after. In milliseconds."""
 
 _BODIES = """\

@@ -178,8 +178,8 @@ def _slowdowns(found: Rounds, sizes: list[str]) -> list[float]:
 
 def _row(read: str, found: Rounds, sizes: list[str]) -> list[str]:
     slower = _slowdowns(found, sizes)
-    said = "" if read.startswith("search") else verdict(slower, _MOST, most=True)
-    return [read, *(spread(figures(found[size], "rate")) for size in sizes), spread(slower, 2), said]
+    result = "" if read.startswith("search") else verdict(slower, _MOST, most=True)
+    return [read, *(spread(figures(found[size], "rate")) for size in sizes), spread(slower, 2), result]
 
 
 def _pages_table(explained: dict[str, Any], sizes: list[str]) -> str:

@@ -181,8 +181,8 @@ def _ratios(found: Rounds) -> list[float]:
 def _row(name: str, found: Rounds) -> list[str]:
     rates = [spread(figures(found[contender], "rate"), 1) for contender in (GATEWAY, DIRECT, MONOLITH)]
     target = _READS if name.startswith("GET") else _VOTES if name.endswith("/votes") else None
-    said = ["", ""] if target is None else [f"{target:g}", verdict(_ratios(found), target)]
-    return [f"`{name}`", *rates, spread(_ratios(found), 2), *said]
+    goal = ["", ""] if target is None else [f"{target:g}", verdict(_ratios(found), target)]
+    return [f"`{name}`", *rates, spread(_ratios(found), 2), *goal]
 
 
 def _latency(rounds: dict[str, Rounds]) -> str:

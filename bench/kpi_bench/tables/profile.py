@@ -56,9 +56,9 @@ def _record(pid: int, url: str, seconds: float, work: Path) -> str:
         pin(command, LOAD_CORE), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as recorder:
         _WRK.run(url, seconds + 1)
-        _, said = recorder.communicate(timeout=60)
+        _, errors = recorder.communicate(timeout=60)
     if recorder.returncode or not path.exists():
-        raise BenchError(f"py-spy: {said.strip()[-1000:]}")
+        raise BenchError(f"py-spy: {errors.strip()[-1000:]}")
     return path.read_text()
 
 

@@ -93,9 +93,11 @@ def _import_users(layout: Layout, ports: Ports, found: list[Post], progress: Pro
         users[name] = int(response["id"])
         progress.advance(task)
     if len(users) != len(names):
-        raise FailureError(AUTH.name, f"it responded for {len(users)} of {len(names)} users", fix=f"{KPI} doctor")
+        raise FailureError(
+            AUTH.name, f"it returned the ids of only {len(users)} of {len(names)} users", fix=f"{KPI} doctor"
+        )
     if len(set(users.values())) != len(users):
-        raise FailureError(AUTH.name, "two authors of the file are the same user there", fix=f"{KPI} doctor")
+        raise FailureError(AUTH.name, "two authors in the file belong to the same user", fix=f"{KPI} doctor")
     return users
 
 

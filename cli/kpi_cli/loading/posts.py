@@ -68,7 +68,7 @@ def read(file: Path) -> list[Post]:
 
 def _describe_spelling(post: Post, first: Post) -> str:
     # Usernames are unique without regard to case, so both would be the same user.
-    return f"field author: {post.author} differs from {first.author} in line {first.line} by its case only"
+    return f"field author: {post.author} and {first.author} in line {first.line} differ only in case"
 
 
 def authors(posts: list[Post]) -> dict[str, datetime]:
@@ -124,7 +124,7 @@ def _read_lines(file: Path) -> Iterator[tuple[int, bytes]]:
                 if raw.strip():
                     yield number, raw
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadLineError(file, number + 1, "the compressed file is damaged or cut off here") from error
+        raise BadLineError(file, number + 1, "the compressed file is damaged or incomplete from here on") from error
 
 
 def _is_gzip(file: Path) -> bool:
@@ -144,7 +144,7 @@ def _check_points(file: Path, posts: list[Post]) -> None:
             raise BadLineError(
                 file,
                 post.line,
-                f"field points: {post.points} votes need as many authors, and the file has {voters}",
+                f"field points: {post.points} votes need as many different authors, but the file has only {voters}",
             )
 
 

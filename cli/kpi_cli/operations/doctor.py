@@ -92,14 +92,14 @@ def _check_libsodium() -> Finding:
 def _check_disk(layout: Layout) -> Finding:
     folder = layout.home if layout.home.exists() else layout.checkout
     free = shutil.disk_usage(folder).free
-    detail = f"{free // 2**20:,} MB free, and {postgres.NEEDED_BYTES // 2**20} MB are needed"
+    detail = f"{free // 2**20:,} MB free, but {postgres.NEEDED_BYTES // 2**20} MB are needed"
     return Finding("disk", free >= postgres.NEEDED_BYTES, detail, f"free some space on the disk of {folder}")
 
 
 def _check_clock() -> Finding:
     now = datetime.now(UTC)
     detail = f"{now:%Y-%m-%dT%H:%M:%SZ}" + (
-        "" if EARLIEST <= now <= LATEST else " is wrong, and tokens expire by the clock"
+        "" if EARLIEST <= now <= LATEST else " is wrong, so tokens would expire at the wrong time"
     )
     return Finding("clock", EARLIEST <= now <= LATEST, detail, "sudo timedatectl set-ntp true")
 
@@ -146,7 +146,7 @@ def _check_keys(layout: Layout) -> list[Finding]:
         if not _uses_environment(layout):
             finding = replace(finding, ok=True, detail=f"{finding.detail}; only {KPI} run uses it, make up has its own")
         findings.append(finding)
-    return findings or [Finding("key", True, "none yet; make up makes one")]
+    return findings or [Finding("key", True, "none yet; make up creates it")]
 
 
 def _check_key(found: found_keys.FoundKey) -> Finding:

@@ -1,8 +1,11 @@
 """``kpi run``, ``kpi env`` and ``kpi migrate``: parts as programs, with the settings of their environment and files."""
 
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import NoReturn
@@ -44,9 +47,86 @@ def _has_settings(layout: Layout, part: Part) -> bool:
     return bool(files) or environments.names_database() or bool(os.environ.get("AWS_SECRETS_ENABLED"))
 
 
-def migrate(layout: Layout, name: str | None) -> None:
-    """Migrate the database that DATABASE_URL names, or else the local stack's."""
-    part = None if name is None else _get_with_database(name)
+def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
+    """Upgrade, downgrade, or write a new migration, for the database that DATABASE_URL names or the local stack's."""
+    action, rest = (words[0], words[1:]) if words and words[0] in {"downgrade", "new"} else ("upgrade", words)
+    name = rest[0] if rest else None
+    _check_words(action, rest, message)
+    if action == "downgrade":
+        revision = rest[1] if len(rest) > 1 else "-1"
+        _run_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
+    elif action == "new":
+        part = _require_service(name, 'new {} -m "..."')
+        options = ["--autogenerate", "--rev-id", _next_revision(layout, part), "-m", message or ""]
+        _run_alembic(layout, part, ["revision", *options], migrated=True)
+    else:
+        _upgrade(layout, None if name is None else _get_with_database(name))
+
+
+def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
+    new = f'{KPI} migrate new {rest[0] if rest else parts.WITH_DATABASE[0].name} -m "add bios"'
+    if action == "new" and not (message or "").strip():
+        problem, fix = "a new migration needs a message", new
+    elif action != "new" and message is not None:
+        problem, fix = "-m is the message of a new migration", new
+    elif len(rest) > (2 if action == "downgrade" else 1):
+        problem, fix = f"there is a word too many: {rest[-1]}", f"{KPI} migrate --help"
+    elif action == "downgrade" and len(rest) > 1 and not re.fullmatch(r"-[1-9]\d*|\w+", rest[1]):
+        problem, fix = f"{rest[1]} is no revision", "give an identifier as a001, a number of steps as -2, or base"
+    else:
+        return
+    raise FailureError("migrate", problem, fix=fix, code=2)
+
+
+def _require_service(name: str | None, words: str) -> Part:
+    if name is None:
+        raise FailureError(
+            "migrate",
+            "each service has its own database and migrations, so this needs the name of one",
+            fix=f"{KPI} migrate {words.format(parts.WITH_DATABASE[0].name)}",
+            code=2,
+        )
+    return _get_with_database(name)
+
+
+def _next_revision(layout: Layout, part: Part) -> str:
+    """The identifier after the newest one: ``a003`` after ``a002``."""
+    files = (layout.checkout / part.folder / "migrations" / "versions").glob("*.py")
+    found = [match for file in files if (match := re.search(r"_([a-z])(\d{3})_", file.name))]
+    letter = found[0][1] if found else part.name[0]
+    return f"{letter}{max((int(match[2]) for match in found), default=0) + 1:03}"
+
+
+def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
+    """Run Alembic with the service's own configuration; ``migrated``: on a database at the newest migration."""
+    file = str(layout.checkout / part.folder / "alembic.ini")
+    if "%" in file:
+        problem = (
+            f"Alembic's own commands do not work below a folder with a percent sign in its name: {layout.checkout}"
+        )
+        raise FailureError(part.name, problem, fix="move the checkout", code=2)
+    command = [sys.executable, "-m", "alembic", "-c", file, *arguments]
+    with _database_environment(layout, part) as environment:
+        if migrated and (code := subprocess.run(part.command("migrate"), env=environment, check=False).returncode):
+            raise FailureError(part.name, f"its migrations ended with exit code {code}", code=code)
+        # The paths that Alembic prints are then relative to the checkout.
+        code = subprocess.run(command, env=environment, cwd=layout.checkout, check=False).returncode
+    if code:
+        raise FailureError(
+            part.name, f"alembic {arguments[0]} ended with exit code {code}", fix=f"{KPI} doctor", code=code
+        )
+
+
+@contextmanager
+def _database_environment(layout: Layout, part: Part) -> Iterator[dict[str, str]]:
+    if environments.names_database():
+        yield dict(os.environ)
+        return
+    with local_database.use(layout) as ports:
+        yield environments.environment(layout, part, ports)
+
+
+def _upgrade(layout: Layout, part: Part | None) -> None:
     if environments.names_database():
         _migrate_named(part)
         return

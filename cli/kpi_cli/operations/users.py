@@ -45,7 +45,9 @@ def ask_password(*, generate: bool) -> str:
         return _prompt_twice()
     password = sys.stdin.readline().rstrip("\r\n")
     if not password:
-        raise FailureError("user", "standard input holds no password", fix="type it at a terminal, or add --generate")
+        raise FailureError(
+            "user", "standard input contains no password", fix="type it at a terminal, or add --generate"
+        )
     return password
 
 
@@ -106,7 +108,7 @@ def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: 
     else:
         print("\n".join("\t".join(row) for row in [_COLUMNS, *rows]))
     if found["more"]:
-        local_database.report(f"there are more than these {len(rows)}: narrow the list with --search, or raise --limit")
+        local_database.report(f"only the first {len(rows)} are shown: narrow the list with --search, or raise --limit")
 
 
 def _row(item: dict[str, Any]) -> tuple[str, ...]:

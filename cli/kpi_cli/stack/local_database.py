@@ -74,8 +74,10 @@ def _start_unchanged(layout: Layout, ports: Ports) -> Iterator[None]:
         account = postgres.existing_account(layout)
         # The services' files name this port, so they would find no database at another one.
         if not ports.postgres or not is_free(ports.postgres):
-            problem = f"its port {ports.postgres} is in use" if ports.postgres else "its last port is not known"
-            raise FailureError("postgres", problem, fix="let the next start choose another: make up")
+            problem = (
+                f"its port {ports.postgres} is in use" if ports.postgres else "the port that it used last is not known"
+            )
+            raise FailureError("postgres", problem, fix="start the stack, which chooses another port: make up")
         state.write(layout, Phase.DATABASE, ports)
         with _run_server(layout, ports, account, Path(log.name)):
             yield

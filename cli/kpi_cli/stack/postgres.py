@@ -119,7 +119,7 @@ def existing_account(layout: Layout) -> Account:
         raise FailureError(
             "postgres",
             f"the data in {layout.data} belongs to {_owner(layout)}, and PostgreSQL runs as {SYSTEM_USER}",
-            fix="let the next start change its owner: make up",
+            fix="start the stack, which changes its owner: make up",
         )
     return user
 
@@ -211,7 +211,7 @@ def _programs_for_shell() -> Iterator[Path]:
         if _SPECIAL_IN_SHELL & set(name):
             raise FailureError(
                 "postgres",
-                f'neither {folder} nor the folder for temporary files may have one of these characters: $ ` " \\',
+                f'the paths {folder} and {name} must not contain any of these characters: $ ` " \\',
                 fix="TMPDIR=/tmp make up, or move the checkout",
             )
         copy.chmod(0o755)

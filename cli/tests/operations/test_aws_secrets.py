@@ -70,7 +70,7 @@ def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("DATABASE_URL", "mysql://a:b@c/d", "postgresql://user:password@host:port/database is required"),
         ("DATABASE_URL", "postgresql://host/database", "postgresql://user:password@host:port/database is required"),
         ("DATABASE_URL", "postgresql://a:changeme@c/d", "it is still a placeholder"),
-        ("PASETO_SECRET_KEY", "f" * 36, "64 hex digits are required, and it has 36 characters"),
+        ("PASETO_SECRET_KEY", "f" * 36, "64 hex digits are required, but it has 36 characters"),
         ("PASETO_SECRET_KEY", "0" * 64, "it is all zeros"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", "0", "a whole number of minutes"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a string is required"),

@@ -32,7 +32,7 @@ def test_doctor_reports_what_is_wrong_and_how_to_fix_it(checkout: Checkout) -> N
     assert result.returncode == 1
     # The local stack does not use the shell's key, so that one is reported and is no problem.
     assert (
-        "PASETO_SECRET_KEY: 64 hex digits are required, and it has 36 characters; only .venv/bin/kpi run"
+        "PASETO_SECRET_KEY: 64 hex digits are required, but it has 36 characters; only .venv/bin/kpi run"
         in result.stdout
     )
     assert "export PASETO_SECRET_KEY" not in str(wrong)

@@ -42,7 +42,7 @@ def test_env_prints_settings_for_a_shell(checkout: Checkout, part: str, wanted: 
     # DATABASE_URL would take precedence over the file, so it is removed.
     result = checkout.kpi("env", part, DATABASE_URL="postgresql://other@127.0.0.1:1/none")
     assert result.returncode == 0, result.stderr
-    script = f"DATABASE_URL=foreign; {result.stdout}\necho {wanted}"
+    script = f"DATABASE_URL=other; {result.stdout}\necho {wanted}"
     value = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
     port = json.loads((checkout.home / "ports.json").read_text())["auth"]
     assert value == f"http://127.0.0.1:{port}" if part == "gateway" else Path(value).exists()

@@ -62,7 +62,7 @@ def test_a_generated_password_is_shown_once_and_differs_each_time(checkout: Chec
 def test_no_password_is_one_sentence_before_anything_starts(checkout: Checkout) -> None:
     result = checkout.kpi("user", "create", "ada")
     assert result.returncode == 1
-    assert result.stderr.splitlines()[0] == "kpi: user: standard input holds no password"
+    assert result.stderr.splitlines()[0] == "kpi: user: standard input contains no password"
     assert "its database is started" not in result.stderr
 
 
@@ -83,7 +83,7 @@ def test_a_list_is_lines_with_tabs_where_there_is_no_terminal(checkout: Checkout
         "1\tada\t-\tuser\tactive\t2026-01-01T00:00:00Z",
         "2\tgrace\t[red]g@x\tuser\tdeactivated\t2026-01-01T00:00:00Z",
     ]
-    assert "there are more than these 2" in result.stderr
+    assert "only the first 2 are shown" in result.stderr
     assert request(checkout) == {"search": "a", "role": "user", "limit": 2}
 
 

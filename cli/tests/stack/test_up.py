@@ -88,7 +88,7 @@ def test_status_after_kill_9_names_what_still_runs_and_the_command_that_ends_it(
     pids = sorted(process.pid for process in checkout.processes())
 
     assert status.returncode == 1
-    assert "it was killed, and some of it is still running: " in status.stderr
+    assert "it was killed, but some of its processes are still running: " in status.stderr
     for name in ("auth", "content", "gateway", "postgres"):
         assert f"{name} (pid " in status.stderr
     assert as_json["status"] == "killed"
@@ -231,9 +231,9 @@ def test_lost_password_is_one_sentence(checkout: Checkout) -> None:
 
 
 def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout) -> None:
-    foreign = {"DATABASE_URL": "postgresql://other@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
+    ignored = {"DATABASE_URL": "postgresql://other@127.0.0.1:1/none", "PGHOST": "127.0.0.1", "PGPORT": "1"}
     (checkout.home / "migrations.json").unlink()
-    stack = checkout.up(**foreign).wait_until_ready()
+    stack = checkout.up(**ignored).wait_until_ready()
     assert stack.stop() == 0
     assert "DATABASE_URL in your shell is ignored: the local stack has its own" in stack.output
 
@@ -243,7 +243,7 @@ def test_bad_key_is_one_sentence_before_anything_starts(checkout: Checkout) -> N
     key.write_text("k" * 36 + "\n")
     result = checkout.kpi("up")
     assert result.returncode == 1
-    assert "paseto_secret_key: 64 hex digits are required, and it has 36 characters" in result.stderr
+    assert "paseto_secret_key: 64 hex digits are required, but it has 36 characters" in result.stderr
     assert f"rm {key} && make up" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""

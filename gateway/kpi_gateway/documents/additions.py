@@ -33,13 +33,15 @@ def _header(description: str, schema: Json, example: str | float) -> Json:
 # The components to which the operations refer.
 HEADERS: Mapping[str, Json] = {
     "X-Request-ID": _header("The id of the request, which is also in the logs", _TEXT, "5f2b6c1de0a94b7d"),
-    "X-Response-Time": _header("Milliseconds until the response began", {"type": "number"}, 12.34),
-    "X-RateLimit-Limit": _header("The quota of the policy of which the least remains", _COUNT, 1000),
-    "X-RateLimit-Remaining": _header("How many requests remain of that quota", _COUNT, 999),
-    "X-RateLimit-Reset": _header("Seconds until more of it becomes available", _COUNT, 60),
-    "RateLimit-Policy": _header("The policies: quotas and windows in seconds", _TEXT, '"address";q=1000;w=60'),
-    "RateLimit": _header("What remains of each policy, and for how long", _TEXT, '"address";r=999;t=60'),
-    "Retry-After": _header("Seconds after which the request may be repeated", _COUNT, 1),
+    "X-Response-Time": _header("Time until the response started, in milliseconds", {"type": "number"}, 12.34),
+    "X-RateLimit-Limit": _header("The quota of the policy with the fewest requests left", _COUNT, 1000),
+    "X-RateLimit-Remaining": _header("How many requests of that quota are left", _COUNT, 999),
+    "X-RateLimit-Reset": _header("Seconds until more requests become available", _COUNT, 60),
+    "RateLimit-Policy": _header("The quota of each policy, and its window in seconds", _TEXT, '"address";q=1000;w=60'),
+    "RateLimit": _header(
+        "For each policy: requests left, and seconds until more become available", _TEXT, '"address";r=999;t=60'
+    ),
+    "Retry-After": _header("Seconds to wait before the request is sent again", _COUNT, 1),
 }
 
 

@@ -13,11 +13,11 @@ from kpi_gateway.routes import API, RouteTable
 _OAUTH2_ADDRESSES = ("tokenUrl", "refreshUrl", "authorizationUrl")
 
 _INTRODUCTION = """
-Register with `POST /api/v1/users`, then press **Authorize** and sign in: calls of the operations with a lock are then
-made with your token.
+Register with `POST /api/v1/users`, then press **Authorize** and sign in. Requests to the operations
+marked with a lock then carry your token.
 
 Every path is also served without `/v1` and without `/api/v1`. Errors are problem documents (RFC 9457); their `instance`
-is the request's id.
+is the id of the request.
 """
 
 

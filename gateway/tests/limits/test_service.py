@@ -288,10 +288,10 @@ async def test_an_invalid_token_is_forwarded_and_has_no_subject(secret_key: str,
 async def test_expired_tokens_tokens_of_another_key_and_two_at_once_have_no_subject(
     secret_key: str, codec: TokenCodec
 ) -> None:
-    foreign = TokenCodec(KeyRing(secrets.token_bytes(32)), issuer="kpi-one", audience="kpi-one")
+    other_codec = TokenCodec(KeyRing(secrets.token_bytes(32)), issuer="kpi-one", audience="kpi-one")
     two = [*bearer(codec, 1).items(), *bearer(codec, 2).items()]
     async with limited(9, paseto_secret_key=secret_key) as (client, _echo):
-        for headers in (bearer(codec, 1, timedelta(seconds=-1)), bearer(foreign, 1), two):
+        for headers in (bearer(codec, 1, timedelta(seconds=-1)), bearer(other_codec, 1), two):
             response = await client.get("/posts", headers=headers)
             assert "subject" not in response.headers["ratelimit-policy"]
 

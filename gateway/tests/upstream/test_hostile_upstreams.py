@@ -112,7 +112,7 @@ async def test_a_body_of_a_response_without_content_reaches_no_client() -> None:
     [
         OK + b"Content-Length: 2\r\n\r\nok" + SECOND,
         OK + b"Content-Length: 2\r\n\r\nokHTTP/1.1 2",
-        OK + b"Content-Length: 2\r\n\r\nok and more than was said",
+        OK + b"Content-Length: 2\r\n\r\nok and more than announced",
         OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" + SECOND,
     ],
 )

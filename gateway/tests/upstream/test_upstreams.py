@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 
-def saying(word: str) -> RawHandler:
+def respond_with(word: str) -> RawHandler:
     """An upstream that responds to each request with the word."""
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,8 +40,8 @@ async def words(client: httpx.AsyncClient, address: str, count: int) -> Counter[
 
 async def test_equal_addresses_take_turns() -> None:
     async with (
-        raw_upstream(saying("one")) as one,
-        raw_upstream(saying("two")) as two,
+        raw_upstream(respond_with("one")) as one,
+        raw_upstream(respond_with("two")) as two,
         gateway(content_url=f"{one}, {two}") as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -59,7 +59,7 @@ async def test_the_address_with_the_fewest_requests_gets_the_next() -> None:
 
     async with (
         serving(responding(slow)) as one,
-        raw_upstream(saying("fast")) as two,
+        raw_upstream(respond_with("fast")) as two,
         gateway(content_url=f"{one},{two}") as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -73,7 +73,7 @@ async def test_the_address_with_the_fewest_requests_gets_the_next() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_an_address_that_refuses_connections_fails_no_request(method: str) -> None:
     async with (
-        raw_upstream(saying("alive")) as alive,
+        raw_upstream(respond_with("alive")) as alive,
         gateway(content_url=f"{closed_port()},{alive}") as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -85,7 +85,7 @@ async def test_an_address_that_refuses_connections_fails_no_request(method: str)
 async def test_a_get_without_a_response_is_retried_at_another_address_and_a_post_is_not() -> None:
     async with (
         raw_upstream(closing) as broken,
-        raw_upstream(saying("alive")) as alive,
+        raw_upstream(respond_with("alive")) as alive,
         gateway(content_url=f"{broken},{alive}", upstream_max_failures=1000) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -103,11 +103,11 @@ async def test_an_address_that_keeps_failing_gets_no_requests_until_it_is_back()
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await (closing if broken else saying("repaired"))(reader, writer)
+        await (closing if broken else respond_with("repaired"))(reader, writer)
 
     async with (
         raw_upstream(handler) as one,
-        raw_upstream(saying("alive")) as two,
+        raw_upstream(respond_with("alive")) as two,
         gateway(content_url=f"{one},{two}", upstream_max_failures=3, upstream_probe_interval=0.05) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
@@ -136,7 +136,7 @@ async def test_while_all_addresses_are_out_all_are_tried() -> None:
     ):
         statuses = [(await client.get(f"{address}/posts")).status_code for _ in range(3)]
         assert statuses == [502] * 3
-        server = await asyncio.start_server(saying("back"), "127.0.0.1", port)
+        server = await asyncio.start_server(respond_with("back"), "127.0.0.1", port)
         async with server:
             assert await words(client, address, 4) == {"back": 4}
             server.close()
@@ -152,7 +152,7 @@ async def test_each_upstream_has_its_own_places() -> None:
 
     async with (
         serving(responding(slow)) as content,
-        raw_upstream(saying("auth")) as auth,
+        raw_upstream(respond_with("auth")) as auth,
         gateway(content_url=content, auth_url=auth, upstream_connections=1, upstream_queue_timeout=0.05) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):

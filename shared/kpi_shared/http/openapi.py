@@ -120,7 +120,7 @@ def _allow_anonymous(operation: dict[str, Any]) -> None:
     """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token."""
     names = {name for requirement in operation.get("security", ()) for name in requirement}
     if OPTIONAL_SCHEME in names:
-        operation["security"] = [{SCHEME: []}] + ([] if SCHEME in names else [{}])
+        operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
 
 
 def _describe_unsupported_bodies(operation: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def too_many_connections() -> BadFramingError:
 
 
 def head_too_slow() -> BadFramingError:
-    detail = f"The request line and headers took over {bounds.HEAD_TICKS} seconds"
+    detail = f"The request line and headers did not arrive within {bounds.HEAD_TICKS} seconds"
     return BadFramingError(detail, status=408, slug="slow-head")
 
 

@@ -23,7 +23,7 @@ from kpi_shared.telemetry.logging import configure_logging
 # sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
-_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could; migrate: upgrade the
+_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
 database to the newest revision; openapi: print the OpenAPI document; import-...: add documents from standard input, one
 JSON object per line; others: read one JSON object from standard input and print one"""
 

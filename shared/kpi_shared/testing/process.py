@@ -86,8 +86,7 @@ class PartProcess:
 
     def lines(self) -> list[dict[str, object]]:
         """Its log records so far, without an incomplete last line."""
-        text = self.log.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return read_log(self.log)
 
     def kill(self) -> None:
         self.process.kill()
@@ -103,6 +102,23 @@ class PartProcess:
             yield
         finally:
             self.process.send_signal(signal.SIGCONT)
+
+
+def read_log(log: Path, **values: object) -> list[dict[str, object]]:
+    """The records of a log so far that have these values, without an incomplete last line.
+
+    A part writes its log in a thread, and the record of a request after its response. A test that reads it just after
+    a response has to wait for the record: see ``wait_for_records``.
+    """
+    text = log.read_text(encoding="utf-8")
+    records = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    return [record for record in records if values.items() <= record.items()]
+
+
+def wait_for_records(log: Path, count: int = 1, **values: object) -> list[dict[str, object]]:
+    """The records with these values, once there are at least so many; AssertionError after the timeout."""
+    wait_until(lambda: len(read_log(log, **values)) >= count)
+    return read_log(log, **values)
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

@@ -63,7 +63,7 @@ def start(folder: Path, port: int, metrics: int) -> Iterator["subprocess.Popen[b
         process.communicate()
 
 
-def answers(port: int) -> bool:
+def responds(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/").status_code == 404
     except httpx.TransportError:
@@ -77,7 +77,7 @@ def dropped(metrics: int) -> float:
 def test_requests_and_signals_do_not_wait_for_the_reader_of_the_logs(tmp_path: Path) -> None:
     port, metrics = free_port(), free_port()
     with start(tmp_path, port, metrics) as process:
-        wait_until(lambda: answers(port))
+        wait_until(lambda: responds(port))
         assert process.stdout is not None
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             assert {client.get(PATH).status_code for _ in range(REQUESTS)} == {404}
@@ -99,7 +99,7 @@ def test_requests_and_signals_do_not_wait_for_the_reader_of_the_logs(tmp_path: P
 def test_a_normal_stop_writes_every_line(tmp_path: Path) -> None:
     port = free_port()
     with start(tmp_path, port, free_port()) as process:
-        wait_until(lambda: answers(port))
+        wait_until(lambda: responds(port))
         with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
             for number in range(20):
                 client.get(f"/last/{number}")
@@ -112,11 +112,11 @@ def test_a_normal_stop_writes_every_line(tmp_path: Path) -> None:
 def test_a_process_ends_whose_logs_have_no_reader_any_more(tmp_path: Path) -> None:
     port, metrics = free_port(), free_port()
     with start(tmp_path, port, metrics) as process:
-        wait_until(lambda: answers(port))
+        wait_until(lambda: responds(port))
         assert process.stdout is not None
         process.stdout.close()
         process.stdout = None
-        wait_until(lambda: answers(port) and dropped(metrics) > 0)
+        wait_until(lambda: responds(port) and dropped(metrics) > 0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
 

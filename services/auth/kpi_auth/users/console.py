@@ -1,6 +1,6 @@
 """The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
-``check-new-user`` and ``check-user`` check the name for the first two, before their caller asks for a password.
+``check-new-user`` and ``check-user`` judge the name for the first two, before their caller asks for a password.
 
 Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
 standard output. A refusal is one sentence on standard error.

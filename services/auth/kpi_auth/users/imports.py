@@ -34,7 +34,7 @@ class RegisteredNameError(Exception):
 
 
 def import_users(settings: AuthSettings) -> int:
-    """Read NDJSON from standard input; write each user's id, new or existing, to standard output.
+    """Read NDJSON from standard input; write the id of each user, new or existing, to standard output.
 
     All users are added in one transaction: after a failure, none of them is there.
     """
@@ -48,24 +48,24 @@ def import_users(settings: AuthSettings) -> int:
 
 
 async def _import(settings: AuthSettings, users: list[ImportedUser]) -> None:
-    born = {user.username: user.created_at or datetime.now(UTC) for user in users}
+    created_at = {user.username: user.created_at or datetime.now(UTC) for user in users}
     ids: dict[str, int] = {}
     database = Database(settings)
     try:
         async with database.writing() as connection:
-            names = iter(born)
+            names = iter(created_at)
             while batch := list(islice(names, _BATCH)):
-                ids |= await _import_batch(connection, {name: born[name] for name in batch})
+                ids |= await _import_batch(connection, {name: created_at[name] for name in batch})
     finally:
         await database.close()
-    for username in born:
+    for username in created_at:
         print(json.dumps({"username": username, "id": ids[username.lower()]}))
 
 
-async def _import_batch(connection: AsyncConnection, born: Mapping[str, datetime]) -> dict[str, int]:
-    ids = await accounts.add_imported(connection, born=born)
+async def _import_batch(connection: AsyncConnection, created_at: Mapping[str, datetime]) -> dict[str, int]:
+    ids = await accounts.add_imported(connection, born=created_at)
     linked = await identities.find_linked(connection, user_ids=ids.values())
-    _check_all_imported(born, {name for name, user_id in ids.items() if user_id not in linked})
+    _check_all_imported(created_at, {name for name, user_id in ids.items() if user_id not in linked})
     return ids
 
 

@@ -52,10 +52,16 @@ async def test_an_unused_place_is_released(small: PasswordHasher) -> None:
 
 
 async def test_a_cancelled_caller_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
-    release = threading.Event()
-    running = asyncio.create_task(small.take_place().run(release.wait))
+    begun, release = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        release.wait()
+
+    running = asyncio.create_task(small.take_place().run(work))
     waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
-    await asyncio.sleep(0.05)
+    # The other tasks take their places in the first turn of the loop, which this one waits for too.
+    await asyncio.to_thread(begun.wait, 60)
     running.cancel()
     await asyncio.wait([running])
     with pytest.raises(HashingBusyError):

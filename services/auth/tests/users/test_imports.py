@@ -43,9 +43,8 @@ async def test_import_refuses_the_name_of_a_registered_user(
 ) -> None:
     assert (await shared_client.post("/users", json=registration("anna"))).status_code == 201
     # More than one batch of names comes before the one that is refused.
-    result = _run_import(
-        settings, [*(f'{{"username": "other-{number}"}}' for number in range(2001)), '{"username": "Anna"}']
-    )
+    others = [f'{{"username": "other-{number}"}}' for number in range(2001)]
+    result = _run_import(settings, [*others, '{"username": "Anna"}'])
     assert result.returncode == 1
     assert result.stderr == "kpi-auth: the name 'Anna' cannot be imported: it belongs to a registered user\n"
     assert result.stdout == ""
