@@ -63,6 +63,7 @@ check: $(STAMP) ## Run the static checks and test the migrations: style, types, 
 	.venv/bin/lint-imports
 	.venv/bin/python -m kpi_shared.testing.check_sql services/auth services/content
 	$(TEST_ENVIRONMENT) .venv/bin/kpi openapi --check docs/openapi.json
+	@tests/clients/lint
 	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations services/auth services/content
 
 load: $(STAMP) ## Load the sample posts with their authors and votes into the stack, running or stopped

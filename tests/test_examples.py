@@ -164,6 +164,8 @@ def find_example(document: Json, operation: Json) -> tuple[str, Json]:
     """The media type and the example that the documentation fills in."""
     media_type, media = next(iter(operation["requestBody"]["content"].items()))
     schema = media["schema"]
+    # An optional body is an alternative to null.
+    schema = schema["anyOf"][0] if "anyOf" in schema else schema
     if reference := schema.get("$ref"):
         schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     examples = [example["value"] for example in media.get("examples", {}).values()]
@@ -172,7 +174,6 @@ def find_example(document: Json, operation: Json) -> tuple[str, Json]:
     return media_type, examples[0]
 
 
-@pytest.mark.xfail(strict=True, reason="auth shows no examples yet; they remove this mark")
 def test_every_example_works_when_it_is_sent(new_stack: Stack) -> None:
     with httpx.Client(base_url=new_stack.gateway, timeout=30, trust_env=False) as client:
         document = client.get("/openapi.json").json()

@@ -185,6 +185,34 @@ def count_unacknowledged(file: int) -> int:
         return 0
 
 
+class Outflow:
+    """What was written to a client, and how fast the client reads it."""
+
+    __slots__ = ("_acknowledged", "_pace", "written")
+
+    def __init__(self) -> None:
+        self.written = 0
+        self._acknowledged = 0
+        self._pace: Pace | None = None
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the client had read everything when this was last determined."""
+        return self.written == self._acknowledged
+
+    def count_overdue(self, transport: asyncio.Transport, file: int) -> int:
+        """Call it once a tick: the number of bytes that wait for a client that reads too slowly, or 0."""
+        if self.is_acknowledged:
+            return 0
+        waiting = transport.get_write_buffer_size() + count_unacknowledged(file)
+        if not waiting:
+            self._acknowledged = self.written
+            self._pace = None
+            return 0
+        self._pace = self._pace or Pace()
+        return waiting if self._pace.is_too_slow(self.written - waiting, waiting) else 0
+
+
 def reset(transport: asyncio.Transport) -> None:
     """Close at once and discard the send buffer, which the system would otherwise keep offering to the client."""
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -63,7 +63,8 @@ def is_plain(head: bytes, lines: int) -> bool:
 
 
 def count_lines(head: bytes) -> int:
-    """The number of lines of a complete head, including the empty one; BadFramingError for control characters."""
+    """The number of lines of a complete head, including the empty one; BadFramingError if it is not valid."""
+    check_partial(head)
     lines = _LINES.get(head.translate(None, _PLAIN))
     if lines is None:
         raise diagnose(head)
@@ -159,6 +160,33 @@ def check_partial(head: bytes | bytearray) -> None:
         raise head_too_large()
     if len(head) > MAX_REQUEST_LINE_BYTES and head.find(b"\r\n", 0, MAX_REQUEST_LINE_BYTES) < 0:
         raise _target_too_long()
+
+
+class PartialHead(bytearray):
+    """The start of a head that has not arrived completely."""
+
+    def keep(self, data: bytes) -> None:
+        """Add the data, or refuse it as soon as no head can begin with it."""
+        check_piece(data, self[-1] if self else 0)
+        self += data
+        check_partial(self)
+
+    def complete(self, data: bytes) -> tuple[bytes, bytes]:
+        """The head that the data completes, or b"" while it is incomplete, and the data after it."""
+        before = len(self)
+        if self == b"\r":
+            # An empty line before the request, in two parts.
+            self.clear()
+            return b"", b"\r" + data
+        # The four bytes that end the head may have arrived in two parts.
+        around = bytes(self[-3:]) + data
+        end = around.find(b"\r\n\r\n")
+        if end < 0:
+            self.keep(data)
+            return b"", b""
+        cut = end + 4 - min(3, before)
+        self.keep(data[:cut])
+        return bytes(self), data[cut:]
 
 
 def path_and_query(target: bytes) -> tuple[bytes, bytes]:

@@ -19,17 +19,9 @@ from uvicorn.server import ServerState
 
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
-from kpi_shared.server.connections import ConnectionLimits, Pace, count_unacknowledged, reset, watch_of
+from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset, watch_of
 from kpi_shared.server.exchange import Exchange, scope_of
-from kpi_shared.server.framing import (
-    BadFramingError,
-    ChunkedBody,
-    check_partial,
-    check_piece,
-    count_lines,
-    diagnose,
-    framing_of,
-)
+from kpi_shared.server.framing import BadFramingError, ChunkedBody, PartialHead, count_lines, diagnose, framing_of
 from kpi_shared.server.refusals import RefusalHeaders
 
 log = structlog.get_logger(__name__)
@@ -62,7 +54,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._refusal_headers = refusal_headers
         self._watch = watch_of(server_state, limits or ConnectionLimits())
         # The start of a head that has not arrived completely.
-        self._partial = bytearray()
+        self._partial = PartialHead()
         self._empty_lines = 0
         self._lines = 0
         self._line_end = 0
@@ -83,10 +75,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._half_closed_at: int | None = None
         # When the head started, or the connection became idle.
         self._since = 0
-        self._written = 0
-        self._acknowledged = 0
+        self._outflow = Outflow()
         self._pace_in: Pace | None = None
-        self._pace_out: Pace | None = None
         self._file = -1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -151,7 +141,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _take_head(self, data: bytes) -> bytes:
         """Pass a complete head to the parser; returns the data after it."""
         if self._partial:
-            head, data = self._complete_head(data)
+            head, data = self._partial.complete(data)
         else:
             # RFC 9112 section 2.2: old clients send empty lines before a request.
             while data.startswith(b"\r\n"):
@@ -161,7 +151,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
                     raise BadFramingError("There are too many empty lines before a request")
             end = data.find(b"\r\n\r\n") + 4
             if end == 3:  # noqa: PLR2004 find returned -1
-                self._keep(data)
+                if data and data != b"\r":
+                    self._since = self._watch.now
+                self._partial.keep(data)
                 return b""
             head, data = (data, b"") if end == len(data) else (data[:end], data[end:])
         if head:
@@ -170,35 +162,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._partial.clear()
         return data
 
-    def _keep(self, data: bytes) -> None:
-        if not data:
-            return
-        if not self._partial and data != b"\r":
-            self._since = self._watch.now
-        check_piece(data, self._partial[-1] if self._partial else 0)
-        self._partial += data
-        check_partial(self._partial)
-
-    def _complete_head(self, data: bytes) -> tuple[bytes, bytes]:
-        """The head that the data completes, or b"" while it is incomplete, and the data after it."""
-        before = len(self._partial)
-        if self._partial == b"\r":
-            # An empty line before the request, in two parts.
-            self._partial.clear()
-            return b"", b"\r" + data
-        # The four bytes that end the head may have arrived in two parts.
-        around = bytes(self._partial[-3:]) + data
-        end = around.find(b"\r\n\r\n")
-        if end < 0:
-            self._keep(data)
-            return b"", b""
-        cut = end + 4 - min(3, before)
-        self._keep(data[:cut])
-        return bytes(self._partial), data[cut:]
-
     def _parse_head(self, head: bytes) -> None:
         self._empty_lines = 0
-        check_partial(head)
         self._lines = count_lines(head)
         self._line_end = head.find(b"\r\n")
         self.url = b""
@@ -283,7 +248,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return self._watch.default_headers(self.server_state.default_headers, own)
 
     def write(self, data: bytes) -> None:
-        self._written += len(data)
+        self._outflow.written += len(data)
         self.transport.write(data)
 
     def on_exchange_end(self, exchange: Exchange) -> None:
@@ -390,7 +355,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _check_draining(self, now: int) -> None:
         if self._is_excess:
             self._turn_away(b"")
-        elif self._close_slow_reader() or self._written != self._acknowledged:
+        elif self._close_slow_reader() or not self._outflow.is_acknowledged:
             # The time runs from when the client has read the response.
             self._drained_since = now
         elif now - self._drained_since >= bounds.DRAIN_TICKS:
@@ -423,16 +388,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _close_slow_reader(self) -> bool:
         """Reset the connection of a client that reads too slowly; returns whether it was one."""
-        if self._written == self._acknowledged:
-            return False
-        waiting = self.transport.get_write_buffer_size()
-        waiting += count_unacknowledged(self._file)
+        waiting = self._outflow.count_overdue(self.transport, self._file)
         if not waiting:
-            self._acknowledged = self._written
-            self._pace_out = None
-            return False
-        self._pace_out = self._pace_out or Pace()
-        if not self._pace_out.is_too_slow(self._written - waiting, waiting):
             return False
         log.info("slow reader closed", client=self._peer, waiting=waiting)
         reset(self.transport)
