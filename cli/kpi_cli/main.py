@@ -148,8 +148,8 @@ def migrate(
 ) -> None:
     """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
 
-    kpi migrate downgrade SERVICE [REVISION] undoes migrations: the newest one, or with -2 two, or all after REVISION.
-    What they added is deleted with its data.
+    kpi migrate downgrade SERVICE [REVISION] undoes the newest migration; with -2 the newest two, with an identifier
+    all after it. The tables and columns that they added are deleted, with their data.
 
     kpi migrate new SERVICE -m "add bios" writes a migration from the difference between models and database.
     """

@@ -39,7 +39,7 @@ def _check_hosts(parameters: dict[str, str]) -> None:
     if not all(port == "" or (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16) for port in ports):
         raise ValueError(f"the port of the address is not valid; {_ENCODE}")
     if len(ports) not in {1, len(hosts)}:
-        raise ValueError("the address has another number of ports than of hosts")
+        raise ValueError("the address has different numbers of hosts and ports")
 
 
 def connection_arguments(url: str, *, application_name: str, options: str) -> dict[str, str]:

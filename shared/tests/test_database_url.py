@@ -67,7 +67,7 @@ def test_a_password_that_is_not_encoded_is_never_quoted(
         ("postgresql://db:0/kpi", "port"),
         ("postgresql://db:65536/kpi", "port"),
         ("postgresql://h1:1,h2:x/kpi", "port"),
-        ("postgresql://h1,h2/kpi?port=1,2,3", "number of ports"),
+        ("postgresql://h1,h2/kpi?port=1,2,3", "numbers of hosts and ports"),
         ("postgresql://db/kpi?host=a@b", "host"),
         ("postgresql://db/kpi?unknown=1", "not valid"),
         ("postgresql://db/?sslmode=require", "no database name"),

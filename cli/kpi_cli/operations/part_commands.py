@@ -68,11 +68,11 @@ def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
     if action == "new" and not (message or "").strip():
         problem, fix = "a new migration needs a message", new
     elif action != "new" and message is not None:
-        problem, fix = "-m is the message of a new migration", new
+        problem, fix = "-m is only for: migrate new", new
     elif len(rest) > (2 if action == "downgrade" else 1):
-        problem, fix = f"there is a word too many: {rest[-1]}", f"{KPI} migrate --help"
+        problem, fix = f"unexpected argument: {rest[-1]}", f"{KPI} migrate --help"
     elif action == "downgrade" and len(rest) > 1 and not re.fullmatch(r"-[1-9]\d*|\w+", rest[1]):
-        problem, fix = f"{rest[1]} is no revision", "give an identifier as a001, a number of steps as -2, or base"
+        problem, fix = f"{rest[1]} is not a revision", "give an identifier such as a001, steps such as -2, or base"
     else:
         return
     raise FailureError("migrate", problem, fix=fix, code=2)
@@ -82,7 +82,7 @@ def _require_service(name: str | None, words: str) -> Part:
     if name is None:
         raise FailureError(
             "migrate",
-            "each service has its own database and migrations, so this needs the name of one",
+            "each service has its own database and migrations, so the name of one is required",
             fix=f"{KPI} migrate {words.format(parts.WITH_DATABASE[0].name)}",
             code=2,
         )

@@ -134,15 +134,15 @@ def _header(description: str, example: str) -> dict[str, Any]:
 
 
 _CHALLENGE = {"WWW-Authenticate": _header("How to authenticate (RFC 6750)", 'Bearer realm="kpi-one"')}
-_LOCATION = {"Location": _header("The address of what was created", "/posts/1")}
+_LOCATION = {"Location": _header("The address of the new resource", "/posts/1")}
 _RETRY_AFTER = {
     "Retry-After": {
-        "description": "Seconds after which the request may be repeated",
+        "description": "Seconds to wait before the request is sent again",
         "schema": {"type": "integer", "minimum": 0, "format": "int64"},
     }
 }
 _BY_STATUS = {"201": _LOCATION, "401": _CHALLENGE, "429": _RETRY_AFTER, "503": _RETRY_AFTER}
-_ETAG = {"ETag": _header("The version of what the response contains, for If-Match and If-None-Match", '"3-1"')}
+_ETAG = {"ETag": _header("The entity tag of this version, for If-Match and If-None-Match", '"3-1"')}
 
 
 def _describe_headers(operation: dict[str, Any]) -> None:
