@@ -116,10 +116,21 @@ def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
         schemes.setdefault(SCHEME, optional)
 
 
+# For ``openapi_extra`` of a route that takes an optional token, but is meant for clients that have none: some generators
+# demand a token of the caller wherever one is mentioned.
+ANONYMOUS: dict[str, Any] = {"security": [{}]}
+
+
 def _allow_anonymous(operation: dict[str, Any]) -> None:
-    """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token."""
+    """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token.
+
+    A route that names it itself (``ANONYMOUS``) is documented without a token at all.
+    """
     names = {name for requirement in operation.get("security", ()) for name in requirement}
     if OPTIONAL_SCHEME in names:
+        if {} in operation["security"]:
+            operation["security"] = []
+            return
         operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
 
 

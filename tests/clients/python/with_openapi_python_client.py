@@ -15,12 +15,12 @@ from kpi_client.models import (
     PostUpdate,
     Problem,
     Refresh,
+    RegisteredUser,
     Registration,
     Revocation,
     SessionList,
     SessionTokens,
     UsernameCredentials,
-    UserPrivate,
     VoteCast,
     VoteCastDirection,
     VotePublic,
@@ -33,7 +33,7 @@ password = "a quiet red bicycle"
 anonymous = Client(base_url=address, raise_on_unexpected_status=True)
 
 user = register.sync(client=anonymous, body=Registration(username=username, email=email, password=password))
-assert isinstance(user, UserPrivate), user
+assert isinstance(user, RegisteredUser), user
 assert user.username == username
 assert user.email == email
 

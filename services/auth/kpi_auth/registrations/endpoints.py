@@ -4,7 +4,7 @@ from fastapi import Depends, Response
 from fastapi.responses import JSONResponse
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
-from kpi_shared.http.openapi import Responses, problems
+from kpi_shared.http.openapi import ANONYMOUS, Responses, problems
 from kpi_shared.security import OptionalUser
 
 from kpi_auth.accounts.errors import EmailTakenError, RegistrationClosedError, UsernameTakenError
@@ -36,6 +36,7 @@ _RESPONSES: Responses = {
     responses=_RESPONSES,
     tags=["auth"],
     name="register",
+    openapi_extra=ANONYMOUS,
 )
 @router.post(
     "/users", status_code=201, response_model=RegisteredUser, responses=_RESPONSES, tags=["users"], name="create_user"
