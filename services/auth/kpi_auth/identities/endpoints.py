@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from kpi_shared.errors import HAS_EFFECTS
-from kpi_shared.http.media_types import Router
+from kpi_shared.http.media_types import Router, UnsupportedMediaTypeError
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.accounts.errors import RegistrationClosedError
@@ -81,7 +81,11 @@ async def verify_supabase_token(
     )
 
 
-@token_router.post("/exchange", responses=oauth_problems(*_REFUSALS, TokenExchangeError), openapi_extra=_BODY)
+@token_router.post(
+    "/exchange",
+    responses=oauth_problems(*_REFUSALS, TokenExchangeError, UnsupportedMediaTypeError),
+    openapi_extra=_BODY,
+)
 async def exchange_token(sent: SentTokenExchange, verifier: VerifierOfApp, context: CurrentContext) -> ExchangedTokens:
     """Exchange a token of a configured identity provider for a session (RFC 8693)."""
     try:
