@@ -164,8 +164,8 @@ def find_example(document: Json, operation: Json) -> tuple[str, Json]:
     """The media type and the example that the documentation fills in."""
     media_type, media = next(iter(operation["requestBody"]["content"].items()))
     schema = media["schema"]
-    # An optional body is an alternative to null.
-    schema = schema["anyOf"][0] if "anyOf" in schema else schema
+    # A body that may be absent has null as its last alternative.
+    (schema,) = schema.get("anyOf", [schema])[:1]
     if reference := schema.get("$ref"):
         schema = document["components"]["schemas"][reference.rpartition("/")[2]]
     examples = [example["value"] for example in media.get("examples", {}).values()]

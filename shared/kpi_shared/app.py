@@ -10,7 +10,7 @@ from kpi_shared.database import Database, install_database_handlers, register_po
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
-from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext
+from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.server.options import freeze_garbage_collector
@@ -53,6 +53,8 @@ def build_service(
         # The gateway serves one document for all parts; a service serves its own only for debugging.
         docs_url="/docs" if settings.debug else None,
         redoc_url=None,
+        # TrailingSlash replaces the framework's redirects, which are built from the client's Host header.
+        redirect_slashes=False,
         # kpi_shared.telemetry exports to OpenTelemetry itself. FastAPI's own costs 5% of a short request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -66,6 +68,7 @@ def build_service(
     install_openapi(app)
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
+    app.add_middleware(TrailingSlash)
     app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
     if observation.tracing is not None:
         app.add_middleware(observation.tracing.wrap)

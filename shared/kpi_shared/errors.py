@@ -59,6 +59,10 @@ class ForbiddenError(ProblemError):
     title = "You are not allowed to do this"
 
 
+# A member of ``openapi_extra``: this GET has effects, so it is not run for HEAD, which is safe (RFC 9110, 9.2.1).
+HAS_EFFECTS = "x-has-effects"
+
+
 class UnavailableError(ProblemError):
     """Something that the response needs is temporarily unavailable; a retry may succeed."""
 
@@ -147,13 +151,20 @@ async def _render_http_exception(request: Request, error: Exception) -> Response
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = _allowed_methods(request) or headers.get("Allow", "")
+        if request.method == "OPTIONS":
+            # RFC 9110, 9.3.7: the question which methods there are, not a request with a wrong one.
+            return Response(None, HTTPStatus.NO_CONTENT, headers)
     return Response(body, error.status_code, headers, PROBLEM_MEDIA_TYPE)
 
 
 def _allowed_methods(request: Request) -> str:
     """All methods of the path (RFC 9110, 15.5.6): the framework lists only those of the first route."""
     path = getattr(request.scope.get("route"), "path_format", None)
-    return ", ".join(sorted(method.upper() for method in request.app.openapi()["paths"].get(path, {})))
+    operations = request.app.openapi()["paths"].get(path, {})
+    methods = {method.upper() for method in operations}
+    if "get" in operations and not operations["get"].get(HAS_EFFECTS):
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
 
 
 async def _render_validation_error(request: Request, error: Exception) -> Response:

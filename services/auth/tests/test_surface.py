@@ -9,6 +9,7 @@ import httpx
 import psycopg
 import pytest
 from auth_support import Accounts, registration
+from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
@@ -19,7 +20,15 @@ from kpi_shared.testing.fields import fields, find_accepted_lines, find_accepted
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
-from kpi_shared.testing.surface import admin_operations, operations, public_operations
+from kpi_shared.testing.surface import (
+    admin_operations,
+    differences_with_slash,
+    operations,
+    operations_with_effects,
+    public_operations,
+    reads_that_write,
+    unexpected_heads,
+)
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 
@@ -68,6 +77,36 @@ async def test_these_routes_are_for_admins_only(
     path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1}
     names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
     assert await admin_operations(client, names, path=path, headers=anna.headers) == ADMINS
+
+
+# They are never run for HEAD. The first one's test is in test_identities.py, because it needs a provider.
+READS_WITH_EFFECTS = {"GET /auth/verify_supabase_token"}
+
+
+async def test_no_other_get_writes(
+    client: httpx.AsyncClient, app: FastAPI, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root, document = await accounts.add_admin(), create_app(settings).openapi()
+    assert operations_with_effects(document) == READS_WITH_EFFECTS
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    writing = await reads_that_write(client, app.state.database, document, path=path, headers=root.headers)
+    assert writing <= READS_WITH_EFFECTS
+
+
+async def test_head_is_answered_as_get_and_listed_with_it(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root, document = await accounts.add_admin(), create_app(settings).openapi()
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    assert await unexpected_heads(client, document, path=path, headers=root.headers) == []
+
+
+async def test_a_slash_at_the_end_makes_no_difference(
+    client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
+) -> None:
+    root, document = await accounts.add_admin(), create_app(settings).openapi()
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    assert await differences_with_slash(client, document, path=path, headers=root.headers) == []
 
 
 def test_a_migrated_database_holds_no_account(worker: str, secret_key: str) -> None:

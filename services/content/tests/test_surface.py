@@ -5,6 +5,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from content_support import Caller, Posts
+from fastapi import FastAPI
 from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
@@ -15,7 +17,13 @@ from kpi_shared.testing.fields import fields, find_accepted_lines, find_accepted
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
-from kpi_shared.testing.surface import operations
+from kpi_shared.testing.surface import (
+    differences_with_slash,
+    operations,
+    operations_with_effects,
+    reads_that_write,
+    unexpected_heads,
+)
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 
@@ -41,9 +49,35 @@ async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, se
 
 
 async def test_a_405_names_all_methods_of_the_path(client: httpx.AsyncClient) -> None:
-    for path, allowed in (("/posts", "GET, POST"), ("/posts/1", "DELETE, GET, PATCH, PUT"), ("/votes", "POST")):
+    for path, allowed in (
+        ("/posts", "GET, HEAD, POST"),
+        ("/posts/1", "DELETE, GET, HEAD, PATCH, PUT"),
+        ("/votes", "POST"),
+    ):
         response = await client.request("TRACE", path)
         assert (response.status_code, response.headers["Allow"]) == (405, allowed)
+
+
+async def test_a_slash_at_the_end_makes_no_difference(
+    client: httpx.AsyncClient, settings: ContentSettings, posts: Posts, admin: Caller
+) -> None:
+    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    assert await differences_with_slash(client, document, path=path, headers=admin.headers) == []
+
+
+async def test_head_is_answered_as_get_and_listed_with_it(
+    client: httpx.AsyncClient, settings: ContentSettings, posts: Posts, admin: Caller
+) -> None:
+    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    assert await unexpected_heads(client, document, path=path, headers=admin.headers) == []
+
+
+async def test_no_get_writes(
+    client: httpx.AsyncClient, app: FastAPI, settings: ContentSettings, posts: Posts, admin: Caller
+) -> None:
+    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    assert await reads_that_write(client, app.state.database, document, path=path, headers=admin.headers) == set()
+    assert operations_with_effects(document) == set()
 
 
 @pytest.fixture

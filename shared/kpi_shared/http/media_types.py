@@ -7,13 +7,15 @@ Content-Encoding. Starlette decodes a form as Latin-1 where it is not percent-en
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive
 
-from kpi_shared.errors import ProblemError
+from kpi_shared.errors import HAS_EFFECTS, ProblemError
+from kpi_shared.http.middleware import IS_HEAD
 
 FORM = "application/x-www-form-urlencoded"
 # A member of ``requestBody``: media types that the route accepts in addition to the ones that it describes.
@@ -34,16 +36,27 @@ class UnsupportedMediaTypeError(ProblemError):
 
 
 class MediaTypeRoute(APIRoute):
-    """A route that accepts only the media types it declares: those of its body, or of ``openapi_extra``."""
+    """A route that accepts only the media types it declares: those of its body, or of ``openapi_extra``.
+
+    If it is a GET with effects, which ``openapi_extra`` also says, it is not run for HEAD.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Any]:
         handler = super().get_route_handler()
+        if (self.openapi_extra or {}).get(HAS_EFFECTS):
+            handler = partial(_refuse_head, handler)
         accepted = _declared(self)
         return partial(_check, handler, accepted) if accepted else handler
 
 
 # As fastapi.APIRouter; every router of a service is one of these.
 Router = partial(APIRouter, route_class=MediaTypeRoute)
+
+
+async def _refuse_head(handler: Handler, request: Request) -> Response:
+    if request.scope.get(IS_HEAD):
+        raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+    return await handler(request)
 
 
 def _declared(route: APIRoute) -> frozenset[str]:

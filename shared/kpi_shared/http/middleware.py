@@ -3,7 +3,7 @@
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 
@@ -144,6 +144,23 @@ def _identify(scope: Scope) -> CurrentRequest:
     return CurrentRequest(request_id or f"{_random():032x}", trace_id)
 
 
+class TrailingSlash:
+    """Handles a path with one slash at its end as the path without it: a redirect would lose the body of a POST."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # The raw path: an escaped slash is a part of a segment.
+        if scope["type"] == "http" and scope["raw_path"].endswith(b"/") and not scope["raw_path"].endswith(b"//"):
+            scope["path"] = scope["path"][:-1] or "/"
+        return self.app(scope, receive, send)
+
+
+# The scope's member that says that the request, which routes see as a GET, is a HEAD.
+IS_HEAD = "is_head"
+
+
 class HeadAsGet:
     """Handles HEAD as GET, since routes do not support it (RFC 9110, 9.3.2). The server omits the body."""
 
@@ -153,7 +170,7 @@ class HeadAsGet:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
             # A copy: outer layers and the server keep the method of the request.
-            as_get = {**scope, "method": "GET"}
+            as_get = {**scope, "method": "GET", IS_HEAD: True}
             await self.app(as_get, receive, send)
             # Outer layers need the route for metrics and logs.
             scope["route"] = as_get.get("route")

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from kpi_shared.errors import HAS_EFFECTS
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
@@ -57,7 +58,11 @@ _BODY = form_body(
 _REFUSALS = (TooManyAttemptsError, RegistrationClosedError, ProviderUnreachableError)
 
 
-@router.get("/verify_supabase_token", responses=problems(*_REFUSALS, InvalidExternalTokenError, UnknownProviderError))
+@router.get(
+    "/verify_supabase_token",
+    responses=problems(*_REFUSALS, InvalidExternalTokenError, UnknownProviderError),
+    openapi_extra={HAS_EFFECTS: True},
+)
 async def verify_supabase_token(
     provider: Supabase, request: Request, verifier: VerifierOfApp, context: CurrentContext
 ) -> VerifiedSession:

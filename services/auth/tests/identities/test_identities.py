@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +28,7 @@ from identity_support import (
     token,
     use_providers,
 )
+from kpi_shared.testing.surface import operations_with_effects, reads_that_write
 
 
 @pytest.fixture
@@ -290,6 +292,19 @@ async def test_supabases_token_opens_a_session(
     assert body["message"]
     assert app.state.tokens.verify(body["token"]).expires_at.isoformat().replace("+00:00", "Z") == body["expires_at"]
     assert (await client.post("/auth/refresh", json={"refresh_token": body["refresh_token"]})).status_code == 200
+
+
+async def test_head_opens_no_session(
+    client: httpx.AsyncClient, trusted_providers: None, server: KeyServer, accounts: Accounts, app: FastAPI
+) -> None:
+    good = supabase_token(server, email="ana@example.com", user_metadata={"email_verified": True})
+    for path in ("/auth/verify_supabase_token", "/auth/verify_supabase_token/"):
+        response = await client.head(path, headers={"Authorization": f"Bearer {good}"})
+        assert (response.status_code, response.headers["allow"]) == (405, "GET")
+    assert await accounts.scalar("SELECT (SELECT count(*) FROM sessions) + (SELECT count(*) FROM users)") == 0
+    document, headers = app.openapi(), {"Authorization": f"Bearer {good}"}
+    writing = await reads_that_write(client, app.state.database, document, path=defaultdict(int), headers=headers)
+    assert writing == operations_with_effects(document) == {"GET /auth/verify_supabase_token"}
 
 
 def _encode(session: object) -> str:
