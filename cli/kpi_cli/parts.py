@@ -47,7 +47,7 @@ class Part:
         return (sys.executable, "-m", self.package, *arguments)
 
 
-# A stack stops its parts in the opposite order, so the gateway, which depends on all others, stands last.
+# A stack stops its parts in the opposite order, so the gateway, which depends on all others, is last.
 PARTS: tuple[Part, ...] = (
     Part(
         name="auth",

@@ -125,7 +125,7 @@ async def test_a_slow_request_is_logged_with_its_route_and_a_quick_one_is_not() 
 
 
 @contextmanager
-def exporting(tmp_path: Path, url: str, **settings: str) -> Iterator[httpx.Client]:
+def run_exporting_gateway(tmp_path: Path, url: str, **settings: str) -> Iterator[httpx.Client]:
     environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_BSP_SCHEDULE_DELAY": "100", **settings}
     with (
         start_part("kpi_gateway", environment, log=tmp_path / "log") as address,
@@ -141,7 +141,7 @@ def kept() -> Iterator[Collector]:
 
 
 def test_a_trace_is_continued_without_the_query(tmp_path: Path, kept: Collector) -> None:
-    with exporting(tmp_path, kept.url) as client:
+    with run_exporting_gateway(tmp_path, kept.url) as client:
         client.get("/posts/1?q=private", headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
         spans = kept.wait(lambda spans: len([span for span in spans if span.trace_id == TRACE]) == 2)
     server, client_span = sorted((span for span in spans if span.trace_id == TRACE), key=lambda span: span.kind)
@@ -154,7 +154,7 @@ def test_a_trace_is_continued_without_the_query(tmp_path: Path, kept: Collector)
 
 
 def test_the_last_spans_are_sent_at_shutdown(tmp_path: Path, kept: Collector) -> None:
-    with exporting(tmp_path, kept.url, OTEL_BSP_SCHEDULE_DELAY="600000") as client:
+    with run_exporting_gateway(tmp_path, kept.url, OTEL_BSP_SCHEDULE_DELAY="600000") as client:
         client.get("/health/info")
     kept.wait(lambda spans: any(span.name == "GET /health/info" for span in spans))
 
@@ -162,7 +162,7 @@ def test_the_last_spans_are_sent_at_shutdown(tmp_path: Path, kept: Collector) ->
 def test_an_unavailable_collector_delays_neither_requests_nor_shutdown(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with ExitStack() as stack, exporting(tmp_path, url) as client:
+        with ExitStack() as stack, run_exporting_gateway(tmp_path, url) as client:
             for _ in range(50):
                 assert client.get("/health/info").status_code == 200
             # The export has begun, and gets no response until the part has stopped.

@@ -57,7 +57,7 @@ class PositionFormat:
 
 
 class PagedList(Protocol):
-    """A list as its cursors know it: which rows it holds, in which order. A noun's filter has both properties."""
+    """What cursors need of a list: which rows it has, in which order. A noun's filter has both properties."""
 
     @property
     def cursor_scope(self) -> str:

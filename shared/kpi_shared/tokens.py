@@ -28,7 +28,7 @@ MAX_TOKEN_LENGTH = 2048
 MAX_FOOTER_LENGTH = 256
 # Nonce and MAC of v4.local, 32 bytes each, and at least one byte of ciphertext.
 _MIN_BODY_BYTES = 65
-# How much the clocks of two machines may differ. The expiry has no leeway: the token just lives shorter.
+# How much the clocks of two machines may differ. The expiry has no leeway: the token only expires earlier.
 CLOCK_LEEWAY = timedelta(seconds=10)
 _TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
 _MAX_ID = 2**63 - 1
@@ -112,7 +112,7 @@ class TokenCodec:
             return known
         subject = self._verify(token)
         if len(self._verified) >= _MAX_VERIFIED:
-            # All tokens live equally long, so the oldest entry is about the first to expire.
+            # All tokens have the same lifetime, so the oldest entry is about the first to expire.
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = subject
         return subject

@@ -55,7 +55,7 @@ def load(layout: Layout, file: Path, console: Console) -> None:
 
 
 def _check_posts(layout: Layout, ports: Ports, file: Path, found: list[Post]) -> None:
-    """Let content judge all posts before the first user is imported, so that a file is loaded whole or not at all."""
+    """Let content check all posts before the first user is imported, so that a file is loaded entirely or not."""
     records = _Records(found, dict.fromkeys(posts.authors(found), 1), with_votes=False)
     environment = environments.environment(layout, CONTENT, ports)
     try:

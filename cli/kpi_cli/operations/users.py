@@ -81,7 +81,7 @@ def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
 def _run_with_password(
     layout: Layout, check: str, command: str, request: Mapping[str, object], *, generate: bool
 ) -> tuple[dict[str, Any], str]:
-    """Run a command with a password; a person is asked for one only after the service has judged the rest."""
+    """Run a command with a password; a person is asked for one only after the service has checked the rest."""
     asks = sys.stdin.isatty() and not generate
     given = "" if asks else ask_password(generate=generate)
     with _environment(layout) as environment:

@@ -1,4 +1,4 @@
-"""Which ports the stack listens on: people know the gateway's, and every other is any free one."""
+"""Which ports the stack listens on: a well-known one for the gateway, and any free ones for the others."""
 
 import json
 import secrets

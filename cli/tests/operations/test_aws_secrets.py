@@ -37,7 +37,7 @@ def template(folder: Path, **values: object) -> Path:
     return file
 
 
-def stored(endpoint: str, name: str) -> dict[str, str]:
+def read_secret(endpoint: str, name: str) -> dict[str, str]:
     client = boto3.client("secretsmanager", region_name=REGION, endpoint_url=endpoint)
     values: dict[str, str] = json.loads(client.get_secret_value(SecretId=name)["SecretString"])
     client.close()
@@ -48,14 +48,14 @@ def test_push_creates_then_updates(endpoint: str, tmp_path: Path) -> None:
     first, second = keys.generate(), keys.generate()
     made = template(tmp_path, DATABASE_URL=URL, PASETO_SECRET_KEY=first, ACCESS_TOKEN_EXPIRE_MINUTES=15)
     assert aws_secrets.push(made, name="kpi/auth", region=REGION, endpoint_url=endpoint) == "created"
-    assert stored(endpoint, "kpi/auth") == {
+    assert read_secret(endpoint, "kpi/auth") == {
         "DATABASE_URL": URL,
         "PASETO_SECRET_KEY": first,
         "ACCESS_TOKEN_EXPIRE_MINUTES": "15",
     }
     changed = template(tmp_path, PASETO_SECRET_KEY=second, CORS_ORIGINS="https://a.test, http://localhost:3000")
     assert aws_secrets.push(changed, name="kpi/auth", region=REGION, endpoint_url=endpoint) == "updated"
-    assert stored(endpoint, "kpi/auth")["PASETO_SECRET_KEY"] == second
+    assert read_secret(endpoint, "kpi/auth")["PASETO_SECRET_KEY"] == second
 
 
 def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Merger:
         return {
             "openapi": "3.1.0",
             "info": info,
-            # Relative to the document's own address: clients reach the gateway under names that it does not know.
+            # Relative to the document's own address: clients use host names that the gateway does not know.
             "servers": [{"url": "/", "description": "The gateway that served this document"}],
             # The services first: they are what readers look for.
             "tags": [*self._tags.values(), *self._own_tags.values()],

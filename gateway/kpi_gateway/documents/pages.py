@@ -70,7 +70,7 @@ def pages_router(documents: DocumentCache) -> APIRouter:
 
     router.add_route("/openapi.json", openapi, include_in_schema=False)
     for path in ("/docs", "/redoc"):
-        # Clients of other projects know the second address.
+        # Clients of other projects use the second address.
         router.add_route(path, _serve_docs, include_in_schema=False)
     router.add_route("/docs/{name}", _serve_asset, include_in_schema=False)
     return router

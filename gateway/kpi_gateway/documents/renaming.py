@@ -1,4 +1,4 @@
-"""New names for the components of a document: in references, and wherever else a name of a component stands."""
+"""New names for the components of a document: in references, and wherever else a component is named."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -25,7 +25,7 @@ FIELDS = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "ra
 
 
 @asynccontextmanager
-async def limited(requests: int = 3, **settings: object) -> AsyncIterator[tuple[httpx.AsyncClient, Echo]]:
+async def run_limited_gateway(requests: int = 3, **settings: object) -> AsyncIterator[tuple[httpx.AsyncClient, Echo]]:
     """A client of a gateway that allows ``requests`` per day, and the upstream behind it."""
     echo = Echo()
     given = {"rate_limit_enabled": True, "rate_limit_requests": requests, "rate_limit_window": DAY, **settings}
@@ -42,7 +42,7 @@ def policies(**requests: int) -> dict[str, dict[str, int]]:
 
 
 async def test_responses_count_down_until_requests_are_refused() -> None:
-    async with limited(2) as (client, echo):
+    async with run_limited_gateway(2) as (client, echo):
         first, second, refused = [await client.get("/posts") for _ in range(3)]
     assert [response.status_code for response in (first, second, refused)] == [200, 200, 429]
     assert [response.headers["x-ratelimit-remaining"] for response in (first, second, refused)] == ["1", "0", "0"]
@@ -75,7 +75,7 @@ async def test_rate_limit_fields_of_an_upstream_are_dropped() -> None:
 
 
 async def test_exactly_the_quota_passes_of_200_at_once() -> None:
-    async with limited(150) as (client, echo):
+    async with run_limited_gateway(150) as (client, echo):
         responses = await asyncio.gather(*(client.get("/posts", timeout=30) for _ in range(200)))
     statuses = [response.status_code for response in responses]
     assert (statuses.count(200), statuses.count(429)) == (150, 50)
@@ -85,7 +85,7 @@ async def test_exactly_the_quota_passes_of_200_at_once() -> None:
 
 
 async def test_failed_requests_and_unknown_paths_are_counted() -> None:
-    async with limited(2, content_url=closed_port()) as (client, _echo):
+    async with run_limited_gateway(2, content_url=closed_port()) as (client, _echo):
         failed, unknown, refused = [await client.get(path) for path in ("/posts", "/nowhere", "/posts")]
     assert [response.status_code for response in (failed, unknown, refused)] == [502, 404, 429]
     assert failed.headers["x-ratelimit-remaining"] == "1"
@@ -95,7 +95,7 @@ async def test_failed_requests_and_unknown_paths_are_counted() -> None:
 async def test_health_checks_and_preflights_are_not_counted() -> None:
     origin = "https://app.example.com"
     preflight = {"Origin": origin, "Access-Control-Request-Method": "POST"}
-    async with limited(1, cors_origins=(origin,)) as (client, _echo):
+    async with run_limited_gateway(1, cors_origins=(origin,)) as (client, _echo):
         for _ in range(3):
             assert (await client.get("/health")).status_code == 200
             assert "x-ratelimit-limit" not in (await client.get("/health/live")).headers
@@ -109,7 +109,7 @@ async def test_health_checks_and_preflights_are_not_counted() -> None:
 
 
 async def test_limits_can_be_switched_off() -> None:
-    async with limited(1, rate_limit_enabled=False) as (client, _echo):
+    async with run_limited_gateway(1, rate_limit_enabled=False) as (client, _echo):
         responses = [await client.get("/posts") for _ in range(3)]
     assert all(response.is_success and not set(FIELDS) & set(response.headers) for response in responses)
 
@@ -133,7 +133,7 @@ STRICT_ADDRESSES = [
 async def test_credentials_have_a_stricter_policy_in_addition_to_the_general_one(
     method: str, path: str, policy: str
 ) -> None:
-    async with limited(100, rate_limit_policies=policies(**{policy: 1})) as (client, _echo):
+    async with run_limited_gateway(100, rate_limit_policies=policies(**{policy: 1})) as (client, _echo):
         passed = await client.request(method, path)
         refused = await client.request(method, path)
         other = await client.get("/posts")
@@ -163,7 +163,7 @@ async def test_credentials_have_a_stricter_policy_in_addition_to_the_general_one
     ],
 )
 async def test_no_spelling_bypasses_a_stricter_policy(spelling: str) -> None:
-    async with limited(100, rate_limit_policies=policies(login=1)) as (client, echo):
+    async with run_limited_gateway(100, rate_limit_policies=policies(login=1)) as (client, echo):
         assert (await client.post("/auth/login")).status_code == 200
         assert (await client.post(spelling)).status_code == 429
         assert len(echo.seen) == 1
@@ -171,14 +171,14 @@ async def test_no_spelling_bypasses_a_stricter_policy(spelling: str) -> None:
 
 @pytest.mark.parametrize("spelling", ["/auth%2flogin", "/api%2Fv1/auth/login", "//auth/login", "/AUTH/login"])
 async def test_other_spellings_reach_no_upstream(spelling: str) -> None:
-    async with limited(100) as (client, echo):
+    async with run_limited_gateway(100) as (client, echo):
         assert (await client.post(httpx.URL(str(client.base_url), raw_path=spelling.encode()))).status_code == 404
         assert echo.seen == []
 
 
 @pytest.mark.parametrize(("method", "path", "policy"), STRICT_ADDRESSES)
 async def test_a_trailing_slash_bypasses_no_policy(method: str, path: str, policy: str) -> None:
-    async with limited(100, rate_limit_policies=policies(**{policy: 1})) as (client, echo):
+    async with run_limited_gateway(100, rate_limit_policies=policies(**{policy: 1})) as (client, echo):
         passed = await client.request(method, f"/api{path}/")
         refused = await client.request(method, f"/api/v1{path}")
     assert [passed.status_code, refused.status_code] == [200, 429]
@@ -186,7 +186,7 @@ async def test_a_trailing_slash_bypasses_no_policy(method: str, path: str, polic
 
 
 async def test_a_stricter_policy_applies_to_its_method_and_address_only() -> None:
-    async with limited(100, rate_limit_policies=policies(registration=1)) as (client, _echo):
+    async with run_limited_gateway(100, rate_limit_policies=policies(registration=1)) as (client, _echo):
         others = [await client.get("/users"), await client.get("/users/7"), await client.post("/users/7/restore")]
     assert all(response.headers["ratelimit-policy"] == f'"address";q=100;w={DAY}' for response in others)
 
@@ -211,14 +211,14 @@ async def test_a_stricter_policy_applies_to_its_method_and_address_only() -> Non
     ],
 )
 async def test_which_addresses_are_one_client(first: str, second: str, same: bool) -> None:
-    async with limited(1, trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")) as (client, _echo):
+    async with run_limited_gateway(1, trusted_proxies=("127.0.0.0/8", "10.0.0.0/8")) as (client, _echo):
         assert (await client.get("/posts", headers={"X-Forwarded-For": first})).status_code == 200
         response = await client.get("/posts", headers={"X-Forwarded-For": second})
     assert response.status_code == (429 if same else 200)
 
 
 async def test_several_forwarding_headers_are_read_as_one_list() -> None:
-    async with limited(1, trusted_proxies=("127.0.0.0/8",)) as (client, echo):
+    async with run_limited_gateway(1, trusted_proxies=("127.0.0.0/8",)) as (client, echo):
         for given in ("192.0.2.7", "192.0.2.8"):
             fields = [("X-Forwarded-For", given), ("X-Forwarded-For", "192.0.2.1")]
             response = await client.get("/posts", headers=fields)
@@ -227,7 +227,7 @@ async def test_several_forwarding_headers_are_read_as_one_list() -> None:
 
 
 async def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
-    async with limited(1) as (client, echo):
+    async with run_limited_gateway(1) as (client, echo):
         assert (await client.get("/posts", headers={"X-Forwarded-For": "192.0.2.1"})).status_code == 200
         assert (await client.get("/posts", headers={"X-Forwarded-For": "192.0.2.2"})).status_code == 429
     assert headers_of(echo.seen[0])["x-forwarded-for"] == "127.0.0.1"
@@ -250,7 +250,7 @@ async def test_a_token_is_limited_by_its_subject_from_any_address(secret_key: st
         # A different token of the same user each time.
         return {**bearer(codec, user_id), "X-Forwarded-For": f"192.0.2.{host}"}
 
-    async with limited(2, **settings) as (client, echo):
+    async with run_limited_gateway(2, **settings) as (client, echo):
         anna = [await client.get("/posts", headers=headers(1, host)) for host in (1, 2, 3)]
         ben = await client.get("/posts", headers=headers(2, 3))
     assert [response.status_code for response in anna] == [200, 200, 429]
@@ -261,13 +261,13 @@ async def test_a_token_is_limited_by_its_subject_from_any_address(secret_key: st
 
 
 async def test_one_address_is_limited_regardless_of_its_tokens(secret_key: str, codec: TokenCodec) -> None:
-    async with limited(2, paseto_secret_key=secret_key) as (client, _echo):
+    async with run_limited_gateway(2, paseto_secret_key=secret_key) as (client, _echo):
         responses = [await client.get("/posts", headers=bearer(codec, user)) for user in (1, 2, 3)]
     assert [response.status_code for response in responses] == [200, 200, 429]
 
 
 async def test_without_the_key_only_the_address_is_limited(codec: TokenCodec) -> None:
-    async with limited(2) as (client, echo):
+    async with run_limited_gateway(2) as (client, echo):
         response = await client.get("/posts", headers=bearer(codec, 1))
     assert response.headers["ratelimit-policy"] == f'"address";q=2;w={DAY}'
     assert headers_of(echo.seen[0])["authorization"].startswith("Bearer v4.local.")
@@ -278,7 +278,7 @@ async def test_without_the_key_only_the_address_is_limited(codec: TokenCodec) ->
     ["Bearer v4.local.AAAA", "Bearer", "Bearer " + "v4.local." + "A" * 3000, "Basic YTpi", "", "Bearer \xe9\xff", "v4"],
 )
 async def test_an_invalid_token_is_forwarded_and_has_no_subject(secret_key: str, authorization: str) -> None:
-    async with limited(2, paseto_secret_key=secret_key) as (client, echo):
+    async with run_limited_gateway(2, paseto_secret_key=secret_key) as (client, echo):
         response = await client.get("/posts", headers=[(b"Authorization", authorization.encode())])
     assert response.status_code == 200
     assert response.headers["ratelimit-policy"] == f'"address";q=2;w={DAY}'
@@ -290,7 +290,7 @@ async def test_expired_tokens_tokens_of_another_key_and_two_at_once_have_no_subj
 ) -> None:
     other_codec = TokenCodec(KeyRing(secrets.token_bytes(32)), issuer="kpi-one", audience="kpi-one")
     two = [*bearer(codec, 1).items(), *bearer(codec, 2).items()]
-    async with limited(9, paseto_secret_key=secret_key) as (client, _echo):
+    async with run_limited_gateway(9, paseto_secret_key=secret_key) as (client, _echo):
         for headers in (bearer(codec, 1, timedelta(seconds=-1)), bearer(other_codec, 1), two):
             response = await client.get("/posts", headers=headers)
             assert "subject" not in response.headers["ratelimit-policy"]
@@ -305,7 +305,7 @@ async def test_the_gateway_seals_no_token(secret_key: str, codec: TokenCodec, mo
 
     monkeypatch.setattr("kpi_shared.tokens.seal", refuse)
     monkeypatch.setattr("kpi_shared.tokens.ProtocolVersion4.encrypt", refuse)
-    async with limited(100, paseto_secret_key=secret_key) as (client, _echo):
+    async with run_limited_gateway(100, paseto_secret_key=secret_key) as (client, _echo):
         for method, path, _policy in STRICT_ADDRESSES:
             assert (await client.request(method, path, headers=headers)).status_code in {200, 429}
         for path in ("/posts", "/openapi.json", "/docs", "/health/info"):

@@ -26,7 +26,7 @@ def respond_with(word: str) -> RawHandler:
     return handler
 
 
-async def closing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def close_silently(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """An upstream that reads a request and closes the connection."""
     # On a busy machine a probe may time out before it sends its request.
     with suppress(asyncio.IncompleteReadError):
@@ -84,7 +84,7 @@ async def test_an_address_that_refuses_connections_fails_no_request(method: str)
 
 async def test_a_get_without_a_response_is_retried_at_another_address_and_a_post_is_not() -> None:
     async with (
-        raw_upstream(closing) as broken,
+        raw_upstream(close_silently) as broken,
         raw_upstream(respond_with("alive")) as alive,
         gateway(content_url=f"{broken},{alive}", upstream_max_failures=1000) as address,
         httpx.AsyncClient(trust_env=False) as client,
@@ -103,7 +103,7 @@ async def test_an_address_that_keeps_failing_gets_no_requests_until_it_is_back()
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
         asked += 1
-        await (closing if broken else respond_with("repaired"))(reader, writer)
+        await (close_silently if broken else respond_with("repaired"))(reader, writer)
 
     async with (
         raw_upstream(handler) as one,

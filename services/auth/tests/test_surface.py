@@ -14,9 +14,9 @@ from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.bodies import find_unexpected_responses, operations_with_body
 from kpi_shared.testing.documents import find_gaps, security_of
-from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
+from kpi_shared.testing.fields import fields, find_accepted_lines, find_accepted_spellings, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -164,7 +164,7 @@ async def test_numbers_have_one_spelling(client: httpx.AsyncClient, settings: Au
     integers = [field for field in fields(create_app(settings).openapi()) if field.is_integer]
     expected = {"GET /users query limit", "GET /users/{user_id} path user_id", "GET /audit query actor_id"}
     assert expected <= {str(field) for field in integers}
-    accepted = {str(field): await accepted_spellings(client, field, root.headers) for field in integers}
+    accepted = {str(field): await find_accepted_spellings(client, field, root.headers) for field in integers}
     assert {name: values for name, values in accepted.items() if values} == {}
 
 
@@ -183,7 +183,7 @@ async def test_names_are_one_visible_line(
         if field.operation in stored and field.name not in OTHER_TEXTS
     ]
     assert {field.name for field in lines} >= {"username", "full_name"}
-    accepted = {str(field): await accepted_lines(client, field, root.headers) for field in lines}
+    accepted = {str(field): await find_accepted_lines(client, field, root.headers) for field in lines}
     assert {name: values for name, values in accepted.items() if values} == {}
 
 
@@ -193,7 +193,7 @@ async def test_a_body_of_another_type_is_unsupported(
     root = await accounts.add_admin()
     document = create_app(settings).openapi()
     assert {"POST /auth/login", "POST /auth/exchange", "PATCH /users/{user_id}"} <= set(operations_with_body(document))
-    assert await unexpected_responses(client, document, root.headers) == []
+    assert await find_unexpected_responses(client, document, root.headers) == []
 
 
 @pytest.mark.parametrize("encode", [str, quote])

@@ -11,9 +11,9 @@ from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade
-from kpi_shared.testing.bodies import operations_with_body, unexpected_responses
+from kpi_shared.testing.bodies import find_unexpected_responses, operations_with_body
 from kpi_shared.testing.documents import find_gaps, security_of
-from kpi_shared.testing.fields import accepted_lines, accepted_spellings, fields, text_fields
+from kpi_shared.testing.fields import fields, find_accepted_lines, find_accepted_spellings, text_fields
 from kpi_shared.testing.fuzzing import fuzz
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import start_part
@@ -110,7 +110,7 @@ async def test_numbers_have_one_spelling(
     integers = [field for field in fields(create_app(settings).openapi()) if field.is_integer]
     expected = {"GET /posts query limit", "GET /posts/{post_id} path post_id", "POST /votes body direction"}
     assert expected <= {str(field) for field in integers}
-    accepted = {str(field): await accepted_spellings(client, field, headers) for field in integers}
+    accepted = {str(field): await find_accepted_spellings(client, field, headers) for field in integers}
     assert {name: values for name, values in accepted.items() if values} == {}
 
 
@@ -122,7 +122,7 @@ async def test_titles_are_one_visible_line(
     lines = [field for field in text_fields(create_app(settings).openapi()) if field.name != "content"]
     assert {str(field) for field in lines} >= {"POST /posts body title", "PATCH /posts/{post_id} body title"}
     accepted = {
-        str(field): await accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
+        str(field): await find_accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
     }
     assert {name: values for name, values in accepted.items() if values} == {}
 
@@ -135,7 +135,7 @@ async def test_a_body_of_another_type_is_unsupported(
     assert {"POST /posts", "PUT /posts/{post_id}", "PATCH /posts/{post_id}", "POST /votes"} == set(
         operations_with_body(document)
     )
-    assert await unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
+    assert await find_unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
 
 
 def test_the_document_is_complete(settings: ContentSettings) -> None:

@@ -235,7 +235,7 @@ class Exchange:
         return body
 
     def probe(self) -> None:
-        """Send bytes without meaning, which a client that has closed its connection answers with a reset."""
+        """Send bytes without meaning, which a client that has closed its connection responds to with a reset."""
         if self.scope["http_version"] == "1.0":
             return
         if not self.response_started:

@@ -16,7 +16,7 @@ SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "
 
 
 def freeze_garbage_collector() -> None:
-    """Exclude all objects that exist now from garbage collection: they live until the process ends.
+    """Exclude all objects that exist now from garbage collection: they are needed until the process ends.
 
     Otherwise each full collection visits all modules again and stops every request for about 100 ms.
     """

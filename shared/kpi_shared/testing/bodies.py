@@ -22,7 +22,7 @@ def operations_with_body(document: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-async def unexpected_responses(
+async def find_unexpected_responses(
     client: httpx.AsyncClient, document: dict[str, Any], headers: dict[str, str]
 ) -> list[str]:
     """Where a body of another media type, character encoding or content coding is not a 415 with its hints."""

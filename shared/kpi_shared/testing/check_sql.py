@@ -1,4 +1,4 @@
-"""``python -m kpi_shared.testing.check_sql FOLDER ...``: does SQL stand in repositories only?
+"""``python -m kpi_shared.testing.check_sql FOLDER ...``: check that only repositories contain SQL.
 
 It finds every use of SQLAlchemy's ``select``, ``insert``, ``update``, ``delete`` and ``text``, whatever name or module
 it was imported by, and every statement that is passed to a connection as a string. Both are allowed in files named

@@ -99,7 +99,9 @@ def text_fields(document: dict[str, Any]) -> list[RequestField]:
     ]
 
 
-async def accepted_spellings(client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]) -> list[object]:
+async def find_accepted_spellings(
+    client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]
+) -> list[object]:
     """The wrong spellings of a number that the field does not refuse."""
     wrong: tuple[object, ...] = WRONG_IN_TEXT if field.place != "body" or field.media_type == FORM else WRONG_IN_JSON
     # An empty value in a path is another path.
@@ -107,7 +109,7 @@ async def accepted_spellings(client: httpx.AsyncClient, field: RequestField, hea
     return [value for value in values if not field.is_refused(await field.send(client, value, headers))]
 
 
-async def accepted_lines(client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]) -> list[str]:
+async def find_accepted_lines(client: httpx.AsyncClient, field: RequestField, headers: dict[str, str]) -> list[str]:
     """The texts that are not one visible line and that the field does not refuse."""
     return [text for text in NOT_ONE_LINE if not field.is_refused(await field.send(client, text, headers))]
 
