@@ -116,8 +116,8 @@ def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
         schemes.setdefault(SCHEME, optional)
 
 
-# For ``openapi_extra`` of a route that takes an optional token, but is meant for clients that have none: some generators
-# demand a token of the caller wherever one is mentioned.
+# For ``openapi_extra`` of a route that takes an optional token, but is meant for clients that have none: some
+# generators demand a token of the caller wherever one is mentioned.
 ANONYMOUS: dict[str, Any] = {"security": [{}]}
 
 
