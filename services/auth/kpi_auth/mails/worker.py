@@ -23,7 +23,7 @@ from kpi_auth.mails.outbox import open_content
 from kpi_auth.mails.rendering import Renderer
 from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, build_transport
 from kpi_auth.settings import AuthSettings
-from kpi_auth.settings.mail_addresses import mail_sender, mail_target
+from kpi_auth.settings.mail_urls import mail_sender, mail_target
 
 log = structlog.get_logger(__name__)
 

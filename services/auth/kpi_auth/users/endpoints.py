@@ -10,7 +10,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import NOT_MODIFIED
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.accounts import list_repository
