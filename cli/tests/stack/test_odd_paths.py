@@ -104,7 +104,7 @@ def test_the_log_that_a_failure_names_exists_and_has_all_lines(
     monkeypatch.setattr(postgres, "programs", lambda: empty_checkout.folder)
     vault.ensure(layout.secrets)
     with pytest.raises(FailureError) as caught:
-        postgres.initialise(layout, postgres.Account())
+        postgres.initialise(layout, postgres.SystemUser())
     log = layout.logs / "postgres.log"
     assert f"(all are in {log})" in caught.value.fix
     assert caught.value.log[-1] == "caf\ufffd"
