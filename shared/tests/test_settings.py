@@ -65,8 +65,8 @@ def test_all_missing_settings_are_named_at_once() -> None:
         ("g" * 64, "64 hex digits needed, got 64 characters"),
         ("0" * 64, "has too few distinct bytes"),
         ("deadbeef" * 8, "has too few distinct bytes"),
-        (bytes(range(0x70, 0x90)).hex(), "is published"),
-        (bytes(range(32)).hex(), "is published"),
+        (bytes(range(0x70, 0x90)).hex(), "has been published"),
+        (bytes(range(32)).hex(), "has been published"),
     ],
 )
 def test_malformed_and_weak_keys_are_refused(
