@@ -84,7 +84,7 @@ def _start_unchanged(layout: Layout, ports: Ports) -> Iterator[None]:
 
 
 @contextmanager
-def _run_server(layout: Layout, ports: Ports, account: postgres.Account, log: Path) -> Iterator[None]:
+def _run_server(layout: Layout, ports: Ports, account: postgres.SystemUser, log: Path) -> Iterator[None]:
     with log.open("wb") as output:
         server = subprocess.Popen(
             postgres.command(layout, ports.postgres),

@@ -37,7 +37,7 @@ _SPECIAL_IN_SHELL = set('$`"\\\n')
 
 
 @dataclass(frozen=True)
-class Account:
+class SystemUser:
     """The system user that PostgreSQL runs as; None stands for the user who runs the command."""
 
     uid: int | None = None
@@ -94,27 +94,27 @@ def full_disk_failure(layout: Layout, detail: str) -> FailureError:
     )
 
 
-def prepare_account(layout: Layout, report: Report) -> Account:
+def prepare_account(layout: Layout, report: Report) -> SystemUser:
     """The user to run PostgreSQL as. It refuses root; for root a system user is made that can reach the data."""
     if os.geteuid() != 0:
-        return Account()
+        return SystemUser()
     entry = _ensure_system_user()
     _open_programs(programs().parent)
     for path in (layout.data, programs()):
         _open_parents(path, report)
-    user = Account(entry.pw_uid, entry.pw_gid)
+    user = SystemUser(entry.pw_uid, entry.pw_gid)
     if not owns_data(layout, user):
         _return_data(layout, entry, report)
     return user
 
 
-def existing_account(layout: Layout) -> Account:
+def existing_account(layout: Layout) -> SystemUser:
     """The same without changing anything; raises FailureError when the data belongs to another user."""
     try:
         entry = pwd.getpwnam(SYSTEM_USER) if os.geteuid() == 0 else None
-        user = Account(entry.pw_uid, entry.pw_gid) if entry else Account()
+        user = SystemUser(entry.pw_uid, entry.pw_gid) if entry else SystemUser()
     except KeyError:
-        user = Account(-1, -1)
+        user = SystemUser(-1, -1)
     if not owns_data(layout, user):
         raise FailureError(
             "postgres",
@@ -124,7 +124,7 @@ def existing_account(layout: Layout) -> Account:
     return user
 
 
-def owns_data(layout: Layout, user: Account) -> bool:
+def owns_data(layout: Layout, user: SystemUser) -> bool:
     """Whether the data, if there is any, belongs to the user who will run PostgreSQL."""
     return user.uid is None or not layout.data.exists() or layout.data.stat().st_uid == user.uid
 
@@ -144,7 +144,7 @@ def _owner(layout: Layout) -> str:
         return f"the user with id {uid}"
 
 
-def initialise(layout: Layout, user: Account) -> bool:
+def initialise(layout: Layout, user: SystemUser) -> bool:
     """Create the data directory if there is none, completely or not at all; true when it was created."""
     if layout.data.exists():
         return False
@@ -162,7 +162,7 @@ def initialise(layout: Layout, user: Account) -> bool:
     return True
 
 
-def _run_initdb(layout: Layout, draft: Path, password: Path, user: Account) -> None:
+def _run_initdb(layout: Layout, draft: Path, password: Path, user: SystemUser) -> None:
     options = [
         f"--pgdata={draft}",
         f"--username={SUPERUSER}",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kpi_cli.errors import FailureError
-from kpi_cli.stack.postgres import Account
+from kpi_cli.stack.postgres import SystemUser
 from kpi_cli.stack.terminal import strip_colours
 
 Output = Callable[[str, str], None]
@@ -56,10 +56,10 @@ class Supervisor:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        account: Account | None = None,
+        account: SystemUser | None = None,
     ) -> Child:
         """Start a process that runs until it is stopped; if it ends earlier, ``unexpected_end`` gets it."""
-        child = await self._spawn(name, command, environment, account or Account(), rotate_log=True)
+        child = await self._spawn(name, command, environment, account or SystemUser(), rotate_log=True)
         self._children.append(child)
         watcher = asyncio.create_task(self._watch(child))
         self._watchers.add(watcher)
@@ -68,7 +68,7 @@ class Supervisor:
 
     async def run(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Child:
         """Run a process to its end and return it; the caller checks its exit code."""
-        child = await self._spawn(name, command, environment, Account(), rotate_log=False)
+        child = await self._spawn(name, command, environment, SystemUser(), rotate_log=False)
         child.is_stopping = True
         self._children.append(child)
         await self._wait_for_end(child)
@@ -97,7 +97,7 @@ class Supervisor:
         name: str,
         command: Sequence[str],
         environment: Mapping[str, str],
-        account: Account,
+        account: SystemUser,
         *,
         rotate_log: bool,
     ) -> Child:

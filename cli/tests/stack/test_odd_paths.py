@@ -89,7 +89,8 @@ def test_no_other_folder_for_them_is_one_sentence(
     vault.ensure(layout.secrets)
     with pytest.raises(FailureError) as caught:
         postgres.initialise(layout, postgres.prepare_account(layout, print))
-    assert "folder for temporary files" in caught.value.sentence
+    assert "must not contain any of these characters" in caught.value.sentence
+    assert str(tmp_path) in caught.value.sentence
     assert caught.value.fix == "TMPDIR=/tmp make up, or move the checkout"
 
 
@@ -104,7 +105,7 @@ def test_the_log_that_a_failure_names_exists_and_has_all_lines(
     monkeypatch.setattr(postgres, "programs", lambda: empty_checkout.folder)
     vault.ensure(layout.secrets)
     with pytest.raises(FailureError) as caught:
-        postgres.initialise(layout, postgres.Account())
+        postgres.initialise(layout, postgres.SystemUser())
     log = layout.logs / "postgres.log"
     assert f"(all are in {log})" in caught.value.fix
     assert caught.value.log[-1] == "caf\ufffd"

@@ -43,7 +43,7 @@ class Usage(NamedTuple):
         return self.left + policy.window - policy.window * policy.requests / self.current
 
 
-class Outcome(NamedTuple):
+class LimitOutcome(NamedTuple):
     """Whether every policy allowed the request. Only then has it been counted, and the usages include it."""
 
     allowed: bool
@@ -89,7 +89,7 @@ class MemoryWindows:
         self._clock = clock
         self._counters: dict[int, _Counters] = {}
 
-    def take(self, hits: Sequence[Hit]) -> Outcome:
+    def take(self, hits: Sequence[Hit]) -> LimitOutcome:
         """Count one request in every policy, or in none if any of them has no room."""
         now = self._clock()
         found = []
@@ -102,8 +102,8 @@ class MemoryWindows:
             if usage.used(policy.window) >= policy.requests:
                 allowed = False
         if not allowed:
-            return Outcome(False, [usage for _, _, usage in found])
-        return Outcome(True, [_count(*each) for each in found])
+            return LimitOutcome(False, [usage for _, _, usage in found])
+        return LimitOutcome(True, [_count(*each) for each in found])
 
     def clients(self) -> int:
         """The number of counts in memory."""

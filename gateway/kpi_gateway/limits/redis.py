@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from kpi_gateway.limits.memory import Hit, Outcome, Usage
+from kpi_gateway.limits.memory import Hit, LimitOutcome, Usage
 
 STORE_ERRORS = (RedisError, OSError, TimeoutError)
 # The server does nothing else while a script runs; this many requests take it a few milliseconds.
@@ -54,7 +54,7 @@ end
 return results
 """
 
-_Waiter = tuple[Sequence[Hit], "asyncio.Future[Outcome]"]
+_Waiter = tuple[Sequence[Hit], "asyncio.Future[LimitOutcome]"]
 
 
 class RedisWindows:
@@ -71,7 +71,7 @@ class RedisWindows:
         self._waiters: list[_Waiter] = []
         self._sender: asyncio.Task[None] | None = None
 
-    def take(self, hits: Sequence[Hit]) -> "asyncio.Future[Outcome]":
+    def take(self, hits: Sequence[Hit]) -> "asyncio.Future[LimitOutcome]":
         """As MemoryWindows.take; fails with one of STORE_ERRORS if the store does not respond."""
         future = asyncio.get_running_loop().create_future()
         self._waiters.append((hits, future))
@@ -107,7 +107,7 @@ class RedisWindows:
                     future.set_exception(error)
             self._waiters = []
 
-    async def _run_script(self, requests: Sequence[Sequence[Hit]]) -> Iterator[Outcome]:
+    async def _run_script(self, requests: Sequence[Sequence[Hit]]) -> Iterator[LimitOutcome]:
         keys: list[str] = []
         arguments: list[int] = []
         for hits in requests:
@@ -119,8 +119,8 @@ class RedisWindows:
         return _parse_outcomes(requests, await self._script(keys, arguments))
 
 
-def _parse_outcomes(requests: Sequence[Sequence[Hit]], results: Sequence[int]) -> Iterator[Outcome]:
+def _parse_outcomes(requests: Sequence[Sequence[Hit]], results: Sequence[int]) -> Iterator[LimitOutcome]:
     numbers = iter(results)
     for hits in requests:
         allowed = bool(next(numbers))
-        yield Outcome(allowed, [Usage(next(numbers), next(numbers), next(numbers) / 1000) for _ in hits])
+        yield LimitOutcome(allowed, [Usage(next(numbers), next(numbers), next(numbers) / 1000) for _ in hits])

@@ -15,7 +15,7 @@ import structlog
 from kpi_shared.errors import ProblemError
 from kpi_shared.tokens import TokenCodec
 
-from kpi_gateway.limits.memory import Hit, MemoryWindows, Outcome, Usage
+from kpi_gateway.limits.memory import Hit, LimitOutcome, MemoryWindows, Usage
 from kpi_gateway.limits.policies import Policies, Policy, PolicyGroup
 from kpi_gateway.limits.redis import STORE_ERRORS, RedisWindows
 from kpi_gateway.limits.subjects import Subjects
@@ -164,7 +164,7 @@ class RateLimits:
         return _decide(group, self._local.take(hits))
 
 
-def _decide(group: PolicyGroup, outcome: Outcome) -> Decision:
+def _decide(group: PolicyGroup, outcome: LimitOutcome) -> Decision:
     return _accept(group, outcome.usages) if outcome.allowed else _refuse(group, outcome.usages)
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
-from kpi_shared.pages import cursor_sealer
+from kpi_shared.paging import cursor_sealer
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit

@@ -7,7 +7,7 @@ from sqlmodel import SQLModel
 
 
 class Accepted(SQLModel):
-    """The same whatever the outcome: details go by e-mail to the owner of the address."""
+    """The response is the same for every outcome; details are sent by e-mail to the owner of the address."""
 
     status: Literal["accepted"]
 

@@ -25,7 +25,7 @@ from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.transports import SmtpTransport
 from kpi_auth.settings import AuthSettings
-from kpi_auth.settings.mail_addresses import SmtpServer, mail_target
+from kpi_auth.settings.mail_urls import SmtpServer, mail_target
 from kpi_shared.database import AnyRow, Database
 from kpi_shared.testing.postgres import URL_VARIABLE
 from sqlalchemy import text

@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 from kpi_shared.app import build_service
-from kpi_shared.pages import cursor_sealer
+from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
 from kpi_content.posts.endpoints import router as posts

@@ -63,6 +63,7 @@ def install_openapi(app: FastAPI) -> None:
         _replace_optional_scheme(document["components"].get("securitySchemes", {}))
         for operation in operations(document["paths"]):
             _allow_anonymous(operation)
+            _describe_optional_body(operation)
             _describe_unsupported_bodies(operation)
             _describe_headers(operation)
         return document
@@ -116,7 +117,7 @@ def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
         schemes.setdefault(SCHEME, optional)
 
 
-# For ``openapi_extra`` of a route that takes an optional token, but is meant for clients that have none: some generators
+# For ``openapi_extra`` of a route that takes an optional token but is meant for clients without one: some generators
 # demand a token of the caller wherever one is mentioned.
 ANONYMOUS: dict[str, Any] = {"security": [{}]}
 
@@ -132,6 +133,14 @@ def _allow_anonymous(operation: dict[str, Any]) -> None:
             operation["security"] = []
             return
         operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
+
+
+def _describe_optional_body(operation: dict[str, Any]) -> None:
+    """Describe a body that may be absent as such: an alternative to null would be the JSON text ``null``."""
+    for media_type in operation.get("requestBody", {}).get("content", {}).values():
+        alternatives = media_type["schema"].get("anyOf", ())
+        if {"type": "null"} in alternatives:
+            (media_type["schema"],) = (it for it in alternatives if it != {"type": "null"})
 
 
 def _describe_unsupported_bodies(operation: dict[str, Any]) -> None:

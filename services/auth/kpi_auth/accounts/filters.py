@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kpi_shared.caller import Role
-from kpi_shared.pages import PositionFormat
+from kpi_shared.paging import PositionFormat
 
 _BY_TIME = PositionFormat(datetime, int)
 # Names of imported accounts may have one character.

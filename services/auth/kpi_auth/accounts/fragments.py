@@ -21,8 +21,8 @@ IS_OPEN = "users.is_active AND users.deleted_at IS NULL"
 SIGN_IN_COLUMNS = f"users.id, users.username, users.role, users.password_hash, {IS_OPEN} AS may_sign_in"
 # The address for notices about the account: it is verified, or can sign in without verification.
 NOTICE_EMAIL = "CASE WHEN users.email_signs_in THEN users.email END"
-# Locks the row of an open account; with a hash, only if the password is still the one that was verified. The lock mode
-# lets concurrent transactions insert rows that reference the user.
+# Locks the row of an open account; with a hash, only if the password is still the one that was verified. The same rule
+# as ``write_repository.lock_open``. The lock mode lets concurrent transactions insert rows that reference the user.
 LOCK_OPEN = f"""
     SELECT id, username, role FROM users
     WHERE {IS_USER} AND {IS_OPEN} AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)

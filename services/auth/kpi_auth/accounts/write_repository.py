@@ -77,7 +77,7 @@ async def lock(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
 
 
 async def lock_open(connection: AsyncConnection, *, user_id: int, password_hash: str | None = None) -> AnyRow | None:
-    """As ``lock``, but None if the account is closed.
+    """As ``lock``, but None if the account is closed. ``fragments.LOCK_OPEN`` is the same rule in SQL.
 
     With a hash, also None if the password is no longer the one that was verified.
     """

@@ -8,7 +8,7 @@ from kpi_shared.database import Reader
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.pages import Cursors, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser
 
 from kpi_auth.audit import repository

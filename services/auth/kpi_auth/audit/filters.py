@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kpi_shared.pages import PositionFormat
+from kpi_shared.paging import PositionFormat
 
 _BY_ID = PositionFormat(int)
 

@@ -33,15 +33,15 @@ class AuditQuery(SQLModel):
 
     model_config = {"extra": "forbid"}
 
-    limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of records of a page")] = 10
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of records on a page")] = 10
     cursor: Annotated[
         Annotated[str, StringConstraints(min_length=_Length, max_length=_Length)] | None,
-        Field(description="The value of next of the previous page"),
+        Field(description="The value of next on the previous page"),
     ] = None
-    event: Annotated[Event | None, Field(description="The event")] = None
+    event: Annotated[Event | None, Field(description="Only this event")] = None
     actor_id: Annotated[_UserId | None, Field(description="The id of the user who caused the event")] = None
     subject_id: Annotated[_UserId | None, Field(description="The id of the user whom the event affected")] = None
-    address: Annotated[IPvAnyAddress | None, Field(description="The client address")] = None
+    address: Annotated[IPvAnyAddress | None, Field(description="Only events from this client address")] = None
     since: Annotated[_Time | None, Field(description="Only events at or after this time")] = None
     until: Annotated[_Time | None, Field(description="Only events before this time")] = None
 
@@ -56,7 +56,7 @@ def _to_value(value: object) -> object:
 
 
 class AuditEntry(SQLModel):
-    """One event: ``actor_id`` did it to ``subject_id``; null if the user is unknown."""
+    """One event: the user ``actor_id`` acted on the user ``subject_id``; null if unknown."""
 
     id: int
     at: datetime

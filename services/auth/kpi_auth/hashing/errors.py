@@ -7,4 +7,4 @@ class HashingBusyError(UnavailableError):
     """All places for hashing and waiting are taken."""
 
     type = "hashing-busy"
-    title = "Too many sign-ins at this time"
+    title = "Too many passwords are being checked; try again shortly"

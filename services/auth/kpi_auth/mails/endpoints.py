@@ -8,7 +8,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
-from kpi_shared.pages import cut_page
+from kpi_shared.paging import cut_page
 from kpi_shared.security import AdminUser
 
 from kpi_auth.context import CurrentContext

@@ -12,7 +12,7 @@ class MailNotFoundError(ProblemError):
 class MailNotRetriableError(ProblemError):
     status = 409
     type = "mail-not-retriable"
-    title = "Only a dead mail whose content is kept and has not expired can be sent again"
+    title = "Only a dead mail whose content still exists and has not expired can be sent again"
 
 
 class MailNotConfiguredError(ProblemError):

@@ -56,7 +56,7 @@ class LeasedMail(NamedTuple):
     is_expired: bool
 
 
-class Outcome(NamedTuple):
+class DeliveryOutcome(NamedTuple):
     """The outcome of one attempt; PENDING means that the next attempt is due in ``delay`` seconds."""
 
     state: MailState

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from kpi_auth.mails.models import LeasedMail
 from kpi_auth.mails.transports import Letter
 from kpi_auth.settings import AuthSettings
-from kpi_auth.settings.mail_addresses import mail_sender
+from kpi_auth.settings.mail_urls import mail_sender
 
 TEMPLATES = Path(__file__).parent / "templates"
 # RFC 5322, 2.1.1, allows 998 characters; the rest is for dots that SMTP doubles.

@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_auth.mails.models import LeasedMail, MailState, OutboxMail, Outcome
+from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState, OutboxMail
 
 _add = insert(OutboxMail)
 # WITH selects the rows once; as a subquery of IN they may be selected and locked again for each row.
@@ -87,7 +87,7 @@ async def lease(connection: AsyncConnection, *, most: int, seconds: float) -> li
     return [LeasedMail(**row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name for it
 
 
-async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: Outcome) -> bool:
+async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: DeliveryOutcome) -> bool:
     """Store the outcome of a leased mail; False if the lease has passed to another worker."""
     values = {
         "id": mail.id,

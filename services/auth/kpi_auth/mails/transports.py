@@ -22,7 +22,7 @@ from aiosmtplib.errors import (
     SMTPResponseException,
 )
 
-from kpi_auth.settings.mail_addresses import Folder, Security, SmtpServer
+from kpi_auth.settings.mail_urls import Folder, Security, SmtpServer
 
 log = structlog.get_logger(__name__)
 

@@ -18,12 +18,12 @@ from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository
-from kpi_auth.mails.models import LeasedMail, MailState, Outcome
+from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import open_content
 from kpi_auth.mails.rendering import Renderer
 from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, build_transport
 from kpi_auth.settings import AuthSettings
-from kpi_auth.settings.mail_addresses import mail_sender, mail_target
+from kpi_auth.settings.mail_urls import mail_sender, mail_target
 
 log = structlog.get_logger(__name__)
 
@@ -105,25 +105,25 @@ class MailWorker:
             raise
         await self._settle(mail, outcome, lease)
 
-    async def _attempt(self, mail: LeasedMail) -> Outcome:
+    async def _attempt(self, mail: LeasedMail) -> DeliveryOutcome:
         if mail.is_expired:
-            return Outcome(MailState.DEAD, "expired before it was sent")
+            return DeliveryOutcome(MailState.DEAD, "expired before it was sent")
         try:
             letter = self._renderer.render(mail, open_content(self._ring, mail.content))
         except Exception as error:  # noqa: BLE001 an error in the mail itself would occur again
-            return Outcome(MailState.DEAD, f"cannot be rendered: {type(error).__name__}")
+            return DeliveryOutcome(MailState.DEAD, f"cannot be rendered: {type(error).__name__}")
         return await self._send(mail, letter)
 
-    async def _send(self, mail: LeasedMail, letter: Letter) -> Outcome:
+    async def _send(self, mail: LeasedMail, letter: Letter) -> DeliveryOutcome:
         try:
             await self._transport.send(letter)
         except NotSentError as error:
-            return Outcome(MailState.DEAD, error.reason) if error.is_final else _postpone(mail, error.reason)
+            return DeliveryOutcome(MailState.DEAD, error.reason) if error.is_final else _postpone(mail, error.reason)
         except Exception as error:  # noqa: BLE001 an error in our code must not lose a mail
             return _postpone(mail, type(error).__name__)
-        return Outcome(MailState.SENT)
+        return DeliveryOutcome(MailState.SENT)
 
-    async def _settle(self, mail: LeasedMail, outcome: Outcome, lease: Lease) -> None:
+    async def _settle(self, mail: LeasedMail, outcome: DeliveryOutcome, lease: Lease) -> None:
         """Retry until the lease ends: a mail whose outcome cannot be stored is sent twice."""
         while not lease.is_over:
             try:
@@ -135,7 +135,7 @@ class MailWorker:
                 return
         log.error("cannot store the outcome of a mail", mail_id=mail.id, state=outcome.state.value)
 
-    async def _store_outcome(self, mail: LeasedMail, outcome: Outcome) -> None:
+    async def _store_outcome(self, mail: LeasedMail, outcome: DeliveryOutcome) -> None:
         async with self._database.writing() as connection:
             held = await repository.settle(connection, mail, outcome)
         self._outcomes[outcome.state.value] += held
@@ -151,10 +151,10 @@ class MailWorker:
             log.warning("mail postponed", **facts, seconds=round(outcome.delay))
 
 
-def _postpone(mail: LeasedMail, error: str) -> Outcome:
+def _postpone(mail: LeasedMail, error: str) -> DeliveryOutcome:
     if mail.attempts >= MAX_ATTEMPTS:
-        return Outcome(MailState.DEAD, error)
-    return Outcome(MailState.PENDING, error, delay_after(mail.attempts))
+        return DeliveryOutcome(MailState.DEAD, error)
+    return DeliveryOutcome(MailState.PENDING, error, delay_after(mail.attempts))
 
 
 def delay_after(attempts: int) -> float:

@@ -12,7 +12,7 @@ from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.registrations import service
-from kpi_auth.registrations.responses import registered_user
+from kpi_auth.registrations.responses import make_registered_user
 from kpi_auth.registrations.schemas import RegisteredUser, Registration
 from kpi_auth.responses import ACCEPTED, Accepted, no_store
 from kpi_auth.users.errors import FieldNotYoursError
@@ -46,11 +46,11 @@ async def register(
 ) -> RegisteredUser | Response:
     """Register with a username, an e-mail address and a password.
 
-    `message` in the response says whether the e-mail address must be confirmed before it signs in. Only an admin may
-    set another role or state than the defaults.
+    `message` in the response states whether the e-mail address must be confirmed before it can be used to sign in.
+    Only an admin may set another role or state than the defaults.
     """
     row = await service.register(context, user=user, caller=caller)
     if row is None:
         return JSONResponse(ACCEPTED.model_dump(), 202, {"Cache-Control": "no-store"})
     response.headers["Location"] = f"/users/{row.id}"
-    return registered_user(context, row)
+    return make_registered_user(context, row)

@@ -11,7 +11,7 @@ _SIGN_IN = "Sign in with the username or the e-mail address."
 _CONFIRM = "Confirm the e-mail address with the link that is sent to it."
 
 
-def registered_user(context: Context, row: AnyRow) -> RegisteredUser:
+def make_registered_user(context: Context, row: AnyRow) -> RegisteredUser:
     user = UserPrivate.model_validate(row)
     return RegisteredUser(**user.model_dump(), message=_next_step(context, is_active=user.is_active))
 

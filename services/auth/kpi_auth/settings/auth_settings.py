@@ -9,7 +9,7 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import Environment, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from kpi_auth.settings.mail_addresses import mail_sender, mail_target
+from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
 PART = Part(name="auth", package="kpi_auth", port=8001)

@@ -10,7 +10,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import NOT_MODIFIED
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import AdminUser, CurrentUser
 
 from kpi_auth.accounts import list_repository
@@ -111,7 +111,7 @@ async def get_user(
 async def replace_user(
     user: UserReplace, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
-    """Replace username, full_name and bio of one's own account, or of any account as an admin.
+    """Replace username, full_name and bio of your own account, or of any account as an admin.
 
     An admin may also set email, role and is_active; these stay unchanged if they are left out. Other services see a new
     username within minutes.
@@ -123,7 +123,7 @@ async def replace_user(
 async def update_user(
     user: UserUpdate, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
-    """Change username, full_name or bio of one's own account, or of any account as an admin.
+    """Change username, full_name or bio of your own account, or of any account as an admin.
 
     An admin may also change email, role and is_active. A change of role or state ends the user's sessions.
     """
@@ -141,7 +141,7 @@ async def update_user(
 async def delete_user(
     request: SentUserRequest, confirmed: ConfirmedHash, context: CurrentContext, connection: Writer
 ) -> None:
-    """Delete one's own account with the password, or another account as an admin.
+    """Delete your own account (the password is required), or another account as an admin.
 
     Sign-in is no longer possible; the username and the e-mail address stay reserved.
     """

@@ -32,7 +32,11 @@ def check_match(condition: Condition | None, *, version: int, user_id: int) -> N
 async def _if_match(
     request: Request,
     _documented: Annotated[
-        str | None, Header(alias="If-Match", description="Change the user only if this is still its version")
+        str | None,
+        Header(
+            alias="If-Match",
+            description="The entity tag of the version that the client has read; 412 if the user has changed since",
+        ),
     ] = None,
 ) -> Condition | None:
     return parse_condition(request.headers.getlist("if-match"))
@@ -41,7 +45,7 @@ async def _if_match(
 async def _if_none_match(
     request: Request,
     _documented: Annotated[
-        str | None, Header(alias="If-None-Match", description="The version that the client has already")
+        str | None, Header(alias="If-None-Match", description="The entity tag that the client already has")
     ] = None,
 ) -> Condition | None:
     return parse_condition(request.headers.getlist("if-none-match"))

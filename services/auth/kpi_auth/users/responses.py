@@ -4,7 +4,7 @@ from fastapi import Response
 from kpi_shared.caller import Subject
 from kpi_shared.database import AnyRow
 from kpi_shared.http.conditional import Condition
-from kpi_shared.pages import Page
+from kpi_shared.paging import Page
 
 from kpi_auth.accounts.filters import Position, UserFilter
 from kpi_auth.users.etags import private_etag, public_etag

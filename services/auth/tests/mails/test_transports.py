@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from kpi_auth.mails.transports import FolderTransport, Letter, NotSentError, SmtpTransport
-from kpi_auth.settings.mail_addresses import Folder, Security, SmtpServer, mail_sender, mail_target
+from kpi_auth.settings.mail_urls import Folder, Security, SmtpServer, mail_sender, mail_target
 from mail_support import Certificate, MailServer, certificate, serving
 
 # Long enough for a busy machine, in tests that expect no timeout.

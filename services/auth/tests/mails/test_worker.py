@@ -16,7 +16,7 @@ from auth_support import context_with
 from kpi_auth.app import create_app
 from kpi_auth.context import Context
 from kpi_auth.mails import outbox, repository
-from kpi_auth.mails.models import LeasedMail, MailState, Outcome
+from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.transports import Letter, SmtpTransport
 from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, MailWorkerTimes, delay_after
@@ -189,7 +189,7 @@ async def test_a_killed_worker_loses_no_mail_and_its_late_outcome_is_ignored(
         await run_once(sender)
     assert server.recipients == ["anna@example.com"]
     async with database.writing() as connection:
-        assert not await repository.settle(connection, leased, Outcome(MailState.DEAD, "too late"))
+        assert not await repository.settle(connection, leased, DeliveryOutcome(MailState.DEAD, "too late"))
     assert (await rows(database))[0].state == "sent"
 
 
@@ -207,8 +207,8 @@ async def test_a_mail_cannot_be_settled_with_a_previous_lease(database: Database
         )
     assert [lease.attempts for lease in leases] == [1, 1]
     async with database.writing() as connection:
-        assert not await repository.settle(connection, leases[0], Outcome(MailState.SENT))
-        assert await repository.settle(connection, leases[1], Outcome(MailState.SENT))
+        assert not await repository.settle(connection, leases[0], DeliveryOutcome(MailState.SENT))
+        assert await repository.settle(connection, leases[1], DeliveryOutcome(MailState.SENT))
 
 
 async def test_a_server_that_hangs_for_one_mail_delays_no_other(

@@ -1,8 +1,9 @@
 """The SQL of authors."""
 
 from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import CTE, bindparam, text
+from sqlalchemy import CTE, Select, SQLColumnExpression, bindparam, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -15,6 +16,15 @@ _remember_all = text("""
     -- An unchanged name writes no new row version.
     ON CONFLICT (id) DO UPDATE SET username = excluded.username WHERE known.username <> excluded.username
 """)
+
+
+# For statements on other tables, which get their author's name by ``join_author``.
+author_name = col(Author.username)
+
+
+def join_author(statement: Select[*tuple[Any, ...]], owner_id: SQLColumnExpression[int]) -> Select[*tuple[Any, ...]]:
+    """Join the author whose id is ``owner_id``."""
+    return statement.join(Author, col(Author.id) == owner_id)
 
 
 def remember_author() -> CTE:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.copying import copy_rows
-from kpi_content.imports.schemas import Origin
+from kpi_content.imports.schemas import ExternalId
 
 # Any fixed number works: it makes two imports take turns, so that neither misses what the other has not committed.
 _ADVISORY_LOCK = 7_352_062
@@ -25,16 +25,16 @@ async def take_turn(connection: AsyncConnection) -> None:
     await connection.execute(_take_turn, {"lock": _ADVISORY_LOCK})
 
 
-async def find_known(connection: AsyncConnection, *, origins: Iterable[Origin]) -> set[Origin]:
-    """The origins whose posts have been imported."""
-    sources, external_ids = zip(*origins, strict=True)
+async def find_known(connection: AsyncConnection, *, external_ids: Iterable[ExternalId]) -> set[ExternalId]:
+    """The external_ids whose posts have been imported."""
+    sources, external_ids = zip(*external_ids, strict=True)
     rows = await connection.execute(_find_known, {"sources": list(sources), "external_ids": list(external_ids)})
-    return {Origin(row.source, row.external_id) for row in rows}
+    return {ExternalId(row.source, row.external_id) for row in rows}
 
 
-async def add_all(connection: AsyncConnection, *, origins: Mapping[int, Origin]) -> None:
-    """Record the origins, which are keyed by the id that the post has here."""
-    await copy_rows(connection, _copy, ((*origin, post_id) for post_id, origin in origins.items()))
+async def add_all(connection: AsyncConnection, *, external_ids: Mapping[int, ExternalId]) -> None:
+    """Record the external_ids, which are keyed by the id that the post has here."""
+    await copy_rows(connection, _copy, ((*origin, post_id) for post_id, origin in external_ids.items()))
 
 
 async def refresh_statistics(connection: AsyncConnection) -> None:

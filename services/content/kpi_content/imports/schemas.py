@@ -19,7 +19,7 @@ def _check_distinct(ids: list[int]) -> list[int]:
     return ids
 
 
-class Origin(NamedTuple):
+class ExternalId(NamedTuple):
     """Where a post comes from, and its number there."""
 
     source: str
@@ -49,8 +49,8 @@ class ImportedPost(BaseModel):
         return self.published_at or self.date
 
     @property
-    def origin(self) -> Origin:
-        return Origin(self.source, self.external_id)
+    def origin(self) -> ExternalId:
+        return ExternalId(self.source, self.external_id)
 
 
 class Totals(BaseModel):

@@ -17,7 +17,7 @@ async def add_batch(connection: AsyncConnection, *, batch: Sequence[ImportedPost
     """Add the posts of a batch that no import has added yet, and return them."""
     await repository.take_turn(connection)
     first = {post.origin: post for post in reversed(batch)}
-    known = await repository.find_known(connection, origins=first)
+    known = await repository.find_known(connection, external_ids=first)
     added = [post for origin, post in reversed(first.items()) if origin not in known]
     if added:
         await _add(connection, added)
@@ -28,7 +28,7 @@ async def _add(connection: AsyncConnection, imported: Sequence[ImportedPost]) ->
     await authors.remember_all(connection, usernames={post.author.id: post.author.username for post in imported})
     numbered = list(zip(await posts.reserve_ids(connection, count=len(imported)), imported, strict=True))
     await posts.add_all(connection, posts=(_new_post(post_id, post) for post_id, post in numbered))
-    await repository.add_all(connection, origins={post_id: post.origin for post_id, post in numbered})
+    await repository.add_all(connection, external_ids={post_id: post.origin for post_id, post in numbered})
     await votes.add_all(
         connection,
         votes=(PostVotes(post_id, post.voters, post.first_published) for post_id, post in numbered),

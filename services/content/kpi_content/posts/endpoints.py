@@ -10,7 +10,7 @@ from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, I
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
-from kpi_shared.pages import Cursors, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import CurrentUser, OptionalUser
 
 from kpi_content.posts import repository, service

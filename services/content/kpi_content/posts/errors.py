@@ -20,7 +20,7 @@ class ChangedMeanwhileError(ProblemError):
 
     status = 412
     type = "changed-meanwhile"
-    title = "The post is not the version that If-Match names: read it again"
+    title = "The post has changed since the version in If-Match: read it again"
 
 
 class NotYourPostError(ForbiddenError):

@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum, StrEnum, auto
 from typing import NamedTuple
 
-from kpi_shared.pages import PositionFormat
+from kpi_shared.paging import PositionFormat
 
 SortKey = datetime | int | float
 

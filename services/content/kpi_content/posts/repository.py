@@ -30,8 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_content.authors.models import Author
-from kpi_content.authors.repository import remember_author
+from kpi_content.authors.repository import author_name, join_author, remember_author
 from kpi_content.posts.errors import PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter, Sort, Start
 from kpi_content.posts.models import Post
@@ -64,15 +63,13 @@ def visible_to(user: ColumnElement[Any]) -> ColumnElement[bool]:
 
 
 def _with_author(written: CTE) -> Select[*tuple[Any, ...]]:
-    return select(written, col(Author.username)).join(Author, col(Author.id) == written.c.owner_id)
+    return join_author(select(written, author_name), written.c.owner_id)
 
 
 _post_id = col(Post.id) == bindparam("post_id")
 _caller = bindparam("caller", type_=_columns.owner_id.type)
 _get = Statement(
-    select(*_shown, col(Author.username))
-    .join(Author, col(Author.id) == col(Post.owner_id))
-    .where(_post_id, visible_to(_caller)),
+    join_author(select(*_shown, author_name), col(Post.owner_id)).where(_post_id, visible_to(_caller)),
     make_post,
 )
 _exists = select(col(Post.id)).where(_post_id, visible_to(_caller))
@@ -134,8 +131,7 @@ _may_remove = or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type
 _remove = delete(Post).where(_post_id, _may_remove).returning(col(Post.id))
 # A second writer waits here, then reads the row again as the first has left it.
 _lock = (
-    select(*_shown, col(Author.username))
-    .join(Author, col(Author.id) == col(Post.owner_id))
+    join_author(select(*_shown, author_name), col(Post.owner_id))
     .where(_post_id, _may_remove)
     .with_for_update(of=Post, key_share=True)
 )
@@ -165,8 +161,7 @@ def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: 
     """
     key = _sort_keys[sort]
     statement = (
-        select(*_shown, col(Author.username), key.label("sort_key"))
-        .join(Author, col(Author.id) == col(Post.owner_id))
+        join_author(select(*_shown, author_name, key.label("sort_key")), col(Post.owner_id))
         .where(_condition(search=search, mine=mine))
         .order_by(key.desc(), col(Post.id).desc())
         .limit(literal_column(str(size)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from fastapi import Request, Response
 from kpi_shared.http.conditional import etag_of, json_response
-from kpi_shared.pages import Page
+from kpi_shared.paging import Page
 from pydantic_core import to_json
 
 from kpi_content.posts.rows import ListedRow, PostRow, encode_post

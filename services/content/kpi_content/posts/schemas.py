@@ -93,7 +93,9 @@ class PostQuery(BaseModel):
     """The query parameters of the list of posts."""
 
     limit: Annotated[Decimal, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
-    skip: Annotated[Decimal, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (not with cursor)")] = 0
+    skip: Annotated[
+        Decimal, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (cannot be combined with cursor)")
+    ] = 0
     search: Annotated[
         Search | None,
         Field(

@@ -9,7 +9,7 @@ import pytest
 from content_support import ANNA, Caller, Posts, assert_problem
 from kpi_content.posts.filters import Position, PostFilter, Sort
 from kpi_shared.cursors import CursorSealer
-from kpi_shared.pages import decode_cursor, encode_cursor
+from kpi_shared.paging import decode_cursor, encode_cursor
 from kpi_shared.tokens import KeyRing
 
 MANY = 230

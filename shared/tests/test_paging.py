@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from kpi_shared.cursors import CursorSealer, InvalidCursorError
-from kpi_shared.pages import Page, PositionFormat, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Page, PositionFormat, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.tokens import KeyRing
 
 TIME = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
