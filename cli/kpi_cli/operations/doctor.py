@@ -92,7 +92,7 @@ def _check_libsodium() -> Finding:
 def _check_disk(layout: Layout) -> Finding:
     folder = layout.home if layout.home.exists() else layout.checkout
     free = shutil.disk_usage(folder).free
-    detail = f"{free // 2**20:,} MB free, but {postgres.NEEDED_BYTES // 2**20} MB are needed"
+    detail = f"{free // 2**20:,} MB free; {postgres.NEEDED_BYTES // 2**20} MB are needed"
     return Finding("disk", free >= postgres.NEEDED_BYTES, detail, f"free some space on the disk of {folder}")
 
 
