@@ -159,7 +159,9 @@ _ROUTES = (
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
-    *_post_routes("login", "/auth/login", "/auth/exchange", "/auth/change-password", "/auth/change-email"),
+    *_post_routes(
+        "login", "/auth/login", "/auth/login/json", "/auth/exchange", "/auth/change-password", "/auth/change-email"
+    ),
     *_post_routes("login", "/auth/verify-email"),
     # Deleting an account requires its password.
     RouteSetting(prefix="/users", upstream="auth", methods=("DELETE",), limit="login"),

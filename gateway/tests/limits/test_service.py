@@ -116,6 +116,7 @@ async def test_limits_can_be_switched_off() -> None:
 
 STRICT_ADDRESSES = [
     ("POST", "/auth/login", "login"),
+    ("POST", "/auth/login/json", "login"),
     ("POST", "/auth/exchange", "login"),
     ("GET", "/auth/verify_supabase_token", "login"),
     ("POST", "/auth/change-password", "login"),
@@ -152,6 +153,8 @@ async def test_credentials_have_a_stricter_policy_in_addition_to_the_general_one
         "/api/v1/auth/login",
         "/api/auth/login",
         "/auth/login/",
+        "/auth/login/json/",
+        "/auth/login%2Fjson",
         "/auth/login//",
         "/auth/%6cogin",
         "/auth/%6C%6F%67%69%6E",
