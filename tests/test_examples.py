@@ -27,7 +27,7 @@ METHODS = ("post", "put", "patch", "delete")
 
 @pytest.fixture
 def new_stack(worker: str, secret_key: str, tmp_path: Path) -> Iterator[Stack]:
-    """A stack without users and posts: the examples are for whoever begins."""
+    """A stack without users and posts: the examples must work for its first user."""
     settings = {}
     for service in ("auth", "content"):
         url = create_database(f"examples_{service}_{worker}")

@@ -140,7 +140,7 @@ def print_environment(part: Annotated[str, typer.Argument(help=f"{ANY_PART}.")])
 def migrate(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SERVICE | downgrade SERVICE [REVISION] | new SERVICE]", help=MIGRATED),
+        typer.Argument(metavar="[WORDS]", help=MIGRATED),
     ] = None,
     message: Annotated[
         str | None, typer.Option("--message", "-m", help="What the new migration does; for: migrate new SERVICE.")
@@ -148,8 +148,11 @@ def migrate(
 ) -> None:
     """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
 
-    kpi migrate downgrade SERVICE [REVISION] undoes the newest migration; with -2 the newest two, with an identifier
-    all after it. The tables and columns that they added are deleted, with their data.
+    kpi migrate [SERVICE] upgrades all services, or one.
+
+    kpi migrate downgrade SERVICE [REVISION] undoes the newest migration, the newest two (-2), or all after a revision.
+
+    Their tables and columns are deleted, with the data in them.
 
     kpi migrate new SERVICE -m "add bios" writes a migration from the difference between models and database.
     """

@@ -144,4 +144,5 @@ def _format_time(time: datetime) -> str:
 def _summary(file: Path, size: int, totals: dict[str, Any]) -> str:
     if not totals["added"]:
         return f"Nothing to add: all {size:,} posts of {file} are already loaded."
-    return f"Added {totals['added']:,} of {size:,} posts of {file}, with {totals['votes']:,} votes."
+    votes = "1 vote" if totals["votes"] == 1 else f"{totals['votes']:,} votes"
+    return f"Added {totals['added']:,} of {size:,} posts of {file}, with {votes}."

@@ -135,11 +135,18 @@ def _upgrade(layout: Layout, part: Part | None) -> None:
 
 
 def _get_with_database(name: str) -> Part:
-    part = parts.get_or_raise(name)
-    if not part.has_database:
+    known = {part.name: part for part in parts.PARTS}
+    if name not in known:
+        raise FailureError(
+            "migrate",
+            f"{name} is neither a service ({parts.join_names(parts.WITH_DATABASE, 'or')}) nor downgrade or new",
+            fix=f"{KPI} migrate --help",
+            code=2,
+        )
+    if not known[name].has_database:
         owners = parts.join_names(parts.WITH_DATABASE, "and")
         raise FailureError(name, f"it has no database; the parts with one are {owners}", code=2)
-    return part
+    return known[name]
 
 
 def _migrate_named(part: Part | None) -> None:

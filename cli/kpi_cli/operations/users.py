@@ -81,12 +81,10 @@ def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
 def _run_with_password(
     layout: Layout, check: str, command: str, request: Mapping[str, object], *, generate: bool
 ) -> tuple[dict[str, Any], str]:
-    """Run a command with a password; a person is asked for one only after the service has checked the rest."""
-    asks = sys.stdin.isatty() and not generate
-    given = "" if asks else ask_password(generate=generate)
+    """Run a command with a password, after the service has checked the rest: a person is asked only then."""
+    given = "" if sys.stdin.isatty() and not generate else ask_password(generate=generate)
     with _environment(layout) as environment:
-        if asks:
-            _run_command(environment, check, request)
+        _run_command(environment, check, request)
         password = given or ask_password(generate=False)
         return _run_command(environment, command, {**request, "password": password}), password
 

@@ -25,7 +25,7 @@ def strip_colours(line: str) -> str:
 
 
 class LogView:
-    """Prints messages and, from ``follow`` on, log lines; none of its methods waits for the reader but ``close``."""
+    """Prints messages and, from ``follow`` to ``unfollow``, log lines; only ``close`` waits for the reader."""
 
     def __init__(self, logs: str, output: TextIO | None = None) -> None:
         output = output or sys.stdout
@@ -38,6 +38,10 @@ class LogView:
     def follow(self) -> None:
         """Print log lines from now on; until then they are in their files only."""
         self._following = True
+
+    def unfollow(self) -> None:
+        """Print no further log lines; they are in their files."""
+        self._following = False
 
     def report(self, sentence: str) -> None:
         """Print a message of the command itself."""

@@ -171,6 +171,7 @@ class Stack:
         self._view.report(f"{part.name} is ready")
 
     async def _stop(self) -> None:
+        self._view.unfollow()
         self._view.report("stopping")
         for part in reversed(PARTS):
             await self._stop_process(part.name, signal.SIGTERM)

@@ -7,11 +7,13 @@ folder that FAKE_ORDERS names control one that runs.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import psycopg
 
@@ -39,10 +41,16 @@ class Handler(BaseHTTPRequestHandler):
         print(f"GET {self.path}", flush=True)
 
 
+def _shut_down(part: str) -> NoReturn:
+    print(f"{part} is shutting down", flush=True)
+    sys.exit(0)
+
+
 def serve(part: str, port: int) -> None:
     """Serve until a signal; a file ``exit-PART`` in the orders makes it end on its own."""
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.timeout = 0.05
+    signal.signal(signal.SIGTERM, lambda *_: _shut_down(part))
     print(f"{part} says hello", flush=True)
     while not (ORDERS / f"exit-{part}").exists():
         server.handle_request()

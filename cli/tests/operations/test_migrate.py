@@ -75,7 +75,12 @@ def test_migrations_are_undone_and_new_ones_written(url: str, layout: Layout) ->
         (["downgrade", "auth", "-1", "x"], None, "unexpected argument: x", "kpi migrate --help"),
         (["downgrade", "auth", "--sql"], None, "--sql is not a revision", "-2, or base"),
         (["downgrade", "gateway"], None, "it has no database", ""),
-        (["upgrade"], None, "there is no such part", ""),
+        (
+            ["upgrade"],
+            None,
+            "neither a service (auth or content) nor downgrade or new",
+            "kpi migrate --help",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(

@@ -99,11 +99,11 @@ def test_the_database_that_database_url_names_is_used(checkout: Checkout) -> Non
     assert "kpi: auth: create-user ended with exit code 1" in away.stderr
 
 
-@pytest.mark.parametrize(("again", "code"), [(PASSWORD, 0), ("another one", 1)])
-def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown(checkout: Checkout, again: str, code: int) -> None:
+def _start_at_terminal(checkout: Checkout, *words: str) -> tuple["subprocess.Popen[bytes]", int]:
+    """Start ``kpi user`` at a terminal of its own; returns the process and the other end of the terminal."""
     master, slave = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "kpi_cli", "user", "reset-password", "ada"],
+        [sys.executable, "-m", "kpi_cli", "user", *words],
         env=checkout.environment(),
         cwd=checkout.folder,
         stdin=slave,
@@ -112,6 +112,12 @@ def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown(checkout: Che
         start_new_session=True,
     )
     os.close(slave)
+    return process, master
+
+
+@pytest.mark.parametrize(("again", "code"), [(PASSWORD, 0), ("another one", 1)])
+def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown(checkout: Checkout, again: str, code: int) -> None:
+    process, master = _start_at_terminal(checkout, "reset-password", "ada")
     shown = _until(master, b"Password: ")
     os.write(master, f"{PASSWORD}\n".encode())
     shown += _until(master, b"Repeat password: ")
@@ -128,17 +134,7 @@ def test_a_password_is_asked_for_twice_at_a_terminal_and_not_shown(checkout: Che
 
 @pytest.mark.parametrize("command", ["create", "reset-password"])
 def test_the_name_is_judged_before_a_password_is_asked_for(checkout: Checkout, command: str) -> None:
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kpi_cli", "user", command, "refused"],
-        env=checkout.environment(),
-        cwd=checkout.folder,
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-    )
-    os.close(slave)
+    process, master = _start_at_terminal(checkout, command, "refused")
     shown = _until(master, None).decode()
     assert process.wait(60) == 1
     os.close(master)
@@ -157,3 +153,10 @@ def _until(master: int, text: bytes | None) -> bytes:
             # Linux reports this for a terminal that no process has open.
             break
     return shown
+
+
+@pytest.mark.parametrize("command", ["create", "reset-password"])
+def test_the_name_is_judged_before_a_password_from_standard_input(checkout: Checkout, command: str) -> None:
+    result = checkout.kpi("user", command, "refused", stdin="x")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "kpi: auth: username: this name is refused"

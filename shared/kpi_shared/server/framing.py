@@ -84,9 +84,15 @@ def diagnose(head: bytes) -> BadFramingError:
     if len(left) > _MAX_LINE_ENDS:
         detail = f"There are more than {MAX_HEADERS} headers"
         return BadFramingError(detail, status=431, slug="too-many-headers")
+    return BadFramingError(_describe_syntax(head, line))
+
+
+def _describe_syntax(head: bytes, line: bytes) -> str:
     if b"\r\n " in head or b"\r\n\t" in head:
-        return BadFramingError("A header is folded over several lines")
-    return BadFramingError("Invalid HTTP request received.")
+        return "A header is folded over several lines"
+    if not line.isascii():
+        return "The request target contains a character that must be percent-encoded (RFC 3986, 2.1)"
+    return "Invalid HTTP request received."
 
 
 class Framing(NamedTuple):

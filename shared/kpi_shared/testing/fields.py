@@ -12,7 +12,11 @@ FORM = "application/x-www-form-urlencoded"
 Schema = dict[str, Any]
 
 # The same number in spellings that only some programs read as a number.
-WRONG_IN_TEXT = ("02", "+2", "2.0", "0_2", "1_0", " 2", "2 ", "-0", "2e0", "0x2", "\u0662", "\uff12", "")
+WRONG_IN_TEXT = (
+    *("02", "+2", "2.0", "0_2", "1_0", " 2", "2 ", "-0", "2e0", "0x2", "\u0662", "\uff12", ""),
+    # The usual spelling of numbers that no field takes.
+    *("-1", "9" * 20, "9" * 5000),
+)
 WRONG_IN_JSON = (1.0, 2.0, "1", "2", "02", True, False, [1], {"a": 1})
 _INVISIBLE = ["\u200b", "ㅤ", "⠀", "\ufeff", "\xad", "\u2060", "\u180e", "͏", "ᅟ", "️", "\U000e0001", "\u200e"]
 _BREAKING = [

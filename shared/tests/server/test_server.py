@@ -131,6 +131,12 @@ async def test_a_large_head_within_the_limit_is_accepted(port: int) -> None:
     assert response.startswith(b"HTTP/1.1 403 ")
 
 
+async def test_a_target_outside_ascii_is_told_to_be_percent_encoded(port: int) -> None:
+    response = await exchange(port, request("GET", "/posts?search=caf\u00e9"))
+    assert response.startswith(b"HTTP/1.1 400 ")
+    assert "percent-encoded" in problem(response)["detail"]
+
+
 @pytest.mark.parametrize(
     "garbage", [b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03", b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n"]
 )

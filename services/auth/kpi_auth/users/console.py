@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow, Database
-from kpi_shared.errors import ProblemError
+from kpi_shared.errors import ProblemError, field_error
 from kpi_shared.operations import reason_of
 from kpi_shared.telemetry.logging import configure_logging
 from pydantic import SecretStr, ValidationError
@@ -121,7 +121,7 @@ def _read(schema: type[Command]) -> Command:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         field = ".".join(map(str, first["loc"])) or "input"
-        raise RefusedError(f"{field}: {first['msg']}") from None
+        raise RefusedError(f"{field}: {field_error(first)['detail']}") from None
 
 
 async def _with_database(settings: AuthSettings, command: Command, work: Work[Command]) -> dict[str, Any]:
