@@ -34,3 +34,10 @@ def test_only_accounts_names_the_table_of_users() -> None:
 def test_the_check_finds_statements_in_accounts() -> None:
     for module in ("read_repository", "write_repository", "email_repository", "list_repository", "fragments"):
         assert any(_NAMES_TABLE.search(text) for text in statements(PACKAGE / "accounts" / f"{module}.py")), module
+
+
+def test_other_nouns_join_the_table_only_where_a_second_statement_would_cost_too_much() -> None:
+    """``TABLE`` stands for its name: other modules that need accounts call a repository of ``accounts``."""
+    others = (path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE / "accounts")
+    joining = {str(path.relative_to(PACKAGE)) for path in others if "fragments import" in path.read_text()}
+    assert joining == {"codes/repository.py", "sessions/repository.py", "sessions/sign_in_repository.py"}

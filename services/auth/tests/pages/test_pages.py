@@ -4,7 +4,6 @@ import base64
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,24 +13,11 @@ from auth_support import PASSWORD, Accounts, code_of, empty
 from gateway_support import gateway, serving
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.browser import CHROMIUM, FLAGS, needs_browser
 from playwright.async_api import Page, async_playwright
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 NEW = "a brand new red bicycle"
 PATHS = ["/auth/verify-email", "/auth/reset-password"]
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium on this machine; Debian's package of that name has one"
-)
 
 
 @pytest.fixture
