@@ -8,16 +8,6 @@ from auth_support import PASSWORD, Account, Accounts, assert_problem
 from kpi_shared.http.conditional import MalformedConditionError, parse_condition
 
 
-@pytest.fixture
-async def anna(accounts: Accounts) -> Account:
-    return await accounts.add("anna")
-
-
-@pytest.fixture
-async def root(accounts: Accounts) -> Account:
-    return await accounts.add_admin()
-
-
 async def get(client: httpx.AsyncClient, by: Account, of: Account, **headers: str) -> httpx.Response:
     return await client.get(f"/users/{of.id}", headers=by.headers | headers)
 

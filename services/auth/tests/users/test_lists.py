@@ -59,16 +59,6 @@ async def ids(accounts: Accounts, where: str, order: str) -> list[int]:
     return found
 
 
-@pytest.fixture
-async def anna(accounts: Accounts) -> Account:
-    return await accounts.add("anna")
-
-
-@pytest.fixture
-async def root(accounts: Accounts) -> Account:
-    return await accounts.add_admin()
-
-
 async def test_a_list_requires_a_token(client: httpx.AsyncClient) -> None:
     assert_problem(await client.get("/users"), 401, "unauthenticated")
 
