@@ -151,6 +151,7 @@ async def test_a_full_upstream_is_503_with_retry_after() -> None:
         refused = await client.get(f"{address}/posts")
         release.set()
         assert is_problem(refused, 503, "upstream-busy")
+        assert refused.json()["error"] == "temporarily_unavailable"
         assert refused.headers["retry-after"] == "1"
         assert (await first).text == "first"
 

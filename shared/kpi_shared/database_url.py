@@ -34,7 +34,8 @@ def _check_hosts(parameters: dict[str, str]) -> None:
     """libpq finds these errors only when it connects, and then quotes the values."""
     hosts = (parameters.get("hostaddr") or parameters.get("host", "")).split(",")
     ports = parameters.get("port", "").split(",")
-    if any("@" in host for host in hosts):
+    # A host of digits only is a port of a list that stands behind the last host: ``h1,h2:1,2``.
+    if any("@" in host or host.isdecimal() for host in hosts):
         raise ValueError(f"the host of the address is not valid; {_ENCODE}")
     if not all(port == "" or (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16) for port in ports):
         raise ValueError(f"the port of the address is not valid; {_ENCODE}")

@@ -69,6 +69,7 @@ def test_a_password_that_is_not_encoded_is_never_quoted(
         ("postgresql://h1:1,h2:x/kpi", "port"),
         ("postgresql://h1,h2/kpi?port=1,2,3", "numbers of hosts and ports"),
         ("postgresql://db/kpi?host=a@b", "host"),
+        ("postgresql://h1,h2,h3:1,2,3/kpi", "host"),
         ("postgresql://db/kpi?unknown=1", "not valid"),
         ("postgresql://db/?sslmode=require", "no database name"),
     ],

@@ -39,6 +39,11 @@ class UpstreamBusyError(UnavailableError):
     type = "upstream-busy"
     title = "The service behind the gateway is handling as many requests as it can"
 
+    def __init__(self) -> None:
+        super().__init__(retry_after=1)
+        # As auth's own 503 at the token endpoints: the API document promises the member to OAuth2 libraries.
+        self.members = {"error": "temporarily_unavailable"}
+
 
 class UpstreamRequest(NamedTuple):
     """A request as it is sent: only Host and the framing of the body are added.

@@ -65,7 +65,7 @@ class Places:
             self._abandon(waiter)
             if isinstance(error, TimeoutError):
                 self.refused += 1
-                raise UpstreamBusyError(retry_after=1) from None
+                raise UpstreamBusyError from None
             raise
 
     def give_back(self, client: str) -> None:
