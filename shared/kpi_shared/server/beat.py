@@ -41,8 +41,10 @@ class Beat:
 
     def __init__(self, connections: Iterable[Expiring]) -> None:
         self._connections = connections
-        self._cautious_until = monotonic() + CAUTIOUS_SECONDS
-        self._due = inf
+        now = monotonic()
+        self._cautious_until = now + CAUTIOUS_SECONDS
+        # The next beat comes before this, unless the process stands still.
+        self._due = now + STALL_SECONDS
         self.trusted_until = -inf
         self.schedule()
 
