@@ -21,9 +21,9 @@ from kpi_gateway.client_addresses import ClientAddresses
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents.cache import DocumentCache
 from kpi_gateway.documents.pages import pages_router
-from kpi_gateway.health import upstream_checks
+from kpi_gateway.health import can_serve, upstream_checks
 from kpi_gateway.limits.service import Decision, RateLimits
-from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places
+from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places, register_retries
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.routes import RouteTable
@@ -139,6 +139,8 @@ def _create_lifespan(
             upstreams = await stack.enter_async_context(client(settings))
             register_addresses(observation.metrics, upstreams.addresses)
             register_places(observation.metrics, upstreams.upstreams)
+            register_retries(observation.metrics, upstreams.upstreams)
+            pages.state.by_name = upstreams.upstreams
             pages.state.upstreams = _add_tracing(upstreams, observation)
             freeze_garbage_collector()
             yield
@@ -164,7 +166,8 @@ def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespa
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     pages.include_router(pages_router(DocumentCache(pages, table)))
-    pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))
+    checks = upstream_checks(pages, table)
+    pages.include_router(health_router(settings, version=__version__, checks=checks, is_ready=can_serve))
     install_openapi(pages)
     # The services compress their responses themselves.
     pages.add_middleware(Compression, remembered=16)
