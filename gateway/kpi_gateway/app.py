@@ -104,9 +104,10 @@ class Gateway:
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
-        scope["client_address"], scope["client_network"] = client
+        scope["client_address"], scope["client_network"], site = client
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
-            decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
+            stricter = match and match.limit
+            decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"], site)
             if not isinstance(decision, Decision):
                 decision = await decision
             scope["response_headers"] += _headers_or_raise(decision)

@@ -38,6 +38,8 @@ class Timeouts(NamedTuple):
 # The policies that apply on every route: per client address, and per token subject.
 ADDRESS = "address"
 SUBJECT = "subject"
+# Follows the name of a policy that counts a /48 of IPv6.
+SITE_SUFFIX = "-site"
 _MAX_REQUESTS = 1_000_000
 _DAY_SECONDS = 86_400
 _POLICY_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -66,7 +68,7 @@ _STRICTER = {
 def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
     for name in values:
         # The name is part of a header field and of the store's keys.
-        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT}:
+        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT} or name.endswith(SITE_SUFFIX):
             raise ValueError(f"{name!r} is not a policy name; use lower-case letters, digits and hyphens")
     return {**_STRICTER, **values}
 
@@ -201,6 +203,8 @@ class GatewaySettings(OptionalTokenSettings):
     trusted_proxies: Networks = ()
     # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
     max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    # How many times the limits of an address apply to a /48 of IPv6, connections and rate limits alike.
+    ipv6_site_factor: int = Field(default=8, ge=1, le=65_536)
     # Strict-Transport-Security in every response in production; 0 omits it.
     hsts_seconds: int = Field(default=31_536_000, ge=0)
 
@@ -234,7 +238,8 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def server_options(self) -> dict[str, Any]:
-        limits = ConnectionLimits(self.max_connections_per_address, parse_networks(self.trusted_proxies))
+        most = self.max_connections_per_address
+        limits = ConnectionLimits(most, parse_networks(self.trusted_proxies), most * self.ipv6_site_factor)
         secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
         hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
         return {
