@@ -6,7 +6,7 @@ from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
 
-from kpi_shared.database import Database, install_database_handlers, register_pool_metrics
+from kpi_shared.database import Bounds, Database, install_database_handlers, register_pool_metrics
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
@@ -83,7 +83,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
-        app.state.database = Database(settings)
+        app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)

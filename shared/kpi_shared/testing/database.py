@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.database import Database, DirectConnection
@@ -46,6 +47,8 @@ async def roll_back_after(database: Database) -> AsyncIterator[RollbackDatabase]
     """Lend ``database`` to one test and roll its changes back."""
     async with database._writes.connect() as connection:  # noqa: SLF001 the test kit may use the internals
         transaction = await connection.begin()
+        # A test may pause for longer than a request does between two statements.
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         try:
             yield RollbackDatabase(connection)
         finally:
