@@ -1,5 +1,6 @@
 """The PostgreSQL database of a part."""
 
+from kpi_shared.database.asking import ReadOnlyDatabaseError
 from kpi_shared.database.dependencies import DatabaseOfApp, Reader, Writer
 from kpi_shared.database.driver import ServiceConnection as DirectConnection
 from kpi_shared.database.failures import install_database_handlers
@@ -14,6 +15,7 @@ __all__ = [
     "Database",
     "DatabaseOfApp",
     "DirectConnection",
+    "ReadOnlyDatabaseError",
     "Reader",
     "Writer",
     "install_database_handlers",

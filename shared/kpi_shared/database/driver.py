@@ -13,8 +13,10 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg.abc import Params, PQGen, Query
-from psycopg.errors import DataError, FeatureNotSupported, IntegrityError
+from psycopg.errors import DataError, FeatureNotSupported, IntegrityError, LockNotAvailable
 from psycopg.pq import TransactionStatus
+
+from kpi_shared.database.queue import Queue
 
 Result = TypeVar("Result")
 
@@ -30,6 +32,8 @@ _ROLLBACK_SECONDS = 0.5
 # Between two moments from which all connections are in doubt, so that a lasting fault does not make each request
 # connect anew.
 _DOUBT_INTERVAL = 1.0
+# Less than a question to the database takes, which is then unanswered because the machine is busy.
+_LATELY = 0.7
 
 
 class PoolState:
@@ -44,6 +48,13 @@ class PoolState:
         self.doubted_at = 0.0
         # Incremented when a prepared statement was found out of date: each connection then forgets its own.
         self.plans = 0
+        # Statements that wait for a locked table, and until when they are refused.
+        self.refused: dict[Query, float] = {}
+
+    @property
+    def has_answered_lately(self) -> bool:
+        """Whether the server has answered a statement since shortly before a question that took its whole time."""
+        return monotonic() - self.answered_at < _LATELY
 
     def doubt(self) -> None:
         """Do not lend the connections that are open now again."""
@@ -65,6 +76,9 @@ class ServiceCursor(psycopg.AsyncCursor[Any]):
         binary: bool | None = None,
     ) -> PQGen[None]:
         connection = self._conn
+        connection.query = query
+        if connection.state.refused and query in connection.state.refused:
+            raise LockNotAvailable("many requests wait for a lock on a table that this statement needs")
         is_first = connection.pgconn.transaction_status == TransactionStatus.IDLE
         if is_first and connection.plans != connection.state.plans:
             yield from connection.forget_plans()
@@ -87,12 +101,16 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
     state: PoolState
     plans: int
     opened_at: float
+    queue: Queue
+    # The last statement.
+    query: Query = b""
     # Since when a statement waits for the server; None between statements.
     asked_at: float | None = None
 
-    def join(self, state: PoolState, *, opened_at: float) -> None:
+    def join(self, state: PoolState, queue: Queue, *, opened_at: float) -> None:
         self.cursor_factory = ServiceCursor
         self.state = state
+        self.queue = queue
         self.plans = state.plans
         # The moment before it was opened: what was found out meanwhile may be true of it.
         self.opened_at = opened_at
@@ -125,7 +143,6 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
             # The driver's own refusal of a value or statement, of which nothing was sent.
             return
         if isinstance(error, IntegrityError) or (code is not None and (code in _KEPT or code[:2] in _KEPT_CLASSES)):
-            self.state.answered_at = monotonic()
             return
         is_shared = code is None or code == READ_ONLY or code[:2] in _SHARED_CLASSES
         self.drop("lost" if code is None else code)

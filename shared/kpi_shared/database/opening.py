@@ -3,16 +3,24 @@
 import asyncio
 from collections.abc import Mapping
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 
 from kpi_shared.database.driver import PoolState, ServiceConnection
+from kpi_shared.database.queue import Queue
+from kpi_shared.database_url import connection_arguments
+from kpi_shared.settings import DatabaseSettings
 
 # For all hosts together, unless the address names a connect_timeout for each: a request waits less than 2 s.
 _SECONDS = 1.5
 # The least that libpq knows.
 _CONNECT_TIMEOUT = "2"
+# The server ends the statement of a client that has left, and frees what silent clients have locked.
+_SERVER_OPTIONS = (
+    "-c client_connection_check_interval=500 -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 "
+    "-c tcp_keepalives_count=3 -c tcp_user_timeout=5000"
+)
 
 
 class Opener:
@@ -21,15 +29,27 @@ class Opener:
     Each host gets a part of the time: otherwise a request that finds the first host silent would not reach the second.
     """
 
-    def __init__(self, parameters: Mapping[str, str], state: PoolState) -> None:
+    def __init__(self, parameters: Mapping[str, str], state: PoolState, queue: Queue) -> None:
         self._hosts = _split_hosts(parameters)
         self._state = state
+        self._queue = queue
         self._good = 0
+
+    @classmethod
+    def of(cls, settings: DatabaseSettings, options: str, state: PoolState, queue: Queue) -> Self:
+        url = settings.database_url.get_secret_value()
+        parameters = connection_arguments(
+            url,
+            application_name=settings.part.program,
+            options=f"{options} -c timezone=UTC",
+            default_options=_SERVER_OPTIONS,
+        )
+        return cls(parameters, state, queue)
 
     async def __call__(self, _conninfo: str = "", **more: Any) -> ServiceConnection:  # noqa: ANN401 the adapters of SQLAlchemy
         opened_at = monotonic()
         connection = await self._open(more)
-        connection.join(self._state, opened_at=opened_at)
+        connection.join(self._state, self._queue, opened_at=opened_at)
         return connection
 
     async def _open(self, more: Mapping[str, Any]) -> ServiceConnection:

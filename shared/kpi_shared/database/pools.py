@@ -16,18 +16,15 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
+from kpi_shared.database.asking import Answer, Question, ask_twice
 from kpi_shared.database.driver import PoolState, ServiceConnection
 from kpi_shared.database.opening import Opener
 from kpi_shared.database.queue import Queue
-from kpi_shared.database_url import connection_arguments
+from kpi_shared.database.watch import watch
 from kpi_shared.settings import DatabaseSettings
 from kpi_shared.telemetry.metrics import Metrics
 
-# The server ends the statement of a client that has left, and frees what silent clients have locked.
-_SERVER_OPTIONS = (
-    "-c client_connection_check_interval=500 -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 "
-    "-c tcp_keepalives_count=3 -c tcp_user_timeout=5000"
-)
+_AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 
 class Bounds(NamedTuple):
@@ -59,33 +56,16 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings, *, bounds: Bounds | None = None) -> None:
         self.state = PoolState()
-        self._bounds = bounds or Bounds.of_commands(settings)
-        self._reads = self._create_engine(settings, isolation_level="AUTOCOMMIT", pool_reset_on_return=None)
-        self._writes = self._create_engine(settings)
-        self._reading = Queue(settings.database_pool_size, timeout=settings.database_pool_timeout)
-        self._writing = Queue(settings.database_pool_size, timeout=settings.database_pool_timeout)
-
-    def _create_engine(self, settings: DatabaseSettings, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
-        # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
-        logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
-        parameters = connection_arguments(
-            settings.database_url.get_secret_value(),
-            application_name=settings.part.program,
-            options=f"{self._bounds.options} -c timezone=UTC",
-            default_options=_SERVER_OPTIONS,
-        )
-        engine = create_async_engine(
-            "postgresql+psycopg://",
-            # Parameters include password hashes and texts of users, which must not appear in logs and errors.
-            hide_parameters=True,
-            pool_size=settings.database_pool_size,
-            max_overflow=0,
-            connect_args={"async_creator_fn": Opener(parameters, self.state)},
-            **more,
-        )
-        event.listen(engine.sync_engine, "checkout", _reject_doubtful)
-        event.listen(engine.sync_engine, "handle_error", _keep_other_connections)
-        return engine
+        size, timeout = settings.database_pool_size, settings.database_pool_timeout
+        self._reading = Queue(size, timeout=timeout)
+        self._writing = Queue(size, timeout=timeout)
+        options = (bounds or Bounds.of_commands(settings)).options
+        self._reads = _create_engine(settings, Opener.of(settings, options, self.state, self._reading), **_AUTOCOMMIT)
+        self._writes = _create_engine(settings, Opener.of(settings, options, self.state, self._writing))
+        # Apart from the pools, for questions about the database and about the connections of the pools.
+        aside = Opener.of(settings, options, PoolState(), Queue(2, timeout=timeout))
+        self._asking = _create_engine(settings, aside, **_AUTOCOMMIT)
+        self._watching = _create_engine(settings, aside, **_AUTOCOMMIT)
 
     @property
     def queues(self) -> dict[str, Queue]:
@@ -122,8 +102,16 @@ class Database:
         return _Direct(self._reading, self._reads)
 
     async def close(self) -> None:
-        await self._reads.dispose()
-        await self._writes.dispose()
+        for engine in (self._reads, self._writes, self._asking, self._watching):
+            await engine.dispose()
+
+    async def ask(self, question: Question[Answer]) -> Answer:
+        """See ``ask_twice``: for readiness, at most one at a time."""
+        return await ask_twice(self._asking, self.state, question)
+
+    async def watch(self) -> None:
+        """Watch statements that take long, until cancelled."""
+        await watch(self.state, self._watching)
 
 
 _SET_BOUND = text("SELECT set_config('statement_timeout', :milliseconds, true)")
@@ -184,6 +172,23 @@ def register_pool_metrics(database: Database, metrics: Metrics) -> None:
         ("reason",),
         lambda: {(reason,): count for reason, count in database.state.dropped.copy().items()},
     )
+
+
+def _create_engine(settings: DatabaseSettings, opener: Opener, **more: Any) -> AsyncEngine:  # noqa: ANN401 the keywords of SQLAlchemy
+    # Not ``echo``: with it SQLAlchemy adds a handler of its own, which would log each statement a second time.
+    logging.getLogger("sqlalchemy.engine").setLevel(logging.INFO if settings.database_echo else logging.NOTSET)
+    engine = create_async_engine(
+        "postgresql+psycopg://",
+        # Parameters include password hashes and texts of users, which must not appear in logs and errors.
+        hide_parameters=True,
+        pool_size=settings.database_pool_size,
+        max_overflow=0,
+        connect_args={"async_creator_fn": opener},
+        **more,
+    )
+    event.listen(engine.sync_engine, "checkout", _reject_doubtful)
+    event.listen(engine.sync_engine, "handle_error", _keep_other_connections)
+    return engine
 
 
 def _keep_other_connections(context: ExceptionContext) -> None:

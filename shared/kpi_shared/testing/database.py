@@ -9,6 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.database import Database, DirectConnection
+from kpi_shared.database.asking import Answer, Question
+from kpi_shared.database.driver import PoolState
 
 
 class RollbackDatabase(Database):
@@ -17,6 +19,7 @@ class RollbackDatabase(Database):
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._lock = asyncio.Lock()
+        self.state = PoolState()
 
     @property
     def is_in_use(self) -> bool:
@@ -37,6 +40,10 @@ class RollbackDatabase(Database):
     async def direct(self) -> AsyncIterator[DirectConnection]:
         async with self.writing() as connection:
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
+
+    async def ask(self, question: Question[Answer]) -> Answer:
+        async with self.reading() as connection:
+            return await question(connection)
 
     async def close(self) -> None:
         """Do nothing: ``roll_back_after`` closes the connection."""
