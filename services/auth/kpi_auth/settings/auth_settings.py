@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, ServiceSettings
+from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
@@ -34,6 +34,11 @@ def _check_mail_from(value: str) -> str:
 
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
+
+    # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
+    # used, and replacing that key ends sessions (docs/adr/0044-long-lived-keys.md).
+    auth_secret_key: SecretKey | None = None
+    auth_previous_secret_keys: SecretKeys = ()
 
     access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
 
@@ -75,6 +80,9 @@ class AuthSettings(ServiceSettings):
     # A shorthand for the preset "supabase" there; the secret only for a project without asymmetric signing keys.
     supabase_url: ProjectUrl | None = None
     supabase_jwt_secret: JwtSecret | None = None
+
+    # Audit records older than this are deleted; None: they are kept for ever.
+    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
 
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
