@@ -117,6 +117,11 @@ class PartSettings(BaseSettings):
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
     @property
+    def findings(self) -> list[dict[str, object]]:
+        """What ``check`` reports about settings that are valid."""
+        return []
+
+    @property
     def server_options(self) -> dict[str, Any]:
         """Further arguments of ``uvicorn_options``: ``limits``, ``headers`` and ``refusal_headers``."""
         return {}

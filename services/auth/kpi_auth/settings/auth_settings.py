@@ -5,12 +5,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
+
+NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -94,6 +97,14 @@ class AuthSettings(ServiceSettings):
     # Threads that hash, and how many hashes may wait for them before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
     hash_queue: int = Field(default=32, ge=0, le=10_000)
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        is_set = self.auth_secret_key is not None
+        detail = "set" if is_set else NO_AUTH_SECRET_KEY
+        fix = "set AUTH_SECRET_KEY to a new key: kpi keys new"
+        is_required = self.app_env is Environment.PRODUCTION
+        return [create_finding("secret key", ok=is_set or not is_required, detail=detail, fix=fix)]
 
     @property
     def discloses_email(self) -> bool:

@@ -1,6 +1,7 @@
 """Refresh tokens: rotation, reuse, and what ends them."""
 
 import base64
+import os
 from datetime import timedelta
 
 import httpx
@@ -8,9 +9,10 @@ import pytest
 from auth_support import PASSWORD, Account, Accounts
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens.refresh_tokens import RefreshTokens, parse
 from kpi_shared.caller import Role
-from kpi_shared.tokens import KeyRing
+from pydantic import SecretStr
 
 SESSION_ENDED = "sessions_ended"
 
@@ -178,16 +180,27 @@ async def test_database_contents_alone_make_no_token(
     secret = await accounts.scalar("SELECT secret FROM sessions WHERE id = :id", id=number)
     assert isinstance(secret, bytes)
     values = {"session_id": number, "counter": 0, "secret": secret}
-    assert RefreshTokens(KeyRing.of(settings)).make(**values) == anna.refresh_token
-    forged = RefreshTokens(KeyRing(bytes(range(32)))).make(**values)
+    assert RefreshTokens(SecretKeys(settings)).make(**values) == anna.refresh_token
+    other = settings.model_copy(update={"paseto_secret_key": SecretStr(os.urandom(32).hex())})
+    forged = RefreshTokens(SecretKeys(other)).make(**values)
     assert (await refresh(client, forged)).status_code == 401
 
 
-async def test_a_token_of_a_previous_key_still_refreshes(client: httpx.AsyncClient, accounts: Accounts) -> None:
-    old, new = bytes([1]) * 16 + bytes(range(16)), bytes([2]) * 16 + bytes(range(16))
-    made = RefreshTokens(KeyRing(old)).make(session_id=7, counter=3, secret=bytes(32))
-    assert RefreshTokens(KeyRing(new, [old])).is_genuine(parse(made), secret=bytes(32))
-    assert not RefreshTokens(KeyRing(new)).is_genuine(parse(made), secret=bytes(32))
+def test_a_token_of_a_previous_key_is_still_genuine(settings: AuthSettings) -> None:
+    old, new = (SecretStr(os.urandom(32).hex()) for _ in range(2))
+
+    def refresh_tokens(**keys: object) -> RefreshTokens:
+        return RefreshTokens(SecretKeys(settings.model_copy(update=keys)))
+
+    made = refresh_tokens(paseto_secret_key=old).make(session_id=7, counter=3, secret=bytes(32))
+    # The two services' tokens have one key, and refresh tokens another that stays when the first is retired.
+    for keys in (
+        {"paseto_secret_key": new, "paseto_previous_keys": (old,)},
+        {"paseto_secret_key": old, "auth_secret_key": new},
+        {"paseto_secret_key": new, "auth_previous_secret_keys": (old,)},
+    ):
+        assert refresh_tokens(**keys).is_genuine(parse(made), secret=bytes(32))
+    assert not refresh_tokens(paseto_secret_key=new).is_genuine(parse(made), secret=bytes(32))
 
 
 async def test_sessions_are_listed_with_address_and_user_agent(client: httpx.AsyncClient, accounts: Accounts) -> None:
