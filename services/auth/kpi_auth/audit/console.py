@@ -16,7 +16,7 @@ from kpi_shared.database import Database
 from kpi_shared.errors import field_error
 from kpi_shared.operations import reason_of
 from kpi_shared.telemetry.logging import configure_logging
-from pydantic import ValidationError
+from pydantic import StringConstraints, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Field, SQLModel
 
@@ -34,7 +34,7 @@ class VerifyAudit(SQLModel):
 
     model_config = {"extra": "forbid"}
 
-    head: Annotated[str | None, Field(regex=_HEAD.pattern)] = None
+    head: Annotated[str, StringConstraints(pattern=rf"^{_HEAD.pattern}$")] | None = None
     tolerance: Annotated[float, Field(ge=1, le=10**9)] = 900
 
     @property

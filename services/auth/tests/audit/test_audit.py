@@ -23,10 +23,12 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
         "event": "session.refused",
         "actor_id": None,
         "subject_id": anna.id,
+        "key_id": None,
         "address": "198.51.100.7",
         "user_agent": "Phone/1",
         "request_id": "seen-in-the-log",
         "details": {"reason": "wrong-password"},
+        "seq": None,
     }
 
 
@@ -77,6 +79,8 @@ async def test_a_cursor_is_valid_for_its_own_list_only(client: httpx.AsyncClient
         {"event": "nothing"},
         {"actor_id": "0"},
         {"actor_id": str(2**63)},
+        {"key_id": "0"},
+        {"key_id": "kpi_live_1"},
         {"address": "here"},
         {"since": "yesterday"},
         {"since": "1700000000"},
