@@ -32,6 +32,16 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
     }
 
 
+async def test_a_record_contains_no_control_characters(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root, anna = await accounts.add_admin(), await accounts.add("anna")
+    sent = {"User-Agent": b"Phone\x1b[2J\x07/1\x85"}
+    body = {"username": "anna", "password": "wrong password"}
+    await client.post("/auth/login", json=body, headers=sent)
+    params: dict[str, str | int] = {"event": "session.refused", "subject_id": anna.id}
+    [entry] = (await client.get("/audit", headers=root.headers, params=params)).json()["items"]
+    assert entry["user_agent"] == "Phone[2J/1"
+
+
 async def test_records_are_for_admins(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna")
     assert (await client.get("/audit", headers=anna.headers)).status_code == 403
