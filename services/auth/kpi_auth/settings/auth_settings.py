@@ -84,6 +84,9 @@ class AuthSettings(ServiceSettings):
     supabase_url: ProjectUrl | None = None
     supabase_jwt_secret: JwtSecret | None = None
 
+    # Audit records older than this are deleted; None: they are kept for ever.
+    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
