@@ -3,16 +3,13 @@
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
-from kpi_drill.database import Server
 from kpi_drill.rows.table import ROWS, Row
-from kpi_drill.stage import Stage
+from kpi_drill.stage import Stage, open_stage
 from kpi_drill.verdict import Verdict
 
 _ROW_SECONDS = 180.0
@@ -22,15 +19,8 @@ _WORDS = {True: "kept", False: "MISSED", None: "not run"}
 def main() -> int:
     options = _parse_options()
     rows = [row for row in ROWS if options.only in {"", row.name}]
-    with tempfile.TemporaryDirectory(prefix="kpi-drill-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        server = Server(folder / "home")
-        try:
-            server.create()
-            verdicts = asyncio.run(_run_rows(rows, Stage(server, folder, options.seed)))
-        finally:
-            server.stop()
+    with open_stage(seed=options.seed) as stage:
+        verdicts = asyncio.run(_run_rows(rows, stage))
     print(f"\n{render(rows, verdicts)}\n")
     return int(any(verdict.kept is False for verdict in verdicts))
 

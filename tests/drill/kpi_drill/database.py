@@ -52,7 +52,8 @@ class Server:
 
     def start(self) -> None:
         options = [part for setting in self._settings for part in ("-c", setting)]
-        with (self.layout.logs / "postgres.log").open("ab") as log:
+        path = self.layout.logs / "postgres.log"
+        with path.open("ab") as log:
             self._process = subprocess.Popen(
                 [*postgres.command(self.layout, self.port), *options],
                 env=postgres.environment(),
@@ -64,6 +65,8 @@ class Server:
             )
         process = self._process
         postgres.wait_until_ready(self.layout, self.port, lambda: process.poll() is None)
+        if process.poll() is not None:
+            raise RuntimeError(f"PostgreSQL does not start; its log ends:\n{path.read_text()[-2000:]}")
 
     def stop(self) -> None:
         """PostgreSQL's fast shutdown, or SIGKILL if it does not end in time."""
@@ -77,6 +80,8 @@ class Server:
 
     def kill(self) -> None:
         """SIGKILL for the postmaster and all its processes at once, as if the machine had failed."""
+        # A postmaster that goes on would start further processes after they have been listed.
+        _signal(self._processes()[:1], signal.SIGSTOP)
         processes = self._processes()
         _signal(processes, signal.SIGKILL)
         psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)

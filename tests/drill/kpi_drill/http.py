@@ -167,7 +167,9 @@ class Client:
         else:
             connection.close()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for free in self._free.values():
             while free:
                 free.pop().close()
+        # The sockets are closed in the next round of the loop.
+        await asyncio.sleep(0)

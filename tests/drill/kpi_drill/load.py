@@ -172,8 +172,11 @@ class Load:
     def since(self, began: float, until: float | None = None) -> Sequence[Sample]:
         return [one for one in self.samples if one.sent >= began and (until is None or one.sent < until)]
 
-    def close(self) -> None:
-        self._client.close()
+    async def close(self) -> None:
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+        await self._client.close()
 
     # What people do
 
@@ -300,4 +303,4 @@ async def run_load(ports: Sequence[int], *, seed: int, rate: float = RATE) -> As
         yield load
         await load.stop()
     finally:
-        load.close()
+        await load.close()

@@ -80,7 +80,7 @@ class Replica:
         try:
             return await client.send(get("/health/ready"))
         finally:
-            client.close()
+            await client.close()
 
     async def wait_until_ready(self) -> float:
         """Return how many seconds it took."""

@@ -1,8 +1,9 @@
 """What a row works with: a server, a seed, and a folder for each platform that it starts."""
 
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +42,18 @@ class Stage:
         for replica in platform.replicas.values():
             await replica.wait_until_ready()
         return await check(load, self.server, platform.mails)
+
+
+@contextmanager
+def open_stage(*, seed: int, short: bool = False) -> Iterator[Stage]:
+    """A stage with a server of its own, in a folder that is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="kpi-drill-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        # PostgreSQL runs as another user when the drill runs as root.
+        folder.chmod(0o755)
+        server = Server(folder / "home")
+        try:
+            server.create()
+            yield Stage(server, folder, seed, short)
+        finally:
+            server.stop()
