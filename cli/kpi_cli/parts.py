@@ -28,6 +28,7 @@ class Part:
     colour: int
     has_database: bool = False
     needs_token_key: bool = False
+    needs_auth_key: bool = False
     sends_mail: bool = False
     # The public address: its port is known to people, and it gets the URLs of all services.
     is_gateway: bool = False
@@ -57,6 +58,7 @@ PARTS: tuple[Part, ...] = (
         colour=36,
         has_database=True,
         needs_token_key=True,
+        needs_auth_key=True,
         sends_mail=True,
     ),
     Part(

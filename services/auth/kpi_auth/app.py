@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import structlog
 from fastapi import FastAPI
 from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
@@ -9,6 +10,7 @@ from kpi_shared.paging import cursor_sealer
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.audit.worker import audit_chainer
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.hashing.hasher import password_hasher
@@ -29,9 +31,11 @@ from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
-from kpi_auth.settings import AuthSettings
+from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
+
+log = structlog.get_logger(__name__)
 
 _TAGS = {
     "users": "Accounts: registration, reading, changes and deletion",
@@ -52,7 +56,10 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             *(users, mails, audit, pages),
         ],
         tags=_TAGS,
-        resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
+        resources=[
+            *(request_tools, cursor_sealer, password_hasher, external_verifier),
+            *(mail_worker, audit_chainer, housekeeping),
+        ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)
     return app
@@ -62,5 +69,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """Store what endpoints use and what needs no closing."""
     app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.session_check = check_session
+    if app.state.settings.auth_secret_key is None:
+        log.warning(NO_AUTH_SECRET_KEY)
     install_tools(app)
     yield

@@ -12,6 +12,7 @@ from kpi_auth.hashing.hasher import PasswordHasher
 from kpi_auth.origin import CONSOLE, Origin, RequestOrigin
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens.refresh_tokens import RefreshTokens
 
 
@@ -33,7 +34,8 @@ def install_tools(app: FastAPI) -> None:
     """Create the tools that need no closing."""
     state = app.state
     state.key_ring = KeyRing.of(state.settings)
-    state.refresh_tokens = RefreshTokens(state.key_ring)
+    state.secret_keys = SecretKeys(state.settings)
+    state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
 
 
@@ -46,7 +48,7 @@ def standalone_context(settings: AuthSettings, database: Database, hasher: Passw
         origin=CONSOLE,
         hasher=hasher,
         tokens=TokenCodec.of(settings),
-        refresh_tokens=RefreshTokens(ring),
+        refresh_tokens=RefreshTokens(SecretKeys(settings)),
         key_ring=ring,
         lifetimes=Lifetimes.of(settings),
     )

@@ -5,12 +5,15 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, ServiceSettings
+from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
+
+NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -34,6 +37,11 @@ def _check_mail_from(value: str) -> str:
 
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
+
+    # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
+    # used, and replacing that key ends sessions (docs/adr/0044-long-lived-keys.md).
+    auth_secret_key: SecretKey | None = None
+    auth_previous_secret_keys: SecretKeys = ()
 
     access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
 
@@ -76,6 +84,9 @@ class AuthSettings(ServiceSettings):
     supabase_url: ProjectUrl | None = None
     supabase_jwt_secret: JwtSecret | None = None
 
+    # Audit records older than this are deleted; None: they are kept for ever.
+    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
@@ -83,9 +94,18 @@ class AuthSettings(ServiceSettings):
     argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
     argon2_time_cost: int = Field(default=2, ge=1, le=100)
     argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash, and how many hashes may wait for them before the response is 503.
+    # Threads that hash; how many requests may wait for them, and for how many seconds, before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    hash_queue: int = Field(default=32, ge=0, le=10_000)
+    hash_queue: int = Field(default=64, ge=0, le=10_000)
+    hash_patience: float = Field(default=1.5, gt=0, le=60)
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        is_set = self.auth_secret_key is not None
+        detail = "set" if is_set else NO_AUTH_SECRET_KEY
+        fix = "set AUTH_SECRET_KEY to a new key: kpi keys new"
+        is_required = self.app_env is Environment.PRODUCTION
+        return [create_finding("secret key", ok=is_set or not is_required, detail=detail, fix=fix)]
 
     @property
     def discloses_email(self) -> bool:
