@@ -10,6 +10,7 @@ from kpi_shared.paging import cursor_sealer
 
 from kpi_auth import __version__
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.audit.worker import audit_chainer
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.hashing.hasher import password_hasher
@@ -55,7 +56,10 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             *(users, mails, audit, pages),
         ],
         tags=_TAGS,
-        resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
+        resources=[
+            *(request_tools, cursor_sealer, password_hasher, external_verifier),
+            *(mail_worker, audit_chainer, housekeeping),
+        ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)
     return app
