@@ -94,9 +94,10 @@ class AuthSettings(ServiceSettings):
     argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
     argon2_time_cost: int = Field(default=2, ge=1, le=100)
     argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash, and how many hashes may wait for them before the response is 503.
+    # Threads that hash; how many requests may wait for them, and for how many seconds, before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    hash_queue: int = Field(default=32, ge=0, le=10_000)
+    hash_queue: int = Field(default=64, ge=0, le=10_000)
+    hash_patience: float = Field(default=1.5, gt=0, le=60)
 
     @property
     def findings(self) -> list[dict[str, object]]:

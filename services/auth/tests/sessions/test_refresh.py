@@ -56,13 +56,24 @@ async def test_the_last_used_token_gets_the_same_successor_again(client: httpx.A
     assert await works(client, anna)
 
 
-async def test_late_reuse_ends_the_session_and_notifies_the_owner(
-    client: httpx.AsyncClient, accounts: Accounts
+@pytest.mark.parametrize("interval", ["11 seconds", "13 days"])
+async def test_a_retry_is_accepted_however_late_while_its_successor_is_unused(
+    client: httpx.AsyncClient, accounts: Accounts, interval: str
 ) -> None:
     anna = await accounts.add("anna")
-    elsewhere = await accounts.enter("anna")
     successor = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
-    await age(accounts, anna.id, "11 seconds")
+    await age(accounts, anna.id, interval)
+    retried = await refresh(client, anna.refresh_token)
+    assert (retried.status_code, retried.json()["refresh_token"]) == (200, successor)
+    assert (await refresh(client, successor)).status_code == 200
+    assert await works(client, anna)
+
+
+async def test_reuse_ends_the_session_and_notifies_the_owner(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    elsewhere = await accounts.enter("anna")
+    child = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
+    successor = (await refresh(client, child)).json()["refresh_token"]
     response = await refresh(client, anna.refresh_token)
     assert (response.status_code, response.json()["type"]) == (401, "invalid-refresh-token")
     assert (await refresh(client, successor)).status_code == 401
@@ -83,9 +94,10 @@ async def test_an_older_token_ends_the_session_immediately(client: httpx.AsyncCl
 async def test_no_mail_goes_to_an_unverified_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna", verified=False)
     await accounts.execute("UPDATE users SET email_signs_in = false WHERE id = :id", id=anna.id)
-    await refresh(client, anna.refresh_token)
-    await age(accounts, anna.id, "1 minute")
-    await refresh(client, anna.refresh_token)
+    child = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
+    await refresh(client, child)
+    assert (await refresh(client, anna.refresh_token)).status_code == 401
+    assert (await accounts.events(anna.id))[-1] == "session.refresh_reused"
     assert SESSION_ENDED not in [mail.template for mail in await accounts.mails("anna@example.com")]
 
 
