@@ -18,7 +18,7 @@ from paseto.exceptions import PasetoException
 from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
-from kpi_shared.caller import Role, Subject
+from kpi_shared.caller import Role, Scope, Subject
 from kpi_shared.keys import KEY_BYTES, key_id, parse_key
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
@@ -32,6 +32,7 @@ _MIN_BODY_BYTES = 65
 CLOCK_LEEWAY = timedelta(seconds=10)
 _TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
 _MAX_ID = 2**63 - 1
+_SCOPES = frozenset(scope.value for scope in Scope)
 # About five megabytes. Decrypting a token takes 30 times as long as finding it here.
 _MAX_VERIFIED = 10_000
 
@@ -81,7 +82,17 @@ class TokenCodec:
     def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "TokenCodec":
         return cls(KeyRing.of(settings), issuer=settings.token_issuer, audience=settings.token_audience)
 
-    def mint(self, *, user_id: int, username: str, role: Role, session_id: str, lifetime: timedelta) -> str:
+    def mint(
+        self,
+        *,
+        user_id: int,
+        username: str,
+        role: Role,
+        session_id: str,
+        lifetime: timedelta,
+        scopes: Iterable[Scope] | None = None,
+    ) -> str:
+        """A new token; ``scopes`` narrow it, None gives it all that the role allows."""
         now = datetime.now(UTC).replace(microsecond=0)
         claims = {
             "sub": str(user_id),
@@ -95,6 +106,8 @@ class TokenCodec:
             "nbf": _format_rfc3339(now),
             "exp": _format_rfc3339(now + lifetime),
         }
+        if scopes is not None:
+            claims["scope"] = " ".join(scopes)
         footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
         return seal(json.dumps(claims).encode(), key=self._ring.current, footer=footer.encode())
 
@@ -112,7 +125,7 @@ class TokenCodec:
             return known
         subject = self._verify(token)
         if len(self._verified) >= _MAX_VERIFIED:
-            # All tokens have the same lifetime, so the oldest entry is about the first to expire.
+            # Tokens of people have the same lifetime, so the oldest entry is about the first to expire.
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = subject
         return subject
@@ -149,6 +162,7 @@ class TokenCodec:
             session_id=claims["sid"],
             token_id=claims["jti"],
             expires_at=_parse_instant(claims["exp"]),
+            scopes=_parse_scopes(claims["scope"]) if "scope" in claims else None,
         )
 
 
@@ -245,6 +259,13 @@ def _parse_role(text: str) -> Role:
         return Role(text)
     except ValueError:
         _refuse()
+
+
+def _parse_scopes(text: object) -> frozenset[Scope]:
+    """The known scopes; others, which a later version may define, give nothing here."""
+    if not isinstance(text, str):
+        raise InvalidTokenError
+    return frozenset(Scope(word) for word in text.split(" ") if word in _SCOPES)
 
 
 def _format_rfc3339(moment: datetime) -> str:

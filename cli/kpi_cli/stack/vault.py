@@ -24,6 +24,9 @@ def _make_password() -> str:
 
 MAKERS: dict[str, Callable[[], str]] = {
     "paseto_secret_key": _make_key,
+    # Auth hashes API keys under the first; the second is how the gateway is known on auth's internal port.
+    "api_key_secret": _make_key,
+    "internal_key": _make_key,
     "postgres_password": _make_password,
     **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
 }

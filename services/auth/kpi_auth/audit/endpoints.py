@@ -9,7 +9,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
-from kpi_shared.security import AdminUser
+from kpi_shared.security import AdminAccess
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.schemas import AuditEntry, AuditPage, AuditQuery
@@ -19,7 +19,7 @@ router = Router(tags=["audit"])
 
 @router.get("/audit", responses=problems(UnauthenticatedError, ForbiddenError, InvalidCursorError))
 async def list_audit(
-    query: Annotated[AuditQuery, Query()], _admin: AdminUser, cursors: Cursors, connection: Reader, response: Response
+    query: Annotated[AuditQuery, Query()], _admin: AdminAccess, cursors: Cursors, connection: Reader, response: Response
 ) -> AuditPage:
     """List the records of the audit trail, newest first; admins only."""
     response.headers["Cache-Control"] = "no-store"

@@ -5,8 +5,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
+from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, ServiceSettings
+from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
@@ -56,6 +57,19 @@ class AuthSettings(ServiceSettings):
     # Registrations per hour from one client address.
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
+    # The key under which API keys are hashed, and previous ones, under which older keys still are. They have nothing to
+    # do with the keys of tokens, so that a rotation of those ends no API key.
+    api_key_secret: SecretKey | None = None
+    api_key_previous_secrets: SecretKeys = ()
+    # How many API keys one account may have.
+    api_key_limit: int = Field(default=1000, ge=1, le=1_000_000)
+    # The port on which the gateway exchanges API keys, and the key by which it is known there; 0: no such port.
+    internal_port: int = Field(default=0, ge=0, lt=2**16)
+    internal_host: str = "127.0.0.1"
+    internal_key: SecretKey | None = None
+    # Whether the first admin may be made from this machine without the code in the log.
+    bootstrap_from_loopback: bool = False
+
     registration: Literal["open", "closed"] = "open"
     # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
     # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
@@ -88,6 +102,14 @@ class AuthSettings(ServiceSettings):
     hash_queue: int = Field(default=32, ge=0, le=10_000)
 
     @property
+    def api_key_secrets(self) -> tuple[bytes, ...]:
+        """The keys under which API keys are hashed, the current one first; empty where API keys are not configured."""
+        if self.api_key_secret is None:
+            return ()
+        given = (self.api_key_secret, *self.api_key_previous_secrets)
+        return tuple(parse_key(key.get_secret_value()) for key in given)
+
+    @property
     def discloses_email(self) -> bool:
         """Does registration disclose that an e-mail address is taken?"""
         if self.registration_tells_email is not None:
@@ -116,6 +138,21 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_key_settings(self) -> Self:
+        if self.app_env is not Environment.PRODUCTION:
+            return self
+        needed = {"API_KEY_SECRET": self.api_key_secret, "INTERNAL_KEY": self.internal_key}
+        if missing := [name for name, value in needed.items() if value is None]:
+            raise ValueError(f"{' and '.join(missing)}: required in production; to make such keys: kpi keys new")
+        return self
+
+    @model_validator(mode="after")
+    def _require_internal_key(self) -> Self:
+        if self.internal_port and self.internal_key is None:
+            raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
         return self
 
     @model_validator(mode="after")
