@@ -32,7 +32,7 @@ from kpi_auth.api_keys.schemas import (
     ApiKeyPublic,
     ApiKeyRotated,
     ApiKeyUpdate,
-    Revocation,
+    KeyRevocation,
     Rotation,
 )
 from kpi_auth.context import CurrentContext
@@ -77,7 +77,7 @@ async def list_api_keys(request: SentListRequest, cursors: Cursors, connection: 
     responses=problems(UnauthenticatedError, InvalidKeyError, KeysNotConfiguredError),
 )
 async def revoke_api_key(
-    caller: OptionalReadAccess, context: CurrentContext, connection: Writer, sent: Revocation | None = None
+    caller: OptionalReadAccess, context: CurrentContext, connection: Writer, sent: KeyRevocation | None = None
 ) -> None:
     """End a key for good by possession alone: the key of the request or, without credentials, the one in the body.
 

@@ -174,7 +174,7 @@ class Rotation(SQLModel):
 KeyText = Annotated[SecretStr, Field(min_length=1, max_length=2 * MAX_LENGTH)]
 
 
-class Revocation(SQLModel):
+class KeyRevocation(SQLModel):
     """The key to end, where it is not the one that the request is made with."""
 
     model_config = {
