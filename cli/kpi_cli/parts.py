@@ -28,6 +28,7 @@ class Part:
     colour: int
     has_database: bool = False
     needs_token_key: bool = False
+    needs_auth_key: bool = False
     sends_mail: bool = False
     # It has a second port, for the gateway alone, on which it exchanges API keys.
     exchanges_keys: bool = False
@@ -64,6 +65,7 @@ PARTS: tuple[Part, ...] = (
         colour=36,
         has_database=True,
         needs_token_key=True,
+        needs_auth_key=True,
         sends_mail=True,
         exchanges_keys=True,
     ),

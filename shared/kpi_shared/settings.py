@@ -117,8 +117,13 @@ class PartSettings(BaseSettings):
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
     @property
+    def findings(self) -> list[dict[str, object]]:
+        """What ``check`` reports about settings that are valid."""
+        return []
+
+    @property
     def server_options(self) -> dict[str, Any]:
-        """Further arguments of ``uvicorn_options``: ``limits``, ``headers`` and ``refusal_headers``."""
+        """Further arguments of ``uvicorn_options``."""
         return {}
 
     @classmethod
@@ -204,6 +209,13 @@ class DatabaseSettings(PartSettings):
 
 class ServiceSettings(DatabaseSettings, TokenSettings):
     """For a service: a database and the key of the tokens."""
+
+    # Seconds until the response to a complete request must start. The gateway may set another for each request.
+    request_timeout: float = Field(default=2.0, gt=0, le=30)
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        return {"request_timeout": self.request_timeout}
 
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:

@@ -8,6 +8,7 @@ InvalidTokenError that does not say which check failed.
 import base64
 import binascii
 import json
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -33,6 +34,8 @@ CLOCK_LEEWAY = timedelta(seconds=10)
 _TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
 _MAX_ID = 2**63 - 1
 _SCOPES = frozenset(scope.value for scope in Scope)
+# The number of a session, or that of an API key.
+_SESSION_ID = re.compile(r"(?:key-)?([1-9][0-9]{0,18})", re.ASCII)
 # About five megabytes. Decrypting a token takes 30 times as long as finding it here.
 _MAX_VERIFIED = 10_000
 
@@ -159,7 +162,7 @@ class TokenCodec:
             id=_parse_user_id(claims["sub"]),
             username=claims["username"],
             role=_parse_role(claims["role"]),
-            session_id=claims["sid"],
+            session_id=_check_session_id(claims["sid"]),
             token_id=claims["jti"],
             expires_at=_parse_instant(claims["exp"]),
             scopes=_parse_scopes(claims["scope"]) if "scope" in claims else None,
@@ -252,6 +255,14 @@ def _parse_user_id(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > len(str(_MAX_ID)) or not 0 < int(text) <= _MAX_ID:
         raise InvalidTokenError
     return int(text)
+
+
+def _check_session_id(text: str) -> str:
+    """A session's or an API key's number, as auth writes it; the form of any further kind of ``sid`` belongs here."""
+    found = _SESSION_ID.fullmatch(text)
+    if found is None or int(found[1]) > _MAX_ID:
+        raise InvalidTokenError
+    return text
 
 
 def _parse_role(text: str) -> Role:

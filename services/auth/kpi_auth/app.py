@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import structlog
 from fastapi import FastAPI
 from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
@@ -31,9 +32,11 @@ from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
-from kpi_auth.settings import AuthSettings
+from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
+
+log = structlog.get_logger(__name__)
 
 _TAGS = {
     "users": "Accounts: registration, reading, changes and deletion",
@@ -73,5 +76,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """Store what endpoints use and what needs no closing."""
     app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.session_check = check_session
+    if app.state.settings.auth_secret_key is None:
+        log.warning(NO_AUTH_SECRET_KEY)
     install_tools(app)
     yield

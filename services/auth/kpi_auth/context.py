@@ -13,7 +13,8 @@ from kpi_auth.hashing.hasher import PasswordHasher
 from kpi_auth.origin import CONSOLE, Origin, RequestOrigin
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
-from kpi_auth.tokens.api_key_texts import KeyHasher
+from kpi_auth.settings.secret_keys import SecretKeys
+from kpi_auth.tokens.api_key_texts import API_KEYS, KeyHasher
 from kpi_auth.tokens.refresh_tokens import RefreshTokens
 
 
@@ -40,9 +41,10 @@ def install_tools(app: FastAPI) -> None:
     """Create the tools that need no closing."""
     state = app.state
     state.key_ring = KeyRing.of(state.settings)
-    state.refresh_tokens = RefreshTokens(state.key_ring)
+    state.secret_keys = SecretKeys(state.settings)
+    state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
-    state.key_hasher = KeyHasher(state.settings.api_key_secrets)
+    state.key_hasher = KeyHasher(state.secret_keys.derive(API_KEYS))
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
@@ -54,10 +56,10 @@ def standalone_context(settings: AuthSettings, database: Database, hasher: Passw
         origin=CONSOLE,
         hasher=hasher,
         tokens=TokenCodec.of(settings),
-        refresh_tokens=RefreshTokens(ring),
+        refresh_tokens=RefreshTokens(SecretKeys(settings)),
         key_ring=ring,
         lifetimes=Lifetimes.of(settings),
-        key_hasher=KeyHasher(settings.api_key_secrets),
+        key_hasher=KeyHasher(SecretKeys(settings).derive(API_KEYS)),
     )
 
 

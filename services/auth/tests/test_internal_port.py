@@ -17,7 +17,7 @@ def environment(worker: str, secret_key: str) -> dict[str, str]:
     found = {
         "DATABASE_URL": create_database(f"auth_internal_{worker}"),
         "PASETO_SECRET_KEY": secret_key,
-        "API_KEY_SECRET": secrets.token_hex(32),
+        "AUTH_SECRET_KEY": secrets.token_hex(32),
         "INTERNAL_KEY": secrets.token_hex(32),
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
@@ -74,12 +74,12 @@ def test_a_port_without_a_key_is_refused_at_the_start(environment: dict[str, str
     assert "INTERNAL_PORT: set INTERNAL_KEY too" in result.stderr
 
 
-def test_production_demands_the_keys(environment: dict[str, str]) -> None:
-    settings = {**environment, "APP_ENV": "production", "API_KEY_SECRET": "", "INTERNAL_KEY": ""}
+def test_the_check_demands_a_port_in_production(environment: dict[str, str]) -> None:
     command = [sys.executable, "-m", "kpi_auth", "check"]
+    settings = {**environment, "APP_ENV": "production", "INTERNAL_KEY": ""}
     result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    assert "API_KEY_SECRET and INTERNAL_KEY: required in production" in result.stdout
-    complete = {**environment, "APP_ENV": "production"}
+    assert "INTERNAL_PORT and INTERNAL_KEY are not set" in result.stdout
+    complete = {**environment, "APP_ENV": "production", "INTERNAL_PORT": str(free_port())}
     result = subprocess.run(command, env=clean_environment(complete), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout

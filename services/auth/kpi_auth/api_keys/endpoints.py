@@ -37,7 +37,7 @@ from kpi_auth.api_keys.schemas import (
 )
 from kpi_auth.context import CurrentContext
 from kpi_auth.responses import no_store
-from kpi_auth.tokens.errors import InvalidKeyError, KeysNotConfiguredError
+from kpi_auth.tokens.errors import InvalidKeyError
 
 router = Router(prefix="/api-keys", tags=["api-keys"], dependencies=[Depends(no_store)])
 
@@ -50,7 +50,7 @@ _CHANGED = problems(
     "",
     status_code=201,
     response_model=ApiKeyCreated,
-    responses=problems(UnauthenticatedError, BeyondRightsError, KeyLimitError, KeysNotConfiguredError),
+    responses=problems(UnauthenticatedError, BeyondRightsError, KeyLimitError),
 )
 async def create_api_key(
     wanted: ApiKeyCreate, caller: WriteAccess, context: CurrentContext, connection: Writer
@@ -74,7 +74,7 @@ async def list_api_keys(request: SentListRequest, cursors: Cursors, connection: 
 @router.post(
     "/self/revoke",
     status_code=204,
-    responses=problems(UnauthenticatedError, InvalidKeyError, KeysNotConfiguredError),
+    responses=problems(UnauthenticatedError, InvalidKeyError),
 )
 async def revoke_api_key(
     caller: OptionalReadAccess, context: CurrentContext, connection: Writer, sent: KeyRevocation | None = None
@@ -117,7 +117,7 @@ async def delete_api_key(request: SentKeyRequest, context: CurrentContext, conne
     response_model=ApiKeyRotated,
     responses=_CHANGED
     | problems(UnauthenticatedError, NotYourKeyError, BeyondRightsError, KeyNotFoundError)
-    | problems(KeyReplacedError, KeyNotActiveError, KeyLimitError, KeysNotConfiguredError),
+    | problems(KeyReplacedError, KeyNotActiveError, KeyLimitError),
     openapi_extra=IF_MATCH,
 )
 async def rotate_api_key(

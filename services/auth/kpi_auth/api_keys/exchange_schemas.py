@@ -5,6 +5,7 @@ from typing import Annotated
 
 from kpi_shared.caller import Scope
 from kpi_shared.database import MAX_ID
+from kpi_shared.integers import Integer
 from pydantic import BaseModel, IPvAnyAddress
 from sqlmodel import Field, SQLModel
 
@@ -12,8 +13,8 @@ from kpi_auth.api_keys.fields import Moment, RateLimit
 from kpi_auth.api_keys.schemas import KeyText
 
 _MAX_BATCH = 1000
-_KeyId = Annotated[int, Field(ge=1, le=MAX_ID)]
-_Count = Annotated[int, Field(ge=1, le=10**9)]
+_KeyId = Annotated[Integer, Field(ge=1, le=MAX_ID)]
+_Count = Annotated[Integer, Field(ge=1, le=10**9)]
 
 
 class KeyExchange(SQLModel):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from kpi_shared.addresses import Network
 from kpi_shared.caller import Scope
+from kpi_shared.integers import Integer
 from kpi_shared.text import OneLine, StorableText
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
 from pydantic_core import PydanticCustomError
@@ -91,5 +92,5 @@ class RateLimit(SQLModel):
 
     model_config = {"extra": "forbid"}
 
-    requests: Annotated[int, Field(ge=1, le=1_000_000)]
-    window: Annotated[int, Field(ge=1, le=86_400)] = 60
+    requests: Annotated[Integer, Field(ge=1, le=1_000_000)]
+    window: Annotated[Integer, Field(ge=1, le=86_400)] = 60

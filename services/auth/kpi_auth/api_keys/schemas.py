@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from kpi_shared.caller import Scope
 from kpi_shared.database import MAX_ID, AnyRow
-from kpi_shared.integers import Decimal
+from kpi_shared.integers import Decimal, Integer
 from pydantic import AfterValidator, BaseModel, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
@@ -167,7 +167,7 @@ class Rotation(SQLModel):
 
     model_config = {"extra": "forbid", "json_schema_extra": with_examples({"grace_seconds": 3600})}
 
-    grace_seconds: Annotated[int, Field(ge=0, le=MAX_GRACE)] = 0
+    grace_seconds: Annotated[Integer, Field(ge=0, le=MAX_GRACE)] = 0
     expires_at: Expiry | None = None
 
 

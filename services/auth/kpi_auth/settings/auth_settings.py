@@ -5,13 +5,19 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
-from kpi_shared.keys import parse_key
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
+
+NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
+
+_SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
+NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
+_SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -36,6 +42,11 @@ def _check_mail_from(value: str) -> str:
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
 
+    # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
+    # used, and replacing that key ends sessions (docs/adr/0044-long-lived-keys.md).
+    auth_secret_key: SecretKey | None = None
+    auth_previous_secret_keys: SecretKeys = ()
+
     access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
 
     # The idle and the absolute lifetime of a session; beyond the limit per user, the oldest session ends.
@@ -57,10 +68,6 @@ class AuthSettings(ServiceSettings):
     # Registrations per hour from one client address.
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
-    # The key under which API keys are hashed, and previous ones, under which older keys still are. They have nothing to
-    # do with the keys of tokens, so that a rotation of those ends no API key.
-    api_key_secret: SecretKey | None = None
-    api_key_previous_secrets: SecretKeys = ()
     # How many API keys one account may have.
     api_key_limit: int = Field(default=1000, ge=1, le=1_000_000)
     # The port on which the gateway exchanges API keys, and the key by which it is known there; 0: no such port.
@@ -102,12 +109,17 @@ class AuthSettings(ServiceSettings):
     hash_queue: int = Field(default=32, ge=0, le=10_000)
 
     @property
-    def api_key_secrets(self) -> tuple[bytes, ...]:
-        """The keys under which API keys are hashed, the current one first; empty where API keys are not configured."""
-        if self.api_key_secret is None:
-            return ()
-        given = (self.api_key_secret, *self.api_key_previous_secrets)
-        return tuple(parse_key(key.get_secret_value()) for key in given)
+    def findings(self) -> list[dict[str, object]]:
+        has_port = self.internal_port > 0 and self.internal_key is not None
+        return [
+            self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
+            self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
+        ]
+
+    def _find(self, name: str, is_set: bool, otherwise: str, fix: str) -> dict[str, object]:
+        is_required = self.app_env is Environment.PRODUCTION
+        detail = "set" if is_set else otherwise
+        return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
 
     @property
     def discloses_email(self) -> bool:
@@ -138,15 +150,6 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
-        return self
-
-    @model_validator(mode="after")
-    def _require_key_settings(self) -> Self:
-        if self.app_env is not Environment.PRODUCTION:
-            return self
-        needed = {"API_KEY_SECRET": self.api_key_secret, "INTERNAL_KEY": self.internal_key}
-        if missing := [name for name, value in needed.items() if value is None]:
-            raise ValueError(f"{' and '.join(missing)}: required in production; to make such keys: kpi keys new")
         return self
 
     @model_validator(mode="after")

@@ -14,9 +14,11 @@ from typing import NamedTuple
 from kpi_shared.database import MAX_ID
 from kpi_shared.settings import Environment
 
-from kpi_auth.tokens.errors import InvalidKeyError, KeysNotConfiguredError
+from kpi_auth.tokens.errors import InvalidKeyError
 
 PREFIX = "kpi_"
+# The purpose of the keys that API keys are hashed under.
+API_KEYS = b"kpi-api-keys"
 PATTERN = r"kpi_(?:live|test)_[1-9][0-9]{0,18}_[0-9A-Za-z]{49}"
 MAX_LENGTH = 78
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -37,13 +39,10 @@ class KeyHasher:
     """Hashes keys for the database under a key that is not in it, so that read access to it is not enough."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # The current key first.
+        # The first one hashes new keys.
         self._keys = keys
 
     def hash(self, text: KeyText) -> bytes:
-        """KeysNotConfiguredError without a key."""
-        if not self._keys:
-            raise KeysNotConfiguredError
         return _mac(self._keys[0], text)
 
     def matches(self, text: KeyText, secret_hash: bytes) -> bool:

@@ -25,9 +25,3 @@ class InvalidKeyError(ProblemError):
 
     def __init__(self) -> None:
         super().__init__(headers={"WWW-Authenticate": 'Bearer realm="kpi-one", error="invalid_token"'})
-
-
-class KeysNotConfiguredError(ProblemError):
-    status = 503
-    type = "api-keys-not-configured"
-    title = "This installation has no API keys: API_KEY_SECRET is not set"

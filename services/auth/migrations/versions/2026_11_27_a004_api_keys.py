@@ -1,7 +1,7 @@
 """API keys
 
 Revision ID: a004
-Revises: a002
+Revises: a003
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "a004"
-down_revision = "a002"
+down_revision = "a003"
 branch_labels = None
 depends_on = None
 

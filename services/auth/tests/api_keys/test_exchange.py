@@ -11,6 +11,7 @@ import pytest
 from auth_support import Accounts, assert_problem, configured
 from fastapi import FastAPI
 from key_support import Keys
+from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens import api_key_texts
 from kpi_auth.tokens.api_key_texts import KeyHasher
 from kpi_shared.caller import Role, Scope
@@ -201,24 +202,30 @@ async def test_tokens_of_a_key_end_with_it_in_this_service(
     assert_problem(await client.get("/auth/me", headers=headers), 401, "unauthenticated")
 
 
-async def test_keys_outlive_a_rotation_of_the_tokens_key_and_of_their_own(
+async def test_keys_outlive_a_rotation_of_the_tokens_key_and_of_the_secret(
     accounts: Accounts, keys: Keys, app: FastAPI
 ) -> None:
     key = await keys.add(await accounts.add("anna"))
+    old, new = app.state.settings.auth_secret_key, SecretStr(secrets.token_hex(32))
+    rotated = {"paseto_secret_key": SecretStr(secrets.token_hex(32))}
+    with hashing_with(app, **rotated):
+        assert (await keys.exchange(key.text)).status_code == 200
+    with hashing_with(app, **rotated, auth_secret_key=new, auth_previous_secret_keys=(old,)):
+        assert (await keys.exchange(key.text)).status_code == 200
+    with hashing_with(app, **rotated, auth_secret_key=new):
+        assert_problem(await keys.exchange(key.text), 401, "invalid-api-key")
+
+
+@contextmanager
+def hashing_with(app: FastAPI, **changes: object) -> Iterator[None]:
     state = app.state
-    old, new = state.settings.api_key_secret, SecretStr(secrets.token_hex(32))
-    hasher = state.key_hasher
+    before = state.key_hasher
+    settings = state.settings.model_copy(update=changes)
+    state.key_hasher = KeyHasher(SecretKeys(settings).derive(api_key_texts.API_KEYS))
     try:
-        with configured(app, paseto_secret_key=SecretStr(secrets.token_hex(32))):
-            assert (await keys.exchange(key.text)).status_code == 200
-        with configured(app, api_key_secret=new, api_key_previous_secrets=(old,)):
-            state.key_hasher = KeyHasher(state.settings.api_key_secrets)
-            assert (await keys.exchange(key.text)).status_code == 200
-        with configured(app, api_key_secret=new):
-            state.key_hasher = KeyHasher(state.settings.api_key_secrets)
-            assert_problem(await keys.exchange(key.text), 401, "invalid-api-key")
+        yield
     finally:
-        state.key_hasher = hasher
+        state.key_hasher = before
 
 
 async def test_uses_are_counted_in_batches_and_refused_networks_recorded(

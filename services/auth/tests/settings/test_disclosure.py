@@ -32,8 +32,6 @@ def test_what_registration_discloses(
         database_url=SecretStr("postgresql://kpi@127.0.0.1/auth"),
         paseto_secret_key=SecretStr(secret_key),
         app_env=Environment(environment),
-        api_key_secret=SecretStr(secret_key),
-        internal_key=SecretStr(secret_key),
         mail_url=SecretStr(mail_url) if mail_url else None,
         registration_tells_email=explicit,
     )
