@@ -157,6 +157,7 @@ _ROUTES = (
     RouteSetting(prefix="/users", upstream="auth"),
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/api-keys", upstream="auth"),
+    RouteSetting(prefix="/bootstrap", upstream="auth", limit="login"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.

@@ -11,6 +11,8 @@ from kpi_shared.paging import cursor_sealer
 from kpi_auth import __version__
 from kpi_auth.api_keys.endpoints import router as api_keys
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.bootstrap.announcer import bootstrap_codes
+from kpi_auth.bootstrap.endpoints import router as bootstrap
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.hashing.hasher import password_hasher
@@ -53,7 +55,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         title="KPI-One auth",
         version=__version__,
         routers=[
-            *(registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
+            *(bootstrap, registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
             *(passwords, recovery, emails),
             *(users, api_keys, mails, audit, pages),
         ],
@@ -65,6 +67,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             external_verifier,
             mail_worker,
             housekeeping,
+            bootstrap_codes,
             internal_port,
         ],
     )

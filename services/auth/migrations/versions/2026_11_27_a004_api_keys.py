@@ -1,4 +1,4 @@
-"""API keys
+"""API keys, and the code for the first admin
 
 Revision ID: a004
 Revises: a003
@@ -44,9 +44,20 @@ def upgrade() -> None:
     op.create_index(
         "ix_api_keys_expires_at", "api_keys", ["expires_at"], postgresql_where=sa.text("expires_at IS NOT NULL")
     )
+    op.create_table(
+        "bootstrap_codes",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, server_default=sa.text("1"), nullable=False),
+        sa.Column("code_hash", sa.LargeBinary(), nullable=False),
+        _time("created_at", now=True),
+        _time("claimed_at"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bootstrap_codes")),
+        sa.CheckConstraint("id = 1", name=op.f("ck_bootstrap_codes_only_one")),
+        sa.CheckConstraint("length(code_hash) = 32", name=op.f("ck_bootstrap_codes_hash_length")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("bootstrap_codes")
     op.drop_table("api_keys")
 
 
