@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
 
+from kpi_auth.api_keys import repository as api_keys
 from kpi_auth.attempts import repository as attempts
 from kpi_auth.audit import retention as audit
 from kpi_auth.audit.chain import ChainKeys
@@ -40,6 +41,7 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }
 

@@ -12,7 +12,7 @@ from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
-from kpi_shared.security import CurrentUser, OptionalUser
+from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
 from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError, SearchBusyError
@@ -40,7 +40,7 @@ class _ListRequest(NamedTuple):
 
 
 async def _parse_list_request(
-    query: Annotated[PostQuery, Query()], caller: OptionalUser, cursors: Cursors
+    query: Annotated[PostQuery, Query()], caller: OptionalReadAccess, cursors: Cursors
 ) -> _ListRequest:
     """Every check of the request, so that a refused one takes no connection."""
     if query.mine and caller is None:
@@ -93,7 +93,7 @@ async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[Lis
     responses=problems(UnauthenticatedError, PostNotFoundError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
-async def get_post(request: Request, post_id: PostId, caller: OptionalUser, database: DatabaseOfApp) -> Response:
+async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess, database: DatabaseOfApp) -> Response:
     """Get a published post, or a draft of your own."""
     async with database.direct() as connection:
         row = await repository.get_or_raise(connection, post_id=post_id, caller_id=caller.id if caller else None)
@@ -101,7 +101,7 @@ async def get_post(request: Request, post_id: PostId, caller: OptionalUser, data
 
 
 @router.post("", status_code=201, response_model=PostPublic, responses=problems(UnauthenticatedError))
-async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseOfApp) -> Response:
+async def create_post(post: PostCreate, caller: WriteAccess, database: DatabaseOfApp) -> Response:
     """Create a post. With ``published`` set to false it is a draft, which only its owner can see."""
     async with database.direct() as connection:
         row = await service.create(connection, post=post, caller=caller)
@@ -110,7 +110,7 @@ async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseO
 
 @router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def replace_post(
-    post_id: PostId, post: PostCreate, caller: CurrentUser, condition: IfMatch, connection: Writer
+    post_id: PostId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Replace the title, the content and ``published`` of your own post."""
     changes = post.model_dump()
@@ -120,7 +120,7 @@ async def replace_post(
 
 @router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def update_post(
-    post_id: PostId, post: PostUpdate, caller: CurrentUser, condition: IfMatch, connection: Writer
+    post_id: PostId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Change some fields of your own post."""
     row = await service.change(connection, post_id=post_id, changes=post.changes, caller=caller, condition=condition)
@@ -128,6 +128,6 @@ async def update_post(
 
 
 @router.delete("/{post_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)
-async def delete_post(post_id: PostId, caller: CurrentUser, condition: IfMatch, connection: Writer) -> None:
+async def delete_post(post_id: PostId, caller: WriteAccess, condition: IfMatch, connection: Writer) -> None:
     """Delete your own post and its votes. Admins may delete any published post."""
     await service.remove(connection, post_id=post_id, caller=caller, condition=condition)
