@@ -18,6 +18,10 @@ log = structlog.get_logger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 
+# A gateway is to take an address out of rotation within two seconds.
+_CHECK_SECONDS = 1.0
+
+
 class NotReadyError(Exception):
     """A failed check; its message is public."""
 
@@ -93,7 +97,8 @@ class _SharedRun:
 
 async def _run_check(name: str, check: Check) -> str:
     try:
-        await check()
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await check()
     except NotReadyError as error:
         return str(error)
     except Exception:

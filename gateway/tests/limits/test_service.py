@@ -260,7 +260,7 @@ def codec(secret_key: str) -> TokenCodec:
 
 
 def bearer(codec: TokenCodec, user_id: int, lifetime: timedelta = timedelta(minutes=5)) -> dict[str, str]:
-    token = codec.mint(user_id=user_id, username="anna", role=Role.USER, session_id="s", lifetime=lifetime)
+    token = codec.mint(user_id=user_id, username="anna", role=Role.USER, session_id="1", lifetime=lifetime)
     return {"Authorization": f"Bearer {token}"}
 
 

@@ -24,6 +24,7 @@ import structlog
 from uvicorn.server import ServerState
 
 from kpi_shared.addresses import Network, client_address, client_network, client_site
+from kpi_shared.server.beat import Beat
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,8 @@ class Watched(Protocol):
 
     def tick(self, now: int) -> None: ...
 
+    def expire(self, now: float) -> None: ...
+
 
 class Pace:
     """How many bytes were transferred in the last PACE_TICKS."""
@@ -99,6 +102,13 @@ class Watch:
         self._refused = 0
         self._kept: set[Watched] = set()
         self._rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+        self._beat: Beat | None = None
+
+    def start_beat(self) -> Beat:
+        """The beat of these connections, created on first use."""
+        if self._beat is None:
+            self._beat = Beat(self._connections)
+        return self._beat
 
     def admit(self, connection: Watched, address: str) -> bool:
         """Add the connection and return whether it is within the limits. Every call needs a later ``forget``."""
