@@ -68,6 +68,7 @@ def build_service(
     )
     app.state.settings = settings
     app.state.metrics = observation.metrics
+    app.state.observation = observation
     for router in routers:
         app.include_router(router)
     app.include_router(health_router(settings, version=version, checks=_readiness_checks(app, settings)))

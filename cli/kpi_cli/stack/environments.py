@@ -21,6 +21,9 @@ _SET_BY_STACK = (
     "PASETO_SECRET_KEY",
     "AUTH_SECRET_KEY",
     *(service.url_variable for service in SERVICES),
+    *(service.internal_url_variable for service in SERVICES),
+    "INTERNAL_KEY",
+    "INTERNAL_PORT",
     "AWS_SECRETS_ENABLED",
     "METRICS_PORT",
 )
@@ -69,7 +72,22 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
     if part.needs_auth_key:
         settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
+    settings |= _key_settings(layout, part, ports)
     return settings | _mail_settings(layout, ports) if part.sends_mail else settings
+
+
+def _key_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """What API keys need: auth hashes them and exchanges them with the gateway, on a port for it alone."""
+    exchanging = [service for service in SERVICES if service.exchanges_keys]
+    settings = {}
+    if part.exchanges_keys:
+        settings["INTERNAL_PORT"] = str(ports.internal_of(part))
+        settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
+    if part.is_gateway:
+        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in exchanging}
+    if part.is_gateway or part.exchanges_keys:
+        settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
+    return settings
 
 
 def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:

@@ -25,6 +25,8 @@ def _make_password() -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "paseto_secret_key": _make_key,
     "auth_secret_key": _make_key,
+    # How the gateway is known on the internal port of auth.
+    "internal_key": _make_key,
     "postgres_password": _make_password,
     **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
 }

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
 
+from kpi_auth.api_keys import repository as api_keys
 from kpi_auth.attempts import repository as attempts
 from kpi_auth.audit import retention as audit
 from kpi_auth.audit.chain import ChainKeys
@@ -40,6 +41,7 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }
 
@@ -52,7 +54,7 @@ async def tidy(database: Database, settings: AuthSettings, *, step: int = _STEP)
 async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
     deleted = 0
     for _ in range(_MOST_STEPS):
-        async with database.writing() as connection:
+        async with database.working() as connection:
             count = await forget(connection, most=step)
         deleted += count
         if count < step:

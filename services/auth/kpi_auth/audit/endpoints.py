@@ -11,7 +11,7 @@ from kpi_shared.http.middleware import IS_HEAD
 from kpi_shared.http.negotiation import NotAcceptableError, choose_media_type
 from kpi_shared.http.openapi import Responses, problems
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
-from kpi_shared.security import AdminUser
+from kpi_shared.security import AdminAccess
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.filters import AuditFilter
@@ -42,7 +42,7 @@ class _ListRequest(NamedTuple):
 
 
 async def _parse_list_request(
-    query: Annotated[AuditQuery, Query()], request: Request, cursors: Cursors, _admin: AdminUser
+    query: Annotated[AuditQuery, Query()], request: Request, cursors: Cursors, _admin: AdminAccess
 ) -> _ListRequest:
     """Every check of the request, so that a refused one takes no connection."""
     audit_filter = query.filter

@@ -42,6 +42,15 @@ class Event(StrEnum):
     IDENTITY_UNLINKED = "identity.unlinked"
     IDENTITY_REFUSED = "identity.refused"
     MAIL_RETRIED = "mail.retried"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_CHANGED = "api_key.changed"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_DEACTIVATED = "api_key.deactivated"
+    API_KEY_ACTIVATED = "api_key.activated"
+    API_KEY_DELETED = "api_key.deleted"
+    API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_NETWORK_REFUSED = "api_key.network_refused"
+    BOOTSTRAPPED = "installation.bootstrapped"
 
 
 class RefusalReason(StrEnum):

@@ -15,6 +15,10 @@ from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, Jwt
 
 NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
 
+_SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
+NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
+_SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
+
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
 
@@ -65,6 +69,15 @@ class AuthSettings(ServiceSettings):
     # Registrations per hour from one client address.
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
+    # How many API keys one account may have.
+    api_key_limit: int = Field(default=1000, ge=1, le=1_000_000)
+    # The port on which the gateway exchanges API keys, and the key by which it is known there; 0: no such port.
+    internal_port: int = Field(default=0, ge=0, lt=2**16)
+    internal_host: str = "127.0.0.1"
+    internal_key: SecretKey | None = None
+    # Whether the first admin may be made from this machine without the code in the log.
+    bootstrap_from_loopback: bool = False
+
     registration: Literal["open", "closed"] = "open"
     # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
     # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
@@ -102,11 +115,16 @@ class AuthSettings(ServiceSettings):
 
     @property
     def findings(self) -> list[dict[str, object]]:
-        is_set = self.auth_secret_key is not None
-        detail = "set" if is_set else NO_AUTH_SECRET_KEY
-        fix = "set AUTH_SECRET_KEY to a new key: kpi keys new"
+        has_port = self.internal_port > 0 and self.internal_key is not None
+        return [
+            self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
+            self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
+        ]
+
+    def _find(self, name: str, is_set: bool, otherwise: str, fix: str) -> dict[str, object]:
         is_required = self.app_env is Environment.PRODUCTION
-        return [create_finding("secret key", ok=is_set or not is_required, detail=detail, fix=fix)]
+        detail = "set" if is_set else otherwise
+        return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
 
     @property
     def discloses_email(self) -> bool:
@@ -137,6 +155,12 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_internal_key(self) -> Self:
+        if self.internal_port and self.internal_key is None:
+            raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
         return self
 
     @model_validator(mode="after")
