@@ -7,6 +7,7 @@ ARGS ?=
 WORKERS ?= auto
 ONLY ?=
 ROUNDS ?= 5
+SEED ?= 1
 SECONDS ?= 4
 
 UV := .kpi/tools/bin/uv
@@ -40,7 +41,7 @@ TEST_ENVIRONMENT = env -u KPI_HOME -u GATEWAY_PORT -u DATABASE_URL -u PASETO_SEC
 	-u RATE_LIMIT_ENABLED -u RATE_LIMIT_REQUESTS -u RATE_LIMIT_WINDOW -u RATE_LIMIT_POLICIES -u RATE_LIMIT_STORAGE_URL
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check load bench compose-up compose-test clients-test lock install clean clean-data
+.PHONY: help up test check load bench drill compose-up compose-test clients-test lock install clean clean-data
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +75,9 @@ bench: $(STAMP) ## Compare with other gateways and a monolith, write docs/perfor
 	@bench/peers/install
 	@$(UV) pip install -q -p .venv --require-hashes -r requirements-bench.txt
 	@PYTHONPATH=bench .venv/bin/python -m kpi_bench $(if $(ONLY),--only $(ONLY)) --rounds $(ROUNDS) --seconds $(SECONDS)
+
+drill: $(STAMP) ## Disturb a platform of six processes under load, print what holds (ONLY=silence: one row, SEED=2)
+	@$(TEST_ENVIRONMENT) PYTHONPATH=tests/drill .venv/bin/python -m kpi_drill $(if $(ONLY),--only $(ONLY)) --seed $(SEED)
 
 compose-up: ## Start the stack in containers (Docker with Compose v2), and wait until all are healthy
 	docker compose up --build --wait

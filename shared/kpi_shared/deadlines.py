@@ -18,9 +18,13 @@ cut_requests: Counter[str] = Counter()
 
 
 class HasDeadline(Protocol):
-    """A request; ``deadline`` is a time of ``time.monotonic``, infinite once the response has started."""
+    """A request; ``deadline`` is a time of ``time.monotonic``, infinite once the response has started.
+
+    It is ``timeout`` seconds after the last bytes of the request arrived.
+    """
 
     deadline: float
+    timeout: float
 
 
 # The request, not the time: the deadline is set when its body is complete.
@@ -31,3 +35,9 @@ def remaining() -> float:
     """Seconds until the response of the current request must start: 0 or less if it is late, infinite outside one."""
     request = current_deadline.get()
     return inf if request is None else request.deadline - monotonic()
+
+
+def arrival() -> float:
+    """When the current request was complete, by ``time.monotonic``; it may have waited unread. Now, outside one."""
+    request = current_deadline.get()
+    return monotonic() if request is None or request.deadline == inf else request.deadline - request.timeout

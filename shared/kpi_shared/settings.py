@@ -203,8 +203,9 @@ class DatabaseSettings(PartSettings):
     database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
     database_echo: bool = False
     database_pool_size: int = Field(default=5, ge=1, le=100)
-    database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
-    database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+    # Both are less than REQUEST_TIMEOUT by default, so that the response can say what took too long.
+    database_pool_timeout: float = Field(default=1.8, gt=0, le=60)
+    database_statement_timeout: float = Field(default=1.8, gt=0, le=600)
 
 
 class ServiceSettings(DatabaseSettings, TokenSettings):

@@ -11,6 +11,7 @@ from kpi_shared.paging import cursor_sealer
 from kpi_auth import __version__
 from kpi_auth.api_keys.endpoints import router as api_keys
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.audit.worker import audit_chainer
 from kpi_auth.bootstrap.announcer import bootstrap_codes
 from kpi_auth.bootstrap.endpoints import router as bootstrap
 from kpi_auth.context import install_tools
@@ -61,14 +62,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         ],
         tags=_TAGS,
         resources=[
-            request_tools,
-            cursor_sealer,
-            password_hasher,
-            external_verifier,
-            mail_worker,
-            housekeeping,
-            bootstrap_codes,
-            internal_port,
+            *(request_tools, cursor_sealer, password_hasher, external_verifier),
+            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, internal_port),
         ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)

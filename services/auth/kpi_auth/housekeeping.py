@@ -11,6 +11,8 @@ from kpi_shared.database import Database
 
 from kpi_auth.api_keys import repository as api_keys
 from kpi_auth.attempts import repository as attempts
+from kpi_auth.audit import retention as audit
+from kpi_auth.audit.chain import ChainKeys
 from kpi_auth.codes import repository as codes
 from kpi_auth.mails import repository as mails
 from kpi_auth.sessions import repository as sessions
@@ -31,7 +33,10 @@ _Forget = Callable[..., Awaitable[int]]
 
 
 def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
+    days = settings.audit_keep_days
+    by_age = partial(audit.forget_old, keys=ChainKeys(settings), kept=timedelta(days=days)) if days else None
     return {
+        **({"audit": by_age} if by_age else {}),
         "mails": partial(mails.forget_old, kept=KEPT),
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,

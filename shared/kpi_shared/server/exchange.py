@@ -10,7 +10,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from math import inf
 from time import monotonic
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import structlog
@@ -96,7 +96,6 @@ class Exchange:
         "_event",
         "_has_news",
         "_head",
-        "_is_answered",
         "_left",
         "body",
         "deadline",
@@ -113,7 +112,7 @@ class Exchange:
         "without_body",
     )
 
-    def __init__(self, connection: Connection, scope: Scope, *, expects_continue: bool) -> None:
+    def __init__(self, connection: Connection, scope: Scope, *, expects_continue: bool, timeout: float) -> None:
         self._connection = connection
         self.scope = scope
         # HeadAsGet shows the application another method.
@@ -125,12 +124,11 @@ class Exchange:
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
+        # None as soon as nothing waits for it: it has ended, or the server has cancelled it.
         self.task: asyncio.Task[None] | None = None
-        self.timeout = inf
+        self.timeout = timeout
         self.deadline = inf
         self.has_begun = False
-        # The server has answered in place of the application, or the client has left.
-        self._is_answered = False
         # The head waits for the first part of the body, so that both are one write.
         self._head = b""
         # The number of bytes of the body that are not yet sent; None for a chunked body, -1 for one without a length.
@@ -150,6 +148,7 @@ class Exchange:
             self._event.set()
 
     async def run(self, app: ASGIApp) -> None:
+        task: Any = self.task
         try:
             beat = self._connection.beat
             if beat is None or self._begin(beat):
@@ -158,13 +157,13 @@ class Exchange:
                     log.error("The application returned without completing its response")
                     self._fail()
         except BaseException as error:
-            if not self._is_answered:
+            is_abandoned = self.task is None
+            if not is_abandoned or not isinstance(error, asyncio.CancelledError):
                 log.exception("Exception in ASGI application")
+            if not is_abandoned:
                 self._fail()
-            elif not isinstance(error, asyncio.CancelledError):
-                log.exception("Exception in ASGI application after the server's own answer")
         finally:
-            self._connection.tasks.discard(cast("asyncio.Task[None]", self.task))
+            self._connection.tasks.discard(task)
             # The context of the task refers to this object.
             self.task = None
 
@@ -181,6 +180,8 @@ class Exchange:
 
     def start_clock(self, beat: Beat) -> None:
         """The body is complete, and the application has been called already."""
+        if self.response_started:
+            return
         now = monotonic()
         self.deadline = now + self.timeout
         if now > beat.trusted_until and not self._is_in_time(now):
@@ -197,14 +198,14 @@ class Exchange:
         return False
 
     def _refuse(self, waited: float) -> None:
-        reason = "left" if waited == inf else "late"
-        cut_requests[reason] += 1
-        log.warning("request not begun", reason=reason, waited=waited, request_id=self._request_id())
         if waited < inf:
+            cut_requests["late"] += 1
+            log.warning("request not begun, it came too late", seconds=waited, request_id=self._request_id())
             self.keep_alive = False
             self._answer()
             return
-        self._is_answered = True
+        cut_requests["left"] += 1
+        log.info("request not begun, its client has left", request_id=self._request_id())
         if not self.disconnected:
             self._connection.transport.abort()
 
@@ -223,7 +224,6 @@ class Exchange:
 
     def _answer(self) -> None:
         """Send a 503 in place of the application, whose messages are ignored from now on."""
-        self._is_answered = True
         self.disconnected = True
         request_id = self._request_id()
         self.scope[ANSWERED_BY_SERVER] = HTTPStatus.SERVICE_UNAVAILABLE
@@ -241,12 +241,12 @@ class Exchange:
         self.set()
         if cancel and self.has_begun:
             cut_requests["cancelled"] += 1
-            self._is_answered = True
             self._cancel()
 
     def _cancel(self) -> None:
-        if self.task is not None:
-            self.task.cancel()
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
 
     def _fail(self) -> None:
         """Send a bare 500, or close the connection if the response has started: the client then sees that it is cut."""

@@ -122,11 +122,16 @@ def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
             raise BadFramingError("HTTP/1.1 requires a Host header")
     elif not _is_host(found[b"host"]):
         raise BadFramingError("The Host header is not valid")
+    return _WITHOUT_BODY if len(found) == (b"host" in found) else _parse_framing(found, http_10=http_10)
+
+
+def _parse_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
     timeout = found.pop(_TIMEOUT, None)
+    if timeout is None:
+        return _parse_body_framing(found, http_10=http_10)
     if len(found) == (b"host" in found):
-        return _WITHOUT_BODY if timeout is None else _without_body(timeout)
-    framing = _parse_body_framing(found, http_10=http_10)
-    return framing if timeout is None else framing._replace(timeout=_parse_timeout(timeout))
+        return _without_body(timeout)
+    return _parse_body_framing(found, http_10=http_10)._replace(timeout=_parse_timeout(timeout))
 
 
 def _parse_body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:

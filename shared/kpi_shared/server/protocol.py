@@ -144,8 +144,12 @@ class BoundedHttpProtocol(ReadingProtocol):
             raise ValueError("the parser reads the head differently")
         http_version = self.parser.get_http_version()
         framing = framing_of(self.headers, http_10=http_version == "1.0")
-        exchange = Exchange(self, scope_of(self, method, http_version), expects_continue=framing.expects_continue)
-        exchange.timeout = self._request_timeout if framing.timeout is None else framing.timeout
+        exchange = Exchange(
+            self,
+            scope_of(self, method, http_version),
+            expects_continue=framing.expects_continue,
+            timeout=self._request_timeout if framing.timeout is None else framing.timeout,
+        )
         exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
         self._in_body = True
         self._pace_in = None
@@ -168,7 +172,7 @@ class BoundedHttpProtocol(ReadingProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        exchange = cast("Any", self.cycle)
+        exchange: Any = self.cycle
         exchange.more_body = False
         exchange.message_event.set()
         if self.beat is not None and exchange.has_begun:
@@ -204,7 +208,7 @@ class BoundedHttpProtocol(ReadingProtocol):
 
     def expire(self, now: float) -> None:
         """Called on every beat."""
-        exchange = cast("Exchange | None", self.cycle)
+        exchange: Any = self.cycle
         if exchange is not None and exchange.deadline <= now:
             exchange.expire()
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow
+from kpi_shared.deadlines import arrival
 from kpi_shared.tokens import HEADER, InvalidTokenError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -63,7 +64,7 @@ async def refresh(context: Context, *, token: str) -> SessionTokens:
     owner's. The exception is the token used last, as long as its successor is unused: it gets the same successor again,
     unless repeats point to a second client.
     """
-    started = time.monotonic()
+    started = arrival()
     parsed = parse(token)
     async with context.database.committing() as connection:
         row = await _get_genuine(context, connection, parsed)
@@ -102,9 +103,9 @@ async def _get_genuine(context: Context, connection: AsyncConnection, token: Ref
 
 
 def _find_sent_at(row: AnyRow, token: RefreshToken, *, started: float) -> datetime:
-    """When the request came, by the database's clock; before any other one if it found its token unused.
+    """When the request arrived, by the database's clock; before any other one if it found its token unused.
 
-    This process may have stood still since then: its clock has not.
+    This process may have stood still since then, and the client may have repeated the request elsewhere.
     """
     if row.counter == token.counter:
         return _FIRST

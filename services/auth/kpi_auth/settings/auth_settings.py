@@ -53,7 +53,8 @@ class AuthSettings(ServiceSettings):
     session_idle_days: float = Field(default=14, gt=0, le=3650)
     session_absolute_days: float = Field(default=90, gt=0, le=3650)
     session_limit: int = Field(default=20, ge=1, le=1000)
-    # How long the refresh token used last is accepted again: a response was lost, or two tabs refreshed at once.
+    # How long a repeat of the refresh token used last is unsuspicious, as of two tabs that refresh at once; 0: none is
+    # accepted.
     refresh_grace_seconds: float = Field(default=10, ge=0, le=60)
 
     # The window, in seconds, in which failed sign-ins and password confirmations are counted.
@@ -97,6 +98,9 @@ class AuthSettings(ServiceSettings):
     supabase_url: ProjectUrl | None = None
     supabase_jwt_secret: JwtSecret | None = None
 
+    # Audit records older than this are deleted; None: they are kept for ever.
+    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
@@ -104,9 +108,10 @@ class AuthSettings(ServiceSettings):
     argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
     argon2_time_cost: int = Field(default=2, ge=1, le=100)
     argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash, and how many hashes may wait for them before the response is 503.
+    # Threads that hash; how many requests may wait for them, and for how many seconds, before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    hash_queue: int = Field(default=32, ge=0, le=10_000)
+    hash_queue: int = Field(default=64, ge=0, le=10_000)
+    hash_patience: float = Field(default=1.5, gt=0, le=60)
 
     @property
     def findings(self) -> list[dict[str, object]]:

@@ -1,0 +1,1 @@
+"""One fault in each function, with its bar."""

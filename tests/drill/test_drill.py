@@ -1,0 +1,55 @@
+"""The short half of the drill: faults without a comparison of times, and a checker that finds each kind of loss."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from kpi_drill.rows.table import ROWS
+from kpi_drill.stage import Stage, open_stage
+
+pytestmark = pytest.mark.e2e
+SHORT = ("kills", "database-kills", "restarts")
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with open_stage(seed=1, short=True) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_what_was_acknowledged_is_stored_after_the_fault(stage: Stage, name: str) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    verdict = asyncio.run(row.run(stage))
+    assert verdict.kept, verdict.figure
+
+
+LOSSES = {
+    "posts": ("drill_content", "DELETE FROM posts WHERE id = (SELECT max(id) FROM posts WHERE votes = 0)"),
+    "votes": ("drill_content", "WITH gone AS (DELETE FROM votes RETURNING post_id) UPDATE posts SET votes = 0"),
+    "drift": ("drill_content", "UPDATE posts SET votes = votes + 1 WHERE id = (SELECT max(id) FROM posts)"),
+    "people": ("drill_auth", "UPDATE users SET username = username || 'x' WHERE id = (SELECT max(id) FROM users)"),
+    "sessions_ended": (
+        "drill_auth",
+        "UPDATE sessions SET ended_at = now(), end_reason = 'reuse' WHERE id = (SELECT max(id) FROM sessions)",
+    ),
+    "tokens_after_logout": (
+        "drill_auth",
+        "UPDATE sessions SET ended_at = NULL, end_reason = NULL WHERE end_reason = 'logout'",
+    ),
+}
+
+
+def test_the_checker_finds_each_kind_of_loss(stage: Stage) -> None:
+    async def lose_everything() -> None:
+        async with stage.platform() as platform:
+            async with stage.load(platform) as load:
+                await load.settle()
+            assert (await stage.check(load, platform)).total == 0
+            for kind, (database, statement) in LOSSES.items():
+                stage.server.query(database, statement)
+                assert getattr(await stage.check(load, platform), kind) > 0, kind
+            next(platform.mails.glob("*.eml")).unlink()
+            assert (await stage.check(load, platform)).mails_lost == 1
+
+    asyncio.run(lose_everything())
