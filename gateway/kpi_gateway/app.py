@@ -26,6 +26,7 @@ from kpi_gateway.limits.service import Decision, RateLimits
 from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places, register_retries
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
+from kpi_gateway.refusals import refuse
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.client import HttpClient
@@ -105,6 +106,11 @@ class Gateway:
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"], site = client
+        if match is not None and self._pages.state.by_name[match.route.upstream].places.refuses(client.network):
+            # Before its limits: while there are too many requests, each refusal takes time from the others.
+            self._errors.count(match.route.upstream, UpstreamBusyError.type)
+            await refuse(scope, send)
+            return
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
             stricter = match and match.limit
             decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"], site)

@@ -80,6 +80,19 @@ def end_postmaster(data: Path) -> bool:
     return True
 
 
+def wait_for_backends(data: Path) -> None:
+    """Wait until the processes of a PostgreSQL have ended whose postmaster was killed: they still use its memory."""
+    backends = [process for process in psutil.process_iter() if _works_in(process, data)]
+    psutil.wait_procs(backends, timeout=GRACE_SECONDS)
+
+
+def _works_in(process: psutil.Process, data: Path) -> bool:
+    try:
+        return bool(process.name() == "postgres" and process.cwd() == str(data))
+    except (OSError, psutil.Error):
+        return False
+
+
 def _find_postmaster(record: Path, data: Path) -> psutil.Process | None:
     try:
         process = psutil.Process(int(record.read_text().splitlines()[0]))

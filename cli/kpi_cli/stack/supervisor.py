@@ -49,7 +49,8 @@ class Supervisor:
         self._children: list[Child] = []
         self._watchers: set[asyncio.Task[None]] = set()
         self._impatient = asyncio.Event()
-        self.unexpected_end: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        # Processes that ended although nobody stopped them, in that order.
+        self.ends: asyncio.Queue[Child] = asyncio.Queue()
 
     async def start(
         self,
@@ -57,9 +58,14 @@ class Supervisor:
         command: Sequence[str],
         environment: Mapping[str, str],
         account: SystemUser | None = None,
+        *,
+        again: bool = False,
     ) -> Child:
-        """Start a process that runs until it is stopped; if it ends earlier, ``unexpected_end`` gets it."""
-        child = await self._spawn(name, command, environment, account or SystemUser(), rotate_log=True)
+        """Start a process that runs until it is stopped; if it ends earlier, ``ends`` gets it.
+
+        One that is started ``again`` goes on with the log of the process in whose place it is.
+        """
+        child = await self._spawn(name, command, environment, account or SystemUser(), rotate_log=not again)
         self._children.append(child)
         watcher = asyncio.create_task(self._watch(child))
         self._watchers.add(watcher)
@@ -146,8 +152,11 @@ class Supervisor:
 
     async def _watch(self, child: Child) -> None:
         await self._wait_for_end(child)
-        if not child.is_stopping and not self.unexpected_end.done():
-            self.unexpected_end.set_result(child)
+        if not child.is_stopping:
+            # What it has started itself would keep its port.
+            self._send(child, signal.SIGKILL, group=True)
+            self._children.remove(child)
+            self.ends.put_nowait(child)
 
     async def _wait_for_end(self, child: Child) -> None:
         await child.process.wait()
@@ -182,11 +191,17 @@ class Supervisor:
                 child.process.send_signal(number)
 
 
-def end_failure(child: Child, log: str) -> FailureError:
-    """The failure of a part that ended on its own; ``log`` is the name of its log file."""
+def describe_end(child: Child) -> str:
+    """How a process ended: ``was killed by signal SIGKILL``."""
     code = child.process.returncode or 0
-    how = (
-        f"was killed by signal {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code} on its own"
-    )
+    if code < 0:
+        return f"was killed by signal {signal.Signals(-code).name}"
+    return f"ended with exit code {code} on its own"
+
+
+def end_failure(child: Child, log: str, *, after: str = "") -> FailureError:
+    """The failure of a part that ended on its own; ``log`` is the name of its log file."""
     fix = f"correct what {log} reports, then: make up"
-    return FailureError(child.name, f"it {how}, so the stack stops", log=list(child.tail), fix=fix)
+    return FailureError(
+        child.name, f"it {describe_end(child)}{after}, so the stack stops", log=list(child.tail), fix=fix
+    )

@@ -10,14 +10,16 @@ from typing import Any
 
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.parts import PARTS, WITH_DATABASE, Part
-from kpi_cli.stack import databases, environments, migrations, postgres, preparation, state
+from kpi_cli.parts import PARTS, WITH_DATABASE, Part, get_or_raise
+from kpi_cli.stack import databases, environments, migrations, postgres, preparation, processes, state
 from kpi_cli.stack.ports import HOST, Ports, choose
+from kpi_cli.stack.restarts import PAUSES, WINDOW_SECONDS, Restarts
 from kpi_cli.stack.state import Phase, State
-from kpi_cli.stack.supervisor import Child, Supervisor, end_failure
+from kpi_cli.stack.supervisor import Child, Supervisor, describe_end, end_failure
 from kpi_cli.stack.terminal import LogView
 
 READY_SECONDS = 60
+_TOO_OFTEN = f"after {len(PAUSES)} starts within {WINDOW_SECONDS:g} seconds"
 OnReady = Callable[[State, float], None]
 
 
@@ -54,15 +56,17 @@ class Stack:
         self._programs = environments.programs(layout, ports)
         self._supervisor = Supervisor(layout.logs, view.print_line)
         self._stop_requested = asyncio.Event()
+        self._restarts = Restarts()
+        self._restarting: dict[str, asyncio.Task[None]] = {}
 
     async def run(self, on_ready: Callable[[State], None]) -> None:
-        """Start, call ``on_ready``, wait until a stop is requested or a process ends; then stop everything."""
+        """Start, call ``on_ready``, keep all running until a stop is requested or a part fails; then stop all."""
         self._handle_signals()
         try:
-            await self._run_until_stop(self._start())
+            await self._run_until_stop(self._start_or_fail())
             on_ready(self._write_state(Phase.READY))
             self._view.follow()
-            await self._run_until_stop(asyncio.Event().wait())
+            await self._run_until_stop(self._keep_running())
         finally:
             with suppress(OSError):
                 # The processes are stopped even when the disk is full.
@@ -86,16 +90,13 @@ class Stack:
         self._stop_requested.set()
 
     async def _run_until_stop(self, work: Coroutine[None, None, Any]) -> None:
-        """Do the work, but leave it at once when a stop is requested or a process ends."""
+        """Do the work, but leave it at once when a stop is requested."""
         task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stop_requested.wait())
-        end = self._supervisor.unexpected_end
         try:
-            await asyncio.wait({task, stop, end}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             if stop.done():
                 raise StopRequestedError
-            if end.done():
-                raise self._failure_of(end.result())
             await task
         finally:
             for each in (task, stop):
@@ -103,11 +104,58 @@ class Stack:
             with suppress(asyncio.CancelledError, FailureError):
                 await task
 
-    def _failure_of(self, child: Child) -> FailureError:
+    async def _start_or_fail(self) -> None:
+        """Start everything. A part that ends before all is ready cannot run with its settings: it is not repeated."""
+        start = asyncio.create_task(self._start())
+        end = asyncio.create_task(self._supervisor.ends.get())
+        try:
+            await asyncio.wait({start, end}, return_when=asyncio.FIRST_COMPLETED)
+            if end.done():
+                raise self._failure_of(end.result())
+            await start
+        finally:
+            for each in (start, end):
+                each.cancel()
+            with suppress(asyncio.CancelledError, FailureError):
+                await start
+
+    async def _keep_running(self) -> None:
+        """Start again what ends on its own; raises FailureError when that happens too often."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    child = await self._supervisor.ends.get()
+                    pause = self._restarts.take_pause(child.name, time.monotonic())
+                    if pause is None:
+                        raise self._failure_of(child, after=f" again, {_TOO_OFTEN}")
+                    if child.name in self._restarting:
+                        self._restarting[child.name].cancel()
+                    self._restarting[child.name] = group.create_task(self._restart(child, pause))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _restart(self, child: Child, pause: float) -> None:
+        self._view.report(f"{child.name} {describe_end(child)}: it is started again in {pause:g} s")
+        self._write_state(Phase.STARTING)
+        await asyncio.sleep(pause)
+        if child.name == "postgres":
+            await asyncio.to_thread(processes.wait_for_backends, self._layout.data)
+            await self._start_database(again=True)
+            self._view.report("postgres is ready")
+        else:
+            part = get_or_raise(child.name)
+            await self._start_part(part, again=True)
+            await self._wait_until_ready(part)
+        del self._restarting[child.name]
+        if not self._restarting:
+            self._write_state(Phase.READY)
+
+    def _failure_of(self, child: Child, *, after: str = "") -> FailureError:
         log = self._layout.logs / f"{child.name}.log"
         if child.name == "postgres":
-            return postgres.failure(self._layout, "it stopped on its own, so the stack stops", list(child.tail), log)
-        return end_failure(child, self._layout.shorten(log))
+            sentence = f"it stopped on its own{after}, so the stack stops"
+            return postgres.failure(self._layout, sentence, list(child.tail), log)
+        return end_failure(child, self._layout.shorten(log), after=after)
 
     async def _start(self) -> None:
         # A part without a database imports its modules while the database starts.
@@ -125,13 +173,13 @@ class Stack:
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _start_database(self) -> None:
+    async def _start_database(self, *, again: bool = False) -> None:
         account = await asyncio.to_thread(postgres.prepare_account, self._layout, self._view.report)
         if await asyncio.to_thread(postgres.initialise, self._layout, account):
             self._view.report(f"created the data of PostgreSQL in {self._layout.shorten(self._layout.data)}")
         port = self._ports.postgres
         server = await self._supervisor.start(
-            "postgres", postgres.command(self._layout, port), postgres.environment(), account
+            "postgres", postgres.command(self._layout, port), postgres.environment(), account, again=again
         )
         await asyncio.to_thread(postgres.wait_until_ready, self._layout, port, lambda: server.is_alive)
         if server.is_alive:
@@ -155,9 +203,9 @@ class Stack:
             )
         migrations.remember(self._layout, self._ports.postgres, part)
 
-    async def _start_part(self, part: Part) -> None:
+    async def _start_part(self, part: Part, *, again: bool = False) -> None:
         program = self._programs[part.name]
-        await self._supervisor.start(part.name, program.command, program.environment)
+        await self._supervisor.start(part.name, program.command, program.environment, again=again)
 
     async def _wait_until_ready(self, part: Part) -> None:
         end = time.monotonic() + READY_SECONDS

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 from cli_harness import Checkout
 from kpi_shared.testing.process import wait_until
@@ -110,23 +111,69 @@ def test_second_up_reports_the_running_one(checkout: Checkout) -> None:
     assert stack.stop() == 0
 
 
+def kill(checkout: Checkout, package: str) -> None:
+    next(process for process in checkout.processes() if package in process.cmdline()).kill()
+
+
 @pytest.mark.parametrize("part", ["gateway", "content"])
-def test_part_that_ends_stops_the_stack_and_is_reported_with_its_last_lines(checkout: Checkout, part: str) -> None:
+def test_part_that_is_killed_is_started_again_and_reported_in_two_lines(checkout: Checkout, part: str) -> None:
+    stack = checkout.up().wait_until_ready()
+    before = checkout.status()
+    kill(checkout, f"kpi_{part}")
+    stack.wait_for(f"kpi      | {part} was killed by signal SIGKILL: it is started again in 0.2 s")
+    stack.wait_for(f"kpi      | {part} is ready")
+    wait_until(lambda: checkout.status() == before)
+    assert stack.get("/") == b"ok"
+    assert stack.stop() == 0
+    assert (checkout.home / "logs" / f"{part}.log").read_text().count("says hello") == 2
+    assert stack.errors == ""
+    assert checkout.processes() == []
+
+
+@pytest.mark.parametrize("part", ["gateway", "content"])
+def test_part_that_ends_again_and_again_stops_the_stack_and_is_reported_with_its_last_lines(
+    checkout: Checkout, part: str
+) -> None:
     stack = checkout.up().wait_until_ready()
     checkout.order(f"exit-{part}")
     assert stack.end() == 1
-    assert f"kpi: {part}: it ended with exit code 3 on its own" in stack.errors
+    said = f"kpi      | {part} ended with exit code 3 on its own: it is started again in"
+    assert [line for line in stack.lines if said in line] == [f"{said} {pause} s" for pause in ("0.2", "1", "3")]
+    assert (
+        f"kpi: {part}: it ended with exit code 3 on its own again, after 3 starts within 60 seconds, so the stack stops"
+        in stack.errors
+    )
     assert f"  {part} | {part} says goodbye" in stack.errors
     assert "Traceback" not in stack.errors
     assert checkout.processes() == []
 
 
-def test_database_that_ends_stops_the_stack(checkout: Checkout) -> None:
+def test_ctrl_c_while_a_part_is_started_again_leaves_nothing_running(checkout: Checkout) -> None:
+    stack = checkout.up().wait_until_ready()
+    checkout.order("exit-content")
+    stack.wait_for("it is started again in 3 s")
+    status = checkout.status()["status"]
+    assert stack.stop() == 0
+    assert status == "starting"
+    # There is no line for the part that did not run.
+    assert stack.lines[stack.lines.index("kpi      | stopping") + 1 :] == [
+        f"kpi      | {text}" for text in ("gateway stopped", "auth stopped", "postgres stopped", "stopped")
+    ]
+    assert stack.errors == ""
+    assert checkout.processes() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGQUIT])
+def test_database_that_ends_is_started_again(checkout: Checkout, number: signal.Signals) -> None:
     stack = checkout.up().wait_until_ready()
     postmaster = int((checkout.home / "postgres" / "postmaster.pid").read_text().splitlines()[0])
-    os.kill(postmaster, signal.SIGQUIT)
-    assert stack.end() == 1
-    assert "kpi: postgres: it stopped on its own" in stack.errors
+    os.kill(postmaster, number)
+    stack.wait_for("it is started again in 0.2 s")
+    stack.wait_for("kpi      | postgres is ready")
+    with psycopg.connect((checkout.home / "secrets" / "auth_database_url").read_text().strip()) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert stack.stop() == 0
+    assert stack.errors == ""
     assert checkout.processes() == []
 
 

@@ -91,6 +91,7 @@ class Upstream:
         self.name = name
         self.addresses = [Address(url) for url in urls]
         self.places = places
+        self.refused_logged = 0
         # Requests that were sent, repeated ones included.
         self.sent = 0
         self.retries = RetryBudget()

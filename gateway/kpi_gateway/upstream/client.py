@@ -10,6 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
+import structlog
+
 from kpi_gateway.settings import GatewaySettings, Timeouts
 from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
@@ -25,6 +27,8 @@ from kpi_gateway.upstream.places import Places
 from kpi_gateway.upstream.rotation import Rotation
 from kpi_gateway.upstream.sending import connect, write
 
+log = structlog.get_logger(__name__)
+
 # RFC 9110, 9.2.2: repeating such a request has no further effect.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 _HTTP_INTERNAL_ERROR = 500
@@ -38,6 +42,7 @@ _SAME_ELSEWHERE = (b"x-retry-elsewhere", b"no")
 _MAX_IDLE_SECONDS = 30.0
 # The interval at which late and idle connections are looked for; at most a tenth of the shortest timeout.
 _SWEEP_SECONDS = 0.1
+_LOG_SECONDS = 1.0
 
 
 class HttpClient:
@@ -63,6 +68,7 @@ class HttpClient:
             for name, urls in settings.upstream_urls.items()
         }
         self._sweeper: asyncio.TimerHandle | None = None
+        self._log_at = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -238,7 +244,18 @@ class HttpClient:
                     connection.abort(UpstreamError())
             elif connection.is_overdue(round_trip, now):
                 connection.abandon(UpstreamTimeoutError())
+        if now >= self._log_at:
+            self._log_at = now + _LOG_SECONDS
+            self._log_refusals()
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
+
+    def _log_refusals(self) -> None:
+        """One line a second: a line for each request would add to the overload."""
+        for upstream in self.upstreams.values():
+            count = upstream.places.refused - upstream.refused_logged
+            if count:
+                upstream.refused_logged += count
+                log.warning("requests refused", upstream=upstream.name, count=count, waiting=upstream.places.waiting)
 
     def addresses(self) -> list[tuple[str, Address]]:
         """Each address with the name of its upstream."""

@@ -6,6 +6,7 @@ time absorbs a burst, one that does not become empty only delays every request i
 
 import asyncio
 import math
+import time
 from collections import deque
 from contextlib import suppress
 
@@ -23,11 +24,10 @@ class Waiter:
     __slots__ = ("client", "future", "has_claim", "since")
 
     def __init__(self, client: str) -> None:
-        loop = asyncio.get_running_loop()
         self.client = client
-        self.since = loop.time()
+        self.since = time.monotonic()
         self.has_claim = False
-        self.future: asyncio.Future[None] = loop.create_future()
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Line:

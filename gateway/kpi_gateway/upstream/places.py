@@ -6,10 +6,15 @@ asyncio.Semaphore was looked at: it has neither a limit per client nor a queue t
 
 import asyncio
 import math
-from collections import Counter
+import time
 
 from kpi_gateway.upstream.contract import UpstreamBusyError
 from kpi_gateway.upstream.lines import Line, Waiter
+
+# While the common line is too long, clients with at least this share of the most claims that any has are refused, and
+# the others take the place of a request of the one with the most.
+_MUCH = 0.5
+_REMEMBERED_SECONDS = 0.01
 
 
 class Places:
@@ -27,6 +32,8 @@ class Places:
         self._line = Line(patience)
         self._client_lines: dict[str, Line] = {}
         self._claims: dict[str, int] = {}
+        self._most = 0
+        self._most_until = 0.0
         self.taken = 0
         self.refused = 0
 
@@ -46,24 +53,42 @@ class Places:
         self.taken += 1
         return True
 
+    def refuses(self, client: str) -> bool:
+        """Whether to refuse a request of the client at once: its line is too long, and it asks more than others.
+
+        Cheap, so that a request can be refused before anything else is done for it; it counts the refusal.
+        """
+        claims = self._claims.get(client, 0)
+        if claims >= self._per_client:
+            line = self._client_lines.get(client)
+        elif self._line.waiters and claims >= self._most_claims() * _MUCH:
+            line = self._line
+        else:
+            return False
+        if line is None or line.accepts(time.monotonic()):
+            return False
+        self.refused += 1
+        return True
+
     async def wait(self, client: str, seconds: float = math.inf) -> None:
         """Raises UpstreamBusyError if no place becomes free in time, at once if that can be foreseen."""
+        if self.refuses(client):
+            raise UpstreamBusyError
         waiter = Waiter(client)
         if self._claims.get(client, 0) < self._per_client:
-            self._make_room(waiter)
+            if not self._line.accepts(waiter.since):
+                self._make_room()
             self._enqueue(waiter)
         else:
-            line = self._client_lines.setdefault(client, Line(self._patience))
-            if not line.accepts(waiter.since):
-                raise self._refusal()
-            line.append(waiter)
+            self._client_lines.setdefault(client, Line(self._patience)).append(waiter)
         try:
             async with asyncio.timeout(min(self._patience, seconds)):
                 await waiter.future
         except BaseException as error:
             self._abandon(waiter)
             if isinstance(error, TimeoutError):
-                raise self._refusal() from None
+                self.refused += 1
+                raise UpstreamBusyError from None
             raise
 
     def give_back(self, client: str) -> None:
@@ -75,25 +100,24 @@ class Places:
             self.taken -= 1
         self._release_claim(client)
 
-    def _refusal(self) -> UpstreamBusyError:
-        self.refused += 1
-        return UpstreamBusyError()
+    def _most_claims(self) -> int:
+        """Of all clients; determined at most once in a while, since there may be many."""
+        now = time.monotonic()
+        if now > self._most_until:
+            self._most = max(self._claims.values(), default=0)
+            self._most_until = now + _REMEMBERED_SECONDS
+        return self._most
 
-    def _make_room(self, waiter: Waiter) -> None:
-        """Refuse the last request of the client with the most in the line, which may be this one, if it is too long."""
-        if self._line.accepts(waiter.since):
-            return
-        counts = Counter([each.client for each in self._line.waiters])
-        client, most = counts.most_common(1)[0]
-        if counts[waiter.client] + 1 >= most:
-            raise self._refusal()
-        last = next(each for each in reversed(self._line.waiters) if each.client == client)
+    def _make_room(self) -> None:
+        """Refuse the last request in the common line of the client that asks most."""
+        last = max(reversed(self._line.waiters), key=lambda each: self._claims[each.client])
         self._line.remove(last)
         if not last.future.done():
-            last.future.set_exception(self._refusal())
+            self.refused += 1
+            last.future.set_exception(UpstreamBusyError())
             # Marks the exception as retrieved: the task that waited for it may be gone.
             last.future.exception()
-            self._release_claim(client)
+            self._release_claim(last.client)
 
     def _enqueue(self, waiter: Waiter) -> None:
         self._claims[waiter.client] = self._claims.get(waiter.client, 0) + 1

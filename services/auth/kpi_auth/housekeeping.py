@@ -54,7 +54,7 @@ async def tidy(database: Database, settings: AuthSettings, *, step: int = _STEP)
 async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
     deleted = 0
     for _ in range(_MOST_STEPS):
-        async with database.writing() as connection:
+        async with database.working() as connection:
             count = await forget(connection, most=step)
         deleted += count
         if count < step:

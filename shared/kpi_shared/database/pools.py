@@ -84,7 +84,7 @@ class Database:
             yield connection
 
     @asynccontextmanager
-    async def working(self, *, seconds: float = 10.0) -> AsyncIterator[AsyncConnection]:
+    async def working(self, *, seconds: float = 5.0) -> AsyncIterator[AsyncConnection]:
         """As ``writing``, for work that no request waits for: TimeoutError if the block takes longer."""
         async with asyncio.timeout(seconds), self.writing() as connection:
             await connection.execute(_SET_BOUND, {"milliseconds": str(int(seconds * 1000))})

@@ -73,7 +73,8 @@ class RequestContext:
         if ms > self._slow_ms:
             self._log(log.warning, "slow request", scope, response, ms)
         # An error is always logged: its problem document contains the request id, which the log must contain, too.
-        if self.access_log or response.status >= HTTPStatus.BAD_REQUEST:
+        # Those of an overload are logged together: a line for each would add to it.
+        if self.access_log or (response.status >= HTTPStatus.BAD_REQUEST and "is_overload" not in scope):
             self._log(log.info, "request", scope, response, ms)
 
     @staticmethod

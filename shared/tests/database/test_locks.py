@@ -33,6 +33,13 @@ async def read(database: Database, table: str) -> str:
     return "done"
 
 
+async def read_until_done(database: Database) -> None:
+    while True:
+        if await read(database, "locked") == "done":
+            return
+        await asyncio.sleep(0.02)
+
+
 @pytest.mark.usefixtures("tables")
 async def test_statements_that_wait_for_a_table_leave_connections_to_others(
     database: Database, administrator: Administrator
@@ -48,8 +55,7 @@ async def test_statements_that_wait_for_a_table_leave_connections_to_others(
         refused = Counter(await asyncio.gather(*blocked))
         assert refused["done"] == 0
     async with asyncio.timeout(10):
-        while await read(database, "locked") != "done":
-            pass
+        await read_until_done(database)
     assert not database.state.dropped
 
 

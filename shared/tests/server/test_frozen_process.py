@@ -1,5 +1,6 @@
-"""A process that stands still for longer than its requests may take, and then goes on."""
+"""A service as a process that stands still for longer than its requests may take, and then goes on; or that stops."""
 
+import signal
 import socket
 import struct
 import time
@@ -106,3 +107,15 @@ def test_what_had_begun_does_not_go_on(service: PartProcess, connect: Callable[[
     assert (sorted(begun), completed) == (["/first", "/piped", "/sending", "/timed"], [])
     assert httpx.post(f"{service.address}/after").is_success
     assert noted(service)[1] == ["/after"]
+
+
+def test_a_stop_completes_the_requests_in_progress(service: PartProcess, connect: Callable[[], Peer]) -> None:
+    peer = connect()
+    peer.send("last", query="seconds=1")
+    wait_until(lambda: "/last" in noted(service)[0])
+    service.process.terminate()
+    response = peer.read()
+    assert response.startswith("HTTP/1.1 200 ")
+    assert "connection: close\r\n" in response
+    # After a clean stop uvicorn raises the signal again.
+    assert service.process.wait(20) == -signal.SIGTERM

@@ -41,7 +41,11 @@ class Stage:
         """Compare what the load has had acknowledged with what is stored, once everything is ready again."""
         for replica in platform.replicas.values():
             await replica.wait_until_ready()
-        return await check(load, self.server, platform.mails)
+        try:
+            return await check(load, self.server, platform.mails)
+        finally:
+            # The checker has opened connections of its own after the load.
+            await load.close()
 
 
 @contextmanager

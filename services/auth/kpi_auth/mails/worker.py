@@ -102,7 +102,7 @@ class MailWorker:
         """Start to send as many due mails as there are free lanes; True if that filled all lanes."""
         free = self._in_flight.free
         lease = Lease.begin(self._times.lease)
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             mails = await repository.lease(connection, most=free, seconds=self._times.lease)
         for mail in mails:
             self._in_flight.start(self._deliver(mail, lease))
@@ -174,7 +174,7 @@ class MailWorker:
         log.error("cannot store the outcome of a mail", mail_id=mail.id, state=outcome.state.value)
 
     async def _store_outcome(self, mail: LeasedMail, outcome: DeliveryOutcome) -> None:
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             held = await repository.settle(connection, mail, outcome)
         self._outcomes[outcome.state.value] += held
         # The server's response is stored in the table only, where admins see it.

@@ -1,14 +1,14 @@
 """audit chain: the place and the hash of each record, signed checkpoints, and filters by key and time
 
 Revision ID: a005
-Revises: a003
+Revises: a004
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "a005"
-down_revision = "a003"
+down_revision = "a004"
 branch_labels = None
 depends_on = None
 

@@ -4,10 +4,14 @@ import asyncio
 import secrets
 from datetime import timedelta
 
+import httpx
 import pytest
 from audit_support import Trail
+from auth_support import Accounts
+from fastapi import FastAPI
 from kpi_auth.audit.chain import Place
 from kpi_shared.database import Database
+from kpi_shared.telemetry.metrics import Metrics
 from pydantic import SecretStr
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -266,3 +270,37 @@ async def test_many_records_are_verified_page_by_page(trail: Trail) -> None:
     async with trail.owner() as owner:
         await owner.run("UPDATE audit_events SET event = 'x' WHERE seq = 4567")
     assert await trail.problem() == ("changed", 4567, 4567)
+
+
+async def test_metrics_show_the_lag_the_place_and_a_cut(trail: Trail) -> None:
+    metrics = Metrics("auth")
+    chainer = trail.chainer()
+    chainer.register_metrics(metrics)
+
+    def value(name: str) -> float:
+        found = metrics.registry.get_sample_value(f"kpi_auth_audit_{name}")
+        assert found is not None
+        return found
+
+    await trail.add(3, age=timedelta(minutes=10))
+    await chainer.step()
+    assert 599 < value("chain_lag_seconds") < 700
+    assert value("chained_total") == 3
+    await chainer.step()
+    assert (value("chain_lag_seconds"), value("chain_place"), value("chain_breaks_total")) == (0, 3, 0)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq = 3")
+    await chainer.step()
+    await chainer.step()
+    assert (value("chain_place"), value("chain_breaks_total")) == (2, 1)
+
+
+async def test_a_running_service_chains_what_it_records(running_app: FastAPI, shared_client: httpx.AsyncClient) -> None:
+    accounts = Accounts(running_app, shared_client)
+    await accounts.add("anna")
+    waiting = "SELECT count(*) FROM audit_events WHERE seq IS NULL"
+    async with asyncio.timeout(30):
+        while number := await accounts.scalar(waiting):
+            assert number == 2
+            await asyncio.sleep(0.05)
+    assert await accounts.scalar("SELECT count(*) FROM audit_events") == 2

@@ -3,8 +3,9 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Path, Query, Request, Response
+from kpi_shared.caller import Subject
 from kpi_shared.cursors import InvalidCursorError
-from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
+from kpi_shared.database import MAX_ID, Database, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
@@ -14,11 +15,12 @@ from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, enc
 from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
-from kpi_content.posts.filters import Position, PostFilter
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError, SearchBusyError
+from kpi_content.posts.filters import Position, PostFilter, Total
 from kpi_content.posts.responses import encode_page, read_response, write_response
-from kpi_content.posts.rows import encode_post, position_of
+from kpi_content.posts.rows import ListedRow, encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
+from kpi_content.posts.search_places import take_place
 
 router = Router(prefix="/posts", tags=["posts"])
 
@@ -30,6 +32,11 @@ class _ListRequest(NamedTuple):
     query: PostQuery
     post_filter: PostFilter
     after: Position | None
+    caller: Subject | None
+
+    @property
+    def is_costly(self) -> bool:
+        return self.post_filter.search is not None or self.query.total
 
 
 async def _parse_list_request(
@@ -42,13 +49,13 @@ async def _parse_list_request(
     owner_id = caller.id if query.mine and caller else None
     post_filter = PostFilter(query.sort, (query.search or "").strip() or None, owner_id)
     after = Position._make(decode_cursor(query.cursor, of=post_filter, sealer=cursors)) if query.cursor else None
-    return _ListRequest(query, post_filter, after)
+    return _ListRequest(query, post_filter, after, caller)
 
 
 @router.get(
     "",
     response_model=CountedPostPage | PostPage,
-    responses=problems(UnauthenticatedError, InvalidCursorError) | NOT_MODIFIED,
+    responses=problems(UnauthenticatedError, InvalidCursorError, SearchBusyError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
 async def list_posts(
@@ -58,18 +65,26 @@ async def list_posts(
     database: DatabaseOfApp,
 ) -> Response:
     """List the published posts, or your own posts, page by page. Drafts appear only in their owner's own list."""
-    query, post_filter, after = parsed
+    if parsed.is_costly:
+        with await take_place(request, parsed.caller):
+            rows, total = await _read_list(database, parsed)
+    else:
+        rows, total = await _read_list(database, parsed)
+    page = cut_page(
+        rows,
+        limit=parsed.query.limit,
+        cursor_after=lambda row: encode_cursor(position_of(row), of=parsed.post_filter, sealer=cursors),
+    )
+    return read_response(request, encode_page(page, total=total))
+
+
+async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[ListedRow], Total | None]:
+    query, post_filter, after, _ = parsed
     async with database.direct() as connection:
         rows = await repository.get_page(
             connection, post_filter=post_filter, limit=query.limit + 1, skip=query.skip, after=after
         )
-        total = await repository.count(connection, post_filter=post_filter) if query.total else None
-    page = cut_page(
-        rows,
-        limit=query.limit,
-        cursor_after=lambda row: encode_cursor(position_of(row), of=post_filter, sealer=cursors),
-    )
-    return read_response(request, encode_page(page, total=total))
+        return rows, await repository.count(connection, post_filter=post_filter) if query.total else None
 
 
 @router.get(
