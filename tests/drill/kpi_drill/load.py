@@ -178,6 +178,13 @@ class Load:
         await asyncio.gather(*self._open, return_exceptions=True)
         await self._client.close()
 
+    async def refresh_all(self) -> None:
+        """Everybody who does nothing else refreshes now, at once."""
+        idle = [person for person in self.people if not person.is_busy and not person.is_locked_out]
+        for person in idle:
+            self._begin(self.refresh, person, own=True)
+        await asyncio.sleep(0)
+
     # What people do
 
     async def _send(self, kind: str, request: Request, patience: float | None = None) -> Reply:
