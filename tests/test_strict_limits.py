@@ -7,8 +7,8 @@ from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_shared.testing.fields import text_fields
 
-# Passwords, codes of mails and tokens of identity providers. Refresh tokens are too long to guess.
-GUESSABLE = {"password", "current_password", "code", "subject_token"}
+# Passwords, codes of mails and of the log, tokens of identity providers, API keys. Refresh tokens are too long for it.
+GUESSABLE = {"password", "current_password", "code", "subject_token", "key"}
 
 
 def find_guessable() -> set[str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from kpi_cli import __version__, keys, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
-from kpi_cli.operations import doctor, openapi, part_commands, users
+from kpi_cli.operations import audit, doctor, openapi, part_commands, users
 from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
@@ -33,6 +33,12 @@ user_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(user_app)
+audit_app = typer.Typer(
+    name="audit",
+    help="The audit trail of the local stack, running or stopped, or of the database that DATABASE_URL names.",
+    no_args_is_help=True,
+)
+app.add_typer(audit_app)
 
 GENERATE = typer.Option("--generate", help="Generate a password and print it once, instead of asking for one.")
 
@@ -239,6 +245,24 @@ def list_users(
 ) -> None:
     """List accounts by username: a table at a terminal, and lines with tabs otherwise."""
     users.print_list(layout.find(), search=search, role=role, limit=limit)
+
+
+@audit_app.command("verify")
+def verify_audit(
+    *,
+    head: Annotated[
+        str | None, typer.Option(metavar="PLACE:HASH", help="A place that the log or an earlier run showed.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=1, help="How many seconds a record may be older than those before it in the chain.")
+    ] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+) -> None:
+    """Walk the chain of audit records, and name the first that was changed, removed or put in between.
+
+    The exit code is 0 if there is none, 3 if there is one, and 1 if that could not be found out.
+    """
+    audit.verify(layout.find(), head=head, tolerance=tolerance, as_json=as_json)
 
 
 @secrets_app.command("push")

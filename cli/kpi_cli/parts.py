@@ -28,7 +28,10 @@ class Part:
     colour: int
     has_database: bool = False
     needs_token_key: bool = False
+    needs_auth_key: bool = False
     sends_mail: bool = False
+    # It has a second port, for the gateway alone, on which it exchanges API keys.
+    exchanges_keys: bool = False
     # The public address: its port is known to people, and it gets the URLs of all services.
     is_gateway: bool = False
 
@@ -36,6 +39,11 @@ class Part:
     def database(self) -> str:
         """The name of its database, and of the role that owns it."""
         return f"kpi_{self.name}"
+
+    @property
+    def internal_url_variable(self) -> str:
+        """The gateway's setting for the address of its second port."""
+        return f"{self.name.upper()}_INTERNAL_URL"
 
     @property
     def url_variable(self) -> str:
@@ -57,7 +65,9 @@ PARTS: tuple[Part, ...] = (
         colour=36,
         has_database=True,
         needs_token_key=True,
+        needs_auth_key=True,
         sends_mail=True,
+        exchanges_keys=True,
     ),
     Part(
         name="content",

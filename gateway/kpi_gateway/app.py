@@ -21,11 +21,12 @@ from kpi_gateway.client_addresses import ClientAddresses
 from kpi_gateway.cors import Cors
 from kpi_gateway.documents.cache import DocumentCache
 from kpi_gateway.documents.pages import pages_router
-from kpi_gateway.health import upstream_checks
+from kpi_gateway.health import can_serve, upstream_checks
 from kpi_gateway.limits.service import Decision, RateLimits
-from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places
+from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places, register_retries
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
+from kpi_gateway.refusals import refuse
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.client import HttpClient
@@ -104,9 +105,15 @@ class Gateway:
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
-        scope["client_address"], scope["client_network"] = client
+        scope["client_address"], scope["client_network"], site = client
+        if match is not None and self._pages.state.by_name[match.route.upstream].places.refuses(client.network):
+            # Before its limits: while there are too many requests, each refusal takes time from the others.
+            self._errors.count(match.route.upstream, UpstreamBusyError.type)
+            await refuse(scope, send)
+            return
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
-            decision = self._limits.decide(client.network, match and match.limit, scope["method"], scope["headers"])
+            stricter = match and match.limit
+            decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"], site)
             if not isinstance(decision, Decision):
                 decision = await decision
             scope["response_headers"] += _headers_or_raise(decision)
@@ -139,6 +146,8 @@ def _create_lifespan(
             upstreams = await stack.enter_async_context(client(settings))
             register_addresses(observation.metrics, upstreams.addresses)
             register_places(observation.metrics, upstreams.upstreams)
+            register_retries(observation.metrics, upstreams.upstreams)
+            pages.state.by_name = upstreams.upstreams
             pages.state.upstreams = _add_tracing(upstreams, observation)
             freeze_garbage_collector()
             yield
@@ -164,7 +173,8 @@ def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespa
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     pages.include_router(pages_router(DocumentCache(pages, table)))
-    pages.include_router(health_router(settings, version=__version__, checks=upstream_checks(pages, table)))
+    checks = upstream_checks(pages, table)
+    pages.include_router(health_router(settings, version=__version__, checks=checks, is_ready=can_serve))
     install_openapi(pages)
     # The services compress their responses themselves.
     pages.add_middleware(Compression, remembered=16)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from kpi_shared.addresses import Network, client_address, client_network
+from kpi_shared.addresses import Network, client_address, client_network, client_site
 from starlette.types import Scope
 
 # A client that returns within this many others costs only a look-up. Some 2 MB when full.
@@ -12,10 +12,14 @@ _MAX_REMEMBERED = 8192
 
 
 class Client(NamedTuple):
-    """``address`` is what upstreams are told; ``network`` is what rate limits apply to."""
+    """``address`` is what upstreams are told; ``network`` is what rate limits apply to.
+
+    ``site`` is the /48 of an IPv6 address, whose limits are higher.
+    """
 
     address: str
     network: str
+    site: str | None = None
 
 
 class ClientAddresses:
@@ -36,5 +40,8 @@ class ClientAddresses:
         if address is None:
             # A Unix socket has no address: all requests through it are from one client.
             return Client(peer, peer)
-        network = client_network(address)
-        return Client(str(address) if self._trusted else peer, str(network if address.version == 6 else address))  # noqa: PLR2004 RFC 4291
+        site = client_site(address)
+        shown = str(address) if self._trusted else peer
+        if site is None:
+            return Client(shown, str(address))
+        return Client(shown, str(client_network(address)), str(site))

@@ -20,9 +20,10 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-# The gateway sets these itself: the framing of the body, the upstream's host, and the request's id.
+# The gateway sets these itself: the framing of the body, the upstream's host, the request's id, and the time that is
+# left for the response.
 # The server has responded to Expect by the time the body is read.
-_REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id"})
+_REWRITTEN = frozenset({"content-length", "host", "expect", "x-request-id", "x-request-timeout"})
 # A client must not state its own identity or origin. The services read none of these fields, but other programs behind
 # the gateway may.
 _IDENTITY = frozenset(
@@ -72,7 +73,17 @@ _IDENTITY_PREFIXES = (
 # The gateway's own server sets Date. The software of an upstream is not disclosed. The gateway alone decides about CORS
 # and rate limits.
 _DROPPED = frozenset(
-    {"date", "ratelimit", "ratelimit-policy", "server", "via", "x-powered-by", "x-request-id", "x-response-time"}
+    {
+        "date",
+        "ratelimit",
+        "ratelimit-policy",
+        "server",
+        "via",
+        "x-powered-by",
+        "x-request-id",
+        "x-response-time",
+        "x-retry-elsewhere",
+    }
 )
 _DROPPED_PREFIXES = ("access-control-", "x-ratelimit-")
 

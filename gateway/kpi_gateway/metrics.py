@@ -39,12 +39,16 @@ def register_addresses(metrics: Metrics, addresses: Callable[[], Iterable[tuple[
         "in_flight": ("Requests in flight", lambda each: each.in_flight),
         "connections": ("Open connections, including idle ones", lambda each: len(each.open)),
         "connections_idle": ("Idle connections", lambda each: len(each.idle)),
-        "out": ("1 while the address gets no requests because it failed", lambda each: each.is_out),
+        "out": ("1 while the address is out of rotation", lambda each: each.is_out),
     }
     for name, (text, number) in gauges.items():
         metrics.add_gauge(f"kpi_gateway_upstream_{name}", text, labels, read(number))
     text = "Failures of an address: refused connections, broken and late responses"
     metrics.add_counter("kpi_gateway_upstream_failures", text, labels, read(lambda each: each.errors))
+    text = "Responses of an address with a server error that another address might not have"
+    metrics.add_counter("kpi_gateway_upstream_server_errors", text, labels, read(lambda each: each.server_errors))
+    text = "How often an address went out of rotation"
+    metrics.add_counter("kpi_gateway_upstream_removals", text, labels, read(lambda each: each.removals))
 
 
 def register_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:
@@ -62,6 +66,17 @@ def register_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None
         metrics.add_gauge(f"kpi_gateway_upstream_{name}", text, ("upstream",), read(number))
     text = "Requests that got no place in time"
     metrics.add_counter("kpi_gateway_upstream_refused", text, ("upstream",), read(lambda each: each.refused))
+
+
+def register_retries(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:
+    """Register a metric of the requests that were repeated, by upstream and reason."""
+    text = "Requests that were repeated, by the reason"
+    metrics.add_counter(
+        "kpi_gateway_upstream_retries",
+        text,
+        ("upstream", "reason"),
+        lambda: {(name, why): count for name, each in upstreams.items() for why, count in each.repeated.items()},
+    )
 
 
 def register_limits(metrics: Metrics, decisions: Callable[[], Mapping[tuple[str, ...], int]]) -> None:

@@ -22,6 +22,11 @@ log = structlog.get_logger(__name__)
 
 # RFC 9110: a response with one of these has no content. The server compares a Content-Length with the body even so.
 _WITHOUT_CONTENT = frozenset({204, 304})
+# RFC 9110, 9.2.1: a request with one of these has no effects, so it may be repeated at another address.
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Errors after which a retry may help.
+_RETRIABLE = frozenset({502, 503, 504})
+_RETRY_AFTER = (b"retry-after", b"1")
 # RFC 9110, 10.2.2: the statuses for which Location has a meaning.
 _WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
 
@@ -116,6 +121,7 @@ def _upstream_request(match: Match, scope: Scope, body: bytes | Downstream | Non
         body.length if isinstance(body, Downstream) else None,
         match.route.timeouts,
         scope["client_network"],
+        body is None and scope["method"] in _SAFE and not match.route.has_effects,
     )
 
 
@@ -136,6 +142,8 @@ class _Relay:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         elif response.status in _WITH_LOCATION:
             headers = [self._rewrite_location(pair) for pair in headers]
+        elif response.status in _RETRIABLE and not any(name == _RETRY_AFTER[0] for name, _ in headers):
+            headers.append(_RETRY_AFTER)
         self.has_begun = True
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = response.complete_body()

@@ -22,6 +22,7 @@ class Route(NamedTuple):
     methods: frozenset[str]
     exact: bool
     limit: str | None
+    has_effects: bool
     # The route's name in metrics and logs; frameworks call it so.
     path_format: str
 
@@ -93,6 +94,7 @@ def _route(settings: GatewaySettings, row: RouteSetting) -> Route:
         _methods(row),
         row.exact,
         row.limit,
+        row.has_effects,
         row.prefix,
     )
 

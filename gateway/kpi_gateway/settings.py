@@ -25,16 +25,21 @@ _RESERVED = ("/api", "/docs", "/health", "/openapi.json", "/redoc")
 
 
 class Timeouts(NamedTuple):
-    """In seconds: to connect, the longest silence of an upstream that owes a response, and the whole round trip."""
+    """In seconds: to connect, from the complete request to the start of the response including all waits before it, the
+    longest pause within a body, and the whole round trip.
+    """
 
     connect: float
     read: float
+    silence: float
     total: float
 
 
 # The policies that apply on every route: per client address, and per token subject.
 ADDRESS = "address"
 SUBJECT = "subject"
+# Follows the name of a policy that counts a /48 of IPv6.
+SITE_SUFFIX = "-site"
 _MAX_REQUESTS = 1_000_000
 _DAY_SECONDS = 86_400
 _POLICY_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -63,7 +68,7 @@ _STRICTER = {
 def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
     for name in values:
         # The name is part of a header field and of the store's keys.
-        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT}:
+        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT} or name.endswith(SITE_SUFFIX):
             raise ValueError(f"{name!r} is not a policy name; use lower-case letters, digits and hyphens")
     return {**_STRICTER, **values}
 
@@ -127,9 +132,9 @@ class RouteSetting(BaseModel):
     """One row of the route table: requests under ``prefix`` go to ``upstream``.
 
     ``methods`` restricts the row to these methods, and ``exact`` to the prefix itself. ``limit`` names a policy that
-    applies in addition to the general one. Among the rows that match, the longest prefix wins; with equal prefixes, the
-    row that names methods wins. The other fields override the global settings for this row: times in seconds,
-    ``body_limit`` in bytes.
+    applies in addition to the general one; a GET that ``has_effects`` is never repeated. Among the rows that match, the
+    longest prefix wins; with equal prefixes, the row that names methods wins. The other fields override the global
+    settings for this row: times in seconds, ``body_limit`` in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -143,11 +148,16 @@ class RouteSetting(BaseModel):
     methods: tuple[Method, ...] = ()
     exact: bool = False
     limit: str | None = None
+    has_effects: bool = False
 
 
-def _post_routes(limit: str, *addresses: str) -> tuple[RouteSetting, ...]:
+# Of endpoints that call an identity provider: auth gives it 5 s.
+_PROVIDER_SECONDS = 7.0
+
+
+def _post_routes(limit: str, *addresses: str, seconds: float | None = None) -> tuple[RouteSetting, ...]:
     return tuple(
-        RouteSetting(prefix=address, upstream="auth", methods=("POST",), exact=True, limit=limit)
+        RouteSetting(prefix=address, upstream="auth", methods=("POST",), exact=True, limit=limit, read_timeout=seconds)
         for address in addresses
     )
 
@@ -156,16 +166,23 @@ _ROUTES = (
     RouteSetting(prefix="/auth", upstream="auth"),
     RouteSetting(prefix="/users", upstream="auth"),
     RouteSetting(prefix="/audit", upstream="auth"),
+    RouteSetting(prefix="/api-keys", upstream="auth"),
+    RouteSetting(prefix="/bootstrap", upstream="auth", limit="login"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
-    *_post_routes(
-        "login", "/auth/login", "/auth/login/json", "/auth/exchange", "/auth/change-password", "/auth/change-email"
-    ),
-    *_post_routes("login", "/auth/verify-email"),
+    *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
+    *_post_routes("login", "/auth/exchange", seconds=_PROVIDER_SECONDS),
+    *_post_routes("login", "/auth/verify-email", "/api-keys/self/revoke"),
     # Deleting an account requires its password.
     RouteSetting(prefix="/users", upstream="auth", methods=("DELETE",), limit="login"),
-    RouteSetting(prefix="/auth/verify_supabase_token", upstream="auth", limit="login"),
+    RouteSetting(
+        prefix="/auth/verify_supabase_token",
+        upstream="auth",
+        limit="login",
+        read_timeout=_PROVIDER_SECONDS,
+        has_effects=True,
+    ),
     *_post_routes("registration", "/users", "/auth/register"),
     # Endpoints that send a mail, and the one that uses the code in it.
     *_post_routes("reset", "/auth/forgot-password", "/auth/reset-password", "/auth/resend-verification"),
@@ -188,22 +205,27 @@ class GatewaySettings(OptionalTokenSettings):
     trusted_proxies: Networks = ()
     # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
     max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
+    # How many times the limits of an address apply to a /48 of IPv6, connections and rate limits alike.
+    ipv6_site_factor: int = Field(default=8, ge=1, le=65_536)
     # Strict-Transport-Security in every response in production; 0 omits it.
     hsts_seconds: int = Field(default=31_536_000, ge=0)
 
     upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
-    # The longest silence of an upstream while the gateway waits for its response.
-    upstream_read_timeout: float = Field(default=15.0, gt=0, le=600)
+    # From the complete request to the start of its response, with all waits and a second attempt.
+    upstream_read_timeout: float = Field(default=2.5, gt=0, le=600)
+    # The longest pause within a body, in either direction; at least the read timeout.
+    upstream_silence_timeout: float = Field(default=15.0, gt=0, le=600)
     # The whole round trip, including both bodies.
     upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
     # How many of these one client address may use; not set: half of them.
     upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
-    # How long a request waits for a place when all are in use.
+    # How long a request waits for a place when all are in use; it is refused at once if that will not be enough.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
-    # After this many failures in a row an address gets no more requests; it is then probed at this interval.
+    # The interval of the probes of each address, if an upstream has several, and the time that each may take.
+    upstream_probe_interval: float = Field(default=0.5, gt=0, le=60)
+    # After this many failures in a row an address is probed at once.
     upstream_max_failures: int = Field(default=3, ge=1, le=1000)
-    upstream_probe_interval: float = Field(default=1.0, gt=0, le=60)
     # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.
     body_limit: int = Field(default=1024 * 1024, ge=0)
 
@@ -218,7 +240,8 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def server_options(self) -> dict[str, Any]:
-        limits = ConnectionLimits(self.max_connections_per_address, parse_networks(self.trusted_proxies))
+        most = self.max_connections_per_address
+        limits = ConnectionLimits(most, parse_networks(self.trusted_proxies), most * self.ipv6_site_factor)
         secure = self.app_env is Environment.PRODUCTION and self.hsts_seconds
         hsts = (("Strict-Transport-Security", f"max-age={self.hsts_seconds}; includeSubDomains"),)
         return {
@@ -244,13 +267,17 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def timeouts(self) -> Timeouts:
-        return Timeouts(self.upstream_connect_timeout, self.upstream_read_timeout, self.upstream_total_timeout)
+        read = self.upstream_read_timeout
+        silence = max(read, self.upstream_silence_timeout)
+        return Timeouts(self.upstream_connect_timeout, read, silence, self.upstream_total_timeout)
 
     def timeouts_of(self, route: RouteSetting) -> Timeouts:
         general = self.timeouts
+        read = route.read_timeout or general.read
         return Timeouts(
             route.connect_timeout or general.connect,
-            route.read_timeout or general.read,
+            read,
+            max(read, self.upstream_silence_timeout),
             route.total_timeout or general.total,
         )
 

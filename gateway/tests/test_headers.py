@@ -89,6 +89,7 @@ async def test_nothing_is_added_to_what_the_client_sent(address: str, echo: Echo
         "x-forwarded-for",
         "x-forwarded-proto",
         "x-request-id",
+        "x-request-timeout",
         "x-twice",
         "x-twice",
     ]

@@ -114,7 +114,8 @@ async def test_a_client_that_disconnects_without_a_response_is_counted() -> None
 
     async with (
         serving(responding(wait)) as upstream,
-        gateway(content_url=upstream, metrics_port=port) as address,
+        # It learns of the disconnect after 3 s at most.
+        gateway(content_url=upstream, metrics_port=port, upstream_read_timeout=60) as address,
     ):
         async with await Wire.to(address) as wire:
             await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -61,3 +61,8 @@ def _parse_address(text: str) -> Address | None:
 def client_network(address: Address) -> Network:
     """The network that one limit covers: an IPv4 address, or the /64 of an IPv6 host (RFC 7934)."""
     return ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)  # noqa: PLR2004 RFC 4291
+
+
+def client_site(address: Address) -> Network | None:
+    """The /48 of an IPv6 address, which providers assign to one customer (RFC 6177); None for an IPv4 address."""
+    return ipaddress.ip_network((address, 48), strict=False) if address.version == 6 else None  # noqa: PLR2004 RFC 4291

@@ -5,8 +5,16 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
+from sqlalchemy.exc import DBAPIError
 
-from kpi_shared.database import Database, install_database_handlers, register_pool_metrics
+from kpi_shared.background import running
+from kpi_shared.database import (
+    Bounds,
+    Database,
+    ReadOnlyDatabaseError,
+    install_database_handlers,
+    register_pool_metrics,
+)
 from kpi_shared.errors import install_error_handlers
 from kpi_shared.health import NotReadyError, health_router
 from kpi_shared.http.compression import Compression
@@ -60,6 +68,7 @@ def build_service(
     )
     app.state.settings = settings
     app.state.metrics = observation.metrics
+    app.state.observation = observation
     for router in routers:
         app.include_router(router)
     app.include_router(health_router(settings, version=version, checks=_readiness_checks(app, settings)))
@@ -83,11 +92,12 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
-        app.state.database = Database(settings)
+        app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)
             register_pool_metrics(app.state.database, observation.metrics)
+            await stack.enter_async_context(running(app.state.database.watch(), name="database watch"))
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
             freeze_garbage_collector()
@@ -101,8 +111,15 @@ def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Call
     current = cache(partial(is_current, settings.part))
 
     async def check_database() -> None:
-        async with app.state.database.reading() as connection:
-            revision = await current_revision(connection)
+        database: Database = app.state.database
+        try:
+            revision = await database.ask(current_revision)
+        except ReadOnlyDatabaseError:
+            raise NotReadyError("accepts no writes") from None
+        except (DBAPIError, TimeoutError):
+            if database.state.has_answered_lately:
+                return
+            raise
         if not current(revision):
             raise NotReadyError(f"at migration {revision}, {newest_revision(settings.part)} is required")
 

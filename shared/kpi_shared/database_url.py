@@ -4,6 +4,8 @@ No message quotes any part of the address. If the password contains a character 
 the password is taken for the host, the port or the name of the database.
 """
 
+from collections.abc import Mapping
+
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
@@ -43,12 +45,32 @@ def _check_hosts(parameters: dict[str, str]) -> None:
         raise ValueError("the address has different numbers of hosts and ports")
 
 
-def connection_arguments(url: str, *, application_name: str, options: str) -> dict[str, str]:
+# A connection whose packets are lost ends after two to four seconds, idle or not. The system's own times are 15 minutes
+# and two hours. Ignored where the socket is not TCP.
+_TCP = {
+    "keepalives": "1",
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "2000",
+}
+
+
+def connection_arguments(url: str, *, application_name: str, options: str, default_options: str = "") -> dict[str, str]:
     """The arguments of the driver's ``connect``.
 
     SQLAlchemy's own URL cannot express several hosts with a port each, so the engines have an empty URL and these
-    arguments instead. What the address says precedes the defaults; ``options`` are added to those of the address.
+    arguments instead. What the address says precedes the defaults, ``default_options`` included; ``options`` precede
+    those of the address.
     """
     parameters = parse_database_url(url)
-    joined = f"{parameters.get('options', '')} {options}".strip()
-    return {"connect_timeout": "5", "application_name": application_name} | parameters | {"options": joined}
+    joined = " ".join(filter(None, (default_options, parameters.get("options"), options)))
+    defaults = _TCP | {"application_name": application_name}
+    if _has_several_hosts(parameters):
+        # After a failover the old primary may still respond, read-only.
+        defaults["target_session_attrs"] = "read-write"
+    return defaults | parameters | {"options": joined}
+
+
+def _has_several_hosts(parameters: Mapping[str, str]) -> bool:
+    return "," in (parameters.get("hostaddr") or parameters.get("host", ""))

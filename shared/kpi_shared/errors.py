@@ -69,9 +69,13 @@ class UnavailableError(ProblemError):
     status = HTTPStatus.SERVICE_UNAVAILABLE
     type = "unavailable"
     title = "The service is temporarily unavailable"
+    # Whether it says nothing about this replica, since every other one would respond the same. The gateway then neither
+    # repeats the request at another address nor takes this one out of rotation.
+    is_same_elsewhere: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after)})
+        mark = {"X-Retry-Elsewhere": "no"} if self.is_same_elsewhere else {}
+        super().__init__(detail, headers={"Retry-After": str(retry_after), **mark})
 
 
 class InvalidRequestError(ProblemError):

@@ -70,7 +70,7 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     # A short lock timeout: a waiting migration would block the queries of the service behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
     arguments = connection_arguments(url, application_name=f"{part.program}-migrate", options=options)
-    engine = create_engine("postgresql+psycopg://", connect_args=arguments)
+    engine = create_engine("postgresql+psycopg://", connect_args={"connect_timeout": "5"} | arguments)
     with engine.connect() as connection:
         _migrate(connection, metadata)
     engine.dispose()

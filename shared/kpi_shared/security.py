@@ -1,6 +1,9 @@
-"""Authentication: the dependencies that protect an endpoint.
+"""Authentication: the dependencies that protect an endpoint, one name per right.
 
-``CurrentUser`` requires a valid token, ``AdminUser`` that of an admin. An endpoint with neither is public.
+``ReadAccess`` is for safe methods, ``WriteAccess`` for all others, ``AdminAccess`` for what only admins may do, and
+``PersonAccess`` for what decides about an account, which no API key may touch. An endpoint with none of them is public;
+``OptionalReadAccess`` and ``OptionalWriteAccess`` are for public endpoints that do more for a known caller. A person's
+token has all that the role allows, that of an API key what its scopes allow.
 """
 
 from collections.abc import Awaitable, Callable
@@ -9,10 +12,26 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import OAuth2PasswordBearer
 
-from kpi_shared.caller import Subject
+from kpi_shared.caller import Scope, Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.http.openapi import OPTIONAL_SCHEME, SCHEME
+from kpi_shared.http.openapi import OPTIONAL_SCHEME, PERSON_SCHEME, SCHEME
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
+
+
+class ScopeMissingError(ForbiddenError):
+    """RFC 6750, section 3.1: the challenge names the scope that is needed."""
+
+    type = "insufficient-scope"
+    title = "The scopes of this API key do not allow this"
+
+    def __init__(self, scope: Scope) -> None:
+        challenge = f'Bearer realm="kpi-one", error="insufficient_scope", scope="{scope}"'
+        super().__init__(f"The API key needs the scope {scope}", headers={"WWW-Authenticate": challenge})
+
+
+class PersonRequiredError(ForbiddenError):
+    type = "person-required"
+    title = "This needs a person's sign-in; an API key is not accepted"
 
 
 async def _tokens(request: Request) -> TokenCodec:
@@ -40,9 +59,10 @@ async def verify_token(request: Request, tokens: TokenCodec, token: str) -> Subj
 class _OptionalCaller(OAuth2PasswordBearer):
     """The caller, as a single dependency: each further one would cost more than parsing the header."""
 
-    def __init__(self, scheme_name: str = OPTIONAL_SCHEME) -> None:
+    def __init__(self, scope: Scope, *, scheme_name: str = OPTIONAL_SCHEME) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
         super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=scheme_name)
+        self._scope = scope
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
         """Return the caller, or None without a token. An invalid token is refused, never ignored."""
@@ -55,14 +75,20 @@ class _OptionalCaller(OAuth2PasswordBearer):
                 "One Authorization header of the form 'Bearer v4.local...' is required", invalid=True
             )
         try:
-            return await verify_token(request, request.app.state.tokens, token.strip(" "))
+            subject = await verify_token(request, request.app.state.tokens, token.strip(" "))
         except InvalidTokenError:
             raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
+        self._check(subject)
+        return subject
+
+    def _check(self, subject: Subject) -> None:
+        if subject.scopes is not None and self._scope not in subject.scopes:
+            raise ScopeMissingError(self._scope)
 
 
 class _RequiredCaller(_OptionalCaller):
-    def __init__(self) -> None:
-        super().__init__(scheme_name=SCHEME)
+    def __init__(self, scope: Scope, *, scheme_name: str = SCHEME) -> None:
+        super().__init__(scope, scheme_name=scheme_name)
 
     async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
         subject = await super().__call__(request)
@@ -71,14 +97,22 @@ class _RequiredCaller(_OptionalCaller):
         return subject
 
 
-OptionalUser = Annotated[Subject | None, Depends(_OptionalCaller())]
-CurrentUser = Annotated[Subject, Depends(_RequiredCaller())]
+class _Admin(_RequiredCaller):
+    def _check(self, subject: Subject) -> None:
+        super()._check(subject)
+        if not subject.is_admin:
+            raise ForbiddenError("Only an admin is allowed to do this")
 
 
-async def admin_user(subject: CurrentUser) -> Subject:
-    if not subject.is_admin:
-        raise ForbiddenError("Only an admin is allowed to do this")
-    return subject
+class _Person(_RequiredCaller):
+    def _check(self, subject: Subject) -> None:
+        if subject.scopes is not None:
+            raise PersonRequiredError
 
 
-AdminUser = Annotated[Subject, Depends(admin_user)]
+OptionalReadAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.READ))]
+OptionalWriteAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.WRITE))]
+ReadAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.READ))]
+WriteAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.WRITE))]
+AdminAccess = Annotated[Subject, Depends(_Admin(Scope.ADMIN))]
+PersonAccess = Annotated[Subject, Depends(_Person(Scope.WRITE, scheme_name=PERSON_SCHEME))]

@@ -117,8 +117,13 @@ class PartSettings(BaseSettings):
     otel_traces_exporter: Literal["otlp", "none"] = "otlp"
 
     @property
+    def findings(self) -> list[dict[str, object]]:
+        """What ``check`` reports about settings that are valid."""
+        return []
+
+    @property
     def server_options(self) -> dict[str, Any]:
-        """Further arguments of ``uvicorn_options``: ``limits``, ``headers`` and ``refusal_headers``."""
+        """Further arguments of ``uvicorn_options``."""
         return {}
 
     @classmethod
@@ -198,12 +203,20 @@ class DatabaseSettings(PartSettings):
     database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
     database_echo: bool = False
     database_pool_size: int = Field(default=5, ge=1, le=100)
-    database_pool_timeout: float = Field(default=5.0, gt=0, le=60)
-    database_statement_timeout: float = Field(default=10.0, gt=0, le=600)
+    # Both are less than REQUEST_TIMEOUT by default, so that the response can say what took too long.
+    database_pool_timeout: float = Field(default=1.8, gt=0, le=60)
+    database_statement_timeout: float = Field(default=1.8, gt=0, le=600)
 
 
 class ServiceSettings(DatabaseSettings, TokenSettings):
     """For a service: a database and the key of the tokens."""
+
+    # Seconds until the response to a complete request must start. The gateway may set another for each request.
+    request_timeout: float = Field(default=2.0, gt=0, le=30)
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        return {"request_timeout": self.request_timeout}
 
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:

@@ -8,6 +8,7 @@ InvalidTokenError that does not say which check failed.
 import base64
 import binascii
 import json
+import re
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from paseto.exceptions import PasetoException
 from paseto.keys.symmetric_key import SymmetricKey
 from paseto.protocols.v4 import ProtocolVersion4
 
-from kpi_shared.caller import Role, Subject
+from kpi_shared.caller import Role, Scope, Subject
 from kpi_shared.keys import KEY_BYTES, key_id, parse_key
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 
@@ -32,6 +33,9 @@ _MIN_BODY_BYTES = 65
 CLOCK_LEEWAY = timedelta(seconds=10)
 _TEXT_CLAIMS = ("sub", "username", "role", "sid", "jti", "iss", "aud")
 _MAX_ID = 2**63 - 1
+_SCOPES = frozenset(scope.value for scope in Scope)
+# The number of a session, or that of an API key.
+_SESSION_ID = re.compile(r"(?:key-)?([1-9][0-9]{0,18})", re.ASCII)
 # About five megabytes. Decrypting a token takes 30 times as long as finding it here.
 _MAX_VERIFIED = 10_000
 
@@ -81,7 +85,17 @@ class TokenCodec:
     def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "TokenCodec":
         return cls(KeyRing.of(settings), issuer=settings.token_issuer, audience=settings.token_audience)
 
-    def mint(self, *, user_id: int, username: str, role: Role, session_id: str, lifetime: timedelta) -> str:
+    def mint(
+        self,
+        *,
+        user_id: int,
+        username: str,
+        role: Role,
+        session_id: str,
+        lifetime: timedelta,
+        scopes: Iterable[Scope] | None = None,
+    ) -> str:
+        """A new token; ``scopes`` narrow it, None gives it all that the role allows."""
         now = datetime.now(UTC).replace(microsecond=0)
         claims = {
             "sub": str(user_id),
@@ -95,6 +109,8 @@ class TokenCodec:
             "nbf": _format_rfc3339(now),
             "exp": _format_rfc3339(now + lifetime),
         }
+        if scopes is not None:
+            claims["scope"] = " ".join(scopes)
         footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
         return seal(json.dumps(claims).encode(), key=self._ring.current, footer=footer.encode())
 
@@ -112,7 +128,7 @@ class TokenCodec:
             return known
         subject = self._verify(token)
         if len(self._verified) >= _MAX_VERIFIED:
-            # All tokens have the same lifetime, so the oldest entry is about the first to expire.
+            # Tokens of people have the same lifetime, so the oldest entry is about the first to expire.
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = subject
         return subject
@@ -146,9 +162,10 @@ class TokenCodec:
             id=_parse_user_id(claims["sub"]),
             username=claims["username"],
             role=_parse_role(claims["role"]),
-            session_id=claims["sid"],
+            session_id=_check_session_id(claims["sid"]),
             token_id=claims["jti"],
             expires_at=_parse_instant(claims["exp"]),
+            scopes=_parse_scopes(claims["scope"]) if "scope" in claims else None,
         )
 
 
@@ -240,11 +257,26 @@ def _parse_user_id(text: str) -> int:
     return int(text)
 
 
+def _check_session_id(text: str) -> str:
+    """A session's or an API key's number, as auth writes it; the form of any further kind of ``sid`` belongs here."""
+    found = _SESSION_ID.fullmatch(text)
+    if found is None or int(found[1]) > _MAX_ID:
+        raise InvalidTokenError
+    return text
+
+
 def _parse_role(text: str) -> Role:
     try:
         return Role(text)
     except ValueError:
         _refuse()
+
+
+def _parse_scopes(text: object) -> frozenset[Scope]:
+    """The known scopes; others, which a later version may define, give nothing here."""
+    if not isinstance(text, str):
+        raise InvalidTokenError
+    return frozenset(Scope(word) for word in text.split(" ") if word in _SCOPES)
 
 
 def _format_rfc3339(moment: datetime) -> str:

@@ -21,7 +21,7 @@ CODEC = TokenCodec(KeyRing(KEY), **NAMES)
 
 
 def mint(codec: TokenCodec = CODEC, *, lifetime: timedelta = timedelta(minutes=5)) -> str:
-    return codec.mint(user_id=7, username="anna", role=Role.ADMIN, session_id="s1", lifetime=lifetime)
+    return codec.mint(user_id=7, username="anna", role=Role.ADMIN, session_id="31", lifetime=lifetime)
 
 
 def claims(**changes: object) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def claims(**changes: object) -> dict[str, Any]:
         "sub": "7",
         "username": "anna",
         "role": "user",
-        "sid": "s",
+        "sid": "31",
         "jti": "j",
         "iss": "kpi-one",
         "aud": "kpi-one",
@@ -48,7 +48,7 @@ def seal_json(payload: object, *, footer: bytes = FOOTER, key: bytes = KEY) -> s
 
 def test_a_minted_token_contains_its_subject() -> None:
     subject = CODEC.verify(mint())
-    assert (subject.id, subject.username, subject.role, subject.session_id) == (7, "anna", Role.ADMIN, "s1")
+    assert (subject.id, subject.username, subject.role, subject.session_id) == (7, "anna", Role.ADMIN, "31")
     assert subject.is_admin
     assert timedelta(minutes=4) < subject.expires_at - datetime.now(UTC) <= timedelta(minutes=5)
 
@@ -97,6 +97,17 @@ def _moment(**delta: float) -> str:
         {"username": None},
         {"username": 7},
         {"sid": None},
+        {"sid": ""},
+        {"sid": "0"},
+        {"sid": "-7"},
+        {"sid": "07"},
+        {"sid": " 7"},
+        {"sid": "7\n"},
+        {"sid": "a7"},
+        {"sid": str(2**63)},
+        {"sid": "9" * 19},
+        {"sid": "9" * 5000},
+        {"sid": "\u0667"},
         {"jti": None},
     ],
 )

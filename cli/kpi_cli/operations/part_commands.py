@@ -14,7 +14,7 @@ from kpi_cli import parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.parts import Part
-from kpi_cli.stack import environments, local_database
+from kpi_cli.stack import environments, found_keys, local_database
 
 
 def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
@@ -35,7 +35,7 @@ def shell_exports(layout: Layout, name: str) -> str:
     if not layout.ports.exists() or not all(file.exists() for file in files):
         raise FailureError(name, "the local stack has no settings yet: it has never been started", fix="make up")
     # A variable takes precedence over a file, so one that is already set would hide the stack's.
-    present = [variable for variable in ("DATABASE_URL", "PASETO_SECRET_KEY") if variable in os.environ and files]
+    present = [variable for variable in ("DATABASE_URL", *found_keys.FILES) if variable in os.environ and files]
     lines = [f"unset {' '.join(present)}"] if present else []
     exports = " ".join(f"{variable}={quote(value)}" for variable, value in settings.items())
     return "\n".join([*lines, f"export {exports}"])

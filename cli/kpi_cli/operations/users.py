@@ -4,13 +4,9 @@ Their input is passed on standard input, so that no password appears in the list
 """
 
 import getpass
-import json
-import os
 import secrets
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -18,12 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kpi_cli import parts
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.stack import environments, local_database
-
-AUTH = parts.get_or_raise("auth")
+from kpi_cli.operations import auth_commands
+from kpi_cli.stack import local_database
 
 # 144 bits of randomness, and long enough for every password rule.
 _GENERATED_BYTES = 18
@@ -83,10 +77,10 @@ def _run_with_password(
 ) -> tuple[dict[str, Any], str]:
     """Run a command with a password, after the service has checked the rest: a person is asked only then."""
     given = "" if sys.stdin.isatty() and not generate else ask_password(generate=generate)
-    with _environment(layout) as environment:
-        _run_command(environment, check, request)
+    with auth_commands.environment(layout) as environment:
+        auth_commands.run(environment, check, request)
         password = given or ask_password(generate=False)
-        return _run_command(environment, command, {**request, "password": password}), password
+        return auth_commands.run(environment, command, {**request, "password": password}), password
 
 
 def _show_generated(password: str, *, generate: bool) -> None:
@@ -98,8 +92,8 @@ def _show_generated(password: str, *, generate: bool) -> None:
 def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int) -> None:
     """Print accounts as a table at a terminal, and otherwise as lines with tabs."""
     request = {"search": search, "role": role.value if role else None, "limit": limit}
-    with _environment(layout) as environment:
-        found = _run_command(environment, "list-users", request)
+    with auth_commands.environment(layout) as environment:
+        found = auth_commands.run(environment, "list-users", request)
     rows = [_row(item) for item in found["items"]]
     if sys.stdout.isatty():
         _print_table(rows)
@@ -120,40 +114,3 @@ def _print_table(rows: list[tuple[str, ...]]) -> None:
         # Text does not interpret markup, which a name or an address may contain.
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
-
-
-def _run_command(environment: Mapping[str, str], command: str, request: Mapping[str, object]) -> dict[str, Any]:
-    """Run one of the service's commands and return its result; raises FailureError when it fails."""
-    result = subprocess.run(
-        AUTH.command(command),
-        env=environment,
-        input=json.dumps(request),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if result.returncode:
-        raise _failure(command, result)
-    response: dict[str, Any] = json.loads(result.stdout)
-    return response
-
-
-@contextmanager
-def _environment(layout: Layout) -> Iterator[dict[str, str]]:
-    """The settings for the database that DATABASE_URL names, or else for the local stack's, running or stopped."""
-    if environments.names_database():
-        yield dict(os.environ)
-        return
-    with local_database.use(layout) as ports:
-        local_database.migrate_where_needed(layout, ports)
-        yield environments.environment(layout, AUTH, ports)
-
-
-def _failure(command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
-    lines = result.stderr.splitlines()
-    sentence = next((line for line in reversed(lines) if line.startswith("kpi-auth: ")), None)
-    if sentence is not None:
-        return FailureError("auth", sentence.removeprefix("kpi-auth: "), code=result.returncode)
-    problem = f"{command} ended with exit code {result.returncode}"
-    return FailureError("auth", problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)

@@ -19,7 +19,11 @@ MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
 _SET_BY_STACK = (
     "DATABASE_URL",
     "PASETO_SECRET_KEY",
+    "AUTH_SECRET_KEY",
     *(service.url_variable for service in SERVICES),
+    *(service.internal_url_variable for service in SERVICES),
+    "INTERNAL_KEY",
+    "INTERNAL_PORT",
     "AWS_SECRETS_ENABLED",
     "METRICS_PORT",
 )
@@ -66,7 +70,24 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
     if part.needs_token_key:
         settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
+    if part.needs_auth_key:
+        settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
+    settings |= _key_settings(layout, part, ports)
     return settings | _mail_settings(layout, ports) if part.sends_mail else settings
+
+
+def _key_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """What API keys need: auth hashes them and exchanges them with the gateway, on a port for it alone."""
+    exchanging = [service for service in SERVICES if service.exchanges_keys]
+    settings = {}
+    if part.exchanges_keys:
+        settings["INTERNAL_PORT"] = str(ports.internal_of(part))
+        settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
+    if part.is_gateway:
+        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in exchanging}
+    if part.is_gateway or part.exchanges_keys:
+        settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
+    return settings
 
 
 def _mail_settings(layout: Layout, ports: Ports) -> dict[str, str]:
@@ -123,7 +144,7 @@ def _is_set(name: str) -> bool:
 
 def ignored_variables() -> list[str]:
     """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
-    names = [f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_SECRET_KEY") for suffix in ("", "_FILE")]
+    names = [f"{name}{suffix}" for name in ("DATABASE_URL", *found_keys.FILES) for suffix in ("", "_FILE")]
     return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 

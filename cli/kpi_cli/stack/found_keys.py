@@ -1,4 +1,4 @@
-"""Finds the PASETO keys that this checkout could use, in each place that may hold one. Values stay in memory.
+"""Finds the keys that this checkout could use, in each place that may hold one. Values stay in memory.
 
 The same files hold the parts' other settings, of which the stack has to know one or two.
 """
@@ -13,7 +13,8 @@ from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, Part
 
-NAME = "PASETO_SECRET_KEY"
+# The settings that hold a key, and where the local stack keeps its own.
+FILES = {"PASETO_SECRET_KEY": "paseto_secret_key", "AUTH_SECRET_KEY": "auth_secret_key"}
 
 
 class FoundKey(NamedTuple):
@@ -25,31 +26,32 @@ class FoundKey(NamedTuple):
 
 
 def of_stack(layout: Layout) -> list[FoundKey]:
-    """The local stack's own key, if there is one."""
-    path = layout.secrets / "paseto_secret_key"
-    return (
-        [FoundKey(layout.shorten(path), _read(path), f"replace it with a new one: rm {quote(str(path))} && make up")]
-        if path.exists()
-        else []
-    )
+    """The local stack's own keys, as far as there are any."""
+    paths = [path for file in FILES.values() if (path := layout.secrets / file).exists()]
+    fix = "replace it with a new one: rm {} && make up"
+    return [FoundKey(layout.shorten(path), _read(path), fix.format(quote(str(path)))) for path in paths]
 
 
 def of_environment() -> list[FoundKey]:
     """Keys in the variables of the caller's shell, or in files that these name."""
     found = []
-    if os.environ.get(NAME):
-        found.append(FoundKey(NAME, os.environ[NAME], f"export {NAME}=$({KPI} keys new)"))
-    if os.environ.get(f"{NAME}_FILE"):
-        path = Path(os.environ[f"{NAME}_FILE"])
-        found.append(FoundKey(f"{NAME}_FILE", _read(path), f"{KPI} keys new > {quote(str(path))}"))
+    for name in FILES:
+        if os.environ.get(name):
+            found.append(FoundKey(name, os.environ[name], f"export {name}=$({KPI} keys new)"))
+        if os.environ.get(f"{name}_FILE"):
+            path = Path(os.environ[f"{name}_FILE"])
+            found.append(FoundKey(f"{name}_FILE", _read(path), f"{KPI} keys new > {quote(str(path))}"))
     return found
 
 
 def of_settings(layout: Layout) -> list[FoundKey]:
     """Keys in the parts' own settings files."""
-    fix = f"put a new one there, the same for all parts: {KPI} keys new"
+    fix = f"put a new {{}} there, the same for all parts that have it: {KPI} keys new"
     return [
-        FoundKey(layout.shorten(path), key, fix) for part in PARTS for path, key in find_settings(layout, part, NAME)
+        FoundKey(layout.shorten(path), key, fix.format(name))
+        for part in PARTS
+        for name in FILES
+        for path, key in find_settings(layout, part, name)
     ]
 
 

@@ -22,8 +22,17 @@ def _metrics_name(part: Part) -> str:
     return f"{part.name}_metrics"
 
 
+def _internal_name(part: Part) -> str:
+    return f"{part.name}_internal"
+
+
 # Any free port will do for these.
-_INNER = (*(service.name for service in SERVICES), POSTGRES, *(_metrics_name(part) for part in PARTS))
+_INNER = (
+    *(service.name for service in SERVICES),
+    POSTGRES,
+    *(_metrics_name(part) for part in PARTS),
+    *(_internal_name(part) for part in PARTS if part.exchanges_keys),
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,10 @@ class Ports:
     def of(self, part: Part) -> int:
         """Where a part serves."""
         return self.by_name.get(part.name, 0)
+
+    def internal_of(self, part: Part) -> int:
+        """Where a part exchanges API keys."""
+        return self.by_name.get(_internal_name(part), 0)
 
     def metrics_of(self, part: Part) -> int:
         """Where a part's GET /metrics is served."""

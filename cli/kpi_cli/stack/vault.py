@@ -24,6 +24,9 @@ def _make_password() -> str:
 
 MAKERS: dict[str, Callable[[], str]] = {
     "paseto_secret_key": _make_key,
+    "auth_secret_key": _make_key,
+    # How the gateway is known on the internal port of auth.
+    "internal_key": _make_key,
     "postgres_password": _make_password,
     **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
 }
@@ -31,7 +34,8 @@ MAKERS: dict[str, Callable[[], str]] = {
 FILES = (*MAKERS, *(f"{part.name}_database_url" for part in WITH_DATABASE))
 
 
-PREVIOUS_KEYS = "paseto_previous_keys"
+# Former keys, separated by commas, that are still accepted; each file is empty until an operator replaces a key.
+PREVIOUS_KEYS = ("paseto_previous_keys", "auth_previous_secret_keys")
 
 
 def database_url(part: Part, password: str, host: str) -> str:
@@ -66,9 +70,9 @@ def ensure(directory: Path) -> list[str]:
     missing = [name for name in MAKERS if not read(directory / name)]
     for name in missing:
         write(directory / name, MAKERS[name]())
-    # Former keys, separated by commas, that still decrypt tokens; the file is empty until an operator rotates the key.
-    if not (directory / PREVIOUS_KEYS).exists():
-        write(directory / PREVIOUS_KEYS, "")
+    for name in PREVIOUS_KEYS:
+        if not (directory / name).exists():
+            write(directory / name, "")
     return missing
 
 

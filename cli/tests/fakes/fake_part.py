@@ -150,6 +150,16 @@ def list_users() -> None:
     print(json.dumps({"items": [item | one for one in items], "more": True}))
 
 
+def verify_audit() -> None:
+    """Everything is as it was; a file ``forged-audit`` in the orders makes one record wrong."""
+    read_request()
+    report = {"ok": True, "records": 1200, "deleted_by_age": 10, "waiting": 0, "checkpoints": 3, "head": "1210:01ab"}
+    wrong = {"wrong": "changed", "seq": 500, "id": 501, "detail": "the record 501 was changed"}
+    is_forged = (ORDERS / "forged-audit").exists()
+    print(json.dumps(report | {"ok": not is_forged, "problem": wrong if is_forged else None}))
+    sys.exit(3 if is_forged else 0)
+
+
 def print_openapi(part: str) -> None:
     """A service prints a document of its own, and the gateway those that it gets on standard input."""
     if (ORDERS / f"broken-openapi-{part}").exists():
@@ -167,6 +177,7 @@ OPERATORS = {
     "create-user": create_user,
     "reset-password": reset_password,
     "list-users": list_users,
+    "verify-audit": verify_audit,
 }
 
 

@@ -12,6 +12,7 @@ from kpi_cli.stack import found_keys
         ('PASETO_SECRET_KEY=""', []),
         ("PASETO_SECRET_KEY=abc # ours", ["abc"]),
         ("export PASETO_SECRET_KEY = 'abc'", ["abc"]),
+        ("AUTH_SECRET_KEY=abc", ["abc"]),
     ],
 )
 @pytest.mark.parametrize("part", ["services/auth", "gateway"])

@@ -75,7 +75,7 @@ def _add_headers(operation: Json, *, limited: bool) -> None:
         names = list(_IDENTIFIED)
         if limited and (status < "4" or status == "429"):
             names += _LIMITED
-        if status in {"429", "503"}:
+        if status in {"429", "502", "503", "504"}:
             names += _RETRIED
         if "$ref" not in response:
             response["headers"] = _complete(response.get("headers", {}), names)

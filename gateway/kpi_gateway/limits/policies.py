@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kpi_gateway.settings import ADDRESS, SUBJECT, PolicySetting
+from kpi_gateway.settings import ADDRESS, SITE_SUFFIX, SUBJECT, PolicySetting
 
 
 class Policy:
@@ -28,35 +28,48 @@ class Policy:
 class PolicyGroup(NamedTuple):
     """The policies that apply together to one kind of request, and the header field that names them.
 
-    ``by_address`` are those whose client is the address; the one that may follow is for the subject.
+    ``by_address`` are those whose client is the address; then those follow whose client is its site, and the one of the
+    subject, if there are any.
     """
 
     policies: tuple[Policy, ...]
     by_address: tuple[Policy, ...]
+    by_site: tuple[Policy, ...]
     field: tuple[bytes, bytes]
 
     @classmethod
-    def of(cls, policies: Sequence[Policy]) -> "PolicyGroup":
-        by_address = tuple(policy for policy in policies if policy.name != SUBJECT)
-        return cls(tuple(policies), by_address, (b"ratelimit-policy", b", ".join([each.quota for each in policies])))
+    def of(cls, by_address: Sequence[Policy], by_site: Sequence[Policy], rest: Sequence[Policy]) -> "PolicyGroup":
+        policies = (*by_address, *by_site, *rest)
+        field = b", ".join([each.quota for each in policies])
+        return cls(policies, tuple(by_address), tuple(by_site), (b"ratelimit-policy", field))
 
 
 class Policies:
-    """All policies, and which of them apply to a request."""
+    """All policies, and which of them apply to a request.
 
-    def __init__(self, general: PolicySetting, stricter: Mapping[str, PolicySetting]) -> None:
-        settings = {ADDRESS: general, SUBJECT: general, **stricter}
-        self.by_name = {name: Policy(name, setting) for name, setting in settings.items()}
+    Each policy for an address has a twin for its site, with ``site_factor`` times the quota.
+    """
+
+    def __init__(self, general: PolicySetting, stricter: Mapping[str, PolicySetting], *, site_factor: int = 8) -> None:
+        per_address = {ADDRESS: general, **stricter}
+        self.by_name = {name: Policy(name, setting) for name, setting in per_address.items()}
+        for name, setting in per_address.items():
+            site = setting.model_copy(update={"requests": setting.requests * site_factor})
+            self.by_name[name + SITE_SUFFIX] = Policy(name + SITE_SUFFIX, site)
+        self.by_name[SUBJECT] = Policy(SUBJECT, general)
         self._groups = {
-            (name, has_subject): PolicyGroup.of([self.by_name[each] for each in _names(name, has_subject=has_subject)])
+            (name, has_site, has_subject): self._group(name, has_site=has_site, has_subject=has_subject)
             for name in (None, *stricter)
+            for has_site in (False, True)
             for has_subject in (False, True)
         }
 
-    def group(self, stricter: str | None, *, has_subject: bool) -> PolicyGroup:
+    def group(self, stricter: str | None, *, has_site: bool, has_subject: bool) -> PolicyGroup:
         """The policies of a route with a ``stricter`` one or none, for a request with or without a valid token."""
-        return self._groups[stricter, has_subject]
+        return self._groups[stricter, has_site, has_subject]
 
-
-def _names(stricter: str | None, *, has_subject: bool) -> list[str]:
-    return [ADDRESS, *([stricter] if stricter else []), *([SUBJECT] if has_subject else [])]
+    def _group(self, stricter: str | None, *, has_site: bool, has_subject: bool) -> PolicyGroup:
+        names = [ADDRESS, *([stricter] if stricter else [])]
+        by_address = [self.by_name[name] for name in names]
+        by_site = [self.by_name[name + SITE_SUFFIX] for name in names] if has_site else []
+        return PolicyGroup.of(by_address, by_site, [self.by_name[SUBJECT]] if has_subject else [])

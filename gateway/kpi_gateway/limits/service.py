@@ -78,7 +78,7 @@ class RateLimits:
         general = PolicySetting(requests=settings.rate_limit_requests, window=settings.rate_limit_window)
         url = settings.rate_limit_storage_url
         return cls(
-            Policies(general, settings.rate_limit_policies),
+            Policies(general, settings.rate_limit_policies, site_factor=settings.ipv6_site_factor),
             shared=RedisWindows(url.get_secret_value(), timeout=STORE_TIMEOUT_SECONDS) if url else None,
             subjects=Subjects(TokenCodec.of(settings)) if settings.paseto_secret_key else None,
         )
@@ -109,15 +109,22 @@ class RateLimits:
             await self._shared.close()
 
     def decide(
-        self, network: str, stricter: str | None, method: str, headers: Iterable[tuple[bytes, bytes]]
+        self,
+        network: str,
+        stricter: str | None,
+        method: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        site: str | None = None,
     ) -> Decision | Awaitable[Decision]:
         """Count a request of a client on a route with a ``stricter`` policy or none.
 
         Awaitable only if the decision needs the shared store.
         """
         subject = self._subjects.find(headers) if self._subjects is not None else None
-        group = self.policies.group(stricter, has_subject=subject is not None)
+        group = self.policies.group(stricter, has_site=site is not None, has_subject=subject is not None)
         hits = [Hit(policy, network) for policy in group.by_address]
+        if site is not None:
+            hits += [Hit(policy, site) for policy in group.by_site]
         if subject is not None:
             hits.append(Hit(group.policies[-1], subject))
         if self._shared is None:

@@ -1,9 +1,10 @@
-"""The addresses of one upstream: which of them takes the next request, and which have failed too often.
+"""The addresses of one upstream: which of them takes the next request, and which are out of rotation.
 
 httpx 0.28 and aiohttp 3.14 were looked at: both pool connections per address; neither knows several addresses of one
 service or leaves out one that fails (2026-11-27).
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -11,7 +12,9 @@ from urllib.parse import urlsplit
 import structlog
 
 from kpi_gateway.upstream.connection import Connection
+from kpi_gateway.upstream.contract import AddressOutError
 from kpi_gateway.upstream.places import Places
+from kpi_gateway.upstream.retries import RetryBudget
 
 log = structlog.get_logger(__name__)
 
@@ -44,9 +47,13 @@ class Address:
         self.open: set[Connection] = set()
         self.in_flight = 0
         self.is_out = False
-        # Since the last success, and since the start.
+        # In a row: requests without a response, and responses with a server error.
         self.failures = 0
+        # Since the start.
         self.errors = 0
+        self.responses = 0
+        self.server_errors = 0
+        self.removals = 0
 
     def take_idle(self) -> Connection | None:
         """The connection that was used last, so that the others become old and are closed."""
@@ -68,8 +75,8 @@ class Address:
 class Upstream:
     """One upstream with a limited number of requests in flight, its ``places``, spread over its addresses.
 
-    An address that failed ``max_failures`` times in a row is out: it gets no requests until ``restore`` is called.
-    ``on_out`` is called to have it probed. While all addresses are out, all of them are tried.
+    An address that is out gets no requests. While all of them are out, all are tried: a request that may fail is better
+    than one that must. ``on_suspicion`` is called with an address that failed ``max_failures`` times in a row.
     """
 
     def __init__(
@@ -79,13 +86,19 @@ class Upstream:
         *,
         places: Places,
         max_failures: int,
-        on_out: Callable[["Address"], None],
+        on_suspicion: Callable[["Address"], None],
     ) -> None:
         self.name = name
         self.addresses = [Address(url) for url in urls]
         self.places = places
+        self.refused_logged = 0
+        # Requests that were sent, repeated ones included.
+        self.sent = 0
+        self.retries = RetryBudget()
+        # Repeated requests by reason.
+        self.repeated: Counter[str] = Counter()
         self._max_failures = max_failures
-        self._on_out = on_out
+        self._on_suspicion = on_suspicion
         self._turn = 0
 
     def pick(self, tried: Sequence[Address] = ()) -> Address:
@@ -101,20 +114,44 @@ class Upstream:
 
     def enter(self, address: Address) -> None:
         address.in_flight += 1
+        self.sent += 1
 
     def leave(self, address: Address, client: str) -> None:
         """A client's request has ended: release its address and its place."""
         address.in_flight -= 1
         self.places.give_back(client)
 
+    def has_other(self, address: Address) -> bool:
+        """Whether another address is in rotation."""
+        return any(other is not address and not other.is_out for other in self.addresses)
+
     def note_failure(self, address: Address) -> None:
+        """There was no response, or no valid one."""
         address.errors += 1
         address.failures += 1
+        self._suspect(address)
+
+    def note_server_error(self, address: Address) -> None:
+        """It responded with an error that another address may not have."""
+        address.server_errors += 1
+        address.failures += 1
+        self._suspect(address)
+
+    def _suspect(self, address: Address) -> None:
         # The only address of an upstream is never out: without it every request would certainly fail.
         if address.failures >= self._max_failures and not address.is_out and len(self.addresses) > 1:
-            address.is_out = True
-            log.warning("upstream address is out", upstream=self.name, address=address.url, failures=address.failures)
-            self._on_out(address)
+            self._on_suspicion(address)
+
+    def take_out(self, address: Address, reason: str) -> None:
+        """Safe requests that wait there are repeated at another address."""
+        address.is_out = True
+        address.removals += 1
+        log.warning("upstream address is out", upstream=self.name, address=address.url, reason=reason)
+        if self.has_other(address):
+            for connection in [each for each in address.open if each.is_repeatable]:
+                if not self.retries.take(self.sent):
+                    break
+                connection.abandon(AddressOutError("Its address went out of rotation"))
 
     def restore(self, address: Address) -> None:
         address.is_out = False

@@ -5,40 +5,44 @@ what was sent when a connection broke, which decides what may be retried (ADR 20
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterable, Mapping
-from contextvars import Context
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 import structlog
 
-from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.settings import GatewaySettings, Timeouts
 from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
 from kpi_gateway.upstream.contract import (
+    AddressOutError,
+    UpstreamBusyError,
     UpstreamError,
     UpstreamRequest,
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
 from kpi_gateway.upstream.places import Places
+from kpi_gateway.upstream.rotation import Rotation
+from kpi_gateway.upstream.sending import connect, write
 
 log = structlog.get_logger(__name__)
 
 # RFC 9110, 9.2.2: repeating such a request has no further effect.
 _IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
-# RFC 9110, 8.6: a request with one of these has a Content-Length even without a body.
-_WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
 _HTTP_INTERNAL_ERROR = 500
-# What an address that is out is asked for until it responds.
-_PROBE = b"/health/live"
+# Errors that another address may not have.
+_SERVER_ERRORS = frozenset({500, 502, 503, 504})
+_ELSEWHERE = frozenset({502, 503, 504})
+# A service marks with this field an error that says nothing about this address: all others would respond the same.
+_SAME_ELSEWHERE = (b"x-retry-elsewhere", b"no")
 # Shorter than the 65 s of the services' server, so that the gateway closes idle connections first and a request is
 # hardly ever sent on one that the service is closing.
 _MAX_IDLE_SECONDS = 30.0
-# The interval at which silent and idle connections are looked for; at most a tenth of the shortest timeout.
-_SWEEP_SECONDS = 0.5
+# The interval at which late and idle connections are looked for; at most a tenth of the shortest timeout.
+_SWEEP_SECONDS = 0.1
+_LOG_SECONDS = 1.0
 
 
 class HttpClient:
@@ -46,7 +50,7 @@ class HttpClient:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._timeouts = settings.timeouts
-        self._probe_seconds = settings.upstream_probe_interval
+        self._rotation = Rotation(settings.upstream_probe_interval)
         shortest = min(timeouts.read for timeouts in (self._timeouts, *map(settings.timeouts_of, settings.routes)))
         self._sweep_seconds = min(_SWEEP_SECONDS, shortest / 10)
         self.upstreams: Mapping[str, Upstream] = {
@@ -59,17 +63,17 @@ class HttpClient:
                     patience=settings.upstream_queue_timeout,
                 ),
                 max_failures=settings.upstream_max_failures,
-                on_out=partial(self._start_probing, name),
+                on_suspicion=self._rotation.suspect,
             )
             for name, urls in settings.upstream_urls.items()
         }
-        self._tls: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
-        self._probes: set[asyncio.Task[None]] = set()
+        self._log_at = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._sweep()
+        self._rotation.start(self.upstreams.values())
         return self
 
     async def __aexit__(
@@ -77,35 +81,70 @@ class HttpClient:
     ) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for probe in self._probes:
-            probe.cancel()
+        self._rotation.stop()
         for connection in self._connections():
             connection.abort(UpstreamError("The gateway is stopping"))
 
     async def send(self, request: UpstreamRequest) -> RoundTrip:
-        """As UpstreamClient; a request is repeated once if it is idempotent and has no body.
+        """As UpstreamClient: one deadline applies to all that happens before the response begins.
 
-        RFC 9110, 9.2.2: a server may close an idle connection while a request is on its way to it.
+        A request is repeated once: if it is idempotent, has no body and got no response (RFC 9110, 9.2.2: a server may
+        close an idle connection while a request is on its way to it); and if it is repeatable, at another address.
         """
         upstream = self.upstreams[request.upstream]
+        timeouts = request.timeouts or self._timeouts
+        deadline = self._loop.time() + timeouts.read
         failed: list[Address] = []
         try:
-            return await self._attempt(upstream, request, failed)
+            round_trip = await self._attempt(upstream, request, failed, deadline)
+        except AddressOutError:
+            upstream.repeated["address-out"] += 1
         except NoResponseError:
             if request.body is not None or request.method not in _IDEMPOTENT:
                 raise
-        return await self._attempt(upstream, request, failed)
+            upstream.repeated["no-response"] += 1
+        else:
+            if round_trip.status < _HTTP_INTERNAL_ERROR:
+                return round_trip
+            return await self._handle_error(upstream, request, failed, deadline, round_trip)
+        return await self._attempt(upstream, request, failed, deadline)
 
-    async def _attempt(self, upstream: Upstream, request: UpstreamRequest, failed: list[Address]) -> RoundTrip:
-        """Send it once; after a failure on a new connection, and to an address that is not among the ``failed``."""
+    async def _handle_error(
+        self, upstream: Upstream, request: UpstreamRequest, failed: list[Address], deadline: float, found: RoundTrip
+    ) -> RoundTrip:
+        """Repeat the request at another address if that may help; ``found`` is the response that it has."""
+        if not failed or not request.is_repeatable or found.status not in _ELSEWHERE:
+            return found
+        if not upstream.has_other(failed[-1]) or not upstream.places.has_free(request.client):
+            return found
+        if not upstream.retries.take(upstream.sent):
+            return found
+        upstream.repeated["server-error"] += 1
+        try:
+            other = await self._attempt(upstream, request, failed, deadline)
+        except (UpstreamError, UpstreamBusyError):
+            return found
+        except BaseException:
+            found.close()
+            raise
+        found.close()
+        return other
+
+    async def _attempt(
+        self, upstream: Upstream, request: UpstreamRequest, failed: list[Address], deadline: float
+    ) -> RoundTrip:
+        """Send it once; after a failure on a new connection, and to an address that is not among the ``failed``.
+
+        An address that fails, or responds with a server error of its own, becomes one of these.
+        """
         if not upstream.places.take_free(request.client):
-            await upstream.places.wait(request.client)
+            await upstream.places.wait(request.client, deadline - self._loop.time())
         address = upstream.pick(failed)
         connection = None if failed else address.take_idle()
         if connection is None:
-            address, connection = await self._open_connection(upstream, address, request)
+            address, connection = await self._open_connection(upstream, address, request, deadline)
         is_new = not connection.served
-        round_trip = self._start(upstream, address, connection, request)
+        round_trip = self._start(upstream, address, connection, request, deadline, is_first=not failed)
         try:
             await round_trip.head
         except BaseException as error:
@@ -114,22 +153,30 @@ class HttpClient:
                 failed.append(address)
                 self._account_for_failure(upstream, address, error, is_new=is_new)
             raise
-        address.failures = 0
+        address.responses += 1
+        if round_trip.status < _HTTP_INTERNAL_ERROR:
+            address.failures = 0
+        elif round_trip.status in _SERVER_ERRORS and _SAME_ELSEWHERE not in round_trip.headers:
+            failed.append(address)
+            upstream.note_server_error(address)
         return round_trip
 
     async def _open_connection(
-        self, upstream: Upstream, address: Address, request: UpstreamRequest
+        self, upstream: Upstream, address: Address, request: UpstreamRequest, deadline: float
     ) -> tuple[Address, Connection]:
         """A connection to this address, or to the next one if it cannot be reached: nothing has been sent yet.
 
         Gives the place of the request back if there is none.
         """
-        seconds = (request.timeouts or self._timeouts).connect
+        longest = (request.timeouts or self._timeouts).connect
         tried: list[Address] = []
         try:
             while True:
+                # Of what is left of the time, each address but the last one gets a half.
+                others = len(upstream.addresses) - len(tried) - 1
+                left = (deadline - self._loop.time()) / (2 if others > 0 else 1)
                 try:
-                    return address, await self._connect(address, seconds)
+                    return address, await connect(address, min(longest, left))
                 except (OSError, TimeoutError) as error:
                     upstream.note_failure(address)
                     tried.append(address)
@@ -143,59 +190,72 @@ class HttpClient:
             raise
 
     def _start(
-        self, upstream: Upstream, address: Address, connection: Connection, request: UpstreamRequest
+        self,
+        upstream: Upstream,
+        address: Address,
+        connection: Connection,
+        request: UpstreamRequest,
+        deadline: float,
+        *,
+        is_first: bool,
     ) -> RoundTrip:
         """Begin the round trip that holds the place of ``request`` until it ends."""
+        timeouts = request.timeouts or self._timeouts
         round_trip = RoundTrip(
             no_body=request.method == b"HEAD",
-            patience=(request.timeouts or self._timeouts).read,
+            deadline=deadline,
+            silence=timeouts.silence,
             on_end=partial(upstream.leave, address, request.client),
+            is_repeatable=is_first and request.is_repeatable,
         )
         upstream.enter(address)
         try:
-            _write(connection, round_trip, request, address.endpoint.authority)
+            write(
+                connection,
+                round_trip,
+                request,
+                address.endpoint.authority,
+                self._seconds_left(request, timeouts, deadline),
+            )
         except BaseException:
             round_trip.close()
             raise
         return round_trip
 
+    def _seconds_left(self, request: UpstreamRequest, timeouts: Timeouts, deadline: float) -> float:
+        """From the end of the request to the start of the response: a streamed body's deadline begins at its end."""
+        if request.body is None or isinstance(request.body, bytes):
+            return deadline - self._loop.time()
+        return timeouts.read
+
     @staticmethod
     def _account_for_failure(upstream: Upstream, address: Address, error: UpstreamError, *, is_new: bool) -> None:
-        # That an idle connection was closed says nothing about the next one.
-        if is_new or not isinstance(error, NoResponseError):
+        # That an idle connection was closed says nothing about the next one; an address that is out has been judged.
+        if not isinstance(error, AddressOutError) and (is_new or not isinstance(error, NoResponseError)):
             upstream.note_failure(address)
 
-    async def _connect(self, address: Address, seconds: float) -> Connection:
-        endpoint = address.endpoint
-        tls = self._tls_context() if endpoint.tls else None
-        async with asyncio.timeout(seconds):
-            _transport, connection = await self._loop.create_connection(
-                partial(Connection, on_free=address.keep, on_lost=address.forget),
-                endpoint.host,
-                endpoint.port,
-                ssl=tls,
-                server_hostname=endpoint.host if tls else None,
-            )
-        address.open.add(connection)
-        return connection
-
-    def _tls_context(self) -> ssl.SSLContext:
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        return self._tls
-
     def _sweep(self) -> None:
-        """Close connections that have been silent for too long: cheaper than a timer for each request."""
+        """Close connections that are late or were silent for too long: cheaper than a timer for each request."""
         now = self._loop.time()
         for connection in self._connections():
-            silence = now - connection.active_at
             round_trip = connection.round_trip
             if round_trip is None:
-                if silence > _MAX_IDLE_SECONDS:
+                if now - connection.active_at > _MAX_IDLE_SECONDS:
                     connection.abort(UpstreamError())
-            elif silence > round_trip.patience and connection.is_waiting_for_upstream:
+            elif connection.is_overdue(round_trip, now):
                 connection.abandon(UpstreamTimeoutError())
+        if now >= self._log_at:
+            self._log_at = now + _LOG_SECONDS
+            self._log_refusals()
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
+
+    def _log_refusals(self) -> None:
+        """One line a second: a line for each request would add to the overload."""
+        for upstream in self.upstreams.values():
+            count = upstream.places.refused - upstream.refused_logged
+            if count:
+                upstream.refused_logged += count
+                log.warning("requests refused", upstream=upstream.name, count=count, waiting=upstream.places.waiting)
 
     def addresses(self) -> list[tuple[str, Address]]:
         """Each address with the name of its upstream."""
@@ -203,74 +263,3 @@ class HttpClient:
 
     def _connections(self) -> list[Connection]:
         return [connection for _, address in self.addresses() for connection in address.open]
-
-    def _start_probing(self, name: str, address: Address) -> None:
-        # An empty context: its log lines belong to no request, including the one that failed.
-        probe = asyncio.create_task(self._probe(self.upstreams[name], address), context=Context())
-        self._probes.add(probe)
-        probe.add_done_callback(self._probes.discard)
-
-    async def _probe(self, upstream: Upstream, address: Address) -> None:
-        while address.is_out:
-            await asyncio.sleep(self._probe_seconds)
-            try:
-                async with asyncio.timeout(self._probe_seconds):
-                    is_alive = await self._is_alive(address)
-            except (OSError, TimeoutError, UpstreamError):
-                continue
-            except Exception:
-                # Whatever the error: without a probe the address would never come back.
-                log.exception("upstream address could not be probed", upstream=upstream.name, address=address.url)
-                continue
-            if is_alive:
-                upstream.restore(address)
-
-    async def _is_alive(self, address: Address) -> bool:
-        """Whether it responds without a server error; 404 is enough."""
-        request = UpstreamRequest(b"GET", "", _PROBE, [])
-        connection = await self._connect(address, self._probe_seconds)
-        round_trip = RoundTrip(no_body=False, patience=self._probe_seconds, on_end=_do_nothing)
-        try:
-            _write(connection, round_trip, request, address.endpoint.authority)
-            await round_trip.head
-            return round_trip.status < _HTTP_INTERNAL_ERROR
-        finally:
-            round_trip.close()
-
-
-def _do_nothing() -> None:
-    pass
-
-
-def _write(connection: Connection, round_trip: RoundTrip, request: UpstreamRequest, authority: bytes) -> None:
-    body = request.body
-    if isinstance(body, bytes) or body is None:
-        framing = b"content-length: %d\r\n" % len(body or b"") if body or request.method in _WITH_LENGTH else b""
-        connection.begin(round_trip, _head(request, authority, framing) + (body or b""))
-        return
-    framing = b"transfer-encoding: chunked\r\n"
-    if request.length is not None:
-        framing = b"content-length: " + request.length + b"\r\n"
-    round_trip.is_sent = False
-    connection.begin(round_trip, _head(request, authority, framing))
-    round_trip.upload = asyncio.create_task(_upload(connection, round_trip, body, chunked=request.length is None))
-
-
-def _head(request: UpstreamRequest, authority: bytes, framing: bytes) -> bytes:
-    head = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
-    for name, value in request.headers:
-        head += (name, b": ", value, b"\r\n")
-    head += (framing, b"\r\n")
-    return b"".join(head)
-
-
-async def _upload(connection: Connection, round_trip: RoundTrip, body: AsyncIterable[bytes], *, chunked: bool) -> None:
-    try:
-        async for piece in body:
-            await connection.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-        if chunked:
-            await connection.write(b"0\r\n\r\n")
-        round_trip.is_sent = True
-    except Exception as error:  # noqa: BLE001 every error must reach the task that waits for the response
-        if connection.round_trip is round_trip:
-            connection.abort(error)

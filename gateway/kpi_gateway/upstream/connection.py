@@ -14,7 +14,7 @@ from typing import cast
 import httptools
 from kpi_shared.server.connections import reset
 
-from kpi_gateway.upstream.contract import UpstreamError
+from kpi_gateway.upstream.contract import BrokenConnectionError, UpstreamError
 
 # Of a response's status line and header fields, and of all else that is not body: chunk sizes, extensions, trailers.
 _MAX_HEAD_BYTES = 64 * 1024
@@ -27,7 +27,7 @@ _VERSIONS = frozenset({"1.1", "1.0"})
 _WITHOUT_BODY = frozenset({204, 304})
 
 
-class NoResponseError(UpstreamError):
+class NoResponseError(BrokenConnectionError):
     """The connection ended before the first byte of a response."""
 
 
@@ -45,21 +45,35 @@ class RoundTrip:
         "_more",
         "complete",
         "connection",
+        "deadline",
         "head",
         "headers",
+        "is_repeatable",
         "is_sent",
         "no_body",
         "on_end",
-        "patience",
+        "silence",
         "status",
         "upload",
     )
 
-    def __init__(self, *, no_body: bool, patience: float, on_end: Callable[[], None]) -> None:
-        """``patience`` is the longest silence in seconds; ``on_end`` is called once, at the end of the response."""
+    def __init__(
+        self,
+        *,
+        no_body: bool,
+        deadline: float,
+        silence: float,
+        on_end: Callable[[], None],
+        is_repeatable: bool = False,
+    ) -> None:
+        """``deadline`` is the time by which the response must have begun, as the event loop counts; ``silence`` is the
+        longest pause within a body, in seconds. ``on_end`` is called once, at the end of the response.
+        """
         self.no_body = no_body
-        self.patience = patience
+        self.deadline = deadline
+        self.silence = silence
         self.on_end = on_end
+        self.is_repeatable = is_repeatable
         self.head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -190,6 +204,18 @@ class Connection(asyncio.Protocol):
         round_trip = self.round_trip
         return round_trip is not None and self._reading and (round_trip.is_sent or self._writable is not None)
 
+    def is_overdue(self, round_trip: RoundTrip, now: float) -> bool:
+        """Whether the upstream has missed the deadline, or has been silent for too long within a body."""
+        if round_trip.is_sent and not round_trip.head.done():
+            return now > round_trip.deadline
+        return now - self.active_at > round_trip.silence and self.is_waiting_for_upstream
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether its request may be repeated at another address, and nothing of the response has arrived."""
+        round_trip = self.round_trip
+        return round_trip is not None and round_trip.is_repeatable and not round_trip.head.done()
+
     def resume(self) -> None:
         if not self._reading:
             self._reading = True
@@ -225,7 +251,7 @@ class Connection(asyncio.Protocol):
             # RFC 9112, 6.3: without a length and without chunks the response ends with the connection.
             self._finish(round_trip)
         elif round_trip is not None:
-            error = UpstreamError("It closed the connection within a response")
+            error = BrokenConnectionError("It closed the connection within a response")
             silent = not self._head_done and not self._overhead
             self.abort(NoResponseError("It closed the connection without a response") if silent else error)
         if self._writable is not None and not self._writable.done():

@@ -7,7 +7,7 @@ request and does not tell what was sent when a connection broke (ADR 3, ADR 20);
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from kpi_shared.errors import ProblemError, UnavailableError, current_request_id
 
@@ -15,11 +15,15 @@ from kpi_gateway.settings import Timeouts
 
 
 class UpstreamError(ProblemError):
-    """The base of all errors behind the gateway."""
+    """The base of all errors behind the gateway. ``may_pass``: a retry may help, so the response has Retry-After."""
 
     status = 502
     type = "bad-gateway"
     title = "The service behind the gateway gave no valid response"
+    may_pass: ClassVar[bool] = False
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail, headers={"Retry-After": "1"} if self.may_pass else None)
 
 
 class UpstreamUnreachableError(UpstreamError):
@@ -27,9 +31,21 @@ class UpstreamUnreachableError(UpstreamError):
 
     type = "upstream-unreachable"
     title = "The service behind the gateway cannot be reached"
+    may_pass = True
+
+
+class BrokenConnectionError(UpstreamError):
+    """The connection ended before the response was complete."""
+
+    may_pass = True
+
+
+class AddressOutError(BrokenConnectionError):
+    """The address went out of rotation while a request that may be repeated elsewhere waited there."""
 
 
 class UpstreamTimeoutError(UpstreamError):
+    may_pass = True
     status = 504
     type = "upstream-timeout"
     title = "The service behind the gateway did not respond in time"
@@ -62,6 +78,8 @@ class UpstreamRequest(NamedTuple):
     timeouts: Timeouts | None = None
     # The client whose limit of requests in flight applies; empty for requests of the gateway itself.
     client: str = ""
+    # Whether it may be repeated at another address: a safe method, no body, and no effects.
+    is_repeatable: bool = False
 
 
 class UpstreamResponse(Protocol):

@@ -312,16 +312,24 @@ async def test_the_gateway_is_ready_if_every_service_is() -> None:
     assert response.json() == {"status": "ready", "checks": {"auth": "ok", "content": "ok"}}
 
 
-async def test_the_gateway_names_each_service_if_it_is_not_ready() -> None:
+async def test_the_gateway_is_ready_and_names_the_state_of_each_service_while_one_does_not_respond() -> None:
     async with (
         serving(service("/auth", "auth")) as auth,
         gateway(auth_url=auth, content_url=closed_port()) as address,
         httpx.AsyncClient(trust_env=False) as client,
     ):
         response = await client.get(f"{address}/health/ready")
+    assert response.status_code == 200
+    assert response.json()["checks"] == {"auth": "ok", "content": "upstream-unreachable"}
+
+
+async def test_the_gateway_is_not_ready_if_no_service_responds() -> None:
+    async with gateway() as address, httpx.AsyncClient(trust_env=False) as client:
+        response = await client.get(f"{address}/health/ready")
         live = await client.get(f"{address}/health/live")
     assert response.status_code == 503
-    assert response.json()["detail"] == "auth: ok; content: upstream-unreachable"
+    assert response.json()["detail"] == "auth: upstream-unreachable; content: upstream-unreachable"
+    assert response.headers["retry-after"] == "1"
     assert live.status_code == 200
 
 

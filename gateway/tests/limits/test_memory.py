@@ -94,7 +94,7 @@ def test_the_number_of_remembered_clients_is_limited() -> None:
     assert addresses._remembered.cache_info().currsize == 8192
     assert addresses.find({"client": ("2001:db8:0:1::9", 1), "headers": []}).network == "2001:db8:0:1::/64"
     # A Unix socket has no address.
-    assert addresses.find({"client": None, "headers": []}) == ("unknown", "unknown")
+    assert addresses.find({"client": None, "headers": []}) == ("unknown", "unknown", None)
 
 
 class _CountingCodec:

@@ -220,6 +220,24 @@ async def test_which_addresses_are_one_client(first: str, second: str, same: boo
     assert response.status_code == (429 if same else 200)
 
 
+async def test_a_site_of_ipv6_has_a_higher_limit_of_its_own() -> None:
+    settings = {"trusted_proxies": ("127.0.0.0/8",), "ipv6_site_factor": 3}
+    async with run_limited_gateway(2, **settings) as (client, _echo):
+
+        async def ask(address: str) -> httpx.Response:
+            return await client.get("/posts", headers={"X-Forwarded-For": address})
+
+        # Each from another /64 of one /48.
+        allowed = [await ask(f"2001:db8:1:{number}::1") for number in range(6)]
+        refused = await ask("2001:db8:1:6::1")
+        others = [await ask("2001:db8:2:6::1"), *[await ask(f"192.0.2.{number}") for number in range(8)]]
+    assert {response.status_code for response in (*allowed, *others)} == {200}
+    assert allowed[0].headers["ratelimit-policy"] == f'"address";q=2;w={DAY}, "address-site";q=6;w={DAY}'
+    assert others[1].headers["ratelimit-policy"] == f'"address";q=2;w={DAY}'
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) > 0
+
+
 async def test_several_forwarding_headers_are_read_as_one_list() -> None:
     async with run_limited_gateway(1, trusted_proxies=("127.0.0.0/8",)) as (client, echo):
         for given in ("192.0.2.7", "192.0.2.8"):
@@ -242,7 +260,7 @@ def codec(secret_key: str) -> TokenCodec:
 
 
 def bearer(codec: TokenCodec, user_id: int, lifetime: timedelta = timedelta(minutes=5)) -> dict[str, str]:
-    token = codec.mint(user_id=user_id, username="anna", role=Role.USER, session_id="s", lifetime=lifetime)
+    token = codec.mint(user_id=user_id, username="anna", role=Role.USER, session_id="1", lifetime=lifetime)
     return {"Authorization": f"Bearer {token}"}
 
 

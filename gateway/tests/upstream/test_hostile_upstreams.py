@@ -43,7 +43,8 @@ class Scripted:
 async def request_repeatedly(upstream: Scripted, request: bytes = GET, times: int = 2) -> list[bytes]:
     """What a client gets on one connection for the request, repeated; until the gateway closes it."""
     responses = []
-    async with raw_upstream(upstream) as url, gateway(content_url=url, upstream_read_timeout=0.3) as address:
+    limits = {"upstream_read_timeout": 0.3, "upstream_silence_timeout": 0.3}
+    async with raw_upstream(upstream) as url, gateway(content_url=url, **limits) as address:
         for _ in range(times):
             async with await Wire.to(address) as wire, asyncio.timeout(10):
                 await wire.send(request.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))

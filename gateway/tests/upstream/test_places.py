@@ -110,4 +110,4 @@ async def test_no_place_is_ever_lost() -> None:
         assert (places.taken, places.waiting) == (0, 0)
     assert 2 <= most <= 4
     # Nothing is kept of clients without requests.
-    assert (places._claims, places._client_queues) == ({}, {})
+    assert (places._claims, places._client_lines) == ({}, {})

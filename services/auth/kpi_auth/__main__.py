@@ -4,6 +4,7 @@ import sys
 
 from kpi_shared.server.runner import main
 
+from kpi_auth.audit.console import verify_audit
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.users.console import check_new_user, check_user, create_user, list_users, reset_password
 from kpi_auth.users.imports import import_users
@@ -15,6 +16,7 @@ COMMANDS = {
     "create-user": create_user,
     "reset-password": reset_password,
     "list-users": list_users,
+    "verify-audit": verify_audit,
 }
 
 if __name__ == "__main__":

@@ -2,13 +2,18 @@
 
 from collections.abc import AsyncIterator
 
+import structlog
 from fastapi import FastAPI
 from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
 from kpi_shared.paging import cursor_sealer
 
 from kpi_auth import __version__
+from kpi_auth.api_keys.endpoints import router as api_keys
 from kpi_auth.audit.endpoints import router as audit
+from kpi_auth.audit.worker import audit_chainer
+from kpi_auth.bootstrap.announcer import bootstrap_codes
+from kpi_auth.bootstrap.endpoints import router as bootstrap
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
 from kpi_auth.hashing.hasher import password_hasher
@@ -17,6 +22,7 @@ from kpi_auth.identities.endpoints import router as identities
 from kpi_auth.identities.endpoints import token_router as exchange
 from kpi_auth.identities.schemas import SCHEMAS as EXCHANGE_SCHEMAS
 from kpi_auth.identities.verification import external_verifier
+from kpi_auth.internal import internal_port
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.worker import mail_worker
 from kpi_auth.oauth.documents import add_schemas
@@ -29,13 +35,16 @@ from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
-from kpi_auth.settings import AuthSettings
+from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
+
+log = structlog.get_logger(__name__)
 
 _TAGS = {
     "users": "Accounts: registration, reading, changes and deletion",
     "auth": "Signing in and out, tokens, passwords and e-mail addresses",
+    "api-keys": "Keys for programs",
     "mails": "The outbox of mails (admins)",
     "audit": "The record of security events (admins)",
 }
@@ -47,12 +56,15 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         title="KPI-One auth",
         version=__version__,
         routers=[
-            *(registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
+            *(bootstrap, registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
             *(passwords, recovery, emails),
-            *(users, mails, audit, pages),
+            *(users, api_keys, mails, audit, pages),
         ],
         tags=_TAGS,
-        resources=[request_tools, cursor_sealer, password_hasher, external_verifier, mail_worker, housekeeping],
+        resources=[
+            *(request_tools, cursor_sealer, password_hasher, external_verifier),
+            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, internal_port),
+        ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)
     return app
@@ -62,5 +74,7 @@ async def request_tools(app: FastAPI) -> AsyncIterator[None]:
     """Store what endpoints use and what needs no closing."""
     app.state.trusted_proxies = parse_networks(app.state.settings.trusted_proxies)
     app.state.session_check = check_session
+    if app.state.settings.auth_secret_key is None:
+        log.warning(NO_AUTH_SECRET_KEY)
     install_tools(app)
     yield

@@ -1,9 +1,10 @@
 """What services work with during a request: the first parameter of each service function."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import Depends, FastAPI, Request
+from kpi_shared.addresses import Address
 from kpi_shared.database import Database
 from kpi_shared.tokens import KeyRing, TokenCodec
 from starlette.datastructures import State
@@ -12,6 +13,8 @@ from kpi_auth.hashing.hasher import PasswordHasher
 from kpi_auth.origin import CONSOLE, Origin, RequestOrigin
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.settings.secret_keys import SecretKeys
+from kpi_auth.tokens.api_key_texts import API_KEYS, KeyHasher
 from kpi_auth.tokens.refresh_tokens import RefreshTokens
 
 
@@ -27,14 +30,21 @@ class Context:
     refresh_tokens: RefreshTokens
     key_ring: KeyRing
     lifetimes: Lifetimes
+    key_hasher: KeyHasher
+
+    def from_address(self, address: Address) -> "Context":
+        """The same for a client with this address, of which another part reports."""
+        return replace(self, origin=self.origin._replace(address=address, user_agent=None))
 
 
 def install_tools(app: FastAPI) -> None:
     """Create the tools that need no closing."""
     state = app.state
     state.key_ring = KeyRing.of(state.settings)
-    state.refresh_tokens = RefreshTokens(state.key_ring)
+    state.secret_keys = SecretKeys(state.settings)
+    state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
+    state.key_hasher = KeyHasher(state.secret_keys.derive(API_KEYS))
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
@@ -46,9 +56,10 @@ def standalone_context(settings: AuthSettings, database: Database, hasher: Passw
         origin=CONSOLE,
         hasher=hasher,
         tokens=TokenCodec.of(settings),
-        refresh_tokens=RefreshTokens(ring),
+        refresh_tokens=RefreshTokens(SecretKeys(settings)),
         key_ring=ring,
         lifetimes=Lifetimes.of(settings),
+        key_hasher=KeyHasher(SecretKeys(settings).derive(API_KEYS)),
     )
 
 
@@ -62,6 +73,7 @@ def context_of(state: State, origin: Origin) -> Context:
         refresh_tokens=state.refresh_tokens,
         key_ring=state.key_ring,
         lifetimes=state.lifetimes,
+        key_hasher=state.key_hasher,
     )
 
 

@@ -9,7 +9,10 @@ from fastapi import FastAPI
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
 
+from kpi_auth.api_keys import repository as api_keys
 from kpi_auth.attempts import repository as attempts
+from kpi_auth.audit import retention as audit
+from kpi_auth.audit.chain import ChainKeys
 from kpi_auth.codes import repository as codes
 from kpi_auth.mails import repository as mails
 from kpi_auth.sessions import repository as sessions
@@ -30,11 +33,15 @@ _Forget = Callable[..., Awaitable[int]]
 
 
 def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
+    days = settings.audit_keep_days
+    by_age = partial(audit.forget_old, keys=ChainKeys(settings), kept=timedelta(days=days)) if days else None
     return {
+        **({"audit": by_age} if by_age else {}),
         "mails": partial(mails.forget_old, kept=KEPT),
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }
 
@@ -47,7 +54,7 @@ async def tidy(database: Database, settings: AuthSettings, *, step: int = _STEP)
 async def _run_in_steps(database: Database, forget: _Forget, step: int) -> int:
     deleted = 0
     for _ in range(_MOST_STEPS):
-        async with database.writing() as connection:
+        async with database.working() as connection:
             count = await forget(connection, most=step)
         deleted += count
         if count < step:

@@ -50,7 +50,7 @@ async def empty(database: Database) -> None:
     """Delete everything, audit records included, which the service itself never does."""
     async with database.writing() as connection:
         await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
-        await connection.execute(text("TRUNCATE users, mails, attempts, audit_events CASCADE"))
+        await connection.execute(text("TRUNCATE users, mails, attempts, audit_events, audit_checkpoints CASCADE"))
         await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
 
 

@@ -30,6 +30,11 @@ STATUSES = {
     "PUT /users/{user_id}": {200},
     "PATCH /users/{user_id}": {200},
     "DELETE /users/{user_id}": {204},
+    "POST /api-keys": {201},
+    "PATCH /api-keys/{key_id}": {200},
+    "POST /api-keys/{key_id}/rotate": {201},
+    "POST /api-keys/self/revoke": {401},
+    "POST /bootstrap": {403},
 }
 # The refusals among them are for the user that exists already, and for the code or token.
 REFUSALS = {
@@ -39,6 +44,8 @@ REFUSALS = {
     "POST /auth/exchange": "invalid-foreign-token",
     "POST /auth/reset-password": "invalid-code",
     "POST /auth/verify-email": "invalid-code",
+    "POST /api-keys/self/revoke": "invalid-api-key",
+    "POST /bootstrap": "invalid-bootstrap-code",
 }
 
 
@@ -55,7 +62,14 @@ class Operation:
         method, _, path = self.name.partition(" ")
         content: dict[str, Any] = {"data" if self.media_type == FORM else "json": body}
         # A token in the header field of these is not used, except by those for signed-in callers.
-        return await client.request(method, path.format(user_id=caller.id), headers=caller.headers, **content)
+        key_id = await self._add_key(client, caller) if "key_id" in path else None
+        address = path.format(user_id=caller.id, key_id=key_id)
+        return await client.request(method, address, headers=caller.headers, **content)
+
+    async def _add_key(self, client: httpx.AsyncClient, caller: Account) -> int:
+        created = await client.post("/api-keys", json={"name": "x", "scopes": "read"}, headers=caller.headers)
+        assert created.status_code == 201, created.text
+        return int(created.json()["id"])
 
 
 @pytest.fixture
@@ -153,7 +167,7 @@ async def test_every_default_of_a_query_is_accepted_where_it_is_sent(
     for path, item in document["paths"].items():
         for parameter in item.get("get", {}).get("parameters", []):
             if (default := parameter["schema"].get("default")) is not None:
-                address = path.format(user_id=root.id)
+                address = path.format(user_id=root.id, key_id=1)
                 query = {parameter["name"]: default}
                 without = await client.get(address, headers=root.headers)
                 with_default = await client.get(address, params=query, headers=root.headers)

@@ -47,6 +47,8 @@ PUBLIC = {
     "POST /auth/revoke",
     "POST /auth/exchange",
     "GET /auth/verify_supabase_token",
+    "POST /bootstrap",
+    "POST /api-keys/self/revoke",
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
@@ -65,7 +67,7 @@ ADMINS = {
 
 async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: AuthSettings) -> None:
     document = create_app(settings).openapi()
-    path = {"user_id": 1, "session_id": 1, "mail_id": 1}
+    path = {"user_id": 1, "session_id": 1, "mail_id": 1, "key_id": 1}
     assert await public_operations(client, document, path=path, body={}) == PUBLIC
 
 
@@ -74,7 +76,7 @@ async def test_these_routes_are_for_admins_only(
 ) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
     # These requests end no session that the other requests need.
-    path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1}
+    path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1, "key_id": 1}
     names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
     assert await admin_operations(client, names, path=path, headers=anna.headers) == ADMINS
 
@@ -88,7 +90,7 @@ async def test_no_other_get_writes(
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
     assert operations_with_effects(document) == READS_WITH_EFFECTS
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
     writing = await reads_that_write(client, app.state.database, document, path=path, headers=root.headers)
     assert writing <= READS_WITH_EFFECTS
 
@@ -97,7 +99,7 @@ async def test_head_is_answered_as_get_and_listed_with_it(
     client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
     assert await unexpected_heads(client, document, path=path, headers=root.headers) == []
 
 
@@ -105,7 +107,7 @@ async def test_a_slash_at_the_end_makes_no_difference(
     client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
     assert await differences_with_slash(client, document, path=path, headers=root.headers) == []
 
 
@@ -214,6 +216,12 @@ def test_the_document_is_complete(settings: AuthSettings) -> None:
     document = create_app(settings).openapi()
     assert find_gaps(document) == []
     # The operations that work without a token and do more with one.
-    optional = {name for name, security in security_of(document).items() if security == [{}, {"password": []}]}
-    assert optional == {"POST /users"}
-    assert list(document["components"]["securitySchemes"]) == ["password"]
+    optional = {name for name, security in security_of(document).items() if security[0] == {}}
+    assert optional == {"POST /users", "POST /api-keys/self/revoke"}
+    assert sorted(document["components"]["securitySchemes"]) == ["apiKey", "password"]
+    # What decides about an account is for people.
+    people = {name for name, security in security_of(document).items() if security == [{"password": []}]}
+    assert people == {
+        *("GET /auth/sessions", "DELETE /auth/sessions/{session_id}", "POST /auth/logout"),
+        *("POST /auth/change-password", "POST /auth/change-email"),
+    }

@@ -6,6 +6,7 @@ from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
 from kpi_content.posts.endpoints import router as posts
+from kpi_content.posts.search_places import search_places
 from kpi_content.settings import ContentSettings
 from kpi_content.votes.endpoints import router as votes
 
@@ -20,5 +21,5 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "votes": "Votes for posts",
         },
         routers=[posts, votes],
-        resources=[cursor_sealer],
+        resources=[cursor_sealer, search_places],
     )

@@ -22,7 +22,7 @@ class Caller:
 
 
 def caller(tokens: TokenCodec, user_id: int, username: str, *, role: Role = Role.USER) -> Caller:
-    token = tokens.mint(user_id=user_id, username=username, role=role, session_id="test", lifetime=timedelta(minutes=5))
+    token = tokens.mint(user_id=user_id, username=username, role=role, session_id="1", lifetime=timedelta(minutes=5))
     return Caller(tokens.verify(token), {"Authorization": f"Bearer {token}"})
 
 

@@ -91,7 +91,7 @@ def environment(worker: str, secret_key: str) -> dict[str, str]:
 def test_generated_requests_conform_to_the_api_document(
     environment: dict[str, str], tokens: TokenCodec, tmp_path: Path
 ) -> None:
-    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="fuzz", lifetime=timedelta(minutes=5))
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     with start_part("kpi_content", environment, log=tmp_path / "content.log") as address:
         headers = {"Authorization": f"Bearer {token}"}
         for number in range(3):
@@ -105,7 +105,7 @@ def test_generated_requests_conform_to_the_api_document(
 async def test_numbers_have_one_spelling(
     client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
 ) -> None:
-    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     headers = {"Authorization": f"Bearer {token}"}
     integers = [field for field in fields(create_app(settings).openapi()) if field.is_integer]
     expected = {"GET /posts query limit", "GET /posts/{post_id} path post_id", "POST /votes body direction"}
@@ -117,7 +117,7 @@ async def test_numbers_have_one_spelling(
 async def test_titles_are_one_visible_line(
     client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
 ) -> None:
-    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     # All texts of bodies, except the ones of several lines.
     lines = [field for field in text_fields(create_app(settings).openapi()) if field.name != "content"]
     assert {str(field) for field in lines} >= {"POST /posts body title", "PATCH /posts/{post_id} body title"}
@@ -130,7 +130,7 @@ async def test_titles_are_one_visible_line(
 async def test_a_body_of_another_type_is_unsupported(
     client: httpx.AsyncClient, settings: ContentSettings, tokens: TokenCodec
 ) -> None:
-    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="x", lifetime=timedelta(minutes=5))
+    token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     document = create_app(settings).openapi()
     assert {"POST /posts", "PUT /posts/{post_id}", "PATCH /posts/{post_id}", "POST /votes"} == set(
         operations_with_body(document)
@@ -142,6 +142,7 @@ def test_the_document_is_complete(settings: ContentSettings) -> None:
     document = create_app(settings).openapi()
     assert find_gaps(document) == []
     # The operations that work without a token and do more with one.
-    optional = {name for name, security in security_of(document).items() if security == [{}, {"password": []}]}
+    both = [{}, {"password": []}, {"apiKey": []}]
+    optional = {name for name, security in security_of(document).items() if security == both}
     assert optional == {"GET /posts", "GET /posts/{post_id}"}
-    assert list(document["components"]["securitySchemes"]) == ["password"]
+    assert sorted(document["components"]["securitySchemes"]) == ["apiKey", "password"]

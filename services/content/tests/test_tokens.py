@@ -21,9 +21,7 @@ def codec(settings: ContentSettings, **other: Any) -> TokenCodec:
 
 
 def mint(tokens: TokenCodec, *, minutes: int = 5) -> str:
-    return tokens.mint(
-        user_id=5, username="eve", role=Role.USER, session_id="test", lifetime=timedelta(minutes=minutes)
-    )
+    return tokens.mint(user_id=5, username="eve", role=Role.USER, session_id="1", lifetime=timedelta(minutes=minutes))
 
 
 async def is_accepted(client: httpx.AsyncClient, value: str) -> bool:
@@ -94,6 +92,17 @@ async def test_headers_without_a_token_are_refused(client: httpx.AsyncClient, va
 async def test_two_authorizations_are_refused(client: httpx.AsyncClient, tokens: TokenCodec) -> None:
     header = ("Authorization", f"Bearer {mint(tokens)}")
     assert_problem(await client.get("/posts", headers=[header, header]), 401, "unauthenticated")
+
+
+@pytest.mark.parametrize("session", ["", "0", "-1", "01", "x", "xUe0bLk9f3aQ", str(2**63), "\u0967"])
+async def test_a_token_of_no_session_of_auth_is_refused(
+    client: httpx.AsyncClient, tokens: TokenCodec, session: str
+) -> None:
+    """The key alone does not make a token that this service accepts: its session has the form of auth's sessions."""
+    token = tokens.mint(user_id=5, username="eve", role=Role.USER, session_id=session, lifetime=timedelta(minutes=5))
+    response = await client.get("/posts/1", headers={"Authorization": f"Bearer {token}"})
+    assert_problem(response, 401, "unauthenticated")
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
 
 
 async def test_a_previous_key_is_accepted_and_a_retired_one_is_not(

@@ -1,10 +1,7 @@
 """Pure ASGI middleware: request ids, response times, HEAD, and the limit of request bodies."""
 
-import random
-import re
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -12,18 +9,15 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kpi_shared.deadlines import ANSWERED_BY_SERVER
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
-from kpi_shared.telemetry.current_request import CurrentRequest, current_request
+from kpi_shared.telemetry.current_request import SAFE_REQUEST_ID, CurrentRequest, current_request, random_id
 from kpi_shared.telemetry.observation import Observation
 from kpi_shared.telemetry.routes import route_of
 from kpi_shared.telemetry.traceparent import drop_invalid_trace_headers
 
 log = structlog.get_logger(__name__)
 
-# Request ids that are accepted from clients: nothing that could forge a line or a field of a log.
-_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Request ids need not be hard to guess, and the system's generator costs ten times as much.
-_random = partial(random.Random().getrandbits, 128)  # noqa: S311
 _TRACE_HEADERS = frozenset({b"traceparent", b"tracestate"})
 
 
@@ -71,12 +65,16 @@ class RequestContext:
 
     def _record(self, scope: Scope, response: "_Response") -> None:
         route = route_of(scope)
+        if answered := scope.get(ANSWERED_BY_SERVER):
+            # Whatever the application did after that did not reach the client.
+            response.status, response.ms = answered, response.elapsed_ms()
         ms = response.ms if response.status else response.elapsed_ms()
         self._metrics.end(route, scope["method"], response.status, ms / 1000)
         if ms > self._slow_ms:
             self._log(log.warning, "slow request", scope, response, ms)
         # An error is always logged: its problem document contains the request id, which the log must contain, too.
-        if self.access_log or response.status >= HTTPStatus.BAD_REQUEST:
+        # Those of an overload are logged together: a line for each would add to it.
+        if self.access_log or (response.status >= HTTPStatus.BAD_REQUEST and "is_overload" not in scope):
             self._log(log.info, "request", scope, response, ms)
 
     @staticmethod
@@ -137,11 +135,11 @@ def _identify(scope: Scope) -> CurrentRequest:
     request_id = trace_id = None
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            if request_id is None and _SAFE_REQUEST_ID.fullmatch(value):
+            if request_id is None and SAFE_REQUEST_ID.fullmatch(value):
                 request_id = value.decode("ascii")
         elif name in _TRACE_HEADERS and trace_id is None:
             scope["headers"], trace_id = drop_invalid_trace_headers(scope["headers"])
-    return CurrentRequest(request_id or f"{_random():032x}", trace_id)
+    return CurrentRequest(request_id or f"{random_id():032x}", trace_id)
 
 
 class TrailingSlash:

@@ -6,7 +6,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from kpi_shared.errors import PROBLEM_MEDIA_TYPE, InvalidRequestError, Problem, ProblemError, UnavailableError
+from kpi_shared.errors import (
+    PROBLEM_MEDIA_TYPE,
+    ForbiddenError,
+    InvalidRequestError,
+    Problem,
+    ProblemError,
+    UnavailableError,
+)
 from kpi_shared.http.media_types import UnsupportedMediaTypeError
 from kpi_shared.http.middleware import BodyTooLargeError
 
@@ -15,6 +22,16 @@ Responses = dict[int | str, dict[str, Any]]
 # operations with one have a scheme of another name, which is replaced.
 SCHEME = "password"
 OPTIONAL_SCHEME = "password or nothing"
+# Of operations that refuse API keys.
+PERSON_SCHEME = "password only"
+# At the gateway an API key is accepted instead of a token.
+KEY_SCHEME = "apiKey"
+_KEY_DEFINITION = {
+    "type": "apiKey",
+    "in": "header",
+    "name": "X-API-Key",
+    "description": "An API key, `kpi_live_...` or `kpi_test_...`. It may also be sent as a Bearer token.",
+}
 _REFERENCE = {"$ref": "#/components/schemas/Problem"}
 
 
@@ -60,9 +77,10 @@ def install_openapi(app: FastAPI) -> None:
         schemas |= schema.pop("$defs", {})
         schemas["Problem"] = schema
         _describe_integers(document)
-        _replace_optional_scheme(document["components"].get("securitySchemes", {}))
+        _replace_schemes(document["components"].get("securitySchemes", {}))
         for operation in operations(document["paths"]):
-            _allow_anonymous(operation)
+            _complete_security(operation)
+            _describe_missing_scope(operation)
             _describe_optional_body(operation)
             _describe_unsupported_bodies(operation)
             _describe_headers(operation)
@@ -111,10 +129,13 @@ def operations(paths: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
                 yield operation
 
 
-def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
-    optional = schemes.pop(OPTIONAL_SCHEME, None)
-    if optional is not None:
-        schemes.setdefault(SCHEME, optional)
+def _replace_schemes(schemes: dict[str, Any]) -> None:
+    for name in (OPTIONAL_SCHEME, PERSON_SCHEME):
+        ours = schemes.pop(name, None)
+        if ours is not None:
+            schemes.setdefault(SCHEME, ours)
+    if SCHEME in schemes:
+        schemes[KEY_SCHEME] = _KEY_DEFINITION
 
 
 # For ``openapi_extra`` of a route that takes an optional token but is meant for clients without one: some generators
@@ -122,17 +143,26 @@ def _replace_optional_scheme(schemes: dict[str, Any]) -> None:
 ANONYMOUS: dict[str, Any] = {"security": [{}]}
 
 
-def _allow_anonymous(operation: dict[str, Any]) -> None:
-    """OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without a token.
+def _complete_security(operation: dict[str, Any]) -> None:
+    """A key is an alternative to a token, except where a person is required.
 
-    A route that names it itself (``ANONYMOUS``) is documented without a token at all.
+    OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without either. A route that names it
+    itself (``ANONYMOUS``) is documented without a token at all.
     """
     names = {name for requirement in operation.get("security", ()) for name in requirement}
-    if OPTIONAL_SCHEME in names:
-        if {} in operation["security"]:
-            operation["security"] = []
-            return
-        operation["security"] = ([] if SCHEME in names else [{}]) + [{SCHEME: []}]
+    if PERSON_SCHEME in names:
+        operation["security"] = [{SCHEME: []}]
+    elif OPTIONAL_SCHEME in names and {} in operation["security"]:
+        operation["security"] = []
+    elif names:
+        anonymous: list[dict[str, Any]] = [] if SCHEME in names else [{}]
+        operation["security"] = [*anonymous, {SCHEME: []}, {KEY_SCHEME: []}]
+
+
+def _describe_missing_scope(operation: dict[str, Any]) -> None:
+    if {KEY_SCHEME: []} in operation.get("security", ()) or operation.get("security") == [{SCHEME: []}]:
+        for status, response in problems(ForbiddenError).items():
+            operation["responses"].setdefault(str(status), response)
 
 
 def _describe_optional_body(operation: dict[str, Any]) -> None:

@@ -23,7 +23,8 @@ from weakref import WeakKeyDictionary
 import structlog
 from uvicorn.server import ServerState
 
-from kpi_shared.addresses import Network, client_address, client_network
+from kpi_shared.addresses import Network, client_address, client_network, client_site
+from kpi_shared.server.beat import Beat
 
 log = structlog.get_logger(__name__)
 
@@ -53,16 +54,22 @@ _SPARE_FILES = 512
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """``per_address`` is the limit of one client (IPv6: of one /64); trusted proxies have no limit."""
+    """``per_address`` is the limit of one client (IPv6: of one /64); trusted proxies have no limit.
+
+    ``per_site`` is the limit of one /48 of IPv6.
+    """
 
     per_address: int | None = None
     trusted: tuple[Network, ...] = ()
+    per_site: int | None = None
 
 
 class Watched(Protocol):
     """A connection that ``Watch`` checks."""
 
     def tick(self, now: int) -> None: ...
+
+    def expire(self, now: float) -> None: ...
 
 
 class Pace:
@@ -95,17 +102,26 @@ class Watch:
         self._refused = 0
         self._kept: set[Watched] = set()
         self._rendered: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
+        self._beat: Beat | None = None
+
+    def start_beat(self) -> Beat:
+        """The beat of these connections, created on first use."""
+        if self._beat is None:
+            self._beat = Beat(self._connections)
+        return self._beat
 
     def admit(self, connection: Watched, address: str) -> bool:
         """Add the connection and return whether it is within the limits. Every call needs a later ``forget``."""
         if not self._connections:
             self._start_timer()
         self._connections.add(connection)
-        key = _address_key(address, self._limits.trusted)
-        if key is not None:
+        crowded = False
+        limits = self._limits
+        for key, most in zip(
+            _address_keys(address, limits.trusted), (limits.per_address, limits.per_site), strict=False
+        ):
             self._by_address[key] += 1
-        most = self._limits.per_address
-        crowded = most is not None and key is not None and self._by_address[key] > most
+            crowded = crowded or (most is not None and self._by_address[key] > most)
         admitted = len(self._connections) <= self._most and not crowded
         self._refused += not admitted
         return admitted
@@ -120,8 +136,7 @@ class Watch:
     def forget(self, connection: Watched, address: str) -> None:
         self._connections.discard(connection)
         self._kept.discard(connection)
-        key = _address_key(address, self._limits.trusted)
-        if key is not None:
+        for key in _address_keys(address, self._limits.trusted):
             self._by_address[key] -= 1
             if self._by_address[key] <= 0:
                 del self._by_address[key]
@@ -168,12 +183,16 @@ def watch_of(state: ServerState, limits: ConnectionLimits) -> Watch:
 
 
 @lru_cache(maxsize=4096)
-def _address_key(address: str, trusted: tuple[Network, ...]) -> Network | None:
-    """The network whose connections are counted together; None for trusted proxies and Unix sockets."""
+def _address_keys(address: str, trusted: tuple[Network, ...]) -> tuple[Network, ...]:
+    """The networks whose connections are counted together: an address or /64, and a /48 for IPv6.
+
+    Empty for trusted proxies and Unix sockets.
+    """
     client = client_address(address, (), ())
     if client is None or any(client in network for network in trusted):
-        return None
-    return client_network(client)
+        return ()
+    site = client_site(client)
+    return (client_network(client),) if site is None else (client_network(client), site)
 
 
 def count_unacknowledged(file: int) -> int:

@@ -7,7 +7,10 @@ server serves a fifth of the requests that httptools does). See docs/adr/0018.
 
 import asyncio
 from functools import lru_cache
-from typing import Any, Protocol, cast
+from http import HTTPStatus
+from math import inf
+from time import monotonic
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import structlog
@@ -15,8 +18,11 @@ from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, HttpToolsProtocol
 
-from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body
+from kpi_shared.deadlines import ANSWERED_BY_SERVER, current_deadline, cut_requests
+from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, UnavailableError, problem_body
+from kpi_shared.server.beat import Beat
 from kpi_shared.server.framing import is_plain, path_and_query
+from kpi_shared.telemetry.current_request import choose_request_id
 
 log = structlog.get_logger(__name__)
 
@@ -59,8 +65,9 @@ def scope_of(protocol: HttpToolsProtocol, method: bytes, http_version: str) -> S
 
 
 class Connection(Protocol):
-    """The connection of an exchange: three attributes of uvicorn's protocol, and how a response is written."""
+    """The connection of an exchange: attributes of uvicorn's protocol, and how a response is written."""
 
+    beat: Beat | None
     transport: asyncio.Transport
     flow: FlowControl
     tasks: set[asyncio.Task[None]]
@@ -70,6 +77,15 @@ class Connection(Protocol):
     def write(self, data: bytes) -> None: ...
 
     def on_exchange_end(self, exchange: "Exchange") -> None: ...
+
+    def seconds_waited(self) -> float: ...
+
+
+class RequestExpiredError(UnavailableError):
+    """The deadline of the request has passed, also if it was not begun for that reason."""
+
+    type = "deadline-exceeded"
+    title = "The request took too long; a retry may succeed"
 
 
 class Exchange:
@@ -82,18 +98,21 @@ class Exchange:
         "_head",
         "_left",
         "body",
+        "deadline",
         "disconnected",
         "expects_continue",
+        "has_begun",
         "keep_alive",
         "more_body",
         "response_complete",
         "response_started",
         "scope",
         "task",
+        "timeout",
         "without_body",
     )
 
-    def __init__(self, connection: Connection, scope: Scope, *, expects_continue: bool) -> None:
+    def __init__(self, connection: Connection, scope: Scope, *, expects_continue: bool, timeout: float) -> None:
         self._connection = connection
         self.scope = scope
         # HeadAsGet shows the application another method.
@@ -105,7 +124,11 @@ class Exchange:
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
+        # None as soon as nothing waits for it: it has ended, or the server has cancelled it.
         self.task: asyncio.Task[None] | None = None
+        self.timeout = timeout
+        self.deadline = inf
+        self.has_begun = False
         # The head waits for the first part of the body, so that both are one write.
         self._head = b""
         # The number of bytes of the body that are not yet sent; None for a chunked body, -1 for one without a length.
@@ -125,30 +148,122 @@ class Exchange:
             self._event.set()
 
     async def run(self, app: ASGIApp) -> None:
+        task: Any = self.task
         try:
-            await app(self.scope, self.receive, self.send)
-            if not self.response_complete and not self.disconnected:
-                log.error("The application returned without completing its response")
+            beat = self._connection.beat
+            if beat is None or self._begin(beat):
+                await app(self.scope, self.receive, self.send)
+                if not self.response_complete and not self.disconnected:
+                    log.error("The application returned without completing its response")
+                    self._fail()
+        except BaseException as error:
+            is_abandoned = self.task is None
+            if not is_abandoned or not isinstance(error, asyncio.CancelledError):
+                log.exception("Exception in ASGI application")
+            if not is_abandoned:
                 self._fail()
-        except BaseException:
-            log.exception("Exception in ASGI application")
-            self._fail()
         finally:
-            self._connection.tasks.discard(cast("asyncio.Task[None]", self.task))
+            self._connection.tasks.discard(task)
+            # The context of the task refers to this object.
+            self.task = None
+
+    # The deadline. See docs/adr/0030.
+
+    def _begin(self, beat: Beat) -> bool:
+        """Start the clock of a complete request; returns whether the application is to be called."""
+        self.has_begun = True
+        current_deadline.set(self)
+        now = monotonic()
+        if not self.more_body:
+            self.deadline = now + self.timeout
+        return (now <= beat.trusted_until and not self.disconnected) or self._is_in_time(now)
+
+    def start_clock(self, beat: Beat) -> None:
+        """The body is complete, and the application has been called already."""
+        if self.response_started:
+            return
+        now = monotonic()
+        self.deadline = now + self.timeout
+        if now > beat.trusted_until and not self._is_in_time(now):
+            self._cancel()
+
+    def _is_in_time(self, now: float) -> bool:
+        """Subtract how long the request has waited unread; False if the client has left or has no time left."""
+        waited = inf if self.disconnected else self._connection.seconds_waited()
+        if waited < self.timeout:
+            if not self.more_body:
+                self.deadline = now + self.timeout - waited
+            return True
+        self._refuse(waited)
+        return False
+
+    def _refuse(self, waited: float) -> None:
+        if waited < inf:
+            cut_requests["late"] += 1
+            log.warning("request not begun, it came too late", seconds=waited, request_id=self._request_id())
+            self.keep_alive = False
+            self._answer()
+            return
+        cut_requests["left"] += 1
+        log.info("request not begun, its client has left", request_id=self._request_id())
+        if not self.disconnected:
+            self._connection.transport.abort()
+
+    def expire(self) -> None:
+        """The deadline has passed: answer in place of the application, and cancel it."""
+        self.deadline = inf
+        if self._head:
+            # The application has begun its response; only the first part of the body is missing.
+            self._connection.write(self._head)
+            self._head = b""
+            self.response_started = True
+            return
+        cut_requests["expired"] += 1
+        self._answer()
+        self._cancel()
+
+    def _answer(self) -> None:
+        """Send a 503 in place of the application, whose messages are ignored from now on."""
+        self.disconnected = True
+        request_id = self._request_id()
+        self.scope[ANSWERED_BY_SERVER] = HTTPStatus.SERVICE_UNAVAILABLE
+        headers = [*self.scope.get("response_headers", ()), (b"x-request-id", request_id.encode())]
+        self._send_problem(RequestExpiredError(), headers, instance=request_id)
+
+    def _request_id(self) -> str:
+        """The id that the application has given the request, or the one that it would give it."""
+        known = self.scope.get("request_id")
+        return known if isinstance(known, str) else choose_request_id(self.scope["headers"])
+
+    def leave(self, *, cancel: bool) -> None:
+        """The client has left before its response was complete."""
+        self.disconnected = True
+        self.set()
+        if cancel and self.has_begun:
+            cut_requests["cancelled"] += 1
+            self._cancel()
+
+    def _cancel(self) -> None:
+        task, self.task = self.task, None
+        if task is not None:
+            task.cancel()
 
     def _fail(self) -> None:
         """Send a bare 500, or close the connection if the response has started: the client then sees that it is cut."""
         if self.response_started or self.disconnected:
             self._connection.transport.close()
             return
-        error = ProblemError
-        body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.title)
+        self._send_problem(ProblemError(), [(b"connection", b"close")])
+
+    def _send_problem(self, error: ProblemError, more: list[tuple[bytes, bytes]], **members: str) -> None:
+        body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.detail, **members)
         headers = [
             (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
+            *((name.lower().encode(), value.encode()) for name, value in error.headers.items()),
+            *more,
         ]
-        self._start_response(500, headers)
+        self._start_response(int(error.status), headers)
         self._send_body(body, more_body=False)
 
     async def send(self, message: Message) -> None:
@@ -215,6 +330,7 @@ class Exchange:
         data = self._head + framed if self._head else framed
         self._head = b""
         self.response_started = True
+        self.deadline = inf
         if data:
             self._connection.write(data)
         if not more_body:

@@ -18,6 +18,8 @@ MAX_HEAD_BYTES = 64 * 1024
 MAX_REQUEST_LINE_BYTES = 8 * 1024
 MAX_HEADERS = 100
 MAX_CHUNK_LINE_BYTES = 4 * 1024
+# The longest deadline that an X-Request-Timeout may set.
+MAX_TIMEOUT_SECONDS = 30.0
 
 # The bytes of a line (RFC 9110, 5.5): no control character except the tab.
 _PLAIN = bytes(sorted({0x09, *range(0x20, 0x7F), *range(0x80, 0x100)}))
@@ -96,18 +98,22 @@ def _describe_syntax(head: bytes, line: bytes) -> str:
 
 
 class Framing(NamedTuple):
-    """The length of the body, or -1 if it is chunked; and whether the client waits for a 100 (RFC 9110, 10.1.1)."""
+    """The length of the body, or -1 if it is chunked; and whether the client waits for a 100 (RFC 9110, 10.1.1).
+
+    ``timeout`` is the number of seconds that the client gives the response to start, or None.
+    """
 
     length: int
     expects_continue: bool
+    timeout: float | None = None
 
 
 def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
-    """Check the headers that say for which host a request is and where it ends; raises BadFramingError."""
+    """Check the headers that say for which host a request is, and where and when it ends; raises BadFramingError."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
         if name in _DECISIVE:
-            if name in found and name != b"expect":
+            if name in found and name not in _REPEATABLE:
                 raise BadFramingError(f"There are two {name.decode('ascii')} headers")
             found[name] = value
     if b"host" not in found:
@@ -116,7 +122,16 @@ def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
             raise BadFramingError("HTTP/1.1 requires a Host header")
     elif not _is_host(found[b"host"]):
         raise BadFramingError("The Host header is not valid")
-    return _WITHOUT_BODY if len(found) == (b"host" in found) else _parse_body_framing(found, http_10=http_10)
+    return _WITHOUT_BODY if len(found) == (b"host" in found) else _parse_framing(found, http_10=http_10)
+
+
+def _parse_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
+    timeout = found.pop(_TIMEOUT, None)
+    if timeout is None:
+        return _parse_body_framing(found, http_10=http_10)
+    if len(found) == (b"host" in found):
+        return _without_body(timeout)
+    return _parse_body_framing(found, http_10=http_10)._replace(timeout=_parse_timeout(timeout))
 
 
 def _parse_body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
@@ -138,6 +153,18 @@ def _is_host(value: bytes) -> bool:
     return _HOST.fullmatch(value) is not None
 
 
+@lru_cache(maxsize=4096)
+def _without_body(timeout: bytes) -> Framing:
+    return Framing(0, expects_continue=False, timeout=_parse_timeout(timeout))
+
+
+def _parse_timeout(value: bytes) -> float | None:
+    """The header of the gateway, in milliseconds; None if it is not valid."""
+    if not _LENGTH.fullmatch(value):
+        return None
+    return min(int(value) / 1000, MAX_TIMEOUT_SECONDS)
+
+
 def _check_coding(value: bytes) -> None:
     """RFC 9112 section 6.1: 501 for transfer codings other than chunked, which are not implemented."""
     if value.lower() == b"chunked":
@@ -147,7 +174,9 @@ def _check_coding(value: bytes) -> None:
     raise BadFramingError("The Transfer-Encoding is not valid")
 
 
-_DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect"})
+_TIMEOUT = b"x-request-timeout"
+_DECISIVE = frozenset({b"host", b"content-length", b"transfer-encoding", b"expect", _TIMEOUT})
+_REPEATABLE = frozenset({b"expect", _TIMEOUT})
 _WITHOUT_BODY = Framing(0, expects_continue=False)
 
 

@@ -29,16 +29,24 @@ def uvicorn_options(
     limits: ConnectionLimits | None = None,
     headers: tuple[tuple[str, str], ...] = (),
     refusal_headers: RefusalHeaders | None = None,
+    request_timeout: float | None = None,
     **more: Any,  # noqa: ANN401
 ) -> dict[str, Any]:
     """Options for ``uvicorn.run``; ``headers`` are set on every response in addition to SECURITY_HEADERS.
 
     ``refusal_headers`` gives those of the server's own refusals; it is pickled for several workers.
+    ``request_timeout`` is the deadline of requests without an X-Request-Timeout, in seconds. With None no request has a
+    deadline, and requests of clients that have left are not cancelled.
     """
     return {
         "loop": "uvloop",
         # It is pickled for several workers, so it cannot be a local class.
-        "http": partial(BoundedHttpProtocol, limits=limits or ConnectionLimits(), refusal_headers=refusal_headers),
+        "http": partial(
+            BoundedHttpProtocol,
+            limits=limits or ConnectionLimits(),
+            refusal_headers=refusal_headers,
+            request_timeout=request_timeout,
+        ),
         "headers": [*SECURITY_HEADERS, *headers],
         "ws": "none",
         "lifespan": "on",

@@ -9,19 +9,20 @@ import asyncio
 import secrets
 import socket
 from http import HTTPStatus
+from math import inf
 from typing import Any, cast
 
-import httptools
 import structlog
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
-from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset, watch_of
+from kpi_shared.server.beat import seconds_waited
+from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset
 from kpi_shared.server.exchange import Exchange, scope_of
-from kpi_shared.server.framing import BadFramingError, ChunkedBody, PartialHead, count_lines, diagnose, framing_of
+from kpi_shared.server.framing import BadFramingError, ChunkedBody, framing_of
+from kpi_shared.server.reading import ReadingProtocol
 from kpi_shared.server.refusals import RefusalHeaders
 
 log = structlog.get_logger(__name__)
@@ -32,11 +33,10 @@ _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 _HIGH_WATER_BYTES = 64 * 1024
 
 
-class BoundedHttpProtocol(HttpToolsProtocol):
+class BoundedHttpProtocol(ReadingProtocol):
     """One connection.
 
-    It splits the bytes into heads and bodies, so that the parser gets each head complete and checked, and never data
-    of two requests at once. A pipelined request is parsed after the response to the previous one, so that a refusal,
+    A pipelined request is parsed after the response to the previous one, so that a refusal,
     which is a problem document, is sent in order.
     """
 
@@ -49,21 +49,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         *,
         limits: ConnectionLimits | None = None,
         refusal_headers: RefusalHeaders | None = None,
+        request_timeout: float | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(config, server_state, app_state, _loop, limits or ConnectionLimits())
         self._refusal_headers = refusal_headers
-        self._watch = watch_of(server_state, limits or ConnectionLimits())
-        # The start of a head that has not arrived completely.
-        self._partial = PartialHead()
-        self._empty_lines = 0
-        self._lines = 0
-        self._line_end = 0
-        self._fault: BadFramingError | None = None
-        # The request body: chunks, or the number of bytes that are still to arrive.
-        self._chunks: ChunkedBody | None = None
-        self._body_left = 0
-        self._in_body = False
-        self._received = 0
+        # In a service. The gateway has deadlines of its own, and ends the work of a client that has left itself.
+        self._request_timeout = request_timeout or inf
+        self.beat = self._watch.start_beat() if request_timeout else None
         # Whether the response of ``cycle`` is incomplete, and the data that arrived after its request.
         self._responding = False
         self._held = b""
@@ -73,8 +65,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._is_excess = False
         # When the client closed its sending side while a response was due; it may wait for that.
         self._half_closed_at: int | None = None
-        # When the head started, or the connection became idle.
-        self._since = 0
         self._outflow = Outflow()
         self._pace_in: Pace | None = None
         self._file = -1
@@ -108,8 +98,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.flow.resume_writing()
         if self._responding:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+            cast("Exchange", self.cycle).leave(cancel=self.beat is not None)
         self._held = b""
         # The parser refers to this object, and this object to the parser.
         self.parser = None  # type: ignore[assignment]
@@ -138,68 +127,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if len(self._held) > _HIGH_WATER_BYTES:
             self.flow.pause_reading()
 
-    def _take_head(self, data: bytes) -> bytes:
-        """Pass a complete head to the parser; returns the data after it."""
-        if self._partial:
-            head, data = self._partial.complete(data)
-        else:
-            # RFC 9112 section 2.2: old clients send empty lines before a request.
-            while data.startswith(b"\r\n"):
-                data = data[2:]
-                self._empty_lines += 1
-                if self._empty_lines > bounds.MAX_EMPTY_LINES:
-                    raise BadFramingError("There are too many empty lines before a request")
-            end = data.find(b"\r\n\r\n") + 4
-            if end == 3:  # noqa: PLR2004 find returned -1
-                if data and data != b"\r":
-                    self._since = self._watch.now
-                self._partial.keep(data)
-                return b""
-            head, data = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if head:
-            self._parse_head(head)
-            # Not before: a refusal looks for the Origin in it.
-            self._partial.clear()
-        return data
-
-    def _parse_head(self, head: bytes) -> None:
-        self._empty_lines = 0
-        self._lines = count_lines(head)
-        self._line_end = head.find(b"\r\n")
-        self.url = b""
-        self.headers = []
-        try:
-            self.parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            # RFC 9110 section 7.8: a server may ignore an Upgrade. Data after a CONNECT is not HTTP.
-            self.cycle.keep_alive = False
-        except httptools.HttpParserError:
-            raise self._fault or diagnose(head) from None
-
-    def _take_body(self, data: bytes) -> bytes:
-        cut = self._chunks.take(data) if self._chunks is not None else min(len(data), self._body_left)
-        piece = data if cut == len(data) else data[:cut]
-        self._body_left -= cut
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            self.cycle.keep_alive = False
-        except httptools.HttpParserError:
-            raise BadFramingError("The body is not valid") from None
-        ended = self._chunks.done if self._chunks is not None else not self._body_left
-        if ended == self._in_body:
-            raise BadFramingError("The end of the body is ambiguous")
-        return data[cut:]
-
     # Callbacks of the parser.
-
-    def on_message_begin(self) -> None:
-        """Do nothing, in place of the base class: the head was prepared before it was parsed."""
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # A field after the body is a trailer. It is ignored, because the request was accepted without it.
-        if not self._in_body:
-            self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         try:
@@ -216,7 +144,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             raise ValueError("the parser reads the head differently")
         http_version = self.parser.get_http_version()
         framing = framing_of(self.headers, http_10=http_version == "1.0")
-        exchange = Exchange(self, scope_of(self, method, http_version), expects_continue=framing.expects_continue)
+        exchange = Exchange(
+            self,
+            scope_of(self, method, http_version),
+            expects_continue=framing.expects_continue,
+            timeout=self._request_timeout if framing.timeout is None else framing.timeout,
+        )
         exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
         self._in_body = True
         self._pace_in = None
@@ -239,8 +172,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body = False
-        self.cycle.more_body = False
-        self.cycle.message_event.set()
+        exchange: Any = self.cycle
+        exchange.more_body = False
+        exchange.message_event.set()
+        if self.beat is not None and exchange.has_begun:
+            exchange.start_clock(self.beat)
 
     # The response.
 
@@ -269,6 +205,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._half_closed_at is not None and (self._in_body or not self._responding):
             # The next request is incomplete, or there is none, and nothing more will arrive.
             self.transport.close()
+
+    def expire(self, now: float) -> None:
+        """Called on every beat."""
+        exchange: Any = self.cycle
+        if exchange is not None and exchange.deadline <= now:
+            exchange.expire()
+
+    def seconds_waited(self) -> float:
+        return seconds_waited(self.transport.get_extra_info("socket"))
 
     # Refusals.
 

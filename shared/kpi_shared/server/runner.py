@@ -176,7 +176,7 @@ def _check(part: Part, settings: type[PartSettings]) -> int:
     findings: list[dict[str, object]] = []
     try:
         loaded = settings.load()
-        findings.append(create_finding("settings", ok=True, detail="complete"))
+        findings += [create_finding("settings", ok=True, detail="complete"), *loaded.findings]
     except SettingsError as error:
         loaded = None
         findings.append(

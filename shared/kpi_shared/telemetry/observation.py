@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
+from kpi_shared.deadlines import cut_requests
 from kpi_shared.settings import PartSettings
 from kpi_shared.telemetry.logging import dropped_lines
 from kpi_shared.telemetry.metrics import Metrics
@@ -26,6 +27,12 @@ class Observation:
             "Log lines that were not written because nothing read them",
             (),
             lambda: {(): dropped_lines()},
+        )
+        self.metrics.add_counter(
+            "kpi_requests_cut",
+            "Requests that the server ended or did not begin: deadline passed (expired, late), or client gone",
+            ("reason",),
+            lambda: {(reason,): count for reason, count in cut_requests.copy().items()},
         )
         self.slow_seconds = settings.slow_request_seconds
         self.tracing = _create_tracing(settings, version)

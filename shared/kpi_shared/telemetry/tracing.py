@@ -16,6 +16,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, format_trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from kpi_shared.deadlines import ANSWERED_BY_SERVER
 from kpi_shared.telemetry.current_request import CurrentRequest, current_request
 from kpi_shared.telemetry.routes import UNMATCHED, route_of
 
@@ -99,6 +100,8 @@ class _RequestTracing:
                 span.set_status(StatusCode.ERROR)
                 raise
             finally:
+                if answered := scope.get(ANSWERED_BY_SERVER):
+                    record_status(span, answered)
                 _name_span(span, scope)
 
 

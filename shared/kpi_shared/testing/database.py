@@ -5,9 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.database import Database, DirectConnection
+from kpi_shared.database.asking import Answer, Question
+from kpi_shared.database.driver import PoolState
 
 
 class RollbackDatabase(Database):
@@ -16,6 +19,7 @@ class RollbackDatabase(Database):
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
         self._lock = asyncio.Lock()
+        self.state = PoolState()
 
     @property
     def is_in_use(self) -> bool:
@@ -37,6 +41,10 @@ class RollbackDatabase(Database):
         async with self.writing() as connection:
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
+    async def ask(self, question: Question[Answer]) -> Answer:
+        async with self.reading() as connection:
+            return await question(connection)
+
     async def close(self) -> None:
         """Do nothing: ``roll_back_after`` closes the connection."""
 
@@ -46,6 +54,8 @@ async def roll_back_after(database: Database) -> AsyncIterator[RollbackDatabase]
     """Lend ``database`` to one test and roll its changes back."""
     async with database._writes.connect() as connection:  # noqa: SLF001 the test kit may use the internals
         transaction = await connection.begin()
+        # A test may pause for longer than a request does between two statements.
+        await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         try:
             yield RollbackDatabase(connection)
         finally:

@@ -4,85 +4,14 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from ipaddress import ip_network
 
 import pytest
-import uvicorn
 from kpi_shared.server.connections import ConnectionLimits, Pace
-from kpi_shared.server.options import uvicorn_options
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from server_support import LARGE, App, serve
 
 Serving = Callable[..., Awaitable[int]]
-LARGE = 20_000_000
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-class App:
-    def __init__(self) -> None:
-        self.entered = asyncio.Event()
-        self.release = asyncio.Event()
-        self.left = asyncio.Event()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        request = Request(scope, receive)
-        try:
-            response = await self._respond(request)
-        except ClientDisconnect:
-            self.left.set()
-            return
-        await response(scope, receive, send)
-
-    async def _respond(self, request: Request) -> Response:
-        path = request.url.path
-        if path == "/length":
-            return PlainTextResponse(str(len(await request.body())))
-        if path == "/large":
-            return StreamingResponse(self._stream_large())
-        if path == "/wait":
-            self.entered.set()
-            await self.release.wait()
-        if path == "/begun":
-            return StreamingResponse(self._stream_when_released())
-        if path == "/hang":
-            self.entered.set()
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            raise ClientDisconnect
-        if path == "/own":
-            return PlainTextResponse("own", headers={"Referrer-Policy": "same-origin"})
-        return PlainTextResponse(path)
-
-    async def _stream_large(self) -> AsyncIterator[bytes]:
-        for _ in range(LARGE // 20_000):
-            yield b"x" * 20_000
-
-    async def _stream_when_released(self) -> AsyncIterator[bytes]:
-        yield b"first"
-        self.entered.set()
-        await self.release.wait()
-        yield b"last"
-
-
-@asynccontextmanager
-async def serve(app: App, **options: object) -> AsyncIterator[int]:
-    config = uvicorn.Config(app, **uvicorn_options(lifespan="off", loop="none", **options))
-    config.load()
-    server = uvicorn.Server(config)
-    server.lifespan = config.lifespan_class(config)
-    bound = socket.socket()
-    bound.bind(("127.0.0.1", 0))
-    await server.startup([bound])
-    await server.on_tick(0)
-    yield bound.getsockname()[1]
-    for listening in server.servers:
-        listening.close()
-    for connection in list(server.server_state.connections):
-        connection.shutdown()
 
 
 @pytest.fixture

@@ -53,6 +53,10 @@ def _app() -> FastAPI:
 
         return StreamingResponse(parts())
 
+    @app.get("/never")
+    async def never() -> None:
+        await asyncio.Event().wait()
+
     @app.post("/text")
     async def text(body: Body) -> int:
         return len(body.text)
@@ -63,15 +67,17 @@ def _app() -> FastAPI:
 
     install_error_handlers(app)
     app.add_middleware(BodyLimit, limit=LIMIT)
-    app.add_middleware(RequestContext, access_log=False, observation=Observation(Some(), version="0"))
+    observation = Observation(Some(), version="0")
+    app.state.metrics = observation.metrics
+    app.add_middleware(RequestContext, access_log=False, observation=observation)
     return app
 
 
 @asynccontextmanager
-async def serve_application(**options: object) -> AsyncIterator[int]:
+async def serve_application(app: FastAPI | None = None, **options: object) -> AsyncIterator[int]:
     port = free_port()
     # It runs in the loop of the test, so that errors of the server fail the test.
-    server = uvicorn.Server(uvicorn.Config(_app(), **uvicorn_options(port=port, loop="none", **options)))
+    server = uvicorn.Server(uvicorn.Config(app or _app(), **uvicorn_options(port=port, loop="none", **options)))
     serving = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 uvicorn sets a flag and has no event
         await asyncio.sleep(0.01)
@@ -199,6 +205,23 @@ async def test_the_log_contains_the_request_id_of_an_error(port: int, monkeypatc
     assert problem(response)["instance"] == "known-1"
     # The path is logged still encoded, so that it contains no terminal control characters.
     assert {"event": "request", "path": "/nothing%1b%5b2J", "status": 404}.items() <= logged[-1].items()
+
+
+async def test_a_request_that_takes_too_long_is_logged_and_counted_as_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "log", structlog.get_logger())
+    app = _app()
+    requests = app.state.metrics.requests
+    with capture_logs() as logged:
+        async with serve_application(app, request_timeout=0.1) as port:
+            response = await exchange(port, request("GET", "/never", "X-Request-ID: known-2"))
+            async with asyncio.timeout(20):
+                while requests.in_flight:  # noqa: ASYNC110 it is a number and has no event
+                    await asyncio.sleep(0.01)
+    assert response.startswith(b"HTTP/1.1 503 ")
+    assert problem(response)["instance"] == "known-2"
+    assert {"event": "request", "path": "/never", "status": 503}.items() <= logged[-1].items()
+    statuses = {(route, method): series.statuses for (route, method), series in requests._series.items()}
+    assert statuses == {("/never", "GET"): {503: 1}}
 
 
 async def test_a_safe_request_id_is_kept_and_an_unsafe_one_replaced(port: int) -> None:

@@ -41,6 +41,8 @@ _is_other_admin = text(f"""
     SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN} AND id <> :id)
 """)  # noqa: S608 as above
 
+_is_any_admin = text(f"SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN})")  # noqa: S608 as above
+
 
 async def get(connection: AsyncConnection, *, user_id: int) -> AnyRow | None:
     return (await connection.execute(_get, {"id": user_id})).one_or_none()
@@ -105,3 +107,8 @@ async def get_login_state(connection: AsyncConnection, *, login: str, user_id: i
 async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:
     """Whether there is an active admin other than this user."""
     return bool(await connection.scalar(_is_other_admin, {"id": than}))
+
+
+async def is_any_admin(connection: AsyncConnection) -> bool:
+    """Whether there is an admin who could sign in."""
+    return bool(await connection.scalar(_is_any_admin))

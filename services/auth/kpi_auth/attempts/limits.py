@@ -16,14 +16,35 @@ def sign_in_limits(context: Context, *, login: str) -> list[Limit]:
     window = timedelta(seconds=context.settings.failure_window)
     by_address = _by_address(context, "sign-in from", context.settings.failures_per_address, window)
     # A client that guesses from one address blocks that address only, not the owner at other addresses.
-    most = context.settings.failures_per_account_and_address
-    here = [Limit("sign-in of and from", f"{one.of} {login}", most, window) for one in by_address]
-    return [*by_address, *here, _sign_in_limit(context, login)]
+    return [*by_address, *_limits_here(context, login), _sign_in_limit(context, login)]
 
 
 def sign_in_keys(context: Context, *, logins: Sequence[str]) -> list[bytes]:
-    """The keys under which failures of an account's logins are counted; its owner clears them by a password reset."""
-    return sorted(_sign_in_limit(context, login).key for login in logins)
+    """The keys under which failures of an account's logins are counted, here and anywhere, in the order of locking.
+
+    Its owner clears them by a password reset.
+    """
+    here = sorted(limit.key for login in logins for limit in _limits_here(context, login))
+    return [*here, *sorted(_sign_in_limit(context, login).key for login in logins)]
+
+
+def familiar_keys(context: Context, *, logins: Sequence[str]) -> list[bytes]:
+    """The keys which say that the owner of these logins has signed in from the client's address."""
+    if context.origin.address is None:
+        return []
+    network = client_network(context.origin.address)
+    # Not a limit, but a key as those are: a digest of a kind and of what it is about.
+    return sorted(Limit("familiar at", f"{network} {login}", 0, context.lifetimes.idle).key for login in logins)
+
+
+def _limits_here(context: Context, login: str) -> list[Limit]:
+    settings = context.settings
+    window = timedelta(seconds=settings.failure_window)
+    # Never more than from anywhere: at a familiar address this limit alone holds for the account.
+    most = min(settings.failures_per_account_and_address, settings.failures_per_account)
+    return [
+        Limit("sign-in of and from", f"{one.of} {login}", most, window) for one in _by_address(context, "", 0, window)
+    ]
 
 
 def _sign_in_limit(context: Context, login: str) -> Limit:

@@ -47,7 +47,11 @@ class Added(NamedTuple):
 
 
 class Admission(NamedTuple):
-    """An attempt that is allowed; it stays counted unless it is forgiven."""
+    """An attempt that is allowed; it stays counted unless it is forgiven.
+
+    ``familiar`` are the keys to remember if it proves to be the owner's.
+    """
 
     keys: tuple[bytes, ...]
     moment: datetime
+    familiar: tuple[bytes, ...] = ()

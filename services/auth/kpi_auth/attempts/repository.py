@@ -4,7 +4,7 @@ Statements always lock their keys in the order given, so that they cannot deadlo
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
@@ -35,6 +35,17 @@ _REMOVE = """
     WHERE key = :key{n} AND array_position(times, :moment) IS NOT NULL {condition}
     RETURNING key
 """
+# Written again only after a tenth of the time, so that most sign-ins change no row here.
+_REMEMBER = """
+    INSERT INTO attempts AS known (key, times, forget_at)
+    SELECT key, ARRAY[now()], now() + :kept FROM unnest(CAST(:familiar AS bytea[])) AS key {condition} ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET forget_at = now() + :kept WHERE known.forget_at < now() + :kept * 0.9
+"""
+# For a SELECT: does one of the keys say that the owner has signed in from here?
+IS_FAMILIAR = """
+    EXISTS (SELECT FROM attempts WHERE key = ANY(CAST(:familiar AS bytea[])) AND forget_at > now()) AS is_familiar
+"""
+_remember = text(_REMEMBER.format(condition=""))
 _clear = text("DELETE FROM attempts WHERE key = :key")
 _forget_old = text("""
     DELETE FROM attempts WHERE key IN (
@@ -78,6 +89,11 @@ async def clear(connection: AsyncConnection, *, keys: Sequence[bytes]) -> None:
         await connection.execute(_clear, {"key": key})
 
 
+async def remember(connection: AsyncConnection, *, familiar: Sequence[bytes], kept: timedelta) -> None:
+    """Note that these logins' owner has proved who they are at this address."""
+    await connection.execute(_remember, values_to_remember(familiar, kept))
+
+
 async def remove(connection: AsyncConnection, *, keys: Sequence[bytes], moment: datetime) -> None:
     await connection.execute(_remove(len(keys)), values_to_remove(keys, moment))
 
@@ -102,9 +118,20 @@ def steps_to_add(keys: int) -> tuple[str, str]:
     return _steps(_ADD, keys, "WHERE EXISTS (SELECT FROM step{before})"), f"{counts} AS keys, now() AS moment"
 
 
+def values_to_remember(familiar: Sequence[bytes], kept: timedelta) -> dict[str, Any]:
+    """The bind values for ``steps_to_forgive``, beside those to remove an attempt."""
+    return {"familiar": list(familiar), "kept": kept}
+
+
 def steps_to_remove(keys: int) -> str:
     """The steps of a WITH clause that take an attempt back."""
     return _steps(_REMOVE, keys, "AND (SELECT count(*) FROM step{before}) >= 0")
+
+
+def steps_to_forgive(keys: int) -> str:
+    """The steps of a WITH clause that take a sign-in's attempt back and remember where it came from."""
+    remember = _REMEMBER.format(condition=f"WHERE (SELECT count(*) FROM step{keys - 1}) >= 0")  # noqa: S608 a number
+    return f"{steps_to_remove(keys)}, remembered AS ({remember})"
 
 
 @cache

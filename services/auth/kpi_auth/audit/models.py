@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, Text, func, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, LargeBinary, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -42,6 +42,15 @@ class Event(StrEnum):
     IDENTITY_UNLINKED = "identity.unlinked"
     IDENTITY_REFUSED = "identity.refused"
     MAIL_RETRIED = "mail.retried"
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_CHANGED = "api_key.changed"
+    API_KEY_ROTATED = "api_key.rotated"
+    API_KEY_DEACTIVATED = "api_key.deactivated"
+    API_KEY_ACTIVATED = "api_key.activated"
+    API_KEY_DELETED = "api_key.deleted"
+    API_KEY_REVOKED = "api_key.revoked"
+    API_KEY_NETWORK_REFUSED = "api_key.network_refused"
+    BOOTSTRAPPED = "installation.bootstrapped"
 
 
 class RefusalReason(StrEnum):
@@ -59,13 +68,18 @@ class RefusalReason(StrEnum):
 
 
 class AuditEvent(Table, table=True):
-    """One event. A trigger refuses to change or delete a row."""
+    """One event. Triggers refuse to change a row, to chain it twice, and to delete it before a checkpoint covers it."""
 
     __tablename__ = "audit_events"
     __table_args__ = (
         Index("ix_audit_events_actor_id", "actor_id", "id"),
         Index("ix_audit_events_subject_id", "subject_id", "id"),
         Index("ix_audit_events_event", "event", "id"),
+        Index("ix_audit_events_key_id", "key_id", "id", postgresql_where=text("key_id IS NOT NULL")),
+        Index("ix_audit_events_at", "at", "id"),
+        Index("ix_audit_events_waiting", "id", postgresql_where=text("seq IS NULL")),
+        Index("uq_audit_events_seq", "seq", unique=True, postgresql_where=text("seq IS NOT NULL")),
+        CheckConstraint("(seq IS NULL) = (hash IS NULL)", name="place_has_hash"),
     )
 
     id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
@@ -74,9 +88,39 @@ class AuditEvent(Table, table=True):
     # Who did it, and to whom; None if unknown. No foreign keys: a record outlives the accounts that it refers to.
     actor_id: int | None = Field(default=None, sa_type=BigInteger)
     subject_id: int | None = Field(default=None, sa_type=BigInteger)
+    # The API key that the request was made with.
+    key_id: int | None = Field(default=None, sa_type=BigInteger)
     address: str | None = Field(default=None, sa_type=Text)
     user_agent: str | None = Field(default=None, sa_type=Text)
     request_id: str | None = Field(default=None, sa_type=Text)
     details: dict[str, Any] = Field(
         default_factory=dict, sa_column=Column(JSONB, nullable=False, server_default=text("'{}'"))
     )
+    # The place in the chain and the hash that covers the row and the place before it (audit/chain.py): both are set
+    # after the commit, by the chainer.
+    seq: int | None = Field(default=None, sa_type=BigInteger)
+    hash: bytes | None = Field(default=None, sa_type=LargeBinary)
+
+
+class CheckpointKind(StrEnum):
+    """``head``: the chain had reached this place. ``start``: the records up to this place were deleted by age."""
+
+    HEAD = "head"
+    START = "start"
+
+
+class AuditCheckpoint(Table, table=True):
+    """A signed statement about one place of the chain."""
+
+    __tablename__ = "audit_checkpoints"
+    __table_args__ = (
+        Index("ix_audit_checkpoints_kind", "kind", "seq"),
+        CheckConstraint("kind IN ('head', 'start')", name="kind_known"),
+    )
+
+    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    kind: str = Field(sa_type=Text)
+    at: datetime = Field(sa_type=DateTime(timezone=True))
+    seq: int = Field(sa_type=BigInteger)
+    hash: bytes = Field(sa_type=LargeBinary)
+    signature: bytes = Field(sa_type=LargeBinary)

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from kpi_shared.database import AnyRow
-from sqlalchemy import Select, bindparam, insert, select
+from sqlalchemy import Select, bindparam, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -15,15 +15,18 @@ from kpi_auth.audit.models import AuditEvent
 _add = insert(AuditEvent)
 # The beginning of an INSERT for statements of other nouns that record their own change, which saves a round trip.
 RECORD = "INSERT INTO audit_events (event, actor_id, subject_id, address, user_agent, request_id, details)"
+_table = AuditEvent.__table__  # type: ignore[attr-defined]
+# The hash is for the chain alone.
+_columns = [column for column in _table.columns if column.name != "hash"]
 _at = col(AuditEvent.at)
 _conditions = {
     "event": col(AuditEvent.event) == bindparam("event"),
     "actor_id": col(AuditEvent.actor_id) == bindparam("actor_id"),
     "subject_id": col(AuditEvent.subject_id) == bindparam("subject_id"),
+    "key_id": col(AuditEvent.key_id) == bindparam("key_id"),
     "address": col(AuditEvent.address) == bindparam("address"),
     "since": _at >= bindparam("since"),
     "until": _at < bindparam("until"),
-    "before": col(AuditEvent.id) < bindparam("before"),
 }
 
 
@@ -32,16 +35,30 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
 
 
 async def get_page(
-    connection: AsyncConnection, *, audit_filter: AuditFilter, before: int | None, limit: int
+    connection: AsyncConnection, *, audit_filter: AuditFilter, before: Sequence[Any] | None, limit: int
 ) -> Sequence[AnyRow]:
-    """Get the newest records that match; ``before`` is the id at which the previous page ended."""
-    values = dict(audit_filter.values) if before is None else {**audit_filter.values, "before": before}
-    return (await connection.execute(_build_page_statement(frozenset(values)), {**values, "limit": limit})).all()
+    """Get the newest records that match; ``before`` is the position at which the previous page ended."""
+    statement, values = build_page(audit_filter, before=before, limit=limit)
+    return (await connection.execute(statement, values)).all()
+
+
+def build_page(
+    audit_filter: AuditFilter, *, before: Sequence[Any] | None, limit: int
+) -> tuple[Select[*tuple[Any, ...]], dict[str, Any]]:
+    """The statement of a page and its values."""
+    names = audit_filter.position_names
+    position = {f"before_{name}": value for name, value in zip(names, before or (), strict=bool(before))}
+    statement = _build_page_statement(frozenset(audit_filter.values), names, continues=bool(position))
+    return statement, {**audit_filter.values, **position, "limit": limit}
 
 
 @cache
-def _build_page_statement(filters: frozenset[str]) -> Select[*tuple[Any, ...]]:
+def _build_page_statement(
+    filters: frozenset[str], order: tuple[str, ...], *, continues: bool
+) -> Select[*tuple[Any, ...]]:
     """One statement for each set of filters, so that each has its own plan."""
-    conditions = [_conditions[name] for name in sorted(filters)]
-    statement = select(*AuditEvent.__table__.columns).where(*conditions)  # type: ignore[attr-defined]
-    return statement.order_by(col(AuditEvent.id).desc()).limit(bindparam("limit"))
+    position = [_table.c[name] for name in order]
+    statement = select(*_columns).where(*(_conditions[name] for name in sorted(filters)))
+    if continues:
+        statement = statement.where(tuple_(*position) < tuple_(*(bindparam(f"before_{name}") for name in order)))
+    return statement.order_by(*(column.desc() for column in position)).limit(bindparam("limit"))

@@ -13,9 +13,9 @@ from sqlmodel import Field, SQLModel
 from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.models import Event
 
-# A position is one 64-bit id.
-_Length = cursor_length(8)
-_UserId = Annotated[Decimal, Field(ge=1, le=MAX_ID)]
+# A position is one 64-bit id, or a time and an id.
+_Shortest, _Longest = cursor_length(8), cursor_length(16)
+_Id = Annotated[Decimal, Field(ge=1, le=MAX_ID)]
 
 
 def _refuse_number(value: object) -> object:
@@ -29,25 +29,29 @@ _Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class AuditQuery(SQLModel):
-    """Which records to list, newest first."""
+    """Which records to list, newest first; with ``since`` or ``until`` in the order of their times."""
 
     model_config = {"extra": "forbid"}
 
-    limit: Annotated[Decimal, Field(ge=1, le=100, description="Maximum number of records on a page")] = 10
+    limit: Annotated[
+        Decimal,
+        Field(ge=1, le=100, description="Maximum number of records on a page; NDJSON without a limit has all records"),
+    ] = 10
     cursor: Annotated[
-        Annotated[str, StringConstraints(min_length=_Length, max_length=_Length)] | None,
+        Annotated[str, StringConstraints(min_length=_Shortest, max_length=_Longest)] | None,
         Field(description="The value of next on the previous page"),
     ] = None
     event: Annotated[Event | None, Field(description="Only this event")] = None
-    actor_id: Annotated[_UserId | None, Field(description="The id of the user who caused the event")] = None
-    subject_id: Annotated[_UserId | None, Field(description="The id of the user whom the event affected")] = None
+    actor_id: Annotated[_Id | None, Field(description="The id of the user who caused the event")] = None
+    subject_id: Annotated[_Id | None, Field(description="The id of the user whom the event affected")] = None
+    key_id: Annotated[_Id | None, Field(description="Only events of requests with this API key")] = None
     address: Annotated[IPvAnyAddress | None, Field(description="Only events from this client address")] = None
     since: Annotated[_Time | None, Field(description="Only events at or after this time")] = None
     until: Annotated[_Time | None, Field(description="Only events before this time")] = None
 
     @property
     def filter(self) -> AuditFilter:
-        given = self.model_dump(include={"event", "actor_id", "subject_id", "address", "since", "until"})
+        given = self.model_dump(include={"event", "actor_id", "subject_id", "key_id", "address", "since", "until"})
         return AuditFilter({name: _to_value(value) for name, value in given.items() if value is not None})
 
 
@@ -56,17 +60,22 @@ def _to_value(value: object) -> object:
 
 
 class AuditEntry(SQLModel):
-    """One event: the user ``actor_id`` acted on the user ``subject_id``; null if unknown."""
+    """One event: the user ``actor_id`` acted on the user ``subject_id``, with the API key ``key_id``; null if unknown.
+
+    ``seq`` is the place of the record in the chain; a new record has none for about a second.
+    """
 
     id: int
     at: datetime
     event: str
     actor_id: int | None
     subject_id: int | None
+    key_id: int | None
     address: str | None
     user_agent: str | None
     request_id: str | None
     details: dict[str, Any]
+    seq: int | None
 
 
 class AuditPage(SQLModel):

@@ -4,7 +4,7 @@ from fastapi import Depends
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.security import CurrentUser
+from kpi_shared.security import PersonAccess
 
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.codes.errors import InvalidCodeError
@@ -45,7 +45,7 @@ async def resend_verification(sent: VerificationWanted, context: CurrentContext)
         HashingBusyError,
     ),
 )
-async def change_email(sent: EmailChange, caller: CurrentUser, context: CurrentContext) -> Accepted:
+async def change_email(sent: EmailChange, caller: PersonAccess, context: CurrentContext) -> Accepted:
     """Send an e-mail to the new address, which must be confirmed before it is used; the old address is notified."""
     await service.request_change(context, caller=caller, sent=sent)
     return ACCEPTED

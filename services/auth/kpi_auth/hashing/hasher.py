@@ -9,16 +9,18 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from statistics import median
 from typing import Annotated, Self, TypeVar
 
 from argon2 import PasswordHasher as Argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 from fastapi import Depends, FastAPI, Request
+from kpi_shared.places import Places, Turn
 from kpi_shared.telemetry.metrics import Metrics
 
+from kpi_auth.hashing.askers import ANYONE, Asker, Familiar
 from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.origin import RequestOrigin
 from kpi_auth.settings import AuthSettings
 
 Result = TypeVar("Result")
@@ -29,7 +31,10 @@ _REMEMBERED = 31
 
 
 class PasswordHasher:
-    """argon2id with at most ``hash_workers`` hashes running and ``hash_queue`` waiting; else HashingBusyError."""
+    """argon2id with at most ``hash_workers`` hashes running and ``hash_queue`` waiting; else HashingBusyError.
+
+    The queue is fair: see ``kpi_shared.places``, and ``askers`` for the sources.
+    """
 
     def __init__(self, settings: AuthSettings) -> None:
         self._argon2 = Argon2(
@@ -37,49 +42,64 @@ class PasswordHasher:
             memory_cost=settings.argon2_memory_kib,
             parallelism=settings.argon2_parallelism,
         )
-        self._room = settings.hash_workers + settings.hash_queue
         self._workers = settings.hash_workers
-        self._pending = 0
-        self._refused = 0
-        self._lock = threading.Lock()
+        self._room = settings.hash_workers + settings.hash_queue
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_lower_priority)
         # Verified where there is no hash, so that an unknown account takes as long as a known one.
         self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
         # How long recent verifications with the current parameters took, in seconds.
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
         self._verify("", self._dummy)
+        # Some turns more than threads, so that these are busy while the next request looks up its account.
+        ahead = min(settings.hash_workers, settings.hash_queue)
+        self._places = Places(
+            settings.hash_workers + ahead,
+            waiting=settings.hash_queue - ahead,
+            patience=settings.hash_patience,
+            usual=2 * self._recent[0],
+            refusal=HashingBusyError,
+        )
+        self._familiar = Familiar()
 
-    async def hash(self, password: str, *, place: "Place | None" = None) -> str:
+    async def hash(self, password: str, *, by: Asker = ANYONE, place: "Place | None" = None) -> str:
         """Hash in a place of its own, or in ``place``, which the caller has taken."""
-        with nullcontext(place) if place else self.take_place() as taken:
+        with place or await self.take_place(by) as taken:
             return await taken.run(lambda: self._argon2.hash(password))
 
-    async def verify(self, password: str, password_hash: str | None, *, place: "Place | None" = None) -> bool:
+    async def verify(
+        self, password: str, password_hash: str | None, *, by: Asker = ANYONE, place: "Place | None" = None
+    ) -> bool:
         """Does the password match? Always takes the time of one hash; False for None.
 
         As for ``place``, see ``hash``.
         """
-        with nullcontext(place) if place else self.take_place() as taken:
+        with place or await self.take_place(by) as taken:
             matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
         return matches and password_hash is not None
 
-    def check_room(self) -> None:
-        """HashingBusyError if no place is free: an early check that takes none."""
-        if self._pending >= self._room:
-            self._refused += 1
-            raise HashingBusyError
+    @property
+    def is_busy(self) -> bool:
+        """Would a hash have to wait for its turn?"""
+        return self._places.taken >= self._places.total
 
-    def take_place(self) -> "Place":
-        """A place for one hash, for a with statement; HashingBusyError if none is free.
+    def check_room(self, by: Asker = ANYONE) -> None:
+        """HashingBusyError if there is no room for a request from this address: an early check that takes none."""
+        if not self._familiar.has_address(by):
+            self._places.check_room(*by.sources)
+
+    async def take_place(self, by: Asker = ANYONE) -> "Place":
+        """A place for one hash, for a with statement, when it is this request's turn; else HashingBusyError.
 
         Taken before any other work, it also protects what follows, such as the database, from too many sign-ins.
         """
-        with self._lock:
-            if self._pending >= self._room:
-                self._refused += 1
-                raise HashingBusyError
-            self._pending += 1
-        return Place(self._pool, self._release_place)
+        if self._familiar.has(by):
+            return Place(self._pool, await self._places.take(by, is_favoured=True))
+        return Place(self._pool, await self._places.take(*by.sources))
+
+    def welcome(self, by: Asker, place: "Place") -> None:
+        """The password was right: charge nothing for it, and favour this account at this address from now on."""
+        place.forgive()
+        self._familiar.add(by)
 
     def register_metrics(self, metrics: Metrics) -> None:
         """Add the queue to the metrics."""
@@ -87,10 +107,10 @@ class PasswordHasher:
             "kpi_auth_hashes", "Password hashes: total places, running, waiting", ("state",), self._numbers
         )
         text = "Hashes refused because all places were taken"
-        metrics.add_counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._refused})
+        metrics.add_counter("kpi_auth_hashes_refused", text, (), lambda: {(): self._places.refused})
 
     def _numbers(self) -> dict[tuple[str, ...], float]:
-        pending = self._pending
+        pending = self._places.taken + self._places.waiting
         running = min(pending, self._workers)
         return {("room",): self._room, ("running",): running, ("waiting",): pending - running}
 
@@ -121,17 +141,13 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError):
             return False
 
-    def _release_place(self) -> None:
-        with self._lock:
-            self._pending -= 1
-
 
 class Place:
-    """A place for one hash, released when the hash is done, or at the end of the block if none was started."""
+    """A place for one hash, given back when the hash is done, or at the end of the block if none was started."""
 
-    def __init__(self, pool: ThreadPoolExecutor, release: Callable[[], None]) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, turn: Turn) -> None:
         self._pool = pool
-        self._release = release
+        self._turn = turn
         self._is_used = False
 
     def __enter__(self) -> Self:
@@ -139,14 +155,21 @@ class Place:
 
     def __exit__(self, *_error: object) -> None:
         if not self._is_used:
-            self._release()
+            self._turn.give_back()
 
     async def run(self, work: Callable[[], Result]) -> Result:
+        loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
         self._is_used = True
-        # Cancelling the caller does not stop its hash, so the place is released only when the hash is done.
-        future.add_done_callback(lambda _: self._release())
+        # Cancelling the caller stops a hash that has not begun. One that has begun continues, and keeps its place until
+        # it is done.
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._turn.give_back))
         return await asyncio.wrap_future(future)
+
+    def forgive(self) -> None:
+        """Charge the hash that was done here to no source."""
+        self._turn.give_back()
+        self._turn.forgive()
 
 
 def _lower_priority() -> None:
@@ -162,9 +185,9 @@ async def password_hasher(app: FastAPI) -> AsyncIterator[None]:
     app.state.hasher.close()
 
 
-async def _require_room(request: Request) -> None:
+async def _require_room(request: Request, origin: RequestOrigin) -> None:
     hasher: PasswordHasher = request.app.state.hasher
-    hasher.check_room()
+    hasher.check_room(Asker.of(origin))
 
 
 # As the first dependency of an endpoint, it refuses the request before the body is read if no place is free.

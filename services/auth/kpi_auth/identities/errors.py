@@ -34,6 +34,7 @@ class ProviderUnreachableError(UnavailableError):
 
     type = "identity-provider-unreachable"
     title = "The identity provider is temporarily unavailable"
+    is_same_elsewhere = True
 
 
 class UnknownProviderError(ProblemError):

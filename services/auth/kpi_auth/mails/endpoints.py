@@ -9,7 +9,7 @@ from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import cut_page
-from kpi_shared.security import AdminUser
+from kpi_shared.security import AdminAccess
 
 from kpi_auth.context import CurrentContext
 from kpi_auth.mails import repository, service
@@ -23,7 +23,7 @@ MailId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 
 
 @router.get("", responses=problems(UnauthenticatedError, ForbiddenError))
-async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, connection: Reader) -> MailPage:
+async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminAccess, connection: Reader) -> MailPage:
     """List the mails of the outbox, newest first, without their contents; admins only."""
     rows = await repository.get_page(connection, state=query.state, before=query.cursor, limit=query.limit + 1)
     page = cut_page(rows, limit=query.limit, cursor_after=lambda row: str(row.id))
@@ -34,6 +34,6 @@ async def list_mails(query: Annotated[MailQuery, Query()], _caller: AdminUser, c
     "/{mail_id}/retry",
     responses=problems(UnauthenticatedError, ForbiddenError, MailNotFoundError, MailNotRetriableError),
 )
-async def retry_mail(mail_id: MailId, caller: AdminUser, connection: Writer, context: CurrentContext) -> MailShown:
+async def retry_mail(mail_id: MailId, caller: AdminAccess, connection: Writer, context: CurrentContext) -> MailShown:
     """Send a dead mail again, if its content is still there and has not expired; admins only."""
     return await service.retry(context, connection, mail_id=mail_id, caller=caller)

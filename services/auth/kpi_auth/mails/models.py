@@ -35,6 +35,8 @@ class OutboxMail(Table, table=True):
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     # The earliest time of the next attempt. A lease sets it to a time in the future, so that no other worker takes it.
     due_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    # Identifies the lease.
+    lease: int | None = Field(default=None, sa_type=BigInteger)
     # The time from which the content is of no use.
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
@@ -43,14 +45,14 @@ class OutboxMail(Table, table=True):
 
 
 class LeasedMail(NamedTuple):
-    """A mail that only one worker may send until ``due_at``; each lease of a mail has a different ``due_at``."""
+    """A mail that only one worker may send until its lease ends; each lease has a number of its own."""
 
     id: int
     recipient: str
     template: str
     content: str | None
     attempts: int
-    due_at: datetime
+    lease: int
     expires_at: datetime | None
     created_at: datetime
     is_expired: bool

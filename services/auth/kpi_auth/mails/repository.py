@@ -1,5 +1,6 @@
 """The SQL of the outbox."""
 
+import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -17,12 +18,20 @@ _lease = text("""
         SELECT id FROM mails WHERE state = 'pending' AND due_at <= now()
         ORDER BY due_at, id LIMIT :most FOR UPDATE SKIP LOCKED
     )
-    UPDATE mails SET attempts = attempts + 1, due_at = now() + :lease
+    UPDATE mails SET attempts = attempts + 1, due_at = now() + :seconds, lease = :lease
     FROM due WHERE mails.id = due.id
-    RETURNING mails.id, recipient, template, content, attempts, due_at, expires_at, created_at,
+    RETURNING mails.id, recipient, template, content, attempts, mails.lease, expires_at, created_at,
         coalesce(expires_at <= now(), false) AS is_expired
 """)
-# A worker whose lease has passed to another changes nothing: the other lease has a different end.
+# The code before this column does not change it, so that the number of attempts identifies a lease too.
+_renew = text("""
+    UPDATE mails SET due_at = now() + :seconds
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:leases AS bigint[]), CAST(:attempts AS int[]))
+        AS held(id, lease, attempts)
+    WHERE mails.id = held.id AND mails.lease = held.lease AND mails.attempts = held.attempts AND state = 'pending'
+    RETURNING mails.id
+""")
+# A worker whose lease has passed to another changes nothing.
 _settle = text("""
     UPDATE mails SET
         state = :state,
@@ -30,7 +39,7 @@ _settle = text("""
         due_at = now() + :delay,
         settled_at = CASE WHEN :state <> 'pending' THEN now() END,
         content = CASE WHEN :state <> 'sent' THEN content END
-    WHERE id = :id AND state = 'pending' AND attempts = :attempts AND due_at = :leased_until
+    WHERE id = :id AND state = 'pending' AND attempts = :attempts AND lease = :lease
     RETURNING id
 """)
 _shown = (
@@ -68,7 +77,7 @@ _forget_old_contents = text("""
     )
 """)
 _revive = text("""
-    UPDATE mails SET state = 'pending', attempts = 0, due_at = now(), settled_at = NULL
+    UPDATE mails SET state = 'pending', attempts = 0, due_at = now(), settled_at = NULL, lease = NULL
     WHERE id = :id AND state = 'dead' AND content IS NOT NULL AND (expires_at IS NULL OR expires_at > now())
     RETURNING id
 """)
@@ -83,8 +92,20 @@ async def add(
 
 async def lease(connection: AsyncConnection, *, most: int, seconds: float) -> list[LeasedMail]:
     """Lease due mails that no other worker has leased, the longest waiting first, and count an attempt for each."""
-    rows = await connection.execute(_lease, {"most": most, "lease": timedelta(seconds=seconds)})
+    values = {"most": most, "seconds": timedelta(seconds=seconds), "lease": secrets.randbits(63)}
+    rows = await connection.execute(_lease, values)
     return [LeasedMail(**row._mapping) for row in rows]  # noqa: SLF001 SQLAlchemy's public name for it
+
+
+async def renew(connection: AsyncConnection, mails: Sequence[LeasedMail], *, seconds: float) -> set[int]:
+    """Let the leases end in so many seconds from now; returns the ids of the mails that are still leased."""
+    values = {
+        "seconds": timedelta(seconds=seconds),
+        "ids": [mail.id for mail in mails],
+        "leases": [mail.lease for mail in mails],
+        "attempts": [mail.attempts for mail in mails],
+    }
+    return set((await connection.execute(_renew, values)).scalars())
 
 
 async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: DeliveryOutcome) -> bool:
@@ -92,7 +113,7 @@ async def settle(connection: AsyncConnection, mail: LeasedMail, outcome: Deliver
     values = {
         "id": mail.id,
         "attempts": mail.attempts,
-        "leased_until": mail.due_at,
+        "lease": mail.lease,
         "state": outcome.state.value,
         "error": outcome.error,
         "delay": timedelta(seconds=outcome.delay),

@@ -4,16 +4,17 @@ import asyncio
 import os
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
-from aiosmtplib import SMTP
+from aiosmtplib import SMTP, SMTPResponse
 from aiosmtplib.errors import (
     SMTPDataError,
     SMTPException,
@@ -55,8 +56,29 @@ class NotSentError(Exception):
         super().__init__(self.reason)
 
 
+class Watch(Protocol):
+    """What is done about a mail while a transport sends it."""
+
+    async def begin_content(self) -> None:
+        """Called before the content is sent; raises NotSentError if it must not be."""
+
+    async def accept(self) -> None:
+        """Called as soon as the receiver has accepted the mail."""
+
+
+class _NoWatch:
+    async def begin_content(self) -> None:
+        pass
+
+    async def accept(self) -> None:
+        pass
+
+
+NO_WATCH = _NoWatch()
+
+
 class Transport(Protocol):
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
         """Return once the receiver has accepted responsibility for the mail; raise NotSentError otherwise."""
 
 
@@ -76,13 +98,15 @@ class SmtpTransport:
         # Loads the system's certificates (or those in SSL_CERT_FILE), which takes too long to do for each mail.
         self._context = ssl.create_default_context() if server.security is not Security.PLAIN else None
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
         client = self._build_client()
+        client.begin_content = watch.begin_content
         try:
             # The library's timeout applies to each response: a server could send one after another without end.
             async with asyncio.timeout(self._seconds):
                 await client.connect()
                 await client.send_message(letter.message)
+            await watch.accept()
             await _quit(client)
         except (SMTPException, OSError, TimeoutError) as error:
             raise _to_not_sent_error(error) from error
@@ -90,9 +114,9 @@ class SmtpTransport:
             # The client's context manager would wait for the response to QUIT, even from a server that hangs.
             client.close()
 
-    def _build_client(self) -> SMTP:
+    def _build_client(self) -> "_Client":
         server = self._server
-        return SMTP(
+        return _Client(
             hostname=server.host,
             port=server.port,
             username=server.username,
@@ -103,6 +127,14 @@ class SmtpTransport:
             timeout=self._seconds,
             local_hostname=self._local_hostname,
         )
+
+
+class _Client(SMTP):
+    begin_content: Callable[[], Awaitable[None]]
+
+    async def data(self, message: str | bytes, /, **options: Any) -> SMTPResponse:  # noqa: ANN401 the library's
+        await self.begin_content()
+        return await super().data(message, **options)
 
 
 async def _quit(client: SMTP) -> None:
@@ -134,13 +166,15 @@ class FolderTransport:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def send(self, letter: Letter) -> None:
+    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
+        await watch.begin_content()
         path = self._folder / f"{letter.created_at:%Y%m%dT%H%M%S}-{letter.template}-{letter.mail_id}.eml"
         try:
             await asyncio.to_thread(_write, path, letter.message.as_bytes(policy=policy.default))
         except OSError as error:
             raise NotSentError(f"{self._folder}: {error.strerror or error}", is_final=False) from error
         log.info("mail written", path=str(path), template=letter.template)
+        await watch.accept()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """The worker that sends the mails of the outbox: each at least once, and by one replica at a time.
 
-A mail is leased in one short transaction, sent outside any transaction, and settled in another one. If the process dies
-in between, the lease expires and the mail is due again.
+A mail is leased in one short transaction, sent outside any transaction, and settled in another one as soon as the
+server has accepted it. The lease is short and renewed meanwhile: if the process dies, the mail is due within seconds.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository
+from kpi_auth.mails.deliveries import Delivery, Turns
 from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import open_content
 from kpi_auth.mails.rendering import Renderer
-from kpi_auth.mails.transports import SEND_SECONDS, Letter, NotSentError, Transport, build_transport
+from kpi_auth.mails.transports import Letter, NotSentError, Transport, build_transport
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 
@@ -33,14 +34,21 @@ _FIRST_DELAY = 10.0
 _LONGEST_DELAY = 3600.0
 _LONGEST_BACKOFF = 30.0
 
+_SENT = DeliveryOutcome(MailState.SENT)
+
 
 class MailWorkerTimes(NamedTuple):
     """Times in seconds, and the number of mails that are sent at once."""
 
     poll: float = 1.0
-    # Longer than sending a mail can take, plus time to store the outcome.
-    lease: float = SEND_SECONDS + 75
+    # Several renewals, so that one may fail.
+    lease: float = 6.0
+    renewal: float = 1.5
     lanes: int = 4
+    # How long a mail waits while the server is accepting another one.
+    turn: float = 1.0
+    # How long the outcome of a mail may take to be stored. If the mail is leased elsewhere first, it is not stored.
+    patience: float = 120.0
     # The time that mails in flight get when the service stops.
     grace: float = 1.5
 
@@ -55,6 +63,8 @@ class MailWorker:
         self._transport = transport
         self._times = times or MailWorkerTimes()
         self._in_flight = InFlight(self._times.lanes)
+        self._turns = Turns(self._times.turn)
+        self._deliveries: set[Delivery] = set()
         # Attempts by their outcome.
         self._outcomes: Counter[str] = Counter()
 
@@ -71,9 +81,12 @@ class MailWorker:
 
     async def run(self) -> None:
         """Send due mails and poll for more until cancelled; ``finish`` then waits for the mails in flight."""
-        poll = self._times.poll
-        schedule = Schedule(interval=poll, first_backoff=2 * poll, longest_backoff=_LONGEST_BACKOFF)
-        await repeat(self._step, schedule, failure="outbox unreachable")
+        poll, renewal = self._times.poll, self._times.renewal
+        sending = Schedule(interval=poll, first_backoff=2 * poll, longest_backoff=_LONGEST_BACKOFF)
+        renewing = Schedule(interval=renewal, first_backoff=renewal / 2, longest_backoff=renewal)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(repeat(self._step, sending, failure="outbox unreachable"))
+            group.create_task(repeat(self._renew, renewing, failure="leases of mails cannot be renewed"))
 
     async def finish(self) -> None:
         """Wait for the mails in flight for the grace period, then postpone those that are left."""
@@ -89,43 +102,68 @@ class MailWorker:
         """Start to send as many due mails as there are free lanes; True if that filled all lanes."""
         free = self._in_flight.free
         lease = Lease.begin(self._times.lease)
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             mails = await repository.lease(connection, most=free, seconds=self._times.lease)
         for mail in mails:
             self._in_flight.start(self._deliver(mail, lease))
         return len(mails) == free
 
+    async def _renew(self) -> bool:
+        held = set(self._deliveries)
+        if held:
+            lease = Lease.begin(self._times.lease)
+            mails = [delivery.mail for delivery in held]
+            async with self._database.writing() as connection:
+                renewed = await repository.renew(connection, mails, seconds=self._times.lease)
+            for delivery in held:
+                if delivery.mail.id in renewed:
+                    delivery.lease = lease
+        return False
+
     async def _deliver(self, mail: LeasedMail, lease: Lease) -> None:
+        delivery = Delivery(mail, lease, self._turns, store_sent=self._settle_sent)
+        self._deliveries.add(delivery)
         try:
-            outcome = await self._attempt(mail)
+            outcome = await self._attempt(delivery)
+            if not delivery.is_accepted:
+                await self._settle(mail, outcome)
         except asyncio.CancelledError:
+            stopped = _postpone(mail, "the service stopped during the attempt")
             with suppress(Exception):
                 async with asyncio.timeout(1):
-                    await self._store_outcome(mail, _postpone(mail, "the service stopped during the attempt"))
+                    await self._store_outcome(mail, _SENT if delivery.is_accepted else stopped)
             raise
-        await self._settle(mail, outcome, lease)
+        finally:
+            delivery.end()
+            self._deliveries.discard(delivery)
 
-    async def _attempt(self, mail: LeasedMail) -> DeliveryOutcome:
+    async def _attempt(self, delivery: Delivery) -> DeliveryOutcome:
+        mail = delivery.mail
         if mail.is_expired:
             return DeliveryOutcome(MailState.DEAD, "expired before it was sent")
         try:
             letter = self._renderer.render(mail, open_content(self._ring, mail.content))
         except Exception as error:  # noqa: BLE001 an error in the mail itself would occur again
             return DeliveryOutcome(MailState.DEAD, f"cannot be rendered: {type(error).__name__}")
-        return await self._send(mail, letter)
+        return await self._send(delivery, letter)
 
-    async def _send(self, mail: LeasedMail, letter: Letter) -> DeliveryOutcome:
+    async def _send(self, delivery: Delivery, letter: Letter) -> DeliveryOutcome:
+        mail = delivery.mail
         try:
-            await self._transport.send(letter)
+            await self._transport.send(letter, delivery)
         except NotSentError as error:
             return DeliveryOutcome(MailState.DEAD, error.reason) if error.is_final else _postpone(mail, error.reason)
         except Exception as error:  # noqa: BLE001 an error in our code must not lose a mail
             return _postpone(mail, type(error).__name__)
-        return DeliveryOutcome(MailState.SENT)
+        return _SENT
 
-    async def _settle(self, mail: LeasedMail, outcome: DeliveryOutcome, lease: Lease) -> None:
-        """Retry until the lease ends: a mail whose outcome cannot be stored is sent twice."""
-        while not lease.is_over:
+    async def _settle_sent(self, mail: LeasedMail) -> None:
+        await self._settle(mail, _SENT)
+
+    async def _settle(self, mail: LeasedMail, outcome: DeliveryOutcome) -> None:
+        """Retry for some time, even without a lease: a mail whose outcome cannot be stored is sent twice."""
+        limit = Lease.begin(self._times.patience)
+        while not limit.is_over:
             try:
                 await self._store_outcome(mail, outcome)
             except Exception as error:  # noqa: BLE001 as above
@@ -136,7 +174,7 @@ class MailWorker:
         log.error("cannot store the outcome of a mail", mail_id=mail.id, state=outcome.state.value)
 
     async def _store_outcome(self, mail: LeasedMail, outcome: DeliveryOutcome) -> None:
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             held = await repository.settle(connection, mail, outcome)
         self._outcomes[outcome.state.value] += held
         # The server's response is stored in the table only, where admins see it.

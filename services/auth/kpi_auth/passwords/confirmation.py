@@ -7,6 +7,7 @@ from kpi_auth.attempts.service import admit, forgive
 from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record_own
 from kpi_auth.context import Context
+from kpi_auth.hashing.askers import Asker
 from kpi_auth.passwords.errors import NoPasswordError, WrongPasswordError
 
 
@@ -16,7 +17,7 @@ async def confirm_password(context: Context, *, user_id: int, password: str, ref
     The caller must lock the row and compare the hash in its transaction: the password may change in the meantime.
     """
     # Taken first: if no place is free, the request is refused at no cost and is not counted as an attempt.
-    with context.hasher.take_place() as place:
+    with await context.hasher.take_place(Asker.of_user(user_id)) as place:
         admission = await admit(context, *password_limits(context, user_id=user_id))
         async with context.database.reading() as connection:
             owner = await accounts.get_password_owner(connection, user_id=user_id)

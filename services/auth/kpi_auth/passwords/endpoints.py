@@ -4,7 +4,7 @@ from fastapi import Depends
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.security import CurrentUser
+from kpi_shared.security import PersonAccess
 
 from kpi_auth.attempts.errors import TooManyAttemptsError
 from kpi_auth.context import CurrentContext
@@ -29,6 +29,6 @@ router = Router(prefix="/auth", tags=["auth"], dependencies=[Depends(no_store)])
         HashingBusyError,
     ),
 )
-async def change_password(sent: PasswordChange, caller: CurrentUser, context: CurrentContext) -> None:
+async def change_password(sent: PasswordChange, caller: PersonAccess, context: CurrentContext) -> None:
     """Change the caller's password. All other sessions of the account end, and codes sent by e-mail become invalid."""
     await service.change(context, caller=caller, sent=sent)

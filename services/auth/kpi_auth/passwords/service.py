@@ -9,6 +9,7 @@ from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record_own
 from kpi_auth.codes import service as codes
 from kpi_auth.context import Context
+from kpi_auth.hashing.askers import Asker
 from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.passwords.confirmation import confirm_password
@@ -25,7 +26,7 @@ async def change(context: Context, *, caller: Subject, sent: PasswordChange) -> 
     owner = await confirm_password(context, user_id=caller.id, password=current, refused=Event.PASSWORD_CHANGE_REFUSED)
     if new == current:
         raise NewPasswordRefusedError("must differ from the current one", kind="same_password")
-    new_hash = await hash_new(context, password=new, username=owner.username, email=owner.email)
+    new_hash = await hash_new(context, password=new, owner=owner)
     async with context.database.writing() as connection:
         if not await accounts.lock_open(connection, user_id=owner.id, password_hash=owner.password_hash):
             raise PasswordChangedMeanwhileError
@@ -33,12 +34,12 @@ async def change(context: Context, *, caller: Subject, sent: PasswordChange) -> 
         await record_own(context, connection, Event.PASSWORD_CHANGED, user_id=owner.id)
 
 
-async def hash_new(context: Context, *, password: str, username: str, email: str | None) -> str:
+async def hash_new(context: Context, *, password: str, owner: PasswordOwner) -> str:
     """The hash of a new password; NewPasswordRefusedError if it is too easy to guess."""
-    weakness = find_weakness(password, username=username, email=email or "")
+    weakness = find_weakness(password, username=owner.username, email=owner.email or "")
     if weakness is not None:
         raise NewPasswordRefusedError(weakness, kind="guessable_password")
-    return await context.hasher.hash(password)
+    return await context.hasher.hash(password, by=Asker.of_user(owner.id))
 
 
 async def replace(

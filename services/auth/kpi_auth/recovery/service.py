@@ -5,7 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.accounts import email_repository, read_repository, write_repository
 from kpi_auth.accounts.models import PasswordOwner
 from kpi_auth.attempts import repository as attempts
-from kpi_auth.attempts.limits import mail_limits, sign_in_keys
+from kpi_auth.attempts.limits import familiar_keys, mail_limits, sign_in_keys
 from kpi_auth.attempts.service import admit
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record, record_own
@@ -44,7 +44,7 @@ async def reset(context: Context, *, sent: PasswordReset) -> None:
     if owner is None:
         raise InvalidCodeError
     password = sent.new_password.get_secret_value()
-    new_hash = await passwords.hash_new(context, password=password, username=owner.username, email=owner.email)
+    new_hash = await passwords.hash_new(context, password=password, owner=owner)
     async with context.database.writing() as connection:
         email = await _redeem(connection, sent.code, user_id=owner.id)
         await passwords.replace(context, connection, owner=owner, new_hash=new_hash)
@@ -69,9 +69,14 @@ async def _redeem(connection: AsyncConnection, code: str, *, user_id: int) -> st
 
 
 async def _lift_limits(context: Context, connection: AsyncConnection, owner: PasswordOwner) -> None:
-    """Failed attempts were made on the old password: the owner must be able to sign in with the new one."""
+    """Failed attempts were made on the old password: the owner must be able to sign in with the new one.
+
+    The code proves that the owner is at this address, so further attempts at other addresses do not matter here.
+    """
     names = [owner.username.lower(), *([owner.email] if owner.email else [])]
     await attempts.clear(connection, keys=sign_in_keys(context, logins=names))
+    familiar = familiar_keys(context, logins=names)
+    await attempts.remember(connection, familiar=familiar, kept=context.lifetimes.idle)
 
 
 async def _verify_email(context: Context, connection: AsyncConnection, *, user_id: int, email: str) -> None:

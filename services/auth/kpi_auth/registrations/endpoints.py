@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import ANONYMOUS, Responses, problems
-from kpi_shared.security import OptionalUser
+from kpi_shared.security import OptionalWriteAccess
 
 from kpi_auth.accounts.errors import EmailTakenError, RegistrationClosedError, UsernameTakenError
 from kpi_auth.attempts.errors import TooManyAttemptsError
@@ -42,7 +42,7 @@ _RESPONSES: Responses = {
     "/users", status_code=201, response_model=RegisteredUser, responses=_RESPONSES, tags=["users"], name="create_user"
 )
 async def register(
-    user: Registration, caller: OptionalUser, context: CurrentContext, response: Response
+    user: Registration, caller: OptionalWriteAccess, context: CurrentContext, response: Response
 ) -> RegisteredUser | Response:
     """Register with a username, an e-mail address and a password.
 

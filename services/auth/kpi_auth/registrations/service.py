@@ -19,6 +19,7 @@ from kpi_auth.codes import mailing
 from kpi_auth.codes.mailing import Addressee
 from kpi_auth.codes.models import Purpose
 from kpi_auth.context import Context
+from kpi_auth.hashing.askers import Asker
 from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.registrations.schemas import Registration
@@ -31,7 +32,7 @@ async def register(context: Context, *, user: Registration, caller: Subject | No
     admin = caller if caller is not None and caller.is_admin else None
     _check_rights(context, user, admin)
     # A registration for which there is no place in the hashing queue is refused first, and is not counted.
-    with context.hasher.take_place() as place:
+    with await context.hasher.take_place(_asker(context, admin)) as place:
         admission = await admit(context, *registration_limits(context)) if admin is None else None
         # Always hashed, so that the time does not disclose the outcome; and before the transaction.
         password_hash = await context.hasher.hash(user.password.get_secret_value(), place=place)
@@ -43,6 +44,10 @@ async def register(context: Context, *, user: Registration, caller: Subject | No
             await forgive(context, admission)
         raise
     return row if admin is not None or context.settings.registration_tells_username else None
+
+
+def _asker(context: Context, admin: Subject | None) -> Asker:
+    return Asker.of(context.origin) if admin is None else Asker.of_user(admin.id)
 
 
 def _check_rights(context: Context, user: Registration, admin: Subject | None) -> None:

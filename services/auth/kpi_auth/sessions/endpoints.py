@@ -8,7 +8,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router, UnsupportedMediaTypeError
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
-from kpi_shared.security import AdminUser, CurrentUser
+from kpi_shared.security import AdminAccess, PersonAccess
 
 from kpi_auth.accounts.errors import UserNotFoundError
 from kpi_auth.accounts.read_repository import get_or_raise as get_user_or_raise
@@ -85,7 +85,7 @@ async def refresh(sent: SentRefresh, context: CurrentContext) -> SessionTokens:
 
 
 @router.get("/sessions", responses=problems(UnauthenticatedError))
-async def list_sessions(caller: CurrentUser, context: CurrentContext, connection: Reader) -> SessionList:
+async def list_sessions(caller: PersonAccess, context: CurrentContext, connection: Reader) -> SessionList:
     """List the caller's active sessions, newest first."""
     rows = await repository.list_active(
         connection, user_id=caller.id, current=session_number(caller), lifetimes=context.lifetimes
@@ -96,14 +96,14 @@ async def list_sessions(caller: CurrentUser, context: CurrentContext, connection
 @router.delete(
     "/sessions/{session_id}", status_code=204, responses=problems(UnauthenticatedError, SessionNotFoundError)
 )
-async def end_session(session_id: Id, caller: CurrentUser, context: CurrentContext, connection: Writer) -> None:
+async def end_session(session_id: Id, caller: PersonAccess, context: CurrentContext, connection: Writer) -> None:
     """End one of the caller's sessions."""
     await ending.end_own(context, connection, caller=caller, session_id=session_id)
 
 
 @router.post("/logout", status_code=204, responses=problems(UnauthenticatedError))
 async def logout(
-    caller: CurrentUser,
+    caller: PersonAccess,
     context: CurrentContext,
     connection: Writer,
     body: Logout | None = None,
@@ -132,18 +132,18 @@ _ADMIN = problems(UnauthenticatedError, ForbiddenError, UserNotFoundError)
 
 @admin_router.get("", responses=_ADMIN)
 async def list_sessions_of_user(
-    user_id: Id, admin: AdminUser, context: CurrentContext, connection: Reader
+    user_id: Id, admin: AdminAccess, context: CurrentContext, connection: Reader
 ) -> SessionList:
     """List the active sessions of a user, newest first."""
     await get_user_or_raise(connection, user_id=user_id)
-    rows = await repository.list_active(
-        connection, user_id=user_id, current=session_number(admin), lifetimes=context.lifetimes
-    )
+    # A key has no session.
+    current = session_number(admin) if admin.api_key_id is None else 0
+    rows = await repository.list_active(connection, user_id=user_id, current=current, lifetimes=context.lifetimes)
     return session_list(rows)
 
 
 @admin_router.delete("", status_code=204, responses=_ADMIN)
-async def end_sessions_of_user(user_id: Id, admin: AdminUser, context: CurrentContext, connection: Writer) -> None:
+async def end_sessions_of_user(user_id: Id, admin: AdminAccess, context: CurrentContext, connection: Writer) -> None:
     """End all sessions of a user."""
     await get_user_or_raise(connection, user_id=user_id)
     await ending.end_all_of(context, connection, user_id=user_id, admin=admin)
@@ -153,7 +153,7 @@ async def end_sessions_of_user(user_id: Id, admin: AdminUser, context: CurrentCo
     "/{session_id}", status_code=204, responses=_ADMIN | problems(UserNotFoundError, SessionNotFoundError)
 )
 async def end_session_of_user(
-    user_id: Id, session_id: Id, admin: AdminUser, context: CurrentContext, connection: Writer
+    user_id: Id, session_id: Id, admin: AdminAccess, context: CurrentContext, connection: Writer
 ) -> None:
     """End one session of a user."""
     await ending.end_one_of(context, connection, user_id=user_id, session_id=session_id, admin=admin)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     LargeBinary,
+    SmallInteger,
     Text,
     func,
     text,
@@ -36,6 +37,14 @@ class EndReason(StrEnum):
     ROLE = "role"
 
 
+class ReuseSign(StrEnum):
+    """What showed that two clients have a session's tokens. Values are stored in audit records: they never change."""
+
+    OLDER = "older"
+    ELSEWHERE = "elsewhere"
+    REPEATED = "repeated"
+
+
 class Session(Table, table=True):
     __tablename__ = "sessions"
     __table_args__ = (
@@ -54,6 +63,11 @@ class Session(Table, table=True):
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     # When the counter last changed.
     used_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
+    # When it had changed before that; None before the second change.
+    used_before: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
+    # How much the repeats of consecutive refreshes point to a second client (repeats.py), without and of the last one.
+    suspicion: int = Field(default=0, sa_type=SmallInteger, sa_column_kwargs={"server_default": text("0")})
+    repeat_suspicion: int = Field(default=0, sa_type=SmallInteger, sa_column_kwargs={"server_default": text("0")})
     ended_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     end_reason: str | None = Field(default=None, sa_type=Text)
     address: str | None = Field(default=None, sa_type=Text)

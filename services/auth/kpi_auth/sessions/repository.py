@@ -53,13 +53,16 @@ END_OLDEST = f"""
 _end_oldest = text(f"WITH {END_OLDEST}")
 _get_key = text(f"""
     SELECT sessions.id, user_id, secret, username, role,
-        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
+        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left,
+        counter, statement_timestamp() AS read_at
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
 """)  # noqa: S608 our own text
 # Every ending of a session updates its row, so this waits for it, checks the conditions again, and finds it ended.
 _advance = text(f"""
-    UPDATE sessions SET counter = counter + 1, used_at = now(), address = :address, user_agent = :user_agent
+    UPDATE sessions SET
+        counter = counter + 1, used_at = now(), used_before = used_at, address = :address, user_agent = :user_agent,
+        suspicion = CASE WHEN repeat_suspicion > 0 THEN suspicion + repeat_suspicion ELSE 0 END, repeat_suspicion = 0
     FROM {TABLE}
     WHERE sessions.id = :id AND counter = :counter AND ended_at IS NULL
         AND used_at > now() - :idle AND sessions.created_at > now() - :absolute
@@ -67,15 +70,21 @@ _advance = text(f"""
     RETURNING sessions.id
 """)  # noqa: S608 our own text
 _lock = text(f"""
-    SELECT sessions.id, user_id, counter, secret, username, role, ended_at,
+    SELECT sessions.id, user_id, counter, secret, username, role, ended_at, address, user_agent, suspicion,
         {NOTICE_EMAIL} AS notice_email, {IS_OPEN} AS is_open,
         used_at <= now() - :idle OR sessions.created_at <= now() - :absolute AS is_expired,
-        used_at > now() - :grace AS is_fresh,
+        used_at > now() - :grace AS is_fresh, used_at,
+        used_at < coalesce(used_before, sessions.created_at) + :access / 2 AS is_hurried,
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
     FOR NO KEY UPDATE OF sessions
 """)  # noqa: S608 our own text
+_add_suspicion = text("""
+    UPDATE sessions SET repeat_suspicion = greatest(repeat_suspicion, :suspicion)
+    WHERE id = :id
+    RETURNING suspicion + repeat_suspicion AS suspicion
+""")
 _get_subject = text(f"""
     SELECT username, role FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id AND user_id = :user_id AND ended_at IS NULL AND {IS_OPEN}
@@ -152,8 +161,14 @@ async def advance(
 
 async def lock(connection: AsyncConnection, *, session_id: int, lifetimes: Lifetimes) -> AnyRow | None:
     """The current state of the session, locked until the transaction ends."""
-    values = {"id": session_id, "idle": lifetimes.idle, "absolute": lifetimes.absolute, "grace": lifetimes.grace}
+    values = {"id": session_id, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
+    values |= {"grace": lifetimes.grace, "access": lifetimes.access}
     return (await connection.execute(_lock, values)).one_or_none()
+
+
+async def add_suspicion(connection: AsyncConnection, *, session_id: int, suspicion: int) -> int:
+    """Store how suspicious a repeat was; returns the sum over the consecutive refreshes that were repeated."""
+    return int((await connection.execute(_add_suspicion, {"id": session_id, "suspicion": suspicion})).scalar_one())
 
 
 async def get_subject(connection: AsyncConnection, *, session_id: int, user_id: int) -> AnyRow | None:

@@ -1,10 +1,12 @@
 """Opening and refreshing sessions."""
 
 import secrets
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow
+from kpi_shared.deadlines import arrival
 from kpi_shared.tokens import HEADER, InvalidTokenError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,11 +17,14 @@ from kpi_auth.context import Context
 from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.sessions import repository
-from kpi_auth.sessions.models import EndReason, NamedSession
+from kpi_auth.sessions.models import EndReason, NamedSession, ReuseSign
+from kpi_auth.sessions.repeats import MOST_SUSPICION, Suspicion, judge
 from kpi_auth.sessions.schemas import SessionTokens
 from kpi_auth.sessions.session_check import session_number
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 from kpi_auth.tokens.refresh_tokens import SECRET_BYTES, RefreshToken, parse
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 async def start(context: Context, connection: AsyncConnection, *, account: Account, by: str) -> SessionTokens | None:
@@ -56,14 +61,18 @@ async def refresh(context: Context, *, token: str) -> SessionTokens:
     """New tokens, or InvalidRefreshTokenError.
 
     RFC 9700, section 4.14.2: reuse of a token ends its session, since one of the two clients that hold it is not the
-    owner's. The exception is the token used last, within the grace period: it gets the same successor again.
+    owner's. The exception is the token used last, as long as its successor is unused: it gets the same successor again,
+    unless repeats point to a second client.
     """
+    started = arrival()
     parsed = parse(token)
     async with context.database.committing() as connection:
-        tokens = await _rotate(context, connection, parsed)
+        row = await _get_genuine(context, connection, parsed)
+        sent_at = _find_sent_at(row, parsed, started=started)
+        tokens = await _rotate(context, connection, parsed, row)
     if tokens is None:
         async with context.database.writing() as connection:
-            tokens = await _handle_out_of_turn(context, connection, parsed)
+            tokens = await _handle_out_of_turn(context, connection, parsed, sent_at=sent_at)
     if tokens is None:
         raise InvalidRefreshTokenError
     return tokens
@@ -85,12 +94,29 @@ async def find_by_token(context: Context, *, token: str) -> NamedSession | None:
     return NamedSession(parsed.session_id, row.user_id)
 
 
-async def _rotate(context: Context, connection: AsyncConnection, token: RefreshToken) -> SessionTokens | None:
-    """The successor of the currently valid token; None for any other genuine one."""
+async def _get_genuine(context: Context, connection: AsyncConnection, token: RefreshToken) -> AnyRow:
+    """The session of a genuine token; a forged one locks nothing and ends nothing."""
     row = await repository.get_key(connection, session_id=token.session_id, lifetimes=context.lifetimes)
-    # A forged token locks nothing and ends nothing.
     if row is None or not context.refresh_tokens.is_genuine(token, secret=row.secret):
         raise InvalidRefreshTokenError
+    return row
+
+
+def _find_sent_at(row: AnyRow, token: RefreshToken, *, started: float) -> datetime:
+    """When the request arrived, by the database's clock; before any other one if it found its token unused.
+
+    This process may have stood still since then, and the client may have repeated the request elsewhere.
+    """
+    if row.counter == token.counter:
+        return _FIRST
+    sent_at: datetime = row.read_at - timedelta(seconds=time.monotonic() - started)
+    return sent_at
+
+
+async def _rotate(
+    context: Context, connection: AsyncConnection, token: RefreshToken, row: AnyRow
+) -> SessionTokens | None:
+    """The successor of the currently valid token; None for any other genuine one."""
     # Made before the counter changes, and returned only if it does: an ending of the session updates the same row, so
     # that no tokens are issued after it.
     tokens = _make_tokens_from_row(context, row, counter=token.counter + 1) if float(row.seconds_left) > 0 else None
@@ -105,7 +131,7 @@ async def _rotate(context: Context, connection: AsyncConnection, token: RefreshT
 
 
 async def _handle_out_of_turn(
-    context: Context, connection: AsyncConnection, token: RefreshToken
+    context: Context, connection: AsyncConnection, token: RefreshToken, *, sent_at: datetime
 ) -> SessionTokens | None:
     """Repeat the response to the token used last, or end the session of a reused token."""
     row = await repository.lock(connection, session_id=token.session_id, lifetimes=context.lifetimes)
@@ -114,11 +140,27 @@ async def _handle_out_of_turn(
     if row.is_expired or not row.is_open:
         await _end_expired(context, connection, row)
         return None
-    if token.counter == row.counter - 1 and row.is_fresh:
-        return _make_tokens_from_row(context, row, counter=row.counter)
-    if token.counter < row.counter:
-        await _end_reused(context, connection, row)
+    has_overlapped = sent_at < row.used_at
+    if token.counter == row.counter - 1 and context.lifetimes.grace:
+        return await _repeat(context, connection, row, has_overlapped=has_overlapped)
+    # A request from before the last refresh has waited here, and its token was valid when it was sent.
+    if token.counter < row.counter and not (has_overlapped and context.lifetimes.grace):
+        await _end_reused(context, connection, row, sign=ReuseSign.OLDER)
     return None
+
+
+async def _repeat(
+    context: Context, connection: AsyncConnection, row: AnyRow, *, has_overlapped: bool
+) -> SessionTokens | None:
+    """The same successor again, or None if repeats point to a second client: then the session has ended."""
+    suspicion = judge(row, context.origin, has_overlapped=has_overlapped)
+    if suspicion:
+        total = await repository.add_suspicion(connection, session_id=row.id, suspicion=suspicion)
+        if total > MOST_SUSPICION:
+            sign = ReuseSign.ELSEWHERE if suspicion is Suspicion.ELSEWHERE else ReuseSign.REPEATED
+            await _end_reused(context, connection, row, sign=sign)
+            return None
+    return _make_tokens_from_row(context, row, counter=row.counter)
 
 
 async def _end_expired(context: Context, connection: AsyncConnection, row: AnyRow) -> None:
@@ -128,10 +170,11 @@ async def _end_expired(context: Context, connection: AsyncConnection, row: AnyRo
     await record(context, connection, Event.SIGNED_OUT, subject_id=row.user_id, details=details)
 
 
-async def _end_reused(context: Context, connection: AsyncConnection, row: AnyRow) -> None:
+async def _end_reused(context: Context, connection: AsyncConnection, row: AnyRow, *, sign: ReuseSign) -> None:
     await repository.end(connection, user_id=row.user_id, session_id=row.id, reason=EndReason.REUSE)
     # It is unknown which of the two holders sent it.
-    await record(context, connection, Event.REFRESH_REUSED, subject_id=row.user_id, details={"session_id": row.id})
+    details = {"session_id": row.id, "sign": sign.value}
+    await record(context, connection, Event.REFRESH_REUSED, subject_id=row.user_id, details=details)
     if row.notice_email is not None:
         mail = Mail(Template.SESSIONS_ENDED, row.notice_email, {"username": row.username})
         await outbox.put(context, connection, mail)

@@ -2,12 +2,13 @@
 
 from kpi_auth.accounts import read_repository, write_repository
 from kpi_auth.accounts.models import Account, LoginState
-from kpi_auth.attempts.limits import sign_in_limits
+from kpi_auth.attempts.limits import familiar_keys, sign_in_limits
 from kpi_auth.attempts.models import Admission
 from kpi_auth.attempts.service import check_added
 from kpi_auth.audit.models import Event, RefusalReason
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
+from kpi_auth.hashing.askers import Asker
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.hashing.hasher import Place
 from kpi_auth.sessions import service
@@ -18,8 +19,9 @@ from kpi_auth.sessions.schemas import Credentials, SessionTokens
 
 async def sign_in_with_password(context: Context, *, credentials: Credentials) -> SessionTokens:
     """Open a session; otherwise InvalidCredentialsError, TooManyAttemptsError or HashingBusyError."""
+    by = Asker.of(context.origin, login=credentials.login)
     # Taken first: if no place is free, the request is refused at no cost and is not counted as an attempt.
-    with context.hasher.take_place() as place:
+    with await context.hasher.take_place(by) as place:
         admission, found = await _look_up(context, credentials.login)
         password = credentials.password.get_secret_value()
         matches = await _verify(context, found, password, place)
@@ -30,15 +32,20 @@ async def sign_in_with_password(context: Context, *, credentials: Credentials) -
     if tokens is None:
         await _record_failure(context, found, login=credentials.login, matches=matches)
         raise InvalidCredentialsError
+    context.hasher.welcome(by, place)
     return tokens
 
 
 async def _look_up(context: Context, login: str) -> tuple[Admission, Account | None]:
     """The attempt, which is now counted, and the account that it is for."""
-    limits = sign_in_limits(context, login=login)
+    limits, familiar = sign_in_limits(context, login=login), familiar_keys(context, logins=[login])
     async with context.database.committing() as connection:
-        added, found = await repository.look_up(connection, limits=limits, login=login)
-        return await check_added(context, connection, limits=limits, added=added), found
+        found = await repository.look_up(connection, limits=limits, familiar=familiar, login=login)
+        if found.is_familiar and found.added.keys == len(limits) - 1:
+            # Failures at other addresses do not keep the owner out.
+            limits.pop()
+        admission = await check_added(context, connection, limits=limits, added=found.added)
+        return admission._replace(familiar=tuple(familiar)), found.account
 
 
 async def _verify(context: Context, account: Account | None, password: str, place: Place) -> bool:
@@ -73,7 +80,10 @@ async def _try_again(context: Context, account: Account, password: str, admissio
     """Retry with the current hash: a parallel sign-in may have rehashed the same password."""
     async with context.database.reading() as connection:
         password_hash = await read_repository.get_password_hash(connection, user_id=account.id)
-    if password_hash in {None, account.password_hash} or not await context.hasher.verify(password, password_hash):
+    by = Asker.of_user(account.id)
+    if password_hash in {None, account.password_hash}:
+        return None
+    if not await context.hasher.verify(password, password_hash, by=by):
         return None
     return await _open_session(context, account._replace(password_hash=password_hash), password, admission)
 
@@ -81,6 +91,8 @@ async def _try_again(context: Context, account: Account, password: str, admissio
 async def _strengthen(context: Context, account: Account, password: str) -> Account:
     """Rehash with the current parameters if the hash is outdated and the hasher is not busy."""
     if account.password_hash is None or not context.hasher.is_outdated(account.password_hash):
+        return account
+    if context.hasher.is_busy:
         return account
     try:
         new = await context.hasher.hash(password)

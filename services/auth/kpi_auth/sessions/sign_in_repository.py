@@ -6,6 +6,7 @@ a statement: one counts the attempt and looks up the account; another forgives t
 
 from collections.abc import Sequence
 from functools import cache
+from typing import NamedTuple
 
 from kpi_shared.caller import Role
 from sqlalchemy import TextClause, text
@@ -14,20 +15,38 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.accounts.fragments import OF_LOGIN, SIGN_IN_COLUMNS, TABLE
 from kpi_auth.accounts.models import Account
 from kpi_auth.attempts.models import Added, Admission, Limit
-from kpi_auth.attempts.repository import steps_to_add, steps_to_remove, values_to_add, values_to_remove
+from kpi_auth.attempts.repository import (
+    IS_FAMILIAR,
+    steps_to_add,
+    steps_to_forgive,
+    values_to_add,
+    values_to_remember,
+    values_to_remove,
+)
 from kpi_auth.audit.models import Event
 from kpi_auth.origin import Origin
 from kpi_auth.sessions.repository import END_OLDEST
 from kpi_auth.settings.lifetimes import Lifetimes
 
 
-async def look_up(connection: AsyncConnection, *, limits: Sequence[Limit], login: str) -> tuple[Added, Account | None]:
+class Found(NamedTuple):
+    """How the attempt was counted, the account it is for, and whether that has been entered from this address."""
+
+    added: Added
+    account: Account | None
+    is_familiar: bool
+
+
+async def look_up(
+    connection: AsyncConnection, *, limits: Sequence[Limit], familiar: Sequence[bytes], login: str
+) -> Found:
     """Count an attempt under each limit, and find the account that it is for."""
-    row = (await connection.execute(_look_up(len(limits)), {**values_to_add(limits), "login": login})).one()
+    values = {**values_to_add(limits), "familiar": list(familiar), "login": login}
+    row = (await connection.execute(_look_up(len(limits)), values)).one()
     account = None
     if row.id is not None:
         account = Account(row.id, row.username, Role(row.role), row.password_hash, row.may_sign_in)
-    return Added(row.keys, row.moment), account
+    return Found(Added(row.keys, row.moment), account, row.is_familiar)
 
 
 async def settle(
@@ -39,8 +58,9 @@ async def settle(
     lifetimes: Lifetimes,
     origin: Origin,
 ) -> None:
-    """Forgive the attempt, and end and record the user's oldest sessions beyond ``most``."""
+    """Forgive the attempt, remember its address, and end and record the user's oldest sessions beyond ``most``."""
     values = {"user_id": user_id, "most": most, "idle": lifetimes.idle, "absolute": lifetimes.absolute}
+    values |= values_to_remember(admission.familiar, lifetimes.idle)
     values |= {"event": Event.SIGNED_OUT.value, **origin.columns, **values_to_remove(admission.keys, admission.moment)}
     await connection.execute(_settle(len(admission.keys)), values)
 
@@ -49,10 +69,11 @@ async def settle(
 def _look_up(keys: int) -> TextClause:
     steps, columns = steps_to_add(keys)
     return text(f"""
-        WITH {steps} SELECT {columns}, {SIGN_IN_COLUMNS} FROM (SELECT) AS attempt LEFT JOIN {TABLE} ON {OF_LOGIN}
+        WITH {steps} SELECT {columns}, {IS_FAMILIAR}, {SIGN_IN_COLUMNS}
+        FROM (SELECT) AS attempt LEFT JOIN {TABLE} ON {OF_LOGIN}
     """)  # noqa: S608 our own text
 
 
 @cache
 def _settle(keys: int) -> TextClause:
-    return text(f"WITH {steps_to_remove(keys)}, {END_OLDEST}")
+    return text(f"WITH {steps_to_forgive(keys)}, {END_OLDEST}")

@@ -5,12 +5,19 @@ from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, ServiceSettings
+from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
+
+NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
+
+_SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
+NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
+_SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -35,6 +42,11 @@ def _check_mail_from(value: str) -> str:
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
 
+    # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
+    # used, and replacing that key ends sessions (docs/adr/0044-long-lived-keys.md).
+    auth_secret_key: SecretKey | None = None
+    auth_previous_secret_keys: SecretKeys = ()
+
     access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
 
     # The idle and the absolute lifetime of a session; beyond the limit per user, the oldest session ends.
@@ -56,6 +68,15 @@ class AuthSettings(ServiceSettings):
     # Registrations per hour from one client address.
     registrations_per_address: int = Field(default=200, ge=1, le=100_000)
 
+    # How many API keys one account may have.
+    api_key_limit: int = Field(default=1000, ge=1, le=1_000_000)
+    # The port on which the gateway exchanges API keys, and the key by which it is known there; 0: no such port.
+    internal_port: int = Field(default=0, ge=0, lt=2**16)
+    internal_host: str = "127.0.0.1"
+    internal_key: SecretKey | None = None
+    # Whether the first admin may be made from this machine without the code in the log.
+    bootstrap_from_loopback: bool = False
+
     registration: Literal["open", "closed"] = "open"
     # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
     # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
@@ -76,6 +97,9 @@ class AuthSettings(ServiceSettings):
     supabase_url: ProjectUrl | None = None
     supabase_jwt_secret: JwtSecret | None = None
 
+    # Audit records older than this are deleted; None: they are kept for ever.
+    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
@@ -83,9 +107,23 @@ class AuthSettings(ServiceSettings):
     argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
     argon2_time_cost: int = Field(default=2, ge=1, le=100)
     argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash, and how many hashes may wait for them before the response is 503.
+    # Threads that hash; how many requests may wait for them, and for how many seconds, before the response is 503.
     hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    hash_queue: int = Field(default=32, ge=0, le=10_000)
+    hash_queue: int = Field(default=64, ge=0, le=10_000)
+    hash_patience: float = Field(default=1.5, gt=0, le=60)
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        has_port = self.internal_port > 0 and self.internal_key is not None
+        return [
+            self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
+            self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
+        ]
+
+    def _find(self, name: str, is_set: bool, otherwise: str, fix: str) -> dict[str, object]:
+        is_required = self.app_env is Environment.PRODUCTION
+        detail = "set" if is_set else otherwise
+        return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
 
     @property
     def discloses_email(self) -> bool:
@@ -116,6 +154,12 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_internal_key(self) -> Self:
+        if self.internal_port and self.internal_key is None:
+            raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
         return self
 
     @model_validator(mode="after")

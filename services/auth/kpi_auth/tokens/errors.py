@@ -1,4 +1,4 @@
-"""Errors about refresh tokens."""
+"""Errors about refresh tokens and API keys."""
 
 from kpi_shared.errors import ProblemError
 
@@ -14,3 +14,14 @@ class InvalidRefreshTokenError(ProblemError):
 
     def __init__(self) -> None:
         super().__init__(headers=CHALLENGE)
+
+
+class InvalidKeyError(ProblemError):
+    """The same for a key that is mistyped, unknown, deleted, deactivated or expired, or whose owner is closed."""
+
+    status = 401
+    type = "invalid-api-key"
+    title = "This API key is not valid"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"WWW-Authenticate": 'Bearer realm="kpi-one", error="invalid_token"'})

@@ -1,19 +1,17 @@
 """Refresh tokens: a session's id, a counter, and a code that only this service can make.
 
 No token is stored. A session's row has a counter and a secret of 256 bits; the code is an HMAC-SHA256 over id and
-counter, keyed with that secret and with a key of the service's ring. So the successor of a token can be made again when
+counter, keyed with that secret and with a key of the service. So the successor of a token can be made again when
 a response was lost, read access to the database alone is not enough to make one, and ending a session ends its tokens.
 """
 
 import base64
-import hashlib
 import hmac
 import re
 import struct
 from typing import NamedTuple
 
-from kpi_shared.tokens import KeyRing
-
+from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 
 SECRET_BYTES = 32
@@ -33,12 +31,10 @@ class RefreshToken(NamedTuple):
 
 
 class RefreshTokens:
-    """Makes tokens with the ring's current key, and accepts those made with previous keys."""
+    """Makes tokens with the first key, and accepts those made with any."""
 
-    def __init__(self, ring: KeyRing) -> None:
-        # The current key is the last one of the ring.
-        self._keys = [hashlib.blake2b(key=key, person=b"kpi-refresh", digest_size=32).digest() for key in ring.keys]
-        self._keys.reverse()
+    def __init__(self, keys: SecretKeys) -> None:
+        self._keys = keys.derive(b"kpi-refresh")
 
     def make(self, *, session_id: int, counter: int, secret: bytes) -> str:
         numbers = _NUMBERS.pack(session_id, counter)

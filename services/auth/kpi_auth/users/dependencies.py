@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Decimal
-from kpi_shared.security import CurrentUser
+from kpi_shared.security import WriteAccess
 
 from kpi_auth.context import CurrentContext
 from kpi_auth.users import service
@@ -17,7 +17,7 @@ UserId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 OfDeleted = Annotated[bool | None, Query(description="Look for a deleted user (admins only)")]
 
 
-async def _user_request(user_id: UserId, caller: CurrentUser, if_match: IfMatch) -> UserRequest:
+async def _user_request(user_id: UserId, caller: WriteAccess, if_match: IfMatch) -> UserRequest:
     return UserRequest(caller, user_id, if_match)
 
 

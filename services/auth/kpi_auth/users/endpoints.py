@@ -11,7 +11,7 @@ from kpi_shared.http.conditional import NOT_MODIFIED
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
-from kpi_shared.security import AdminUser, CurrentUser
+from kpi_shared.security import AdminAccess, ReadAccess
 
 from kpi_auth.accounts import list_repository
 from kpi_auth.accounts import read_repository as repository
@@ -47,7 +47,7 @@ class _ListRequest(NamedTuple):
 
 
 async def _parse_list_request(
-    query: Annotated[UserQuery, Query()], caller: CurrentUser, cursors: Cursors
+    query: Annotated[UserQuery, Query()], caller: ReadAccess, cursors: Cursors
 ) -> _ListRequest:
     """Validate the whole request before a connection is taken."""
     if query.admin_filters and not caller.is_admin:
@@ -66,7 +66,7 @@ _CHANGED = problems(
 
 
 @me_router.get("/me", responses=problems(UnauthenticatedError) | NOT_MODIFIED, response_model=UserPrivate)
-async def get_me(caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader) -> Response:
+async def get_me(caller: ReadAccess, if_none_match: IfNoneMatch, connection: Reader) -> Response:
     """Return the signed-in user."""
     row = await repository.get(connection, user_id=caller.id)
     if row is None:
@@ -98,7 +98,7 @@ async def list_users(
 
 @router.get("/{user_id}", responses=_READ | NOT_MODIFIED, response_model=UserPrivate | UserPublic)
 async def get_user(
-    user_id: UserId, caller: CurrentUser, if_none_match: IfNoneMatch, connection: Reader, deleted: OfDeleted = None
+    user_id: UserId, caller: ReadAccess, if_none_match: IfNoneMatch, connection: Reader, deleted: OfDeleted = None
 ) -> Response:
     """Return a user: with all fields for the user and for admins, with the public fields for others."""
     if deleted is not None and not caller.is_admin:
@@ -154,7 +154,7 @@ async def delete_user(
     response_model=UserPrivate,
 )
 async def restore_user(
-    _admin: AdminUser, request: SentUserRequest, context: CurrentContext, connection: Writer
+    _admin: AdminAccess, request: SentUserRequest, context: CurrentContext, connection: Writer
 ) -> Response:
     """Restore a deleted account with all its data, and activate it."""
     return private_response(await service.restore(context, connection, request=request))

@@ -11,11 +11,13 @@ from typing import Any
 from kpi_shared.caller import Role, Subject
 from kpi_shared.database import AnyRow
 from kpi_shared.http.conditional import Condition
+from kpi_shared.security import PersonRequiredError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts import read_repository
 from kpi_auth.accounts import write_repository as repository
 from kpi_auth.accounts.errors import UserNotFoundError
+from kpi_auth.api_keys import repository as api_keys
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
 from kpi_auth.codes import mailing
@@ -82,6 +84,8 @@ async def confirm_deletion(context: Context, *, request: UserRequest, password: 
     """The hash that the caller's password matches, if a password is required; verified before the transaction."""
     if not request.is_own:
         return None
+    if request.caller.scopes is not None:
+        raise PersonRequiredError
     # The last admin gets this error even without a password.
     if request.caller.is_admin:
         async with context.database.reading() as connection:
@@ -109,6 +113,7 @@ async def delete(
     if request.is_own and (confirmed_hash is None or row.password_hash != confirmed_hash):
         raise WrongPasswordError
     await repository.close(connection, user_id=request.user_id)
+    await api_keys.delete_all(connection, user_id=request.user_id)
     await _record(context, connection, request, Event.DELETED)
     await _end_access(connection, request.user_id)
 

@@ -23,11 +23,23 @@ async def test_an_admin_reads_who_did_what_to_whom_from_where(client: httpx.Asyn
         "event": "session.refused",
         "actor_id": None,
         "subject_id": anna.id,
+        "key_id": None,
         "address": "198.51.100.7",
         "user_agent": "Phone/1",
         "request_id": "seen-in-the-log",
         "details": {"reason": "wrong-password"},
+        "seq": None,
     }
+
+
+async def test_a_record_contains_no_control_characters(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root, anna = await accounts.add_admin(), await accounts.add("anna")
+    sent = {"User-Agent": b"Phone\x1b[2J\x07/1\x85"}
+    body = {"username": "anna", "password": "wrong password"}
+    await client.post("/auth/login", json=body, headers=sent)
+    params: dict[str, str | int] = {"event": "session.refused", "subject_id": anna.id}
+    [entry] = (await client.get("/audit", headers=root.headers, params=params)).json()["items"]
+    assert entry["user_agent"] == "Phone[2J/1"
 
 
 async def test_records_are_for_admins(client: httpx.AsyncClient, accounts: Accounts) -> None:
@@ -77,6 +89,8 @@ async def test_a_cursor_is_valid_for_its_own_list_only(client: httpx.AsyncClient
         {"event": "nothing"},
         {"actor_id": "0"},
         {"actor_id": str(2**63)},
+        {"key_id": "0"},
+        {"key_id": "kpi_live_1"},
         {"address": "here"},
         {"since": "yesterday"},
         {"since": "1700000000"},

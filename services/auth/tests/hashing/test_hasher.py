@@ -35,6 +35,13 @@ def _occupy(hasher: PasswordHasher) -> Iterator[None]:
         release.set()
 
 
+async def _filled(hasher: PasswordHasher) -> None:
+    """Wait until all three places of ``small`` are taken."""
+    async with asyncio.timeout(30):
+        while hasher._numbers()["running",] + hasher._numbers()["waiting",] < 3:  # noqa: ASYNC110 there is no event
+            await asyncio.sleep(0.001)
+
+
 async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
     with _occupy(small):
         waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(3)]
@@ -47,8 +54,13 @@ async def test_a_full_queue_refuses_and_recovers(small: PasswordHasher) -> None:
 
 async def test_an_unused_place_is_released(small: PasswordHasher) -> None:
     for _ in range(10):
-        with small.take_place(), small.take_place(), small.take_place(), pytest.raises(HashingBusyError):
-            small.take_place()
+        with await small.take_place(), await small.take_place():
+            waiting = asyncio.create_task(small.take_place())
+            await asyncio.sleep(0)
+            with pytest.raises(HashingBusyError):
+                await small.take_place()
+        with await waiting:
+            pass
 
 
 async def test_a_cancelled_caller_keeps_its_place_until_its_hash_is_done(small: PasswordHasher) -> None:
@@ -58,7 +70,7 @@ async def test_a_cancelled_caller_keeps_its_place_until_its_hash_is_done(small: 
         begun.set()
         release.wait()
 
-    running = asyncio.create_task(small.take_place().run(work))
+    running = asyncio.create_task((await small.take_place()).run(work))
     waiting = [asyncio.create_task(small.hash(PASSWORD)) for _ in range(2)]
     # The other tasks take their places in the first turn of the loop, which this one waits for too.
     await asyncio.to_thread(begun.wait, 60)
@@ -78,16 +90,20 @@ async def test_a_busy_pool_is_a_503_that_delays_no_other_request(
     try:
         with _occupy(small):
             waiting = [asyncio.create_task(accounts.sign_in("anna", PASSWORD)) for _ in range(3)]
-            while small._pending < 3:  # noqa: ASYNC110 the pool has no event for a waiting request
-                await asyncio.sleep(0)
+            await _filled(small)
             refused = await client.post("/auth/login", json={"username": "anna", "password": PASSWORD})
             assert refused.status_code == 503
             assert refused.headers["retry-after"] == "1"
             assert refused.json()["type"] == "hashing-busy"
-            refused = await client.post("/users", json=registration("ben"))
-            assert refused.status_code == 503
             assert (await client.get("/auth/me", headers=anna.headers)).status_code == 200
         assert all(await asyncio.gather(*waiting))
+        with _occupy(small):
+            added = [
+                asyncio.create_task(client.post("/users", json=registration(name))) for name in ("cleo", "dora", "emil")
+            ]
+            await _filled(small)
+            assert (await client.post("/users", json=registration("ben"))).status_code == 503
+        assert {response.status_code for response in await asyncio.gather(*added)} == {201}
     finally:
         app.state.hasher = own
 
@@ -117,10 +133,14 @@ async def test_verification_without_a_hash_fails_and_still_hashes(small: Passwor
 async def test_metrics_show_running_waiting_and_refused_hashes(small: PasswordHasher) -> None:
     metrics = Metrics("auth")
     small.register_metrics(metrics)
-    with _occupy(small), small.take_place(), small.take_place(), small.take_place():
+    with _occupy(small), await small.take_place(), await small.take_place():
+        waiting = asyncio.create_task(small.take_place())
+        await asyncio.sleep(0)
         with pytest.raises(HashingBusyError):
             small.check_room()
         found = Scrape(generate_latest(metrics.registry).decode())
+    with await waiting:
+        pass
     states = {state: found.value("kpi_auth_hashes", state=state) for state in ("room", "running", "waiting")}
     assert states == {"room": 3, "running": 1, "waiting": 2}
     assert found.value("kpi_auth_hashes_refused_total") == 1

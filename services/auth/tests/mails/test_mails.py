@@ -38,7 +38,7 @@ NOON = datetime(2026, 2, 1, 12, 0, 5, 123456, tzinfo=UTC)
 
 
 def leased(template: Template, *, to: str = "anna@example.com", until: datetime | None = None) -> LeasedMail:
-    return LeasedMail(7, to, template.value, None, 1, NOON, until, NOON, is_expired=False)
+    return LeasedMail(7, to, template.value, None, 1, 5, until, NOON, is_expired=False)
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_message_id_is_stable_and_differs_between_databases(renderer: Renderer
     elsewhere = mail._replace(created_at=NOON + timedelta(microseconds=1))
     ids = [
         renderer.render(one, {"username": "anna"}).message["Message-ID"]
-        for one in (mail, mail._replace(attempts=9, due_at=NOON + timedelta(days=1)), elsewhere)
+        for one in (mail, mail._replace(attempts=9, lease=8), elsewhere)
     ]
     assert ids[0] == ids[1] != ids[2]
     assert re.fullmatch(r"<[\w.]+@kpi\.example\.com>", ids[0])

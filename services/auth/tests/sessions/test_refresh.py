@@ -1,6 +1,7 @@
 """Refresh tokens: rotation, reuse, and what ends them."""
 
 import base64
+import os
 from datetime import timedelta
 
 import httpx
@@ -8,9 +9,10 @@ import pytest
 from auth_support import PASSWORD, Account, Accounts
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens.refresh_tokens import RefreshTokens, parse
 from kpi_shared.caller import Role
-from kpi_shared.tokens import KeyRing
+from pydantic import SecretStr
 
 SESSION_ENDED = "sessions_ended"
 
@@ -54,13 +56,24 @@ async def test_the_last_used_token_gets_the_same_successor_again(client: httpx.A
     assert await works(client, anna)
 
 
-async def test_late_reuse_ends_the_session_and_notifies_the_owner(
-    client: httpx.AsyncClient, accounts: Accounts
+@pytest.mark.parametrize("interval", ["11 seconds", "13 days"])
+async def test_a_retry_is_accepted_however_late_while_its_successor_is_unused(
+    client: httpx.AsyncClient, accounts: Accounts, interval: str
 ) -> None:
     anna = await accounts.add("anna")
-    elsewhere = await accounts.enter("anna")
     successor = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
-    await age(accounts, anna.id, "11 seconds")
+    await age(accounts, anna.id, interval)
+    retried = await refresh(client, anna.refresh_token)
+    assert (retried.status_code, retried.json()["refresh_token"]) == (200, successor)
+    assert (await refresh(client, successor)).status_code == 200
+    assert await works(client, anna)
+
+
+async def test_reuse_ends_the_session_and_notifies_the_owner(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    anna = await accounts.add("anna")
+    elsewhere = await accounts.enter("anna")
+    child = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
+    successor = (await refresh(client, child)).json()["refresh_token"]
     response = await refresh(client, anna.refresh_token)
     assert (response.status_code, response.json()["type"]) == (401, "invalid-refresh-token")
     assert (await refresh(client, successor)).status_code == 401
@@ -81,9 +94,10 @@ async def test_an_older_token_ends_the_session_immediately(client: httpx.AsyncCl
 async def test_no_mail_goes_to_an_unverified_address(client: httpx.AsyncClient, accounts: Accounts) -> None:
     anna = await accounts.add("anna", verified=False)
     await accounts.execute("UPDATE users SET email_signs_in = false WHERE id = :id", id=anna.id)
-    await refresh(client, anna.refresh_token)
-    await age(accounts, anna.id, "1 minute")
-    await refresh(client, anna.refresh_token)
+    child = (await refresh(client, anna.refresh_token)).json()["refresh_token"]
+    await refresh(client, child)
+    assert (await refresh(client, anna.refresh_token)).status_code == 401
+    assert (await accounts.events(anna.id))[-1] == "session.refresh_reused"
     assert SESSION_ENDED not in [mail.template for mail in await accounts.mails("anna@example.com")]
 
 
@@ -178,16 +192,27 @@ async def test_database_contents_alone_make_no_token(
     secret = await accounts.scalar("SELECT secret FROM sessions WHERE id = :id", id=number)
     assert isinstance(secret, bytes)
     values = {"session_id": number, "counter": 0, "secret": secret}
-    assert RefreshTokens(KeyRing.of(settings)).make(**values) == anna.refresh_token
-    forged = RefreshTokens(KeyRing(bytes(range(32)))).make(**values)
+    assert RefreshTokens(SecretKeys(settings)).make(**values) == anna.refresh_token
+    other = settings.model_copy(update={"paseto_secret_key": SecretStr(os.urandom(32).hex())})
+    forged = RefreshTokens(SecretKeys(other)).make(**values)
     assert (await refresh(client, forged)).status_code == 401
 
 
-async def test_a_token_of_a_previous_key_still_refreshes(client: httpx.AsyncClient, accounts: Accounts) -> None:
-    old, new = bytes([1]) * 16 + bytes(range(16)), bytes([2]) * 16 + bytes(range(16))
-    made = RefreshTokens(KeyRing(old)).make(session_id=7, counter=3, secret=bytes(32))
-    assert RefreshTokens(KeyRing(new, [old])).is_genuine(parse(made), secret=bytes(32))
-    assert not RefreshTokens(KeyRing(new)).is_genuine(parse(made), secret=bytes(32))
+def test_a_token_of_a_previous_key_is_still_genuine(settings: AuthSettings) -> None:
+    old, new = (SecretStr(os.urandom(32).hex()) for _ in range(2))
+
+    def refresh_tokens(**keys: object) -> RefreshTokens:
+        return RefreshTokens(SecretKeys(settings.model_copy(update=keys)))
+
+    made = refresh_tokens(paseto_secret_key=old).make(session_id=7, counter=3, secret=bytes(32))
+    # The two services' tokens have one key, and refresh tokens another that stays when the first is retired.
+    for keys in (
+        {"paseto_secret_key": new, "paseto_previous_keys": (old,)},
+        {"paseto_secret_key": old, "auth_secret_key": new},
+        {"paseto_secret_key": new, "auth_previous_secret_keys": (old,)},
+    ):
+        assert refresh_tokens(**keys).is_genuine(parse(made), secret=bytes(32))
+    assert not refresh_tokens(paseto_secret_key=new).is_genuine(parse(made), secret=bytes(32))
 
 
 async def test_sessions_are_listed_with_address_and_user_agent(client: httpx.AsyncClient, accounts: Accounts) -> None:

@@ -3,22 +3,24 @@
 from typing import Annotated, NamedTuple
 
 from fastapi import Depends, Path, Query, Request, Response
+from kpi_shared.caller import Subject
 from kpi_shared.cursors import InvalidCursorError
-from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
+from kpi_shared.database import MAX_ID, Database, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
-from kpi_shared.security import CurrentUser, OptionalUser
+from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
-from kpi_content.posts.filters import Position, PostFilter
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError, SearchBusyError
+from kpi_content.posts.filters import Position, PostFilter, Total
 from kpi_content.posts.responses import encode_page, read_response, write_response
-from kpi_content.posts.rows import encode_post, position_of
+from kpi_content.posts.rows import ListedRow, encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
+from kpi_content.posts.search_places import take_place
 
 router = Router(prefix="/posts", tags=["posts"])
 
@@ -30,10 +32,15 @@ class _ListRequest(NamedTuple):
     query: PostQuery
     post_filter: PostFilter
     after: Position | None
+    caller: Subject | None
+
+    @property
+    def is_costly(self) -> bool:
+        return self.post_filter.search is not None or self.query.total
 
 
 async def _parse_list_request(
-    query: Annotated[PostQuery, Query()], caller: OptionalUser, cursors: Cursors
+    query: Annotated[PostQuery, Query()], caller: OptionalReadAccess, cursors: Cursors
 ) -> _ListRequest:
     """Every check of the request, so that a refused one takes no connection."""
     if query.mine and caller is None:
@@ -42,13 +49,13 @@ async def _parse_list_request(
     owner_id = caller.id if query.mine and caller else None
     post_filter = PostFilter(query.sort, (query.search or "").strip() or None, owner_id)
     after = Position._make(decode_cursor(query.cursor, of=post_filter, sealer=cursors)) if query.cursor else None
-    return _ListRequest(query, post_filter, after)
+    return _ListRequest(query, post_filter, after, caller)
 
 
 @router.get(
     "",
     response_model=CountedPostPage | PostPage,
-    responses=problems(UnauthenticatedError, InvalidCursorError) | NOT_MODIFIED,
+    responses=problems(UnauthenticatedError, InvalidCursorError, SearchBusyError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
 async def list_posts(
@@ -58,18 +65,26 @@ async def list_posts(
     database: DatabaseOfApp,
 ) -> Response:
     """List the published posts, or your own posts, page by page. Drafts appear only in their owner's own list."""
-    query, post_filter, after = parsed
+    if parsed.is_costly:
+        with await take_place(request, parsed.caller):
+            rows, total = await _read_list(database, parsed)
+    else:
+        rows, total = await _read_list(database, parsed)
+    page = cut_page(
+        rows,
+        limit=parsed.query.limit,
+        cursor_after=lambda row: encode_cursor(position_of(row), of=parsed.post_filter, sealer=cursors),
+    )
+    return read_response(request, encode_page(page, total=total))
+
+
+async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[ListedRow], Total | None]:
+    query, post_filter, after, _ = parsed
     async with database.direct() as connection:
         rows = await repository.get_page(
             connection, post_filter=post_filter, limit=query.limit + 1, skip=query.skip, after=after
         )
-        total = await repository.count(connection, post_filter=post_filter) if query.total else None
-    page = cut_page(
-        rows,
-        limit=query.limit,
-        cursor_after=lambda row: encode_cursor(position_of(row), of=post_filter, sealer=cursors),
-    )
-    return read_response(request, encode_page(page, total=total))
+        return rows, await repository.count(connection, post_filter=post_filter) if query.total else None
 
 
 @router.get(
@@ -78,7 +93,7 @@ async def list_posts(
     responses=problems(UnauthenticatedError, PostNotFoundError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
-async def get_post(request: Request, post_id: PostId, caller: OptionalUser, database: DatabaseOfApp) -> Response:
+async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess, database: DatabaseOfApp) -> Response:
     """Get a published post, or a draft of your own."""
     async with database.direct() as connection:
         row = await repository.get_or_raise(connection, post_id=post_id, caller_id=caller.id if caller else None)
@@ -86,7 +101,7 @@ async def get_post(request: Request, post_id: PostId, caller: OptionalUser, data
 
 
 @router.post("", status_code=201, response_model=PostPublic, responses=problems(UnauthenticatedError))
-async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseOfApp) -> Response:
+async def create_post(post: PostCreate, caller: WriteAccess, database: DatabaseOfApp) -> Response:
     """Create a post. With ``published`` set to false it is a draft, which only its owner can see."""
     async with database.direct() as connection:
         row = await service.create(connection, post=post, caller=caller)
@@ -95,7 +110,7 @@ async def create_post(post: PostCreate, caller: CurrentUser, database: DatabaseO
 
 @router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def replace_post(
-    post_id: PostId, post: PostCreate, caller: CurrentUser, condition: IfMatch, connection: Writer
+    post_id: PostId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Replace the title, the content and ``published`` of your own post."""
     changes = post.model_dump()
@@ -105,7 +120,7 @@ async def replace_post(
 
 @router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def update_post(
-    post_id: PostId, post: PostUpdate, caller: CurrentUser, condition: IfMatch, connection: Writer
+    post_id: PostId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Change some fields of your own post."""
     row = await service.change(connection, post_id=post_id, changes=post.changes, caller=caller, condition=condition)
@@ -113,6 +128,6 @@ async def update_post(
 
 
 @router.delete("/{post_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)
-async def delete_post(post_id: PostId, caller: CurrentUser, condition: IfMatch, connection: Writer) -> None:
+async def delete_post(post_id: PostId, caller: WriteAccess, condition: IfMatch, connection: Writer) -> None:
     """Delete your own post and its votes. Admins may delete any published post."""
     await service.remove(connection, post_id=post_id, caller=caller, condition=condition)

@@ -40,6 +40,22 @@ class Position(NamedTuple):
     id: int
 
 
+# To count more posts than this, PostgreSQL would read all of them for one number that few clients need exactly.
+MAX_TOTAL = 10_000
+
+
+class Total(NamedTuple):
+    """The number of posts of a list; with more than MAX_TOTAL it is that, and not exact."""
+
+    posts: int
+    is_exact: bool
+
+    @classmethod
+    def of(cls, counted: int) -> "Total":
+        """``counted`` stops at one more than MAX_TOTAL."""
+        return cls(min(counted, MAX_TOTAL), counted <= MAX_TOTAL)
+
+
 @dataclass(frozen=True, slots=True)
 class PostFilter:
     """Without an owner, the published posts; with one, all of that user's posts, drafts included."""

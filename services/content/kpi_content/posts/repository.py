@@ -32,7 +32,7 @@ from sqlmodel import col
 
 from kpi_content.authors.repository import author_name, join_author, remember_author
 from kpi_content.posts.errors import PostNotFoundError
-from kpi_content.posts.filters import Position, PostFilter, Sort, Start
+from kpi_content.posts.filters import MAX_TOTAL, Position, PostFilter, Sort, Start, Total
 from kpi_content.posts.models import Post
 from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post, make_post
 from kpi_content.posts.schemas import PostCreate
@@ -182,7 +182,8 @@ def _page(*, sort: Sort, search: bool, mine: bool, start: Start, size: int) -> S
 
 @cache
 def _count(*, search: bool, mine: bool) -> Statement[int]:
-    counted = select(func.count()).select_from(Post).where(_condition(search=search, mine=mine))
+    some = select(col(Post.id)).where(_condition(search=search, mine=mine)).limit(literal_column(str(MAX_TOTAL + 1)))
+    counted = select(func.count()).select_from(some.subquery())
     return Statement(counted, itemgetter(0), is_prepared=False)
 
 
@@ -207,9 +208,9 @@ async def get_page(
     return (await statement.all(connection, _bind(post_filter) | where))[:limit]
 
 
-async def count(connection: DirectConnection, *, post_filter: PostFilter) -> int:
+async def count(connection: DirectConnection, *, post_filter: PostFilter) -> Total:
     statement = _count(search=post_filter.search is not None, mine=post_filter.owner_id is not None)
-    return await statement.one(connection, _bind(post_filter))
+    return Total.of(await statement.one(connection, _bind(post_filter)))
 
 
 async def get(connection: DirectConnection, *, post_id: int, caller_id: int | None) -> PostRow | None:

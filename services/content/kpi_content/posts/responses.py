@@ -10,6 +10,7 @@ from kpi_shared.http.conditional import etag_of, json_response
 from kpi_shared.paging import Page
 from pydantic_core import to_json
 
+from kpi_content.posts.filters import Total
 from kpi_content.posts.rows import ListedRow, PostRow, encode_post
 
 # Every read is revalidated, which costs the client no body where nothing has changed. A request with a token may see
@@ -28,7 +29,7 @@ def write_response(row: PostRow, *, status: int = 200, headers: Mapping[str, str
     return Response(body, status, {"ETag": etag_of(body), **(headers or {})}, media_type="application/json")
 
 
-def encode_page(page: Page[ListedRow], *, total: int | None) -> bytes:
+def encode_page(page: Page[ListedRow], *, total: Total | None) -> bytes:
     """``total`` is left out where it is None, which means that the client did not ask for it."""
-    counted = {} if total is None else {"total": total}
+    counted = {} if total is None else {"total": total.posts, "total_is_exact": total.is_exact}
     return to_json({"items": [post for post, _ in page.rows], "next": page.next, **counted})

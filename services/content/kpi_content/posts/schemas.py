@@ -14,6 +14,7 @@ from sqlmodel import SQLModel
 from kpi_content.authors.schemas import AuthorPublic
 from kpi_content.posts.filters import CURSOR_PATTERN, Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
+from kpi_content.posts.search import MAX_EXCLUSIONS, MAX_WORDS, count_terms
 
 MAX_SEARCH = 200
 MAX_SKIP = 10_000
@@ -39,8 +40,24 @@ Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), On
 # PostgreSQL's text cannot contain NUL. StorableText would refuse it, too, but a pattern is also part of the API
 # document, where clients can find the rule.
 Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), _StreamSafe]
+
+
+def _check_terms(text: str) -> str:
+    """Refuse a search of many words: PostgreSQL compares each of them, exclusions with every post."""
+    found = count_terms(text)
+    if found.words > MAX_WORDS or found.exclusions > MAX_EXCLUSIONS:
+        raise PydanticCustomError(
+            "too_many_terms",
+            "A search must not contain more than {words} words and {exclusions} exclusions",
+            {"words": MAX_WORDS, "exclusions": MAX_EXCLUSIONS},
+        )
+    return text
+
+
 # Bytes in a URL that are not UTF-8 become the replacement character.
-Search = Annotated[str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$")]
+Search = Annotated[
+    str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$"), AfterValidator(_check_terms)
+]
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 
@@ -102,9 +119,10 @@ class PostPage(BaseModel):
 
 
 class CountedPostPage(PostPage):
-    """A page of posts with the number of all posts of the list."""
+    """A page of posts with the number of all posts of the list, which is exact up to 10,000."""
 
-    total: int
+    total: Annotated[int, Field(description="The number of all posts of the list; 10,000 if there are more")]
+    total_is_exact: Annotated[bool, Field(description="False if the list has more posts than total says")]
 
 
 class PostQuery(BaseModel):
@@ -118,10 +136,10 @@ class PostQuery(BaseModel):
         Search | None,
         Field(
             description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix. Capitals and '
-            "marks on letters make no difference"
+            "marks on letters make no difference. At most 32 words and 8 exclusions"
         ),
     ] = None
     sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
-    total: Annotated[bool, Field(description="Also count all posts of the list")] = False
+    total: Annotated[bool, Field(description="Also count all posts of the list, up to 10,000")] = False
     mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False

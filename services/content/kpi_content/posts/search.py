@@ -1,6 +1,6 @@
 """Parses the text of a search field for PostgreSQL.
 
-Every text has a meaning: none is refused, and none can change the syntax of the query, because the separators that
+Every text of few enough words has a meaning, and none can change the syntax of the query, because the separators that
 are removed include every character that is special there. It is folded as the index is: see ``words``.
 """
 
@@ -16,6 +16,16 @@ _TERM = re.compile(r'(?<!\S)(?P<minus>-?)"(?P<phrase>[^"]*)"|(?P<word>\S+)')
 MAX_PHRASE = 8
 # The quotation marks that phones and word processors put in the place of the straight one.
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»", '"'))
+
+
+# A search has 200 characters, so a text of usual words stays below the first.
+MAX_WORDS = 32
+MAX_EXCLUSIONS = 8
+
+
+class TermCount(NamedTuple):
+    words: int
+    exclusions: int
 
 
 class SearchTerms(NamedTuple):
@@ -42,6 +52,13 @@ class _Word(NamedTuple):
     def is_phrase(self) -> bool:
         """Words that are written together, as in "Node.js"."""
         return " " in self.text
+
+
+def count_terms(text: str) -> TermCount:
+    """The words of a search, and the terms that are excluded."""
+    folded = fold(text.translate(_QUOTES))
+    exclusions = sum(term.group().startswith("-") for term in _TERM.finditer(folded))
+    return TermCount(len(split_words(folded)), exclusions)
 
 
 def parse_search(text: str) -> SearchTerms:

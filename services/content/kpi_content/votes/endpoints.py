@@ -5,7 +5,7 @@ from kpi_shared.database import DatabaseOfApp
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
-from kpi_shared.security import CurrentUser
+from kpi_shared.security import WriteAccess
 
 from kpi_content.posts.errors import PostNotFoundError
 from kpi_content.votes import service
@@ -16,7 +16,7 @@ router = Router(prefix="/votes", tags=["votes"])
 
 
 @router.post("", response_model=VotePublic, responses=problems(UnauthenticatedError, PostNotFoundError))
-async def vote(cast: VoteCast, caller: CurrentUser, database: DatabaseOfApp) -> Response:
+async def vote(cast: VoteCast, caller: WriteAccess, database: DatabaseOfApp) -> Response:
     """Vote for a post, or take the vote back. Repeating a request changes nothing."""
     async with database.direct() as connection:
         votes = await service.vote(connection, cast=cast, caller=caller)

@@ -101,7 +101,7 @@ async def test_the_defaults_of_a_list(client: httpx.AsyncClient, posts: Posts) -
 
 
 async def test_an_empty_list(client: httpx.AsyncClient) -> None:
-    assert await page(client, total=True) == {"items": [], "next": None, "total": 0}
+    assert await page(client, total=True) == {"items": [], "next": None, "total": 0, "total_is_exact": True}
 
 
 async def test_the_total_is_that_of_the_whole_list_on_every_page(client: httpx.AsyncClient, posts: Posts) -> None:

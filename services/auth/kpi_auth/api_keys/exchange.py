@@ -1,0 +1,110 @@
+"""Exchanging a key for a token of the owner, and counting its use: for the gateway, on the internal port."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from kpi_shared.caller import Role, Scope, key_session_id
+from kpi_shared.database import AnyRow
+
+from kpi_auth.api_keys import repository
+from kpi_auth.api_keys.exchange_schemas import ExchangedKey, Refusal
+from kpi_auth.api_keys.fields import RateLimit
+from kpi_auth.api_keys.models import KeyUse
+from kpi_auth.api_keys.rights import expand, scopes_of_role
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.service import record
+from kpi_auth.context import Context
+from kpi_auth.tokens import api_key_texts
+from kpi_auth.tokens.errors import InvalidKeyError
+
+# The gateway asks again after 5 s at the latest, so a token need not live longer than a request may take.
+LIFETIME = timedelta(seconds=60)
+
+
+async def exchange(context: Context, *, text: str) -> ExchangedKey:
+    """A token with the key's scopes, as far as the owner's role allows them now; InvalidKeyError.
+
+    A text that is not a key costs nothing, and a wrong key one look-up by its primary key.
+    """
+    parsed = api_key_texts.parse(text)
+    async with context.database.reading() as connection:
+        row = await repository.find_usable(connection, key_id=parsed.key_id)
+    if row is None or not context.key_hasher.matches(parsed, row.secret_hash):
+        raise InvalidKeyError
+    left = LIFETIME.total_seconds() if row.seconds_left is None else float(row.seconds_left)
+    # Whole seconds, as in the token, and rounded down: it never outlives the key.
+    seconds = int(min(LIFETIME.total_seconds(), left))
+    if seconds < 1:
+        raise InvalidKeyError
+    return _describe(row, _mint(context, row, seconds), seconds)
+
+
+def _mint(context: Context, row: AnyRow, seconds: int) -> str:
+    scopes = _find_scopes(row)
+    return context.tokens.mint(
+        user_id=row.user_id,
+        username=row.username,
+        # Whoever does not know scopes yet must not take it for an admin's token.
+        role=Role.ADMIN if Scope.ADMIN in scopes else Role.USER,
+        session_id=key_session_id(row.id),
+        lifetime=timedelta(seconds=seconds),
+        scopes=scopes,
+    )
+
+
+def _find_scopes(row: AnyRow) -> list[Scope]:
+    allowed = scopes_of_role(row.role)
+    return [scope for scope in expand(row.scopes) if scope in allowed]
+
+
+def _describe(row: AnyRow, token: str, seconds: int) -> ExchangedKey:
+    limit = row.rate_limit_requests
+    return ExchangedKey(
+        access_token=token,
+        expires_in=seconds,
+        key_id=row.id,
+        user_id=row.user_id,
+        scopes=_find_scopes(row),
+        allowed_networks=row.allowed_networks,
+        rate_limit=RateLimit(requests=limit, window=row.rate_limit_window) if limit else None,
+        key_expires_at=row.expires_at,
+    )
+
+
+async def add_uses(context: Context, *, uses: Iterable[KeyUse], refusals: Sequence[Refusal]) -> None:
+    """Count the uses, in one statement, and record refused networks."""
+    merged = list(_merge(uses))
+    if merged:
+        async with context.database.committing() as connection:
+            await repository.add_uses(connection, merged)
+    if refusals:
+        await _record_refusals(context, refusals)
+
+
+def _merge(uses: Iterable[KeyUse]) -> Iterable[KeyUse]:
+    """One entry for each key: the sum, with the latest time and its address."""
+    by_key: dict[int, KeyUse] = {}
+    for use in uses:
+        other = by_key.get(use.key_id, use)
+        latest = max(use, other, key=lambda each: each.at)
+        total = use.requests if other is use else use.requests + other.requests
+        by_key[use.key_id] = latest._replace(requests=total)
+    return by_key.values()
+
+
+async def _record_refusals(context: Context, refusals: Sequence[Refusal]) -> None:
+    async with context.database.writing() as connection:
+        owners = await repository.get_owners(connection, key_ids=[refusal.key_id for refusal in refusals])
+        for refusal in refusals:
+            owner = owners.get(refusal.key_id)
+            if owner is None:
+                continue
+            # ``address`` of the record is that of the client, not that of the gateway, which reports it.
+            details = {"key_id": owner.id, "name": owner.name, "requests": refusal.count}
+            await record(
+                context.from_address(refusal.address),
+                connection,
+                Event.API_KEY_NETWORK_REFUSED,
+                subject_id=owner.user_id,
+                details=details,
+            )

@@ -1,0 +1,36 @@
+"""The first start of an installation."""
+
+from fastapi import Depends, Response
+from kpi_shared.http.media_types import Router
+from kpi_shared.http.openapi import problems
+
+from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError
+from kpi_auth.api_keys.schemas import ApiKeyCreated
+from kpi_auth.bootstrap import service
+from kpi_auth.bootstrap.errors import AlreadyBootstrappedError, InvalidBootstrapCodeError
+from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped, FirstAdmin
+from kpi_auth.context import CurrentContext
+from kpi_auth.hashing.errors import HashingBusyError
+from kpi_auth.responses import no_store
+
+router = Router(tags=["users"], dependencies=[Depends(no_store)])
+
+
+@router.post(
+    "/bootstrap",
+    status_code=201,
+    responses=problems(
+        *(AlreadyBootstrappedError, InvalidBootstrapCodeError),
+        *(UsernameTakenError, EmailTakenError, HashingBusyError),
+    ),
+)
+async def bootstrap(wanted: Bootstrap, context: CurrentContext, response: Response) -> Bootstrapped:
+    """Make the first admin and an API key with all rights, and show both once.
+
+    It works once, as long as there is no admin, with the code that auth writes to its log.
+    """
+    row, password, key = await service.bootstrap(context, wanted=wanted)
+    response.headers["Location"] = f"/users/{row.id}"
+    shown = password if wanted.password is None else None
+    admin = FirstAdmin(id=row.id, username=row.username, email=row.email, role=row.role, password=shown)
+    return Bootstrapped(user=admin, api_key=ApiKeyCreated.with_key(key.row, key.text))

@@ -1,0 +1,85 @@
+"""The internal port: a listener of its own, on which the gateway exchanges API keys.
+
+It is separate from the port that the gateway forwards to, so that no row of a route table can lead there, and a network
+policy can close it to all but the gateway. It proves its callers with INTERNAL_KEY, not with the tokens' key.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+from kpi_shared.database import install_database_handlers
+from kpi_shared.errors import install_error_handlers
+from kpi_shared.http.middleware import BodyLimit, RequestContext
+from kpi_shared.server.options import uvicorn_options
+from kpi_shared.settings import SettingsError
+
+from kpi_auth.api_keys.internal_endpoints import router
+from kpi_auth.settings import AuthSettings
+
+log = structlog.get_logger(__name__)
+
+_MAX_BODY_BYTES = 1024 * 1024
+_BACKLOG = 2048
+
+
+def create_internal_app(app: FastAPI) -> FastAPI:
+    """The application of the internal port, with the state of the service's own."""
+    internal = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    internal.state = app.state
+    internal.include_router(router)
+    install_error_handlers(internal)
+    install_database_handlers(internal)
+    internal.add_middleware(BodyLimit, limit=_MAX_BODY_BYTES)
+    internal.add_middleware(RequestContext, access_log=app.state.settings.debug, observation=app.state.observation)
+    return internal
+
+
+async def internal_port(app: FastAPI) -> AsyncIterator[None]:
+    """Listen while the service runs; without INTERNAL_PORT and INTERNAL_KEY there is no such port."""
+    settings: AuthSettings = app.state.settings
+    if not settings.internal_port or settings.internal_key is None:
+        yield
+        return
+    listener = _listen(settings.internal_host, settings.internal_port)
+    options = uvicorn_options(lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds)
+    server = _Server(uvicorn.Config(create_internal_app(app), **options))
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="internal port")
+    log.info("internal port served", host=settings.internal_host, port=settings.internal_port)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+class _Server(uvicorn.Server):
+    """The process's own server handles signals; this one ends with its lifespan."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Workers of one part share the port: the kernel gives each connection to one of them."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(f"INTERNAL_PORT: cannot listen on {host}:{port}: {error.strerror}") from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener

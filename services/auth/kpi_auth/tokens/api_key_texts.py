@@ -1,0 +1,85 @@
+"""The text of an API key: ``kpi_<live|test>_<key id>_<secret><checksum>``.
+
+The id finds the row. The secret has 256 bits, in 43 digits of base 62. The checksum, 6 digits of base 62, is the CRC-32
+of all that precedes it: it refuses a typing error without a look-up, and secret scanners recognise a key by it.
+"""
+
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kpi_shared.database import MAX_ID
+from kpi_shared.settings import Environment
+
+from kpi_auth.tokens.errors import InvalidKeyError
+
+PREFIX = "kpi_"
+# The purpose of the keys that API keys are hashed under.
+API_KEYS = b"kpi-api-keys"
+PATTERN = r"kpi_(?:live|test)_[1-9][0-9]{0,18}_[0-9A-Za-z]{49}"
+MAX_LENGTH = 78
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SECRET_BITS, _SECRET_DIGITS, _CHECKSUM_DIGITS = 256, 43, 6
+_FORM = re.compile(rf"(kpi_(?:live|test)_([1-9][0-9]{{0,18}})_[0-9A-Za-z]{{{_SECRET_DIGITS}}})([0-9A-Za-z]{{6}})")
+# How much of the secret is kept for people: 4 of its 43 digits.
+_SHOWN_DIGITS = 4
+
+
+class KeyText(NamedTuple):
+    """The parts of a key whose checksum is right, not yet known to be genuine. ``body`` is all but the checksum."""
+
+    key_id: int
+    body: str
+
+
+class KeyHasher:
+    """Hashes keys for the database under a key that is not in it, so that read access to it is not enough."""
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        # The first one hashes new keys.
+        self._keys = keys
+
+    def hash(self, text: KeyText) -> bytes:
+        return _mac(self._keys[0], text)
+
+    def matches(self, text: KeyText, secret_hash: bytes) -> bool:
+        return any(hmac.compare_digest(secret_hash, _mac(key, text)) for key in self._keys)
+
+
+def make(*, key_id: int, environment: Environment) -> str:
+    """A new key; ``live`` in production and ``test`` elsewhere."""
+    kind = "live" if environment is Environment.PRODUCTION else "test"
+    body = f"{PREFIX}{kind}_{key_id}_{_to_base62(secrets.randbits(_SECRET_BITS), _SECRET_DIGITS)}"
+    return body + _checksum(body)
+
+
+def parse(text: str) -> KeyText:
+    """InvalidKeyError if the text does not have the form of a key or its checksum is wrong."""
+    found = _FORM.fullmatch(text)
+    if found is None or _checksum(found[1]) != found[3] or int(found[2]) > MAX_ID:
+        raise InvalidKeyError
+    return KeyText(int(found[2]), found[1])
+
+
+def shown_prefix(text: str) -> str:
+    """The first characters of a key, by which people recognise it."""
+    return text[: -(_SECRET_DIGITS + _CHECKSUM_DIGITS - _SHOWN_DIGITS)]
+
+
+def _checksum(body: str) -> str:
+    return _to_base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_DIGITS)
+
+
+def _to_base62(number: int, digits: int) -> str:
+    found = ""
+    for _ in range(digits):
+        number, digit = divmod(number, len(_DIGITS))
+        found = _DIGITS[digit] + found
+    return found
+
+
+def _mac(key: bytes, text: KeyText) -> bytes:
+    return hmac.digest(key, text.body.encode("ascii"), "sha256")

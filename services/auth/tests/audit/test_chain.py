@@ -1,0 +1,306 @@
+"""The chain of audit records: how records get their places, and what the owner of the database cannot hide."""
+
+import asyncio
+import secrets
+from datetime import timedelta
+
+import httpx
+import pytest
+from audit_support import Trail
+from auth_support import Accounts
+from fastapi import FastAPI
+from kpi_auth.audit.chain import Place
+from kpi_shared.database import Database
+from kpi_shared.telemetry.metrics import Metrics
+from pydantic import SecretStr
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+
+async def test_committed_records_get_their_places_in_the_order_of_their_ids(trail: Trail) -> None:
+    await trail.add(1200)
+    await trail.chain()
+    places = await trail.rows("SELECT id, seq, length(hash) AS length FROM audit_events ORDER BY id")
+    assert [tuple(row) for row in places] == [(n, n, 37) for n in range(1, 1201)]
+    report = await trail.verify()
+    assert (report.problem, report.records, report.waiting, report.head.seq) == (None, 1200, 0, 1200)
+
+
+async def test_a_transaction_that_commits_late_stalls_no_other_and_is_chained_last(trail: Trail) -> None:
+    late = trail.database.writing()
+    connection = await late.__aenter__()
+    await connection.execute(text("INSERT INTO audit_events (event) VALUES ('late')"))
+    await trail.add(3)
+    await trail.chain()
+    assert [row.id for row in await trail.rows("SELECT id FROM audit_events ORDER BY seq")] == [2, 3, 4]
+    await late.__aexit__(None, None, None)
+    await trail.chain()
+    assert [row.id for row in await trail.rows("SELECT id FROM audit_events ORDER BY seq")] == [2, 3, 4, 1]
+    assert await trail.problem() is None
+
+
+async def test_several_replicas_make_one_chain_while_records_are_added(trail: Trail) -> None:
+    """Each replica has its own connections; writers commit in another order than they begin."""
+    replicas = [Database(trail.settings) for _ in range(3)]
+    tasks = [asyncio.create_task(Trail(trail.settings, each).chainer(poll=0.01).run()) for each in replicas]
+
+    async def write(number: int) -> None:
+        for turn in range(40):
+            async with trail.database.writing() as connection:
+                await connection.execute(text("INSERT INTO audit_events (event) VALUES ('e')"))
+                await asyncio.sleep(0.002 * ((number + turn) % 4))
+
+    await asyncio.gather(*(write(number) for number in range(5)))
+    async with asyncio.timeout(30):
+        while (report := await trail.verify()).records < 200:
+            assert report.problem is None, report
+            await asyncio.sleep(0.05)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    for each in replicas:
+        await each.close()
+    assert (report.problem, report.records, report.waiting) == (None, 200, 0)
+
+
+async def test_a_place_is_given_once_and_a_record_stays(trail: Trail) -> None:
+    await trail.add(2)
+    await trail.chain()
+    for statement in (
+        "UPDATE audit_events SET seq = 9, hash = '\\x00' WHERE seq = 1",
+        "UPDATE audit_events SET seq = NULL, hash = NULL",
+        "UPDATE audit_events SET key_id = 1",
+        "DELETE FROM audit_events WHERE seq = 1",
+    ):
+        with pytest.raises(DBAPIError, match="only ever added"):
+            async with trail.database.writing() as connection:
+                await connection.execute(text(statement))
+    assert await trail.problem() is None
+
+
+_WHOLE = "ck_audit_events_place_has_hash"
+_CHANGE = "UPDATE audit_events SET"
+_ADD = "INSERT INTO audit_events (id, at, event)"
+_REMOVE = "DELETE FROM audit_events"
+_SHIFT_UP = "UPDATE audit_events SET seq = -seq WHERE seq > 4; UPDATE audit_events SET seq = -seq + 1 WHERE seq < 0"
+_SHIFT_DOWN = "UPDATE audit_events SET seq = -seq WHERE seq > 5; UPDATE audit_events SET seq = -seq - 1 WHERE seq < 0"
+_FORGED = "INSERT INTO audit_events (id, at, event, seq, hash) OVERRIDING SYSTEM VALUE SELECT 99, at, event"
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        # Changed: each column.
+        *(
+            (f"{_CHANGE} {change} WHERE seq = 5", ("changed", 5, 5))
+            for change in (
+                "at = at + interval '1 microsecond'",
+                "at = 'infinity'",
+                "event = 'user.deleted'",
+                "actor_id = 7",
+                "actor_id = NULL",
+                "subject_id = 7",
+                "key_id = 7",
+                "address = '192.0.2.2'",
+                "address = NULL",
+                "user_agent = ''",
+                "request_id = 'x'",
+                'details = details || \'{"by": "google"}\'',
+                "details = '{}'",
+                "hash = (SELECT hash FROM audit_events WHERE seq = 4)",
+                "hash = '\\x00'",
+            )
+        ),
+        ("UPDATE audit_events SET id = DEFAULT WHERE seq = 5", ("changed", 5, 11)),
+        ("UPDATE audit_events SET event = 'x' WHERE seq = 10", ("changed", 10, 10)),
+        # Removed: in the middle, several, with the places closed up, at the beginning, and at the end.
+        ("DELETE FROM audit_events WHERE seq = 5", ("removed", 5, 6)),
+        ("DELETE FROM audit_events WHERE seq IN (5, 6, 9)", ("removed", 5, 7)),
+        (f"{_REMOVE} WHERE seq = 5; {_SHIFT_DOWN}", ("removed", 5, 6)),
+        ("DELETE FROM audit_events WHERE seq <= 3", ("removed", 1, 4)),
+        ("DELETE FROM audit_events WHERE seq > 8", ("removed", 9, None)),
+        ("DELETE FROM audit_events", ("removed", 1, None)),
+        # Put in between: with the others moved up, with a place that is taken, and before the beginning.
+        (f"{_SHIFT_UP}; {_FORGED}, 5, hash FROM audit_events WHERE seq = 4", ("put-in", 5, 99)),
+        (
+            f"DROP INDEX uq_audit_events_seq; {_FORGED}, 5, hash FROM audit_events WHERE seq = 5",
+            ("put-in", 5, 99),
+        ),
+        (f"{_FORGED}, 0, hash FROM audit_events WHERE seq = 5", ("put-in", 0, 99)),
+        # In another order.
+        (
+            f"{_CHANGE} seq = 50 WHERE seq = 5; {_CHANGE} seq = 5 WHERE seq = 6; {_CHANGE} seq = 6 WHERE seq = 50",
+            ("put-in", 5, 6),
+        ),
+        # Without a place or without a hash.
+        ("UPDATE audit_events SET seq = NULL, hash = NULL WHERE seq = 5", ("removed", 5, 6)),
+        ("UPDATE audit_events SET seq = NULL, hash = NULL WHERE seq > 8", ("removed", 9, None)),
+        (
+            f"ALTER TABLE audit_events DROP CONSTRAINT {_WHOLE}; {_CHANGE} hash = NULL WHERE seq = 5",
+            ("changed", 5, 5),
+        ),
+        # Checkpoints.
+        ("UPDATE audit_checkpoints SET seq = 4", ("checkpoint", 4, None)),
+        ("UPDATE audit_checkpoints SET at = at - interval '1 day'", ("checkpoint", 10, None)),
+        ("UPDATE audit_checkpoints SET kind = 'start'", ("checkpoint", 10, None)),
+    ],
+)
+async def test_what_the_owner_of_the_database_does_is_found(
+    trail: Trail, statement: str, problem: tuple[str, int | None, int | None]
+) -> None:
+    await trail.add(10)
+    await trail.chain()
+    assert await trail.problem() is None
+    async with trail.owner() as owner:
+        await owner.run(*statement.split(";"))
+    try:
+        assert await trail.problem() == problem
+    finally:
+        await _restore_schema(trail)
+
+
+async def _restore_schema(trail: Trail) -> None:
+    async with trail.owner() as owner:
+        await owner.run(
+            "TRUNCATE audit_events",
+            "CREATE UNIQUE INDEX IF NOT EXISTS uq_audit_events_seq ON audit_events (seq) WHERE seq IS NOT NULL",
+            f"ALTER TABLE audit_events DROP CONSTRAINT IF EXISTS {_WHOLE}",
+            f"ALTER TABLE audit_events ADD CONSTRAINT {_WHOLE} CHECK ((seq IS NULL) = (hash IS NULL))",
+        )
+
+
+@pytest.mark.parametrize("is_chained", [True, False])
+@pytest.mark.parametrize(
+    "values",
+    [
+        # Under an unused id with the time of now or of then, under a new id with an old time, before the beginning.
+        "4, now()",
+        "4, now() - interval '9 hours'",
+        "100, now() - interval '9 hours'",
+        "-3, now()",
+        "100, '-infinity'",
+    ],
+)
+async def test_a_record_put_in_with_no_place_is_found_before_and_after_the_service_chains_it(
+    trail: Trail, values: str, is_chained: bool
+) -> None:
+    await trail.add(3, age=timedelta(hours=10))
+    async with trail.owner() as owner:
+        await owner.run("SELECT setval('audit_events_id_seq', 4)")
+    await trail.add(3, age=timedelta(hours=8))
+    await trail.chain()
+    assert await trail.problem() is None
+    async with trail.owner() as owner:
+        await owner.run(f"{_ADD} OVERRIDING SYSTEM VALUE VALUES ({values}, 'user.deleted')")
+    if is_chained:
+        await trail.chain()
+    assert await trail.problem() == ("put-in", 7 if is_chained else None, int(values.partition(",")[0]))
+
+
+async def test_records_cut_off_at_the_end_are_found_though_the_chain_has_grown_again(trail: Trail) -> None:
+    await trail.add(10)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq > 8")
+    await trail.add(5)
+    await trail.chain()
+    # A checkpoint at place 8 has been signed in the meantime.
+    assert await trail.problem() == ("removed", 9, None)
+
+
+async def test_a_running_process_finds_a_cut_though_the_checkpoints_are_gone_too(trail: Trail) -> None:
+    chainer = trail.chainer()
+    await trail.add(10)
+    await trail.chain(chainer)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq > 8", "DELETE FROM audit_checkpoints")
+    assert await trail.problem() is None
+    await trail.add(5)
+    await trail.chain(chainer)
+    assert await trail.problem() == ("removed", 1, None)
+
+
+async def test_a_place_that_was_written_down_elsewhere_finds_a_cut_that_nothing_else_shows(trail: Trail) -> None:
+    await trail.add(10)
+    await trail.chain()
+    known = (await trail.verify()).head
+    assert (await trail.verify(expected=known)).problem is None
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq > 8", "DELETE FROM audit_checkpoints")
+    assert await trail.problem() is None
+    found = (await trail.verify(expected=known)).problem
+    assert found is not None
+    assert (found.wrong, found.seq) == ("removed", 9)
+    assert (await trail.verify(expected=Place(8, bytes(37)))).problem is not None
+
+
+async def test_a_chain_outlives_the_rotation_of_keys(trail: Trail) -> None:
+    await trail.add(3)
+    await trail.chain()
+    old = trail.settings.paseto_secret_key
+    new = trail.settings.model_copy(
+        update={"auth_secret_key": SecretStr(secrets.token_hex(32)), "auth_previous_secret_keys": (old,)}
+    )
+    rotated = Trail(new, trail.database)
+    await trail.add(3)
+    await rotated.chain()
+    assert (await rotated.verify()).records == 6
+    assert await rotated.problem() is None
+    # The former key alone does not know what the new one has made.
+    assert await trail.problem() == ("checkpoint", 6, None)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_checkpoints")
+    assert await trail.problem() == ("unknown-key", 4, 4)
+
+
+async def test_checkpoints_are_signed_as_the_chain_grows_and_not_more_often(trail: Trail) -> None:
+    chainer = trail.chainer(checkpoint=3600)
+    for _ in range(3):
+        await trail.add(1)
+        await trail.chain(chainer)
+    assert [row.seq for row in await trail.rows("SELECT seq FROM audit_checkpoints")] == [1]
+    await trail.chain(trail.chainer(checkpoint=0))
+    await trail.chain(trail.chainer(checkpoint=0))
+    assert [row.seq for row in await trail.rows("SELECT seq FROM audit_checkpoints ORDER BY seq")] == [1, 3]
+
+
+async def test_many_records_are_verified_page_by_page(trail: Trail) -> None:
+    await trail.add(5000)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run("UPDATE audit_events SET event = 'x' WHERE seq = 4567")
+    assert await trail.problem() == ("changed", 4567, 4567)
+
+
+async def test_metrics_show_the_lag_the_place_and_a_cut(trail: Trail) -> None:
+    metrics = Metrics("auth")
+    chainer = trail.chainer()
+    chainer.register_metrics(metrics)
+
+    def value(name: str) -> float:
+        found = metrics.registry.get_sample_value(f"kpi_auth_audit_{name}")
+        assert found is not None
+        return found
+
+    await trail.add(3, age=timedelta(minutes=10))
+    await chainer.step()
+    assert 599 < value("chain_lag_seconds") < 700
+    assert value("chained_total") == 3
+    await chainer.step()
+    assert (value("chain_lag_seconds"), value("chain_place"), value("chain_breaks_total")) == (0, 3, 0)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq = 3")
+    await chainer.step()
+    await chainer.step()
+    assert (value("chain_place"), value("chain_breaks_total")) == (2, 1)
+
+
+async def test_a_running_service_chains_what_it_records(running_app: FastAPI, shared_client: httpx.AsyncClient) -> None:
+    accounts = Accounts(running_app, shared_client)
+    await accounts.add("anna")
+    waiting = "SELECT count(*) FROM audit_events WHERE seq IS NULL"
+    async with asyncio.timeout(30):
+        while number := await accounts.scalar(waiting):
+            assert number == 2
+            await asyncio.sleep(0.05)
+    assert await accounts.scalar("SELECT count(*) FROM audit_events") == 2

@@ -1,0 +1,85 @@
+"""The internal port of real processes: where the gateway exchanges API keys."""
+
+import secrets
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from auth_support import PASSWORD, registration
+from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
+
+
+@pytest.fixture(scope="module")
+def environment(worker: str, secret_key: str) -> dict[str, str]:
+    found = {
+        "DATABASE_URL": create_database(f"auth_internal_{worker}"),
+        "PASETO_SECRET_KEY": secret_key,
+        "AUTH_SECRET_KEY": secrets.token_hex(32),
+        "INTERNAL_KEY": secrets.token_hex(32),
+        "ARGON2_MEMORY_KIB": "64",
+        "ARGON2_TIME_COST": "1",
+    }
+    run_command("kpi_auth", "migrate", settings=found)
+    return found
+
+
+def create_key(address: str, username: str) -> str:
+    assert httpx.post(f"{address}/users", json=registration(username)).status_code == 201
+    tokens = httpx.post(f"{address}/auth/login", json={"username": username, "password": PASSWORD}).json()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    created = httpx.post(f"{address}/api-keys", json={"name": "x", "scopes": "read"}, headers=headers)
+    assert created.status_code == 201, created.text
+    return str(created.json()["key"])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_is_separate_and_ends_with_the_process(environment: dict[str, str], workers: int, tmp_path: Path) -> None:
+    port = free_port()
+    settings = {**environment, "INTERNAL_PORT": str(port)}
+    with launch_part("kpi_auth", settings, "--workers", str(workers), log=tmp_path / "auth.log") as auth:
+        key = create_key(auth.address, f"anna{workers}")
+        internal = f"http://127.0.0.1:{port}/internal/api-keys/exchange"
+        headers = {"Authorization": f"Bearer {environment['INTERNAL_KEY']}", "X-Request-ID": "of-the-gateway"}
+        # Each on a connection of its own, so that both workers respond.
+        responses = [httpx.post(internal, json={"key": key}, headers=headers) for _ in range(8 * workers)]
+        assert {response.status_code for response in responses} == {200}
+        assert {response.headers["x-request-id"] for response in responses} == {"of-the-gateway"}
+        assert httpx.post(internal, json={"key": key}).json()["type"] == "internal-key-required"
+        for path in ("/users", "/health", "/docs", "/openapi.json", "/auth/me"):
+            assert httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers).status_code == 404
+        public = httpx.post(f"{auth.address}/internal/api-keys/exchange", json={"key": key}, headers=headers)
+        assert public.status_code == 404
+        auth.process.terminate()
+        assert auth.process.wait(20) == 0
+    wait_until(lambda: not is_listening(port))
+    assert '"level": "error"' not in (tmp_path / "auth.log").read_text()
+
+
+def is_listening(port: int) -> bool:
+    try:
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=2)
+    except httpx.ConnectError:
+        return False
+    return True
+
+
+def test_a_port_without_a_key_is_refused_at_the_start(environment: dict[str, str]) -> None:
+    settings = {**environment, "INTERNAL_PORT": str(free_port()), "INTERNAL_KEY": ""}
+    command = [sys.executable, "-m", "kpi_auth", "--port", str(free_port())]
+    result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    assert result.returncode == 78
+    assert "INTERNAL_PORT: set INTERNAL_KEY too" in result.stderr
+
+
+def test_the_check_demands_a_port_in_production(environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "kpi_auth", "check"]
+    settings = {**environment, "APP_ENV": "production", "INTERNAL_KEY": ""}
+    result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "INTERNAL_PORT and INTERNAL_KEY are not set" in result.stdout
+    complete = {**environment, "APP_ENV": "production", "INTERNAL_PORT": str(free_port())}
+    result = subprocess.run(command, env=clean_environment(complete), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout

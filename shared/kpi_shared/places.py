@@ -1,0 +1,230 @@
+"""Places for costly work, shared fairly: the next one goes to the source that has used least of them lately.
+
+A source is an address, an account or whatever else the caller names; a request may have several, and then all of them
+count. asyncio.Semaphore, aiolimiter and the pools of drivers were looked at: their queues are first come, first served,
+so that one source with many requests keeps everyone else out (2026-11-27).
+"""
+
+import asyncio
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from itertools import count
+from time import monotonic
+from typing import Self
+
+from kpi_shared.errors import ProblemError
+from kpi_shared.telemetry.metrics import Metrics
+
+Sources = tuple[Hashable, ...]
+
+# In these seconds, what a source has used fades to a third.
+_FADING = 90.0
+# Sources that are remembered; beyond it, the one that has been quiet for longest is forgotten.
+_REMEMBERED = 10_000
+# The weight of the newest turn in the average duration.
+_NEWEST = 1 / 16
+_SHORTEST = 0.000_1
+
+
+class Usage:
+    """The seconds that each source has used lately."""
+
+    def __init__(self, *, most: int = _REMEMBERED) -> None:
+        self._most = most
+        self._known: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()
+
+    def of(self, source: Hashable, now: float) -> float:
+        seconds, moment = self._known.get(source, (0.0, now))
+        return seconds * math.exp((moment - now) / _FADING)
+
+    def add(self, source: Hashable, seconds: float, now: float) -> None:
+        self._known[source] = (max(0.0, self.of(source, now) + seconds), now)
+        self._known.move_to_end(source)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+
+
+class Turn:
+    """A place that was given; what it took is charged to its sources when it is given back."""
+
+    __slots__ = ("_began", "_places", "_seconds", "_sources")
+
+    def __init__(self, places: "Places", sources: Sources) -> None:
+        self._places = places
+        self._sources = sources
+        self._began = monotonic()
+        self._seconds: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Make the place free for the next request; a second call does nothing."""
+        if self._seconds is None:
+            self._seconds = monotonic() - self._began
+            self._places._take_back(self._sources, self._seconds)  # noqa: SLF001 the two are one
+
+    def forgive(self) -> None:
+        """Charge nothing for a turn that was given back, since it turned out to be welcome."""
+        if self._seconds is not None:
+            self._places._charge(self._sources, -self._seconds)  # noqa: SLF001 as above
+            self._seconds = 0.0
+
+
+class _Waiter:
+    __slots__ = ("future", "is_favoured", "number", "sources")
+
+    def __init__(self, sources: Sources, number: int, *, is_favoured: bool) -> None:
+        self.sources = sources
+        self.number = number
+        self.is_favoured = is_favoured
+        self.future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+
+
+class Places:
+    """``total`` places, and a queue for ``waiting`` requests, in which each waits for ``patience`` seconds at most.
+
+    The queue is shorter while turns take so long that its end would not be reached in time: a request that would wait
+    in vain is refused at once. When it is full, the request of the source that uses most is refused, be it the new one
+    or one that waits. Uses are compared by their magnitude, so that among similar sources the first to come is the
+    first to be served. ``usual`` is the expected duration of a turn in seconds, until turns have been measured.
+    """
+
+    def __init__(
+        self, total: int, *, waiting: int, patience: float, usual: float, refusal: Callable[[], ProblemError]
+    ) -> None:
+        self.total = total
+        self.taken = 0
+        self.refused = 0
+        self._most_waiting = waiting
+        self._patience = patience
+        self._refusal = refusal
+        self._average = usual
+        self._waiting: list[_Waiter] = []
+        self._claims: dict[Hashable, int] = {}
+        self._usage = Usage()
+        self._numbers = count()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    async def take(self, *sources: Hashable, is_favoured: bool = False) -> Turn:
+        """A turn, or the refusal. A favoured request precedes others whose sources have used as much."""
+        if self.taken < self.total:
+            self._claim(sources)
+            return self._begin(sources)
+        self._make_room(sources, is_favoured=is_favoured)
+        waiter = _Waiter(sources, next(self._numbers), is_favoured=is_favoured)
+        self._claim(sources)
+        self._waiting.append(waiter)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await waiter.future
+        except BaseException as error:
+            self._abandon(waiter)
+            if isinstance(error, TimeoutError):
+                raise self._refuse() from None
+            raise
+
+    def check_room(self, *sources: Hashable) -> None:
+        """The refusal, if ``take`` would refuse these sources at once: an early check that takes nothing."""
+        if self.taken >= self.total and not self._has_room and self._find_worse(sources, is_favoured=False) is None:
+            raise self._refuse()
+
+    @property
+    def _has_room(self) -> bool:
+        in_time = int(self._patience * self.total / self._average)
+        return len(self._waiting) < min(self._most_waiting, max(1, in_time))
+
+    def _make_room(self, sources: Sources, *, is_favoured: bool) -> None:
+        if self._has_room:
+            return
+        worse = self._find_worse(sources, is_favoured=is_favoured)
+        if worse is None:
+            raise self._refuse()
+        self._remove(worse)
+        worse.future.set_exception(self._refuse())
+
+    def _find_worse(self, sources: Sources, *, is_favoured: bool) -> _Waiter | None:
+        """The last of those that wait, if its sources use more than ``sources``."""
+        if not self._waiting:
+            return None
+        now = monotonic()
+        worst = max(self._waiting, key=lambda waiter: (self._rank(waiter, now), waiter.number))
+        new = self._level(sources, now, own=0) - is_favoured
+        return worst if self._rank(worst, now) > new else None
+
+    def _rank(self, waiter: _Waiter, now: float) -> int:
+        return self._level(waiter.sources, now, own=1) - waiter.is_favoured
+
+    def _level(self, sources: Sources, now: float, *, own: int) -> int:
+        """The magnitude of what the sources have used lately and ask for now, in turns of average length.
+
+        ``own`` claims of each source are the request's itself.
+        """
+        used = sum(self._usage.of(source, now) for source in sources) / self._average
+        claims = sum(self._claims.get(source, 0) - own for source in sources)
+        return int(used + claims).bit_length()
+
+    def _begin(self, sources: Sources) -> Turn:
+        self.taken += 1
+        return Turn(self, sources)
+
+    def _take_back(self, sources: Sources, seconds: float) -> None:
+        self._average = max(_SHORTEST, self._average + (seconds - self._average) * _NEWEST)
+        self._charge(sources, seconds)
+        self._release(sources)
+        self.taken -= 1
+        if self._waiting and self.taken < self.total:
+            now = monotonic()
+            best = min(self._waiting, key=lambda waiter: (self._rank(waiter, now), waiter.number))
+            self._waiting.remove(best)
+            best.future.set_result(self._begin(best.sources))
+
+    def _charge(self, sources: Sources, seconds: float) -> None:
+        now = monotonic()
+        for source in sources:
+            self._usage.add(source, seconds, now)
+
+    def _claim(self, sources: Sources) -> None:
+        for source in sources:
+            self._claims[source] = self._claims.get(source, 0) + 1
+
+    def _release(self, sources: Sources) -> None:
+        for source in sources:
+            left = self._claims[source] - 1
+            if left:
+                self._claims[source] = left
+            else:
+                del self._claims[source]
+
+    def _remove(self, waiter: _Waiter) -> None:
+        self._waiting.remove(waiter)
+        self._release(waiter.sources)
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        if waiter in self._waiting:
+            self._remove(waiter)
+        elif waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
+            # It got its place at the moment when it stopped waiting.
+            waiter.future.result().give_back()
+
+    def _refuse(self) -> ProblemError:
+        self.refused += 1
+        return self._refusal()
+
+
+def register_metrics(metrics: Metrics, kind: str, places: Places) -> None:
+    """Add the places for one kind of work to the metrics."""
+
+    def numbers() -> dict[tuple[str, ...], float]:
+        return {(kind, "total"): places.total, (kind, "taken"): places.taken, (kind, "waiting"): places.waiting}
+
+    metrics.add_gauge("kpi_places", "Places for costly work: total, taken, waiting", ("kind", "state"), numbers)
+    text = "Requests refused because no place would have been free in time"
+    metrics.add_counter("kpi_places_refused", text, ("kind",), lambda: {(kind,): places.refused})
