@@ -227,8 +227,16 @@ class Load:
         await self._send("me", get(f"{API}/auth/me", person.bearer, person.origin))
 
     async def _create(self, person: Person) -> None:
+        await self._create_post(person, "A text about a lamp. " * 10)
+
+    async def create_long_post(self) -> None:
+        """Random text, which cannot be compressed."""
+        person = self._random.choice(self.people)
+        await self._create_post(person, f"{self._random.getrandbits(64_000):016x}")
+
+    async def _create_post(self, person: Person, content: str) -> None:
         title = f"Post {self._random.getrandbits(64):016x} with a lamp"
-        body = {"title": title, "content": "A text about a lamp. " * 10}
+        body = {"title": title, "content": content}
         reply = await self._send("create", post(f"{API}/posts", body, person.bearer, person.origin))
         if reply.status == 201:
             post_id = int(reply.json()["id"])

@@ -21,7 +21,7 @@ async def lose_database(stage: Stage) -> Verdict:
     port = await proxy.start()
     try:
         async with stage.platform(
-            database_port=lambda name: port if name == "content1" else stage.server.port
+            database_ports=lambda name: (port if name == "content1" else stage.server.port,)
         ) as platform:
             async with stage.load(platform) as load:
                 await load.settle()
