@@ -34,6 +34,7 @@ def auth(settings: AuthSettings, tmp_path: Path) -> Iterator[PartProcess]:
         "AUTH_SECRET_KEY": settings.auth_secret_key.get_secret_value(),
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
+        "AUTH_SECRET_KEY": settings.auth_secret_key.get_secret_value() if settings.auth_secret_key else "",
         "MAIL_WORKER": "false",
         "REQUEST_TIMEOUT": str(TIMEOUT),
     }
