@@ -27,7 +27,7 @@ from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_lim
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.refusals import refuse
-from kpi_gateway.routes import RouteTable
+from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.client import HttpClient
 from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, UpstreamError
@@ -106,9 +106,8 @@ class Gateway:
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"], site = client
-        if match is not None and self._pages.state.by_name[match.route.upstream].places.refuses(client.network):
+        if match is not None and self._is_refused(match, client.network):
             # Before its limits: while there are too many requests, each refusal takes time from the others.
-            self._errors.count(match.route.upstream, UpstreamBusyError.type)
             await refuse(scope, send)
             return
         if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
@@ -124,6 +123,13 @@ class Gateway:
             await self._pages(scope, receive, send)
         else:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+
+    def _is_refused(self, match: Match, client: str) -> bool:
+        upstream = self._pages.state.by_name.get(match.route.upstream)
+        if upstream is None or not upstream.places.refuses(client):
+            return False
+        self._errors.count(upstream.name, UpstreamBusyError.type)
+        return True
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:
