@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -29,14 +30,13 @@ class Server:
     def __init__(self, home: Path, *settings: str) -> None:
         self.layout = Layout(checkout=REPOSITORY, home=home)
         self.port = free_port()
+        self._account = postgres.SystemUser()
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     def create(self) -> None:
         """Initialise the data, start, and migrate the databases that those of the rows are copies of."""
-        for folder in (self.layout.home, self.layout.logs):
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o755)
+        self._prepare_folders()
         vault.ensure(self.layout.secrets)
         self._account = postgres.prepare_account(self.layout, lambda _: None)
         postgres.initialise(self.layout, self._account)
@@ -46,9 +46,44 @@ class Server:
             settings = {"DATABASE_URL": self.url(service, f"kpi_{service}"), "PASETO_SECRET_KEY": self.secret_key}
             run_command(f"kpi_{service}", "migrate", settings=settings)
 
+    def create_standby_of(self, primary: "Server") -> None:
+        """Copy the primary's data, and follow it from then on."""
+        self._prepare_folders()
+        shutil.copytree(primary.layout.secrets, self.layout.secrets)
+        self._account = postgres.prepare_account(self.layout, lambda _: None)
+        address = f"host={HOST} port={primary.port} user={postgres.SUPERUSER}"
+        password = vault.read(self.layout.secrets / "postgres_password")
+        options = ("--write-recovery-conf", "--checkpoint=fast", f"--pgdata={self.layout.data}", f"--dbname={address}")
+        self.layout.data.mkdir(mode=0o700)
+        if self._account.uid is not None and self._account.gid is not None:
+            os.chown(self.layout.data, self._account.uid, self._account.gid)
+        subprocess.run(
+            [str(postgres.programs() / "pg_basebackup"), *options],
+            env={**postgres.environment(), "PGPASSWORD": password},
+            user=self._account.uid,
+            group=self._account.gid,
+            extra_groups=self._account.groups,
+            cwd=self.layout.home,
+            capture_output=True,
+            check=True,
+        )
+        self.start()
+
+    def _prepare_folders(self) -> None:
+        for folder in (self.layout.home, self.layout.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
+
     @property
     def secret_key(self) -> str:
-        return vault.read(self.layout.secrets / "paseto_secret_key")
+        return self.secret("paseto_secret_key")
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def secret(self, name: str) -> str:
+        return vault.read(self.layout.secrets / name)
 
     def start(self) -> None:
         options = [part for setting in self._settings for part in ("-c", setting)]
@@ -70,7 +105,7 @@ class Server:
 
     def stop(self) -> None:
         """PostgreSQL's fast shutdown, or SIGKILL if it does not end in time."""
-        if self._process is None:
+        if self._process is None or not self.is_running:
             return
         self._process.send_signal(signal.SIGINT)
         try:
@@ -104,9 +139,11 @@ class Server:
         """A superuser's connection in autocommit mode."""
         return postgres.connect(self.layout, self.port, database)
 
-    def url(self, service: str, database: str, port: int | None = None) -> str:
-        password = vault.read(self.layout.secrets / f"{service}_database_password")
-        return f"postgresql://kpi_{service}:{password}@{HOST}:{port or self.port}/{database}"
+    def url(self, service: str, database: str, *ports: int) -> str:
+        """The address of a database, with several hosts if there are several ports."""
+        password = self.secret(f"{service}_database_password")
+        hosts = ",".join(f"{HOST}:{port}" for port in ports or (self.port,))
+        return f"postgresql://kpi_{service}:{password}@{hosts}/{database}"
 
     def copy(self, service: str) -> str:
         """Create the row's database of a service as a copy of the migrated one, and return its name."""

@@ -178,6 +178,13 @@ class Load:
         await asyncio.gather(*self._open, return_exceptions=True)
         await self._client.close()
 
+    async def refresh_all(self) -> None:
+        """Everybody who does nothing else refreshes now, at once."""
+        idle = [person for person in self.people if not person.is_busy and not person.is_locked_out]
+        for person in idle:
+            self._begin(self.refresh, person, own=True)
+        await asyncio.sleep(0)
+
     # What people do
 
     async def _send(self, kind: str, request: Request, patience: float | None = None) -> Reply:
@@ -220,8 +227,16 @@ class Load:
         await self._send("me", get(f"{API}/auth/me", person.bearer, person.origin))
 
     async def _create(self, person: Person) -> None:
+        await self._create_post(person, "A text about a lamp. " * 10)
+
+    async def create_long_post(self) -> None:
+        """Random text, which cannot be compressed."""
+        person = self._random.choice(self.people)
+        await self._create_post(person, f"{self._random.getrandbits(64_000):016x}")
+
+    async def _create_post(self, person: Person, content: str) -> None:
         title = f"Post {self._random.getrandbits(64):016x} with a lamp"
-        body = {"title": title, "content": "A text about a lamp. " * 10}
+        body = {"title": title, "content": content}
         reply = await self._send("create", post(f"{API}/posts", body, person.bearer, person.origin))
         if reply.status == 201:
             post_id = int(reply.json()["id"])

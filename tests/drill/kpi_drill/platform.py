@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,21 +93,21 @@ class Replica:
 
 
 class Platform:
-    """The six processes over one server; ``database_port`` names the port by which a replica reaches its database."""
+    """The six processes over one server; ``database_ports`` has the ports by which a replica reaches its database."""
 
     def __init__(
         self,
         server: Server,
         folder: Path,
         settings: Mapping[str, Mapping[str, str]],
-        database_port: Callable[[str], int],
+        database_ports: Callable[[str], Sequence[int]],
     ) -> None:
         self.server = server
         self.folder = folder
         self.mails = folder / "mails"
         self.mails.mkdir(parents=True)
         self._given = settings
-        self._database_port = database_port
+        self._database_ports = database_ports
         self.replicas: dict[str, Replica] = {}
         for name in REPLICAS:
             self.replicas[name] = Replica(name, self._settings_of(name), folder / f"{name}.log", self._free_port())
@@ -133,9 +133,10 @@ class Platform:
                 for service in SERVICES
             }
         else:
-            own["DATABASE_URL"] = self.server.url(part, f"drill_{part}", self._database_port(name))
+            own["DATABASE_URL"] = self.server.url(part, f"drill_{part}", *self._database_ports(name))
         if part == "auth":
             own |= {"MAIL_URL": self.mails.as_uri(), "PUBLIC_URL": "http://127.0.0.1:8000"}
+            own |= {"AUTH_SECRET_KEY": self.server.secret("auth_secret_key")}
         return {**own, **self._given.get(part, {}), **self._given.get(name, {})}
 
     async def start(self) -> None:
@@ -157,10 +158,10 @@ async def run_platform(
     server: Server,
     folder: Path,
     settings: Mapping[str, Mapping[str, str]] | None = None,
-    database_port: Callable[[str], int] | None = None,
+    database_ports: Callable[[str], Sequence[int]] | None = None,
 ) -> AsyncIterator[Platform]:
     """Run a platform on fresh databases during the block, once all of it is ready."""
-    platform = Platform(server, folder, settings or {}, database_port or (lambda _: server.port))
+    platform = Platform(server, folder, settings or {}, database_ports or (lambda _: (server.port,)))
     try:
         await platform.start()
         yield platform

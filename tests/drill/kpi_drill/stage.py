@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +26,11 @@ class Stage:
     async def platform(
         self,
         settings: Mapping[str, Mapping[str, str]] | None = None,
-        database_port: Callable[[str], int] | None = None,
+        database_ports: Callable[[str], Sequence[int]] | None = None,
+        server: Server | None = None,
     ) -> AsyncIterator[Platform]:
         folder = self.folder / f"platform-{time.monotonic_ns()}"
-        async with run_platform(self.server, folder, settings, database_port) as platform:
+        async with run_platform(server or self.server, folder, settings, database_ports) as platform:
             yield platform
 
     @asynccontextmanager
@@ -37,12 +38,15 @@ class Stage:
         async with run_load(platform.ports("gateway"), seed=self.seed, rate=rate) as load:
             yield load
 
-    async def check(self, load: Load, platform: Platform) -> Losses:
-        """Compare what the load has had acknowledged with what is stored, once everything is ready again."""
+    async def check(self, load: Load, platform: Platform, server: Server | None = None) -> Losses:
+        """Compare what the load has had acknowledged with what is stored, once everything is ready again.
+
+        ``server`` is the one that has the data now, if not the platform's first.
+        """
         for replica in platform.replicas.values():
             await replica.wait_until_ready()
         try:
-            return await check(load, self.server, platform.mails)
+            return await check(load, server or platform.server, platform.mails)
         finally:
             # The checker has opened connections of its own after the load.
             await load.close()

@@ -27,7 +27,7 @@ async def behind_proxy(stage: Stage) -> AsyncIterator[tuple[Proxy, Platform]]:
     proxy = Proxy(stage.server.port)
     port = await proxy.start()
     try:
-        async with stage.platform(database_port=lambda _: port) as platform:
+        async with stage.platform(database_ports=lambda _: (port,)) as platform:
             yield proxy, platform
     finally:
         await proxy.stop()
@@ -64,7 +64,7 @@ async def be_silent(stage: Stage) -> Verdict:
                 ended = time.perf_counter()
                 end()
                 await load.wait_until_healthy(_OBSERVED_SECONDS)
-                verdicts.append(_judge_answers(name, load.since(began, ended)))
+                verdicts.append(judge_answers(name, load.since(began, ended)))
         losses = await stage.check(load, platform)
     kept = all(verdict.kept for verdict in verdicts) and losses.total == 0
     return Verdict(f"{'; '.join(verdict.figure for verdict in verdicts)}; {losses}", kept)
@@ -93,7 +93,7 @@ def _silences(stage: Stage, proxy: Proxy) -> list[tuple[str, Callable[[], None],
     ]
 
 
-def _judge_answers(name: str, samples: Sequence[Sample]) -> Verdict:
+def judge_answers(name: str, samples: Sequence[Sample]) -> Verdict:
     """What fails has to be a 503 with Retry-After, in time."""
     failed = [one for one in samples if one.failed]
     others = sum(one.reply.status != 503 or not one.reply.has_retry_after for one in failed)
@@ -116,7 +116,7 @@ async def lock_table(stage: Stage) -> Verdict:
             await load.wait_until_healthy(_OBSERVED_SECONDS)
         losses = await stage.check(load, platform)
     meanwhile = load.since(began, ended)
-    verdict = _judge_answers("votes", [one for one in meanwhile if one.kind == "vote"])
+    verdict = judge_answers("votes", [one for one in meanwhile if one.kind == "vote"])
     others = [one for one in meanwhile if one.kind != "vote"]
     before, during, failed = p99(idle), p99(others), sum(one.failed for one in others)
     figure = f"{verdict.figure}; others' p99 {before * 1000:.0f} to {during * 1000:.0f} ms, {failed} failed; {losses}"
@@ -159,7 +159,7 @@ async def be_read_only(stage: Stage) -> Verdict:
             await asyncio.to_thread(_set_read_only, stage, "off")
             healthy = await load.wait_until_healthy(_OBSERVED_SECONDS)
         losses = await stage.check(load, platform)
-    verdict = _judge_answers("read-only", load.since(began, ended))
+    verdict = judge_answers("read-only", load.since(began, ended))
     back = f"writes again after {seconds(max(0.0, load.recovery(ended)))}" if healthy else "no writes again"
     return Verdict(f"{verdict.figure}; {back}; {losses}", bool(verdict.kept) and healthy and losses.total == 0)
 

@@ -21,7 +21,7 @@ async def lose_database(stage: Stage) -> Verdict:
     port = await proxy.start()
     try:
         async with stage.platform(
-            database_port=lambda name: port if name == "content1" else stage.server.port
+            database_ports=lambda name: (port if name == "content1" else stage.server.port,)
         ) as platform:
             async with stage.load(platform) as load:
                 await load.settle()
@@ -62,6 +62,7 @@ async def freeze_auth(stage: Stage) -> Verdict:
             await load.settle()
             began = time.perf_counter()
             platform["auth1"].send(signal.SIGSTOP)
+            await load.refresh_all()
             await asyncio.sleep(_SHORT_SECONDS if stage.short else _FROZEN_SECONDS)
             platform["auth1"].send(signal.SIGCONT)
             await load.wait_until_healthy(_OBSERVED_SECONDS)

@@ -1,9 +1,9 @@
 """All rows, in the order of the table."""
 
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
-from kpi_drill.rows import database, grey, kills
+from kpi_drill.rows import crowds, database, grey, keys_and_mails, kills, machine
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -14,7 +14,7 @@ class Row(NamedTuple):
     name: str
     fault: str
     bar: str
-    run: Callable[[Stage], Awaitable[Verdict]]
+    run: Callable[[Stage], Coroutine[Any, Any, Verdict]]
 
 
 ROWS = (
@@ -39,8 +39,46 @@ ROWS = (
     ),
     Row("frozen-auth", "one of two auths frozen for 25 s (SIGSTOP)", "0 sessions ended", grey.freeze_auth),
     Row("read-only", "database read-only", "503, and writes again by itself", database.be_read_only),
+    Row(
+        "failover",
+        "the primary is read-only, a standby takes its place",
+        "healthy by itself, 0 lost, nothing is read from the old one",
+        machine.fail_over,
+    ),
     Row("widened-column", "a column's type is widened", "0 failed", database.widen_column),
     Row("kills", "each process killed with `kill -9`", "0 acknowledged writes lost", kills.kill_parts),
     Row("database-kills", "PostgreSQL killed with `kill -9`", "0 acknowledged writes lost", kills.kill_database),
     Row("restarts", "rolling restarts", "0 failed", kills.restart_in_turn),
+    Row(
+        "search",
+        "8, then 40 clients with the most costly search that is legal",
+        "p50 of others' GETs at most 2 times idle",
+        crowds.search_at_high_cost,
+    ),
+    Row(
+        "flood",
+        "login flood of 40 clients behind one address, then of 40 addresses",
+        ">= 80 % of honest sign-ins from elsewhere within 2 s, nothing else harmed",
+        crowds.flood_sign_in,
+    ),
+    Row(
+        "overload",
+        "3 times the load that can be served",
+        "goodput >= 80 % of the peak, refusals within 50 ms",
+        crowds.overload,
+    ),
+    Row("retired-key", "a key is retired", "0 sessions ended", keys_and_mails.retire_key),
+    Row(
+        "mails",
+        "6 kills of auth while 100 mails go out",
+        "0 lost, <= 1 doubled per kill, settled within 30 s",
+        keys_and_mails.kill_while_mails_go_out,
+    ),
+    Row(
+        "make-up",
+        "a part dies under `make up`",
+        "ready in 3 s; the fourth time in a minute the stack stops and says why",
+        machine.kill_under_make_up,
+    ),
+    Row("full-disk", "the disk of the database is full", "0 acknowledged writes lost", machine.fill_disk),
 )
