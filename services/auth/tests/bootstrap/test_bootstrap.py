@@ -83,7 +83,9 @@ async def test_a_code_is_valid_for_an_hour(
 async def test_with_an_admin_there_is_no_code(
     client: httpx.AsyncClient, accounts: Accounts, caplog: pytest.LogCaptureFixture
 ) -> None:
+    assert (await client.get("/bootstrap")).json() == {"is_open": True}
     await accounts.add_admin()
+    assert (await client.get("/bootstrap")).json() == {"is_open": False}
     assert await announced_code(accounts, caplog) is None
     assert_problem(await client.post("/bootstrap", json={}), 409, "already-bootstrapped")
 
