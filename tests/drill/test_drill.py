@@ -8,7 +8,17 @@ from kpi_drill.rows.table import ROWS
 from kpi_drill.stage import Stage, open_stage
 
 pytestmark = pytest.mark.e2e
-SHORT = ("kills", "database-kills", "restarts")
+SHORT = (
+    "silence",
+    "lost-database",
+    "frozen-auth",
+    "read-only",
+    "widened-column",
+    "kills",
+    "database-kills",
+    "restarts",
+    "retired-key",
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +28,7 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_what_was_acknowledged_is_stored_after_the_fault(stage: Stage, name: str) -> None:
+def test_platform_survives_the_fault_and_loses_nothing(stage: Stage, name: str) -> None:
     row = next(row for row in ROWS if row.name == name)
     verdict = asyncio.run(row.run(stage))
     assert verdict.kept, verdict.figure

@@ -12,6 +12,9 @@ from kpi_drill.database import Server
 from kpi_drill.load import RATE, Load, run_load
 from kpi_drill.platform import Platform, run_platform
 
+# Beside other tests.
+_SHORT_RATE = 20.0
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -35,7 +38,8 @@ class Stage:
 
     @asynccontextmanager
     async def load(self, platform: Platform, *, rate: float = RATE) -> AsyncIterator[Load]:
-        async with run_load(platform.ports("gateway"), seed=self.seed, rate=rate) as load:
+        rate = min(rate, _SHORT_RATE) if self.short else rate
+        async with run_load(platform.ports("gateway"), seed=self.seed, rate=rate, is_patient=self.short) as load:
             yield load
 
     async def check(self, load: Load, platform: Platform, server: Server | None = None) -> Losses:
