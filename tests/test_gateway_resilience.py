@@ -50,14 +50,14 @@ class Gateway:
     def __init__(self, part: PartProcess, client: httpx.Client, metrics: int) -> None:
         self.part = part
         self.client = client
-        self._metrics = metrics
+        self.metrics = metrics
 
     def get(self, path: str = "/api/v1/posts") -> httpx.Response:
         return self.client.get(path)
 
     def in_flight(self) -> float:
         """The number of requests that the content service has not answered yet."""
-        return Scrape.of(self._metrics).value("kpi_gateway_upstream_in_flight", upstream="content")
+        return Scrape.of(self.metrics).value("kpi_gateway_upstream_in_flight", upstream="content")
 
 
 class Readers:
@@ -125,12 +125,29 @@ def test_a_service_that_is_down_affects_only_its_own_routes_until_it_is_back(sta
         assert through.client.post("/api/v1/posts", json={}).status_code == 502
         assert through.get("/api/v1/auth/me").status_code == 401
         ready = through.get("/health/ready")
-        assert ready.status_code == 503
-        assert "content: upstream-unreachable" in ready.json()["detail"]
-        assert "auth: ok" in ready.json()["detail"]
+        # A load balancer must not take out all gateways for it.
+        assert ready.status_code == 200
+        assert ready.json()["checks"] == {"auth": "ok", "content": "upstream-unreachable"}
         with content(stack, tmp_path, service.port):
             assert through.get().status_code == 200
-            assert through.get("/health/ready").status_code == 200
+            assert through.get("/health/ready").json()["checks"] == {"auth": "ok", "content": "ok"}
+
+
+def test_no_read_fails_when_one_of_two_services_is_frozen(stack: Stack, tmp_path: Path) -> None:
+    with content(stack, tmp_path) as one, ExitStack() as rest:
+        other = rest.enter_context(content(stack, tmp_path))
+        through = rest.enter_context(gateway(stack, tmp_path, f"{one.address},{other.address}"))
+        with Readers(through.part.address) as readers:
+            readers.wait_for_progress()
+            with one.suspend():
+                wait_for_records(through.part.log, event="upstream address is out")
+                readers.wait_for_progress()
+            wait_for_records(through.part.log, event="upstream address is back")
+            readers.wait_for_progress()
+        assert set(readers.statuses) == {200}
+        found = Scrape.of(through.metrics)
+    assert found.value("kpi_gateway_upstream_removals_total", upstream="content", address=one.address) == 1
+    assert found.value("kpi_gateway_upstream_removals_total", upstream="content", address=other.address) == 0
 
 
 def test_a_service_that_hangs_is_a_504_after_the_timeout_of_its_route(stack: Stack, tmp_path: Path) -> None:

@@ -66,3 +66,30 @@ def test_a_service_does_not_trust_headers_of_a_gateway(stack: Stack) -> None:
     headers = {"X-Forwarded-For": "127.0.0.1", "X-User-Id": "1", "X-Forwarded-User": "admin"}
     assert httpx.get(f"{stack.content}/posts?mine=true", headers=headers).status_code == 401
     assert httpx.get(f"{stack.auth}/auth/me", headers=headers).status_code == 401
+
+
+def test_retiring_a_key_of_the_tokens_ends_no_session(own: dict[str, dict[str, str]], tmp_path: Path) -> None:
+    """Neither one that did not refresh in the meantime, nor one from before auth had a secret of its own."""
+    auth, log = own["auth"], tmp_path / "auth.log"
+    old, new, secret = auth["PASETO_SECRET_KEY"], secrets.token_hex(32), secrets.token_hex(32)
+
+    def refresh(client: httpx.Client, token: str) -> str:
+        response = client.post("/auth/refresh", json={"refresh_token": token})
+        assert response.status_code == 200, response.text
+        return str(response.json()["refresh_token"])
+
+    with start_part("kpi_auth", auth, log=log) as address, httpx.Client(base_url=address) as client:
+        before, idle_before = join(client, prefix=""), join(client, prefix="")
+    with_secret = {**auth, "AUTH_SECRET_KEY": secret}
+    with start_part("kpi_auth", with_secret, log=log) as address, httpx.Client(base_url=address) as client:
+        refreshed, idle = refresh(client, before.refresh_token), join(client, prefix="")
+    retired = {**with_secret, "PASETO_SECRET_KEY": new, "AUTH_PREVIOUS_SECRET_KEYS": old}
+    with start_part("kpi_auth", retired, log=log) as address, httpx.Client(base_url=address) as client:
+        # The last one needs the retired key, which still stands among the secrets of auth for a while.
+        for token in (refreshed, idle.refresh_token, idle_before.refresh_token):
+            refresh(client, token)
+        assert client.get("/auth/me", headers=idle.headers).status_code == 401
+    gone = {**with_secret, "PASETO_SECRET_KEY": new}
+    with start_part("kpi_auth", gone, log=log) as address, httpx.Client(base_url=address) as client:
+        for token in (refreshed, idle.refresh_token):
+            refresh(client, token)

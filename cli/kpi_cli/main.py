@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, keys, layout, parts
+from kpi_cli import __version__, api_key_commands, keys, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import audit, doctor, openapi, part_commands, users
@@ -33,6 +33,8 @@ user_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(user_app)
+app.add_typer(api_key_commands.app)
+app.command("bootstrap")(api_key_commands.bootstrap)
 audit_app = typer.Typer(
     name="audit",
     help="The audit trail of the local stack, running or stopped, or of the database that DATABASE_URL names.",

@@ -156,6 +156,38 @@ async def test_a_full_upstream_is_503_with_retry_after() -> None:
         assert (await first).text == "first"
 
 
+async def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
+    async def respond(_request: Request) -> Response:
+        await asyncio.Event().wait()
+        return Response()
+
+    async with (
+        serving(responding(respond)) as upstream,
+        # The line is long after a tenth of the patience, and nothing in it is refused before the end of that.
+        gateway(
+            content_url=upstream, upstream_connections=1, cors_origins=(ORIGIN,), upstream_queue_timeout=5
+        ) as address,
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+    ):
+        headers = {"Origin": ORIGIN, "X-Request-ID": "mine"}
+        waiting: set[asyncio.Task[httpx.Response]] = set()
+        ended: set[asyncio.Task[httpx.Response]] = set()
+        # One has the place and the next ones wait, until the line does not accept more.
+        while not ended:
+            waiting.add(asyncio.create_task(client.get(f"{address}/posts", headers=headers)))
+            ended, waiting = await asyncio.wait(waiting, timeout=0.05)
+        refused = ended.pop().result()
+        # Those that were accepted before still wait.
+        assert len(waiting) > 1
+        for each in waiting:
+            each.cancel()
+    assert is_problem(refused, 503, "upstream-busy")
+    assert refused.json()["instance"] == "mine"
+    assert refused.json()["error"] == "temporarily_unavailable"
+    assert refused.headers["retry-after"] == "1"
+    assert refused.headers["access-control-allow-origin"] == ORIGIN
+
+
 @pytest.mark.parametrize(
     ("data", "whole"),
     [

@@ -9,7 +9,6 @@ import asyncio
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from itertools import count
 from time import monotonic
 from typing import Self
 
@@ -76,13 +75,18 @@ class Turn:
 
 
 class _Waiter:
-    __slots__ = ("future", "is_favoured", "number", "sources")
+    """A request that waits. Its rank is that of its arrival: the least is served first, the greatest refused first."""
 
-    def __init__(self, sources: Sources, number: int, *, is_favoured: bool) -> None:
+    __slots__ = ("future", "rank", "sources")
+
+    def __init__(self, sources: Sources, rank: int) -> None:
         self.sources = sources
-        self.number = number
-        self.is_favoured = is_favoured
+        self.rank = rank
         self.future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
+
+
+def _rank_of(waiter: _Waiter) -> int:
+    return waiter.rank
 
 
 class Places:
@@ -107,7 +111,6 @@ class Places:
         self._waiting: list[_Waiter] = []
         self._claims: dict[Hashable, int] = {}
         self._usage = Usage()
-        self._numbers = count()
 
     @property
     def waiting(self) -> int:
@@ -118,8 +121,8 @@ class Places:
         if self.taken < self.total:
             self._claim(sources)
             return self._begin(sources)
-        self._make_room(sources, is_favoured=is_favoured)
-        waiter = _Waiter(sources, next(self._numbers), is_favoured=is_favoured)
+        waiter = _Waiter(sources, self._find_rank(sources) - is_favoured)
+        self._make_room(waiter.rank)
         self._claim(sources)
         self._waiting.append(waiter)
         try:
@@ -133,7 +136,7 @@ class Places:
 
     def check_room(self, *sources: Hashable) -> None:
         """The refusal, if ``take`` would refuse these sources at once: an early check that takes nothing."""
-        if self.taken >= self.total and not self._has_room and self._find_worse(sources, is_favoured=False) is None:
+        if self.taken >= self.total and not self._has_room and self._find_worse(self._find_rank(sources)) is None:
             raise self._refuse()
 
     @property
@@ -141,34 +144,26 @@ class Places:
         in_time = int(self._patience * self.total / self._average)
         return len(self._waiting) < min(self._most_waiting, max(1, in_time))
 
-    def _make_room(self, sources: Sources, *, is_favoured: bool) -> None:
+    def _make_room(self, rank: int) -> None:
         if self._has_room:
             return
-        worse = self._find_worse(sources, is_favoured=is_favoured)
+        worse = self._find_worse(rank)
         if worse is None:
             raise self._refuse()
         self._remove(worse)
-        worse.future.set_exception(self._refuse())
+        if not worse.future.done():
+            worse.future.set_exception(self._refuse())
 
-    def _find_worse(self, sources: Sources, *, is_favoured: bool) -> _Waiter | None:
-        """The last of those that wait, if its sources use more than ``sources``."""
-        if not self._waiting:
-            return None
+    def _find_worse(self, rank: int) -> _Waiter | None:
+        """The last of those with the greatest rank, if that is greater than ``rank``."""
+        worst = max(reversed(self._waiting), key=_rank_of, default=None)
+        return worst if worst is not None and worst.rank > rank else None
+
+    def _find_rank(self, sources: Sources) -> int:
+        """The magnitude of what the sources have used lately and ask for now, in turns of average length."""
         now = monotonic()
-        worst = max(self._waiting, key=lambda waiter: (self._rank(waiter, now), waiter.number))
-        new = self._level(sources, now, own=0) - is_favoured
-        return worst if self._rank(worst, now) > new else None
-
-    def _rank(self, waiter: _Waiter, now: float) -> int:
-        return self._level(waiter.sources, now, own=1) - waiter.is_favoured
-
-    def _level(self, sources: Sources, now: float, *, own: int) -> int:
-        """The magnitude of what the sources have used lately and ask for now, in turns of average length.
-
-        ``own`` claims of each source are the request's itself.
-        """
         used = sum(self._usage.of(source, now) for source in sources) / self._average
-        claims = sum(self._claims.get(source, 0) - own for source in sources)
+        claims = sum(self._claims.get(source, 0) for source in sources)
         return int(used + claims).bit_length()
 
     def _begin(self, sources: Sources) -> Turn:
@@ -180,9 +175,9 @@ class Places:
         self._charge(sources, seconds)
         self._release(sources)
         self.taken -= 1
-        if self._waiting and self.taken < self.total:
-            now = monotonic()
-            best = min(self._waiting, key=lambda waiter: (self._rank(waiter, now), waiter.number))
+        # A request that is being cancelled leaves the queue by itself, in the next turn of the loop.
+        best = min((each for each in self._waiting if not each.future.done()), key=_rank_of, default=None)
+        if best is not None:
             self._waiting.remove(best)
             best.future.set_result(self._begin(best.sources))
 

@@ -18,7 +18,7 @@ def layout(tmp_path: Path) -> Layout:
 def test_all_ports_differ_and_are_remembered(layout: Layout) -> None:
     first, _ = ports.choose(layout, None)
     second, notice = ports.choose(layout, None)
-    assert len(set(first.by_name.values())) == 7
+    assert len(set(first.by_name.values())) == 8
     assert second == first
     assert notice == ""
 

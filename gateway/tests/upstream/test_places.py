@@ -111,3 +111,64 @@ async def test_no_place_is_ever_lost() -> None:
     assert 2 <= most <= 4
     # Nothing is kept of clients without requests.
     assert (places._claims, places._client_lines) == ({}, {})
+
+
+async def _wait_for_refusal(places: Places, client: str) -> None:
+    async with asyncio.timeout(10):
+        while not places.refuses(client):  # noqa: ASYNC110 time alone changes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_line_that_does_not_move_accepts_nobody_and_a_moving_one_does() -> None:
+    places = Places(1, per_client=100, patience=1)
+    assert places.take_free("a")
+    assert not places.refuses("a")
+    waiting = [asyncio.create_task(places.wait("a")) for _ in range(5)]
+    await _run_pending_tasks()
+    # A burst may wait.
+    assert not places.refuses("a")
+    await _wait_for_refusal(places, "a")
+    with pytest.raises(UpstreamBusyError):
+        await places.wait("a")
+    for each in waiting:
+        places.give_back("a")
+        await each
+    assert not places.refuses("a")
+    places.give_back("a")
+    assert (places.taken, places.waiting, places._claims, places._client_lines) == (0, 0, {}, {})
+
+
+async def test_the_client_that_asks_most_is_refused_first() -> None:
+    places = Places(2, per_client=100, patience=1)
+    assert places.take_free("many")
+    assert places.take_free("few")
+    waiting = [asyncio.create_task(places.wait("many")) for _ in range(5)]
+    await _run_pending_tasks()
+    await _wait_for_refusal(places, "many")
+    assert not places.refuses("few")
+    accepted = asyncio.create_task(places.wait("few"))
+    await _run_pending_tasks()
+    assert [each.done() for each in waiting] == [False] * 4 + [True]
+    with pytest.raises(UpstreamBusyError):
+        await waiting.pop()
+    for each in (*waiting, accepted):
+        places.give_back("many" if each is not accepted else "few")
+        await each
+    for client in ("many", "few"):
+        places.give_back(client)
+    assert (places.taken, places.waiting, places._claims) == (0, 0, {})
+
+
+async def test_a_client_at_its_limit_is_refused_by_its_own_line_only() -> None:
+    places = Places(4, per_client=1, patience=1)
+    assert places.take_free("a")
+    waiting = asyncio.create_task(places.wait("a"))
+    await _run_pending_tasks()
+    await _wait_for_refusal(places, "a")
+    assert not places.refuses("b")
+    assert places.take_free("b")
+    waiting.cancel()
+    await _run_pending_tasks()
+    for client in ("a", "b"):
+        places.give_back(client)
+    assert (places.taken, places.waiting, places._claims, places._client_lines) == (0, 0, {}, {})

@@ -1,12 +1,15 @@
 """The origin of a request, as it is recorded."""
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
 from kpi_shared.addresses import Address, client_address
 from kpi_shared.errors import current_request_id
 
 _MAX_USER_AGENT = 256
+# Where the check of a token puts the id of the API key that it was issued for, in the scope of the request.
+API_KEY_ID = "kpi.api_key_id"
 
 
 class Origin(NamedTuple):
@@ -15,6 +18,12 @@ class Origin(NamedTuple):
     address: Address | None
     user_agent: str | None
     request_id: str
+    scope: Mapping[str, Any] | None = None
+
+    @property
+    def key_id(self) -> int | None:
+        """The API key of the request; read from its scope when it is needed, as a token is checked after this."""
+        return self.scope.get(API_KEY_ID) if self.scope is not None else None
 
     @property
     def columns(self) -> dict[str, str | None]:
@@ -37,7 +46,7 @@ async def _origin(request: Request) -> Origin:
     sent = request.headers.get("user-agent", "")[:_MAX_USER_AGENT]
     agent = "".join(character for character in sent if character.isprintable())
     address = client_address(peer, forwarded, request.app.state.trusted_proxies)
-    return Origin(address, agent or None, current_request_id())
+    return Origin(address, agent or None, current_request_id(), request.scope)
 
 
 RequestOrigin = Annotated[Origin, Depends(_origin)]

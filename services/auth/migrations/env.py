@@ -2,8 +2,10 @@
 
 # Importing these modules registers their tables.
 from kpi_auth.accounts import models as _users  # noqa: F401
+from kpi_auth.api_keys import models as _api_keys  # noqa: F401
 from kpi_auth.attempts import models as _attempts  # noqa: F401
 from kpi_auth.audit import models as _audit  # noqa: F401
+from kpi_auth.bootstrap import models as _bootstrap  # noqa: F401
 from kpi_auth.codes import models as _codes  # noqa: F401
 from kpi_auth.identities import models as _identities  # noqa: F401
 from kpi_auth.mails import models as _mails  # noqa: F401

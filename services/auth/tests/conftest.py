@@ -30,7 +30,6 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
         mail_url=SecretStr("smtp://localhost:1"),
         # Mails stay in the outbox, where tests look for them.
         mail_worker=False,
-        auth_secret_key=SecretStr(secrets.token_hex(32)),
         internal_key=SecretStr(secrets.token_hex(32)),
         argon2_memory_kib=64,
         argon2_time_cost=1,

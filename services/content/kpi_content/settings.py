@@ -19,8 +19,8 @@ class ContentSettings(ServiceSettings):
     # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
     # how many seconds, before the response is 503.
     search_places: int | None = Field(default=None, ge=1, le=100)
-    search_queue: int = Field(default=20, ge=0, le=1000)
-    search_patience: float = Field(default=0.5, gt=0, le=60)
+    search_queue: int = Field(default=64, ge=0, le=1000)
+    search_patience: float = Field(default=1.5, gt=0, le=60)
 
     @property
     def parallel_searches(self) -> int:

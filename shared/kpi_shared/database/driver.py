@@ -25,6 +25,7 @@ _KEPT_CLASSES = frozenset({"22", "23", "40", "44", "P0"})
 _KEPT = frozenset({"55P03", "57014"})
 # The server ends, starts, fails over or cannot be reached: what is true of one connection may be true of all.
 _SHARED_CLASSES = frozenset({"08", "57"})
+_IDLE = TransactionStatus.IDLE
 READ_ONLY = "25006"
 _STALE_PLAN = "RevalidateCachedQuery"
 # A server that does not answer a ROLLBACK within this time rolls back when it finds the connection closed.
@@ -42,12 +43,14 @@ class PoolState:
     def __init__(self) -> None:
         self.dropped: Counter[str] = Counter()
         self.open: WeakSet[ServiceConnection] = WeakSet()
-        # The last moment at which the server answered a statement.
+        # When the statement was sent that the server answered last.
         self.answered_at = 0.0
         # Connections that were opened before this moment are in doubt, and not lent again.
         self.doubted_at = 0.0
         # Incremented when a prepared statement was found out of date: each connection then forgets its own.
         self.plans = 0
+        # The place in the address of the host that connections are to; None before the first.
+        self.host: int | None = None
         # Statements that wait for a locked table, and until when they are refused.
         self.refused: dict[Query, float] = {}
 
@@ -55,6 +58,12 @@ class PoolState:
     def has_answered_lately(self) -> bool:
         """Whether the server has answered a statement since shortly before a question that took its whole time."""
         return monotonic() - self.answered_at < _LATELY
+
+    def settle_host(self, number: int) -> None:
+        """Note the host of a new connection. If it is another one than before, the earlier connections are in doubt."""
+        if self.host is not None and self.host != number:
+            self.doubt()
+        self.host = number
 
     def doubt(self) -> None:
         """Do not lend the connections that are open now again."""
@@ -76,18 +85,19 @@ class ServiceCursor(psycopg.AsyncCursor[Any]):
         binary: bool | None = None,
     ) -> PQGen[None]:
         connection = self._conn
+        state = connection.state
         connection.query = query
-        if connection.state.refused and query in connection.state.refused:
+        if state.refused and query in state.refused:
             raise LockNotAvailable("many requests wait for a lock on a table that this statement needs")
-        is_first = connection.pgconn.transaction_status == TransactionStatus.IDLE
-        if is_first and connection.plans != connection.state.plans:
+        is_first = connection.is_idle
+        if is_first and connection.plans != state.plans:
             yield from connection.forget_plans()
         try:
             yield from super()._execute_gen(query, params, prepare=prepare, binary=binary)
         except FeatureNotSupported as error:
             if error.diag.source_function != _STALE_PLAN:
                 raise
-            connection.state.plans += 1
+            state.plans += 1
             # Later in a transaction the results of earlier statements are in use already.
             if not is_first:
                 raise
@@ -112,16 +122,16 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
         self.state = state
         self.queue = queue
         self.plans = state.plans
-        # The moment before it was opened: what was found out meanwhile may be true of it.
         self.opened_at = opened_at
         state.open.add(self)
 
     @property
-    def is_in_doubt(self) -> bool:
-        return self.opened_at <= self.state.doubted_at
+    def is_idle(self) -> bool:
+        """Whether the next statement is the first of a transaction."""
+        return self.pgconn.transaction_status == _IDLE
 
     async def wait(self, gen: PQGen[Result], interval: float = 0.1, timeout: float | None = None) -> Result:  # noqa: ASYNC109 the driver's
-        self.asked_at = monotonic()
+        self.asked_at = asked_at = monotonic()
         try:
             result = await psycopg.waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
         except psycopg.Error as error:
@@ -134,7 +144,7 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
             raise
         finally:
             self.asked_at = None
-        self.state.answered_at = monotonic()
+        self.state.answered_at = asked_at
         return result
 
     def _judge(self, error: psycopg.Error) -> None:
@@ -157,7 +167,7 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
 
     async def rollback(self) -> None:
         """Roll back within a bounded time; else by closing the connection, which has the same effect."""
-        if self.closed or self.pgconn.transaction_status == TransactionStatus.IDLE:
+        if self.closed or self.is_idle:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_ROLLBACK_SECONDS):
@@ -165,7 +175,7 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
 
     def forget_plans(self) -> PQGen[None]:
         """Discard all prepared statements, here and in the server, and roll back what has failed."""
-        if self.pgconn.transaction_status != TransactionStatus.IDLE:
+        if not self.is_idle:
             yield from self._exec_command(b"ROLLBACK")
         self.plans = self.state.plans
         self._prepared.clear()

@@ -29,14 +29,14 @@ class Opener:
     Each host gets a part of the time: otherwise a request that finds the first host silent would not reach the second.
     """
 
-    def __init__(self, parameters: Mapping[str, str], state: PoolState, queue: Queue) -> None:
+    def __init__(self, parameters: Mapping[str, str], state: PoolState, queue: Queue | None = None) -> None:
+        """Without a queue, the connections belong to no pool of ``state``: nobody watches or doubts them."""
         self._hosts = _split_hosts(parameters)
         self._state = state
         self._queue = queue
-        self._good = 0
 
     @classmethod
-    def of(cls, settings: DatabaseSettings, options: str, state: PoolState, queue: Queue) -> Self:
+    def of(cls, settings: DatabaseSettings, options: str, state: PoolState, queue: Queue | None = None) -> Self:
         url = settings.database_url.get_secret_value()
         parameters = connection_arguments(
             url,
@@ -48,23 +48,27 @@ class Opener:
 
     async def __call__(self, _conninfo: str = "", **more: Any) -> ServiceConnection:  # noqa: ANN401 the adapters of SQLAlchemy
         opened_at = monotonic()
-        connection = await self._open(more)
-        connection.join(self._state, self._queue, opened_at=opened_at)
+        connection, number = await self._open(more)
+        self._state.settle_host(number)
+        if self._queue is None:
+            connection.join(PoolState(), Queue(1, timeout=0), opened_at=opened_at)
+        else:
+            # What was found out while it was being opened may be true of it.
+            connection.join(self._state, self._queue, opened_at=opened_at)
         return connection
 
-    async def _open(self, more: Mapping[str, Any]) -> ServiceConnection:
+    async def _open(self, more: Mapping[str, Any]) -> tuple[ServiceConnection, int]:
         if len(self._hosts) == 1:
-            return await ServiceConnection.connect(**self._hosts[0], **more)
+            return await ServiceConnection.connect(**self._hosts[0], **more), 0
         reasons = []
-        for number in sorted(range(len(self._hosts)), key=lambda number: number != self._good):
+        for number in sorted(range(len(self._hosts)), key=lambda number: number != self._state.host):
             try:
                 async with asyncio.timeout(_SECONDS / len(self._hosts)):
                     connection = await ServiceConnection.connect(**self._hosts[number], **more)
             except (psycopg.OperationalError, TimeoutError) as error:
                 reasons.append(str(error) or "connection timeout expired")
             else:
-                self._good = number
-                return connection
+                return connection, number
         raise psycopg.OperationalError("; ".join(reasons))
 
 

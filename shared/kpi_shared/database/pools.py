@@ -63,7 +63,7 @@ class Database:
         self._reads = _create_engine(settings, Opener.of(settings, options, self.state, self._reading), **_AUTOCOMMIT)
         self._writes = _create_engine(settings, Opener.of(settings, options, self.state, self._writing))
         # Apart from the pools, for questions about the database and about the connections of the pools.
-        aside = Opener.of(settings, options, PoolState(), Queue(2, timeout=timeout))
+        aside = Opener.of(settings, options, self.state)
         self._asking = _create_engine(settings, aside, **_AUTOCOMMIT)
         self._watching = _create_engine(settings, aside, **_AUTOCOMMIT)
 
@@ -202,7 +202,7 @@ def _reject_doubtful(dbapi_connection: Any, _record: object, _proxy: object) -> 
     An idle connection is readable only if the server has closed it; the pool then opens a new one.
     """
     connection: ServiceConnection = dbapi_connection.driver_connection
-    if connection.is_in_doubt:
+    if connection.opened_at <= connection.state.doubted_at:
         raise DisconnectionError
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)

@@ -122,30 +122,27 @@ def framing_of(headers: list[tuple[bytes, bytes]], *, http_10: bool) -> Framing:
             raise BadFramingError("HTTP/1.1 requires a Host header")
     elif not _is_host(found[b"host"]):
         raise BadFramingError("The Host header is not valid")
-    return _WITHOUT_BODY if len(found) == (b"host" in found) else _parse_framing(found, http_10=http_10)
-
-
-def _parse_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
-    timeout = found.pop(_TIMEOUT, None)
-    if timeout is None:
-        return _parse_body_framing(found, http_10=http_10)
-    if len(found) == (b"host" in found):
-        return _without_body(timeout)
-    return _parse_body_framing(found, http_10=http_10)._replace(timeout=_parse_timeout(timeout))
+    more = len(found) - (b"host" in found)
+    if not more:
+        return _WITHOUT_BODY
+    if more == 1 and _TIMEOUT in found:
+        return _without_body(found[_TIMEOUT])
+    return _parse_body_framing(found, http_10=http_10)
 
 
 def _parse_body_framing(found: dict[bytes, bytes], *, http_10: bool) -> Framing:
     # RFC 9110 section 10.1.1: an expectation of HTTP/1.0 is ignored.
     expects = not http_10 and found.get(b"expect", b"").lower() == b"100-continue"
+    timeout = _parse_timeout(found[_TIMEOUT]) if _TIMEOUT in found else None
     if b"transfer-encoding" in found:
         if b"content-length" in found or http_10:
             raise BadFramingError("Transfer-Encoding is not allowed together with Content-Length, nor in HTTP/1.0")
         _check_coding(found[b"transfer-encoding"])
-        return Framing(-1, expects)
+        return Framing(-1, expects, timeout)
     length = found.get(b"content-length", b"0")
     if not _LENGTH.fullmatch(length):
         raise BadFramingError("The Content-Length is not valid")
-    return Framing(int(length), expects)
+    return Framing(int(length), expects, timeout)
 
 
 @lru_cache(maxsize=256)

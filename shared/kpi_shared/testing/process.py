@@ -33,10 +33,11 @@ def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ} | dict(settings)
 
 
-def run_command(package: str, *arguments: str, settings: Mapping[str, str]) -> str:
-    """Run one command of a part and return its output; AssertionError if it fails."""
+def run_command(package: str, *arguments: str, settings: Mapping[str, str], given: str = "") -> str:
+    """Run one command of a part, with ``given`` as its input, and return its output; AssertionError if it fails."""
     command = [sys.executable, "-m", package, *arguments]
-    result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
+    environment = clean_environment(settings)
+    result = subprocess.run(command, env=environment, input=given, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 

@@ -88,7 +88,7 @@ class AuditEvent(Table, table=True):
     # Who did it, and to whom; None if unknown. No foreign keys: a record outlives the accounts that it refers to.
     actor_id: int | None = Field(default=None, sa_type=BigInteger)
     subject_id: int | None = Field(default=None, sa_type=BigInteger)
-    # The API key that the request was made with.
+    # The API key that the event is about, or else that of the request.
     key_id: int | None = Field(default=None, sa_type=BigInteger)
     address: str | None = Field(default=None, sa_type=Text)
     user_agent: str | None = Field(default=None, sa_type=Text)

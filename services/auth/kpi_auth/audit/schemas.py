@@ -44,7 +44,7 @@ class AuditQuery(SQLModel):
     event: Annotated[Event | None, Field(description="Only this event")] = None
     actor_id: Annotated[_Id | None, Field(description="The id of the user who caused the event")] = None
     subject_id: Annotated[_Id | None, Field(description="The id of the user whom the event affected")] = None
-    key_id: Annotated[_Id | None, Field(description="Only events of requests with this API key")] = None
+    key_id: Annotated[_Id | None, Field(description="Only events about this API key, or of requests with it")] = None
     address: Annotated[IPvAnyAddress | None, Field(description="Only events from this client address")] = None
     since: Annotated[_Time | None, Field(description="Only events at or after this time")] = None
     until: Annotated[_Time | None, Field(description="Only events before this time")] = None
@@ -60,9 +60,10 @@ def _to_value(value: object) -> object:
 
 
 class AuditEntry(SQLModel):
-    """One event: the user ``actor_id`` acted on the user ``subject_id``, with the API key ``key_id``; null if unknown.
+    """One event: the user ``actor_id`` acted on the user ``subject_id``; null if unknown.
 
-    ``seq`` is the place of the record in the chain; a new record has none for about a second.
+    ``key_id`` is the API key that the event is about, or else that of the request. ``seq`` is the place of the record
+    in the chain; a new record has none for about a second.
     """
 
     id: int

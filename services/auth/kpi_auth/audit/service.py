@@ -24,12 +24,14 @@ async def record(
     """Add a row in the transaction of the caller, and a line to the log.
 
     ``actor_id`` did it to ``subject_id``; both are the same if users act on their own account. ``details`` contain what
-    the name of the event does not say, but never a token, a password, a hash or a code.
+    the name of the event does not say, but never a token, a password, a hash or a code. A ``key_id`` among them is the
+    API key that the event is about; otherwise the record has the key of the request.
     """
     who = {"actor_id": actor_id, "subject_id": subject_id}
     more = dict(details or {})
-    await repository.add(connection, {"event": event.value, **who, **context.origin.columns, "details": more})
-    write_log_line(context, event, **who, **more)
+    key = {"key_id": more.get("key_id", context.origin.key_id)}
+    await repository.add(connection, {"event": event.value, **who, **key, **context.origin.columns, "details": more})
+    write_log_line(context, event, **who, **{**key, **more})
 
 
 async def record_own(

@@ -81,7 +81,7 @@ class Chainer:
         lost = self._known
         log.error("audit records are gone from the chain", seq=lost.seq, hash=lost.hash.hex(), head=state.head.seq)
         checkpoint = self._keys.sign(CheckpointKind.HEAD, lost, at=state.now)
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             await repository.add_checkpoint(connection, checkpoint)
 
     def _is_checkpoint_due(self, state: State) -> bool:
@@ -89,7 +89,7 @@ class Chainer:
         return is_old and state.head.seq > state.start_seq and state.head.seq != state.signed_seq
 
     async def _sign_head(self) -> None:
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             if not await repository.try_lock(connection):
                 return
             state = await repository.get_state(connection, known=0)
@@ -102,7 +102,7 @@ class Chainer:
         log.info("audit checkpoint", seq=state.head.seq, hash=state.head.hash.hex())
 
     async def _chain(self) -> bool:
-        async with self._database.writing() as connection:
+        async with self._database.working() as connection:
             if not await repository.try_lock(connection):
                 return False
             head = await repository.get_head(connection)

@@ -5,10 +5,9 @@ from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError
-from kpi_auth.api_keys.schemas import ApiKeyCreated
 from kpi_auth.bootstrap import service
 from kpi_auth.bootstrap.errors import AlreadyBootstrappedError, InvalidBootstrapCodeError
-from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped, FirstAdmin
+from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped
 from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.responses import no_store
@@ -29,8 +28,6 @@ async def bootstrap(wanted: Bootstrap, context: CurrentContext, response: Respon
 
     It works once, as long as there is no admin, with the code that auth writes to its log.
     """
-    row, password, key = await service.bootstrap(context, wanted=wanted)
-    response.headers["Location"] = f"/users/{row.id}"
-    shown = password if wanted.password is None else None
-    admin = FirstAdmin(id=row.id, username=row.username, email=row.email, role=row.role, password=shown)
-    return Bootstrapped(user=admin, api_key=ApiKeyCreated.with_key(key.row, key.text))
+    made = await service.bootstrap(context, wanted=wanted)
+    response.headers["Location"] = f"/users/{made.row.id}"
+    return service.bootstrapped(made, wanted)

@@ -18,12 +18,13 @@ from kpi_auth.accounts import read_repository, write_repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError
 from kpi_auth.accounts.models import NewAccount
 from kpi_auth.api_keys import service as api_keys
+from kpi_auth.api_keys.schemas import ApiKeyCreated
 from kpi_auth.api_keys.service import NewKey
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record, record_own
 from kpi_auth.bootstrap import repository
 from kpi_auth.bootstrap.errors import AlreadyBootstrappedError, InvalidBootstrapCodeError
-from kpi_auth.bootstrap.schemas import Bootstrap
+from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped, FirstAdmin
 from kpi_auth.context import Context
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,14 @@ async def bootstrap(context: Context, *, wanted: Bootstrap) -> MadeAdmin:
         if await read_repository.is_any_admin(connection):
             raise AlreadyBootstrappedError
         await _check_code(context, connection, wanted.code)
+    return await bootstrap_here(context, wanted=wanted)
+
+
+async def bootstrap_here(context: Context, *, wanted: Bootstrap) -> MadeAdmin:
+    """As ``bootstrap`` without a code, for a caller who has access to the database."""
+    async with context.database.committing() as connection:
+        if await read_repository.is_any_admin(connection):
+            raise AlreadyBootstrappedError
         if not await repository.claim(connection, spare_hash=secrets.token_bytes(32)):
             raise AlreadyBootstrappedError
     try:
@@ -63,6 +72,15 @@ async def bootstrap(context: Context, *, wanted: Bootstrap) -> MadeAdmin:
         async with context.database.committing() as connection:
             await repository.release(connection)
         raise
+
+
+def bootstrapped(made: MadeAdmin, wanted: Bootstrap) -> Bootstrapped:
+    """What is shown once."""
+    row = made.row
+    # A password that the client chose is not repeated.
+    password = made.password if wanted.password is None else None
+    admin = FirstAdmin(id=row.id, username=row.username, email=row.email, role=row.role, password=password)
+    return Bootstrapped(user=admin, api_key=ApiKeyCreated.with_key(made.key.row, made.key.text))
 
 
 async def _check_code(context: Context, connection: AsyncConnection, code: str | None) -> None:

@@ -85,7 +85,8 @@ class PasswordHasher:
     def check_room(self, by: Asker = ANYONE) -> None:
         """HashingBusyError if there is no room for a request from this address: an early check that takes none."""
         if not self._familiar.has_address(by):
-            self._places.check_room(*by.sources)
+            # The account is not known yet: it is taken to ask for as much as its address does.
+            self._places.check_room(*by.sources, *by.sources)
 
     async def take_place(self, by: Asker = ANYONE) -> "Place":
         """A place for one hash, for a with statement, when it is this request's turn; else HashingBusyError.

@@ -79,7 +79,7 @@ async def login(_room: RoomToHash, sent: SentGrant, context: CurrentContext) -> 
 async def refresh(sent: SentRefresh, context: CurrentContext) -> SessionTokens:
     """Exchange a refresh token for new tokens. A refresh token is valid once.
 
-    A token sent again within seconds gets the same successor; later reuse ends the session.
+    A token sent again gets the same successor until that is used; later reuse ends the session.
     """
     return await service.refresh(context, token=sent.refresh_token)
 

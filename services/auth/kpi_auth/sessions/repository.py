@@ -53,8 +53,7 @@ END_OLDEST = f"""
 _end_oldest = text(f"WITH {END_OLDEST}")
 _get_key = text(f"""
     SELECT sessions.id, user_id, secret, username, role,
-        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left,
-        counter, statement_timestamp() AS read_at
+        extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left, counter
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
 """)  # noqa: S608 our own text
@@ -73,7 +72,7 @@ _lock = text(f"""
     SELECT sessions.id, user_id, counter, secret, username, role, ended_at, address, user_agent, suspicion,
         {NOTICE_EMAIL} AS notice_email, {IS_OPEN} AS is_open,
         used_at <= now() - :idle OR sessions.created_at <= now() - :absolute AS is_expired,
-        used_at > now() - :grace AS is_fresh, used_at,
+        used_at > now() - :grace AS is_fresh, extract(epoch FROM statement_timestamp() - used_at) AS seconds_since_use,
         used_at < coalesce(used_before, sessions.created_at) + :access / 2 AS is_hurried,
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}

@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from math import inf
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow
@@ -23,8 +24,6 @@ from kpi_auth.sessions.schemas import SessionTokens
 from kpi_auth.sessions.session_check import session_number
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 from kpi_auth.tokens.refresh_tokens import SECRET_BYTES, RefreshToken, parse
-
-_FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 async def start(context: Context, connection: AsyncConnection, *, account: Account, by: str) -> SessionTokens | None:
@@ -68,11 +67,11 @@ async def refresh(context: Context, *, token: str) -> SessionTokens:
     parsed = parse(token)
     async with context.database.committing() as connection:
         row = await _get_genuine(context, connection, parsed)
-        sent_at = _find_sent_at(row, parsed, started=started)
         tokens = await _rotate(context, connection, parsed, row)
     if tokens is None:
+        found_unused = row.counter == parsed.counter
         async with context.database.writing() as connection:
-            tokens = await _handle_out_of_turn(context, connection, parsed, sent_at=sent_at)
+            tokens = await _handle_out_of_turn(context, connection, parsed, started=-inf if found_unused else started)
     if tokens is None:
         raise InvalidRefreshTokenError
     return tokens
@@ -102,17 +101,6 @@ async def _get_genuine(context: Context, connection: AsyncConnection, token: Ref
     return row
 
 
-def _find_sent_at(row: AnyRow, token: RefreshToken, *, started: float) -> datetime:
-    """When the request arrived, by the database's clock; before any other one if it found its token unused.
-
-    This process may have stood still since then, and the client may have repeated the request elsewhere.
-    """
-    if row.counter == token.counter:
-        return _FIRST
-    sent_at: datetime = row.read_at - timedelta(seconds=time.monotonic() - started)
-    return sent_at
-
-
 async def _rotate(
     context: Context, connection: AsyncConnection, token: RefreshToken, row: AnyRow
 ) -> SessionTokens | None:
@@ -131,16 +119,19 @@ async def _rotate(
 
 
 async def _handle_out_of_turn(
-    context: Context, connection: AsyncConnection, token: RefreshToken, *, sent_at: datetime
+    context: Context, connection: AsyncConnection, token: RefreshToken, *, started: float
 ) -> SessionTokens | None:
-    """Repeat the response to the token used last, or end the session of a reused token."""
+    """Repeat the response to the token used last, or end the session of a reused token.
+
+    ``started`` is when the request arrived; this process may have stood still since then.
+    """
     row = await repository.lock(connection, session_id=token.session_id, lifetimes=context.lifetimes)
     if row is None or row.ended_at is not None:
         return None
     if row.is_expired or not row.is_open:
         await _end_expired(context, connection, row)
         return None
-    has_overlapped = sent_at < row.used_at
+    has_overlapped = float(row.seconds_since_use) < time.monotonic() - started
     if token.counter == row.counter - 1 and context.lifetimes.grace:
         return await _repeat(context, connection, row, has_overlapped=has_overlapped)
     # A request from before the last refresh has waited here, and its token was valid when it was sent.

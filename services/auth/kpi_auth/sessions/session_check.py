@@ -10,6 +10,7 @@ from kpi_shared.tokens import InvalidTokenError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.api_keys import repository as api_keys
+from kpi_auth.origin import API_KEY_ID
 from kpi_auth.sessions import repository
 
 
@@ -23,6 +24,8 @@ async def check_session(request: Request, subject: Subject) -> Subject:
         row = await _find_current(connection, subject)
     if row is None:
         raise InvalidTokenError
+    if subject.scopes is not None:
+        request.scope[API_KEY_ID] = subject.api_key_id
     role = Role(row.role) if subject.may(Scope.ADMIN) else Role.USER
     return replace(subject, username=row.username, role=role)
 

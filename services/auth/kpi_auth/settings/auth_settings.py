@@ -53,7 +53,8 @@ class AuthSettings(ServiceSettings):
     session_idle_days: float = Field(default=14, gt=0, le=3650)
     session_absolute_days: float = Field(default=90, gt=0, le=3650)
     session_limit: int = Field(default=20, ge=1, le=1000)
-    # How long the refresh token used last is accepted again: a response was lost, or two tabs refreshed at once.
+    # How long a repeat of the refresh token used last is unsuspicious, as of two tabs that refresh at once; 0: none is
+    # accepted.
     refresh_grace_seconds: float = Field(default=10, ge=0, le=60)
 
     # The window, in seconds, in which failed sign-ins and password confirmations are counted.

@@ -1,25 +1,13 @@
 """The commands of operators: ``python -m kpi_auth create-user``, ``reset-password`` and ``list-users``.
 
 ``check-new-user`` and ``check-user`` judge the name for the first two, before their caller asks for a password.
-
-Each reads one JSON object from standard input, so that no password appears in a list of processes, and writes one to
-standard output. A refusal is one sentence on standard error.
 """
 
-import asyncio
-import json
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow, Database
-from kpi_shared.errors import ProblemError, field_error
-from kpi_shared.operations import reason_of
-from kpi_shared.telemetry.logging import configure_logging
-from pydantic import SecretStr, ValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from pydantic import SecretStr
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts import email_repository, list_repository, read_repository, write_repository
@@ -29,18 +17,12 @@ from kpi_auth.accounts.filters import Sort, UserFilter
 from kpi_auth.accounts.models import NewAccount, PasswordOwner
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
-from kpi_auth.context import Context, standalone_context
-from kpi_auth.hashing.hasher import PasswordHasher
+from kpi_auth.commands import RefusedError, open_context, run
+from kpi_auth.context import Context
 from kpi_auth.passwords import service as passwords
 from kpi_auth.passwords.policy import find_weakness
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users.schemas import Search, UserPrivate, UserQuery
-
-_MAX_INPUT = 64 * 1024
-
-
-class RefusedError(Exception):
-    """The command cannot be carried out; the message is a sentence for the operator."""
 
 
 class CheckNewUser(SQLModel):
@@ -75,70 +57,29 @@ class ListUsers(SQLModel):
     limit: Annotated[int, Field(ge=1, le=10_000)] = 100
 
 
-Command = TypeVar("Command", bound=SQLModel)
-Work = Callable[[AuthSettings, Database, Command], Awaitable[dict[str, Any]]]
-
-
 def check_new_user(settings: AuthSettings) -> int:
     """Report whether an account with this name and e-mail address could be added."""
-    return _run(settings, CheckNewUser, _check_new)
+    return run(settings, CheckNewUser, _check_new)
 
 
 def check_user(settings: AuthSettings) -> int:
     """Report whether there is an account with this name."""
-    return _run(settings, CheckUser, _check)
+    return run(settings, CheckUser, _check)
 
 
 def create_user(settings: AuthSettings) -> int:
     """Add an account with a role; the rules for names and passwords are those of a registration."""
-    return _run(settings, CreateUser, _create)
+    return run(settings, CreateUser, _create)
 
 
 def reset_password(settings: AuthSettings) -> int:
     """Replace a password: this ends all sessions, invalidates all mailed codes and notifies the owner by mail."""
-    return _run(settings, ResetPassword, _reset)
+    return run(settings, ResetPassword, _reset)
 
 
 def list_users(settings: AuthSettings) -> int:
     """List accounts in the order of their names, without deleted ones."""
-    return _run(settings, ListUsers, _list)
-
-
-def _run(settings: AuthSettings, schema: type[Command], work: Work[Command]) -> int:
-    configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format, stream=sys.stderr)
-    try:
-        result = asyncio.run(_with_database(settings, _read(schema), work))
-    except (RefusedError, ProblemError, SQLAlchemyError) as error:
-        print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
-        return 1
-    print(json.dumps(result))
-    return 0
-
-
-def _read(schema: type[Command]) -> Command:
-    try:
-        return schema.model_validate_json(sys.stdin.buffer.read(_MAX_INPUT))
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        field = ".".join(map(str, first["loc"])) or "input"
-        raise RefusedError(f"{field}: {field_error(first)['detail']}") from None
-
-
-async def _with_database(settings: AuthSettings, command: Command, work: Work[Command]) -> dict[str, Any]:
-    database = Database(settings)
-    try:
-        return await work(settings, database, command)
-    finally:
-        await database.close()
-
-
-@contextmanager
-def _open_context(settings: AuthSettings, database: Database) -> Iterator[Context]:
-    hasher = PasswordHasher(settings)
-    try:
-        yield standalone_context(settings, database, hasher)
-    finally:
-        hasher.close()
+    return run(settings, ListUsers, _list)
 
 
 async def _check_new(settings: AuthSettings, database: Database, command: CheckNewUser) -> dict[str, Any]:
@@ -165,7 +106,7 @@ async def _find_or_raise(database: Database, username: str) -> AnyRow:
 
 
 async def _create(settings: AuthSettings, database: Database, command: CreateUser) -> dict[str, Any]:
-    with _open_context(settings, database) as context:
+    with open_context(settings, database) as context:
         account = NewAccount(
             username=command.username,
             email=command.email,
@@ -185,7 +126,7 @@ async def _create(settings: AuthSettings, database: Database, command: CreateUse
 
 async def _reset(settings: AuthSettings, database: Database, command: ResetPassword) -> dict[str, Any]:
     found = await _find_or_raise(database, command.username)
-    with _open_context(settings, database) as context:
+    with open_context(settings, database) as context:
         new_hash = await _hash(context, command.password, found.username, found.email)
         async with database.writing() as connection:
             row = await write_repository.lock(connection, user_id=found.id)

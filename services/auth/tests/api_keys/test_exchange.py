@@ -205,10 +205,11 @@ async def test_tokens_of_a_key_end_with_it_in_this_service(
 async def test_keys_outlive_a_rotation_of_the_tokens_key_and_of_the_secret(
     accounts: Accounts, keys: Keys, app: FastAPI
 ) -> None:
-    key = await keys.add(await accounts.add("anna"))
-    old, new = app.state.settings.auth_secret_key, SecretStr(secrets.token_hex(32))
+    old, new = SecretStr(secrets.token_hex(32)), SecretStr(secrets.token_hex(32))
+    with hashing_with(app, auth_secret_key=old):
+        key = await keys.add(await accounts.add("anna"))
     rotated = {"paseto_secret_key": SecretStr(secrets.token_hex(32))}
-    with hashing_with(app, **rotated):
+    with hashing_with(app, **rotated, auth_secret_key=old):
         assert (await keys.exchange(key.text)).status_code == 200
     with hashing_with(app, **rotated, auth_secret_key=new, auth_previous_secret_keys=(old,)):
         assert (await keys.exchange(key.text)).status_code == 200

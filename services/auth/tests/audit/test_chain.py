@@ -237,7 +237,7 @@ async def test_a_place_that_was_written_down_elsewhere_finds_a_cut_that_nothing_
 async def test_a_chain_outlives_the_rotation_of_keys(trail: Trail) -> None:
     await trail.add(3)
     await trail.chain()
-    old = trail.settings.paseto_secret_key
+    old = trail.settings.auth_secret_key or trail.settings.paseto_secret_key
     new = trail.settings.model_copy(
         update={"auth_secret_key": SecretStr(secrets.token_hex(32)), "auth_previous_secret_keys": (old,)}
     )

@@ -11,12 +11,10 @@ from kpi_shared.testing.process import clean_environment
 
 
 def run(trail: Trail, **request: object) -> "subprocess.CompletedProcess[str]":
-    environment = clean_environment(
-        {
-            "DATABASE_URL": trail.settings.database_url.get_secret_value(),
-            "PASETO_SECRET_KEY": trail.settings.paseto_secret_key.get_secret_value(),
-        }
-    )
+    settings = trail.settings
+    secrets = {"PASETO_SECRET_KEY": settings.paseto_secret_key, "AUTH_SECRET_KEY": settings.auth_secret_key}
+    given_secrets = {name: secret.get_secret_value() for name, secret in secrets.items() if secret}
+    environment = clean_environment({"DATABASE_URL": settings.database_url.get_secret_value(), **given_secrets})
     line = [sys.executable, "-m", "kpi_auth", "verify-audit"]
     given = json.dumps(request)
     return subprocess.run(line, env=environment, input=given, capture_output=True, text=True, check=False)

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from audit_support import Trail
 from auth_support import Account, Accounts
+from fastapi import FastAPI
+from key_support import Key, Keys
 from kpi_auth.audit.filters import AuditFilter
 from kpi_auth.audit.repository import build_page
 from sqlalchemy.dialects.postgresql.psycopg import dialect
@@ -56,6 +58,25 @@ async def test_records_are_found_by_key_and_by_time(client: httpx.AsyncClient, a
     assert await minutes_of(since=at(1), until=at(5), key_id=7) == [3, 1]
     assert await minutes_of(since=at(6)) == []
     assert await minutes_of(key_id=7) == [1, 3, 5]
+
+
+async def test_a_record_has_the_key_that_it_is_about_or_else_that_of_the_request(
+    app: FastAPI, client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    root, keys = await accounts.add_admin(), Keys(app, client)
+    anna = await accounts.add("anna")
+    first, other = await keys.add(root, "admin"), await keys.add(root, "read")
+    headers = await keys.headers(first)
+    assert (await client.patch(f"/users/{anna.id}", json={"bio": "by key"}, headers=headers)).status_code == 200
+    assert (await client.post(f"/api-keys/{other.id}/deactivate", headers=headers)).status_code == 200
+    assert (await client.patch(f"/users/{anna.id}", json={"bio": "by hand"}, headers=root.headers)).status_code == 200
+
+    async def events(key: Key) -> list[str]:
+        response = await client.get("/audit", params={"key_id": key.id}, headers=headers)
+        return [entry["event"] for entry in response.json()["items"]]
+
+    assert await events(first) == ["user.changed", "api_key.created"]
+    assert await events(other) == ["api_key.deactivated", "api_key.created"]
 
 
 async def plan_of(trail: Trail, *, before: tuple[Any, ...] | None = None, **values: object) -> list[dict[str, Any]]:

@@ -4,13 +4,16 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import httpx
 import pytest
 from auth_support import PASSWORD, Accounts, registration
 from fastapi import FastAPI
+from kpi_auth.hashing.askers import Asker, Familiar
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.hashing.hasher import PasswordHasher, Place
+from kpi_auth.origin import Origin
 from kpi_auth.settings import AuthSettings
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.metrics import Scrape
@@ -144,3 +147,73 @@ async def test_metrics_show_running_waiting_and_refused_hashes(small: PasswordHa
     states = {state: found.value("kpi_auth_hashes", state=state) for state in ("room", "running", "waiting")}
     assert states == {"room": 3, "running": 1, "waiting": 2}
     assert found.value("kpi_auth_hashes_refused_total") == 1
+
+
+async def _fill(hasher: PasswordHasher, *askers: Asker) -> list[asyncio.Task[str]]:
+    tasks = [asyncio.create_task(hasher.hash(PASSWORD, by=asker)) for asker in askers]
+    await _filled(hasher)
+    return tasks
+
+
+FLOOD = Origin(ip_address("198.51.100.1"), None, "")
+ELSEWHERE = Origin(ip_address("203.0.113.1"), None, "")
+
+
+async def test_a_flood_from_one_address_keeps_no_other_address_out(small: PasswordHasher) -> None:
+    with _occupy(small):
+        flood = await _fill(small, *[Asker.of(FLOOD, login=name) for name in ("a", "b", "c")])
+        with pytest.raises(HashingBusyError):
+            small.check_room(Asker.of(FLOOD))
+        small.check_room(Asker.of(ELSEWHERE))
+        honest = asyncio.create_task(small.hash(PASSWORD, by=Asker.of(ELSEWHERE, login="anna")))
+        with pytest.raises(HashingBusyError):
+            await flood.pop()
+    assert all(await asyncio.gather(honest, *flood))
+
+
+async def test_a_flood_of_addresses_on_one_account_keeps_no_other_account_out(small: PasswordHasher) -> None:
+    flooders = [Origin(ip_address(f"198.51.100.{number}"), None, "") for number in range(3)]
+    with _occupy(small):
+        flood = await _fill(small, *[Asker.of(origin, login="victim") for origin in flooders])
+        with pytest.raises(HashingBusyError):
+            await small.hash(PASSWORD, by=Asker.of(ELSEWHERE, login="victim"))
+        honest = asyncio.create_task(small.hash(PASSWORD, by=Asker.of(ELSEWHERE, login="anna")))
+        with pytest.raises(HashingBusyError):
+            await flood.pop()
+    assert all(await asyncio.gather(honest, *flood))
+
+
+async def test_the_owner_of_a_flooded_account_who_has_signed_in_here_is_let_in(small: PasswordHasher) -> None:
+    owner = Asker.of(ELSEWHERE, login="victim")
+    with await small.take_place(owner) as place:
+        pass
+    small.welcome(owner, place)
+    flooders = [Origin(ip_address(f"198.51.100.{number}"), None, "") for number in range(3)]
+    with _occupy(small):
+        flood = await _fill(small, *[Asker.of(origin, login="victim") for origin in flooders])
+        small.check_room(Asker.of(ELSEWHERE))
+        honest = asyncio.create_task(small.hash(PASSWORD, by=owner))
+        with pytest.raises(HashingBusyError):
+            await flood.pop()
+    assert all(await asyncio.gather(honest, *flood))
+
+
+async def test_a_cancelled_request_does_not_begin_its_hash(small: PasswordHasher) -> None:
+    begun: list[None] = []
+    with _occupy(small):
+        place = await small.take_place()
+        running = asyncio.create_task(place.run(lambda: begun.append(None)))
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait([running])
+    assert await small.hash(PASSWORD)
+    assert begun == []
+
+
+async def test_the_memory_of_those_who_signed_in_is_bounded() -> None:
+    familiar = Familiar(most=1)
+    first, second = (Asker.of(origin, login="anna") for origin in (FLOOD, ELSEWHERE))
+    for asker in (first, second):
+        familiar.add(asker)
+    assert [familiar.has(asker) for asker in (first, second)] == [False, True]
+    assert [familiar.has_address(asker) for asker in (first, second)] == [False, True]

@@ -204,3 +204,26 @@ async def test_a_reset_lifts_the_limits_on_failed_sign_ins(
         body = {"code": code, "new_password": "a loud green tricycle"}
         assert (await client.post("/auth/reset-password", json=body)).status_code == 204
         assert await accounts.sign_in("anna", "a loud green tricycle")
+
+
+@pytest.mark.parametrize("login", ["anna", "anna@example.com"])
+async def test_who_reads_the_verified_address_is_not_kept_out_by_further_guesses(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, login: str
+) -> None:
+    await accounts.add("anna")
+    here = {"X-Forwarded-For": "198.51.100.7"}
+
+    async def guess() -> int:
+        body, crowd = {"username": login, "password": "guessed"}, [f"203.0.113.{number}" for number in range(3)]
+        sent = [await client.post("/auth/login", json=body, headers={"X-Forwarded-For": each}) for each in crowd]
+        return sent[-1].status_code
+
+    with configured(app, failures_per_account=2):
+        assert await guess() == 429
+        await client.post("/auth/forgot-password", json={"email": "anna@example.com"}, headers=here)
+        code = code_of((await accounts.mails("anna@example.com"))[-1])
+        body = {"code": code, "new_password": "a loud green tricycle"}
+        assert (await client.post("/auth/reset-password", json=body, headers=here)).status_code == 204
+        assert await guess() == 429
+        body = {"username": login, "password": "a loud green tricycle"}
+        assert (await client.post("/auth/login", json=body, headers=here)).status_code == 200

@@ -2,8 +2,8 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -171,7 +171,7 @@ async def test_a_request_that_waited_while_the_client_moved_on_ends_nothing(
 ) -> None:
     """It was sent to a process that stood still, and then repeated elsewhere: its token was valid when it was sent."""
     anna = await accounts.add("anna")
-    sent_at = datetime.now(UTC)
+    started = time.monotonic()
     child = await refresh(client, anna.refresh_token, HOME)
     assert child
     grandchild = await refresh(client, child, HOME)
@@ -179,7 +179,7 @@ async def test_a_request_that_waited_while_the_client_moved_on_ends_nothing(
     context = accounts.context
     old = parse(anna.refresh_token)
     async with context.database.writing() as connection:
-        assert await service._handle_out_of_turn(context, connection, old, sent_at=sent_at) is None
+        assert await service._handle_out_of_turn(context, connection, old, started=started) is None
     assert await refresh(client, grandchild, HOME)
     assert await reuse_signs(accounts, anna) == []
     # The same token in a request that is sent now.

@@ -143,9 +143,8 @@ async def test_a_password_that_changes_during_verification_opens_no_session(acco
     anna = await accounts.add("anna")
     context = accounts.context
     async with context.database.reading() as connection:
-        _, found = await sign_in_repository.look_up(
-            connection, limits=sign_in_limits(context, login="anna"), login="anna"
-        )
+        limits = sign_in_limits(context, login="anna")
+        found = (await sign_in_repository.look_up(connection, limits=limits, familiar=[], login="anna")).account
     assert found is not None
     await accounts.execute("UPDATE users SET password_hash = 'another' WHERE id = :id", id=anna.id)
     async with context.database.committing() as connection:

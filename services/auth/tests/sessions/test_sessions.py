@@ -199,6 +199,51 @@ async def test_guessing_from_one_address_blocks_that_address_only(
         assert await accounts.sign_in("anna", PASSWORD)
 
 
+def _at(address: str) -> dict[str, str]:
+    return {"X-Forwarded-For": address}
+
+
+async def _statuses(client: httpx.AsyncClient, login: str, password: str, *addresses: str) -> list[int]:
+    body = {"username": login, "password": password}
+    return [(await client.post("/auth/login", json=body, headers=_at(address))).status_code for address in addresses]
+
+
+@pytest.mark.parametrize("login", ["anna", "nobody"])
+async def test_guesses_from_many_addresses_do_not_block_a_familiar_address(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI, login: str
+) -> None:
+    """An address is familiar where the account has signed in; elsewhere nothing tells whether the account exists."""
+    await accounts.add("anna")
+    assert await _statuses(client, "anna", PASSWORD, "2001:db8::1") == [200]
+    with configured(app, failures_per_account=4, failures_per_account_and_address=2):
+        crowd = [f"203.0.113.{number}" for number in range(6)]
+        assert await _statuses(client, login, "guessed", *crowd) == [401] * 4 + [429] * 2
+        assert await _statuses(client, login, PASSWORD, "203.0.113.9") == [429]
+        # The same /64, in which a privacy address changes daily.
+        assert await _statuses(client, login, PASSWORD, "2001:db8::2") == [200 if login == "anna" else 429]
+
+
+async def test_guesses_at_a_familiar_address_are_limited(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    await accounts.add("anna")
+    with configured(app, failures_per_account=3, failures_per_account_and_address=2):
+        await _statuses(client, "anna", "guessed", *[f"203.0.113.{number}" for number in range(3)])
+        assert await _statuses(client, "anna", "guessed", *["127.0.0.1"] * 4) == [401, 401, 429, 429]
+
+
+async def test_an_address_stays_familiar_for_as_long_as_a_session_may_be_idle(
+    client: httpx.AsyncClient, accounts: Accounts, app: FastAPI
+) -> None:
+    await accounts.add("anna")
+    with configured(app, failures_per_account=1):
+        await _statuses(client, "anna", "guessed", "203.0.113.1")
+        assert await accounts.sign_in("anna", PASSWORD)
+        await accounts.execute("UPDATE attempts SET forget_at = forget_at - interval '14 days' WHERE times[1] < now()")
+        await accounts.execute("UPDATE attempts SET forget_at = now() WHERE forget_at > now() + interval '1 day'")
+        assert not await accounts.sign_in("anna", PASSWORD)
+
+
 async def test_parallel_sign_ins_all_succeed(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
     assert all(await asyncio.gather(*[accounts.sign_in("anna", PASSWORD) for _ in range(20)]))

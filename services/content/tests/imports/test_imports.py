@@ -194,8 +194,8 @@ async def test_a_check_judges_all_lines_and_needs_no_database(
 async def test_refreshing_the_statistics_restores_the_timeouts(running_app: FastAPI) -> None:
     async with running_app.state.database.reading() as connection:
         await repository.refresh_statistics(connection)
-        assert await connection.scalar(text("SHOW statement_timeout")) == "10s"
-        assert await connection.scalar(text("SHOW lock_timeout")) == "5s"
+        assert await connection.scalar(text("SHOW statement_timeout")) == "1800ms"
+        assert await connection.scalar(text("SHOW lock_timeout")) == "1350ms"
 
 
 def test_the_command_runs_as_a_program(worker: str, secret_key: str) -> None:
