@@ -21,6 +21,7 @@ _IMPATIENT_SECONDS = 4.0
 _LATE_SECONDS = 1.5
 _HEALTHY_SECONDS = 3.0
 _SETTLE_SECONDS = 20.0
+_PATIENCE_SECONDS = 60.0
 _BURSTS = 5
 # Actions and how often each occurs.
 _MIX = {"read": 34, "page": 8, "search": 4, "me": 8, "create": 8, "vote": 14, "refresh": 12, "register": 3, "cycle": 4}
@@ -153,6 +154,12 @@ class Load:
         began = time.perf_counter()
         await asyncio.sleep(seconds)
         return self.since(began)
+
+    async def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Let the load go on until that is so."""
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.1)
 
     def is_healthy(self, seconds: float) -> bool:
         """Whether enough has succeeded for so long, nothing has failed, and nothing waits."""
