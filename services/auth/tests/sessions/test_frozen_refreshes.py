@@ -29,12 +29,11 @@ async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
 
 @pytest.fixture
 def auth(settings: AuthSettings, tmp_path: Path) -> Iterator[PartProcess]:
-    assert settings.auth_secret_key is not None
+    own_secret = settings.auth_secret_key
     environment = {
-        "AUTH_SECRET_KEY": settings.auth_secret_key.get_secret_value(),
+        **({"AUTH_SECRET_KEY": own_secret.get_secret_value()} if own_secret else {}),
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
-        "AUTH_SECRET_KEY": settings.auth_secret_key.get_secret_value() if settings.auth_secret_key else "",
         "MAIL_WORKER": "false",
         "REQUEST_TIMEOUT": str(TIMEOUT),
     }
