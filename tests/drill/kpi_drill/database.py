@@ -125,7 +125,8 @@ class Server:
 
     def pin(self, cores: Collection[int]) -> None:
         for process in self._processes():
-            process.cpu_affinity(list(cores))
+            with suppress(psutil.NoSuchProcess):
+                process.cpu_affinity(list(cores))
 
     def freeze(self) -> None:
         _signal(self._processes(), signal.SIGSTOP)
