@@ -83,3 +83,8 @@ def register_limits(metrics: Metrics, decisions: Callable[[], Mapping[tuple[str,
     """Register a metric of the rate limits' decisions, by policy and outcome."""
     text = "Decisions of the rate limits"
     metrics.add_counter("kpi_gateway_limit_decisions", text, ("policy", "outcome"), lambda: {**decisions()})
+
+
+def register_keys(metrics: Metrics, counts: Callable[[], Mapping[tuple[str, ...], int]]) -> None:
+    """Register a metric of the requests with an API key, by what became of them."""
+    metrics.add_counter("kpi_gateway_key_requests", "Requests with an API key, by outcome", ("outcome",), counts)
