@@ -1,5 +1,6 @@
 """API keys through two gateways with two replicas of auth behind them: real processes."""
 
+import json
 import os
 import secrets
 import time
@@ -8,11 +9,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from kpi_shared.testing.process import free_port, launch_part, run_command, start_part, wait_until
-from stack import Person, join, service_settings
+from stack import PASSWORD, Person, join, service_settings
 
 pytestmark = [
     pytest.mark.e2e,
@@ -98,7 +100,9 @@ def test_a_key_works_in_each_header_field(platform: Platform, person: Person, fi
         response = client.get("/api/v1/auth/me", headers=header(key, field))
         assert response.status_code == 200, response.text
         assert response.json()["username"] == person.username
-    created = platform.client.post("/posts/", json={"title": "By a program", "content": "x"}, headers=header(key, field))
+    created = platform.client.post(
+        "/posts/", json={"title": "By a program", "content": "x"}, headers=header(key, field)
+    )
     assert created.status_code == 201, created.text
 
 
@@ -123,9 +127,24 @@ def test_a_key_that_ends_is_refused_at_both_gateways(platform: Platform, person:
         case _:
             ended = platform.client.post("/api/v1/api-keys/self/revoke", headers=header(made["key"]))
     assert ended.status_code in {200, 204}, ended.text
-    until = time.monotonic() + PROMISED_SECONDS
-    wait_until(lambda: all(is_refused(client, made["key"]) for client in platform.gateways))
-    assert time.monotonic() < until
+    end = time.monotonic()
+    assert all(last_acceptance(client, made["key"]) - end < PROMISED_SECONDS for client in platform.gateways)
+
+
+def last_acceptance(client: httpx.Client, key: object) -> float:
+    """When the last request was sent that was still accepted."""
+    last = 0.0
+
+    def is_over() -> bool:
+        nonlocal last
+        sent = time.monotonic()
+        if is_refused(client, key):
+            return True
+        last = sent
+        return False
+
+    wait_until(is_over)
+    return last
 
 
 def is_refused(client: httpx.Client, key: object) -> bool:
@@ -152,19 +171,20 @@ def test_both_keys_work_during_the_grace_of_a_rotation(platform: Platform, perso
     for client in platform.gateways:
         for key in (made["key"], new):
             assert client.get("/posts", headers=header(key)).status_code == 200
-    wait_until(lambda: all(is_refused(client, made["key"]) for client in platform.gateways))
+    for client in platform.gateways:
+        wait_until(lambda client=client: is_refused(client, made["key"]))  # type: ignore[misc]
     assert platform.client.get("/posts", headers=header(new)).status_code == 200
 
 
-def test_an_admin_who_is_demoted_has_no_admin_key(platform: Platform, person: Person) -> None:
-    run_command("kpi_auth", "set-role", person.username, "admin", settings=own_settings(platform))
-    admin = sign_in(platform, person)
+def test_an_admin_who_is_demoted_has_no_admin_key(platform: Platform) -> None:
+    admin, other = make_admin(platform), make_admin(platform)
     key = platform.create(admin, scopes="admin")["key"]
     for client in platform.gateways:
-        assert client.get("/api/v1/users", headers=header(key)).status_code == 200
-    run_command("kpi_auth", "set-role", person.username, "user", settings=own_settings(platform))
+        assert client.get("/api/v1/audit", headers=header(key)).status_code == 200
+    path = f"/api/v1/users/{admin.id}"
+    platform.client.patch(path, json={"role": "user"}, headers=other.headers).raise_for_status()
     for client in platform.gateways:
-        wait_until(lambda client=client: client.get("/api/v1/users", headers=header(key)).status_code == 403)  # type: ignore[misc]
+        wait_until(lambda client=client: client.get("/api/v1/audit", headers=header(key)).status_code == 403)  # type: ignore[misc]
 
 
 def test_a_mistyped_key_is_refused_without_a_question_to_auth(platform: Platform, person: Person) -> None:
@@ -213,33 +233,26 @@ def test_a_key_works_only_in_its_networks(platform: Platform, person: Person) ->
         assert allowed.status_code == 200, allowed.text
     refused = platform.client.get("/posts", headers=header(made["key"]) | {"X-Forwarded-For": "192.0.2.9"})
     assert (refused.status_code, refused.json()["type"]) == (403, "network-not-allowed")
-    wait_until(lambda: "192.0.2.9" in find_refusals(platform, made["id"]))
+    admin = make_admin(platform)
+    wanted = {"event": "api_key.network_refused"}
 
+    def find_records() -> list[dict[str, Any]]:
+        found = platform.client.get("/api/v1/audit", params=wanted, headers=admin.headers).json()["items"]
+        return [each for each in found if each["details"]["key_id"] == made["id"]]
 
-def find_refusals(platform: Platform, key_id: object) -> str:
-    """The records of refused networks of a key, as an admin sees them."""
-    admin = sign_in(platform, make_admin(platform))
-    records = platform.client.get(
-        "/api/v1/audit", params={"event": "api_key.network_refused", "limit": 100}, headers=admin.headers
-    )
-    assert records.status_code == 200, records.text
-    return str([each for each in records.json()["items"] if each["details"]["key_id"] == key_id])
+    wait_until(lambda: bool(find_records()))
+    assert find_records()[0]["address"] == "192.0.2.9"
 
 
 def make_admin(platform: Platform) -> Person:
-    person = join(platform.client)
-    run_command("kpi_auth", "set-role", person.username, "admin", settings=own_settings(platform))
-    return person
-
-
-def own_settings(platform: Platform) -> dict[str, str]:
-    return {name: value for name, value in platform.settings.items() if name != "FOLDER"}
-
-
-def sign_in(platform: Platform, person: Person) -> Person:
-    body = {"username": person.username, "password": "a quiet red bicycle"}
-    tokens = platform.client.post("/api/v1/auth/login/json", json=body).json()
-    return Person(person.id, person.username, person.email, tokens["access_token"], tokens["refresh_token"])
+    username = f"a{secrets.token_hex(8)}"
+    given = json.dumps({"username": username, "password": PASSWORD, "role": "admin"})
+    settings = {name: value for name, value in platform.settings.items() if name != "FOLDER"}
+    run_command("kpi_auth", "create-user", settings=settings, given=given)
+    tokens = platform.client.post("/api/v1/auth/login/json", json={"username": username, "password": PASSWORD}).json()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    found = platform.client.get("/api/v1/auth/me", headers=headers).json()
+    return Person(found["id"], username, "", tokens["access_token"], tokens["refresh_token"])
 
 
 def test_a_key_has_a_rate_limit_of_its_own(platform: Platform, person: Person) -> None:
@@ -263,7 +276,7 @@ def test_the_last_use_is_reported(platform: Platform, person: Person) -> None:
     def find_uses() -> dict[str, object]:
         return dict(platform.client.get(f"/api-keys/{made['id']}", headers=person.headers).json())
 
-    wait_until(lambda: find_uses()["use_count"] == 6)
+    wait_until(lambda: find_uses()["uses"] == 6)
     assert find_uses()["last_used_address"] == address
     assert find_uses()["last_used_at"]
 
@@ -278,9 +291,7 @@ def test_no_log_has_a_part_of_a_secret(platform: Platform, person: Person) -> No
     assert secret[:12] not in logs
 
 
-def test_without_auth_a_cached_key_goes_on_and_others_get_503(
-    worker: str, secret_key: str, tmp_path: Path
-) -> None:
+def test_without_auth_keys_get_503_and_other_requests_go_on(worker: str, secret_key: str, tmp_path: Path) -> None:
     services = service_settings(f"keys_down_{worker}", secret_key)
     internal_key, port = secrets.token_hex(32), free_port()
     settings = {**services["auth"], "INTERNAL_PORT": str(port), "INTERNAL_KEY": internal_key}
@@ -294,11 +305,11 @@ def test_without_auth_a_cached_key_goes_on_and_others_get_503(
         platform = Platform((client,), settings)
         person = join(client)
         used, unused = (platform.create(person)["key"] for _ in range(2))
+        assert client.get("/posts", headers=header(used)).status_code == 200
         auth.process.kill()
         auth.process.wait()
-        # It was exchanged before or it was not; both are right within 5 s of the exchange.
-        first = client.get("/posts", headers=header(unused))
-        assert (first.status_code, first.json()["type"]) == (503, "api-keys-unavailable")
-        assert first.headers["retry-after"] == "1"
+        refused = client.get("/posts", headers=header(unused))
+        assert (refused.status_code, refused.json()["type"]) == (503, "api-keys-unavailable")
+        assert refused.headers["retry-after"] == "1"
         assert client.get("/posts").status_code == 200
-        assert client.get("/posts", headers=header(used)).status_code == 503
+        wait_until(lambda: client.get("/posts", headers=header(used)).status_code == 503)
