@@ -145,7 +145,7 @@ class Gateway:
     async def _exchange_key(self, key: bytes, client: Client, match: Match | None, scope: Scope) -> Match | None:
         """Put a token in place of the key, and take the time of the exchange off that of the route."""
         limited = LimitedRequest(client.network, client.site, match and match.limit, scope["method"])
-        accepted = await self._credentials.accept(KeyedRequest(key, client, limited))
+        accepted = await self._credentials.accept(KeyedRequest(key, client.address, limited))
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += accepted.headers
         return match and match.take_time(accepted.seconds)
@@ -178,7 +178,7 @@ def _create_lifespan(
             register_retries(observation.metrics, upstreams.upstreams)
             pages.state.by_name = upstreams.upstreams
             pages.state.upstreams = _add_tracing(upstreams, observation)
-            register_keys(observation.metrics, credentials.counts)
+            register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)
             await stack.enter_async_context(credentials.running(pages.state.upstreams))
             freeze_garbage_collector()
             yield

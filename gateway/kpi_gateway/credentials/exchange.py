@@ -28,6 +28,8 @@ class Exchanges:
         self._port = port
         self._memory = memory
         self._flights: dict[bytes, asyncio.Task[_Outcome]] = {}
+        # How often auth was asked.
+        self.asked = 0
 
     async def get(self, digest: bytes, key: str, network: str) -> Grant:
         """Raises InvalidKeyError or ExchangeUnavailableError."""
@@ -44,6 +46,7 @@ class Exchanges:
 
     async def _exchange(self, digest: bytes, key: str, network: str) -> _Outcome:
         began = time.monotonic()
+        self.asked += 1
         try:
             status, body = await self._port.post(_EXCHANGE, {"key": key}, client=network, is_repeatable=True)
             return self._remember(digest, began, status, body)

@@ -14,7 +14,6 @@ from kpi_shared.api_key_form import parse_key_text
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.errors import ProblemError
 
-from kpi_gateway.client_addresses import Client
 from kpi_gateway.credentials.errors import (
     ExchangeUnavailableError,
     InvalidKeyError,
@@ -22,8 +21,8 @@ from kpi_gateway.credentials.errors import (
     NetworkRefusedError,
 )
 from kpi_gateway.credentials.exchange import Exchanges
-from kpi_gateway.credentials.internal_port import InternalPort
 from kpi_gateway.credentials.grants import Grant
+from kpi_gateway.credentials.internal_port import InternalPort
 from kpi_gateway.credentials.memory import ExchangeMemory, KeyDigests
 from kpi_gateway.credentials.presented import AUTHORIZATION, FIELDS, Pair
 from kpi_gateway.credentials.uses import INTERVAL_SECONDS, Uses
@@ -37,10 +36,10 @@ _GRACE_SECONDS = 2.0
 
 
 class KeyedRequest(NamedTuple):
-    """``key`` is the text as the client sent it."""
+    """``key`` is the text as the client sent it, ``address`` that of the client."""
 
     key: bytes
-    client: Client
+    address: str
     limited: LimitedRequest
 
 
@@ -91,6 +90,9 @@ class Credentials:
         except TimeoutError:
             pass
 
+    def exchange_counts(self) -> Mapping[tuple[str, ...], int]:
+        return {(): self._exchanges.asked if self._exchanges is not None else 0}
+
     def counts(self) -> Mapping[tuple[str, ...], int]:
         """Requests by outcome, and the uses that no report will have."""
         return {**{(outcome,): count for outcome, count in self.outcomes.items()}, ("use-lost",): self._uses.lost}
@@ -140,18 +142,17 @@ class Credentials:
         return text
 
     async def _admit(self, request: KeyedRequest, grant: Grant, counted: Counted | None) -> Accepted:
-        address = request.client.address
-        if not grant.allows(address):
+        if not grant.allows(request.address):
             # It counts against its address: who has no right to use the key must not use up its quota.
             if counted is None:
                 await self._take_address(request)
             self.outcomes["network-refused"] += 1
-            self._uses.refuse(grant.key_id, address)
+            self._uses.refuse(grant.key_id, request.address)
             raise NetworkRefusedError
         headers: Headers = []
         if self._limits is not None:
             headers = await self._limits.take_key(request.limited, grant.client, grant.limit, counted)
-        self._uses.add(grant.key_id, address)
+        self._uses.add(grant.key_id, request.address)
         return Accepted(grant.authorization, headers)
 
     async def _take_address(self, request: KeyedRequest) -> Counted | None:

@@ -336,5 +336,6 @@ async def test_metrics_count_what_became_of_requests_with_keys() -> None:
             await setup.client.get("/posts", headers=header(make_key()))
         await setup.client.get("/posts", headers=header("wrong"))
         metrics = (await setup.client.get(f"http://127.0.0.1:{port}/metrics")).text
-    assert 'kpi_gateway_key_requests_total{outcome="exchanged",part="gateway"} 3.0' in metrics
-    assert 'kpi_gateway_key_requests_total{outcome="invalid",part="gateway"} 1.0' in metrics
+    assert 'kpi_gateway_key_requests_total{outcome="exchanged"} 3.0' in metrics
+    assert 'kpi_gateway_key_requests_total{outcome="invalid"} 1.0' in metrics
+    assert "kpi_gateway_key_exchanges_total 3.0" in metrics
