@@ -210,8 +210,8 @@ def _describe_revocations(found: Sequence[float]) -> str:
     p99 = quantiles(found, n=100)[98]
     reached = verdict([max(found)], _MOST_REVOCATION, most=True)
     return (
-        "From the response to `DELETE /api-keys/{id}` until the last of two gateways refused the key, which was in use at "
-        f"both all the time, in {len(found)} rounds: median {median(found):,.0f} ms, p99 {p99:,.0f} ms, maximum "
+        "From the response to `DELETE /api-keys/{id}` until the last of two gateways refused the key, which was in use "
+        f"at both all the time, in {len(found)} rounds: median {median(found):,.0f} ms, p99 {p99:,.0f} ms, maximum "
         f"{max(found):,.0f} ms. The promise is {_MOST_REVOCATION:,.0f} ms: {reached}."
     )
 
