@@ -131,7 +131,8 @@ class Stack:
         self.database = database
         self._options = options
         self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
-        self.ports = Ports({**{part.name: free_port() for part in parts.PARTS}, "postgres": database.port})
+        own = {part.name: free_port() for part in parts.PARTS}
+        self.ports = Ports({**own, "auth_internal": free_port(), "postgres": database.port})
         self.servers: dict[str, Server] = {}
 
     def url(self, part: str) -> str:

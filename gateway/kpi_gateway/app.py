@@ -17,13 +17,23 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 
 from kpi_gateway import __version__
-from kpi_gateway.client_addresses import ClientAddresses
+from kpi_gateway.client_addresses import Client, ClientAddresses
 from kpi_gateway.cors import Cors
+from kpi_gateway.credentials.presented import FIELDS, find_key
+from kpi_gateway.credentials.service import Credentials, KeyedRequest
 from kpi_gateway.documents.cache import DocumentCache
 from kpi_gateway.documents.pages import pages_router
 from kpi_gateway.health import can_serve, upstream_checks
+from kpi_gateway.limits.keys import KeyLimits, LimitedRequest
 from kpi_gateway.limits.service import Decision, RateLimits
-from kpi_gateway.metrics import UpstreamErrors, register_addresses, register_limits, register_places, register_retries
+from kpi_gateway.metrics import (
+    UpstreamErrors,
+    register_addresses,
+    register_keys,
+    register_limits,
+    register_places,
+    register_retries,
+)
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.refusals import refuse
@@ -43,12 +53,14 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     table = RouteTable.of(settings)
     limits = RateLimits.of(settings)
+    credentials = Credentials(settings, KeyLimits(limits) if limits is not None else None)
     observation = Observation(settings, version=__version__)
     gateway = Gateway(
         table,
-        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits)),
+        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         limits=limits,
+        credentials=credentials,
         errors=UpstreamErrors(observation.metrics),
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
@@ -78,6 +90,7 @@ class Gateway:
         pages: FastAPI,
         addresses: ClientAddresses,
         limits: RateLimits | None,
+        credentials: Credentials,
         errors: UpstreamErrors,
     ) -> None:
         self._table = table
@@ -85,6 +98,7 @@ class Gateway:
         self._pages = pages
         self._addresses = addresses
         self._limits = limits
+        self._credentials = credentials
         self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,12 +124,15 @@ class Gateway:
             # Before its limits: while there are too many requests, each refusal takes time from the others.
             await refuse(scope, send)
             return
-        if self._limits is not None and (match is not None or not path.startswith(_UNLIMITED)):
-            stricter = match and match.limit
-            decision = self._limits.decide(client.network, stricter, scope["method"], scope["headers"], site)
-            if not isinstance(decision, Decision):
-                decision = await decision
-            scope["response_headers"] += _headers_or_raise(decision)
+        if match is not None or not path.startswith(_UNLIMITED):
+            presented = [pair for pair in scope["headers"] if pair[0] in FIELDS]
+            if presented and (key := find_key(presented)) is not None:
+                match = await self._exchange_key(key, client, match, scope)
+            elif self._limits is not None:
+                decision = self._limits.decide(client.network, match and match.limit, scope["method"], presented, site)
+                if not isinstance(decision, Decision):
+                    decision = await decision
+                scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
             if path.endswith(b"/") and not path.endswith(b"//"):
                 # With a slash at its end, an address is the same page.
@@ -131,6 +148,14 @@ class Gateway:
         self._errors.count(upstream.name, UpstreamBusyError.type)
         return True
 
+    async def _exchange_key(self, key: bytes, client: Client, match: Match | None, scope: Scope) -> Match | None:
+        """Put a token in place of the key, and take the time of the exchange off that of the route."""
+        limited = LimitedRequest(client.network, client.site, match and match.limit, scope["method"])
+        accepted = await self._credentials.accept(KeyedRequest(key, client.address, limited))
+        scope["headers"] = accepted.replace_in(scope["headers"])
+        scope["response_headers"] += accepted.headers
+        return match and match.take_time(accepted.seconds)
+
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:
     if decision.error is not None:
@@ -139,7 +164,11 @@ def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:
 
 
 def _create_lifespan(
-    settings: GatewaySettings, client: ClientFactory, observation: Observation, limits: RateLimits | None
+    settings: GatewaySettings,
+    client: ClientFactory,
+    observation: Observation,
+    limits: RateLimits | None,
+    credentials: Credentials,
 ) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
@@ -155,6 +184,8 @@ def _create_lifespan(
             register_retries(observation.metrics, upstreams.upstreams)
             pages.state.by_name = upstreams.upstreams
             pages.state.upstreams = _add_tracing(upstreams, observation)
+            register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)
+            await stack.enter_async_context(credentials.running(pages.state.upstreams))
             freeze_garbage_collector()
             yield
 

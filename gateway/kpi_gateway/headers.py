@@ -20,6 +20,8 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
+# API keys, in whatever spelling: the gateway exchanges them, and no service sees one.
+_KEYS = frozenset({"octopus-api-key", "x-api-key"})
 # The gateway sets these itself: the framing of the body, the upstream's host, the request's id, and the time that is
 # left for the response.
 # The server has responded to Expect by the time the body is read.
@@ -139,6 +141,7 @@ def _passes_upstream(name: bytes) -> bool:
         text not in _HOP_BY_HOP
         and text not in _REWRITTEN
         and text not in _IDENTITY
+        and text not in _KEYS
         and not text.startswith(_IDENTITY_PREFIXES)
     )
 

@@ -83,3 +83,13 @@ def register_limits(metrics: Metrics, decisions: Callable[[], Mapping[tuple[str,
     """Register a metric of the rate limits' decisions, by policy and outcome."""
     text = "Decisions of the rate limits"
     metrics.add_counter("kpi_gateway_limit_decisions", text, ("policy", "outcome"), lambda: {**decisions()})
+
+
+def register_keys(
+    metrics: Metrics,
+    counts: Callable[[], Mapping[tuple[str, ...], int]],
+    exchanges: Callable[[], Mapping[tuple[str, ...], int]],
+) -> None:
+    """Register metrics of the requests with an API key, by what became of them, and of the exchanges with auth."""
+    metrics.add_counter("kpi_gateway_key_requests", "Requests with an API key, by outcome", ("outcome",), counts)
+    metrics.add_counter("kpi_gateway_key_exchanges", "How often auth was asked about an API key", (), exchanges)

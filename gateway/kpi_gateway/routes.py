@@ -7,6 +7,8 @@ from urllib.parse import unquote_to_bytes
 from kpi_gateway.settings import GatewaySettings, RouteSetting, Timeouts
 
 API = "/api/v1"
+# A service gets at least this much time, even if what came before took all of it.
+_LEAST_SECONDS = 0.1
 
 
 class Route(NamedTuple):
@@ -34,6 +36,12 @@ class Match(NamedTuple):
     form: bytes
     path: bytes
     limit: str | None = None
+
+    def take_time(self, seconds: float) -> "Match":
+        """The same with that much less time for the response to begin."""
+        timeouts = self.route.timeouts
+        left = max(_LEAST_SECONDS, timeouts.read - seconds)
+        return self._replace(route=self.route._replace(timeouts=timeouts._replace(read=left)))
 
 
 class RouteTable:

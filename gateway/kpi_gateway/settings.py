@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from kpi_shared.addresses import Networks, parse_networks
+from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
-from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings
+from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings, SecretKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
@@ -17,6 +18,10 @@ from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, parse_base, refusa
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
+# The name of auth's internal port among the upstreams.
+INTERNAL = "auth-internal"
+NO_KEYS = "AUTH_INTERNAL_URL and INTERNAL_KEY are not set: no API key is accepted"
+_SET_KEYS = "set AUTH_INTERNAL_URL to the internal port of auth, and INTERNAL_KEY to the same key as there"
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 _STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
 _STORE_PORT = 6379
@@ -38,6 +43,9 @@ class Timeouts(NamedTuple):
 # The policies that apply on every route: per client address, and per token subject.
 ADDRESS = "address"
 SUBJECT = "subject"
+# The policy of wrong API keys per client address, and the one that an API key may have of its own.
+CREDENTIALS = "credentials"
+OWN = "key"
 # Follows the name of a policy that counts a /48 of IPv6.
 SITE_SUFFIX = "-site"
 _MAX_REQUESTS = 1_000_000
@@ -62,13 +70,14 @@ _STRICTER = {
     "login": PolicySetting(requests=20),
     "registration": PolicySetting(requests=10),
     "reset": PolicySetting(requests=5),
+    CREDENTIALS: PolicySetting(requests=20),
 }
 
 
 def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
     for name in values:
         # The name is part of a header field and of the store's keys.
-        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT} or name.endswith(SITE_SUFFIX):
+        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT, OWN} or name.endswith(SITE_SUFFIX):
             raise ValueError(f"{name!r} is not a policy name; use lower-case letters, digits and hyphens")
     return {**_STRICTER, **values}
 
@@ -196,6 +205,9 @@ class GatewaySettings(OptionalTokenSettings):
 
     auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
     content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
+    # The addresses of auth's internal port, and the key by which the gateway is known there; None: no API keys.
+    auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = None
+    internal_key: SecretKey | None = None
     # Further upstreams by name.
     upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
     routes: tuple[RouteSetting, ...] = _ROUTES
@@ -262,6 +274,19 @@ class GatewaySettings(OptionalTokenSettings):
         return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
 
     @property
+    def client_urls(self) -> Mapping[str, tuple[str, ...]]:
+        """All addresses that the gateway sends requests to: those of its routes, and the internal port of auth."""
+        internal = {INTERNAL: self.auth_internal_url} if self.auth_internal_url else {}
+        return {**self.upstream_urls, **internal}
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        is_on = self.auth_internal_url is not None
+        is_required = self.app_env is Environment.PRODUCTION
+        detail = "accepted" if is_on else NO_KEYS
+        return [create_finding("API keys", ok=is_on or not is_required, detail=detail, fix=_SET_KEYS)]
+
+    @property
     def places_per_client(self) -> int:
         return self.upstream_connections_per_client or max(1, self.upstream_connections // 2)
 
@@ -280,6 +305,19 @@ class GatewaySettings(OptionalTokenSettings):
             max(read, self.upstream_silence_timeout),
             route.total_timeout or general.total,
         )
+
+    @model_validator(mode="after")
+    def _check_internal_port(self) -> Self:
+        if self.auth_internal_url is None:
+            return self
+        if self.internal_key is None:
+            raise ValueError("AUTH_INTERNAL_URL: set INTERNAL_KEY too, the key by which auth knows the gateway")
+        if INTERNAL in self.upstreams:
+            raise ValueError(f"UPSTREAMS: {INTERNAL} is the gateway's own name for AUTH_INTERNAL_URL")
+        public = {url for urls in self.upstream_urls.values() for url in urls}
+        if public.intersection(self.auth_internal_url):
+            raise ValueError("AUTH_INTERNAL_URL: no route may lead to the internal port; give it an address of its own")
+        return self
 
     @model_validator(mode="after")
     def _check_routes(self) -> Self:

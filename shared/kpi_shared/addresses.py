@@ -33,10 +33,10 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     peer, so the list is read from the right, up to the first address that is not trusted: a client may have written
     everything before it. Reading also ends at an entry that is not an address.
     """
-    nearest = _parse_address(peer)
+    nearest = parse_address(peer)
     hops = [hop for value in forwarded_for for hop in value.split(",")]
     while nearest is not None and hops and _is_in(nearest, trusted):
-        further = _parse_address(hops.pop().strip())
+        further = parse_address(hops.pop().strip())
         if further is None:
             break
         nearest = further
@@ -47,7 +47,8 @@ def _is_in(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
 
 
-def _parse_address(text: str) -> Address | None:
+def parse_address(text: str) -> Address | None:
+    """An address, IPv4 if it is IPv4-mapped; None for anything else."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -78,14 +78,14 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
 
 def _key_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
     """What API keys need: auth hashes them and exchanges them with the gateway, on a port for it alone."""
-    exchanging = [service for service in SERVICES if service.exchanges_keys]
+    exchanging = [service for service in SERVICES if service.exchanges_keys and ports.internal_of(service)]
     settings = {}
     if part.exchanges_keys:
         settings["INTERNAL_PORT"] = str(ports.internal_of(part))
         settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
     if part.is_gateway:
         settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in exchanging}
-    if part.is_gateway or part.exchanges_keys:
+    if exchanging and (part.is_gateway or part.exchanges_keys):
         settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
     return settings
 

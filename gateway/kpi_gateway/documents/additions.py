@@ -4,8 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.http.openapi import problems
+from kpi_shared.http.openapi import KEY_SCHEME, problems
 
+from kpi_gateway.credentials.errors import (
+    ExchangeUnavailableError,
+    InvalidKeyError,
+    NetworkRefusedError,
+    SeveralCredentialsError,
+)
 from kpi_gateway.documents.renaming import Json
 from kpi_gateway.limits.service import TooManyRequestsError
 from kpi_gateway.paths import InvalidPathError
@@ -19,6 +25,7 @@ from kpi_gateway.upstream.contract import (
 _IDENTIFIED = ("X-Request-ID", "X-Response-Time")
 _LIMITED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit")
 _RETRIED = ("Retry-After",)
+_KEY_ERRORS = (SeveralCredentialsError, InvalidKeyError, NetworkRefusedError, ExchangeUnavailableError)
 _UPSTREAM_ERRORS = (UpstreamError, UpstreamUnreachableError, UpstreamBusyError, UpstreamTimeoutError)
 
 
@@ -48,6 +55,8 @@ HEADERS: Mapping[str, Json] = {
 def complete_forwarded(operation: Json) -> None:
     """Add the errors that the gateway may respond with instead of the service, and header fields."""
     _add_responses(operation, (InvalidPathError, TooManyRequestsError, *_UPSTREAM_ERRORS))
+    if any(KEY_SCHEME in requirement for requirement in operation["security"]):
+        _add_responses(operation, _KEY_ERRORS)
     _add_headers(operation, limited=True)
 
 

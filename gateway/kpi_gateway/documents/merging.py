@@ -14,7 +14,8 @@ _OAUTH2_ADDRESSES = ("tokenUrl", "refreshUrl", "authorizationUrl")
 
 _INTRODUCTION = """
 Register with `POST /api/v1/users`, then press **Authorize** and sign in. Requests to the operations
-marked with a lock then carry your token.
+marked with a lock then carry your token. Programs send an API key instead: make one with `POST /api/v1/api-keys`, and
+enter it there.
 
 Every path is also served without `/v1` and without `/api/v1`. Errors are problem documents (RFC 9457); their `instance`
 is the id of the request.

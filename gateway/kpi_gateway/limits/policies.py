@@ -3,7 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kpi_gateway.settings import ADDRESS, SITE_SUFFIX, SUBJECT, PolicySetting
+from kpi_gateway.settings import ADDRESS, OWN, SITE_SUFFIX, SUBJECT, PolicySetting
+
+# How many different quotas of API keys have a policy in memory.
+_MAX_OWN = 1000
 
 
 class Policy:
@@ -57,6 +60,9 @@ class Policies:
             site = setting.model_copy(update={"requests": setting.requests * site_factor})
             self.by_name[name + SITE_SUFFIX] = Policy(name + SITE_SUFFIX, site)
         self.by_name[SUBJECT] = Policy(SUBJECT, general)
+        self._own: dict[tuple[int, int], Policy] = {}
+        # The counts of the policies that had to make room.
+        self._forgotten = (0, 0)
         self._groups = {
             (name, has_site, has_subject): self._group(name, has_site=has_site, has_subject=has_subject)
             for name in (None, *stricter)
@@ -67,6 +73,27 @@ class Policies:
     def group(self, stricter: str | None, *, has_site: bool, has_subject: bool) -> PolicyGroup:
         """The policies of a route with a ``stricter`` one or none, for a request with or without a valid token."""
         return self._groups[stricter, has_site, has_subject]
+
+    def find_own(self, setting: PolicySetting) -> Policy:
+        """The policy of the API keys with this quota of their own."""
+        quota = (setting.requests, setting.window)
+        policy = self._own.get(quota)
+        if policy is None:
+            if len(self._own) >= _MAX_OWN:
+                self._forget_own(next(iter(self._own)))
+            policy = self._own[quota] = Policy(OWN, setting)
+        return policy
+
+    def own_counts(self) -> tuple[int, int]:
+        """How many requests the quotas of API keys allowed and limited."""
+        allowed, limited = self._forgotten
+        policies = self._own.values()
+        return allowed + sum(each.allowed for each in policies), limited + sum(each.limited for each in policies)
+
+    def _forget_own(self, quota: tuple[int, int]) -> None:
+        policy = self._own.pop(quota)
+        allowed, limited = self._forgotten
+        self._forgotten = (allowed + policy.allowed, limited + policy.limited)
 
     def _group(self, stricter: str | None, *, has_site: bool, has_subject: bool) -> PolicyGroup:
         names = [ADDRESS, *([stricter] if stricter else [])]

@@ -19,7 +19,7 @@ from kpi_gateway.limits.memory import Hit, LimitOutcome, MemoryWindows, Usage
 from kpi_gateway.limits.policies import Policies, Policy, PolicyGroup
 from kpi_gateway.limits.redis import STORE_ERRORS, RedisWindows
 from kpi_gateway.limits.subjects import Subjects
-from kpi_gateway.settings import GatewaySettings, PolicySetting
+from kpi_gateway.settings import OWN, GatewaySettings, PolicySetting
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +98,7 @@ class RateLimits:
         found: dict[tuple[str, ...], int] = {}
         for name, policy in self.policies.by_name.items():
             found[name, "allowed"], found[name, "limited"] = policy.allowed, policy.limited
+        found[OWN, "allowed"], found[OWN, "limited"] = self.policies.own_counts()
         found["all", "unlimited"], found["all", "fallback"] = self.unlimited, self.fallbacks
         found["all", "store-error"] = self.store_errors
         return found
@@ -128,7 +129,7 @@ class RateLimits:
         if subject is not None:
             hits.append(Hit(group.policies[-1], subject))
         if self._shared is None:
-            return _decide(group, self._local.take(hits))
+            return judge(group, self._local.take(hits))
         if self._store_probe is not None:
             return self._decide_without_store(group, hits, method)
         return self._decide_by_store(self._shared, group, hits, method)
@@ -141,7 +142,22 @@ class RateLimits:
         except STORE_ERRORS as error:
             self._note_store_failure(store, error)
             return self._decide_without_store(group, hits, method)
-        return _decide(group, outcome)
+        return judge(group, outcome)
+
+    async def take(self, hits: Sequence[Hit], method: str) -> LimitOutcome:
+        """Count hits that ``decide`` does not choose; without usages if the store is down and reads have no limit."""
+        if self._shared is None:
+            return self._local.take(hits)
+        if self._store_probe is None:
+            try:
+                return await self._shared.take(hits)
+            except STORE_ERRORS as error:
+                self._note_store_failure(self._shared, error)
+        if method in _SAFE_METHODS:
+            self.unlimited += 1
+            return LimitOutcome(True, ())
+        self.fallbacks += 1
+        return self._local.take(hits)
 
     def _note_store_failure(self, store: RedisWindows, error: Exception) -> None:
         self.store_errors += 1
@@ -168,10 +184,11 @@ class RateLimits:
             self.unlimited += 1
             return Decision([])
         self.fallbacks += 1
-        return _decide(group, self._local.take(hits))
+        return judge(group, self._local.take(hits))
 
 
-def _decide(group: PolicyGroup, outcome: LimitOutcome) -> Decision:
+def judge(group: PolicyGroup, outcome: LimitOutcome) -> Decision:
+    """What the outcome of all policies of the group means for the response."""
     return _accept(group, outcome.usages) if outcome.allowed else _refuse(group, outcome.usages)
 
 

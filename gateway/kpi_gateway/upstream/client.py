@@ -65,7 +65,7 @@ class HttpClient:
                 max_failures=settings.upstream_max_failures,
                 on_suspicion=self._rotation.suspect,
             )
-            for name, urls in settings.upstream_urls.items()
+            for name, urls in settings.client_urls.items()
         }
         self._sweeper: asyncio.TimerHandle | None = None
         self._log_at = 0.0
@@ -89,7 +89,8 @@ class HttpClient:
         """As UpstreamClient: one deadline applies to all that happens before the response begins.
 
         A request is repeated once: if it is idempotent, has no body and got no response (RFC 9110, 9.2.2: a server may
-        close an idle connection while a request is on its way to it); and if it is repeatable, at another address.
+        close an idle connection while a request is on its way to it); and if it is repeatable, then and at another
+        address.
         """
         upstream = self.upstreams[request.upstream]
         timeouts = request.timeouts or self._timeouts
@@ -100,7 +101,7 @@ class HttpClient:
         except AddressOutError:
             upstream.repeated["address-out"] += 1
         except NoResponseError:
-            if request.body is not None or request.method not in _IDEMPOTENT:
+            if not request.is_repeatable and (request.body is not None or request.method not in _IDEMPOTENT):
                 raise
             upstream.repeated["no-response"] += 1
         else:

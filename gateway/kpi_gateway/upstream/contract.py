@@ -78,7 +78,7 @@ class UpstreamRequest(NamedTuple):
     timeouts: Timeouts | None = None
     # The client whose limit of requests in flight applies; empty for requests of the gateway itself.
     client: str = ""
-    # Whether it may be repeated at another address: a safe method, no body, and no effects.
+    # Whether it may be repeated at another address: it has no effects, and its body is complete.
     is_repeatable: bool = False
 
 
@@ -120,14 +120,15 @@ async def fetch(client: UpstreamClient, upstream: str, target: str) -> tuple[int
         async with asyncio.timeout(_FETCH_SECONDS):
             response = await client.send(UpstreamRequest(b"GET", upstream, target.encode(), headers))
             try:
-                return response.status, await _read(response.chunks())
+                return response.status, await read_body(response.chunks())
             finally:
                 response.close()
     except TimeoutError:
         raise UpstreamTimeoutError from None
 
 
-async def _read(chunks: AsyncIterator[bytes]) -> bytes:
+async def read_body(chunks: AsyncIterator[bytes]) -> bytes:
+    """The complete body of a response that the gateway itself asked for."""
     body = bytearray()
     async for chunk in chunks:
         body += chunk

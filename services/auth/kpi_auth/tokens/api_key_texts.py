@@ -5,34 +5,29 @@ of all that precedes it: it refuses a typing error without a look-up, and secret
 """
 
 import hmac
-import re
 import secrets
-import zlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from kpi_shared.database import MAX_ID
+from kpi_shared.api_key_form import (
+    CHECKSUM_DIGITS,
+    PREFIX,
+    SECRET_DIGITS,
+    KeyText,
+    checksum,
+    parse_key_text,
+    to_base62,
+)
 from kpi_shared.settings import Environment
 
 from kpi_auth.tokens.errors import InvalidKeyError
 
-PREFIX = "kpi_"
 # The purpose of the keys that API keys are hashed under.
 API_KEYS = b"kpi-api-keys"
 PATTERN = r"kpi_(?:live|test)_[1-9][0-9]{0,18}_[0-9A-Za-z]{49}"
 MAX_LENGTH = 78
-_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-_SECRET_BITS, _SECRET_DIGITS, _CHECKSUM_DIGITS = 256, 43, 6
-_FORM = re.compile(rf"(kpi_(?:live|test)_([1-9][0-9]{{0,18}})_[0-9A-Za-z]{{{_SECRET_DIGITS}}})([0-9A-Za-z]{{6}})")
+_SECRET_BITS = 256
 # How much of the secret is kept for people: 4 of its 43 digits.
 _SHOWN_DIGITS = 4
-
-
-class KeyText(NamedTuple):
-    """The parts of a key whose checksum is right, not yet known to be genuine. ``body`` is all but the checksum."""
-
-    key_id: int
-    body: str
 
 
 class KeyHasher:
@@ -52,33 +47,21 @@ class KeyHasher:
 def make(*, key_id: int, environment: Environment) -> str:
     """A new key; ``live`` in production and ``test`` elsewhere."""
     kind = "live" if environment is Environment.PRODUCTION else "test"
-    body = f"{PREFIX}{kind}_{key_id}_{_to_base62(secrets.randbits(_SECRET_BITS), _SECRET_DIGITS)}"
-    return body + _checksum(body)
+    body = f"{PREFIX}{kind}_{key_id}_{to_base62(secrets.randbits(_SECRET_BITS), SECRET_DIGITS)}"
+    return body + checksum(body)
 
 
 def parse(text: str) -> KeyText:
     """InvalidKeyError if the text does not have the form of a key or its checksum is wrong."""
-    found = _FORM.fullmatch(text)
-    if found is None or _checksum(found[1]) != found[3] or int(found[2]) > MAX_ID:
+    found = parse_key_text(text)
+    if found is None:
         raise InvalidKeyError
-    return KeyText(int(found[2]), found[1])
+    return found
 
 
 def shown_prefix(text: str) -> str:
     """The first characters of a key, by which people recognise it."""
-    return text[: -(_SECRET_DIGITS + _CHECKSUM_DIGITS - _SHOWN_DIGITS)]
-
-
-def _checksum(body: str) -> str:
-    return _to_base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_DIGITS)
-
-
-def _to_base62(number: int, digits: int) -> str:
-    found = ""
-    for _ in range(digits):
-        number, digit = divmod(number, len(_DIGITS))
-        found = _DIGITS[digit] + found
-    return found
+    return text[: -(SECRET_DIGITS + CHECKSUM_DIGITS - _SHOWN_DIGITS)]
 
 
 def _mac(key: bytes, text: KeyText) -> bytes:
