@@ -11,6 +11,7 @@ from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
+from kpi_shared.places import Places
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -60,14 +61,15 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     observation = Observation(settings, version=__version__)
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
+    pages = create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials))
+    pages.state.costly = costly
     gateway = Gateway(
         table,
-        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
+        pages=pages,
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         limits=limits,
         credentials=credentials,
         errors=UpstreamErrors(observation.metrics),
-        costly=costly,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
@@ -98,7 +100,6 @@ class Gateway:
         limits: RateLimits | None,
         credentials: Credentials,
         errors: UpstreamErrors,
-        costly: CostlyPlaces,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
@@ -107,7 +108,6 @@ class Gateway:
         self._limits = limits
         self._credentials = credentials
         self._errors = errors
-        self._costly = costly
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -121,9 +121,7 @@ class Gateway:
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in _UNSUPPORTED_METHODS:
-            raise UnsupportedMethodError
-        path = check_target(scope["raw_path"], scope["query_string"])
+        path = _check(scope)
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
@@ -146,19 +144,23 @@ class Gateway:
                 # With a slash at its end, an address is the same page.
                 scope["path"] = scope["path"][:-1] or "/"
             await self._pages(scope, receive, send)
-        elif (places := self._costly.find(match, scope)) is None:
+        elif (places := self._pages.state.costly.find(match, scope)) is None:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
         else:
-            began = time.monotonic()
-            with await places.take(client.network):
-                match = match.take_time(time.monotonic() - began)
-                await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+            await self._forward_in(places, match, scope, receive, send)
+
+    async def _forward_in(self, places: Places, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
+        """The wait for a place is part of the route's time."""
+        began = time.monotonic()
+        with await places.take(scope["client_network"]):
+            match = match.take_time(time.monotonic() - began)
+            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
     def _is_refused(self, match: Match, client: str, scope: Scope) -> bool:
         upstream = self._pages.state.by_name.get(match.route.upstream)
         if upstream is None:
             return False
-        costly = self._costly.find(match, scope)
+        costly = self._pages.state.costly.find(match, scope)
         if not upstream.places.refuses(client) and (costly is None or costly.has_room(client)):
             return False
         self._errors.count(upstream.name, UpstreamBusyError.type)
@@ -171,6 +173,13 @@ class Gateway:
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += accepted.headers
         return match and match.take_time(accepted.seconds)
+
+
+def _check(scope: Scope) -> bytes:
+    """The path of a request that can be served."""
+    if scope["method"] in _UNSUPPORTED_METHODS:
+        raise UnsupportedMethodError
+    return check_target(scope["raw_path"], scope["query_string"])
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:

@@ -7,6 +7,7 @@ time that a search takes; three times the load that can be served would halve wh
 from kpi_shared.places import Places
 from starlette.types import Scope
 
+from kpi_gateway.credentials.presented import FIELDS
 from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.contract import UpstreamBusyError
@@ -27,14 +28,14 @@ class CostlyPlaces:
         }
 
     def find(self, match: Match, scope: Scope) -> Places | None:
-        """The places for this request, if it is costly and has no token.
+        """The places for this request, if it is costly and has no credential.
 
-        Who has a token is known to the service, whatever the address: it decides about those.
+        Who has one is known to the service, whatever the address: it decides about those.
         """
         costly = match.route.costly
         if costly is None or scope["method"] not in {"GET", "HEAD"} or not costly.search(scope["query_string"]):
             return None
-        if any(name == b"authorization" for name, _ in scope["headers"]):
+        if any(name in FIELDS for name, _ in scope["headers"]):
             return None
         return self.by_upstream[match.route.upstream]
 
