@@ -120,9 +120,8 @@ class Gateway:
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"], site = client
-        if match is not None and self._pages.state.by_name[match.route.upstream].places.refuses(client.network):
+        if match is not None and self._is_refused(match, client.network):
             # Before its limits: while there are too many requests, each refusal takes time from the others.
-            self._errors.count(match.route.upstream, UpstreamBusyError.type)
             await refuse(scope, send)
             return
         if match is not None or not path.startswith(_UNLIMITED):
@@ -149,6 +148,13 @@ class Gateway:
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += accepted.headers
         return match and match.take_time(accepted.seconds)
+
+    def _is_refused(self, match: Match, client: str) -> bool:
+        upstream = self._pages.state.by_name.get(match.route.upstream)
+        if upstream is None or not upstream.places.refuses(client):
+            return False
+        self._errors.count(upstream.name, UpstreamBusyError.type)
+        return True
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:

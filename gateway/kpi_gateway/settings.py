@@ -176,13 +176,13 @@ _ROUTES = (
     RouteSetting(prefix="/users", upstream="auth"),
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/api-keys", upstream="auth"),
-    RouteSetting(prefix="/bootstrap", upstream="auth", limit="login"),
+    RouteSetting(prefix="/bootstrap", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content"),
     RouteSetting(prefix="/votes", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
     *_post_routes("login", "/auth/exchange", seconds=_PROVIDER_SECONDS),
-    *_post_routes("login", "/auth/verify-email", "/api-keys/self/revoke"),
+    *_post_routes("login", "/auth/verify-email", "/api-keys/self/revoke", "/bootstrap"),
     # Deleting an account requires its password.
     RouteSetting(prefix="/users", upstream="auth", methods=("DELETE",), limit="login"),
     RouteSetting(

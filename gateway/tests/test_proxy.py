@@ -322,7 +322,9 @@ async def test_parallel_clients_get_their_own_responses() -> None:
     limits = httpx.Limits(max_connections=60)
     async with (
         serving(responding(respond)) as upstream,
-        gateway(content_url=upstream, upstream_connections=20, upstream_queue_timeout=30) as address,
+        gateway(
+            content_url=upstream, upstream_connections=20, upstream_queue_timeout=30, upstream_read_timeout=60
+        ) as address,
         httpx.AsyncClient(trust_env=False, limits=limits, timeout=30) as client,
         asyncio.TaskGroup() as group,
     ):

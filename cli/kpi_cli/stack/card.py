@@ -4,16 +4,21 @@ import json
 import shlex
 from collections.abc import Sequence
 from enum import StrEnum
+from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, SERVICES, WITH_DATABASE, Part
 from kpi_cli.stack.ports import HOST, Ports
 from kpi_cli.stack.state import Phase, State
+
+# An answer that takes longer is left out of the card.
+_ASK_SECONDS = 2
 
 
 class Format(StrEnum):
@@ -93,6 +98,18 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
         ("Logs", f"{layout.shorten(layout.logs)}/{', and below this card' if following else ''}"),
         ("Data", f"{layout.shorten(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
         ("E-mails", state.mail or f"{layout.shorten(layout.mails)}/ (sent instead when MAIL_URL is set)"),
+        *_bootstrap_row(state.ports),
         ("Sample data", "make load, in another terminal"),
         ("Stop", f"Ctrl-C, or kill {state.pid}"),
     ]
+
+
+def _bootstrap_row(ports: Ports) -> list[tuple[str, str]]:
+    """How to make the first admin, as long as there is none."""
+    auth = next(part for part in PARTS if part.exchanges_keys)
+    try:
+        with urlopen(f"http://{HOST}:{ports.of(auth)}/bootstrap", timeout=_ASK_SECONDS) as response:
+            is_open = json.load(response)["is_open"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+    return [("Bootstrap", f"{KPI} bootstrap, to make the first admin and an API key")] if is_open else []

@@ -3,11 +3,11 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterable
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from kpi_gateway.upstream.balancing import Address
 from kpi_gateway.upstream.connection import Connection, RoundTrip
-from kpi_gateway.upstream.contract import UpstreamRequest
+from kpi_gateway.upstream.contract import UpstreamError, UpstreamRequest
 
 # RFC 9110, 8.6: a request with one of these has a Content-Length even without a body.
 _WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
@@ -26,14 +26,21 @@ async def connect(address: Address, seconds: float) -> Connection:
     """Raises OSError or TimeoutError."""
     endpoint = address.endpoint
     tls = _tls_context() if endpoint.tls else None
-    async with asyncio.timeout(seconds):
-        _transport, connection = await asyncio.get_running_loop().create_connection(
-            partial(Connection, on_free=address.keep, on_lost=address.forget),
-            endpoint.host,
-            endpoint.port,
-            ssl=tls,
-            server_hostname=endpoint.host if tls else None,
-        )
+    connection = Connection(on_free=address.keep, on_lost=address.forget)
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection,
+                endpoint.host,
+                endpoint.port,
+                ssl=tls,
+                server_hostname=endpoint.host if tls else None,
+            )
+    except BaseException:
+        # It may have been established at the moment when the wait for it ended.
+        if connection.is_usable:
+            connection.abort(UpstreamError())
+        raise
     address.open.add(connection)
     return connection
 

@@ -69,7 +69,12 @@ def test_every_tag_is_described_and_those_of_services_come_first(whole: Json) ->
 
 
 # Operations that work without a token, and do more with one.
-OPTIONAL = {"POST /api/v1/users", "POST /api/v1/api-keys/self/revoke", "GET /api/v1/posts", "GET /api/v1/posts/{post_id}"}
+OPTIONAL = {
+    "POST /api/v1/users",
+    "POST /api/v1/api-keys/self/revoke",
+    "GET /api/v1/posts",
+    "GET /api/v1/posts/{post_id}",
+}
 
 
 def test_operations_with_an_optional_token_work_without(whole: Json) -> None:

@@ -199,7 +199,9 @@ async def test_no_client_gets_the_response_of_another() -> None:
 
     async with (
         serving(responding(respond)) as upstream,
-        gateway(content_url=upstream, upstream_connections=8, upstream_queue_timeout=20) as address,
+        gateway(
+            content_url=upstream, upstream_connections=8, upstream_queue_timeout=20, upstream_read_timeout=60
+        ) as address,
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         for batch in range(10):

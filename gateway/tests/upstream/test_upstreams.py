@@ -181,7 +181,9 @@ async def test_all_waiting_requests_get_a_place_and_the_number_of_places_is_kept
 
     async with (
         serving(responding(respond)) as upstream,
-        gateway(content_url=upstream, upstream_connections=3, upstream_queue_timeout=30) as address,
+        gateway(
+            content_url=upstream, upstream_connections=3, upstream_queue_timeout=30, upstream_read_timeout=60
+        ) as address,
         httpx.AsyncClient(trust_env=False, timeout=60) as client,
     ):
         responses = await asyncio.gather(*(client.get(f"{address}/posts/{number}") for number in range(100)))
@@ -214,6 +216,10 @@ async def test_one_client_cannot_take_an_upstream_from_the_others() -> None:
         await entered.wait()
         assert (await client.get(f"{address}/posts", headers=one)).status_code == 503
         assert (await client.get(f"{address}/posts", headers=other)).text == "here"
+        # All but the two that have a place.
+        refused = asyncio.as_completed(hanging)
+        for _ in range(8):
+            assert (await next(refused)).status_code == 503
         release.set()
         statuses = Counter([(await each).status_code for each in hanging])
     assert statuses == {200: 2, 503: 8}

@@ -36,7 +36,7 @@ def run(settings: AuthSettings, schema: type[Command], work: Work[Command]) -> i
     """Run the command and return its exit code."""
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format, stream=sys.stderr)
     try:
-        result = asyncio.run(_with_database(settings, _read(schema), work))
+        result = asyncio.run(_with_database(settings, read(schema), work))
     except (RefusedError, ProblemError, SQLAlchemyError) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
@@ -53,7 +53,8 @@ def open_context(settings: AuthSettings, database: Database) -> Iterator[Context
         hasher.close()
 
 
-def _read(schema: type[Command]) -> Command:
+def read(schema: type[Command]) -> Command:
+    """The object on standard input; RefusedError if it is not valid."""
     try:
         return schema.model_validate_json(sys.stdin.buffer.read(_MAX_INPUT))
     except ValidationError as error:

@@ -47,6 +47,7 @@ PUBLIC = {
     "POST /auth/revoke",
     "POST /auth/exchange",
     "GET /auth/verify_supabase_token",
+    "GET /bootstrap",
     "POST /bootstrap",
     "POST /api-keys/self/revoke",
     "GET /health",

@@ -51,8 +51,8 @@ class Crowd:
         finally:
             await client.close()
 
-    async def ask_at(self, rate: float, seconds: float, make: Make) -> None:
-        """Send so many requests a second, however many are open."""
+    async def ask_at(self, rate: float, seconds: float, make: Make) -> float:
+        """Send so many requests a second, however many are open, and return how long that took."""
         client = Client(self._ports, timeout=5)
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -62,7 +62,9 @@ class Crowd:
                 elif number % 10 == 0:
                     await asyncio.sleep(0)
                 group.create_task(self._ask_once(client, make()))
+            took = time.perf_counter() - began
         await client.close()
+        return took
 
     async def _ask_once(self, client: Client, request: Request) -> None:
         self.replies.append(await client.send(request))

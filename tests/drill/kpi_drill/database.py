@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,11 @@ class Server:
         psutil.wait_procs(processes, timeout=_PATIENCE_SECONDS)
         if self._process is not None:
             self._process.wait(_PATIENCE_SECONDS)
+
+    def pin(self, cores: Collection[int]) -> None:
+        for process in self._processes():
+            with suppress(psutil.NoSuchProcess):
+                process.cpu_affinity(list(cores))
 
     def freeze(self) -> None:
         _signal(self._processes(), signal.SIGSTOP)

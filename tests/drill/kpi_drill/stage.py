@@ -1,10 +1,11 @@
 """What a row works with: a server, a seed, and a folder for each platform that it starts."""
 
+import itertools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kpi_drill.checker import Losses, check
@@ -12,15 +13,24 @@ from kpi_drill.database import Server
 from kpi_drill.load import RATE, Load, run_load
 from kpi_drill.platform import Platform, run_platform
 
+# Beside other tests.
+_SHORT_RATE = 20.0
+
 
 @dataclass(frozen=True)
 class Stage:
-    """``short`` rows are those of the test suite: fewer rounds, and nothing that compares times."""
+    """``short`` rows are those of the test suite: fewer rounds, and nothing that compares times.
+
+    They share a platform, in one event loop, unless they need one of their own kind.
+    """
 
     server: Server
     folder: Path
     seed: int
     short: bool = False
+    _shared: list[Platform] = field(default_factory=list)
+    _exits: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _loads: Iterator[int] = field(default_factory=itertools.count)
 
     @asynccontextmanager
     async def platform(
@@ -29,13 +39,31 @@ class Stage:
         database_ports: Callable[[str], Sequence[int]] | None = None,
         server: Server | None = None,
     ) -> AsyncIterator[Platform]:
-        folder = self.folder / f"platform-{time.monotonic_ns()}"
-        async with run_platform(server or self.server, folder, settings, database_ports) as platform:
+        if self.short and settings is None and database_ports is None:
+            yield await self._share_platform()
+            return
+        async with run_platform(server or self.server, self._make_name(), settings, database_ports) as platform:
             yield platform
+
+    def _make_name(self) -> Path:
+        return self.folder / f"platform-{time.monotonic_ns()}"
+
+    async def _share_platform(self) -> Platform:
+        if not self._shared:
+            self._shared.append(await self._exits.enter_async_context(run_platform(self.server, self._make_name())))
+        return self._shared[0]
+
+    async def close(self) -> None:
+        """Stop the shared platform; the next row that needs one starts another."""
+        self._shared.clear()
+        await self._exits.aclose()
 
     @asynccontextmanager
     async def load(self, platform: Platform, *, rate: float = RATE) -> AsyncIterator[Load]:
-        async with run_load(platform.ports("gateway"), seed=self.seed, rate=rate) as load:
+        rate = min(rate, _SHORT_RATE) if self.short else rate
+        # The names of the load's people depend on its seed.
+        seed = self.seed + 1000 * next(self._loads)
+        async with run_load(platform.ports("gateway"), seed=seed, rate=rate, is_patient=self.short) as load:
             yield load
 
     async def check(self, load: Load, platform: Platform, server: Server | None = None) -> Losses:

@@ -1,18 +1,26 @@
 """The first start of an installation."""
 
 from fastapi import Depends, Response
+from kpi_shared.database import Reader
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 
+from kpi_auth.accounts import read_repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError
 from kpi_auth.bootstrap import service
 from kpi_auth.bootstrap.errors import AlreadyBootstrappedError, InvalidBootstrapCodeError
-from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped
+from kpi_auth.bootstrap.schemas import Bootstrap, Bootstrapped, BootstrapState
 from kpi_auth.context import CurrentContext
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.responses import no_store
 
 router = Router(tags=["users"], dependencies=[Depends(no_store)])
+
+
+@router.get("/bootstrap")
+async def get_bootstrap_state(connection: Reader) -> BootstrapState:
+    """Whether the first admin is still to be made."""
+    return BootstrapState(is_open=not await read_repository.is_any_admin(connection))
 
 
 @router.post(

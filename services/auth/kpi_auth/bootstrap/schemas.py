@@ -45,6 +45,12 @@ class Bootstrap(SQLModel):
         return self.password or SecretStr(secrets.token_urlsafe(_GENERATED_BYTES))
 
 
+class BootstrapState(BaseModel):
+    """Whether the first admin is still to be made."""
+
+    is_open: bool
+
+
 class FirstAdmin(BaseModel):
     """The new account; ``password`` is shown this once, and null if the request had one."""
 

@@ -22,6 +22,8 @@ _DIGITS = re.compile(r"[\d.]+")
 class Suspicion(IntEnum):
     """How much one repeat points to a second holder."""
 
+    # It neither adds to the sum nor sets it to zero.
+    UNDECIDED = -1
     NONE = 0
     # The client had no reason yet to refresh at all; but pages that are reloaded quickly do so too.
     HURRIED = 1
@@ -38,8 +40,9 @@ def judge(row: AnyRow, origin: Origin, *, has_overlapped: bool) -> Suspicion:
     if has_moved and is_other_program:
         return Suspicion.ELSEWHERE
     # Sent before the other request had its response: tabs that refresh at once, or a retry while the first one waits.
+    # On a busy server a request that came just after the response may look so too.
     if has_overlapped:
-        return Suspicion.NONE
+        return Suspicion.UNDECIDED if row.is_hurried else Suspicion.NONE
     if has_moved or is_other_program or not row.is_fresh:
         return Suspicion.UNUSUAL
     return Suspicion.HURRIED if row.is_hurried else Suspicion.NONE

@@ -61,7 +61,8 @@ _get_key = text(f"""
 _advance = text(f"""
     UPDATE sessions SET
         counter = counter + 1, used_at = now(), used_before = used_at, address = :address, user_agent = :user_agent,
-        suspicion = CASE WHEN repeat_suspicion > 0 THEN suspicion + repeat_suspicion ELSE 0 END, repeat_suspicion = 0
+        suspicion = CASE WHEN repeat_suspicion <> 0 THEN suspicion + greatest(repeat_suspicion, 0) ELSE 0 END,
+        repeat_suspicion = 0
     FROM {TABLE}
     WHERE sessions.id = :id AND counter = :counter AND ended_at IS NULL
         AND used_at > now() - :idle AND sessions.created_at > now() - :absolute
@@ -80,9 +81,10 @@ _lock = text(f"""
     FOR NO KEY UPDATE OF sessions
 """)  # noqa: S608 our own text
 _add_suspicion = text("""
-    UPDATE sessions SET repeat_suspicion = greatest(repeat_suspicion, :suspicion)
+    UPDATE sessions SET repeat_suspicion = CASE
+        WHEN repeat_suspicion = 0 THEN :suspicion ELSE greatest(repeat_suspicion, :suspicion) END
     WHERE id = :id
-    RETURNING suspicion + repeat_suspicion AS suspicion
+    RETURNING suspicion + greatest(repeat_suspicion, 0) AS suspicion
 """)
 _get_subject = text(f"""
     SELECT username, role FROM sessions JOIN {TABLE} ON {OF_USER_ID}

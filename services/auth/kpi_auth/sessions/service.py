@@ -145,7 +145,8 @@ async def _repeat(
 ) -> SessionTokens | None:
     """The same successor again, or None if repeats point to a second client: then the session has ended."""
     suspicion = judge(row, context.origin, has_overlapped=has_overlapped)
-    if suspicion:
+    # Where there is no sum yet, an undecided repeat has nothing to keep.
+    if suspicion > 0 or (suspicion and row.suspicion):
         total = await repository.add_suspicion(connection, session_id=row.id, suspicion=suspicion)
         if total > MOST_SUSPICION:
             sign = ReuseSign.ELSEWHERE if suspicion is Suspicion.ELSEWHERE else ReuseSign.REPEATED

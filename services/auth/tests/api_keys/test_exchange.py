@@ -26,7 +26,9 @@ def counted_statements() -> Iterator[list[str]]:
     found: list[str] = []
 
     def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-        found.append(statement)
+        # The service's loops execute statements too.
+        if "api_keys" in statement:
+            found.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:

@@ -138,6 +138,6 @@ def test_token_endpoints_have_one_media_type_and_named_schemas(settings: AuthSet
 
 
 def test_the_document_says_where_to_refresh(settings: AuthSettings) -> None:
-    (scheme,) = create_app(settings).openapi()["components"]["securitySchemes"].values()
-    flow = scheme["flows"]["password"]
+    schemes = create_app(settings).openapi()["components"]["securitySchemes"]
+    flow = schemes["password"]["flows"]["password"]
     assert (flow["tokenUrl"], flow["refreshUrl"]) == ("/auth/login", "/auth/refresh")

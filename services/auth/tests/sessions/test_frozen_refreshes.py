@@ -29,7 +29,9 @@ async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
 
 @pytest.fixture
 def auth(settings: AuthSettings, tmp_path: Path) -> Iterator[PartProcess]:
+    own_secret = settings.auth_secret_key
     environment = {
+        **({"AUTH_SECRET_KEY": own_secret.get_secret_value()} if own_secret else {}),
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "PASETO_SECRET_KEY": settings.paseto_secret_key.get_secret_value(),
         "MAIL_WORKER": "false",

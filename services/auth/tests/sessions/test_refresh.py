@@ -193,7 +193,7 @@ async def test_database_contents_alone_make_no_token(
     assert isinstance(secret, bytes)
     values = {"session_id": number, "counter": 0, "secret": secret}
     assert RefreshTokens(SecretKeys(settings)).make(**values) == anna.refresh_token
-    other = settings.model_copy(update={"paseto_secret_key": SecretStr(os.urandom(32).hex())})
+    other = settings.model_copy(update={"auth_secret_key": SecretStr(os.urandom(32).hex())})
     forged = RefreshTokens(SecretKeys(other)).make(**values)
     assert (await refresh(client, forged)).status_code == 401
 
@@ -202,7 +202,7 @@ def test_a_token_of_a_previous_key_is_still_genuine(settings: AuthSettings) -> N
     old, new = (SecretStr(os.urandom(32).hex()) for _ in range(2))
 
     def refresh_tokens(**keys: object) -> RefreshTokens:
-        return RefreshTokens(SecretKeys(settings.model_copy(update=keys)))
+        return RefreshTokens(SecretKeys(settings.model_copy(update={"auth_secret_key": None, **keys})))
 
     made = refresh_tokens(paseto_secret_key=old).make(session_id=7, counter=3, secret=bytes(32))
     # The two services' tokens have one key, and refresh tokens another that stays when the first is retired.

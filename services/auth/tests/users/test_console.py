@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from auth_support import ALL_FIELDS, PASSWORD, Accounts, empty
 from fastapi import FastAPI
+from kpi_auth.commands import RefusedError, read
 from kpi_auth.settings import AuthSettings
 from kpi_auth.users import console as console_commands
-from kpi_auth.users.console import CreateUser, ListUsers, RefusedError, ResetPassword
+from kpi_auth.users.console import CreateUser, ListUsers, ResetPassword
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.testing.client import client_of
@@ -106,7 +107,7 @@ def test_what_registration_refuses_is_refused_here_too(
 
 
 async def _create(settings: AuthSettings) -> None:
-    await console_commands._create(settings, Database(settings), console_commands._read(CreateUser))
+    await console_commands._create(settings, Database(settings), read(CreateUser))
 
 
 def _set_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -118,7 +119,7 @@ def test_input_that_is_not_an_object_is_refused(given: str, monkeypatch: pytest.
     for schema in (CreateUser, ResetPassword, ListUsers):
         _set_input(monkeypatch, given)
         with pytest.raises(RefusedError, match="input: "):
-            console_commands._read(schema)
+            read(schema)
 
 
 def test_a_refusal_is_one_sentence(console: Console) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import os
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from urllib.parse import quote
 
@@ -25,6 +27,8 @@ _REAL_HASHES = {
         "ARGON2_TIME_COST": "2",
         "FAILURES_PER_ACCOUNT": "10000",
         "FAILURES_PER_ACCOUNT_AND_ADDRESS": "1000",
+        # Who signs in again and again loses their oldest session.
+        "SESSION_LIMIT": "1000",
     }
 }
 # What a flood of sign-ins must not touch: all that needs no hash.
@@ -92,7 +96,9 @@ async def _flood(platform: Platform, load: Load, name: str, addresses: Sequence[
     harmed = sum(one.failed for one in samples if one.kind not in _HASHED)
     share = honest.in_time(_HONEST_SECONDS)
     figure = f"{name}: {percent(share)} of {len(honest.replies)} honest sign-ins within {_HONEST_SECONDS:g} s"
-    figure += f" beside {len(flood.replies)} guesses" + (f", {harmed} others failed" if harmed else "")
+    figure += f" beside {len(flood.replies)} guesses ({flood.statuses})" + (
+        f", {harmed} others failed" if harmed else ""
+    )
     return Verdict(figure, share >= 0.8 and not harmed)
 
 
@@ -149,25 +155,46 @@ async def overload(stage: Stage) -> Verdict:
     chosen = random.Random(stage.seed)
 
     def read() -> Request:
-        return get(f"{API}/posts/{chosen.randint(1, _POSTS)}", _from(f"10.1.0.{chosen.randrange(100)}"))
+        # Long pages cost the services much more than the load, which has to send three times as many.
+        return get(f"{API}/posts?limit=100", _from(f"10.1.0.{chosen.randrange(100)}"))
 
     def search() -> Request:
         return get(f"{API}/posts?search=w{chosen.randrange(500)}&total=true", _from(f"10.1.0.{chosen.randrange(100)}"))
 
     async with stage.platform() as platform:
         await asyncio.to_thread(_fill, stage)
-        verdicts = [await _overload(platform, "reads", read), await _overload(platform, "searches", search)]
+        with _services_on_one_core(stage, platform):
+            verdicts = [await _overload(platform, "reads", read), await _overload(platform, "searches", search)]
     return Verdict("; ".join(one.figure for one in verdicts), all(one.kept for one in verdicts))
+
+
+@contextmanager
+def _services_on_one_core(stage: Stage, platform: Platform) -> Iterator[None]:
+    """Otherwise the load, which is three times as much, would take the processor time from them."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+    if len(cores) < 2:
+        yield
+        return
+    stage.server.pin(cores[:1])
+    for replica in platform.replicas.values():
+        replica.pin(cores[1:] if replica.part == "gateway" else cores[:1])
+    os.sched_setaffinity(0, cores[1:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+        stage.server.pin(cores)
 
 
 async def _overload(platform: Platform, name: str, make: Make) -> Verdict:
     peak = max([await _measure_peak(platform, make, clients) for clients in _PEAK_CLIENTS])
     crowd = Crowd(platform.ports("gateway"))
-    await crowd.ask_at(_OVERLOAD * peak, _PEAK_SECONDS, make)
-    goodput = sum(reply.ok and reply.took <= _GOOD_SECONDS for reply in crowd.replies) / _PEAK_SECONDS
+    took = await crowd.ask_at(_OVERLOAD * peak, _PEAK_SECONDS, make)
+    goodput = sum(reply.ok and reply.took <= _GOOD_SECONDS for reply in crowd.replies) / took
     refusal = percentile((reply.took for reply in crowd.refused), 0.99)
     figure = (
-        f"{name}: {goodput:.0f} of {peak:.0f}/s ({percent(goodput / peak)}), refusals within {milliseconds(refusal)}"
+        f"{name}: {goodput:.0f} of {peak:.0f}/s ({percent(goodput / peak)}) at {len(crowd.replies) / took:.0f}/s, "
+        f"p99 of {len(crowd.refused)} refusals {milliseconds(refusal)}"
     )
     return Verdict(figure, goodput >= 0.8 * peak and refusal <= _REFUSAL_SECONDS)
 
