@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, Self
 
-from kpi_bench import plots as plot
 from kpi_bench.harness import Measure, Rounds, figures, markdown_table, report, run_in_turn, spread, verdict
 from kpi_bench.options import BENCH, Options
 from kpi_bench.platform_stack import Accounts, Stack, run_stack
@@ -171,25 +170,17 @@ def _expect_use(clients: Sequence[_Client], key: str) -> None:
         raise BenchError(f"a key in use: {statuses}")
 
 
-def render(results: dict[str, Any], plots: Path) -> str:
+def render(results: dict[str, Any], plots: Path) -> str:  # noqa: ARG001 this table has no plot
     rounds: Rounds = results["rounds"]
     head = ["", "requests/s", "p50, ms", "p99, ms", "added at p99, ms", "target", ""]
     rows = [_row(name, rounds) for name in rounds]
     revocations: list[float] = results["revocations"]
-    values = {name: figures(found, "p99") for name, found in rounds.items()}
-    plot.bars(
-        plots / "keys.svg",
-        {name: (median(found), min(found), max(found)) for name, found in values.items()},
-        unit="milliseconds at p99",
-        ours=[KEPT, EXCHANGED],
-    )
-    parts_ = [
+    sections = [
         _TEXT.format(keys=results["keys"], connections=CONNECTIONS),
         markdown_table(head, rows),
-        "![Milliseconds at p99](performance/keys.svg)",
         _describe_revocations(revocations),
     ]
-    return "\n\n".join(parts_)
+    return "\n\n".join(sections)
 
 
 def _row(name: str, rounds: Rounds) -> list[str]:
