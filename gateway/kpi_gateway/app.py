@@ -46,6 +46,8 @@ from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, Ups
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
 # Health checks are frequent and must not be refused.
 _UNLIMITED = b"/health"
+# Services know of Authorization only, and caches of no other field that is a credential.
+_VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
 
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
@@ -146,7 +148,7 @@ class Gateway:
         limited = LimitedRequest(client.network, client.site, match and match.limit, scope["method"])
         accepted = await self._credentials.accept(KeyedRequest(key, client.address, limited))
         scope["headers"] = accepted.replace_in(scope["headers"])
-        scope["response_headers"] += accepted.headers
+        scope["response_headers"] += (*accepted.headers, _VARY_BY_KEY)
         return match and match.take_time(accepted.seconds)
 
     def _is_refused(self, match: Match, client: str) -> bool:
