@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import parse_networks
@@ -11,7 +12,6 @@ from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
-from kpi_shared.places import Places
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -50,6 +50,8 @@ from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, Ups
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
 # Health checks are frequent and must not be refused.
 _UNLIMITED = b"/health"
+# Services know of Authorization only, and caches of no other field that is a credential.
+_VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
 
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
@@ -61,14 +63,11 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     observation = Observation(settings, version=__version__)
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
-    pages = create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials))
-    pages.state.costly = costly
     gateway = Gateway(
         table,
-        pages=pages,
+        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
-        limits=limits,
-        credentials=credentials,
+        admission=Admission(limits, credentials, costly),
         errors=UpstreamErrors(observation.metrics),
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
@@ -85,6 +84,14 @@ class UnsupportedMethodError(ProblemError):
     title = "The gateway does not support this method"
 
 
+class Admission(NamedTuple):
+    """What decides whether a request is forwarded."""
+
+    limits: RateLimits | None
+    credentials: Credentials
+    costly: CostlyPlaces
+
+
 class Gateway:
     """Dispatches each request to its upstream or to the gateway's own pages.
 
@@ -97,16 +104,14 @@ class Gateway:
         *,
         pages: FastAPI,
         addresses: ClientAddresses,
-        limits: RateLimits | None,
-        credentials: Credentials,
+        admission: Admission,
         errors: UpstreamErrors,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
         self._pages = pages
         self._addresses = addresses
-        self._limits = limits
-        self._credentials = credentials
+        self._limits, self._credentials, self._costly = admission
         self._errors = errors
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,7 +126,9 @@ class Gateway:
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = _check(scope)
+        if scope["method"] in _UNSUPPORTED_METHODS:
+            raise UnsupportedMethodError
+        path = check_target(scope["raw_path"], scope["query_string"])
         match = self._table.match(path, scope["method"])
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
@@ -144,13 +151,14 @@ class Gateway:
                 # With a slash at its end, an address is the same page.
                 scope["path"] = scope["path"][:-1] or "/"
             await self._pages(scope, receive, send)
-        elif (places := self._pages.state.costly.find(match, scope)) is None:
-            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
         else:
-            await self._forward_in(places, match, scope, receive, send)
+            await self._forward(match, scope, receive, send)
 
-    async def _forward_in(self, places: Places, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
-        """The wait for a place is part of the route's time."""
+    async def _forward(self, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
+        places = self._costly.find(match, scope)
+        if places is None:
+            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+            return
         began = time.monotonic()
         with await places.take(scope["client_network"]):
             match = match.take_time(time.monotonic() - began)
@@ -160,7 +168,7 @@ class Gateway:
         upstream = self._pages.state.by_name.get(match.route.upstream)
         if upstream is None:
             return False
-        costly = self._pages.state.costly.find(match, scope)
+        costly = self._costly.find(match, scope)
         if not upstream.places.refuses(client) and (costly is None or costly.has_room(client)):
             return False
         self._errors.count(upstream.name, UpstreamBusyError.type)
@@ -171,15 +179,8 @@ class Gateway:
         limited = LimitedRequest(client.network, client.site, match and match.limit, scope["method"])
         accepted = await self._credentials.accept(KeyedRequest(key, client.address, limited))
         scope["headers"] = accepted.replace_in(scope["headers"])
-        scope["response_headers"] += accepted.headers
+        scope["response_headers"] += (*accepted.headers, _VARY_BY_KEY)
         return match and match.take_time(accepted.seconds)
-
-
-def _check(scope: Scope) -> bytes:
-    """The path of a request that can be served."""
-    if scope["method"] in _UNSUPPORTED_METHODS:
-        raise UnsupportedMethodError
-    return check_target(scope["raw_path"], scope["query_string"])
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:

@@ -1,15 +1,17 @@
 """The route table and the upstreams' addresses, and which settings prevent the start."""
 
 import json
+import secrets
 from collections.abc import Iterator
 
 import boto3
 import pytest
 from kpi_gateway.limits.service import RateLimits
 from kpi_gateway.routes import RouteTable
-from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.settings import NO_KEYS, GatewaySettings
 from kpi_shared.settings import SettingsError
 from moto.server import ThreadedMotoServer
+from pydantic import ValidationError
 
 
 def test_the_default_table_has_the_platforms_paths() -> None:
@@ -163,3 +165,26 @@ def test_a_secret_overrides_the_origins_and_nothing_else(aws: str) -> None:
     settings = GatewaySettings.load()
     assert settings.cors_origins == ("https://a.example.com", "https://b.example.com")
     assert settings.auth_url == ("http://127.0.0.1:8001",)
+
+
+@pytest.mark.parametrize(("environment", "ok"), [("development", True), ("production", False)])
+def test_the_check_says_that_no_keys_are_accepted(environment: str, ok: bool) -> None:
+    found = GatewaySettings.model_validate({"app_env": environment}).findings[0]
+    assert (found["check"], found["ok"], found["detail"]) == ("API keys", ok, NO_KEYS)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"internal_key": "ab" * 32},
+        {"internal_key": secrets.token_hex(32), "auth_url": "http://auth:8011"},
+        {"internal_key": secrets.token_hex(32), "upstreams": {"auth-internal": "http://other"}},
+    ],
+)
+def test_an_internal_port_needs_a_key_and_an_address_of_its_own(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        GatewaySettings.model_validate({"auth_internal_url": "http://auth:8011", **settings})
+    assert GatewaySettings.model_validate(
+        {"auth_internal_url": "http://auth:8011,http://auth2:8011", "internal_key": secrets.token_hex(32)}
+    ).findings[0]["ok"]

@@ -101,6 +101,7 @@ CHECKS: dict[str, Callable[[str], str]] = {
     "DATABASE_URL": _check_database_url,
     "PASETO_SECRET_KEY": keys.problem,
     "AUTH_SECRET_KEY": keys.problem,
+    "INTERNAL_KEY": keys.problem,
     "ACCESS_TOKEN_EXPIRE_MINUTES": _check_minutes,
     "CORS_ORIGINS": _check_origins,
 }

@@ -1,6 +1,6 @@
 """Which header fields of a request are credentials, and the API key among them."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from kpi_gateway.credentials.errors import SeveralCredentialsError
 
@@ -10,13 +10,17 @@ AUTHORIZATION = b"authorization"
 FIELDS = frozenset({AUTHORIZATION, b"octopus-api-key", b"x-api-key"})
 _PREFIX = b"kpi_"
 _BEARER = b"bearer "
+_TOKEN = b"Bearer v4.local."
 
 
-def find_key(presented: Iterable[Pair]) -> bytes | None:
+def find_key(presented: Sequence[Pair]) -> bytes | None:
     """The API key among the fields that are credentials, or None; it may have a wrong form.
 
     Raises SeveralCredentialsError for a key beside another credential. Tokens alone are left to the services.
     """
+    if len(presented) == 1 and presented[0][0] == AUTHORIZATION and presented[0][1].startswith(_TOKEN):
+        # Nearly all requests with a credential.
+        return None
     keys: set[bytes] = set()
     has_other = False
     for name, value in presented:

@@ -118,6 +118,7 @@ async def test_the_service_gets_a_token_in_place_of_the_key(setup: Setup, fields
     assert response.status_code == 200
     seen = headers_of(setup.echo.seen[0])
     assert seen["authorization"] == "Bearer v4.local.1"
+    assert "X-API-Key, Octopus-API-Key" in response.headers["vary"]
     assert setup.echo.seen[0]["body"] == "body"
     assert key not in str(setup.echo.seen)
     assert setup.auth.exchanged == [key]

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException, Request
-from fastapi.security import OAuth2PasswordBearer, OAuth2PasswordRequestForm
+from fastapi.security import APIKeyHeader, OAuth2PasswordBearer, OAuth2PasswordRequestForm
 from gateway_support import gateway, serving
+from kpi_shared.api_key_form import checksum
 from kpi_shared.testing.browser import CHROMIUM, FLAGS, needs_browser
 from playwright.async_api import Locator, Page, async_playwright
 from pydantic import BaseModel, ConfigDict
@@ -162,3 +163,36 @@ async def test_authorize_logs_in_and_a_protected_call_succeeds(page: Page) -> No
             await page.screenshot(path=Path(folder) / "docs.png", full_page=True)
     assert errors == []
     assert external == []
+
+
+def keyed_service() -> FastAPI:
+    """An endpoint for API keys, which shows the token that reached it, and the internal port that exchanges keys."""
+    app = FastAPI()
+    scheme = APIKeyHeader(name="X-API-Key", scheme_name="apiKey", auto_error=False)
+
+    @app.get("/auth/me")
+    async def me(request: Request, key: Annotated[str | None, Depends(scheme)]) -> dict[str, str | None]:
+        return {"key": key, "authorization": request.headers.get("authorization")}
+
+    @app.post("/internal/api-keys/exchange", include_in_schema=False)
+    async def exchange() -> dict[str, object]:
+        given = {"key_id": 1, "allowed_networks": [], "rate_limit": None}
+        return {"access_token": "v4.local.of-the-key", "expires_in": 60, **given}
+
+    return app
+
+
+async def test_authorize_takes_an_api_key(page: Page) -> None:
+    body = f"kpi_test_1_{secrets.token_hex(22)[:43]}"
+    async with serving(keyed_service()) as auth, serving(keyed_service()) as internal:
+        keys = {"auth_internal_url": internal, "internal_key": secrets.token_hex(32)}
+        async with gateway(auth_url=auth, **keys) as address:
+            await page.goto(f"{address}/docs")
+            await page.get_by_role("button", name="Authorize").first.click()
+            dialog = page.locator(".dialog-ux")
+            await dialog.locator("#api_key_value").fill(body + checksum(body))
+            await dialog.get_by_role("button", name="Apply credentials").click()
+            await dialog.get_by_role("button", name="Close").last.click()
+            shown = await execute(page, "/api/v1/auth/me")
+    assert '"key": null' in shown
+    assert "Bearer v4.local.of-the-key" in shown
