@@ -2,19 +2,14 @@
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.operations import auth_commands
+from kpi_cli.operations import auth_commands, tables
 from kpi_cli.stack import local_database
 
 _COLUMNS = ("id", "owner_id", "name", "prefix", "scopes", "state", "expires_at", "last_used_at", "uses")
@@ -67,13 +62,10 @@ def print_list(layout: Layout, *, username: str | None, state: State | None, lim
     if as_json:
         print(json.dumps(found))
         return
-    rows = [_row(item) for item in found["items"]]
-    if sys.stdout.isatty():
-        _print_table(rows)
-    else:
-        print("\n".join("\t".join(row) for row in [_COLUMNS, *rows]))
+    items = found["items"]
+    tables.print_rows(_COLUMNS, [{**item, "scopes": " ".join(item["scopes"])} for item in items])
     if found["more"]:
-        local_database.report(f"only the newest {len(rows)} are shown: raise --limit")
+        local_database.report(f"only the newest {len(items)} are shown: raise --limit")
 
 
 def bootstrap(layout: Layout, *, username: str, email: str | None, as_json: bool) -> None:
@@ -101,16 +93,3 @@ def _print_new(made: Mapping[str, Any], sentence: str, *, as_json: bool) -> None
     print(f"kpi: {sentence}")
     print(f"key: {made['key']}")
     local_database.report("keep the key: it is shown only once and cannot be retrieved later")
-
-
-def _row(item: Mapping[str, Any]) -> tuple[str, ...]:
-    cells = {**item, "scopes": " ".join(item["scopes"])}
-    return tuple(str(cells[name] if cells[name] is not None else "-") for name in _COLUMNS)
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    table = Table(*_COLUMNS, box=None)
-    for row in rows:
-        # Text does not interpret markup, which a name may contain.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)

@@ -10,13 +10,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.operations import auth_commands
+from kpi_cli.operations import auth_commands, tables
 from kpi_cli.stack import local_database
 
 # 144 bits of randomness, and long enough for every password rule.
@@ -94,23 +90,11 @@ def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: 
     request = {"search": search, "role": role.value if role else None, "limit": limit}
     with auth_commands.environment(layout) as environment:
         found = auth_commands.run(environment, "list-users", request)
-    rows = [_row(item) for item in found["items"]]
-    if sys.stdout.isatty():
-        _print_table(rows)
-    else:
-        print("\n".join("\t".join(row) for row in [_COLUMNS, *rows]))
+    items = found["items"]
+    tables.print_rows(_COLUMNS, [{**item, "state": _describe_state(item)} for item in items])
     if found["more"]:
-        local_database.report(f"only the first {len(rows)} are shown: narrow the list with --search, or raise --limit")
+        local_database.report(f"only the first {len(items)} are shown: narrow the list with --search, or raise --limit")
 
 
-def _row(item: dict[str, Any]) -> tuple[str, ...]:
-    cells = item | {"state": "active" if item["is_active"] else "deactivated"}
-    return tuple(str(cells[name] if cells[name] is not None else "-") for name in _COLUMNS)
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    table = Table(*_COLUMNS, box=None)
-    for row in rows:
-        # Text does not interpret markup, which a name or an address may contain.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+def _describe_state(item: Mapping[str, Any]) -> str:
+    return "active" if item["is_active"] else "deactivated"

@@ -64,13 +64,13 @@ class _Counts(NamedTuple):
         return self.errors / self.responses if self.responses >= _ENOUGH else None
 
 
-class _Watch:
+class _Prober:
     """Probes one address, and judges it after each probe."""
 
     def __init__(self, upstream: Upstream, address: Address, seconds: float) -> None:
         self.address = address
         self.suspicion = asyncio.Event()
-        self.siblings: list[_Watch] = []
+        self.siblings: list[_Prober] = []
         self._upstream = upstream
         self._seconds = seconds
         self._points = 0
@@ -159,21 +159,21 @@ class Rotation:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._watches: dict[Address, _Watch] = {}
+        self._probers: dict[Address, _Prober] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, upstreams: Iterable[Upstream]) -> None:
         for upstream in upstreams:
             if len(upstream.addresses) > 1:
-                self._start_watches(upstream)
+                self._start_probers(upstream)
 
-    def _start_watches(self, upstream: Upstream) -> None:
-        watches = [_Watch(upstream, address, self._seconds) for address in upstream.addresses]
-        for watch in watches:
-            watch.siblings = [other for other in watches if other is not watch]
-            self._watches[watch.address] = watch
+    def _start_probers(self, upstream: Upstream) -> None:
+        probers = [_Prober(upstream, address, self._seconds) for address in upstream.addresses]
+        for prober in probers:
+            prober.siblings = [other for other in probers if other is not prober]
+            self._probers[prober.address] = prober
             # An empty context: its log lines belong to no request.
-            self._tasks.append(asyncio.create_task(watch.run(), context=Context()))
+            self._tasks.append(asyncio.create_task(prober.run(), context=Context()))
 
     def stop(self) -> None:
         for task in self._tasks:
@@ -181,7 +181,7 @@ class Rotation:
 
     def suspect(self, address: Address) -> None:
         """Probe it at once; if the probe fails, it is out."""
-        self._watches[address].suspicion.set()
+        self._probers[address].suspicion.set()
 
 
 # Why an address did not respond to a probe.
@@ -219,14 +219,14 @@ async def _ask(address: Address, seconds: float, *, fresh: bool) -> int:
     idle = None if fresh else address.take_idle()
     if idle is not None:
         try:
-            return await _exchange(address, idle, seconds)
+            return await _send_probe(address, idle, seconds)
         except NoResponseError:
             # It was being closed.
             pass
-    return await _exchange(address, await connect(address, seconds), seconds)
+    return await _send_probe(address, await connect(address, seconds), seconds)
 
 
-async def _exchange(address: Address, connection: Connection, seconds: float) -> int:
+async def _send_probe(address: Address, connection: Connection, seconds: float) -> int:
     deadline = asyncio.get_running_loop().time() + seconds
     round_trip = RoundTrip(no_body=False, deadline=deadline, silence=seconds, on_end=_do_nothing)
     try:

@@ -32,8 +32,14 @@ class RefusedError(Exception):
     """The command cannot be carried out; the message is a sentence for the operator."""
 
 
-def run(settings: AuthSettings, schema: type[Command], work: Work[Command]) -> int:
-    """Run the command and return its exit code."""
+def run(
+    settings: AuthSettings,
+    schema: type[Command],
+    work: Work[Command],
+    *,
+    exit_code: Callable[[dict[str, Any]], int] = lambda _result: 0,
+) -> int:
+    """Run the command and return its exit code: 1 for a refusal, else that of the result."""
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format, stream=sys.stderr)
     try:
         result = asyncio.run(_with_database(settings, read(schema), work))
@@ -41,7 +47,7 @@ def run(settings: AuthSettings, schema: type[Command], work: Work[Command]) -> i
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
     print(json.dumps(result))
-    return 0
+    return exit_code(result)
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def _shut(connection: ServiceConnection) -> None:
     if poll.poll(0):
         # The result has come, and this process was too busy to take it.
         return
-    log.warning("a connection to the database went silent", seconds=round(monotonic() - connection.opened_at))
+    log.warning("a connection to the database went silent", open_seconds=round(monotonic() - connection.opened_at))
     with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)
 

@@ -6,10 +6,11 @@ from typing import Annotated
 from kpi_shared.caller import Scope
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Integer
+from kpi_shared.times import Moment
 from pydantic import BaseModel, IPvAnyAddress
 from sqlmodel import Field, SQLModel
 
-from kpi_auth.api_keys.fields import Moment, RateLimit
+from kpi_auth.api_keys.fields import RateLimit
 from kpi_auth.api_keys.schemas import KeyText
 
 _MAX_BATCH = 1000

@@ -9,7 +9,7 @@ from kpi_shared.addresses import Network
 from kpi_shared.caller import Scope
 from kpi_shared.integers import Integer
 from kpi_shared.text import OneLine, StorableText
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
@@ -67,16 +67,6 @@ AllowedNetworks = Annotated[
     Field(max_length=MAX_NETWORKS, description="Where the key may be used from; an empty list: everywhere"),
     AfterValidator(lambda values: list(dict.fromkeys(values))),
 ]
-
-
-def _refuse_number(value: object) -> object:
-    # Pydantic would accept a number as seconds since 1970, which the API does not.
-    if not isinstance(value, str) or value.replace(".", "", 1).lstrip("+-").isdecimal():
-        raise PydanticCustomError("timestamp", "A time in the format of RFC 3339 is required")
-    return value
-
-
-Moment = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class KeyState(StrEnum):

@@ -6,12 +6,13 @@ from typing import Annotated, Any, Self
 from kpi_shared.caller import Scope
 from kpi_shared.database import MAX_ID, AnyRow
 from kpi_shared.integers import Decimal, Integer
+from kpi_shared.times import Moment
 from pydantic import AfterValidator, BaseModel, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts.examples import with_examples
-from kpi_auth.api_keys.fields import AllowedNetworks, Description, KeyState, Moment, Name, RateLimit, Scopes
+from kpi_auth.api_keys.fields import AllowedNetworks, Description, KeyState, Name, RateLimit, Scopes
 from kpi_auth.api_keys.filters import CURSOR_PATTERN
 from kpi_auth.tokens.api_key_texts import MAX_LENGTH
 

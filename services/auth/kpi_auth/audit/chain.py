@@ -63,6 +63,12 @@ GENESIS = Place(0, bytes(HASH_BYTES))
 Judgement = Literal["good", "bad", "unknown-key", "unknown-version"]
 
 
+def find_start(checkpoints: Iterable[Checkpoint]) -> Place:
+    """The place behind which the chain begins."""
+    starts = [each.place for each in checkpoints if each.kind == CheckpointKind.START]
+    return max(starts, default=GENESIS)
+
+
 class ChainKeys:
     """Chains records and signs checkpoints with the current key, and accepts what earlier keys made."""
 

@@ -9,7 +9,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit.chain import GENESIS, Checkpoint, Link, Place, Record
-from kpi_auth.audit.models import CheckpointKind
 
 # An arbitrary constant that identifies the lock between two replicas.
 _LOCK = 7_352_062
@@ -187,9 +186,3 @@ async def delete_through(connection: AsyncConnection, *, seq: int) -> None:
 
 def _to_rows(rows: Sequence[AnyRow]) -> list[Row]:
     return [Row(seq, hash_ or b"", Record(*record)) for seq, hash_, *record in rows]
-
-
-def find_start(checkpoints: Sequence[Checkpoint]) -> Place:
-    """The place behind which the chain begins."""
-    starts = [each.place for each in checkpoints if each.kind == CheckpointKind.START]
-    return max(starts, default=GENESIS)

@@ -4,28 +4,21 @@ It reads one JSON object from standard input and writes one to standard output. 
 whole, 3 if it is not, and 1 if that could not be found out.
 """
 
-import asyncio
-import json
 import re
-import sys
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
 
 from kpi_shared.database import Database
-from kpi_shared.errors import field_error
-from kpi_shared.operations import reason_of
-from kpi_shared.telemetry.logging import configure_logging
-from pydantic import StringConstraints, ValidationError
-from sqlalchemy.exc import SQLAlchemyError
+from pydantic import StringConstraints
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.audit.chain import HASH_BYTES, ChainKeys, Place
 from kpi_auth.audit.verification import Report, verify
+from kpi_auth.commands import run
 from kpi_auth.settings import AuthSettings
 
 EXIT_BROKEN = 3
-_MAX_INPUT = 64 * 1024
 _HEAD = re.compile(rf"([0-9]{{1,18}}):([0-9a-f]{{{2 * HASH_BYTES}}})")
 
 
@@ -45,32 +38,12 @@ class VerifyAudit(SQLModel):
 
 def verify_audit(settings: AuthSettings) -> int:
     """Walk the chain of audit records and report the first that was changed, removed or put in between."""
-    configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format, stream=sys.stderr)
-    try:
-        command = VerifyAudit.model_validate_json(sys.stdin.buffer.read(_MAX_INPUT))
-        report = asyncio.run(_verify(settings, command))
-    except ValidationError as error:
-        print(f"{settings.part.program}: {_describe(error)}", file=sys.stderr)
-        return 1
-    except SQLAlchemyError as error:
-        print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
-        return 1
-    print(json.dumps(_to_json(report)))
-    return EXIT_BROKEN if report.problem else 0
+    return run(settings, VerifyAudit, _verify, exit_code=lambda result: 0 if result["ok"] else EXIT_BROKEN)
 
 
-async def _verify(settings: AuthSettings, command: VerifyAudit) -> Report:
-    database = Database(settings)
-    try:
-        tolerance = timedelta(seconds=command.tolerance)
-        return await verify(database, ChainKeys(settings), tolerance=tolerance, expected=command.place)
-    finally:
-        await database.close()
-
-
-def _describe(error: ValidationError) -> str:
-    first = error.errors(include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'input'}: {field_error(first)['detail']}"
+async def _verify(settings: AuthSettings, database: Database, command: VerifyAudit) -> dict[str, Any]:
+    tolerance = timedelta(seconds=command.tolerance)
+    return _to_json(await verify(database, ChainKeys(settings), tolerance=tolerance, expected=command.place))
 
 
 def _to_json(report: Report) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import chain_repository as repository
-from kpi_auth.audit.chain import ChainKeys, Place
+from kpi_auth.audit.chain import ChainKeys, Place, find_start
 from kpi_auth.audit.chain_repository import Row
 from kpi_auth.audit.models import CheckpointKind
 
@@ -21,7 +21,7 @@ async def forget_old(connection: AsyncConnection, *, most: int, keys: ChainKeys,
     """
     if not await repository.try_lock(connection):
         return 0
-    start = repository.find_start(await repository.get_checkpoints(connection))
+    start = find_start(await repository.get_checkpoints(connection))
     rows = await repository.get_old(connection, after=start.seq, kept=kept, most=most)
     end = _verify(keys, start, rows)
     if end.seq > start.seq:

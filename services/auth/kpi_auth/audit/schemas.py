@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from kpi_shared.cursors import cursor_length
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Decimal
-from pydantic import AwareDatetime, BeforeValidator, IPvAnyAddress, StringConstraints
-from pydantic_core import PydanticCustomError
+from kpi_shared.times import Moment
+from pydantic import IPvAnyAddress, StringConstraints
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.audit.filters import AuditFilter
@@ -16,16 +16,6 @@ from kpi_auth.audit.models import Event
 # A position is one 64-bit id, or a time and an id.
 _Shortest, _Longest = cursor_length(8), cursor_length(16)
 _Id = Annotated[Decimal, Field(ge=1, le=MAX_ID)]
-
-
-def _refuse_number(value: object) -> object:
-    # Pydantic would accept a number as seconds since 1970, which the API does not.
-    if isinstance(value, str) and value.replace(".", "", 1).lstrip("+-").isdecimal():
-        raise PydanticCustomError("timestamp", "A time in the format of RFC 3339 is required")
-    return value
-
-
-_Time = Annotated[AwareDatetime, BeforeValidator(_refuse_number)]
 
 
 class AuditQuery(SQLModel):
@@ -46,8 +36,8 @@ class AuditQuery(SQLModel):
     subject_id: Annotated[_Id | None, Field(description="The id of the user whom the event affected")] = None
     key_id: Annotated[_Id | None, Field(description="Only events about this API key, or of requests with it")] = None
     address: Annotated[IPvAnyAddress | None, Field(description="Only events from this client address")] = None
-    since: Annotated[_Time | None, Field(description="Only events at or after this time")] = None
-    until: Annotated[_Time | None, Field(description="Only events before this time")] = None
+    since: Annotated[Moment | None, Field(description="Only events at or after this time")] = None
+    until: Annotated[Moment | None, Field(description="Only events before this time")] = None
 
     @property
     def filter(self) -> AuditFilter:

@@ -14,7 +14,7 @@ from kpi_shared.database import Database
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import chain_repository as repository
-from kpi_auth.audit.chain import GENESIS, ChainKeys, Checkpoint, Judgement, Place, Record
+from kpi_auth.audit.chain import GENESIS, ChainKeys, Checkpoint, Judgement, Place, Record, find_start
 from kpi_auth.audit.chain_repository import Row
 from kpi_auth.audit.models import CheckpointKind
 
@@ -115,7 +115,7 @@ class _Walk:
             if judgement != "good":
                 sentence = f"the checkpoint at place {each.place.seq} {_SIGNATURE[judgement]}"
                 return Problem(Wrong.CHECKPOINT, each.place.seq, None, sentence)
-        self._report.start = self._report.head = repository.find_start(checkpoints)
+        self._report.start = self._report.head = find_start(checkpoints)
         places = [each.place for each in checkpoints if each.kind == CheckpointKind.HEAD]
         for place in [*places, *filter(None, [expected])]:
             if self._signed.setdefault(place.seq, place.hash) != place.hash:

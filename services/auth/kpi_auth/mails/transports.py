@@ -56,7 +56,7 @@ class NotSentError(Exception):
         super().__init__(self.reason)
 
 
-class Watch(Protocol):
+class Hooks(Protocol):
     """What is done about a mail while a transport sends it."""
 
     async def begin_content(self) -> None:
@@ -66,7 +66,7 @@ class Watch(Protocol):
         """Called as soon as the receiver has accepted the mail."""
 
 
-class _NoWatch:
+class _NoHooks:
     async def begin_content(self) -> None:
         pass
 
@@ -74,11 +74,11 @@ class _NoWatch:
         pass
 
 
-NO_WATCH = _NoWatch()
+NO_HOOKS = _NoHooks()
 
 
 class Transport(Protocol):
-    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
+    async def send(self, letter: Letter, hooks: Hooks = NO_HOOKS) -> None:
         """Return once the receiver has accepted responsibility for the mail; raise NotSentError otherwise."""
 
 
@@ -98,15 +98,15 @@ class SmtpTransport:
         # Loads the system's certificates (or those in SSL_CERT_FILE), which takes too long to do for each mail.
         self._context = ssl.create_default_context() if server.security is not Security.PLAIN else None
 
-    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
+    async def send(self, letter: Letter, hooks: Hooks = NO_HOOKS) -> None:
         client = self._build_client()
-        client.begin_content = watch.begin_content
+        client.begin_content = hooks.begin_content
         try:
             # The library's timeout applies to each response: a server could send one after another without end.
             async with asyncio.timeout(self._seconds):
                 await client.connect()
                 await client.send_message(letter.message)
-            await watch.accept()
+            await hooks.accept()
             await _quit(client)
         except (SMTPException, OSError, TimeoutError) as error:
             raise _to_not_sent_error(error) from error
@@ -166,15 +166,15 @@ class FolderTransport:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
-        await watch.begin_content()
+    async def send(self, letter: Letter, hooks: Hooks = NO_HOOKS) -> None:
+        await hooks.begin_content()
         path = self._folder / f"{letter.created_at:%Y%m%dT%H%M%S}-{letter.template}-{letter.mail_id}.eml"
         try:
             await asyncio.to_thread(_write, path, letter.message.as_bytes(policy=policy.default))
         except OSError as error:
             raise NotSentError(f"{self._folder}: {error.strerror or error}", is_final=False) from error
         log.info("mail written", path=str(path), template=letter.template)
-        await watch.accept()
+        await hooks.accept()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
-NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions end when the key of the tokens is replaced"  # noqa: S105 a sentence
+NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with the key of the tokens"  # noqa: S105 a sentence
 
 _SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
 NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
@@ -43,7 +43,7 @@ class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
 
     # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
-    # used, and replacing that key ends sessions (docs/adr/0044-long-lived-keys.md).
+    # used, and replacing that key ends sessions and API keys (docs/adr/0044-long-lived-keys.md).
     auth_secret_key: SecretKey | None = None
     auth_previous_secret_keys: SecretKeys = ()
 

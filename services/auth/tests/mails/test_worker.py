@@ -17,7 +17,7 @@ from kpi_auth.context import Context
 from kpi_auth.mails import outbox, repository
 from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import Mail, Template
-from kpi_auth.mails.transports import NO_WATCH, Letter, Watch
+from kpi_auth.mails.transports import NO_HOOKS, Hooks, Letter
 from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, MailWorkerTimes, delay_after
 from kpi_auth.settings import PART, AuthSettings
 from kpi_shared.database import Database
@@ -278,8 +278,8 @@ async def test_the_worker_waits_for_an_unreachable_database_before_and_after_sen
 class Broken:
     """A transport with an error in its code."""
 
-    async def send(self, letter: Letter, watch: Watch = NO_WATCH) -> None:
-        await watch.begin_content()
+    async def send(self, letter: Letter, hooks: Hooks = NO_HOOKS) -> None:
+        await hooks.begin_content()
         raise ZeroDivisionError(letter.template)
 
 
