@@ -5,7 +5,7 @@ import random
 
 from kpi_drill.platform import REPLICAS
 from kpi_drill.stage import Stage
-from kpi_drill.verdict import Verdict, failed_share, percent
+from kpi_drill.verdict import Verdict, failed_share, percent, seconds
 
 
 async def kill_parts(stage: Stage) -> Verdict:
@@ -52,5 +52,6 @@ async def restart_in_turn(stage: Stage) -> Verdict:
                 await asyncio.sleep(0.5)
         losses = await stage.check(load, platform)
     failed = [one for one in load.samples if (one.is_broken if stage.short else one.failed)]
-    figure = f"{len(failed)} of {len(load.samples)} failed, {losses}"
+    named = "".join(f" ({one.kind} {one.reply.status} after {seconds(one.reply.took)})" for one in failed[:3])
+    figure = f"{len(failed)} of {len(load.samples)} failed{named}, {losses}"
     return Verdict(figure, not failed and losses.total == 0)
