@@ -1,5 +1,6 @@
 """The documentation fills in the examples of request bodies, so each of them must work when a new user sends it."""
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -45,10 +46,12 @@ class Beginner:
     document: Json
     database: str
     mailbox: Mailbox
+    auth_log: Path
     account: Json = field(default_factory=dict)
     password: str = ""
     tokens: Json = field(default_factory=dict)
     post_id: int = 0
+    key: Json = field(default_factory=dict)
 
     def send(self, path: str, method: str, **secrets: str) -> httpx.Response:
         """Send the example of an operation, with secrets that an example cannot know in place of its own."""
@@ -57,7 +60,7 @@ class Beginner:
         body = {**example, **{name: value for name, value in secrets.items() if name in example}}
         response = self.client.request(
             method,
-            path.format(user_id=self.account.get("id"), post_id=self.post_id),
+            path.format(user_id=self.account.get("id"), post_id=self.post_id, key_id=self.key.get("id")),
             headers={"Authorization": f"Bearer {self.tokens['access_token']}"} if self.tokens else {},
             **({"data": body} if media_type == FORM else {"json": body}),
         )
@@ -94,6 +97,20 @@ class Beginner:
 
     def write_post(self, path: str) -> None:
         self.post_id = self.send(path, "post").json()["id"]
+
+    def make_key(self, path: str) -> None:
+        self.key = self.send(path, "post").json()
+
+    def revoke_key(self, path: str) -> None:
+        self.tokens = {}
+        self.send(path, "post", key=self.key["key"])
+        self.sign_in()
+
+    def bootstrap(self, path: str) -> None:
+        self.tokens = {}
+        events = [json.loads(line) for line in self.auth_log.read_text().splitlines()]
+        [code] = [event["bootstrap_code"] for event in events if "bootstrap_code" in event]
+        self.send(path, "post", code=code)
 
     def change_password(self, path: str) -> None:
         _, example = find_example(self.document, self.document["paths"][path]["post"])
@@ -142,6 +159,10 @@ STEPS: dict[tuple[str, str], Step] = {
     ("put", "/posts/{post_id}"): sends("put"),
     ("patch", "/posts/{post_id}"): sends("patch"),
     ("post", "/votes"): sends("post"),
+    ("post", "/api-keys"): Beginner.make_key,
+    ("patch", "/api-keys/{key_id}"): sends("patch"),
+    ("post", "/api-keys/{key_id}/rotate"): sends("post"),
+    ("post", "/api-keys/self/revoke"): Beginner.revoke_key,
     ("post", "/auth/verify-email"): Beginner.verify_email,
     ("post", "/auth/resend-verification"): sends("post"),
     ("post", "/auth/change-email"): sends("post"),
@@ -155,6 +176,7 @@ STEPS: dict[tuple[str, str], Step] = {
     ("put", "/users/{user_id}"): sends("put"),
     ("post", "/auth/register"): Beginner.register,
     ("delete", "/users/{user_id}"): Beginner.delete,
+    ("post", "/bootstrap"): Beginner.bootstrap,
 }
 # It needs a token of another issuer.
 WITHOUT_EXAMPLE = {("post", "/auth/exchange")}
@@ -174,7 +196,7 @@ def find_example(document: Json, operation: Json) -> tuple[str, Json]:
     return media_type, examples[0]
 
 
-def test_every_example_works_when_it_is_sent(new_stack: Stack) -> None:
+def test_every_example_works_when_it_is_sent(new_stack: Stack, tmp_path: Path) -> None:
     with httpx.Client(base_url=new_stack.gateway, timeout=30, trust_env=False) as client:
         document = client.get("/openapi.json").json()
         with_body = {
@@ -184,7 +206,8 @@ def test_every_example_works_when_it_is_sent(new_stack: Stack) -> None:
             if "requestBody" in item.get(method, {})
         }
         assert with_body - WITHOUT_EXAMPLE == STEPS.keys()
-        beginner = Beginner(client, document, new_stack.settings["auth"]["DATABASE_URL"], Mailbox(new_stack.mails))
+        database, mailbox = new_stack.settings["auth"]["DATABASE_URL"], Mailbox(new_stack.mails)
+        beginner = Beginner(client, document, database, mailbox, tmp_path / "auth.log")
         for (_method, path), step in STEPS.items():
             if path == "/auth/register":
                 beginner.make_room()

@@ -1,5 +1,6 @@
 """The gateway as one ASGI application: the proxy, and a FastAPI application for its own pages."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from kpi_gateway import __version__
 from kpi_gateway.client_addresses import Client, ClientAddresses
 from kpi_gateway.cors import Cors
+from kpi_gateway.costly import CostlyPlaces
 from kpi_gateway.credentials.presented import FIELDS, find_key
 from kpi_gateway.credentials.service import Credentials, KeyedRequest
 from kpi_gateway.documents.cache import DocumentCache
@@ -29,6 +31,7 @@ from kpi_gateway.limits.service import Decision, RateLimits
 from kpi_gateway.metrics import (
     UpstreamErrors,
     register_addresses,
+    register_costly,
     register_keys,
     register_limits,
     register_places,
@@ -57,6 +60,8 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     limits = RateLimits.of(settings)
     credentials = Credentials(settings, KeyLimits(limits) if limits is not None else None)
     observation = Observation(settings, version=__version__)
+    costly = CostlyPlaces(settings, table)
+    register_costly(observation.metrics, costly.by_upstream)
     gateway = Gateway(
         table,
         pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
@@ -64,6 +69,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
         limits=limits,
         credentials=credentials,
         errors=UpstreamErrors(observation.metrics),
+        costly=costly,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
@@ -94,6 +100,7 @@ class Gateway:
         limits: RateLimits | None,
         credentials: Credentials,
         errors: UpstreamErrors,
+        costly: CostlyPlaces,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
@@ -102,6 +109,7 @@ class Gateway:
         self._limits = limits
         self._credentials = credentials
         self._errors = errors
+        self._costly = costly
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,7 +130,7 @@ class Gateway:
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"], site = client
-        if match is not None and self._is_refused(match, client.network):
+        if match is not None and self._is_refused(match, client.network, scope):
             # Before its limits: while there are too many requests, each refusal takes time from the others.
             await refuse(scope, send)
             return
@@ -140,8 +148,23 @@ class Gateway:
                 # With a slash at its end, an address is the same page.
                 scope["path"] = scope["path"][:-1] or "/"
             await self._pages(scope, receive, send)
-        else:
+        elif (places := self._costly.find(match, scope)) is None:
             await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+        else:
+            began = time.monotonic()
+            with await places.take(client.network):
+                match = match.take_time(time.monotonic() - began)
+                await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+
+    def _is_refused(self, match: Match, client: str, scope: Scope) -> bool:
+        upstream = self._pages.state.by_name.get(match.route.upstream)
+        if upstream is None:
+            return False
+        costly = self._costly.find(match, scope)
+        if not upstream.places.refuses(client) and (costly is None or costly.has_room(client)):
+            return False
+        self._errors.count(upstream.name, UpstreamBusyError.type)
+        return True
 
     async def _exchange_key(self, key: bytes, client: Client, match: Match | None, scope: Scope) -> Match | None:
         """Put a token in place of the key, and take the time of the exchange off that of the route."""
@@ -150,13 +173,6 @@ class Gateway:
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += (*accepted.headers, _VARY_BY_KEY)
         return match and match.take_time(accepted.seconds)
-
-    def _is_refused(self, match: Match, client: str) -> bool:
-        upstream = self._pages.state.by_name.get(match.route.upstream)
-        if upstream is None or not upstream.places.refuses(client):
-            return False
-        self._errors.count(upstream.name, UpstreamBusyError.type)
-        return True
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:

@@ -46,7 +46,7 @@ async def check(load: Load, server: Server, mails: Path | None) -> Losses:
     await refresh_everyone(load)
     tokens = ledger.issued_after_logout + await _count_accepted(load)
     stored = await asyncio.to_thread(_compare, ledger, server)
-    lost = await _count_lost_mails(ledger, mails) if mails else 0
+    lost = await count_lost_mails(ledger, mails) if mails else 0
     return Losses(**stored, sessions_ended=len(ledger.locked_out), tokens_after_logout=tokens, mails_lost=lost)
 
 
@@ -87,10 +87,10 @@ def _count_differences(
     return sum(stored.get(key) != value for key, value in acknowledged.items())
 
 
-async def _count_lost_mails(ledger: Ledger, folder: Path) -> int:
+async def count_lost_mails(ledger: Ledger, folder: Path, patience: float = _MAIL_SECONDS) -> int:
     """How many registrations have got no mail, after a patience that no worker should need."""
     wanted = {f"{name}@example.com" for name in ledger.people}
-    deadline = time.monotonic() + _MAIL_SECONDS
+    deadline = time.monotonic() + patience
     while (missing := wanted - set(recipients(folder))) and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
     return len(missing)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
-from kpi_auth.accounts.examples import CODE, with_examples
+from kpi_auth.accounts.examples import with_examples
 from kpi_auth.accounts.fields import Email, Password, Username
 from kpi_auth.api_keys.fields import Name
 from kpi_auth.api_keys.schemas import ApiKeyCreated
@@ -25,7 +25,7 @@ class Bootstrap(SQLModel):
     model_config = {
         "extra": "forbid",
         "hide_input_in_errors": True,
-        "json_schema_extra": with_examples({"code": CODE, "username": "root"}),
+        "json_schema_extra": with_examples({"code": "the-code-from-the-log-of-auth", "username": "root"}),
     }
 
     code: CodeText | None = None
