@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import parse_networks
@@ -51,6 +52,8 @@ ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClie
 _UNLIMITED = b"/health"
 # Services know of Authorization only, and caches of no other field that is a credential.
 _VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
+# Services know of Authorization only, and caches of no other field that is a credential.
+_VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
 
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
@@ -66,10 +69,8 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
         table,
         pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
-        limits=limits,
-        credentials=credentials,
+        admission=Admission(limits, credentials, costly),
         errors=UpstreamErrors(observation.metrics),
-        costly=costly,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
@@ -85,6 +86,14 @@ class UnsupportedMethodError(ProblemError):
     title = "The gateway does not support this method"
 
 
+class Admission(NamedTuple):
+    """What decides whether a request is forwarded."""
+
+    limits: RateLimits | None
+    credentials: Credentials
+    costly: CostlyPlaces
+
+
 class Gateway:
     """Dispatches each request to its upstream or to the gateway's own pages.
 
@@ -97,19 +106,15 @@ class Gateway:
         *,
         pages: FastAPI,
         addresses: ClientAddresses,
-        limits: RateLimits | None,
-        credentials: Credentials,
+        admission: Admission,
         errors: UpstreamErrors,
-        costly: CostlyPlaces,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
         self._pages = pages
         self._addresses = addresses
-        self._limits = limits
-        self._credentials = credentials
+        self._limits, self._credentials, self._costly = admission
         self._errors = errors
-        self._costly = costly
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,13 +153,18 @@ class Gateway:
                 # With a slash at its end, an address is the same page.
                 scope["path"] = scope["path"][:-1] or "/"
             await self._pages(scope, receive, send)
-        elif (places := self._costly.find(match, scope)) is None:
-            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
         else:
-            began = time.monotonic()
-            with await places.take(client.network):
-                match = match.take_time(time.monotonic() - began)
-                await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+            await self._forward(match, scope, receive, send)
+
+    async def _forward(self, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
+        places = self._costly.find(match, scope)
+        if places is None:
+            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+            return
+        began = time.monotonic()
+        with await places.take(scope["client_network"]):
+            match = match.take_time(time.monotonic() - began)
+            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
 
     def _is_refused(self, match: Match, client: str, scope: Scope) -> bool:
         upstream = self._pages.state.by_name.get(match.route.upstream)

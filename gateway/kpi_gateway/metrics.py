@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from kpi_shared.places import Places as FairPlaces
 from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_gateway.upstream.balancing import Address, Upstream
@@ -66,6 +67,16 @@ def register_places(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None
         metrics.add_gauge(f"kpi_gateway_upstream_{name}", text, ("upstream",), read(number))
     text = "Requests that got no place in time"
     metrics.add_counter("kpi_gateway_upstream_refused", text, ("upstream",), read(lambda each: each.refused))
+
+
+def register_costly(metrics: Metrics, by_upstream: Mapping[str, FairPlaces]) -> None:
+    """Register a metric of the costly requests that were refused."""
+    metrics.add_counter(
+        "kpi_gateway_costly_refused",
+        "Costly requests that got no place in time",
+        ("upstream",),
+        lambda: {(name,): each.refused for name, each in by_upstream.items()},
+    )
 
 
 def register_retries(metrics: Metrics, upstreams: Mapping[str, Upstream]) -> None:

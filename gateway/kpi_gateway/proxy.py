@@ -11,6 +11,7 @@ from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import UpstreamErrors
 from kpi_gateway.routes import Match
 from kpi_gateway.upstream.contract import (
+    SAME_ELSEWHERE,
     UpstreamClient,
     UpstreamError,
     UpstreamRequest,
@@ -53,7 +54,7 @@ class Proxy:
         """Send the response; raises ProblemError, and only while no part of a response has been sent."""
         route = match.route
         downstream = Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
-        relay = _Relay(send, match)
+        relay = _Relay(scope, send, match)
         self._ticker.add(downstream)
         try:
             request = _upstream_request(match, scope, await downstream.body(scope))
@@ -128,9 +129,10 @@ def _upstream_request(match: Match, scope: Scope, body: bytes | Downstream | Non
 class _Relay:
     """Sends an upstream's response to the client."""
 
-    __slots__ = ("_match", "_send", "has_begun", "upstream")
+    __slots__ = ("_match", "_scope", "_send", "has_begun", "upstream")
 
-    def __init__(self, send: Send, match: Match) -> None:
+    def __init__(self, scope: Scope, send: Send, match: Match) -> None:
+        self._scope = scope
         self._send = send
         self._match = match
         self.upstream = match.route.upstream
@@ -142,8 +144,12 @@ class _Relay:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         elif response.status in _WITH_LOCATION:
             headers = [self._rewrite_location(pair) for pair in headers]
-        elif response.status in _RETRIABLE and not any(name == _RETRY_AFTER[0] for name, _ in headers):
-            headers.append(_RETRY_AFTER)
+        elif response.status in _RETRIABLE:
+            if not any(name == _RETRY_AFTER[0] for name, _ in headers):
+                headers.append(_RETRY_AFTER)
+            if SAME_ELSEWHERE in response.headers:
+                # The service counts and logs its refusals.
+                self._scope["is_overload"] = True
         self.has_begun = True
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = response.complete_body()

@@ -1,5 +1,6 @@
 """The route table: which upstream serves a path, and under which path it is known there."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -27,6 +28,8 @@ class Route(NamedTuple):
     has_effects: bool
     # The route's name in metrics and logs; frameworks call it so.
     path_format: str
+    # Found in the query string of a costly request.
+    costly: re.Pattern[bytes] | None = None
 
 
 class Match(NamedTuple):
@@ -60,6 +63,10 @@ class RouteTable:
     def upstreams(self) -> list[str]:
         """The names of the upstreams that routes refer to."""
         return list(dict.fromkeys(route.upstream for route in self._in_order))
+
+    @property
+    def costly_routes(self) -> list[Route]:
+        return [route for route in self._in_order if route.costly is not None]
 
     def match(self, path: bytes, method: str) -> Match | None:
         """The route of a raw path, or None if no upstream serves it."""
@@ -104,7 +111,13 @@ def _route(settings: GatewaySettings, row: RouteSetting) -> Route:
         row.limit,
         row.has_effects,
         row.prefix,
+        _costly(row),
     )
+
+
+def _costly(row: RouteSetting) -> re.Pattern[bytes] | None:
+    names = b"|".join(re.escape(name.encode()) for name in row.costly_parameters)
+    return re.compile(rb"(?:^|&)(?:%b)=" % names) if names else None
 
 
 def _methods(row: RouteSetting) -> frozenset[str]:

@@ -141,9 +141,10 @@ class RouteSetting(BaseModel):
     """One row of the route table: requests under ``prefix`` go to ``upstream``.
 
     ``methods`` restricts the row to these methods, and ``exact`` to the prefix itself. ``limit`` names a policy that
-    applies in addition to the general one; a GET that ``has_effects`` is never repeated. Among the rows that match, the
-    longest prefix wins; with equal prefixes, the row that names methods wins. The other fields override the global
-    settings for this row: times in seconds, ``body_limit`` in bytes.
+    applies in addition to the general one; a GET that ``has_effects`` is never repeated, and one whose query has one of
+    the ``costly_parameters`` needs one of the few places for costly requests. Among the rows that match, the longest
+    prefix wins; with equal prefixes, the row that names methods wins. The other fields override the global settings for
+    this row: times in seconds, ``body_limit`` in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -158,6 +159,7 @@ class RouteSetting(BaseModel):
     exact: bool = False
     limit: str | None = None
     has_effects: bool = False
+    costly_parameters: tuple[str, ...] = ()
 
 
 # Of endpoints that call an identity provider: auth gives it 5 s.
@@ -177,7 +179,7 @@ _ROUTES = (
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/api-keys", upstream="auth"),
     RouteSetting(prefix="/bootstrap", upstream="auth"),
-    RouteSetting(prefix="/posts", upstream="content"),
+    RouteSetting(prefix="/posts", upstream="content", costly_parameters=("search", "total")),
     RouteSetting(prefix="/votes", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
@@ -232,6 +234,8 @@ class GatewaySettings(OptionalTokenSettings):
     upstream_connections: int = Field(default=100, ge=1, le=10_000)
     # How many of these one client address may use; not set: half of them.
     upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
+    # How many costly requests are in flight at once for each address of a service: enough to keep it busy.
+    costly_requests_per_address: int = Field(default=4, ge=1, le=1000)
     # How long a request waits for a place when all are in use; it is refused at once if that will not be enough.
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
     # The interval of the probes of each address, if an upstream has several, and the time that each may take.

@@ -72,6 +72,8 @@ class UnavailableError(ProblemError):
     # Whether it says nothing about this replica, since every other one would respond the same. The gateway then neither
     # repeats the request at another address nor takes this one out of rotation.
     is_same_elsewhere: ClassVar[bool] = False
+    # One of many, which metrics count: a log line for each would add to the overload.
+    is_overload: ClassVar[bool] = False
 
     def __init__(self, detail: str | None = None, *, retry_after: int = 1) -> None:
         mark = {"X-Retry-Elsewhere": "no"} if self.is_same_elsewhere else {}
@@ -138,6 +140,8 @@ def install_error_handlers(app: FastAPI) -> None:
 
 async def _render_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, ProblemError)  # noqa: S101 the handler is registered for this type only
+    if isinstance(error, UnavailableError) and error.is_overload:
+        request.scope["is_overload"] = True
     return problem_response(error, request)
 
 

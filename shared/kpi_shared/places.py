@@ -12,8 +12,12 @@ from collections.abc import Callable, Hashable
 from time import monotonic
 from typing import Self
 
+import structlog
+
 from kpi_shared.errors import ProblemError
 from kpi_shared.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 Sources = tuple[Hashable, ...]
 
@@ -24,6 +28,12 @@ _REMEMBERED = 10_000
 # The weight of the newest turn in the average duration.
 _NEWEST = 1 / 16
 _SHORTEST = 0.000_1
+_LOG_SECONDS = 1.0
+# By how much of the patience a request precedes one that has used twice as much and came at the same time.
+_HEAD_START = 0.5
+# A request that has waited for longer is displaced only by one that has used less by more than this, in ranks.
+_NEW_SECONDS = 0.03
+_SIMILAR = 1
 
 
 class Usage:
@@ -75,18 +85,28 @@ class Turn:
 
 
 class _Waiter:
-    """A request that waits. Its rank is that of its arrival: the least is served first, the greatest refused first."""
+    """A request that waits. Its rank is that of its arrival: the least is served first, the greatest refused first.
 
-    __slots__ = ("future", "rank", "sources")
+    ``turn`` orders those that wait: a rank is worth ``head_start`` seconds, so that those of a similar rank cannot keep
+    a request waiting in vain.
+    """
 
-    def __init__(self, sources: Sources, rank: int) -> None:
+    __slots__ = ("future", "rank", "since", "sources", "turn")
+
+    def __init__(self, sources: Sources, rank: int, head_start: float) -> None:
         self.sources = sources
         self.rank = rank
+        self.since = monotonic()
+        self.turn = self.since + rank * head_start
         self.future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
 
 
 def _rank_of(waiter: _Waiter) -> int:
     return waiter.rank
+
+
+def _turn_of(waiter: _Waiter) -> float:
+    return waiter.turn
 
 
 class Places:
@@ -111,6 +131,8 @@ class Places:
         self._waiting: list[_Waiter] = []
         self._claims: dict[Hashable, int] = {}
         self._usage = Usage()
+        self._logged = 0
+        self._log_at = 0.0
 
     @property
     def waiting(self) -> int:
@@ -121,7 +143,7 @@ class Places:
         if self.taken < self.total:
             self._claim(sources)
             return self._begin(sources)
-        waiter = _Waiter(sources, self._find_rank(sources) - is_favoured)
+        waiter = _Waiter(sources, self._find_rank(sources) - is_favoured, self._patience * _HEAD_START)
         self._make_room(waiter.rank)
         self._claim(sources)
         self._waiting.append(waiter)
@@ -136,8 +158,15 @@ class Places:
 
     def check_room(self, *sources: Hashable) -> None:
         """The refusal, if ``take`` would refuse these sources at once: an early check that takes nothing."""
-        if self.taken >= self.total and not self._has_room and self._find_worse(self._find_rank(sources)) is None:
-            raise self._refuse()
+        if not self.has_room(*sources):
+            raise self._refusal()
+
+    def has_room(self, *sources: Hashable) -> bool:
+        """As ``check_room``; if there is none, a refusal is counted."""
+        if self.taken < self.total or self._has_room or self._find_worse(self._find_rank(sources)) is not None:
+            return True
+        self._refuse()
+        return False
 
     @property
     def _has_room(self) -> bool:
@@ -155,9 +184,15 @@ class Places:
             worse.future.set_exception(self._refuse())
 
     def _find_worse(self, rank: int) -> _Waiter | None:
-        """The last of those with the greatest rank, if that is greater than ``rank``."""
+        """The last of those with the greatest rank, if that is greater than ``rank``.
+
+        Much greater, if it has waited for a while: a late refusal has wasted its client's time.
+        """
         worst = max(reversed(self._waiting), key=_rank_of, default=None)
-        return worst if worst is not None and worst.rank > rank else None
+        if worst is None:
+            return None
+        is_new = monotonic() - worst.since < _NEW_SECONDS
+        return worst if worst.rank - rank > (0 if is_new else _SIMILAR) else None
 
     def _find_rank(self, sources: Sources) -> int:
         """The magnitude of what the sources have used lately and ask for now, in turns of average length."""
@@ -176,7 +211,7 @@ class Places:
         self._release(sources)
         self.taken -= 1
         # A request that is being cancelled leaves the queue by itself, in the next turn of the loop.
-        best = min((each for each in self._waiting if not each.future.done()), key=_rank_of, default=None)
+        best = min((each for each in self._waiting if not each.future.done()), key=_turn_of, default=None)
         if best is not None:
             self._waiting.remove(best)
             best.future.set_result(self._begin(best.sources))
@@ -211,7 +246,14 @@ class Places:
 
     def _refuse(self) -> ProblemError:
         self.refused += 1
-        return self._refusal()
+        error = self._refusal()
+        now = monotonic()
+        if now >= self._log_at:
+            # One line a second: a line for each request would add to the overload.
+            log.warning("requests refused", reason=error.type, count=self.refused - self._logged, waiting=self.waiting)
+            self._log_at = now + _LOG_SECONDS
+            self._logged = self.refused
+        return error
 
 
 def register_metrics(metrics: Metrics, kind: str, places: Places) -> None:

@@ -16,6 +16,7 @@ from kpi_gateway.settings import GatewaySettings, Timeouts
 from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
 from kpi_gateway.upstream.contract import (
+    SAME_ELSEWHERE,
     AddressOutError,
     UpstreamBusyError,
     UpstreamError,
@@ -35,8 +36,6 @@ _HTTP_INTERNAL_ERROR = 500
 # Errors that another address may not have.
 _SERVER_ERRORS = frozenset({500, 502, 503, 504})
 _ELSEWHERE = frozenset({502, 503, 504})
-# A service marks with this field an error that says nothing about this address: all others would respond the same.
-_SAME_ELSEWHERE = (b"x-retry-elsewhere", b"no")
 # Shorter than the 65 s of the services' server, so that the gateway closes idle connections first and a request is
 # hardly ever sent on one that the service is closing.
 _MAX_IDLE_SECONDS = 30.0
@@ -157,7 +156,7 @@ class HttpClient:
         address.responses += 1
         if round_trip.status < _HTTP_INTERNAL_ERROR:
             address.failures = 0
-        elif round_trip.status in _SERVER_ERRORS and _SAME_ELSEWHERE not in round_trip.headers:
+        elif round_trip.status in _SERVER_ERRORS and SAME_ELSEWHERE not in round_trip.headers:
             failed.append(address)
             upstream.note_server_error(address)
         return round_trip

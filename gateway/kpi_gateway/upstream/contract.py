@@ -13,6 +13,9 @@ from kpi_shared.errors import ProblemError, UnavailableError, current_request_id
 
 from kpi_gateway.settings import Timeouts
 
+# A service marks with this field an error that says nothing about this address: all others would respond the same.
+SAME_ELSEWHERE = (b"x-retry-elsewhere", b"no")
+
 
 class UpstreamError(ProblemError):
     """The base of all errors behind the gateway. ``may_pass``: a retry may help, so the response has Retry-After."""

@@ -2,17 +2,18 @@
 
 from fastapi import FastAPI
 from kpi_shared.app import build_service
+from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.posts.search_places import search_places
+from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.settings import ContentSettings
 from kpi_content.votes.endpoints import router as votes
 
 
 def create_app(settings: ContentSettings | None = None) -> FastAPI:
-    return build_service(
+    app = build_service(
         settings or ContentSettings.load(),
         title="KPI-One content",
         version=__version__,
@@ -23,3 +24,5 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         routers=[posts, votes],
         resources=[cursor_sealer, search_places],
     )
+    refuse_early(app, find_refusal)
+    return app

@@ -9,3 +9,4 @@ class HashingBusyError(UnavailableError):
     type = "hashing-busy"
     title = "Too many passwords are being checked; try again shortly"
     is_same_elsewhere = True
+    is_overload = True

@@ -34,3 +34,4 @@ class SearchBusyError(UnavailableError):
     type = "search-busy"
     title = "Too many searches are running; try again shortly"
     is_same_elsewhere = True
+    is_overload = True

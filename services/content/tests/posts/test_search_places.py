@@ -98,3 +98,20 @@ def test_a_quarter_of_the_connections_search(settings: ContentSettings) -> None:
     found = {size: settings.model_copy(update={"database_pool_size": size}).parallel_searches for size in sizes}
     assert found == sizes
     assert settings.model_copy(update={"search_places": 3}).parallel_searches == 3
+
+
+async def test_an_early_refusal_reads_nothing_and_a_token_passes_it(
+    client: httpx.AsyncClient, one_place: Places, anna: Caller
+) -> None:
+    """The second request of the busy address is refused before its parameters are checked."""
+    busy = {"X-Forwarded-For": "203.0.113.7"}
+    with await one_place.take(ip_network("203.0.113.7")):
+        waiting = asyncio.create_task(client.get(COSTLY[0], headers=busy))
+        while not one_place.waiting:  # noqa: ASYNC110 there is no event
+            await asyncio.sleep(0)
+        for path in (*COSTLY, "/posts/?limit=none&search=bees"):
+            refused = await client.get(path, headers=busy)
+            assert_problem(refused, 503, "search-busy")
+            assert refused.json()["instance"] == refused.headers["x-request-id"]
+        assert (await client.get("/posts?limit=none&search=bees", headers=busy | anna.headers)).status_code == 422
+    assert (await waiting).status_code == 200

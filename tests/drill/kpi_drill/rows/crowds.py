@@ -177,7 +177,7 @@ def _services_on_one_core(stage: Stage, platform: Platform) -> Iterator[None]:
         return
     stage.server.pin(cores[:1])
     for replica in platform.replicas.values():
-        replica.pin(cores[1:] if replica.part == "gateway" else cores[:1])
+        replica.pin(cores[:1])
     os.sched_setaffinity(0, cores[1:])
     try:
         yield
