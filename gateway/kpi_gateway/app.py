@@ -52,8 +52,6 @@ ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClie
 _UNLIMITED = b"/health"
 # Services know of Authorization only, and caches of no other field that is a credential.
 _VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
-# Services know of Authorization only, and caches of no other field that is a credential.
-_VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
 
 
 def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory = HttpClient) -> ASGIApp:
