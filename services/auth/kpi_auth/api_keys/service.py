@@ -1,6 +1,7 @@
 """Making, changing and ending API keys. Each is one transaction, together with its audit record.
 
-The owner's row is locked before the key, as in the other nouns, so that no deadlock is possible.
+The accounts of the caller and of the owner are locked before the key, in the order of their ids, so that no deadlock is
+possible.
 """
 
 from collections.abc import Mapping
@@ -90,9 +91,9 @@ async def change(
 ) -> AnyRow:
     """Set the wanted columns and return the key. Values that are equal to the current ones are no change."""
     row, role = await _lock_key(connection, request)
-    if row.user_id != request.caller.id:
-        owner = await accounts.lock(connection, user_id=row.user_id)
-        role = owner.role if owner is not None else Role.USER
+    if row.replaced_by is not None and "expires_at" in wanted:
+        # A rotation has decided when it ends.
+        raise KeyReplacedError
     columns = apply_bounds(await _find_bounds(connection, request.caller, role), wanted)
     changes = {name: value for name, value in columns.items() if getattr(row, name) != value}
     if not changes:
@@ -192,12 +193,29 @@ async def _find_bounds(connection: AsyncConnection, caller: Subject, owner_role:
 
 
 async def _lock_key(connection: AsyncConnection, request: KeyRequest) -> tuple[AnyRow, str]:
-    """The key that the caller may change, and the caller's role."""
-    role = await _lock_caller(connection, request.caller)
+    """The key that the caller may change, and its owner's role."""
+    found = _check_visible(request.caller, await repository.get(connection, key_id=request.key_id))
+    role = await _lock_accounts(connection, request.caller, owner_id=found.user_id)
     row = _check_visible(request.caller, await repository.lock(connection, key_id=request.key_id))
     check_manageable(request.caller, row)
     check_match(request.condition, version=row.version, key_id=row.id)
     return row, role
+
+
+async def _lock_accounts(connection: AsyncConnection, caller: Subject, *, owner_id: int) -> str:
+    """Lock the caller and the owner of a key; returns the owner's role.
+
+    In the order of their ids, as every request does that locks two accounts: else they could wait for each other.
+    """
+    if owner_id == caller.id:
+        return await _lock_caller(connection, caller)
+    role = str(Role.USER)
+    for user_id in sorted((owner_id, caller.id)):
+        if user_id == caller.id:
+            await _lock_caller(connection, caller)
+        elif owner := await accounts.lock(connection, user_id=owner_id):
+            role = str(owner.role)
+    return role
 
 
 def _check_visible(caller: Subject, row: AnyRow | None) -> AnyRow:
