@@ -62,8 +62,23 @@ class App:
         yield b"last"
 
 
+class Running:
+    """A server that accepts connections."""
+
+    def __init__(self, server: uvicorn.Server, port: int) -> None:
+        self._server = server
+        self.port = port
+
+    def stop(self) -> None:
+        """Do what uvicorn does first when it is told to stop."""
+        for listening in self._server.servers:
+            listening.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+
+
 @asynccontextmanager
-async def serve(app: ASGIApp, **options: object) -> AsyncIterator[int]:
+async def run_server(app: ASGIApp, **options: object) -> AsyncIterator[Running]:
     config = uvicorn.Config(app, **uvicorn_options(lifespan="off", loop="none", **options))
     config.load()
     server = uvicorn.Server(config)
@@ -72,8 +87,12 @@ async def serve(app: ASGIApp, **options: object) -> AsyncIterator[int]:
     bound.bind(("127.0.0.1", 0))
     await server.startup([bound])
     await server.on_tick(0)
-    yield bound.getsockname()[1]
-    for listening in server.servers:
-        listening.close()
-    for connection in list(server.server_state.connections):
-        connection.shutdown()
+    running = Running(server, bound.getsockname()[1])
+    yield running
+    running.stop()
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp, **options: object) -> AsyncIterator[int]:
+    async with run_server(app, **options) as running:
+        yield running.port

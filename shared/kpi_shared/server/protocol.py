@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 # How much of a body is read ahead of the application.
 _HIGH_WATER_BYTES = 64 * 1024
+# How long an idle connection is kept when the server stops.
+STOP_SECONDS = 0.5
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -67,6 +69,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         self._half_closed_at: int | None = None
         self._outflow = Outflow()
         self._pace_in: Pace | None = None
+        self._is_stopping = False
         self._file = -1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -80,6 +83,18 @@ class BoundedHttpProtocol(ReadingProtocol):
             self._drained = 0
         else:
             self._turn_away(b"")
+
+    def shutdown(self) -> None:
+        """Called when the server stops.
+
+        A request may be on its way on an idle connection, and a client may not repeat it unless it is idempotent. So
+        the connection ends after the next response, or if none is requested within STOP_SECONDS.
+        """
+        self._is_stopping = True
+        if self.cycle is None or self.cycle.response_complete:
+            asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _turn_away(self, data: bytes) -> None:
         """Send a 503. The watch logs the number of refused connections."""
@@ -150,7 +165,7 @@ class BoundedHttpProtocol(ReadingProtocol):
             expects_continue=framing.expects_continue,
             timeout=self._request_timeout if framing.timeout is None else framing.timeout,
         )
-        exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive()
+        exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive() and not self._is_stopping
         self._in_body = True
         self._pace_in = None
         self._body_left = framing.length

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 
 import pytest
 from kpi_shared.server.connections import ConnectionLimits, Pace
-from server_support import LARGE, App, serve
+from server_support import LARGE, App, run_server, serve
 
 Serving = Callable[..., Awaitable[int]]
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -320,3 +320,27 @@ async def test_a_client_that_has_closed_its_connection_ends_the_request(port: in
     writer.close()
     async with asyncio.timeout(10):
         await app.left.wait()
+
+
+async def test_a_request_on_its_way_while_the_server_stops_is_answered() -> None:
+    async with run_server(App()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        request = b"GET /last HTTP/1.1\r\nHost: test\r\n\r\n"
+        writer.write(request)
+        assert b"connection: close" not in await reader.readuntil(b"/last")
+        server.stop()
+        writer.write(request)
+        response = await reader.read()
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close\r\n" in response
+        writer.close()
+
+
+async def test_an_idle_connection_ends_soon_after_the_server_stops() -> None:
+    async with run_server(App()) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /last HTTP/1.1\r\nHost: test\r\n\r\n")
+        await reader.readuntil(b"/last")
+        server.stop()
+        assert await reader.read() == b""
+        writer.close()
