@@ -34,6 +34,7 @@ def _failure(problem: dict[str, Any]) -> FailureError:
         "removed": "records were removed",
         "put-in": "a record was put in between",
         "checkpoint": "a checkpoint is wrong",
+        "hidden": "records may be hidden",
     }
     kind = kinds.get(problem["wrong"], "a record cannot be verified")
     place = f" at place {problem['seq']}" if problem["seq"] is not None else ""

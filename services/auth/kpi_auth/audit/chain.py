@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Literal, NamedTuple
 
 from kpi_auth.audit.models import CheckpointKind
@@ -69,13 +70,25 @@ def find_start(checkpoints: Iterable[Checkpoint]) -> Place:
     return max(starts, default=GENESIS)
 
 
+def parse_time(text: str) -> datetime | None:
+    """The time of a record; None if it is none that this service writes: before 1970, beyond 9999, or infinite."""
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        return None
+
+
 class ChainKeys:
-    """Chains records and signs checkpoints with the current key, and accepts what earlier keys made."""
+    """Chains records and signs checkpoints with the current key, and accepts what earlier keys made.
+
+    The key of the tokens, which other parts have too, is among them only without AUTH_SECRET_KEY: else those parts
+    could write a chain that this service accepts.
+    """
 
     def __init__(self, settings: AuthSettings) -> None:
         secrets = SecretKeys(settings)
-        self._of_records = _Keys(secrets.derive(b"kpi-audit"))
-        self._of_checkpoints = _Keys(secrets.derive(b"kpi-audit-signs"))
+        self._of_records = _Keys(secrets.derive_own(b"kpi-audit"))
+        self._of_checkpoints = _Keys(secrets.derive_own(b"kpi-audit-signs"))
 
     def chain(self, records: Iterable[Record], *, after: Place) -> list[Link]:
         """Give each record the next place."""

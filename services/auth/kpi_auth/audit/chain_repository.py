@@ -14,9 +14,11 @@ from kpi_auth.audit.chain import GENESIS, Checkpoint, Link, Place, Record
 _LOCK = 7_352_062
 # The newest one is enough; the others say where the chain was and when.
 _KEPT_HEADS = 1000
-LOWEST_ID = -(2**63)
-# Independent of the settings of the connection; a year beyond 9999 only makes the text longer.
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# Independent of the settings of the connection. No two times have one text: those before 1970, which are none of this
+# service, show their era, since a year before Christ would read like one of ours, and infinity has no form.
+_TIME = """coalesce(to_char({0} AT TIME ZONE 'UTC', CASE
+    WHEN {0} < '1970-01-01 UTC' THEN 'YYYY-MM-DD"T"HH24:MI:SS.US"Z" BC' ELSE 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
+END), CAST({0} AS text))"""
 _RECORD = f"""
     id, {_TIME.format("at")}, event, actor_id, subject_id, key_id, address, user_agent, request_id,
     CAST(details AS text)
@@ -40,14 +42,30 @@ _get_state = text(f"""
 """)  # noqa: S608 our own text
 _try_lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
 _get_head = text(_HEAD)
-_get_waiting = text(
-    f"SELECT {_RECORD} FROM audit_events WHERE seq IS NULL AND id > :after ORDER BY id LIMIT :most"  # noqa: S608
-)
+# The first page has no lower bound: the owner of the database can write any number.
+_WAITING = f"SELECT {_RECORD} FROM audit_events WHERE seq IS NULL {{}} ORDER BY id LIMIT :most"  # noqa: S608
+_get_first_waiting = text(_WAITING.format(""))
+_get_waiting = text(_WAITING.format("AND id > :after"))
 _begin_snapshot = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-_get_page = text(f"""
-    SELECT seq, hash, {_RECORD} FROM audit_events
-    WHERE seq IS NOT NULL AND (seq, id) > (:seq, :id) ORDER BY seq, id LIMIT :most
-""")  # noqa: S608 our own text
+_PAGE = f"""
+    SELECT seq, hash, {_RECORD} FROM audit_events WHERE seq IS NOT NULL {{}} ORDER BY seq, id LIMIT :most
+"""  # noqa: S608 our own text
+_get_first_page = text(_PAGE.format(""))
+_get_page = text(_PAGE.format("AND (seq, id) > (:seq, :id)"))
+_count = text("SELECT count(*) FROM audit_events")
+# What stands between a query and the rows of a table.
+_get_covers = text("""
+    SELECT names.name, CASE
+        WHEN class.oid IS NULL THEN 'does not exist'
+        WHEN class.relkind <> 'r' THEN 'is not a plain table'
+        WHEN class.relrowsecurity OR class.relforcerowsecurity THEN 'has row-level security'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = class.oid) THEN 'has policies'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = class.oid) THEN 'has rules'
+    END AS cover
+    FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS names (name, place)
+    LEFT JOIN pg_catalog.pg_class AS class ON class.oid = pg_catalog.to_regclass(names.name)
+    ORDER BY names.place
+""")
 _store = text("""
     UPDATE audit_events SET seq = links.seq, hash = links.hash
     FROM unnest(CAST(:ids AS bigint[]), CAST(:seqs AS bigint[]), CAST(:hashes AS bytea[])) AS links (id, seq, hash)
@@ -69,7 +87,14 @@ _add_checkpoint = text("""
     VALUES (:kind, CAST(:at AS timestamptz), :seq, :hash, :signature)
     RETURNING id
 """)
-_forget_checkpoints = text("DELETE FROM audit_checkpoints WHERE kind = 'head' AND id <= :id - :kept")
+# A checkpoint whose place is gone from the chain is what shows that, so it stays.
+_forget_checkpoints = text("""
+    DELETE FROM audit_checkpoints AS old WHERE kind = 'head' AND id <= :id - :kept
+    AND EXISTS (SELECT FROM audit_events WHERE seq = old.seq AND hash = old.hash)
+""")
+_get_signed = text("""
+    SELECT seq, hash FROM audit_checkpoints WHERE kind = 'head' AND seq = ANY(CAST(:seqs AS bigint[]))
+""")
 _get_checkpoints = text(
     f"SELECT kind, {_TIME.format('at')}, seq, hash, signature FROM audit_checkpoints ORDER BY seq, id"  # noqa: S608
 )
@@ -124,9 +149,11 @@ async def get_head(connection: AsyncConnection) -> Place:
     return GENESIS if row is None else Place(row.seq, row.hash)
 
 
-async def get_waiting(connection: AsyncConnection, *, most: int, after: int = LOWEST_ID) -> list[Record]:
+async def get_waiting(connection: AsyncConnection, *, most: int, after: int | None = None) -> list[Record]:
     """Get committed records without a place, in the order of their ids, which are higher than ``after``."""
-    return [Record(*row) for row in await connection.execute(_get_waiting, {"most": most, "after": after})]
+    statement = _get_first_waiting if after is None else _get_waiting
+    values = {"most": most} if after is None else {"most": most, "after": after}
+    return [Record(*row) for row in await connection.execute(statement, values)]
 
 
 async def begin_snapshot(connection: AsyncConnection) -> None:
@@ -134,10 +161,22 @@ async def begin_snapshot(connection: AsyncConnection) -> None:
     await connection.execute(_begin_snapshot)
 
 
-async def get_page(connection: AsyncConnection, *, after: tuple[int, int], most: int) -> list[Row]:
+async def get_page(connection: AsyncConnection, *, after: tuple[int, int] | None, most: int) -> list[Row]:
     """Get chained records behind a place and an id; in a chain that was not tampered with, no two have one place."""
-    values = {"seq": after[0], "id": after[1], "most": most}
-    return _to_rows((await connection.execute(_get_page, values)).all())
+    statement = _get_first_page if after is None else _get_page
+    position = {} if after is None else {"seq": after[0], "id": after[1]}
+    return _to_rows((await connection.execute(statement, {**position, "most": most})).all())
+
+
+async def count(connection: AsyncConnection) -> int:
+    """Count all records, with a place or without."""
+    return int(await connection.scalar(_count) or 0)
+
+
+async def find_cover(connection: AsyncConnection) -> str | None:
+    """Say what may hide rows of the tables from queries, if anything does: a view, policies or rules."""
+    rows = await connection.execute(_get_covers, {"names": ["audit_events", "audit_checkpoints"]})
+    return next((f"the table {name} {cover}" for name, cover in rows if cover), None)
 
 
 async def store(connection: AsyncConnection, links: Sequence[Link]) -> None:
@@ -165,6 +204,11 @@ async def add_checkpoint(connection: AsyncConnection, checkpoint: Checkpoint) ->
 async def get_checkpoints(connection: AsyncConnection) -> list[Checkpoint]:
     rows = await connection.execute(_get_checkpoints)
     return [Checkpoint(kind, at, Place(seq, hash_), signature) for kind, at, seq, hash_, signature in rows]
+
+
+async def get_signed(connection: AsyncConnection, *, seqs: Sequence[int]) -> set[Place]:
+    """Get those of these places that checkpoints of a head have."""
+    return {Place(seq, hash_) for seq, hash_ in await connection.execute(_get_signed, {"seqs": list(seqs)})}
 
 
 async def get_old(connection: AsyncConnection, *, after: int, kept: timedelta, most: int) -> list[Row]:

@@ -1,11 +1,12 @@
 """The SQL of the audit table."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from kpi_shared.database import AnyRow
-from sqlalchemy import Select, bindparam, insert, select, tuple_
+from sqlalchemy import ColumnElement, DateTime, Select, and_, bindparam, func, insert, literal_column, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -16,9 +17,15 @@ _add = insert(AuditEvent)
 # The beginning of an INSERT for statements of other nouns that record their own change, which saves a round trip.
 RECORD = "INSERT INTO audit_events (event, actor_id, subject_id, address, user_agent, request_id, details)"
 _table = AuditEvent.__table__  # type: ignore[attr-defined]
-# The hash is for the chain alone.
-_columns = [column for column in _table.columns if column.name != "hash"]
 _at = col(AuditEvent.at)
+# Python knows the years 1 to 9999. Only the owner of the database can write others: a list shows the nearest time for
+# them, and leaves them out where it is sorted by time, since they have no position there.
+_FIRST: ColumnElement[datetime] = literal_column("timestamptz '0001-01-02 UTC'")
+_LAST: ColumnElement[datetime] = literal_column("timestamptz '9999-12-30 UTC'")
+_is_in_range = and_(_at >= _FIRST, _at <= _LAST)
+_shown_at = func.greatest(func.least(_at, _LAST), _FIRST, type_=DateTime(timezone=True)).label("at")
+# The hash is for the chain alone.
+_columns = [_shown_at if column.name == "at" else column for column in _table.columns if column.name != "hash"]
 _conditions = {
     "event": col(AuditEvent.event) == bindparam("event"),
     "actor_id": col(AuditEvent.actor_id) == bindparam("actor_id"),
@@ -59,6 +66,8 @@ def _build_page_statement(
     """One statement for each set of filters, so that each has its own plan."""
     position = [_table.c[name] for name in order]
     statement = select(*_columns).where(*(_conditions[name] for name in sorted(filters)))
+    if "at" in order:
+        statement = statement.where(_is_in_range)
     if continues:
         statement = statement.where(tuple_(*position) < tuple_(*(bindparam(f"before_{name}") for name in order)))
     return statement.order_by(*(column.desc() for column in position)).limit(bindparam("limit"))

@@ -1,8 +1,10 @@
 """The query and the response of the audit trail."""
 
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, Any
 
+from kpi_shared.addresses import parse_address
 from kpi_shared.cursors import cursor_length
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Decimal
@@ -46,6 +48,9 @@ class AuditQuery(SQLModel):
 
 
 def _to_value(value: object) -> object:
+    """Addresses have the form in which records have them: IPv4 if they are IPv4-mapped."""
+    if isinstance(value, IPv4Address | IPv6Address):
+        return str(parse_address(str(value)))
     return value if isinstance(value, int | datetime) else str(value)
 
 

@@ -14,7 +14,7 @@ from kpi_shared.database import Database
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.audit import chain_repository as repository
-from kpi_auth.audit.chain import GENESIS, ChainKeys, Checkpoint, Judgement, Place, Record, find_start
+from kpi_auth.audit.chain import GENESIS, ChainKeys, Checkpoint, Judgement, Place, Record, find_start, parse_time
 from kpi_auth.audit.chain_repository import Row
 from kpi_auth.audit.models import CheckpointKind
 
@@ -31,6 +31,7 @@ class Wrong(StrEnum):
     REMOVED = "removed"
     PUT_IN = "put-in"
     CHECKPOINT = "checkpoint"
+    HIDDEN = "hidden"
     UNKNOWN_KEY = "unknown-key"
     UNKNOWN_VERSION = "unknown-version"
 
@@ -72,7 +73,7 @@ class Order:
     _passed_id: int = 0
 
     def accepts(self, record: Record) -> bool:
-        at = _parse_time(record.at)
+        at = parse_time(record.at)
         if at is None:
             return False
         if self._newest is not None and at < self._newest - self.tolerance:
@@ -103,10 +104,20 @@ class _Walk:
         self._signed: dict[int, bytes] = {}
 
     async def run(self, expected: Place | None) -> Report:
-        checkpoints = await repository.get_checkpoints(self._connection)
-        problem = self._read_checkpoints(checkpoints, expected)
-        self._report.problem = problem or await self._walk() or self._find_cut() or await self._check_waiting()
+        self._report.problem = await self._find_problem(expected)
         return self._report
+
+    async def _find_problem(self, expected: Place | None) -> Problem | None:
+        if cover := await repository.find_cover(self._connection):
+            return Problem(Wrong.HIDDEN, None, None, f"{cover}, so records may be hidden")
+        checkpoints = await repository.get_checkpoints(self._connection)
+        return (
+            self._read_checkpoints(checkpoints, expected)
+            or await self._walk()
+            or self._find_cut()
+            or await self._check_waiting()
+            or await self._check_number()
+        )
 
     def _read_checkpoints(self, checkpoints: Sequence[Checkpoint], expected: Place | None) -> Problem | None:
         self._report.checkpoints = len(checkpoints)
@@ -178,7 +189,7 @@ class _Walk:
         return Problem(Wrong.REMOVED, head + 1, None, detail)
 
     async def _check_waiting(self) -> Problem | None:
-        after = repository.LOWEST_ID
+        after: int | None = None
         while records := await repository.get_waiting(self._connection, most=PAGE, after=after):
             for record in records:
                 self._report.waiting += 1
@@ -188,9 +199,16 @@ class _Walk:
             after = records[-1].id
         return None
 
+    async def _check_number(self) -> Problem | None:
+        """Pages skip records that have place and id of another one, which can be without the indexes."""
+        more = await repository.count(self._connection) - self._report.records - self._report.waiting
+        if not more:
+            return None
+        return Problem(Wrong.PUT_IN, None, None, f"{more} records were put in with place and id of others")
+
 
 async def _pages(connection: AsyncConnection) -> AsyncIterator[Row]:
-    after = (repository.LOWEST_ID, 0)
+    after: tuple[int, int] | None = None
     while rows := await repository.get_page(connection, after=after, most=PAGE):
         for row in rows:
             yield row
@@ -211,11 +229,3 @@ def _removed(seq: int, number: int, row: Row) -> Problem:
 
 def _put_in(row: Row, why: str) -> Problem:
     return Problem(Wrong.PUT_IN, row.seq, row.record.id, f"the record {row.record.id} was put in between: {why}")
-
-
-def _parse_time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        # No time that this service writes.
-        return None

@@ -5,6 +5,7 @@ other would stall them all. Here records get their places after the commit, in a
 waits for a place, so a poll is enough, and it chains more records at once than a wake-up by each of them would.
 """
 
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_auth.audit import chain_repository as repository
-from kpi_auth.audit.chain import GENESIS, ChainKeys
+from kpi_auth.audit.chain import GENESIS, ChainKeys, Place
 from kpi_auth.audit.chain_repository import State
 from kpi_auth.audit.models import CheckpointKind
 
@@ -24,6 +25,7 @@ log = structlog.get_logger("kpi_auth.audit")
 _LONGEST_BACKOFF = 30.0
 # One batch takes the event loop about 4 ms.
 BATCH = 500
+_MOST_LOST = 100
 
 
 class ChainTimes(NamedTuple):
@@ -40,6 +42,8 @@ class Chainer:
         self._times = times or ChainTimes()
         # The newest place that this process has seen: the database cannot take it back unnoticed.
         self._known = GENESIS
+        # Such places that were gone later. Each stays signed, so that deleting its checkpoint hides nothing.
+        self._lost: deque[Place] = deque(maxlen=_MOST_LOST)
         self._chained = 0
         self._breaks = 0
         self._waiting = 0.0
@@ -65,8 +69,9 @@ class Chainer:
             state = await repository.get_state(connection, known=self._known.seq)
         self._waiting = max(state.waiting or 0.0, 0.0)
         if self._is_cut(state):
-            await self._report_cut(state)
+            self._report_cut(state)
         self._known = state.head
+        await self._sign_lost(state)
         if self._is_checkpoint_due(state):
             await self._sign_head()
         return state.waiting is not None and await self._chain()
@@ -75,14 +80,23 @@ class Chainer:
         """Is the place that this process knows no longer in the chain, and not deleted by age?"""
         return self._known.seq > state.start_seq and self._known.hash != state.known_hash
 
-    async def _report_cut(self, state: State) -> None:
-        """Put the lost place among the checkpoints again, which may be gone as well: ``kpi audit verify`` finds it."""
+    def _report_cut(self, state: State) -> None:
         self._breaks += 1
         lost = self._known
+        self._lost.append(lost)
         log.error("audit records are gone from the chain", seq=lost.seq, hash=lost.hash.hex(), head=state.head.seq)
-        checkpoint = self._keys.sign(CheckpointKind.HEAD, lost, at=state.now)
+
+    async def _sign_lost(self, state: State) -> None:
+        """Put lost places among the checkpoints whenever they are not there: ``kpi audit verify`` finds them."""
+        lost = [place for place in self._lost if place.seq > state.start_seq]
+        if not lost:
+            return
         async with self._database.working() as connection:
-            await repository.add_checkpoint(connection, checkpoint)
+            signed = await repository.get_signed(connection, seqs=[place.seq for place in lost])
+            for place in lost:
+                if place not in signed:
+                    checkpoint = self._keys.sign(CheckpointKind.HEAD, place, at=state.now)
+                    await repository.add_checkpoint(connection, checkpoint)
 
     def _is_checkpoint_due(self, state: State) -> bool:
         is_old = state.signed_ago is None or state.signed_ago >= self._times.checkpoint

@@ -5,6 +5,7 @@ purpose derives a key of its own from AUTH_SECRET_KEY, which is replaced deliber
 """
 
 import hashlib
+from collections.abc import Iterable
 
 from kpi_shared.keys import parse_key
 from pydantic import SecretStr
@@ -20,13 +21,24 @@ class SecretKeys:
 
     def __init__(self, settings: AuthSettings) -> None:
         own = [settings.auth_secret_key] if settings.auth_secret_key is not None else []
-        former = [settings.paseto_secret_key, *settings.auth_previous_secret_keys, *settings.paseto_previous_keys]
-        self._secrets = tuple(dict.fromkeys(_read(secret) for secret in (*own, *former)))
+        previous = settings.auth_previous_secret_keys
+        former = [settings.paseto_secret_key, *previous, *settings.paseto_previous_keys]
+        self._secrets = _read_all((*own, *former))
+        self._own = _read_all((*own, *previous)) if own else self._secrets
 
     def derive(self, purpose: bytes) -> tuple[bytes, ...]:
         """The purpose's keys: the first one makes new values, and what any of them made is accepted."""
-        return tuple(hashlib.blake2b(key=key, person=purpose, digest_size=32).digest() for key in self._secrets)
+        return _derive(self._secrets, purpose)
+
+    def derive_own(self, purpose: bytes) -> tuple[bytes, ...]:
+        """The same for what no other part may be able to make: the keys of the tokens only without AUTH_SECRET_KEY."""
+        return _derive(self._own, purpose)
 
 
-def _read(secret: SecretStr) -> bytes:
-    return parse_key(secret.get_secret_value())
+def _derive(keys: Iterable[bytes], purpose: bytes) -> tuple[bytes, ...]:
+    return tuple(hashlib.blake2b(key=key, person=purpose, digest_size=32).digest() for key in keys)
+
+
+def _read_all(secrets: Iterable[SecretStr]) -> tuple[bytes, ...]:
+    """Each secret once."""
+    return tuple(dict.fromkeys(parse_key(secret.get_secret_value()) for secret in secrets))

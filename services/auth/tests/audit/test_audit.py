@@ -81,6 +81,39 @@ async def test_a_cursor_is_valid_for_its_own_list_only(client: httpx.AsyncClient
         assert (response.status_code, response.json()["type"]) == (422, "invalid-cursor")
 
 
+async def test_an_address_is_found_in_each_of_its_forms(client: httpx.AsyncClient, accounts: Accounts) -> None:
+    root = await accounts.add_admin()
+    for number, address in enumerate(("192.0.2.7", "2001:db8::7")):
+        await accounts.execute(
+            "INSERT INTO audit_events (event, address, actor_id) VALUES ('user.changed', :address, :number)",
+            address=address,
+            number=number,
+        )
+    forms = ["192.0.2.7", "::ffff:192.0.2.7", "::ffff:c000:207", "2001:db8::7", "2001:DB8:0::0007"]
+    for form, number in zip(forms, [0, 0, 0, 1, 1], strict=True):
+        page = (await client.get("/audit", headers=root.headers, params={"address": form})).json()
+        assert [entry["actor_id"] for entry in page["items"]] == [number], form
+
+
+async def test_a_time_that_only_the_owner_can_write_is_no_failure(
+    client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    root = await accounts.add_admin()
+    times = ("2026-01-01 BC", "infinity", "-infinity", "12026-01-01")
+    for at in times:
+        await accounts.execute(
+            "INSERT INTO audit_events (event, at) VALUES ('user.changed', CAST(:at AS timestamptz))", at=at
+        )
+    for headers in (root.headers, root.headers | {"Accept": "application/x-ndjson"}):
+        params = {"event": "user.changed"}
+        response = await client.get("/audit", headers=headers, params=params)
+        assert response.status_code == 200
+        assert response.text.count('"at"') == len(times)
+        assert response.text.count("0001-01-02") == response.text.count("9999-12-30") == 2
+        by_time = {**params, "until": "9999-12-31T00:00:00Z"}
+        assert (await client.get("/audit", headers=headers, params=by_time)).text.count('"at"') == 0
+
+
 @pytest.mark.parametrize(
     "params",
     [

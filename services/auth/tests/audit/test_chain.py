@@ -9,6 +9,7 @@ import pytest
 from audit_support import Trail
 from auth_support import Accounts
 from fastapi import FastAPI
+from kpi_auth.audit import chain_repository, verification
 from kpi_auth.audit.chain import Place
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
@@ -85,6 +86,7 @@ _REMOVE = "DELETE FROM audit_events"
 _SHIFT_UP = "UPDATE audit_events SET seq = -seq WHERE seq > 4; UPDATE audit_events SET seq = -seq + 1 WHERE seq < 0"
 _SHIFT_DOWN = "UPDATE audit_events SET seq = -seq WHERE seq > 5; UPDATE audit_events SET seq = -seq - 1 WHERE seq < 0"
 _FORGED = "INSERT INTO audit_events (id, at, event, seq, hash) OVERRIDING SYSTEM VALUE SELECT 99, at, event"
+_LOWEST = _FORGED.replace("99", str(-(2**63)))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +98,8 @@ _FORGED = "INSERT INTO audit_events (id, at, event, seq, hash) OVERRIDING SYSTEM
             for change in (
                 "at = at + interval '1 microsecond'",
                 "at = 'infinity'",
+                # The same digits before Christ.
+                "at = CAST(to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || ' UTC BC' AS timestamptz)",
                 "event = 'user.deleted'",
                 "actor_id = 7",
                 "actor_id = NULL",
@@ -127,6 +131,9 @@ _FORGED = "INSERT INTO audit_events (id, at, event, seq, hash) OVERRIDING SYSTEM
             ("put-in", 5, 99),
         ),
         (f"{_FORGED}, 0, hash FROM audit_events WHERE seq = 5", ("put-in", 0, 99)),
+        # The lowest numbers there are, which no page that begins behind them would show.
+        (f"{_LOWEST}, {-(2**63)}, hash FROM audit_events WHERE seq = 5", ("put-in", -(2**63), -(2**63))),
+        (f"{_LOWEST}, NULL, NULL FROM audit_events WHERE seq = 5", ("put-in", None, -(2**63))),
         # In another order.
         (
             f"{_CHANGE} seq = 50 WHERE seq = 5; {_CHANGE} seq = 5 WHERE seq = 6; {_CHANGE} seq = 6 WHERE seq = 50",
@@ -178,7 +185,11 @@ async def _restore_schema(trail: Trail) -> None:
         "4, now() - interval '9 hours'",
         "100, now() - interval '9 hours'",
         "-3, now()",
+        f"{-(2**63)}, now()",
         "100, '-infinity'",
+        "100, 'infinity'",
+        # Tomorrow's date before Christ.
+        "100, CAST(to_char(now() + interval '1 day', 'YYYY-MM-DD') || ' BC' AS timestamptz)",
     ],
 )
 async def test_a_record_put_in_with_no_place_is_found_before_and_after_the_service_chains_it(
@@ -218,6 +229,136 @@ async def test_a_running_process_finds_a_cut_though_the_checkpoints_are_gone_too
     await trail.add(5)
     await trail.chain(chainer)
     assert await trail.problem() == ("removed", 1, None)
+
+
+async def test_deleting_what_a_process_has_signed_again_hides_no_cut(trail: Trail) -> None:
+    chainer = trail.chainer()
+    await trail.add(10)
+    await trail.chain(chainer)
+    cuts = {8: "DELETE FROM audit_events WHERE seq > 8", 6: "DELETE FROM audit_events WHERE seq > 6"}
+    for last, cut in cuts.items():
+        async with trail.owner() as owner:
+            await owner.run(cut, "DELETE FROM audit_checkpoints")
+        await trail.chain(chainer)
+        # Twice: what it signs again is deleted again.
+        for _ in range(2):
+            async with trail.owner() as owner:
+                await owner.run("DELETE FROM audit_checkpoints")
+            await trail.chain(chainer)
+            signed = await trail.rows("SELECT DISTINCT seq FROM audit_checkpoints WHERE seq > 8")
+            assert [row.seq for row in signed] == [10]
+            assert await trail.problem() == ("removed", last + 1, None)
+    # Nor does it sign them again and again.
+    before = await trail.rows("SELECT id FROM audit_checkpoints")
+    await trail.chain(chainer)
+    assert await trail.rows("SELECT id FROM audit_checkpoints") == before
+
+
+async def test_a_cut_of_everything_stays_known_while_the_chain_grows_again(trail: Trail) -> None:
+    chainer = trail.chainer()
+    await trail.add(10)
+    await trail.chain(chainer)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events", "DELETE FROM audit_checkpoints")
+    await chainer.step()
+    await trail.add(15)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_checkpoints")
+    await trail.chain(chainer)
+    assert await trail.problem() == ("removed", 1, None)
+
+
+async def test_a_checkpoint_of_a_lost_place_stays_however_many_follow(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chain_repository, "_KEPT_HEADS", 2)
+    await trail.add(10)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq > 8")
+    for _ in range(6):
+        await trail.add()
+        await trail.chain()
+    assert await trail.problem() == ("removed", 1, None)
+    # Checkpoints of places that are in the chain are forgotten.
+    assert len(await trail.rows("SELECT id FROM audit_checkpoints")) < 7
+
+
+async def test_a_record_with_place_and_id_of_another_at_the_end_of_a_page_is_found(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "PAGE", 5)
+    await trail.add(10)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run(
+            "DROP INDEX uq_audit_events_seq",
+            "ALTER TABLE audit_events DROP CONSTRAINT pk_audit_events",
+            "INSERT INTO audit_events (id, at, event, actor_id, subject_id, address, user_agent, request_id, details,"
+            " seq, hash) OVERRIDING SYSTEM VALUE SELECT id, at, event, actor_id, subject_id, address, user_agent,"
+            " request_id, details, seq, hash FROM audit_events WHERE seq = 5",
+        )
+    try:
+        assert await trail.problem() == ("put-in", None, None)
+    finally:
+        await _restore_schema(trail)
+        async with trail.owner() as owner:
+            await owner.run("ALTER TABLE audit_events ADD CONSTRAINT pk_audit_events PRIMARY KEY (id)")
+
+
+@pytest.mark.parametrize("table", ["audit_events", "audit_checkpoints"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY",
+        "ALTER TABLE {0} FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY hides ON {0} USING (id <> 5)",
+        "CREATE RULE none AS ON INSERT TO {0} DO INSTEAD NOTHING",
+        "ALTER TABLE {0} RENAME TO hidden; CREATE VIEW {0} AS SELECT * FROM hidden WHERE id <> 5",
+        "ALTER TABLE {0} RENAME TO hidden",
+    ],
+)
+async def test_what_can_hide_records_is_found(trail: Trail, table: str, statement: str) -> None:
+    await trail.add(3)
+    await trail.chain()
+    async with trail.database.writing() as connection:
+        # In a transaction that is taken back.
+        for each in statement.format(table).split(";"):
+            await connection.exec_driver_sql(each)
+        cover = await chain_repository.find_cover(connection)
+        await connection.rollback()
+    assert cover is not None
+    assert cover.startswith(f"the table {table} ")
+    assert await trail.problem() is None
+
+
+async def test_row_level_security_is_the_problem_that_is_reported(trail: Trail) -> None:
+    await trail.add(3)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run("ALTER TABLE audit_events ENABLE ROW LEVEL SECURITY")
+    try:
+        assert await trail.problem() == ("hidden", None, None)
+    finally:
+        async with trail.owner() as owner:
+            await owner.run("ALTER TABLE audit_events DISABLE ROW LEVEL SECURITY")
+
+
+async def test_the_key_of_the_tokens_makes_no_chain_beside_an_own_secret(trail: Trail) -> None:
+    """Other parts have that key: with it and the rights of the owner they could write every record anew."""
+    own = {"auth_secret_key": SecretStr(secrets.token_hex(32)), "auth_previous_secret_keys": ()}
+    service = Trail(trail.settings.model_copy(update=own), trail.database)
+    other_part = Trail(trail.settings.model_copy(update={"auth_secret_key": None}), trail.database)
+    await trail.add(3)
+    await other_part.chain()
+    assert await other_part.problem() is None
+    assert await service.problem() == ("checkpoint", 3, None)
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_checkpoints")
+    assert await service.problem() == ("unknown-key", 1, 1)
+    # An installation that set its secret later says so.
+    own["auth_previous_secret_keys"] = (trail.settings.paseto_secret_key,)
+    assert await Trail(trail.settings.model_copy(update=own), trail.database).problem() is None
 
 
 async def test_a_place_that_was_written_down_elsewhere_finds_a_cut_that_nothing_else_shows(trail: Trail) -> None:

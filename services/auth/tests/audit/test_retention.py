@@ -53,6 +53,44 @@ async def test_no_age_deletes_what_the_owner_has_changed(trail: Trail) -> None:
     assert await trail.problem() == ("changed", 1, 1)
 
 
+@pytest.mark.parametrize("days", [30, 10**6])
+async def test_a_year_before_christ_makes_no_record_old(trail: Trail, days: float) -> None:
+    """The year alone would read the same, so that the hash would cover it."""
+    await trail.add(5)
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run(
+            "UPDATE audit_events SET"
+            " at = CAST(to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') || ' UTC BC' AS timestamptz)"
+        )
+    assert await run_housekeeping(trail, days=days) == 0
+    assert await trail.problem() == ("changed", 1, 1)
+
+
+async def test_no_time_before_the_service_is_an_age(trail: Trail) -> None:
+    """The service has chained these records of the owner: their hashes are right, and their times are none."""
+    async with trail.owner() as owner:
+        await owner.run(
+            "INSERT INTO audit_events (at, event)"
+            " VALUES ('-infinity', 'e'), ('2026-01-01 BC', 'e'), ('1969-12-31', 'e')"
+        )
+    await trail.chain()
+    assert await run_housekeeping(trail) == 0
+    assert await trail.problem() == ("put-in", 1, 1)
+
+
+async def test_a_lost_place_that_was_signed_is_not_deleted_by_age(trail: Trail) -> None:
+    """The chain is whole, but another one than the checkpoint shows, which would be deleted with it."""
+    await trail.add(10, age=timedelta(days=31))
+    await trail.chain()
+    async with trail.owner() as owner:
+        await owner.run("DELETE FROM audit_events WHERE seq > 8")
+    await trail.add(5, age=timedelta(days=31))
+    await trail.chain()
+    assert await run_housekeeping(trail) == 9
+    assert await trail.problem() == ("removed", 10, None)
+
+
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
