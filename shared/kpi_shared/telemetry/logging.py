@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 from contextlib import suppress
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -100,9 +100,9 @@ def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _mask_keys(_logger: object, _method: str, line: str) -> str:  # the rendered line, whatever wrote it
+def _mask_keys(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 the line, after the renderer
     """A client may put an API key into the path or another text that is logged."""
-    return _KEY.sub(_MASKED, line) if "kpi_" in line else line
+    return _KEY.sub(_MASKED, line) if "kpi_" in line else str(line)
 
 
 def _part_adder(part: str) -> Processor:
