@@ -43,6 +43,13 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     return nearest
 
 
+def are_all_loopback(peer: str, forwarded_for: Sequence[str]) -> bool:
+    """Whether the connection and every hop that ``X-Forwarded-For`` names are on this machine, with none unknown."""
+    hops = [peer, *(hop.strip() for value in forwarded_for for hop in value.split(","))]
+    addresses = [parse_address(hop) for hop in hops]
+    return all(address is not None and address.is_loopback for address in addresses)
+
+
 def _is_in(address: Address, trusted: Sequence[Network]) -> bool:
     return any(address in network for network in trusted)
 

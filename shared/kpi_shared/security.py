@@ -34,6 +34,12 @@ class PersonRequiredError(ForbiddenError):
     title = "This needs a person's sign-in; an API key is not accepted"
 
 
+def require_person(subject: Subject) -> None:
+    """For an endpoint that demands a person for some requests only; ``PersonAccess`` does for all."""
+    if subject.scopes is not None:
+        raise PersonRequiredError
+
+
 async def _tokens(request: Request) -> TokenCodec:
     codec: TokenCodec = request.app.state.tokens
     return codec
@@ -106,8 +112,7 @@ class _Admin(_RequiredCaller):
 
 class _Person(_RequiredCaller):
     def _check(self, subject: Subject) -> None:
-        if subject.scopes is not None:
-            raise PersonRequiredError
+        require_person(subject)
 
 
 OptionalReadAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.READ))]

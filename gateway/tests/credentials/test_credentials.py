@@ -139,6 +139,28 @@ async def test_a_token_passes_as_before(setup: Setup) -> None:
     assert setup.auth.exchanged == []
 
 
+@pytest.mark.parametrize(
+    "form", ["{}", "Bearer x {}", 'Bearer "{}"', "Bearer ,{}", "Bearer v4.local.x {}", "Bearer v4.local.{}", "Basic {}"]
+)
+async def test_a_key_elsewhere_in_authorization_is_refused(setup: Setup, form: str) -> None:
+    response = await setup.client.get("/posts", headers={"Authorization": form.format(make_key())})
+    assert (response.status_code, response.json()["type"]) == (401, "invalid-api-key")
+    assert (setup.echo.seen, setup.auth.exchanged) == ([], [])
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
+async def test_a_token_may_contain_the_prefix_by_chance(setup: Setup, scheme: str) -> None:
+    value = f"{scheme} v4.local.abckpi_test_def"
+    await setup.client.get("/posts", headers={"Authorization": value})
+    assert headers_of(setup.echo.seen[0])["authorization"] == value
+
+
+async def test_a_key_is_no_request_id(setup: Setup) -> None:
+    response = await setup.client.get("/posts", headers={"X-Request-ID": make_key()})
+    assert "kpi_" not in response.headers["x-request-id"]
+    assert "kpi_" not in str(setup.echo.seen)
+
+
 async def test_one_burst_makes_one_exchange(setup: Setup) -> None:
     key = make_key()
     setup.auth.gate.clear()

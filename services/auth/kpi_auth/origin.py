@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Request
-from kpi_shared.addresses import Address, client_address
+from kpi_shared.addresses import Address, are_all_loopback, client_address
 from kpi_shared.errors import current_request_id
+from starlette.datastructures import Headers
 
 _MAX_USER_AGENT = 256
 # Where the check of a token puts the id of the API key that it was issued for, in the scope of the request.
@@ -24,6 +25,20 @@ class Origin(NamedTuple):
     def key_id(self) -> int | None:
         """The API key of the request; read from its scope when it is needed, as a token is checked after this."""
         return self.scope.get(API_KEY_ID) if self.scope is not None else None
+
+    @property
+    def is_local_program(self) -> bool:
+        """Whether a program on this machine sent the request, and no browser: a page may be from anywhere.
+
+        A browser adds one of these fields to every POST, also for a page that reaches this machine under a name of its
+        own, which has been pointed here (DNS rebinding).
+        """
+        if self.scope is None or not self.scope["client"]:
+            return False
+        headers = Headers(scope=dict(self.scope))
+        if any(name == "origin" or name.startswith("sec-fetch-") for name in headers):
+            return False
+        return are_all_loopback(self.scope["client"][0], headers.getlist("x-forwarded-for"))
 
     @property
     def columns(self) -> dict[str, str | None]:

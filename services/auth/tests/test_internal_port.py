@@ -48,6 +48,12 @@ def test_it_is_separate_and_ends_with_the_process(environment: dict[str, str], w
         assert {response.status_code for response in responses} == {200}
         assert {response.headers["x-request-id"] for response in responses} == {"of-the-gateway"}
         assert httpx.post(internal, json={"key": key}).json()["type"] == "internal-key-required"
+        # Without the key, nothing of the request is read.
+        for body in (b"{", b"x" * 10_000_000):
+            refused = httpx.post(internal, content=body, headers={"Content-Type": "application/json"})
+            assert (refused.status_code, refused.json()["type"]) == (401, "internal-key-required")
+        large = httpx.post(internal, content=b" " * (256 * 1024 + 1), headers=headers)
+        assert large.status_code == 413
         for path in ("/users", "/health", "/docs", "/openapi.json", "/auth/me"):
             assert httpx.get(f"http://127.0.0.1:{port}{path}", headers=headers).status_code == 404
         public = httpx.post(f"{auth.address}/internal/api-keys/exchange", json={"key": key}, headers=headers)

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.deadlines import ANSWERED_BY_SERVER
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
-from kpi_shared.telemetry.current_request import SAFE_REQUEST_ID, CurrentRequest, current_request, random_id
+from kpi_shared.telemetry.current_request import CurrentRequest, current_request, is_safe_request_id, random_id
 from kpi_shared.telemetry.observation import Observation
 from kpi_shared.telemetry.routes import route_of
 from kpi_shared.telemetry.traceparent import drop_invalid_trace_headers
@@ -135,7 +135,7 @@ def _identify(scope: Scope) -> CurrentRequest:
     request_id = trace_id = None
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            if request_id is None and SAFE_REQUEST_ID.fullmatch(value):
+            if request_id is None and is_safe_request_id(value):
                 request_id = value.decode("ascii")
         elif name in _TRACE_HEADERS and trace_id is None:
             scope["headers"], trace_id = drop_invalid_trace_headers(scope["headers"])

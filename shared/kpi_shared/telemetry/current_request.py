@@ -8,7 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 # Request ids that are accepted from clients: nothing that could forge a line or a field of a log.
-SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_SAFE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 # Request ids need not be hard to guess, and the system's generator costs ten times as much.
 random_id = partial(random.Random().getrandbits, 128)  # noqa: S311
 
@@ -25,9 +25,14 @@ class CurrentRequest(NamedTuple):
 current_request: ContextVar[CurrentRequest | None] = ContextVar("current_request", default=None)
 
 
+def is_safe_request_id(value: bytes) -> bool:
+    """Also not an API key in the wrong field: logs and responses have the id."""
+    return _SAFE_REQUEST_ID.fullmatch(value) is not None and b"kpi_" not in value
+
+
 def choose_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The first safe id of the client, or a new one."""
     for name, value in headers:
-        if name == b"x-request-id" and SAFE_REQUEST_ID.fullmatch(value):
+        if name == b"x-request-id" and is_safe_request_id(value):
             return value.decode("ascii")
     return f"{random_id():032x}"

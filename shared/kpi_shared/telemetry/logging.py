@@ -2,9 +2,10 @@
 
 import atexit
 import logging
+import re
 import sys
 from contextlib import suppress
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor
@@ -16,6 +17,9 @@ log = structlog.get_logger(__name__)
 
 # Only their loggers may log details.
 OUR_PACKAGES = ("kpi_shared", "kpi_kit", "kpi_auth", "kpi_content", "kpi_gateway")
+# The form of API keys, for which scanners look, and what a line has in its place.
+_KEY = re.compile(r"(kpi_(?:live|test)_[1-9][0-9]{0,18}_)[0-9A-Za-z]{49}")
+_MASKED = r"\1***"
 # By file descriptor.
 _writers: dict[int, LogWriter] = {}
 
@@ -41,7 +45,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form)],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(form), _mask_keys],
         )
     )
     handler.addFilter(_is_ours_or_no_detail)
@@ -94,6 +98,11 @@ def _add_request(_logger: object, _method: str, event: EventDict) -> EventDict:
         if current.trace_id is not None:
             event.setdefault("trace_id", current.trace_id)
     return event
+
+
+def _mask_keys(_logger: object, _method: str, line: Any) -> str:  # noqa: ANN401 the line, after the renderer
+    """A client may put an API key into the path or another text that is logged."""
+    return _KEY.sub(_MASKED, line) if "kpi_" in line else str(line)
 
 
 def _part_adder(part: str) -> Processor:

@@ -51,3 +51,19 @@ def test_our_packages_log_details(output: io.StringIO, package: str) -> None:
     logging.getLogger(f"{package}.other").debug("another")
     events = [json.loads(line)["event"] for line in output.getvalue().splitlines()]
     assert events == ["a detail", "another"]
+
+
+def test_no_line_has_the_text_of_a_key(output: io.StringIO) -> None:
+    key = f"kpi_live_42_{'aB3' * 16}x"
+    structlog.stdlib.get_logger("kpi_shared.module").info("request", path=f"/posts?key={key}", part=key)
+    logging.getLogger("uvicorn.error").warning("refused %s", key)
+    try:
+        int(key)
+    except ValueError:
+        logging.getLogger("kpi_shared.other").exception("failed")
+    assert key not in output.getvalue()
+    assert [json.loads(line)["event"] for line in output.getvalue().splitlines()] == [
+        "request",
+        "refused kpi_live_42_***",
+        "failed",
+    ]

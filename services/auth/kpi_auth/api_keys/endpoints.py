@@ -17,12 +17,14 @@ from kpi_auth.api_keys.dependencies import KeyId, SentKeyRequest, SentListReques
 from kpi_auth.api_keys.errors import (
     BeyondRightsError,
     KeyChangedMeanwhileError,
+    KeyHeldError,
     KeyInUseError,
     KeyLimitError,
     KeyNotActiveError,
     KeyNotFoundError,
     KeyReplacedError,
     NotYourKeyError,
+    ReplacedKeyError,
 )
 from kpi_auth.api_keys.responses import created_response, key_response, rotated_response
 from kpi_auth.api_keys.schemas import (
@@ -42,7 +44,8 @@ from kpi_auth.tokens.errors import InvalidKeyError
 router = Router(prefix="/api-keys", tags=["api-keys"], dependencies=[Depends(no_store)])
 
 _CHANGED = problems(
-    *(UnauthenticatedError, BeyondRightsError, KeyNotFoundError, KeyInUseError, KeyChangedMeanwhileError)
+    *(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError),
+    *(KeyInUseError, KeyChangedMeanwhileError),
 )
 
 
@@ -50,14 +53,15 @@ _CHANGED = problems(
     "",
     status_code=201,
     response_model=ApiKeyCreated,
-    responses=problems(UnauthenticatedError, BeyondRightsError, KeyLimitError),
+    responses=problems(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyLimitError),
 )
 async def create_api_key(
     wanted: ApiKeyCreate, caller: WriteAccess, context: CurrentContext, connection: Writer
 ) -> Response:
     """Create a key for programs. Its text is in this response only.
 
-    Its scopes are at most those of your role or, if you use a key, of that key; so are its end and its networks.
+    Its scopes are at most those of your role or, if you use a key, of that key; so are its end, its networks and its
+    rate limit.
     """
     return created_response(await service.create(context, connection, caller=caller, wanted=wanted.columns))
 
@@ -116,7 +120,7 @@ async def delete_api_key(request: SentKeyRequest, context: CurrentContext, conne
     status_code=201,
     response_model=ApiKeyRotated,
     responses=_CHANGED
-    | problems(UnauthenticatedError, NotYourKeyError, BeyondRightsError, KeyNotFoundError)
+    | problems(UnauthenticatedError, NotYourKeyError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError)
     | problems(KeyReplacedError, KeyNotActiveError, KeyLimitError),
     openapi_extra=IF_MATCH,
 )
@@ -136,7 +140,12 @@ async def deactivate_api_key(request: SentKeyRequest, context: CurrentContext, c
     return key_response(await service.set_active(context, connection, request=request, is_active=False))
 
 
-@router.post("/{key_id}/activate", response_model=ApiKeyPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
+@router.post(
+    "/{key_id}/activate",
+    response_model=ApiKeyPublic,
+    responses=_CHANGED | problems(BeyondRightsError, ReplacedKeyError, KeyHeldError),
+    openapi_extra=IF_MATCH,
+)
 async def activate_api_key(request: SentKeyRequest, context: CurrentContext, connection: Writer) -> Response:
-    """Accept a deactivated key again."""
+    """Accept a deactivated key again. What an admin has deactivated, only an admin activates."""
     return key_response(await service.set_active(context, connection, request=request, is_active=True))

@@ -34,6 +34,18 @@ class KeyReplacedError(ProblemError):
     title = "This API key has already been rotated: rotate its successor"
 
 
+class ReplacedKeyError(ForbiddenError):
+    """The text of the old key may have leaked: it must not end its successor, or make keys that outlive it."""
+
+    type = "replaced-api-key"
+    title = "An API key that has been rotated can no longer make, change or end keys: use its successor"
+
+
+class KeyHeldError(ForbiddenError):
+    type = "deactivated-by-admin"
+    title = "An admin has deactivated this API key, and only an admin can activate it again"
+
+
 class KeyNotActiveError(ProblemError):
     status = 409
     type = "api-key-not-active"
@@ -63,4 +75,5 @@ _REASONS = {
     "scopes": "goes beyond your own rights",
     "expires_at": "is later than the end of the key that asks for it",
     "allowed_networks": "goes beyond the networks of the key that asks for it",
+    "rate_limit": "may exceed the limit of the key that asks for it",
 }

@@ -1,9 +1,6 @@
-"""The endpoints for the gateway, on the internal port."""
+"""The endpoints for the gateway, on the internal port, which has checked INTERNAL_KEY."""
 
-import hmac
-
-from fastapi import APIRouter, Depends, Request
-from kpi_shared.errors import UnauthenticatedError
+from fastapi import APIRouter, Depends
 
 from kpi_auth.api_keys import exchange as service
 from kpi_auth.api_keys.exchange_schemas import ExchangedKey, KeyExchange, UseReport
@@ -11,23 +8,7 @@ from kpi_auth.api_keys.models import KeyUse
 from kpi_auth.context import CurrentContext
 from kpi_auth.responses import no_store
 
-
-class UnknownPeerError(UnauthenticatedError):
-    """Not the type of a wrong API key: this is an error of the installation, not of a client."""
-
-    type = "internal-key-required"
-    title = "The internal port needs INTERNAL_KEY as a Bearer token"
-
-
-async def _require_internal_key(request: Request) -> None:
-    expected = request.app.state.settings.internal_key
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    fits = expected is not None and hmac.compare_digest(given.encode(), expected.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not fits:
-        raise UnknownPeerError
-
-
-router = APIRouter(prefix="/internal/api-keys", dependencies=[Depends(_require_internal_key), Depends(no_store)])
+router = APIRouter(prefix="/internal/api-keys", dependencies=[Depends(no_store)])
 
 
 @router.post("/exchange")

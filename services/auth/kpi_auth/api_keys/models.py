@@ -51,6 +51,8 @@ class ApiKey(Table, table=True):
     rate_limit_requests: int | None = None
     rate_limit_window: int | None = None
     is_active: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
+    # An admin who is not the owner has deactivated it.
+    is_held: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     updated_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     expires_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

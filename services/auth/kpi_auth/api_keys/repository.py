@@ -24,7 +24,7 @@ _USABLE = f"{_STATES[KeyState.ACTIVE]} AND {IS_OPEN}"
 _SHOWN = f"""
     api_keys.id, user_id, name, description, prefix, scopes, allowed_networks, rate_limit_requests, rate_limit_window,
     api_keys.is_active, api_keys.created_at, api_keys.updated_at, api_keys.expires_at, replaced_by, api_keys.version,
-    last_used_at, last_used_address, uses,
+    is_held, last_used_at, last_used_address, uses,
     CASE {" ".join(f"WHEN {condition} THEN '{state}'" for state, condition in _STATES.items())} END AS state
 """
 _next_id = text("SELECT nextval(pg_get_serial_sequence('api_keys', 'id'))")

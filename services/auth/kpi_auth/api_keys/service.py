@@ -18,12 +18,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.accounts import write_repository as accounts
 from kpi_auth.api_keys import repository
 from kpi_auth.api_keys.errors import (
+    KeyHeldError,
     KeyInUseError,
     KeyLimitError,
     KeyNotActiveError,
     KeyNotFoundError,
     KeyReplacedError,
     NotYourKeyError,
+    ReplacedKeyError,
 )
 from kpi_auth.api_keys.etags import check_match
 from kpi_auth.api_keys.fields import KeyState
@@ -104,13 +106,20 @@ async def change(
 
 
 async def set_active(context: Context, connection: AsyncConnection, *, request: KeyRequest, is_active: bool) -> AnyRow:
-    """KeyInUseError for a key that would deactivate itself. A key that is in this state already stays as it is."""
+    """KeyInUseError for a key that would deactivate itself, KeyHeldError for one that an admin has deactivated.
+
+    A key that is in this state already stays as it is.
+    """
     row, _role = await _lock_key(connection, request)
     if not is_active and request.caller.api_key_id == row.id:
         raise KeyInUseError
-    if row.is_active == is_active:
+    if is_active and row.is_held and not request.caller.is_admin:
+        raise KeyHeldError
+    # Once an admin has deactivated another's key, the owner's own deactivation does not make it the owner's again.
+    is_held = not is_active and (row.is_held or row.user_id != request.caller.id)
+    if (row.is_active, row.is_held) == (is_active, is_held):
         return row
-    after = await repository.change(connection, key_id=row.id, values={"is_active": is_active})
+    after = await repository.change(connection, key_id=row.id, values={"is_active": is_active, "is_held": is_held})
     event = Event.API_KEY_ACTIVATED if is_active else Event.API_KEY_DEACTIVATED
     await _record(context, connection, event, request.caller, row)
     return after
@@ -184,12 +193,19 @@ async def _lock_caller(connection: AsyncConnection, caller: Subject) -> str:
 
 
 async def _find_bounds(connection: AsyncConnection, caller: Subject, owner_role: str) -> Bounds:
+    return find_bounds(caller, owner_role=owner_role, own=await _get_own_key(connection, caller))
+
+
+async def _get_own_key(connection: AsyncConnection, caller: Subject) -> AnyRow | None:
+    """The key that the caller uses, or None for a person; ReplacedKeyError if it has been rotated."""
     if caller.api_key_id is None:
-        return find_bounds(caller, owner_role=owner_role, own=None)
+        return None
     own = await repository.get(connection, key_id=caller.api_key_id)
     if own is None or own.state != KeyState.ACTIVE:
         raise UnauthenticatedError("The API key of this token has ended", invalid=True)
-    return find_bounds(caller, owner_role=owner_role, own=own)
+    if own.replaced_by is not None:
+        raise ReplacedKeyError
+    return own
 
 
 async def _lock_key(connection: AsyncConnection, request: KeyRequest) -> tuple[AnyRow, str]:
@@ -197,6 +213,7 @@ async def _lock_key(connection: AsyncConnection, request: KeyRequest) -> tuple[A
     found = _check_visible(request.caller, await repository.get(connection, key_id=request.key_id))
     role = await _lock_accounts(connection, request.caller, owner_id=found.user_id)
     row = _check_visible(request.caller, await repository.lock(connection, key_id=request.key_id))
+    await _get_own_key(connection, request.caller)
     check_manageable(request.caller, row)
     check_match(request.condition, version=row.version, key_id=row.id)
     return row, role

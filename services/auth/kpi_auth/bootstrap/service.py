@@ -1,7 +1,7 @@
 """The first admin of an installation, and a key with all rights: made once.
 
-The caller has read the log of auth, which has a one-time code while there is no admin, or is on this machine, where
-the settings allow that. Only a hash of the code is stored, one for all replicas.
+The caller has read the log of auth, which has a one-time code while there is no admin, or is a program on this
+machine, where the settings allow that. Only a hash of the code is stored, one for all replicas.
 """
 
 import hashlib
@@ -84,8 +84,7 @@ def bootstrapped(made: MadeAdmin, wanted: Bootstrap) -> Bootstrapped:
 
 
 async def _check_code(context: Context, connection: AsyncConnection, code: str | None) -> None:
-    address = context.origin.address
-    if context.settings.bootstrap_from_loopback and address is not None and address.is_loopback:
+    if context.settings.bootstrap_from_loopback and context.origin.is_local_program:
         return
     if code is None or not await repository.is_valid(connection, code_hash=_hash(code), lifetime=LIFETIME):
         raise InvalidBootstrapCodeError

@@ -3,12 +3,13 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Response
+from kpi_shared.caller import Subject
 from kpi_shared.database import MAX_ID, Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router, UnsupportedMediaTypeError
 from kpi_shared.http.openapi import problems
 from kpi_shared.integers import Decimal
-from kpi_shared.security import AdminAccess, PersonAccess
+from kpi_shared.security import AdminAccess, PersonAccess, PersonRequiredError, require_person
 
 from kpi_auth.accounts.errors import UserNotFoundError
 from kpi_auth.accounts.read_repository import get_or_raise as get_user_or_raise
@@ -127,12 +128,22 @@ async def revoke(sent: SentRevocation, context: CurrentContext) -> Response:
     return Response(headers={"Cache-Control": "no-store"})
 
 
-_ADMIN = problems(UnauthenticatedError, ForbiddenError, UserNotFoundError)
+_ADMIN = problems(UnauthenticatedError, ForbiddenError, PersonRequiredError, UserNotFoundError)
+
+
+async def _session_admin(user_id: Id, admin: AdminAccess) -> Subject:
+    """An admin, who uses no API key for sessions of the own account."""
+    if user_id == admin.id:
+        require_person(admin)
+    return admin
+
+
+SessionAdmin = Annotated[Subject, Depends(_session_admin)]
 
 
 @admin_router.get("", responses=_ADMIN)
 async def list_sessions_of_user(
-    user_id: Id, admin: AdminAccess, context: CurrentContext, connection: Reader
+    user_id: Id, admin: SessionAdmin, context: CurrentContext, connection: Reader
 ) -> SessionList:
     """List the active sessions of a user, newest first."""
     await get_user_or_raise(connection, user_id=user_id)
@@ -143,7 +154,7 @@ async def list_sessions_of_user(
 
 
 @admin_router.delete("", status_code=204, responses=_ADMIN)
-async def end_sessions_of_user(user_id: Id, admin: AdminAccess, context: CurrentContext, connection: Writer) -> None:
+async def end_sessions_of_user(user_id: Id, admin: SessionAdmin, context: CurrentContext, connection: Writer) -> None:
     """End all sessions of a user."""
     await get_user_or_raise(connection, user_id=user_id)
     await ending.end_all_of(context, connection, user_id=user_id, admin=admin)
@@ -153,7 +164,7 @@ async def end_sessions_of_user(user_id: Id, admin: AdminAccess, context: Current
     "/{session_id}", status_code=204, responses=_ADMIN | problems(UserNotFoundError, SessionNotFoundError)
 )
 async def end_session_of_user(
-    user_id: Id, session_id: Id, admin: AdminAccess, context: CurrentContext, connection: Writer
+    user_id: Id, session_id: Id, admin: SessionAdmin, context: CurrentContext, connection: Writer
 ) -> None:
     """End one session of a user."""
     await ending.end_one_of(context, connection, user_id=user_id, session_id=session_id, admin=admin)

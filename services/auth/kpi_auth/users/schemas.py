@@ -18,6 +18,8 @@ MAX_SKIP = 10_000
 _FULL_NAME, _BIO = "Anna Example", "Reads about bees."
 # The fields that users may set themselves. They change their e-mail address by confirming the new one.
 OWN_FIELDS = ("username", "full_name", "bio")
+# Those of one's own account that an API key may change, too: not how a person signs in, nor what the account may do.
+KEY_FIELDS = frozenset({"full_name", "bio"})
 
 # Bytes of a URL that are not UTF-8 are decoded to the replacement character.
 Search = Annotated[str, StringConstraints(max_length=254, pattern=r"^[^\x00\uFFFD]*$")]

@@ -11,7 +11,7 @@ from typing import Any
 from kpi_shared.caller import Role, Subject
 from kpi_shared.database import AnyRow
 from kpi_shared.http.conditional import Condition
-from kpi_shared.security import PersonRequiredError
+from kpi_shared.security import require_person
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts import read_repository
@@ -34,7 +34,7 @@ from kpi_auth.sessions.models import EndReason
 from kpi_auth.sessions.session_check import check_again
 from kpi_auth.users.errors import FieldNotYoursError, LastAdminError, NotDeletedError, NotYourAccountError
 from kpi_auth.users.etags import check_match
-from kpi_auth.users.schemas import OWN_FIELDS
+from kpi_auth.users.schemas import KEY_FIELDS, OWN_FIELDS
 
 # Changes of these fields have audit events of their own; the names of the others are in the event user.changed.
 _RECORDED_APART = {"role", "is_active"}
@@ -70,6 +70,8 @@ async def change(
     changes = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not changes:
         return before
+    if request.is_own and not KEY_FIELDS.issuperset(changes):
+        require_person(request.caller)
     if changes.get("role") == Role.USER or changes.get("is_active") is False:
         await _require_other_admin(connection, before)
     values = changes | (_new_email(context, changes["email"]) if "email" in changes else {})
@@ -84,8 +86,7 @@ async def confirm_deletion(context: Context, *, request: UserRequest, password: 
     """The hash that the caller's password matches, if a password is required; verified before the transaction."""
     if not request.is_own:
         return None
-    if request.caller.scopes is not None:
-        raise PersonRequiredError
+    require_person(request.caller)
     # The last admin gets this error even without a password.
     if request.caller.is_admin:
         async with context.database.reading() as connection:

@@ -343,16 +343,25 @@ async def test_what_decides_about_an_account_is_for_people(
         ("DELETE", "/auth/sessions/1", None),
         ("POST", "/auth/logout", None),
         ("DELETE", f"/users/{root.id}", {"password": PASSWORD}),
+        ("GET", f"/users/{root.id}/sessions", None),
+        ("DELETE", f"/users/{root.id}/sessions", None),
+        ("DELETE", f"/users/{root.id}/sessions/1", None),
+        ("PATCH", f"/users/{root.id}", {"username": "another"}),
+        ("PATCH", f"/users/{root.id}", {"is_active": False}),
     ]:
         other = (
             await accounts.add_admin(f"other-{method}-{path.count('/')}-{len(path)}") if method == "DELETE" else None
         )
         assert other is None or other.id != root.id
         assert_problem(await client.request(method, path, json=body, headers=headers), 403, "person-required")
+    # A person's name that is sent unchanged is no change, and the profile is not how a person signs in.
+    profile = {"username": "root", "bio": "Reads about bees."}
+    assert (await client.put(f"/users/{root.id}", json=profile, headers=headers)).status_code == 200
     # An admin's key may still see the sessions of others, among which there is none of its own.
-    listed = await client.get(f"/users/{root.id}/sessions", headers=headers)
+    anna = await accounts.add("anna")
+    listed = await client.get(f"/users/{anna.id}/sessions", headers=headers)
     assert listed.status_code == 200, listed.text
-    assert not any(item["is_current"] for item in listed.json()["items"])
+    assert [item["is_current"] for item in listed.json()["items"]] == [False]
 
 
 async def test_keys_are_deleted_a_month_after_their_end(accounts: Accounts, keys: Keys, settings: AuthSettings) -> None:

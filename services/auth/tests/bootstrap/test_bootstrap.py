@@ -110,7 +110,16 @@ async def test_a_refused_name_does_not_use_the_code_up(
 
 
 @pytest.mark.parametrize(
-    ("allowed", "address", "status"), [(True, "127.0.0.1", 201), (True, "192.0.2.1", 403), (False, "127.0.0.1", 403)]
+    ("allowed", "address", "status"),
+    [
+        (True, "127.0.0.1", 201),
+        (True, "::1", 201),
+        (True, "192.0.2.1", 403),
+        (True, "192.0.2.1, 127.0.0.1", 403),
+        (True, "unknown", 403),
+        (True, "", 403),
+        (False, "127.0.0.1", 403),
+    ],
 )
 async def test_from_this_machine_no_code_is_needed_where_the_settings_say_so(
     client: httpx.AsyncClient, app: FastAPI, allowed: bool, address: str, status: int
@@ -118,6 +127,17 @@ async def test_from_this_machine_no_code_is_needed_where_the_settings_say_so(
     with configured(app, bootstrap_from_loopback=allowed):
         response = await client.post("/bootstrap", json={}, headers={"X-Forwarded-For": address})
     assert response.status_code == status, response.text
+
+
+@pytest.mark.parametrize("field", ["Origin", "Sec-Fetch-Site", "Sec-Fetch-Mode"])
+async def test_a_browser_on_this_machine_needs_the_code(
+    client: httpx.AsyncClient, app: FastAPI, code: str, field: str
+) -> None:
+    # A page of another site can reach this machine under a name of its own: its requests are "same-origin" then.
+    headers = {"X-Forwarded-For": "127.0.0.1", field: "same-origin"}
+    with configured(app, bootstrap_from_loopback=True):
+        assert_problem(await client.post("/bootstrap", json={}, headers=headers), 403, "invalid-bootstrap-code")
+        assert (await client.post("/bootstrap", json={"code": code}, headers=headers)).status_code == 201
 
 
 async def test_of_a_hundred_parallel_tries_one_succeeds(
