@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from gateway_support import Echo, closed_port, gateway, headers_of, responding, serving
-from kpi_gateway.credentials import grants, uses
+from kpi_gateway.credentials import batches, grants, uses
 from kpi_shared.api_key_form import checksum
 from kpi_shared.testing.process import free_port
 from redis_support import needs_redis, redis_server
@@ -38,7 +38,10 @@ def problem(status: int, type_: str) -> Response:
 
 @dataclass
 class Auth:
-    """The internal port: responds to every exchange with ``grant``, unless there is a ``response``."""
+    """The internal port: responds to every exchange with ``grant``, unless there is a ``response``.
+
+    ``results`` are those of single keys. An old one does not know exchanges of several keys.
+    """
 
     exchanged: list[str] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
@@ -46,6 +49,10 @@ class Auth:
     response: Response | None = None
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     timeouts: list[str] = field(default_factory=list)
+    results: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    is_old: bool = False
+    # How many keys each exchange had.
+    batches: list[int] = field(default_factory=list)
 
     async def respond(self, request: Request) -> Response:
         assert request.headers["authorization"] == f"Bearer {INTERNAL_KEY}"
@@ -53,15 +60,26 @@ class Auth:
         if request.url.path.endswith("/uses"):
             self.reports.append(members)
             return Response(status_code=204)
-        self.exchanged.append(members["key"])
+        if self.is_old and "keys" in members:
+            return problem(404, "not-found")
+        keys = members.get("keys") or [members["key"]]
+        self.exchanged += keys
+        self.batches.append(len(keys))
         self.timeouts.append(request.headers["x-request-timeout"])
         await self.gate.wait()
         if self.response is not None:
             return self.response
-        granted = {"key_id": int(members["key"].split("_")[2]), "user_id": 7, "scopes": ["read"]}
+        if "keys" in members:
+            return JSONResponse({"exchanged": [self.exchange(key) for key in keys]})
+        return JSONResponse(self.exchange(keys[0]))
+
+    def exchange(self, key: str) -> dict[str, Any] | None:
+        if key in self.results:
+            return self.results[key]
+        granted = {"key_id": int(key.split("_")[2]), "user_id": 7, "scopes": ["read"]}
         limits = {"allowed_networks": [], "rate_limit": None, "key_expires_at": None}
         token = {"access_token": f"v4.local.{len(self.exchanged)}", "expires_in": 60}
-        return JSONResponse(granted | limits | token | self.grant)
+        return granted | limits | token | self.grant
 
 
 @dataclass
@@ -170,6 +188,70 @@ async def test_one_burst_makes_one_exchange(setup: Setup) -> None:
     setup.auth.gate.set()
     assert {response.status_code for response in await asyncio.gather(*burst)} == {200}
     assert setup.auth.exchanged == [key]
+
+
+async def send_together(setup: Setup, keys: list[str]) -> list[httpx.Response]:
+    """Requests that come while auth is asked about another key."""
+    setup.auth.gate.clear()
+    first = asyncio.create_task(setup.client.get("/posts", headers=header(make_key(999))))
+    while not setup.auth.exchanged:  # noqa: ASYNC110 the stand-in has no event for it
+        await asyncio.sleep(0.01)
+    others = [asyncio.create_task(setup.client.get("/posts", headers=header(key))) for key in keys]
+    await asyncio.sleep(0.1)
+    setup.auth.gate.set()
+    assert (await first).status_code == (503 if setup.auth.response else 200)
+    return await asyncio.gather(*others)
+
+
+async def test_keys_that_come_during_an_exchange_are_exchanged_together(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PATIENCE_SECONDS", 20)
+    monkeypatch.setattr(batches, "MAX_KEYS", 4)
+    found = await send_together(setup, [make_key(number + 1) for number in range(6)])
+    assert {response.status_code for response in found} == {200}
+    assert sorted(setup.auth.batches) == [1, 2, 4]
+
+
+async def test_each_key_of_a_batch_has_its_own_outcome(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PATIENCE_SECONDS", 20)
+    good, wrong, broken = (make_key(number + 1) for number in range(3))
+    setup.auth.results = {wrong: None, broken: {"key_id": 3}}
+    found = await send_together(setup, [wrong, good, broken])
+    assert [response.status_code for response in found] == [401, 200, 503]
+    assert setup.auth.batches == [1, 3]
+    assert [(await setup.client.get("/posts", headers=header(key))).status_code for key in (good, wrong)] == [200, 401]
+    assert setup.auth.batches == [1, 3]
+
+
+async def test_auth_of_an_earlier_version_is_asked_about_each_key(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PATIENCE_SECONDS", 20)
+    setup.auth.is_old = True
+    found = await send_together(setup, [make_key(number + 1) for number in range(3)])
+    assert {response.status_code for response in found} == {200}
+    assert setup.auth.batches == [1, 1, 1, 1]
+
+
+async def test_all_keys_of_a_batch_get_503_if_auth_fails(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PATIENCE_SECONDS", 20)
+    setup.auth.response = Response("{}")
+    found = await send_together(setup, [make_key(number + 1) for number in range(3)])
+    assert {(it.status_code, it.json()["type"]) for it in found} == {(503, "api-keys-unavailable")}
+    assert setup.auth.batches == [1, 3]
+
+
+async def test_an_exchange_that_hangs_holds_no_others(setup: Setup) -> None:
+    setup.auth.gate.clear()
+    sent = []
+    for number in range(3):
+        sent.append(asyncio.create_task(setup.client.get("/posts", headers=header(make_key(number + 1)))))
+        while len(setup.auth.exchanged) <= number:  # noqa: ASYNC110 the stand-in has no event for it
+            await asyncio.sleep(0.01)
+    setup.auth.gate.set()
+    assert {response.status_code for response in await asyncio.gather(*sent)} == {200}
+    assert setup.auth.batches == [1, 1, 1]
 
 
 async def test_an_exchange_is_kept_for_seconds_from_its_start(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from kpi_gateway.credentials.exchange import Exchanges
@@ -19,12 +19,17 @@ class Port:
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
-        self.calls = 0
+        self.sent: list[list[str]] = []
 
-    async def post(self, *_: object, **__: object) -> tuple[int, bytes]:
-        self.calls += 1
+    @property
+    def calls(self) -> int:
+        return len(self.sent)
+
+    async def post(self, _target: bytes, members: dict[str, Any], **_: object) -> tuple[int, bytes]:
+        keys = members.get("keys")
+        self.sent.append(keys or [members["key"]])
         await self.gate.wait()
-        return 200, json.dumps(RESPONSE).encode()
+        return 200, json.dumps({"exchanged": [RESPONSE for _ in keys]} if keys else RESPONSE).encode()
 
 
 def grant(seconds: float = 60.0, *, lifetime: int = 60) -> Grant:
@@ -43,6 +48,25 @@ async def test_a_request_that_is_cancelled_does_not_fail_those_that_wait_with_it
     assert (await second).key_id == 1
     assert first.cancelled()
     assert port.calls == 1
+
+
+@pytest.mark.anyio
+async def test_a_batch_goes_on_without_the_requests_that_were_cancelled() -> None:
+    port = Port()
+    exchanges = Exchanges(cast("InternalPort", port), ExchangeMemory())
+    leader = asyncio.create_task(exchanges.get(b"leader", "key", ""))
+    while not port.calls:  # noqa: ASYNC110 the stand-in has no event for it
+        await asyncio.sleep(0)
+    gone, other = (asyncio.create_task(exchanges.get(digest, "key", "")) for digest in (b"gone", b"other"))
+    await asyncio.sleep(0)
+    for cancelled in (leader, gone):
+        cancelled.cancel()
+    await asyncio.wait({leader, gone})
+    port.gate.set()
+    assert (await other).key_id == 1
+    assert port.sent == [["key"], ["key", "key"]]
+    assert leader.cancelled()
+    assert gone.cancelled()
 
 
 def test_a_grant_ends_within_five_seconds_and_with_the_key() -> None:

@@ -1,45 +1,51 @@
 """Exchanging a key for a token of the owner, and counting its use: for the gateway, on the internal port."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import timedelta
 
+from kpi_shared.api_key_form import KeyText, parse_key_text
 from kpi_shared.caller import Role, Scope, key_session_id
-from kpi_shared.database import AnyRow
 
 from kpi_auth.api_keys import repository
 from kpi_auth.api_keys.exchange_schemas import ExchangedKey, Refusal
 from kpi_auth.api_keys.fields import RateLimit
-from kpi_auth.api_keys.models import KeyUse
+from kpi_auth.api_keys.models import KeyUse, UsableKey
 from kpi_auth.api_keys.rights import expand, scopes_of_role
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
-from kpi_auth.tokens import api_key_texts
-from kpi_auth.tokens.errors import InvalidKeyError
 
 # The gateway asks again after 5 s at the latest, so a token need not live longer than a request may take.
 LIFETIME = timedelta(seconds=60)
 
 
-async def exchange(context: Context, *, text: str) -> ExchangedKey:
-    """A token with the key's scopes, as far as the owner's role allows them now; InvalidKeyError.
+async def exchange(context: Context, *, texts: Sequence[str]) -> list[ExchangedKey | None]:
+    """For each key a token with its scopes, as far as the owner's role allows them now; None for one that is wrong.
 
-    A text that is not a key costs nothing, and a wrong key one look-up by its primary key.
+    A text that is not a key costs nothing, and all others together one look-up by their primary keys.
     """
-    parsed = api_key_texts.parse(text)
-    async with context.database.reading() as connection:
-        row = await repository.find_usable(connection, key_id=parsed.key_id)
-    if row is None or not context.key_hasher.matches(parsed, row.secret_hash):
-        raise InvalidKeyError
-    left = LIFETIME.total_seconds() if row.seconds_left is None else float(row.seconds_left)
+    parsed = [parse_key_text(text) for text in texts]
+    rows = await _find_usable(context, {key.key_id for key in parsed if key is not None})
+    return [None if key is None else _grant(context, key, rows.get(key.key_id)) for key in parsed]
+
+
+async def _find_usable(context: Context, key_ids: Collection[int]) -> dict[int, UsableKey]:
+    if not key_ids:
+        return {}
+    async with context.database.direct() as connection:
+        return await repository.find_usable(connection, key_ids=key_ids)
+
+
+def _grant(context: Context, key: KeyText, row: UsableKey | None) -> ExchangedKey | None:
+    if row is None or not context.key_hasher.matches(key, row.secret_hash):
+        return None
+    longest = LIFETIME.total_seconds()
     # Whole seconds, as in the token, and rounded down: it never outlives the key.
-    seconds = int(min(LIFETIME.total_seconds(), left))
-    if seconds < 1:
-        raise InvalidKeyError
-    return _describe(row, _mint(context, row, seconds), seconds)
+    seconds = int(longest if row.seconds_left is None else min(longest, row.seconds_left))
+    return _describe(row, _mint(context, row, seconds), seconds) if seconds >= 1 else None
 
 
-def _mint(context: Context, row: AnyRow, seconds: int) -> str:
+def _mint(context: Context, row: UsableKey, seconds: int) -> str:
     scopes = _find_scopes(row)
     return context.tokens.mint(
         user_id=row.user_id,
@@ -52,13 +58,13 @@ def _mint(context: Context, row: AnyRow, seconds: int) -> str:
     )
 
 
-def _find_scopes(row: AnyRow) -> list[Scope]:
+def _find_scopes(row: UsableKey) -> list[Scope]:
     allowed = scopes_of_role(row.role)
     return [scope for scope in expand(row.scopes) if scope in allowed]
 
 
-def _describe(row: AnyRow, token: str, seconds: int) -> ExchangedKey:
-    limit = row.rate_limit_requests
+def _describe(row: UsableKey, token: str, seconds: int) -> ExchangedKey:
+    requests, window = row.rate_limit_requests, row.rate_limit_window
     return ExchangedKey(
         access_token=token,
         expires_in=seconds,
@@ -66,7 +72,7 @@ def _describe(row: AnyRow, token: str, seconds: int) -> ExchangedKey:
         user_id=row.user_id,
         scopes=_find_scopes(row),
         allowed_networks=row.allowed_networks,
-        rate_limit=RateLimit(requests=limit, window=row.rate_limit_window) if limit else None,
+        rate_limit=RateLimit(requests=requests, window=window) if requests and window else None,
         key_expires_at=row.expires_at,
     )
 

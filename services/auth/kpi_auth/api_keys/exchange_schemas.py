@@ -7,13 +7,14 @@ from kpi_shared.caller import Scope
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Integer
 from kpi_shared.times import Moment
-from pydantic import BaseModel, IPvAnyAddress
+from pydantic import BaseModel, IPvAnyAddress, SecretStr
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.api_keys.fields import RateLimit
 from kpi_auth.api_keys.schemas import KeyText
 
 _MAX_BATCH = 1000
+_MAX_KEYS = 64
 _KeyId = Annotated[Integer, Field(ge=1, le=MAX_ID)]
 _Count = Annotated[Integer, Field(ge=1, le=10**9)]
 
@@ -22,6 +23,13 @@ class KeyExchange(SQLModel):
     model_config = {"extra": "forbid", "hide_input_in_errors": True}
 
     key: KeyText
+
+
+class KeyExchanges(SQLModel):
+    model_config = {"extra": "forbid", "hide_input_in_errors": True}
+
+    # Of any length: one that is no key must not fail the others.
+    keys: Annotated[list[SecretStr], Field(min_length=1, max_length=_MAX_KEYS)]
 
 
 class ExchangedKey(BaseModel):
@@ -38,6 +46,12 @@ class ExchangedKey(BaseModel):
     allowed_networks: list[str]
     rate_limit: RateLimit | None
     key_expires_at: datetime | None
+
+
+class ExchangedKeys(BaseModel):
+    """In the order of the keys; null for one that cannot be used."""
+
+    exchanged: list[ExchangedKey | None]
 
 
 class Use(SQLModel):

@@ -72,3 +72,19 @@ class KeyUse(NamedTuple):
     requests: int
     at: datetime
     address: str | None
+
+
+class UsableKey(NamedTuple):
+    """What a token for a key needs, and the hash to compare. ``seconds_left`` is None for a key without an end."""
+
+    id: int
+    user_id: int
+    username: str
+    role: str
+    secret_hash: bytes
+    scopes: list[str]
+    allowed_networks: list[str]
+    rate_limit_requests: int | None
+    rate_limit_window: int | None
+    expires_at: datetime | None
+    seconds_left: float | None

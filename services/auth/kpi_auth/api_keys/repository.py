@@ -1,11 +1,11 @@
 """The SQL of API keys. Statements are built once; each call only binds its values."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from kpi_shared.database import AnyRow
+from kpi_shared.database import AnyRow, DirectConnection
 from sqlalchemy import TextClause, bindparam, func, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -13,7 +13,7 @@ from sqlmodel import col
 from kpi_auth.accounts.fragments import IS_OPEN, OF_USER_ID, TABLE
 from kpi_auth.api_keys.fields import KeyState
 from kpi_auth.api_keys.filters import KeyFilter
-from kpi_auth.api_keys.models import ApiKey, KeyUse
+from kpi_auth.api_keys.models import ApiKey, KeyUse, UsableKey
 
 _STATES = {
     KeyState.EXPIRED: "api_keys.expires_at <= now()",
@@ -39,12 +39,13 @@ _get_subject = text(f"""
     SELECT username, role FROM api_keys JOIN {TABLE} ON {OF_USER_ID}
     WHERE api_keys.id = :id AND user_id = :user_id AND {_USABLE}
 """)  # noqa: S608 as above
-_find_usable = text(f"""
+# For the driver itself, as the most frequent statement of this table.
+_find_usable = f"""
     SELECT api_keys.id, user_id, username, role, secret_hash, scopes, allowed_networks, rate_limit_requests,
-        rate_limit_window, api_keys.expires_at, extract(epoch FROM api_keys.expires_at - now()) AS seconds_left
+        rate_limit_window, api_keys.expires_at, CAST(extract(epoch FROM api_keys.expires_at - now()) AS float8)
     FROM api_keys JOIN {TABLE} ON {OF_USER_ID}
-    WHERE api_keys.id = :id AND {_USABLE}
-""")  # noqa: S608 as above
+    WHERE api_keys.id = ANY(CAST(%(ids)s AS bigint[])) AND {_USABLE}
+""".encode()  # noqa: S608 as above
 _find_hash = text("SELECT id, user_id, name, secret_hash FROM api_keys WHERE id = :id FOR NO KEY UPDATE")
 # Locked in the order of their ids, so that two batches cannot deadlock. The sender's clock may run ahead.
 _add_uses = text("""
@@ -114,9 +115,10 @@ async def get_subject(connection: AsyncConnection, *, key_id: int, user_id: int)
     return (await connection.execute(_get_subject, {"id": key_id, "user_id": user_id})).one_or_none()
 
 
-async def find_usable(connection: AsyncConnection, *, key_id: int) -> AnyRow | None:
-    """What a token for the key needs, and the hash to compare; None if the key cannot be used."""
-    return (await connection.execute(_find_usable, {"id": key_id})).one_or_none()
+async def find_usable(connection: DirectConnection, *, key_ids: Collection[int]) -> dict[int, UsableKey]:
+    """By id, those of the keys that can be used."""
+    cursor = await connection.execute(_find_usable, {"ids": list(key_ids)}, prepare=True)
+    return {row[0]: UsableKey(*row) for row in await cursor.fetchall()}
 
 
 async def lock_hash(connection: AsyncConnection, *, key_id: int) -> AnyRow | None:

@@ -5,6 +5,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from unittest.mock import patch
 
 import httpx
 import pytest
@@ -16,25 +18,24 @@ from kpi_auth.tokens import api_key_texts
 from kpi_auth.tokens.api_key_texts import KeyHasher
 from kpi_shared.caller import Role, Scope
 from kpi_shared.settings import Environment
+from psycopg import AsyncCursor
 from pydantic import SecretStr
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 
 
 @contextmanager
 def counted_statements() -> Iterator[list[str]]:
+    """Those of the driver: not all go through SQLAlchemy."""
     found: list[str] = []
+    execute = AsyncCursor.execute
 
-    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+    async def note(self: AsyncCursor[Any], query: Any, *values: Any, **options: Any) -> AsyncCursor[Any]:
         # The service's loops execute statements too.
-        if "api_keys" in statement:
-            found.append(statement)
+        if "api_keys" in str(query):
+            found.append(str(query))
+        return await execute(self, query, *values, **options)
 
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with patch.object(AsyncCursor, "execute", note):
         yield found
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
 
 
 async def test_a_key_is_exchanged_for_a_short_token_of_its_owner(accounts: Accounts, keys: Keys, app: FastAPI) -> None:
@@ -104,6 +105,44 @@ async def test_a_typing_error_costs_no_look_up_and_a_wrong_key_one(accounts: Acc
         with counted_statements() as statements:
             assert_problem(await keys.exchange(text), 401, "invalid-api-key")
         assert len(statements) == 1
+
+
+async def test_keys_are_exchanged_together_each_on_its_own_account(
+    accounts: Accounts, keys: Keys, app: FastAPI
+) -> None:
+    anna, ben = await accounts.add("anna"), await accounts.add("ben")
+    one, two = await keys.add(anna, ["read"]), await keys.add(ben, rate_limit={"requests": 5, "window": 10})
+    other_secret = api_key_texts.make(key_id=one.id, environment=Environment.PRODUCTION)
+    unknown = api_key_texts.make(key_id=2**40, environment=Environment.PRODUCTION)
+    texts = [two.text, "kpi_", other_secret, one.text, unknown, "x" * 1000, one.text]
+    with counted_statements() as statements:
+        response = await keys.call("/exchanges", {"keys": texts})
+    assert response.status_code == 200, response.text
+    assert response.headers["cache-control"] == "no-store"
+    assert len(statements) == 1
+    found = response.json()["exchanged"]
+    assert [each and each["key_id"] for each in found] == [two.id, None, None, one.id, None, None, one.id]
+    assert found[0]["rate_limit"] == {"requests": 5, "window": 10}
+    subjects = [app.state.tokens.verify(found[place]["access_token"]) for place in (0, 3)]
+    assert [(each.id, each.api_key_id) for each in subjects] == [(ben.id, two.id), (anna.id, one.id)]
+    single = (await keys.exchange(one.text)).json()
+    assert single.keys() == found[3].keys()
+    assert {**single, "access_token": ""} == {**found[3], "access_token": ""}
+
+
+async def test_mistyped_keys_together_cost_no_look_up(keys: Keys) -> None:
+    with counted_statements() as statements:
+        response = await keys.call("/exchanges", {"keys": ["kpi_", "x"]})
+    assert response.json() == {"exchanged": [None, None]}
+    assert statements == []
+
+
+async def test_too_many_keys_together_are_refused(keys: Keys) -> None:
+    for texts in ([], ["kpi_"] * 65):
+        response = await keys.call("/exchanges", {"keys": texts})
+        assert_problem(response, 422, "invalid-request")
+    wrong = secrets.token_hex(32)
+    assert_problem(await keys.call("/exchanges", {"keys": ["x"]}, internal_key=wrong), 401, "internal-key-required")
 
 
 async def test_all_keys_that_cannot_be_used_get_the_same_response(
