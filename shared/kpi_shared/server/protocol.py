@@ -91,7 +91,8 @@ class BoundedHttpProtocol(ReadingProtocol):
         the connection ends after the next response, or if none is requested within STOP_SECONDS.
         """
         self._is_stopping = True
-        if self.cycle is None or self.cycle.response_complete:
+        exchange: Any = self.cycle
+        if exchange is None or exchange.response_complete:
             asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
         else:
             super().shutdown()
