@@ -73,8 +73,15 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reading, self._reads.connect() as connection:
-            yield connection
+        async with self._reading:
+            connection = await self._reads.connect().start()
+            try:
+                yield connection
+                # After a statement nothing is sent here, so nothing waits. SQLAlchemy's own end starts a task for it.
+                await connection.close()
+            except BaseException:
+                await connection.__aexit__(None, None, None)
+                raise
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
