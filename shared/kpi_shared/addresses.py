@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator
@@ -66,6 +67,8 @@ def parse_address(text: str) -> Address | None:
     return address
 
 
+# Several limits of one request are about the same network.
+@lru_cache(maxsize=1024)
 def client_network(address: Address) -> Network:
     """The network that one limit covers: an IPv4 address, or the /64 of an IPv6 host (RFC 7934)."""
     return ipaddress.ip_network((address, 64 if address.version == 6 else 32), strict=False)  # noqa: PLR2004 RFC 4291

@@ -126,8 +126,14 @@ async def running(loop: Coroutine[Any, Any, None], *, name: str) -> AsyncIterato
     Cancellation rolls back the transaction of the step under way. Call ``InFlight.finish`` after the block.
     """
     task = asyncio.create_task(loop, name=name)
+    task.add_done_callback(_report_failure)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background loop failed", loop=task.get_name(), exc_info=error)

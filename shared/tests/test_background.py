@@ -194,6 +194,18 @@ async def test_a_lease_ends_after_its_time() -> None:
     assert not longer.is_over
 
 
+async def test_a_loop_that_fails_is_reported() -> None:
+    async def fail() -> None:
+        raise OSError
+
+    with capture_logs() as logs:
+        async with running(fail(), name="a loop"):
+            await asyncio.sleep(0)
+        async with running(_wait(asyncio.Event()), name="another"):
+            await asyncio.sleep(0)
+    assert [(each["event"], each["loop"]) for each in logs] == [("background loop failed", "a loop")]
+
+
 async def test_work_in_flight_has_a_limit_and_makes_room_as_it_ends() -> None:
     in_flight = InFlight(2)
     first, second = asyncio.Event(), asyncio.Event()

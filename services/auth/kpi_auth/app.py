@@ -56,7 +56,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         title="KPI-One auth",
         version=__version__,
         routers=[
-            *(bootstrap, registrations, me, tokens, sessions, identities, exchange, sessions_of_users),
+            # Routes are tried in this order, and tokens are asked for most often.
+            *(tokens, bootstrap, registrations, me, sessions, identities, exchange, sessions_of_users),
             *(passwords, recovery, emails),
             *(users, api_keys, mails, audit, pages),
         ],

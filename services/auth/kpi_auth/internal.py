@@ -6,9 +6,17 @@ policy can close it to all but the gateway. It proves its callers with INTERNAL_
 
 import asyncio
 import contextlib
+<<<<<<< HEAD
 import hmac
+=======
+import signal
+>>>>>>> wt/database
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
 
 import structlog
 import uvicorn
@@ -18,9 +26,13 @@ from kpi_shared.errors import UnauthenticatedError, install_error_handlers, prob
 from kpi_shared.http.middleware import BodyLimit, RequestContext
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.settings import SettingsError
+<<<<<<< HEAD
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
+=======
+from uvicorn.server import HANDLED_SIGNALS
+>>>>>>> wt/database
 
 from kpi_auth.api_keys.internal_endpoints import router
 from kpi_auth.settings import AuthSettings
@@ -56,18 +68,22 @@ async def internal_port(app: FastAPI) -> AsyncIterator[None]:
         yield
         return
     listener = _listen(settings.internal_host, settings.internal_port)
-    options = uvicorn_options(lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds)
+    options = uvicorn_options(
+        lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds, **settings.server_options
+    )
     server = _Server(uvicorn.Config(create_internal_app(app), **options))
     task = asyncio.create_task(server.serve(sockets=[listener]), name="internal port")
+    task.add_done_callback(partial(_end_process, server))
     log.info("internal port served", host=settings.internal_host, port=settings.internal_port)
     try:
         yield
     finally:
         server.should_exit = True
-        await task
+        await asyncio.wait({task})
         listener.close()
 
 
+<<<<<<< HEAD
 class UnknownPeerError(UnauthenticatedError):
     """Not the type of a wrong API key: this is an error of the installation, not of a client."""
 
@@ -92,14 +108,36 @@ class _InternalKey:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         fits = self._expected is not None and hmac.compare_digest(given.encode(), self._expected)
         return scheme.lower() == "bearer" and fits
+=======
+def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+    """Stop the process if its internal port has ended alone: it is restarted with one."""
+    if not server.should_exit and not task.cancelled():
+        log.error("internal port ended", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)
+>>>>>>> wt/database
 
 
 class _Server(uvicorn.Server):
-    """The process's own server handles signals; this one ends with its lifespan."""
+    """Ends when the process's own server does: at the same signals, or else with its lifespan."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handlers = {each: signal.getsignal(each) for each in HANDLED_SIGNALS}
+        for each, handler in handlers.items():
+            signal.signal(each, partial(self._exit_too, handler))
+        try:
+            yield
+        finally:
+            for each, handler in handlers.items():
+                signal.signal(each, handler)
+
+    def _exit_too(self, handler: Any, number: int, frame: FrameType | None) -> None:  # noqa: ANN401 of the signal module
+        self.should_exit = True
+        if callable(handler):
+            handler(number, frame)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,15 +1,24 @@
 """The internal port of real processes: where the gateway exchanges API keys."""
 
+import asyncio
 import secrets
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
+import uvicorn
 from auth_support import PASSWORD, registration
+from kpi_auth.app import create_app
+from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.client import running
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
+from pydantic import SecretStr
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,52 @@ def test_it_is_separate_and_ends_with_the_process(environment: dict[str, str], w
         assert auth.process.wait(20) == 0
     wait_until(lambda: not is_listening(port))
     assert '"level": "error"' not in (tmp_path / "auth.log").read_text()
+
+
+def test_its_requests_have_a_deadline(environment: dict[str, str], tmp_path: Path) -> None:
+    port = free_port()
+    settings = {**environment, "INTERNAL_PORT": str(port)}
+    headers = {"Authorization": f"Bearer {environment['INTERNAL_KEY']}", "X-Request-Timeout": "300"}
+    with launch_part("kpi_auth", settings, log=tmp_path / "auth.log") as auth:
+        key = create_key(auth.address, "dora")
+        with psycopg.connect(environment["DATABASE_URL"]) as connection:
+            connection.execute("LOCK TABLE api_keys")
+            sent = httpx.post(
+                f"http://127.0.0.1:{port}/internal/api-keys/exchange", json={"key": key}, headers=headers, timeout=20
+            )
+    assert (sent.status_code, sent.json()["type"]) == (503, "deadline-exceeded")
+
+
+def test_it_ends_while_the_other_port_finishes_its_requests(environment: dict[str, str], tmp_path: Path) -> None:
+    port = free_port()
+    settings = {**environment, "INTERNAL_PORT": str(port), "SHUTDOWN_SECONDS": "60"}
+    head = b"POST /auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+    with launch_part("kpi_auth", settings, log=tmp_path / "auth.log") as auth:
+        with socket.create_connection(("127.0.0.1", int(auth.address.rpartition(":")[2]))) as client:
+            client.sendall(head + b"{")
+            # A request on the same port that is served later: the first has begun.
+            assert httpx.get(f"{auth.address}/health/live").status_code == 200
+            auth.process.terminate()
+            wait_until(lambda: not is_listening(port))
+            assert auth.process.poll() is None
+            client.sendall(b"}")
+            assert client.recv(12) == b"HTTP/1.1 422"
+        assert auth.process.wait(20) == 0
+
+
+@pytest.mark.anyio
+async def test_the_process_ends_when_the_port_does(settings: AuthSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    raised: asyncio.Queue[int] = asyncio.Queue()
+
+    async def fail(_server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        assert sockets
+        raise OSError
+
+    monkeypatch.setattr(uvicorn.Server, "serve", fail)
+    monkeypatch.setattr(signal, "raise_signal", raised.put_nowait)
+    changes = {"internal_port": free_port(), "internal_key": SecretStr(secrets.token_hex(32))}
+    async with running(create_app(settings.model_copy(update=changes))), asyncio.timeout(20):
+        assert await raised.get() == signal.SIGTERM
 
 
 def is_listening(port: int) -> bool:

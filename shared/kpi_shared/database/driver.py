@@ -110,19 +110,20 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
 
     state: PoolState
     plans: int
+    # 0.0 once it is closed, so that it is in doubt forever.
     opened_at: float
+    was_lent = False
     queue: Queue
     # The last statement.
     query: Query = b""
     # Since when a statement waits for the server; None between statements.
     asked_at: float | None = None
 
-    def join(self, state: PoolState, queue: Queue, *, opened_at: float) -> None:
+    def join(self, state: PoolState, queue: Queue) -> None:
         self.cursor_factory = ServiceCursor
         self.state = state
         self.queue = queue
         self.plans = state.plans
-        self.opened_at = opened_at
         state.open.add(self)
 
     @property
@@ -161,6 +162,7 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
 
     def drop(self, reason: str) -> None:
         """Close the socket without a word more. The server ends the statement when it finds out."""
+        self.opened_at = 0.0
         if not self.closed:
             self.state.dropped[reason] += 1
             self.pgconn.finish()

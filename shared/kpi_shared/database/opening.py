@@ -47,14 +47,19 @@ class Opener:
         return cls(parameters, state, queue)
 
     async def __call__(self, _conninfo: str = "", **more: Any) -> ServiceConnection:  # noqa: ANN401 the adapters of SQLAlchemy
-        opened_at = monotonic()
+        began_at = monotonic()
         connection, number = await self._open(more)
-        self._state.settle_host(number)
         if self._queue is None:
-            connection.join(PoolState(), Queue(1, timeout=0), opened_at=opened_at)
+            connection.join(PoolState(), Queue(1, timeout=0))
         else:
-            # What was found out while it was being opened may be true of it.
-            connection.join(self._state, self._queue, opened_at=opened_at)
+            if self._state.doubted_at >= began_at:
+                # What was found out while it was being opened may be true of it.
+                await connection.close()
+                connection, number = await self._open(more)
+            connection.join(self._state, self._queue)
+        self._state.settle_host(number)
+        # After it, so that a change of the host puts all other connections in doubt but this one.
+        connection.opened_at = monotonic()
         return connection
 
     async def _open(self, more: Mapping[str, Any]) -> tuple[ServiceConnection, int]:

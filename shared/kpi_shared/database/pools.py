@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self, cast
 from sqlalchemy import ExceptionContext, PoolProxiedConnection, event, text
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.util import greenlet_spawn
 
 from kpi_shared.database.asking import Answer, Question, ask_twice
 from kpi_shared.database.driver import PoolState, ServiceConnection
@@ -74,8 +73,15 @@ class Database:
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reading, self._reads.connect() as connection:
-            yield connection
+        async with self._reading:
+            connection = await self._reads.connect().start()
+            try:
+                yield connection
+                # After a statement nothing is sent here, so nothing waits. SQLAlchemy's own end starts a task for it.
+                await connection.close()
+            except BaseException:
+                await connection.__aexit__(None, None, None)
+                raise
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
@@ -137,10 +143,8 @@ class _Direct:
 
     async def __aexit__(self, *_error: object) -> None:
         try:
-            if cast("ServiceConnection", self._lent.driver_connection).closed:
-                # SQLAlchemy does not notice that the driver closed it. Invalidated, the pool replaces it.
-                await greenlet_spawn(self._lent.invalidate)
-            # In an AUTOCOMMIT engine this sends nothing to the server, so it does not block.
+            # In an AUTOCOMMIT engine this sends nothing to the server, so it does not block. A connection that the
+            # driver has closed is replaced when the pool lends it next.
             self._lent.close()
         finally:
             await self._queue.__aexit__()
@@ -202,6 +206,11 @@ def _reject_doubtful(dbapi_connection: Any, _record: object, _proxy: object) -> 
     An idle connection is readable only if the server has closed it; the pool then opens a new one.
     """
     connection: ServiceConnection = dbapi_connection.driver_connection
+    if not connection.was_lent:
+        # It was opened for this request. SQLAlchemy gives up, with another error, when the replacement of a connection
+        # is refused as well.
+        connection.was_lent = True
+        return
     if connection.opened_at <= connection.state.doubted_at:
         raise DisconnectionError
     poll = select.poll()

@@ -78,16 +78,27 @@ async def watch(state: PoolState, engine: AsyncEngine) -> None:
     """Look until cancelled; ``engine`` has connections apart from those of ``state``."""
     while True:
         await asyncio.sleep(_TICK)
-        waits = _Wait.find(state)
-        if not waits:
-            state.refused.clear()
-            continue
         try:
-            async with asyncio.timeout(_LOOK_SECONDS), engine.connect() as connection:
-                await _handle(state, waits, connection)
+            has_looked = await _watch_once(state, engine)
         except (TimeoutError, DBAPIError) as error:
             log.debug("long statements could not be looked up", error=type(error).__name__)
-        await asyncio.sleep(_BETWEEN_LOOKS)
+            has_looked = True
+        except Exception:
+            # Such as a lack of file descriptors, which passes.
+            log.exception("long statements could not be looked up")
+            has_looked = True
+        if has_looked:
+            await asyncio.sleep(_BETWEEN_LOOKS)
+
+
+async def _watch_once(state: PoolState, engine: AsyncEngine) -> bool:
+    waits = _Wait.find(state)
+    if not waits:
+        state.refused.clear()
+        return False
+    async with asyncio.timeout(_LOOK_SECONDS), engine.connect() as connection:
+        await _handle(state, waits, connection)
+    return True
 
 
 async def _handle(state: PoolState, waits: list[_Wait], connection: AsyncConnection) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
+from typing import Any
 
 import psycopg
 import pytest
 from kpi_shared.database import Database, ReadOnlyDatabaseError
+from kpi_shared.database.driver import ServiceConnection
 from kpi_shared.testing.postgres import TestServer
 from kpi_shared.testing.silent_proxy import SilentProxy, running_proxy
 from sqlalchemy import text
@@ -31,6 +33,12 @@ class Server:
         with psycopg.connect(self._url) as connection:
             while connection.execute("SHOW default_transaction_read_only").fetchall() != [(value,)]:
                 connection.rollback()
+
+    def end_connections(self) -> None:
+        """Return when the server has ended all but its own, as a primary that stops does."""
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}".encode())
 
     def _run(self, *statements: str) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
@@ -145,3 +153,34 @@ async def test_where_the_address_names_the_attributes_they_apply(
     async with open_database(address(servers[1:] * 2)) as database:
         with pytest.raises(DBAPIError, match="read-only"):
             await find_server(database)
+
+
+async def test_the_first_requests_after_a_failover_succeed(servers: list[Server], open_database: OpenDatabase) -> None:
+    old, new = servers
+    async with open_database(address(servers)) as database:
+        assert [await write(database), await find_server(database)] == ["first", "first"]
+        old.set_read_only("on")
+        new.set_read_only("off")
+        old.end_connections()
+        assert [await find_server(database), await write(database)] == ["second", "second"]
+
+
+async def test_a_connection_that_was_opened_while_others_were_found_bad_is_opened_anew(
+    servers: list[Server], open_database: OpenDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = servers
+    connect = ServiceConnection.connect
+
+    async def fail_over(**more: Any) -> ServiceConnection:
+        connection = await connect(**more)
+        old.set_read_only("on")
+        new.set_read_only("off")
+        database.state.doubt()
+        monkeypatch.setattr(ServiceConnection, "connect", connect)
+        return connection
+
+    async with open_database(address(servers)) as database:
+        assert await write(database) == "first"
+        old.end_connections()
+        monkeypatch.setattr(ServiceConnection, "connect", fail_over)
+        assert await write(database) == "second"

@@ -1,8 +1,10 @@
 """Connections that go silent, and statements that are abandoned."""
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from errno import EMFILE
 from typing import Any
 
 import psycopg
@@ -13,6 +15,7 @@ from kpi_shared.testing.silent_proxy import SilentProxy
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.anyio
 # Less than any bound of the system or of the driver.
@@ -151,3 +154,28 @@ async def test_work_that_no_request_waits_for_is_bounded(database: Database, pro
         assert await connection.scalar(text("SHOW statement_timeout")) == "7s"
     async with database.writing() as connection:
         assert await connection.scalar(text("SHOW statement_timeout")) == "1800ms"
+
+
+async def test_the_watch_goes_on_after_any_error(
+    database: Database, proxy: SilentProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = asyncio.Semaphore(0)
+
+    def fail(_descriptor: int) -> int:
+        failures.release()
+        raise OSError(EMFILE, "too many open files")
+
+    with monkeypatch.context() as patched:
+        # Of the sockets only the watch makes duplicates.
+        patched.setattr(os, "dup", fail)
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+            with capture_logs() as logs:
+                await read_directly(database)
+                proxy.silence_established()
+                reader = group.create_task(try_until(20, read_directly, database))
+                await failures.acquire()
+                await failures.acquire()
+                patched.undo()
+                assert await reader == "OperationalError"
+    errors = [each["event"] for each in logs if each["log_level"] == "error"]
+    assert errors[:2] == ["long statements could not be looked up"] * 2

@@ -17,6 +17,7 @@ from kpi_auth.accounts.models import Account
 from kpi_auth.attempts.models import Added, Admission, Limit
 from kpi_auth.attempts.repository import (
     IS_FAMILIAR,
+    array_of,
     steps_to_add,
     steps_to_forgive,
     values_to_add,
@@ -41,7 +42,7 @@ async def look_up(
     connection: AsyncConnection, *, limits: Sequence[Limit], familiar: Sequence[bytes], login: str
 ) -> Found:
     """Count an attempt under each limit, and find the account that it is for."""
-    values = {**values_to_add(limits), "familiar": list(familiar), "login": login}
+    values = {**values_to_add(limits), "familiar": array_of(familiar), "login": login}
     row = (await connection.execute(_look_up(len(limits)), values)).one()
     account = None
     if row.id is not None:
