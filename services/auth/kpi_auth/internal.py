@@ -6,11 +6,8 @@ policy can close it to all but the gateway. It proves its callers with INTERNAL_
 
 import asyncio
 import contextlib
-<<<<<<< HEAD
 import hmac
-=======
 import signal
->>>>>>> wt/database
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -26,13 +23,10 @@ from kpi_shared.errors import UnauthenticatedError, install_error_handlers, prob
 from kpi_shared.http.middleware import BodyLimit, RequestContext
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.settings import SettingsError
-<<<<<<< HEAD
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
-=======
 from uvicorn.server import HANDLED_SIGNALS
->>>>>>> wt/database
 
 from kpi_auth.api_keys.internal_endpoints import router
 from kpi_auth.settings import AuthSettings
@@ -83,7 +77,6 @@ async def internal_port(app: FastAPI) -> AsyncIterator[None]:
         listener.close()
 
 
-<<<<<<< HEAD
 class UnknownPeerError(UnauthenticatedError):
     """Not the type of a wrong API key: this is an error of the installation, not of a client."""
 
@@ -108,13 +101,13 @@ class _InternalKey:
         scheme, _, given = headers.get("authorization", "").partition(" ")
         fits = self._expected is not None and hmac.compare_digest(given.encode(), self._expected)
         return scheme.lower() == "bearer" and fits
-=======
+
+
 def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
     """Stop the process if its internal port has ended alone: it is restarted with one."""
     if not server.should_exit and not task.cancelled():
         log.error("internal port ended", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)
->>>>>>> wt/database
 
 
 class _Server(uvicorn.Server):
