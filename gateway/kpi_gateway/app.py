@@ -1,7 +1,7 @@
 """The gateway as one ASGI application: the proxy, and a FastAPI application for its own pages."""
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
+from kpi_shared.places import Places
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -21,7 +22,7 @@ from starlette.types import ASGIApp, Lifespan, Receive, Scope, Send
 from kpi_gateway import __version__
 from kpi_gateway.client_addresses import Client, ClientAddresses
 from kpi_gateway.cors import Cors
-from kpi_gateway.costly import CostlyPlaces
+from kpi_gateway.costly import CostlyPlaces, give_back_at_start
 from kpi_gateway.credentials.presented import FIELDS, find_key
 from kpi_gateway.credentials.service import Credentials, KeyedRequest
 from kpi_gateway.documents.cache import DocumentCache
@@ -43,6 +44,7 @@ from kpi_gateway.proxy import Proxy
 from kpi_gateway.refusals import refuse
 from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.upstream.balancing import Upstream
 from kpi_gateway.upstream.client import HttpClient
 from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, UpstreamError
 
@@ -63,12 +65,16 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     observation = Observation(settings, version=__version__)
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
+    behind = Behind()
     gateway = Gateway(
         table,
-        pages=create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials)),
+        pages=create_pages(
+            settings, table, _create_lifespan(settings, client, observation, limits, credentials, behind)
+        ),
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         admission=Admission(limits, credentials, costly),
         errors=UpstreamErrors(observation.metrics),
+        behind=behind,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
     return RequestContext(app, access_log=settings.debug, observation=observation)
@@ -92,6 +98,15 @@ class Admission(NamedTuple):
     costly: CostlyPlaces
 
 
+class Behind:
+    """What the lifespan makes for the requests: each look-up in the state of the pages would be a call."""
+
+    __slots__ = ("client", "upstreams")
+
+    client: UpstreamClient
+    upstreams: Mapping[str, Upstream]
+
+
 class Gateway:
     """Dispatches each request to its upstream or to the gateway's own pages.
 
@@ -106,6 +121,7 @@ class Gateway:
         addresses: ClientAddresses,
         admission: Admission,
         errors: UpstreamErrors,
+        behind: Behind,
     ) -> None:
         self._table = table
         self._proxy = Proxy(errors)
@@ -113,6 +129,7 @@ class Gateway:
         self._addresses = addresses
         self._limits, self._credentials, self._costly = admission
         self._errors = errors
+        self._behind = behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -133,7 +150,8 @@ class Gateway:
         scope["route"] = match and match.route
         client = self._addresses.find(scope)
         scope["client_address"], scope["client_network"], site = client
-        if match is not None and self._is_refused(match, client.network, scope):
+        costly = self._costly.find(match, scope) if match is not None and scope["query_string"] else None
+        if match is not None and self._is_refused(match.route.upstream, client.network, costly):
             # Before its limits: while there are too many requests, each refusal takes time from the others.
             await refuse(scope, send)
             return
@@ -147,31 +165,27 @@ class Gateway:
                     decision = await decision
                 scope["response_headers"] += _headers_or_raise(decision)
         if match is None:
-            if path.endswith(b"/") and not path.endswith(b"//"):
-                # With a slash at its end, an address is the same page.
-                scope["path"] = scope["path"][:-1] or "/"
+            _forgive_slash(path, scope)
             await self._pages(scope, receive, send)
+        elif costly is None:
+            await self._proxy.forward(match, self._behind.client, scope, receive, send)
         else:
-            await self._forward(match, scope, receive, send)
+            await self._forward_costly(match, costly, scope, receive, send)
 
-    async def _forward(self, match: Match, scope: Scope, receive: Receive, send: Send) -> None:
-        places = self._costly.find(match, scope)
-        if places is None:
-            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
-            return
+    async def _forward_costly(self, match: Match, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
-        with await places.take(scope["client_network"]):
+        with await places.take(scope["client_network"]) as turn:
             match = match.take_time(time.monotonic() - began)
-            await self._proxy.forward(match, self._pages.state.upstreams, scope, receive, send)
+            send = give_back_at_start(turn, send)
+            await self._proxy.forward(match, self._behind.client, scope, receive, send)
 
-    def _is_refused(self, match: Match, client: str, scope: Scope) -> bool:
-        upstream = self._pages.state.by_name.get(match.route.upstream)
+    def _is_refused(self, name: str, client: str, costly: Places | None) -> bool:
+        upstream = self._behind.upstreams.get(name)
         if upstream is None:
             return False
-        costly = self._costly.find(match, scope)
         if not upstream.places.refuses(client) and (costly is None or costly.has_room(client)):
             return False
-        self._errors.count(upstream.name, UpstreamBusyError.type)
+        self._errors.count(name, UpstreamBusyError.type)
         return True
 
     async def _exchange_key(self, key: bytes, client: Client, match: Match | None, scope: Scope) -> Match | None:
@@ -181,6 +195,12 @@ class Gateway:
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += (*accepted.headers, _VARY_BY_KEY)
         return match and match.take_time(accepted.seconds)
+
+
+def _forgive_slash(path: bytes, scope: Scope) -> None:
+    """With a slash at its end, an address is the same page."""
+    if path.endswith(b"/") and not path.endswith(b"//"):
+        scope["path"] = scope["path"][:-1] or "/"
 
 
 def _headers_or_raise(decision: Decision) -> list[tuple[bytes, bytes]]:
@@ -195,6 +215,7 @@ def _create_lifespan(
     observation: Observation,
     limits: RateLimits | None,
     credentials: Credentials,
+    behind: Behind,
 ) -> Lifespan[FastAPI]:
     @asynccontextmanager
     async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
@@ -208,10 +229,10 @@ def _create_lifespan(
             register_addresses(observation.metrics, upstreams.addresses)
             register_places(observation.metrics, upstreams.upstreams)
             register_retries(observation.metrics, upstreams.upstreams)
-            pages.state.by_name = upstreams.upstreams
-            pages.state.upstreams = _add_tracing(upstreams, observation)
+            pages.state.by_name = behind.upstreams = upstreams.upstreams
+            pages.state.upstreams = behind.client = _add_tracing(upstreams, observation)
             register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)
-            await stack.enter_async_context(credentials.running(pages.state.upstreams))
+            await stack.enter_async_context(credentials.running(behind.client))
             freeze_garbage_collector()
             yield
 

@@ -4,8 +4,8 @@ The service has places of its own, but a request that it refuses has been forwar
 time that a search takes; three times the load that can be served would halve what is served.
 """
 
-from kpi_shared.places import Places
-from starlette.types import Scope
+from kpi_shared.places import Places, Turn
+from starlette.types import Message, Scope, Send
 
 from kpi_gateway.credentials.presented import FIELDS
 from kpi_gateway.routes import Match, RouteTable
@@ -38,6 +38,17 @@ class CostlyPlaces:
         if any(name in FIELDS for name, _ in scope["headers"]):
             return None
         return self.by_upstream[match.route.upstream]
+
+
+def give_back_at_start(turn: Turn, send: Send) -> Send:
+    """``send``, which gives the place back when the response starts: a client that reads slowly must not hold it."""
+
+    async def send_and_give_back(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            turn.give_back()
+        await send(message)
+
+    return send_and_give_back
 
 
 def _create_places(settings: GatewaySettings, total: int) -> Places:

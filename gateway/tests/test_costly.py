@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from gateway_support import gateway, responding, serving
+from gateway_support import Wire, gateway, responding, serving
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 ONE, OTHER = {"X-Forwarded-For": "192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}
 
@@ -72,6 +72,32 @@ async def test_searches_beyond_the_places_are_refused_and_all_else_goes_on(searc
     searches.release.set()
     statuses = sorted([(await task).status_code for task in searches.tasks])
     assert (statuses, searches.begun) == ([200, 200, 200, 503], 3)
+
+
+async def test_a_slow_reader_holds_no_place_once_its_response_has_started() -> None:
+    read_slowly = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        # More than all buffers on the way.
+        for _ in range(64):
+            yield b"x" * 1024 * 1024
+
+    async def respond(_request: Request) -> Response:
+        if read_slowly.is_set():
+            return Response("here")
+        read_slowly.set()
+        return StreamingResponse(pieces())
+
+    async with (
+        serving(responding(respond)) as upstream,
+        # One that waits for its place is refused long before the slow reader is cut off.
+        gateway(content_url=upstream, costly_requests_per_address=1, upstream_queue_timeout=1) as address,
+        await Wire.to(address) as slow,
+        httpx.AsyncClient(base_url=address, trust_env=False, timeout=30) as client,
+    ):
+        await slow.send(b"GET /posts?search=bees HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (await slow.head()).startswith(b"HTTP/1.1 200 ")
+        assert (await client.get("/posts?search=bees")).text == "here"
 
 
 async def test_a_client_that_asks_little_displaces_one_that_asks_much(searches: Searches) -> None:

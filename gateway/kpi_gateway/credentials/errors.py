@@ -25,7 +25,7 @@ class InvalidKeyError(UnauthenticatedError):
 class KeysNotAcceptedError(UnauthenticatedError):
     """The gateway has no connection to auth's internal port."""
 
-    type = "invalid-api-key"
+    type = "api-keys-not-accepted"
     title = "This installation accepts no API keys"
 
     def __init__(self) -> None:

@@ -105,7 +105,8 @@ class Upstream:
         """The address with the fewest requests in flight among those not ``tried`` yet, or all if none is left."""
         if len(self.addresses) == 1:
             return self.addresses[0]
-        left = [address for address in self.addresses if address not in tried] or self.addresses
+        left = [address for address in self.addresses if address not in tried] if tried else self.addresses
+        left = left or self.addresses
         candidates = [address for address in left if not address.is_out] or left
         # Starts behind the previous one, so that equal addresses take turns.
         self._turn += 1

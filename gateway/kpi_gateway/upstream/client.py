@@ -12,7 +12,7 @@ from typing import Self
 
 import structlog
 
-from kpi_gateway.settings import GatewaySettings, Timeouts
+from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
 from kpi_gateway.upstream.contract import (
@@ -210,23 +210,14 @@ class HttpClient:
         )
         upstream.enter(address)
         try:
-            write(
-                connection,
-                round_trip,
-                request,
-                address.endpoint.authority,
-                self._seconds_left(request, timeouts, deadline),
-            )
+            # A streamed body's deadline begins at its end.
+            is_complete = request.body is None or isinstance(request.body, bytes)
+            seconds = deadline - self._loop.time() if is_complete else timeouts.read
+            write(connection, round_trip, request, address.endpoint.authority, seconds)
         except BaseException:
             round_trip.close()
             raise
         return round_trip
-
-    def _seconds_left(self, request: UpstreamRequest, timeouts: Timeouts, deadline: float) -> float:
-        """From the end of the request to the start of the response: a streamed body's deadline begins at its end."""
-        if request.body is None or isinstance(request.body, bytes):
-            return deadline - self._loop.time()
-        return timeouts.read
 
     @staticmethod
     def _account_for_failure(upstream: Upstream, address: Address, error: UpstreamError, *, is_new: bool) -> None:

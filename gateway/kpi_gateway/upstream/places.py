@@ -93,7 +93,7 @@ class Places:
 
     def give_back(self, client: str) -> None:
         """Give the place to the next request in the common line; ``client`` may then claim another."""
-        waiter = self._line.next()
+        waiter = self._line.next() if self._line.waiters else None
         if waiter is not None:
             waiter.future.set_result(None)
         else:

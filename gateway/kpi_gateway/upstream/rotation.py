@@ -34,7 +34,10 @@ _POINTS = 4
 _SUCCESSES = 2
 # The least pause between two probes of an address that is suspected.
 _LEAST_PAUSE = 0.05
-# An address whose share of server errors is at least _HIGH is out if another one's is at most _LOW, each with at least
+# A missing response is worth as many errors: each takes a request's whole time, in which the address gets hardly any
+# others, so that there are few of them.
+_MISSING = 4
+# An address whose share of errors is at least _HIGH is out if another one's is at most _LOW, each with at least
 # _ENOUGH responses in the last 2 or 20 probes.
 _ENOUGH = 10
 _HIGH = 0.5
@@ -48,12 +51,15 @@ _READY_SECONDS = 0.75
 
 
 class _Counts(NamedTuple):
+    """Responses and errors among them, missing responses included in both."""
+
     responses: int
     errors: int
 
     @classmethod
     def of(cls, address: Address) -> "_Counts":
-        return cls(address.responses, address.server_errors)
+        missing = address.errors * _MISSING
+        return cls(address.responses + missing, address.server_errors + missing)
 
     def until(self, later: "_Counts") -> "_Counts":
         return _Counts(later.responses - self.responses, later.errors - self.errors)
@@ -130,7 +136,7 @@ class _Prober:
             self._upstream.take_out(self.address, problem)
 
     def _compare(self) -> None:
-        """Take it out if most of its responses are server errors, and those of another address are not."""
+        """Take it out if most of its responses are errors or missing, and those of another address are not."""
         self._seen.append(_Counts.of(self.address))
         if self.address.is_out:
             return
@@ -146,7 +152,7 @@ class _Prober:
         was_long_ago = now - self._held_until > self._hold
         self._hold = _HOLD_SECONDS if was_long_ago else min(_LONGEST_HOLD, self._hold * 2)
         self._held_until = now + self._hold
-        self._upstream.take_out(self.address, f"{share:.0%} server errors")
+        self._upstream.take_out(self.address, f"{share:.0%} errors")
 
     def error_share(self, length: int) -> float | None:
         """Of the responses since so many probes ago; None if there are too few to tell."""

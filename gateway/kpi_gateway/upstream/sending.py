@@ -11,10 +11,10 @@ from kpi_gateway.upstream.contract import UpstreamError, UpstreamRequest
 
 # RFC 9110, 8.6: a request with one of these has a Content-Length even without a body.
 _WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})
-# The service is told to respond this much earlier than the gateway gives up, and so answers first: in seconds, and as
-# the share of a short time.
+# The service is told to respond this much earlier than the gateway gives up, and so answers first; of a short time, it
+# gets a share.
 _MARGIN_SECONDS = 0.2
-_MARGIN_SHARE = 0.1
+_SHORT_SECONDS, _SHORT_SHARE = 2.0, 0.9
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +64,7 @@ def write(
 
 
 def _head(request: UpstreamRequest, authority: bytes, framing: bytes, seconds: float) -> bytes:
-    milliseconds = 1000 * (seconds - min(_MARGIN_SECONDS, seconds * _MARGIN_SHARE))
+    milliseconds = int(1000 * (seconds - _MARGIN_SECONDS if seconds > _SHORT_SECONDS else seconds * _SHORT_SHARE))
     head = [request.method, b" ", request.target, b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]
     for name, value in request.headers:
         head += (name, b": ", value, b"\r\n")

@@ -147,7 +147,7 @@ async def test_without_an_internal_port_keys_are_refused(address: str, echo: Ech
     async with httpx.AsyncClient(base_url=address, trust_env=False) as client:
         for sent in (header(make_key()), {"Authorization": f"{scheme}{make_key()}"}):
             response = await client.get("/posts", headers=sent)
-            assert (response.status_code, response.json()["type"]) == (401, "invalid-api-key")
+            assert (response.status_code, response.json()["type"]) == (401, "api-keys-not-accepted")
     assert echo.seen == []
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx
@@ -30,6 +30,8 @@ class Replica:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.hangs = False
+        # Hangs, but not when its readiness is asked for.
+        self.is_mute = False
         self.asked: Counter[str] = Counter()
 
     async def respond(self, request: Request) -> Response:
@@ -38,6 +40,8 @@ class Replica:
             await asyncio.Event().wait()
         if request.url.path == "/health/ready":
             return Response(status_code=self.readiness)
+        if self.is_mute:
+            await asyncio.Event().wait()
         return JSONResponse(self.name, self.status, self.headers)
 
     @property
@@ -75,8 +79,8 @@ class Pair:
 
     async def __aenter__(self) -> httpx.AsyncClient:
         self._stack = stack = AsyncExitStack()
-        urls = [await stack.enter_async_context(serving(replica.app)) for replica in (self.one, self.two)]
-        address = await stack.enter_async_context(gateway(content_url=",".join(urls), **self._settings))
+        self.urls = [await stack.enter_async_context(serving(replica.app)) for replica in (self.one, self.two)]
+        address = await stack.enter_async_context(gateway(content_url=",".join(self.urls), **self._settings))
         return await stack.enter_async_context(httpx.AsyncClient(base_url=address, trust_env=False, timeout=30))
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -161,6 +165,32 @@ async def test_an_address_whose_responses_are_errors_goes_out_although_it_is_rea
         await wait_for(lambda: pair.one.asked["/health/ready"] > before + 4)
         # Its readiness has never been in doubt, so time alone brings it back.
         assert await get(client, 6) == {"two": 6}
+
+
+async def test_an_address_that_does_not_respond_goes_out_although_it_is_ready() -> None:
+    pair = Pair(upstream_probe_interval=0.5, upstream_read_timeout=0.2)
+    async with pair as client:
+        await wait_until_only(client, "one", "two")
+        pair.one.is_mute = True
+        await wait_until_only(client, "two")
+        assert pair.one.readiness == 200
+
+
+async def test_requests_whose_clients_left_take_no_address_out() -> None:
+    pair = Pair(upstream_probe_interval=0.3, upstream_read_timeout=60, metrics_port=(port := free_port()))
+    async with pair as client:
+        await get(client, 30)
+        pair.one.is_mute = True
+        asked = pair.one.asked["GET"]
+        # It gets the next one only after the gateway has noticed that the client of the last one left.
+        while pair.one.asked["GET"] < asked + 5:
+            with suppress(httpx.ReadTimeout):
+                await client.get("/posts", timeout=0.05)
+        before = pair.one.asked["/health/ready"]
+        await wait_for(lambda: pair.one.asked["/health/ready"] > before + 2)
+        scraped = await asyncio.to_thread(Scrape.of, port)
+    for url in pair.urls:
+        assert scraped.value("kpi_gateway_upstream_removals_total", upstream="content", address=url) == 0
 
 
 async def test_errors_of_all_addresses_take_none_out() -> None:
