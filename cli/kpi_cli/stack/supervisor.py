@@ -49,7 +49,7 @@ class Supervisor:
         self._children: list[Child] = []
         self._watchers: set[asyncio.Task[None]] = set()
         self._impatient = asyncio.Event()
-        # Processes that ended although nobody stopped them, in that order.
+        # Processes that ended without being stopped, in that order.
         self.ends: asyncio.Queue[Child] = asyncio.Queue()
 
     async def start(

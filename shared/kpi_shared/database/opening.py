@@ -30,7 +30,7 @@ class Opener:
     """
 
     def __init__(self, parameters: Mapping[str, str], state: PoolState, queue: Queue | None = None) -> None:
-        """Without a queue, the connections belong to no pool of ``state``: nobody watches or doubts them."""
+        """Without a queue, the connections belong to no pool of ``state``: they are neither watched nor doubted."""
         self._hosts = _split_hosts(parameters)
         self._state = state
         self._queue = queue

@@ -25,7 +25,7 @@ class Losses:
     # Posts whose number of votes is not the number of their rows.
     drift: int = 0
     people: int = 0
-    # Sessions that ended although nobody ended them.
+    # Sessions that ended that no request ended.
     sessions_ended: int = 0
     # Tokens that were issued, and refresh tokens accepted, after an acknowledged log-out.
     tokens_after_logout: int = 0

@@ -46,5 +46,5 @@ class Ledger:
     logged_out: list[str] = field(default_factory=list)
     # Tokens that were issued for a request that was sent after the log-out was acknowledged.
     issued_after_logout: int = 0
-    # Sessions that ended although nobody ended them, as the client sees it.
+    # Sessions that ended that no request ended, as the client sees it.
     locked_out: list[str] = field(default_factory=list)

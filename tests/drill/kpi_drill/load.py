@@ -96,7 +96,7 @@ class Load:
     async def _join(self) -> Person:
         person = await self._register("setup")
         if person is None or not await self._sign_in(person, "setup"):
-            raise RuntimeError(f"nobody can register and sign in: {self.samples[-1]}")
+            raise RuntimeError(f"registration or sign-in fails: {self.samples[-1]}")
         return person
 
     # The schedule

@@ -50,7 +50,7 @@ def _mint(context: Context, row: UsableKey, seconds: int) -> str:
     return context.tokens.mint(
         user_id=row.user_id,
         username=row.username,
-        # Whoever does not know scopes yet must not take it for an admin's token.
+        # A service that does not know scopes yet must not take it for an admin's token.
         role=Role.ADMIN if Scope.ADMIN in scopes else Role.USER,
         session_id=key_session_id(row.id),
         lifetime=timedelta(seconds=seconds),

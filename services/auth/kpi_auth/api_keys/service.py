@@ -177,7 +177,7 @@ async def revoke_by_text(context: Context, connection: AsyncConnection, *, text:
     if row is None or not context.key_hasher.matches(parsed, row.secret_hash):
         raise InvalidKeyError
     await repository.delete(connection, key_id=row.id)
-    # Whoever has the key may have found it: the actor is unknown.
+    # The holder of a key may have found it: the actor is unknown.
     details = {"key_id": row.id, "name": row.name}
     await record(context, connection, Event.API_KEY_REVOKED, subject_id=row.user_id, details=details)
 

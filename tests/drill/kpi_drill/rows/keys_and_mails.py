@@ -80,7 +80,7 @@ async def _register_everyone(platform: Platform) -> None:
         async with places:
             reply = await client.send(post(f"{API}/users", body))
         if reply.status != 201:
-            raise RuntimeError(f"nobody can register: {reply}")
+            raise RuntimeError(f"registration fails: {reply}")
 
     async with asyncio.TaskGroup() as group:
         for number in range(_MAILS):
