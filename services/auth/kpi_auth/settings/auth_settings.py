@@ -43,7 +43,7 @@ class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
 
     # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
-    # used, and replacing that key ends sessions and API keys (docs/adr/0044-long-lived-keys.md).
+    # used, and replacing that key ends sessions and API keys (docs/adr/0039-long-lived-keys.md).
     auth_secret_key: SecretKey | None = None
     auth_previous_secret_keys: SecretKeys = ()
 

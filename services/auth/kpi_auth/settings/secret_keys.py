@@ -1,7 +1,7 @@
 """The keys of what lives longer than an access token: refresh tokens and other values that this service alone checks.
 
 PASETO_SECRET_KEY is shared with the other parts and is replaced regularly; whatever depends on it ends with it. So each
-purpose derives a key of its own from AUTH_SECRET_KEY, which is replaced deliberately only (ADR 44).
+purpose derives a key of its own from AUTH_SECRET_KEY, which is replaced deliberately only (ADR 39).
 """
 
 import hashlib
