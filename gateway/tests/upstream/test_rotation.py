@@ -3,12 +3,13 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import pytest
-from gateway_support import gateway, head_of, raw_upstream, responding, serving
+from gateway_support import Wire, gateway, head_of, raw_upstream, responding, serving
+from kpi_shared.server.connections import reset
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.process import free_port
 from starlette.requests import Request
@@ -184,8 +185,11 @@ async def test_requests_whose_clients_left_take_no_address_out() -> None:
         asked = pair.one.asked["GET"]
         # It gets the next one only after the gateway has noticed that the client of the last one left.
         while pair.one.asked["GET"] < asked + 5:
-            with suppress(httpx.ReadTimeout):
-                await client.get("/posts", timeout=0.05)
+            before = pair.one.asked["GET"] + pair.two.asked["GET"]
+            async with await Wire.to(str(client.base_url)) as wire:
+                await wire.send(b"GET /posts HTTP/1.1\r\nHost: a\r\n\r\n")
+                await wait_for(lambda before=before: pair.one.asked["GET"] + pair.two.asked["GET"] > before)  # type: ignore[misc]
+                reset(wire.writer.transport)
         before = pair.one.asked["/health/ready"]
         await wait_for(lambda: pair.one.asked["/health/ready"] > before + 2)
         scraped = await asyncio.to_thread(Scrape.of, port)
