@@ -9,6 +9,7 @@ import logging
 import select
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from time import monotonic
 from typing import Any, NamedTuple, Self, cast
 
 from sqlalchemy import ExceptionContext, PoolProxiedConnection, event, text
@@ -23,6 +24,8 @@ from kpi_shared.database.watch import watch
 from kpi_shared.settings import DatabaseSettings
 from kpi_shared.telemetry.metrics import Metrics
 
+# Longer than it takes to lend a connection that has been opened.
+_NEW_SECONDS = 1.0
 _AUTOCOMMIT = {"isolation_level": "AUTOCOMMIT", "pool_reset_on_return": None}
 
 
@@ -206,10 +209,11 @@ def _reject_doubtful(dbapi_connection: Any, _record: object, _proxy: object) -> 
     An idle connection is readable only if the server has closed it; the pool then opens a new one.
     """
     connection: ServiceConnection = dbapi_connection.driver_connection
-    if not connection.was_lent:
-        # It was opened for this request. SQLAlchemy gives up, with another error, when the replacement of a connection
-        # is refused as well.
-        connection.was_lent = True
+    # It was opened for this request, unless the request that it was opened for has been cancelled. SQLAlchemy gives up,
+    # with another error, when the replacement of a connection is refused as well.
+    is_new = not connection.was_lent and monotonic() - connection.opened_at < _NEW_SECONDS
+    connection.was_lent = True
+    if is_new:
         return
     if connection.opened_at <= connection.state.doubted_at:
         raise DisconnectionError

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.audit.chain import GENESIS, Checkpoint, Link, Place, Record
 
 # An arbitrary constant that identifies the lock between two replicas.
-_LOCK = 7_352_062
+LOCK = 7_352_062
 # The newest one is enough; the others say where the chain was and when.
 _KEPT_HEADS = 1000
 # Independent of the settings of the connection. No two times have one text: those before 1970, which are none of this
@@ -141,7 +141,7 @@ async def try_lock(connection: AsyncConnection) -> bool:
 
     The statements behind this one see all that the former holder has committed.
     """
-    return bool(await connection.scalar(_try_lock, {"lock": _LOCK}))
+    return bool(await connection.scalar(_try_lock, {"lock": LOCK}))
 
 
 async def get_head(connection: AsyncConnection) -> Place:
