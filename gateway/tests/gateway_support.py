@@ -56,6 +56,9 @@ async def serving(app: ASGIApp, **options: object) -> AsyncIterator[str]:
             listening.close()
         for connection in list(server.server_state.connections):
             connection.shutdown()
+            if connection.cycle is None or connection.cycle.response_complete:
+                # A server that stops keeps an idle one for a moment.
+                connection.transport.close()
         await server.lifespan.shutdown()
 
 

@@ -90,6 +90,10 @@ async def run_server(app: ASGIApp, **options: object) -> AsyncIterator[Running]:
     running = Running(server, bound.getsockname()[1])
     yield running
     running.stop()
+    for connection in list(server.server_state.connections):
+        if connection.cycle is None or connection.cycle.response_complete:
+            # A server that stops keeps an idle one for a moment.
+            connection.transport.close()
 
 
 @asynccontextmanager

@@ -150,8 +150,9 @@ async def test_reads_succeed_while_an_address_responds_with_errors_and_it_goes_o
         await get(client, 10)
         assert pair.one.asked["GET"] == before
         scraped = await asyncio.to_thread(Scrape.of, port)
-    reason = {"upstream": "content", "reason": "server-error"}
-    assert scraped.value("kpi_gateway_upstream_retries_total", **reason) == before
+    # One may have waited there at the moment when it went out, which is another reason.
+    assert scraped.value("kpi_gateway_upstream_retries_total", upstream="content") == before
+    assert scraped.value("kpi_gateway_upstream_retries_total", upstream="content", reason="server-error") > 0
 
 
 async def test_an_address_whose_responses_are_errors_goes_out_although_it_is_ready() -> None:

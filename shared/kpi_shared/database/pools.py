@@ -215,7 +215,7 @@ def _reject_doubtful(dbapi_connection: Any, _record: object, _proxy: object) -> 
     connection.was_lent = True
     if is_new:
         return
-    if connection.opened_at <= connection.state.doubted_at:
+    if connection.closed or connection.opened_at <= connection.state.doubted_at:
         raise DisconnectionError
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
