@@ -41,7 +41,7 @@ async function main(address: string): Promise<void> {
   const anonymous = await listPosts({ query: { sort: "top" }, throwOnError: true });
   assert.ok(Array.isArray(anonymous.data.items));
 
-  client.setConfig({ auth: () => tokens.access_token });
+  client.setConfig({ auth: (scheme) => (scheme.type === "apiKey" ? undefined : tokens.access_token) });
   const created = await createPost({ body: { title: "A title", content: "Words" }, throwOnError: true });
   const post: PostPublic = created.data;
   assert.equal(post.owner.username, username);
