@@ -123,7 +123,7 @@ class _Prober:
         self._successes += 1
         now = asyncio.get_running_loop().time()
         if self.address.is_out and self._successes >= _SUCCESSES and now >= self._held_until:
-            # What it did before does not count again.
+            # A new beginning: responses from before it went out must not take it out again.
             self._seen = deque([_Counts.of(self.address)], maxlen=_LONG_WINDOW + 1)
             self._upstream.restore(self.address)
 

@@ -110,7 +110,7 @@ async def test_when_established_connections_go_silent_each_fails_one_statement_a
     proxy.silence_established()
     uses = [use for _ in range(30) for use in (read_directly, read, write)]
     results = Counter(await asyncio.gather(*(try_until(10, use, database) for use in uses)))
-    # Two connections in each of two pools, and nobody waits for the deadline of 10 seconds.
+    # Each of two connections in two pools fails one statement, and no statement waits for the deadline of 10 seconds.
     assert results["OperationalError"] <= 4
     assert results["done"] == len(uses) - results["OperationalError"]
 
