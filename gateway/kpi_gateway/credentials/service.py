@@ -147,7 +147,7 @@ class Credentials:
             if counted is None:
                 await self._take_address(request)
             self.outcomes["network-refused"] += 1
-            self._uses.refuse(grant.key_id, request.address)
+            self._uses.refuse(grant.key_id, request.limited.network, request.address)
             raise NetworkRefusedError
         headers: Headers = []
         if self._limits is not None:

@@ -1,6 +1,5 @@
 """What the gateway reports to auth about API keys: their uses and refused networks, in batches."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
@@ -16,10 +15,11 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_SECONDS = 3.0
 _USES = b"/internal/api-keys/uses"
-# Auth accepts this many of each in one report.
+# Auth accepts this many in one report.
 _MAX_BATCH = 1000
-# Of each, how many are kept until the next report.
+# How many are kept until the next report. Each refusal becomes a record of auth's audit trail.
 _MAX_KEPT = 20_000
+_MAX_REFUSALS = 100
 _NO_CONTENT = 204
 
 
@@ -33,13 +33,20 @@ class _Use(NamedTuple):
     address: str
 
 
+class _Refusal(NamedTuple):
+    """Requests with one key from one network, and the first address of these."""
+
+    requests: int
+    address: str
+
+
 class Uses:
     """Counts uses in memory. ``lost`` counts those that no report will have."""
 
     def __init__(self, *, max_kept: int = _MAX_KEPT) -> None:
         self._max_kept = max_kept
         self._uses: dict[int, _Use] = {}
-        self._refusals: Counter[tuple[int, str]] = Counter()
+        self._refusals: dict[tuple[int, str], _Refusal] = {}
         self.lost = 0
 
     def add(self, key_id: int, address: str) -> None:
@@ -49,26 +56,27 @@ class Uses:
             return
         self._uses[key_id] = _Use(known.requests + 1 if known else 1, datetime.now(UTC), address)
 
-    def refuse(self, key_id: int, address: str) -> None:
-        """Note a request from a network that the key does not allow."""
-        if (key_id, address) in self._refusals or len(self._refusals) < self._max_kept:
-            self._refusals[key_id, address] += 1
-        else:
+    def refuse(self, key_id: int, network: str, address: str) -> None:
+        """Note a request from an address that the key does not allow; ``network`` is that of rate limits."""
+        known = self._refusals.get((key_id, network))
+        if known is None and len(self._refusals) >= _MAX_REFUSALS:
             self.lost += 1
+            return
+        self._refusals[key_id, network] = _Refusal(known.requests + 1, known.address) if known else _Refusal(1, address)
 
     async def report(self, port: InternalPort) -> bool:
         """Send one batch, and return whether there is more. One that fails is lost, so that nothing counts twice."""
         uses, self._uses = _split(self._uses)
-        refusals, rest = _split(self._refusals)
-        self._refusals = Counter(rest)
+        refusals, self._refusals = self._refusals, {}
         if not uses and not refusals:
             return False
         members = {"uses": list(_describe_uses(uses)), "refusals": list(_describe_refusals(refusals))}
         result = await _post(port, members)
         if result != _NO_CONTENT:
-            self.lost += sum(use.requests for use in uses.values()) + sum(refusals.values())
+            self.lost += sum(use.requests for use in uses.values())
+            self.lost += sum(refusal.requests for refusal in refusals.values())
             log.warning("uses of API keys could not be reported", keys=len(uses), result=result)
-        return bool(self._uses or self._refusals)
+        return bool(self._uses)
 
 
 async def _post(port: InternalPort, members: object) -> int | str:
@@ -93,8 +101,8 @@ def _describe_uses(uses: Mapping[int, _Use]) -> Iterator[dict[str, Any]]:
         yield {"key_id": key_id, "count": use.requests, "last_used_at": use.at.isoformat(), **where}
 
 
-def _describe_refusals(refusals: Mapping[tuple[int, str], int]) -> Iterator[dict[str, Any]]:
-    for (key_id, address), count in refusals.items():
-        parsed = parse_address(address)
+def _describe_refusals(refusals: Mapping[tuple[int, str], _Refusal]) -> Iterator[dict[str, Any]]:
+    for (key_id, _), refusal in refusals.items():
+        parsed = parse_address(refusal.address)
         if parsed is not None:
-            yield {"key_id": key_id, "address": str(parsed), "count": count}
+            yield {"key_id": key_id, "address": str(parsed), "count": refusal.requests}

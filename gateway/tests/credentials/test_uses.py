@@ -25,6 +25,17 @@ async def test_uses_and_refusals_are_reported_in_batches_and_at_the_end() -> Non
     assert len(reports) <= 2
 
 
+async def test_refused_networks_are_bounded_whatever_the_addresses() -> None:
+    """Each becomes a record of the audit trail, which is kept for good."""
+    kept = uses.Uses()
+    for number in range(300):
+        kept.refuse(1, "2001:db8::/64", f"2001:db8::{number:x}")
+    assert kept.lost == 0
+    for number in range(300):
+        kept.refuse(1, f"2001:db8:0:{number:x}::/64", f"2001:db8:0:{number:x}::1")
+    assert kept.lost == 300 - 99
+
+
 async def test_a_report_that_fails_is_not_repeated() -> None:
     kept = uses.Uses(max_kept=2)
     for key_id in (1, 1, 2, 3):

@@ -71,3 +71,9 @@ async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient
     async with client_of(running_app) as client:
         yield client
     await empty(running_app.state.database)
+
+
+@pytest.fixture
+def shared_accounts(running_app: FastAPI, shared_client: httpx.AsyncClient) -> Accounts:
+    """Accounts on the pool of real connections."""
+    return Accounts(running_app, shared_client)

@@ -2,25 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 
 import httpx
-import pytest
-from auth_support import Accounts, empty
+from auth_support import Accounts
 from fastapi import FastAPI
 from sqlalchemy import text
 
 
-@pytest.fixture
-async def committed_accounts(running_app: FastAPI, shared_client: httpx.AsyncClient) -> AsyncIterator[Accounts]:
-    yield Accounts(running_app, shared_client)
-    await empty(running_app.state.database)
-
-
 async def test_no_request_fails_while_a_column_is_widened(
-    committed_accounts: Accounts, shared_client: httpx.AsyncClient, running_app: FastAPI
+    shared_accounts: Accounts, shared_client: httpx.AsyncClient, running_app: FastAPI
 ) -> None:
-    account = await committed_accounts.add("anna")
+    account = await shared_accounts.add("anna")
     statuses: Counter[int] = Counter()
     rounds = asyncio.Semaphore(0)
 

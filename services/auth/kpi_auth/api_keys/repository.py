@@ -46,7 +46,7 @@ _find_usable = f"""
     FROM api_keys JOIN {TABLE} ON {OF_USER_ID}
     WHERE api_keys.id = ANY(CAST(%(ids)s AS bigint[])) AND {_USABLE}
 """.encode()  # noqa: S608 as above
-_find_hash = text("SELECT id, user_id, name, secret_hash FROM api_keys WHERE id = :id FOR NO KEY UPDATE")
+_find_hash = text("SELECT id, user_id, name, secret_hash FROM api_keys WHERE id = :id")
 # Locked in the order of their ids, so that two batches cannot deadlock. The sender's clock may run ahead.
 _add_uses = text("""
     WITH given AS (
@@ -121,8 +121,8 @@ async def find_usable(connection: DirectConnection, *, key_ids: Collection[int])
     return {row[0]: UsableKey(*row) for row in await cursor.fetchall()}
 
 
-async def lock_hash(connection: AsyncConnection, *, key_id: int) -> AnyRow | None:
-    """The hash of a key in any state, which is locked."""
+async def get_hash(connection: AsyncConnection, *, key_id: int) -> AnyRow | None:
+    """The hash of a key in any state."""
     return (await connection.execute(_find_hash, {"id": key_id})).one_or_none()
 
 

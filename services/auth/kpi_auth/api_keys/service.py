@@ -173,10 +173,12 @@ async def revoke_own(context: Context, connection: AsyncConnection, *, caller: S
 async def revoke_by_text(context: Context, connection: AsyncConnection, *, text: str) -> None:
     """Delete a key in any state, by possession alone; InvalidKeyError if it is not genuine."""
     parsed = api_key_texts.parse(text)
-    row = await repository.lock_hash(connection, key_id=parsed.key_id)
+    row = await repository.get_hash(connection, key_id=parsed.key_id)
+    # Nothing is locked for a text that is not genuine.
     if row is None or not context.key_hasher.matches(parsed, row.secret_hash):
         raise InvalidKeyError
-    await repository.delete(connection, key_id=row.id)
+    if not await repository.delete(connection, key_id=row.id):
+        raise InvalidKeyError
     # The holder of a key may have found it: the actor is unknown.
     details = {"key_id": row.id, "name": row.name}
     await record(context, connection, Event.API_KEY_REVOKED, subject_id=row.user_id, details=details)

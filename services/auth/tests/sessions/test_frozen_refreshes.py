@@ -4,27 +4,18 @@ import asyncio
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
 import pytest
-from auth_support import Accounts, empty
-from fastapi import FastAPI
+from auth_support import Accounts
 from kpi_auth.settings import AuthSettings
-from kpi_shared.testing.client import client_of
 from kpi_shared.testing.process import PartProcess, launch_part
 
 TIMEOUT = 1.0
 Connect = Callable[[], socket.socket]
-
-
-@pytest.fixture
-async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
-    async with client_of(running_app) as client:
-        yield Accounts(running_app, client)
-        await empty(running_app.state.database)
 
 
 @pytest.fixture
@@ -59,9 +50,9 @@ def reset(connection: socket.socket) -> None:
 
 
 async def test_no_refresh_is_executed_that_its_client_has_given_up(
-    auth: PartProcess, accounts: Accounts, connect: Connect
+    auth: PartProcess, shared_accounts: Accounts, connect: Connect
 ) -> None:
-    people = [await accounts.add(name) for name in ("anna", "bert", "cleo", "dora")]
+    people = [await shared_accounts.add(name) for name in ("anna", "bert", "cleo", "dora")]
     known = [connect(), connect(), connect()]
     with auth.suspend():
         # The last is on a connection that the process has yet to accept.
@@ -76,7 +67,7 @@ async def test_no_refresh_is_executed_that_its_client_has_given_up(
     assert used[2].recv(65_536).startswith(b"HTTP/1.1 503 ")
     async with httpx.AsyncClient(base_url=auth.address, timeout=20) as client:
         assert (await client.get("/health/ready")).is_success
-        assert await accounts.scalar("SELECT sum(counter) FROM sessions") == 0
-        assert await accounts.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL") == 0
+        assert await shared_accounts.scalar("SELECT sum(counter) FROM sessions") == 0
+        assert await shared_accounts.scalar("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL") == 0
         for person in people:
             assert (await client.post("/auth/refresh", json={"refresh_token": person.refresh_token})).is_success

@@ -3,20 +3,17 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
 import httpx
 import pytest
-from auth_support import Account, Accounts, empty
-from fastapi import FastAPI
+from auth_support import Account, Accounts
 from kpi_auth.origin import Origin
 from kpi_auth.sessions import repository, service
 from kpi_auth.sessions.repeats import Suspicion, judge
 from kpi_auth.tokens.errors import InvalidRefreshTokenError
 from kpi_auth.tokens.refresh_tokens import parse
-from kpi_shared.testing.client import client_of
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 HOME = {"X-Forwarded-For": "198.51.100.7", "User-Agent": BROWSER}
@@ -29,16 +26,14 @@ ROTATIONS = 40
 
 
 @pytest.fixture
-async def accounts(running_app: FastAPI) -> AsyncIterator[Accounts]:
-    """Accounts on the pool of real connections, so that time passes; the database is emptied afterwards."""
-    async with client_of(running_app) as client:
-        yield Accounts(running_app, client)
-        await empty(running_app.state.database)
+def accounts(shared_accounts: Accounts) -> Accounts:
+    """On real connections, so that time passes."""
+    return shared_accounts
 
 
 @pytest.fixture
-def client(accounts: Accounts) -> httpx.AsyncClient:
-    return accounts._client
+def client(shared_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    return shared_client
 
 
 async def refresh(client: httpx.AsyncClient, token: str, headers: dict[str, str]) -> str | None:
