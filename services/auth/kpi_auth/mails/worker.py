@@ -113,7 +113,7 @@ class MailWorker:
         if held:
             lease = Lease.begin(self._times.lease)
             mails = [delivery.mail for delivery in held]
-            async with self._database.writing() as connection:
+            async with self._database.working() as connection:
                 renewed = await repository.renew(connection, mails, seconds=self._times.lease)
             for delivery in held:
                 if delivery.mail.id in renewed:
