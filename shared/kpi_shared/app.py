@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import cache, partial
 
 from fastapi import APIRouter, FastAPI
-from sqlalchemy.exc import DBAPIError
 
 from kpi_shared.background import running
 from kpi_shared.database import (
@@ -116,10 +115,11 @@ def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Call
             revision = await database.ask(current_revision)
         except ReadOnlyDatabaseError:
             raise NotReadyError("accepts no writes") from None
-        except (DBAPIError, TimeoutError):
-            if database.state.has_answered_lately:
-                return
-            raise
+        except TimeoutError:
+            # Requests may have taken its whole time. An error, such as a refused connection, is an answer.
+            if not database.state.has_answered_lately:
+                raise
+            return
         if not current(revision):
             raise NotReadyError(f"at migration {revision}, {newest_revision(settings.part)} is required")
 
