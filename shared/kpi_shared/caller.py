@@ -45,7 +45,8 @@ class Subject:
     """The account to which a verified token was issued.
 
     ``scopes`` are those of an API key, with all that they include; None for a person, who may do all that the role
-    allows. ``role`` is narrowed: with scopes that do not include ``admin`` it is never that of an admin.
+    allows. ``account_version`` is that of the account when the token was minted, None from an auth that did not write
+    it yet. ``role`` is narrowed: with scopes that do not include ``admin`` it is never that of an admin.
     """
 
     id: int
@@ -55,6 +56,7 @@ class Subject:
     token_id: str
     expires_at: datetime
     scopes: frozenset[Scope] | None = None
+    account_version: int | None = None
 
     @property
     def api_key_id(self) -> int | None:

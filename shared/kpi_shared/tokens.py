@@ -85,7 +85,7 @@ class TokenCodec:
     def of(cls, settings: TokenSettings | OptionalTokenSettings) -> "TokenCodec":
         return cls(KeyRing.of(settings), issuer=settings.token_issuer, audience=settings.token_audience)
 
-    def mint(
+    def mint(  # noqa: PLR0913 the claims of a token, each by its name
         self,
         *,
         user_id: int,
@@ -93,11 +93,15 @@ class TokenCodec:
         role: Role,
         session_id: str,
         lifetime: timedelta,
+        account_version: int | None = None,
         scopes: Iterable[Scope] | None = None,
     ) -> str:
-        """A new token; ``scopes`` narrow it, None gives it all that the role allows."""
+        """A new token; ``scopes`` narrow it, None gives it all that the role allows.
+
+        ``account_version`` is that of the row from which the name and the role were read.
+        """
         now = datetime.now(UTC).replace(microsecond=0)
-        claims = {
+        claims: dict[str, str | int] = {
             "sub": str(user_id),
             "username": username,
             "role": role.value,
@@ -109,6 +113,8 @@ class TokenCodec:
             "nbf": _format_rfc3339(now),
             "exp": _format_rfc3339(now + lifetime),
         }
+        if account_version is not None:
+            claims["ver"] = account_version
         if scopes is not None:
             claims["scope"] = " ".join(scopes)
         footer = json.dumps({"kid": self._ring.current_id}, separators=(",", ":"))
@@ -166,6 +172,7 @@ class TokenCodec:
             token_id=claims["jti"],
             expires_at=_parse_instant(claims["exp"]),
             scopes=_parse_scopes(claims["scope"]) if "scope" in claims else None,
+            account_version=_parse_version(claims["ver"]) if "ver" in claims else None,
         )
 
 
@@ -263,6 +270,13 @@ def _check_session_id(text: str) -> str:
     if found is None or int(found[1]) > _MAX_ID:
         raise InvalidTokenError
     return text
+
+
+def _parse_version(value: object) -> int:
+    # A boolean is an int to Python.
+    if type(value) is not int or not 0 < value <= _MAX_ID:
+        raise InvalidTokenError
+    return value
 
 
 def _parse_role(text: str) -> Role:

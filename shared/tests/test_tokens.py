@@ -53,6 +53,18 @@ def test_a_minted_token_contains_its_subject() -> None:
     assert timedelta(minutes=4) < subject.expires_at - datetime.now(UTC) <= timedelta(minutes=5)
 
 
+def test_a_token_contains_the_version_of_its_account() -> None:
+    names = {"user_id": 7, "username": "anna", "session_id": "31", "lifetime": timedelta(minutes=5)}
+    assert CODEC.verify(CODEC.mint(**names, role=Role.USER, account_version=3)).account_version == 3
+    assert CODEC.verify(mint()).account_version is None
+
+
+@pytest.mark.parametrize("version", ["3", 0, -1, 2**63, 1.0, True])
+def test_an_account_version_that_is_not_a_positive_integer_is_refused(version: object) -> None:
+    with pytest.raises(InvalidTokenError):
+        CODEC.verify(seal_json(claims(ver=version)))
+
+
 def test_two_tokens_differ() -> None:
     assert CODEC.verify(mint()).token_id != CODEC.verify(mint()).token_id
 

@@ -18,13 +18,17 @@ OF_LOGIN = """lower(users.username) = :login OR (users.email = :login AND (
     OR NOT EXISTS (SELECT FROM users AS other WHERE other.email = :login AND other.id <> users.id)
 ))"""
 IS_OPEN = "users.is_active AND users.deleted_at IS NULL"
-SIGN_IN_COLUMNS = f"users.id, users.username, users.role, users.password_hash, {IS_OPEN} AS may_sign_in"
+# The claim ``ver`` of a token that is minted from this row.
+ACCOUNT_VERSION = "users.version AS account_version"
+SIGN_IN_COLUMNS = (
+    f"users.id, users.username, users.role, users.password_hash, {IS_OPEN} AS may_sign_in, {ACCOUNT_VERSION}"
+)
 # The address for notices about the account: it is verified, or can sign in without verification.
 NOTICE_EMAIL = "CASE WHEN users.email_signs_in THEN users.email END"
 # Locks the row of an open account; with a hash, only if the password is still the one that was verified. The same rule
 # as ``write_repository.lock_open``. The lock mode lets concurrent transactions insert rows that reference the user.
 LOCK_OPEN = f"""
-    SELECT id, username, role FROM users
+    SELECT id, username, role, {ACCOUNT_VERSION} FROM users
     WHERE {IS_USER} AND {IS_OPEN} AND (CAST(:password_hash AS text) IS NULL OR password_hash = :password_hash)
     FOR NO KEY UPDATE
 """  # noqa: S608 our own text

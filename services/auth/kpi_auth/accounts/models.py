@@ -95,6 +95,8 @@ class Account(NamedTuple):
     role: Role
     password_hash: str | None
     may_sign_in: bool
+    # When the row was read.
+    version: int
 
 
 class NewAccount(NamedTuple):

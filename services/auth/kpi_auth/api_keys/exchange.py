@@ -53,6 +53,7 @@ def _mint(context: Context, row: UsableKey, seconds: int) -> str:
         # A service that does not know scopes yet must not take it for an admin's token.
         role=Role.ADMIN if Scope.ADMIN in scopes else Role.USER,
         session_id=key_session_id(row.id),
+        account_version=row.account_version,
         lifetime=timedelta(seconds=seconds),
         scopes=scopes,
     )

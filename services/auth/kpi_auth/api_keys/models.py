@@ -81,6 +81,7 @@ class UsableKey(NamedTuple):
     user_id: int
     username: str
     role: str
+    account_version: int
     secret_hash: bytes
     scopes: list[str]
     allowed_networks: list[str]

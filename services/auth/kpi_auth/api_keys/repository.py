@@ -10,7 +10,7 @@ from sqlalchemy import TextClause, bindparam, func, insert, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_auth.accounts.fragments import IS_OPEN, OF_USER_ID, TABLE
+from kpi_auth.accounts.fragments import ACCOUNT_VERSION, IS_OPEN, OF_USER_ID, TABLE
 from kpi_auth.api_keys.fields import KeyState
 from kpi_auth.api_keys.filters import KeyFilter
 from kpi_auth.api_keys.models import ApiKey, KeyUse, UsableKey
@@ -41,8 +41,9 @@ _get_subject = text(f"""
 """)  # noqa: S608 as above
 # For the driver itself, as the most frequent statement of this table.
 _find_usable = f"""
-    SELECT api_keys.id, user_id, username, role, secret_hash, scopes, allowed_networks, rate_limit_requests,
-        rate_limit_window, api_keys.expires_at, CAST(extract(epoch FROM api_keys.expires_at - now()) AS float8)
+    SELECT api_keys.id, user_id, username, role, {ACCOUNT_VERSION}, secret_hash, scopes, allowed_networks,
+        rate_limit_requests, rate_limit_window, api_keys.expires_at,
+        CAST(extract(epoch FROM api_keys.expires_at - now()) AS float8)
     FROM api_keys JOIN {TABLE} ON {OF_USER_ID}
     WHERE api_keys.id = ANY(CAST(%(ids)s AS bigint[])) AND {_USABLE}
 """.encode()  # noqa: S608 as above

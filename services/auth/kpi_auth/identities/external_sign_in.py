@@ -52,7 +52,7 @@ async def sign_in_with_token(
 async def _open_session(context: Context, identity: ExternalIdentity) -> SignedIn:
     async with context.database.writing() as connection:
         row = await find_or_create_account(context, connection, identity=identity)
-        account = Account(row.id, row.username, Role(row.role), None, may_sign_in=True)
+        account = Account(row.id, row.username, Role(row.role), None, may_sign_in=True, version=row.version)
         tokens = await sessions.start(context, connection, account=account, by=identity.provider)
         if tokens is None:
             raise InvalidExternalTokenError(identity.provider, reason=RefusalReason.CLOSED)

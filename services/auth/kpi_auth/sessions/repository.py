@@ -7,7 +7,7 @@ from kpi_shared.database import AnyRow
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.accounts.fragments import IS_OPEN, LOCK_OPEN, NOTICE_EMAIL, OF_USER_ID, TABLE
+from kpi_auth.accounts.fragments import ACCOUNT_VERSION, IS_OPEN, LOCK_OPEN, NOTICE_EMAIL, OF_USER_ID, TABLE
 from kpi_auth.accounts.models import Account
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.repository import RECORD
@@ -30,7 +30,7 @@ _add = text(f"""
             jsonb_build_object('session_id', id, 'by', CAST(:by AS text))
         FROM added
     )
-    SELECT added.id, username, role FROM added JOIN locked ON locked.id = user_id
+    SELECT added.id, username, role, account_version FROM added JOIN locked ON locked.id = user_id
 """)  # noqa: S608 our own text
 # A separate statement, so that it sees sessions that other transactions have added in the meantime.
 END_OLDEST = f"""
@@ -52,7 +52,7 @@ END_OLDEST = f"""
 """  # noqa: S608 our own text
 _end_oldest = text(f"WITH {END_OLDEST}")
 _get_key = text(f"""
-    SELECT sessions.id, user_id, secret, username, role,
+    SELECT sessions.id, user_id, secret, username, role, {ACCOUNT_VERSION},
         extract(epoch FROM sessions.created_at + :absolute - now()) AS seconds_left, counter
     FROM sessions JOIN {TABLE} ON {OF_USER_ID}
     WHERE sessions.id = :id
@@ -70,8 +70,8 @@ _advance = text(f"""
     RETURNING sessions.id
 """)  # noqa: S608 our own text
 _lock = text(f"""
-    SELECT sessions.id, user_id, counter, secret, username, role, ended_at, address, user_agent, suspicion,
-        {NOTICE_EMAIL} AS notice_email, {IS_OPEN} AS is_open,
+    SELECT sessions.id, user_id, counter, secret, username, role, {ACCOUNT_VERSION}, ended_at, address, user_agent,
+        suspicion, {NOTICE_EMAIL} AS notice_email, {IS_OPEN} AS is_open,
         used_at <= now() - :idle OR sessions.created_at <= now() - :absolute AS is_expired,
         used_at > now() - :grace AS is_fresh, extract(epoch FROM statement_timestamp() - used_at) AS seconds_since_use,
         used_at < coalesce(used_before, sessions.created_at) + :access / 2 AS is_hurried,

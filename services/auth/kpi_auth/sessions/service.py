@@ -52,7 +52,7 @@ async def open_session(
     if row is None:
         return None
     write_log_line(context, Event.SIGNED_IN, actor_id=account.id, subject_id=account.id, session_id=row.id, by=by)
-    now = account._replace(username=row.username, role=Role(row.role))
+    now = account._replace(username=row.username, role=Role(row.role), version=row.account_version)
     return _make_tokens(context, now, session_id=row.id, counter=0, secret=secret, left=context.lifetimes.absolute)
 
 
@@ -173,7 +173,8 @@ async def _end_reused(context: Context, connection: AsyncConnection, row: AnyRow
 
 
 def _make_tokens_from_row(context: Context, row: AnyRow, *, counter: int) -> SessionTokens:
-    account = Account(row.user_id, row.username, Role(row.role), None, may_sign_in=True)
+    role = Role(row.role)
+    account = Account(row.user_id, row.username, role, None, may_sign_in=True, version=row.account_version)
     left = timedelta(seconds=float(row.seconds_left))
     return _make_tokens(context, account, session_id=row.id, counter=counter, secret=row.secret, left=left)
 
@@ -188,6 +189,7 @@ def _make_tokens(
         username=account.username,
         role=account.role,
         session_id=str(session_id),
+        account_version=account.version,
         lifetime=lifetime,
     )
     return SessionTokens(

@@ -46,7 +46,8 @@ async def look_up(
     row = (await connection.execute(_look_up(len(limits)), values)).one()
     account = None
     if row.id is not None:
-        account = Account(row.id, row.username, Role(row.role), row.password_hash, row.may_sign_in)
+        role = Role(row.role)
+        account = Account(row.id, row.username, role, row.password_hash, row.may_sign_in, row.account_version)
     return Found(Added(row.keys, row.moment), account, row.is_familiar)
 
 
