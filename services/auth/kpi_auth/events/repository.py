@@ -47,6 +47,12 @@ _get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
+_get_status = text(f"""
+    SELECT ends.last, ends.horizon AS deleted_to, waiting.count AS waiting, waiting.seconds AS waiting_seconds
+    FROM ({_ENDS}) AS ends, (
+        SELECT count(*) AS count, coalesce(max({_AGE}), 0) AS seconds FROM events WHERE seq IS NULL
+    ) AS waiting
+""")  # noqa: S608 our own text
 # From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
 _forget = text(f"""
     WITH old AS (
@@ -110,6 +116,10 @@ async def get_page(connection: AsyncConnection, *, after: int, most: int) -> lis
 
 async def get_ends(connection: AsyncConnection) -> Ends:
     return Ends(*(await connection.execute(_get_ends)).one())
+
+
+async def get_status(connection: AsyncConnection) -> AnyRow:
+    return (await connection.execute(_get_status)).one()
 
 
 async def get_recent(
