@@ -24,6 +24,8 @@ _SET_BY_STACK = (
     *(service.internal_url_variable for service in SERVICES),
     "INTERNAL_KEY",
     "INTERNAL_PORT",
+    "FEED_KEY",
+    "LISTEN_DATABASE_URL",
     "AWS_SECRETS_ENABLED",
     "METRICS_PORT",
 )
@@ -72,21 +74,25 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
     if part.needs_auth_key:
         settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
-    settings |= _key_settings(layout, part, ports)
+    settings |= _internal_settings(layout, part, ports)
     return settings | _mail_settings(layout, ports) if part.sends_mail else settings
 
 
-def _key_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
-    """What API keys need: auth hashes them and exchanges them with the gateway, on a port for it alone."""
-    exchanging = [service for service in SERVICES if service.exchanges_keys and ports.internal_of(service)]
+def _internal_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """Auth's port for the other parts: the gateway exchanges API keys there, and content reads auth's events."""
+    serving = [service for service in SERVICES if service.has_internal_port and ports.internal_of(service)]
     settings = {}
-    if part.exchanges_keys:
+    if part.has_internal_port:
         settings["INTERNAL_PORT"] = str(ports.internal_of(part))
         settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
-    if part.is_gateway:
-        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in exchanging}
-    if exchanging and (part.is_gateway or part.exchanges_keys):
+        # The stack has no pooler, so the address for LISTEN is the database's own.
+        settings["LISTEN_DATABASE_URL_FILE"] = str(layout.secrets / f"{part.name}_database_url")
+    if part.is_gateway or part.follows_events:
+        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in serving}
+    if serving and (part.is_gateway or part.has_internal_port):
         settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
+    if serving and (part.follows_events or part.has_internal_port):
+        settings["FEED_KEY_FILE"] = str(layout.secrets / "feed_key")
     return settings
 
 

@@ -25,8 +25,9 @@ def _make_password() -> str:
 MAKERS: dict[str, Callable[[], str]] = {
     "paseto_secret_key": _make_key,
     "auth_secret_key": _make_key,
-    # How the gateway is known on the internal port of auth.
+    # How the gateway is known on the internal port of auth, and how content is.
     "internal_key": _make_key,
+    "feed_key": _make_key,
     "postgres_password": _make_password,
     **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
 }
