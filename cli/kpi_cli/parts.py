@@ -28,6 +28,8 @@ class Part:
     colour: int
     has_database: bool = False
     needs_token_key: bool = False
+    # It makes tokens; the other parts that have keys of tokens verify them only.
+    mints_tokens: bool = False
     needs_auth_key: bool = False
     sends_mail: bool = False
     # It has a second port, for the other parts alone: there the gateway exchanges API keys, and others read its events.
@@ -67,6 +69,7 @@ PARTS: tuple[Part, ...] = (
         colour=36,
         has_database=True,
         needs_token_key=True,
+        mints_tokens=True,
         needs_auth_key=True,
         sends_mail=True,
         has_internal_port=True,

@@ -11,6 +11,7 @@ from kpi_cli.parts import PARTS, SERVICES, Part
 from kpi_cli.stack import found_keys
 from kpi_cli.stack.ports import HOST, Ports
 from kpi_cli.stack.processes import MARK
+from kpi_cli.token_keys import files as token_files
 
 MAIL_URL = "MAIL_URL"
 MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
@@ -19,6 +20,9 @@ MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
 _SET_BY_STACK = (
     "DATABASE_URL",
     "PASETO_SECRET_KEY",
+    "PASETO_PREVIOUS_KEYS",
+    "PASETO_KEYS",
+    "TOKEN_PURPOSE",
     "AUTH_SECRET_KEY",
     *(service.url_variable for service in SERVICES),
     *(service.internal_url_variable for service in SERVICES),
@@ -71,7 +75,9 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
     if part.is_gateway:
         settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
     if part.needs_token_key:
-        settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
+        name = token_files.RING if part.mints_tokens else token_files.VERIFIERS
+        settings["PASETO_KEYS_FILE"] = str(layout.secrets / name)
+        settings["TOKEN_PURPOSE"] = token_files.purpose_in(layout.secrets)
     if part.needs_auth_key:
         settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
     settings |= _internal_settings(layout, part, ports)
@@ -150,7 +156,9 @@ def _is_set(name: str) -> bool:
 
 def ignored_variables() -> list[str]:
     """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
-    names = [f"{name}{suffix}" for name in ("DATABASE_URL", *found_keys.FILES) for suffix in ("", "_FILE")]
+    names = [
+        f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_KEYS", *found_keys.NAMES) for suffix in ("", "_FILE")
+    ]
     return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 
