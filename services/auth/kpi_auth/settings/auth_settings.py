@@ -11,6 +11,7 @@ from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSetti
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
+from kpi_auth.settings.nats_urls import check_stream, check_subject, nats_credentials, nats_servers
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
 NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with the key of the tokens"  # noqa: S105 a sentence
@@ -36,6 +37,16 @@ def _check_mail_url(value: SecretStr) -> SecretStr:
 
 def _check_mail_from(value: str) -> str:
     mail_sender(value)
+    return value
+
+
+def _check_nats_url(value: SecretStr) -> SecretStr:
+    nats_servers(value.get_secret_value())
+    return value
+
+
+def _check_nats_credentials(value: SecretStr) -> SecretStr:
+    nats_credentials(value.get_secret_value())
     return value
 
 
@@ -92,6 +103,13 @@ class AuthSettings(ServiceSettings):
     mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = "KPI-One <no-reply@localhost>"
     # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
     mail_worker: bool = True
+
+    # NATS servers to which events go (docs/nats.md); None: none. The credentials are the content of a file of NATS.
+    events_nats_url: Annotated[SecretStr, AfterValidator(_check_nats_url)] | None = None
+    events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = None
+    events_nats_stream: Annotated[str, AfterValidator(check_stream)] = "KPI_EVENTS"
+    # The first words of each subject; the type of the event follows.
+    events_nats_subject: Annotated[str, AfterValidator(check_subject)] = "kpi.events"
 
     # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
     identity_providers: IdentityProviders = ()
