@@ -120,6 +120,14 @@ class AuthSettings(ServiceSettings):
     # Audit records older than this are deleted; None: they are kept for ever.
     audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
 
+    # How many webhooks there may be (docs/webhooks.md), and whether this replica sends events to them.
+    webhook_limit: int = Field(default=50, ge=1, le=1000)
+    webhook_worker: bool = True
+    # Networks that are not public and whose addresses may get events all the same, separated by commas.
+    webhook_allowed_networks: Networks = ()
+    # None: events may be sent without TLS, but not in production.
+    webhook_allow_http: bool | None = None
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
@@ -144,6 +152,12 @@ class AuthSettings(ServiceSettings):
         is_required = self.app_env is Environment.PRODUCTION
         detail = "set" if is_set else otherwise
         return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
+
+    @property
+    def allows_http_webhooks(self) -> bool:
+        if self.webhook_allow_http is not None:
+            return self.webhook_allow_http
+        return self.app_env is not Environment.PRODUCTION
 
     @property
     def discloses_email(self) -> bool:
