@@ -9,7 +9,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 # Only these are read from the secret: write access to it must not give access to other settings.
-OVERRIDES = ("database_url", "paseto_secret_key", "auth_secret_key", "access_token_expire_minutes", "cors_origins")
+OVERRIDES = (
+    "database_url",
+    "paseto_secret_key",
+    "paseto_keys",
+    "auth_secret_key",
+    "access_token_expire_minutes",
+    "cors_origins",
+)
 _TIMEOUT_SECONDS = 5
 
 

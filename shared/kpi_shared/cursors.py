@@ -37,8 +37,7 @@ class CursorSealer:
     """
 
     def __init__(self, ring: KeyRing) -> None:
-        # The current key is the last one of the ring.
-        self._keys = [hashlib.blake2b(key=key, person=b"kpi-cursor").digest() for key in ring.keys][::-1]
+        self._keys = [hashlib.blake2b(key=key, person=b"kpi-cursor").digest() for key in ring.symmetric_keys]
 
     def seal(self, position: bytes, *, of: str) -> str:
         data = position + _seal(position, of, self._keys[0])

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 from fastapi import Depends, FastAPI, Request
 
 from kpi_shared.cursors import CursorSealer, InvalidCursorError, cursor_length
-from kpi_shared.tokens import KeyRing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -98,7 +97,7 @@ def cut_page(rows: Sequence[RowT], *, limit: int, cursor_after: Callable[[RowT],
 
 async def cursor_sealer(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``Cursors``."""
-    app.state.cursors = CursorSealer(KeyRing.of(app.state.settings))
+    app.state.cursors = CursorSealer(app.state.settings.read_ring())
     yield
 
 

@@ -40,7 +40,7 @@ class Context:
 def install_tools(app: FastAPI) -> None:
     """Create the tools that need no closing."""
     state = app.state
-    state.key_ring = KeyRing.of(state.settings)
+    state.key_ring = state.settings.read_ring()
     state.secret_keys = SecretKeys(state.settings)
     state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
@@ -49,7 +49,7 @@ def install_tools(app: FastAPI) -> None:
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
     """For operators' commands, which run outside the application."""
-    ring = KeyRing.of(settings)
+    ring = settings.read_ring()
     return Context(
         settings=settings,
         database=database,

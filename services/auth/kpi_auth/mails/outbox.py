@@ -66,8 +66,7 @@ async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None
     if not is_enabled(context):
         return
     ring = context.key_ring
-    footer = json.dumps({"kid": ring.current_id}, separators=(",", ":"))
-    content = seal(json.dumps(dict(mail.values)).encode(), key=ring.current, footer=footer.encode(), implicit=PURPOSE)
+    content = seal(json.dumps(dict(mail.values)).encode(), key=ring.symmetric_keys[0], implicit=PURPOSE)
     await repository.add(
         connection, recipient=mail.to, template=mail.template.value, content=content, expires_at=mail.expires_at
     )
@@ -75,7 +74,7 @@ async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None
 
 def open_content(ring: KeyRing, content: str | None) -> dict[str, str]:
     """Decrypt the values of a mail's template; raise UnreadableMailError if that is not possible."""
-    for key in reversed(ring.keys):
+    for key in ring.symmetric_keys:
         with suppress(InvalidTokenError):
             values: dict[str, str] = json.loads(open_sealed(content or "", key=key, implicit=PURPOSE))
             return values

@@ -15,7 +15,6 @@ from fastapi import FastAPI
 from kpi_shared.background import InFlight, Lease, Schedule, backoff, repeat, running
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
-from kpi_shared.tokens import KeyRing
 
 from kpi_auth.mails import repository
 from kpi_auth.mails.deliveries import Delivery, Turns
@@ -58,7 +57,7 @@ class MailWorker:
         self, database: Database, settings: AuthSettings, transport: Transport, times: MailWorkerTimes | None = None
     ) -> None:
         self._database = database
-        self._ring = KeyRing.of(settings)
+        self._ring = settings.read_ring()
         self._renderer = Renderer(settings)
         self._transport = transport
         self._times = times or MailWorkerTimes()

@@ -41,6 +41,7 @@ def _check_mail_from(value: str) -> str:
 
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
+    mints_tokens: ClassVar[bool] = True
 
     # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
     # used, and replacing that key ends sessions and API keys (docs/adr/0039-long-lived-keys.md).
@@ -155,6 +156,12 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_lasting_key(self) -> Self:
+        if self.has_ring and self.auth_secret_key is None:
+            raise ValueError("AUTH_SECRET_KEY: is required with PASETO_KEYS_FILE: sessions outlive the keys in it")
         return self
 
     @model_validator(mode="after")
