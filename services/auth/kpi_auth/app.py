@@ -16,6 +16,7 @@ from kpi_auth.bootstrap.announcer import bootstrap_codes
 from kpi_auth.bootstrap.endpoints import router as bootstrap
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
+from kpi_auth.events.worker import event_feed
 from kpi_auth.hashing.hasher import password_hasher
 from kpi_auth.housekeeping import housekeeping
 from kpi_auth.identities.endpoints import router as identities
@@ -68,8 +69,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         tags=_TAGS,
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
+            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, internal_port),
             *(webhook_destinations, webhook_worker),
-            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, internal_port),
         ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)

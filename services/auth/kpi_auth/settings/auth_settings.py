@@ -75,6 +75,8 @@ class AuthSettings(ServiceSettings):
     internal_port: int = Field(default=0, ge=0, lt=2**16)
     internal_host: str = "127.0.0.1"
     internal_key: SecretKey | None = None
+    # The key by which the readers of the feed of events are known on that port; None: nobody can read it.
+    feed_key: SecretKey | None = None
     # Whether the first admin may be made from this machine without the code in the log.
     bootstrap_from_loopback: bool = False
 
@@ -175,6 +177,12 @@ class AuthSettings(ServiceSettings):
     def _require_internal_key(self) -> Self:
         if self.internal_port and self.internal_key is None:
             raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
+        return self
+
+    @model_validator(mode="after")
+    def _require_different_keys(self) -> Self:
+        if self.feed_key is not None and self.feed_key == self.internal_key:
+            raise ValueError("FEED_KEY: must differ from INTERNAL_KEY, which opens other paths")
         return self
 
     @model_validator(mode="after")
