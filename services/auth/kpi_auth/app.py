@@ -69,8 +69,8 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         tags=_TAGS,
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
-            *(webhook_destinations, webhook_worker),
             *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, internal_port),
+            *(webhook_destinations, webhook_worker),
         ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)

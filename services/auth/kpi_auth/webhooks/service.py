@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
+from kpi_auth.events import lookup_repository
 from kpi_auth.events import repository as events
 from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.webhooks import delivery_repository as deliveries
@@ -104,7 +105,9 @@ async def replay(
     """
     before = await _lock_or_raise(connection, webhook_id)
     ends = await events.get_ends(connection)
-    wanted = place if isinstance(place, int) else await events.find_seq_before(connection, moment=place)
+    wanted = place if isinstance(place, int) else await lookup_repository.find_seq_before(connection, moment=place)
+    if wanted is None:
+        wanted = ends.last
     # Never forward: events that have not been queued yet would be left out.
     after = max(min(wanted, before.queued_seq), ends.horizon)
     await deliveries.forget_after(connection, webhook_id=webhook_id, after=after)

@@ -84,6 +84,8 @@ class WebhookWorker:
         self._in_flight = InFlight(self._times.lanes)
         self._held: set[_Held] = set()
         self._wake = asyncio.Event()
+        # Set when there are events to queue.
+        self.news = asyncio.Event()
         # Attempts by their outcome.
         self._outcomes: Counter[Outcome] = Counter()
         self._backlog = Backlog(0, 0.0)
@@ -110,7 +112,9 @@ class WebhookWorker:
         renewing = Schedule(interval=renewal, first_backoff=renewal / 2, longest_backoff=renewal)
         measuring = Schedule(interval=self._times.measuring)
         async with asyncio.TaskGroup() as group:
-            group.create_task(repeat(self._queue_events, working, failure="events cannot be queued for webhooks"))
+            group.create_task(
+                repeat(self._queue_events, working, failure="events cannot be queued for webhooks", wake=self.news)
+            )
             group.create_task(
                 repeat(self._start_due, working, failure="events for webhooks cannot be leased", wake=self._wake)
             )
@@ -257,6 +261,7 @@ async def webhook_worker(app: FastAPI) -> AsyncIterator[None]:
     transport = HttpTransport(app.state.webhook_destinations)
     worker = WebhookWorker(context_of(app.state, _NO_REQUEST), transport)
     worker.register_metrics(app.state.metrics)
+    app.state.feed.on_event.append(lambda _event: worker.news.set())
     try:
         async with running(worker.run(), name="webhook worker"):
             yield
