@@ -167,6 +167,11 @@ class AuthSettings(ServiceSettings):
         return self.app_env is not Environment.PRODUCTION
 
     @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        own = (self.auth_secret_key,) if self.auth_secret_key is not None else ()
+        return (*own, *self.auth_previous_secret_keys)
+
+    @property
     def discloses_email(self) -> bool:
         """Does registration disclose that an e-mail address is taken?"""
         if self.registration_tells_email is not None:
