@@ -15,7 +15,7 @@ from kpi_shared.database import (
     register_pool_metrics,
 )
 from kpi_shared.errors import install_error_handlers
-from kpi_shared.health import NotReadyError, health_router
+from kpi_shared.health import Check, NotReadyError, Remark, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
@@ -32,12 +32,14 @@ MAX_BODY_BYTES = 1024 * 1024
 
 # Something that a service creates at the start and closes at the end, in reverse order.
 Resource = Callable[[FastAPI], AsyncIterator[None]]
+# A check of readiness that reads the state of the application.
+AppCheck = Callable[[FastAPI], Awaitable[Remark | None]]
 
 
 _COMMON_TAGS = {"health": "Whether the service works"}
 
 
-def build_service(
+def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     settings: ServiceSettings,
     *,
     title: str,
@@ -45,8 +47,12 @@ def build_service(
     routers: Sequence[APIRouter],
     tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
+    checks: Mapping[str, AppCheck] | None = None,
 ) -> FastAPI:
-    """``tags`` are the groups of operations in the API document, with their descriptions."""
+    """``tags`` are the groups of operations in the API document, with their descriptions.
+
+    ``checks`` are those of readiness beside that of the database.
+    """
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     observation = Observation(settings, version=version)
     app = FastAPI(
@@ -70,7 +76,9 @@ def build_service(
     app.state.observation = observation
     for router in routers:
         app.include_router(router)
-    app.include_router(health_router(settings, version=version, checks=_readiness_checks(app, settings)))
+    all_checks = _readiness_checks(app, settings)
+    all_checks |= {name: partial(check, app) for name, check in (checks or {}).items()}
+    app.include_router(health_router(settings, version=version, checks=all_checks))
     install_error_handlers(app)
     install_database_handlers(app)
     install_openapi(app)
@@ -91,6 +99,7 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
+        app.state.revocations = None
         app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
@@ -105,7 +114,7 @@ def _lifespan(
     return lifespan
 
 
-def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
+def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Check]:
     # Cached: the migrations are files, which are not to be read for each probe.
     current = cache(partial(is_current, settings.part))
 

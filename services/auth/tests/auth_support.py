@@ -53,7 +53,9 @@ async def empty(database: Database) -> None:
         # The chainer of a running application has read what it is about to write: it must finish first.
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
-        await connection.execute(text("TRUNCATE users, mails, attempts, audit_events, audit_checkpoints CASCADE"))
+        await connection.execute(
+            text("TRUNCATE users, events, mails, attempts, audit_events, audit_checkpoints CASCADE")
+        )
         await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
 
 

@@ -31,6 +31,7 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
         # Mails stay in the outbox, where tests look for them.
         mail_worker=False,
         internal_key=SecretStr(secrets.token_hex(32)),
+        feed_key=SecretStr(secrets.token_hex(32)),
         argon2_memory_kib=64,
         argon2_time_cost=1,
     )
