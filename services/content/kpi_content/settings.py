@@ -7,7 +7,7 @@ from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.settings import CommaSeparated, Environment, SecretKey, ServiceSettings
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 NO_FEED = "AUTH_INTERNAL_URL and FEED_KEY are not set: tokens are trusted until they expire"
@@ -59,6 +59,10 @@ class ContentSettings(ServiceSettings):
     @property
     def has_feed(self) -> bool:
         return self.feed_key is not None
+
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        return (self.feed_key,) if self.feed_key is not None else ()
 
     @property
     def hides_deleted(self) -> bool:
