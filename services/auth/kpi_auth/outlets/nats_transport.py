@@ -40,6 +40,12 @@ _MAX_BYTES = 1024**3
 _DAY = 86400.0
 _KEEP_DAYS = 30.0
 _WRONG_LAST_SEQUENCE = 10071
+_NO_JETSTREAM = (nats.js.errors.ServiceUnavailableError, nats.js.errors.NoStreamResponseError)
+_REASONS = (
+    (_NO_JETSTREAM, "JetStream does not answer: is it on, and does the stream have the subject?"),
+    ((TimeoutError,), "no answer in time"),
+    ((asyncio.CancelledError,), "the connection was lost"),
+)
 
 
 class NatsStream(NamedTuple):
@@ -70,13 +76,15 @@ class _Client(Client):
         super().__init__()
         self._is_encrypted = is_encrypted
         self.reason: str | None = None
-        self.lost = asyncio.Event()
+        # The library does not end these when the connection ends.
+        self.under_way: Sequence[asyncio.Task[PubAck]] = ()
 
     async def keep_reason(self, error: Exception) -> None:
         self.reason = describe(error)
 
-    async def lose(self) -> None:
-        self.lost.set()
+    async def end_under_way(self) -> None:
+        for task in self.under_way:
+            task.cancel()
 
     def _connect_command(self) -> bytes:
         """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
@@ -125,7 +133,7 @@ class NatsTransport:
             servers=list(self._servers.urls),
             name="kpi-auth",
             error_cb=client.keep_reason,
-            closed_cb=client.lose,
+            closed_cb=client.end_under_way,
             allow_reconnect=False,
             # Each address twice at most.
             max_reconnect_attempts=1,
@@ -192,18 +200,9 @@ class NatsChannel:
 
     async def _publish(self, events: Sequence[OutgoingEvent]) -> list[PubAck | BaseException]:
         """The acknowledgements in order, or what came instead of each."""
-        sent = [asyncio.create_task(self._send(event, after=self._last + n)) for n, event in enumerate(events)]
-        lost = asyncio.create_task(self._client.lost.wait())
-        all_sent = asyncio.gather(*sent, return_exceptions=True)
-        try:
-            await asyncio.wait({lost, all_sent}, return_when=asyncio.FIRST_COMPLETED)
-            if not all_sent.done():
-                all_sent.cancel()
-                return [_result(each) for each in sent]
-            return all_sent.result()
-        finally:
-            for task in (lost, *sent):
-                task.cancel()
+        sends = [asyncio.create_task(self._send(event, after=self._last + n)) for n, event in enumerate(events)]
+        self._client.under_way = sends
+        return await asyncio.gather(*sends, return_exceptions=True)
 
     async def _send(self, event: OutgoingEvent, *, after: int) -> PubAck:
         headers = {
@@ -226,23 +225,16 @@ def _at_once(events: Sequence[OutgoingEvent]) -> Sequence[OutgoingEvent]:
     return events
 
 
-def _result(task: "asyncio.Task[PubAck]") -> PubAck | BaseException:
-    if not task.done() or task.cancelled():
-        return ConnectionError("the connection was lost")
-    return task.exception() or task.result()
-
-
 def describe(error: BaseException) -> str:
     """A reason for the operator, which quotes no credentials."""
-    if isinstance(error, nats.js.errors.ServiceUnavailableError | nats.js.errors.NoStreamResponseError):
-        return "JetStream does not answer: is it on, and does the stream have the subject?"
+    known = next((text for kinds, text in _REASONS if isinstance(error, kinds)), None)
+    if known is not None:
+        return known
     if isinstance(error, nats.js.errors.APIError):
-        if error.err_code == _WRONG_LAST_SEQUENCE:
-            return "something else has written to the stream"
-        return error.description or type(error).__name__
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    text = str(error).removeprefix("nats: ").strip(" '")
+        is_other = error.err_code == _WRONG_LAST_SEQUENCE
+        text = "something else has written to the stream" if is_other else error.description or ""
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        text = f"the server's certificate: {error.verify_message}"
+    else:
+        text = str(error).removeprefix("nats: ").strip(" '")
     return text or type(error).__name__

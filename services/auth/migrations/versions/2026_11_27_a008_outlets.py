@@ -1,14 +1,14 @@
 """outlets: how far each outlet of events has come, and which process works it
 
 Revision ID: a008
-Revises: a006
+Revises: a007
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "a008"
-down_revision = "a006"
+down_revision = "a007"
 branch_labels = None
 depends_on = None
 

@@ -94,7 +94,7 @@ async def test_a_process_that_was_frozen_writes_nothing_after_its_successor(brok
     async with transport(broker).open() as frozen:
         await frozen.deliver(events(1, 5))
         await deliver(broker, events(6, 20))
-        assert (await frozen.deliver(events(21, 30))).count == 0
+        assert (await frozen.deliver(events(21, 30))).done == 0
     assert await seqs(broker) == list(range(1, 21))
 
 
@@ -111,7 +111,7 @@ async def test_a_server_that_ends_or_hangs_is_given_up(
         else:
             with broker.suspend():
                 delivery = await channel.deliver(events(6, 9))
-    assert delivery.count == 0
+    assert delivery.done == 0
     assert delivery.error == ("unexpected EOF" if ends == "kill" else "no answer in time")
 
 
