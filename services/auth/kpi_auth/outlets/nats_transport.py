@@ -10,9 +10,9 @@ be refused while those behind it are stored: so only events of different account
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -46,6 +46,8 @@ _REASONS = (
     ((TimeoutError,), "no answer in time"),
     ((asyncio.CancelledError,), "the connection was lost"),
 )
+
+_Result = TypeVar("_Result")
 
 
 class NatsStream(NamedTuple):
@@ -82,9 +84,12 @@ class _Client(Client):
     async def keep_reason(self, error: Exception) -> None:
         self.reason = describe(error)
 
-    async def end_under_way(self) -> None:
+    def end_sends(self) -> None:
         for task in self.under_way:
             task.cancel()
+
+    async def lose(self) -> None:
+        self.end_sends()
 
     def _connect_command(self) -> bytes:
         """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
@@ -116,24 +121,23 @@ class NatsTransport:
         finally:
             # A server that has become silent must not hold this up.
             with suppress(Exception):
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await client.close()
+                await _run_apart(client.close(), seconds=_CLOSE_SECONDS)
 
     async def _begin(self, client: _Client) -> "NatsChannel":
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
-                await self._connect(client)
-                return NatsChannel(client, self._stream, last=await self._get_last(client))
+            last = await _run_apart(self._connect(client), seconds=_OPEN_SECONDS)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             # Of a refusal, the client's own reason is better than the timeout or the lack of servers that follows it.
             raise OutletError(client.reason or describe(error)) from error
+        return NatsChannel(client, self._stream, last=last)
 
-    async def _connect(self, client: _Client) -> None:
+    async def _connect(self, client: _Client) -> int:
+        """Returns the newest place of the stream."""
         await client.connect(
             servers=list(self._servers.urls),
             name="kpi-auth",
             error_cb=client.keep_reason,
-            closed_cb=client.end_under_way,
+            closed_cb=client.lose,
             allow_reconnect=False,
             # Each address twice at most.
             max_reconnect_attempts=1,
@@ -143,6 +147,7 @@ class NatsTransport:
             tls=self._tls,
             **self._identity(),
         )
+        return await self._get_last(client)
 
     def _identity(self) -> dict[str, Any]:
         credentials = self._credentials
@@ -202,7 +207,12 @@ class NatsChannel:
         """The acknowledgements in order, or what came instead of each."""
         sends = [asyncio.create_task(self._send(event, after=self._last + n)) for n, event in enumerate(events)]
         self._client.under_way = sends
-        return await asyncio.gather(*sends, return_exceptions=True)
+        try:
+            # Not gather(), which would wait for those that do not end when they are cancelled.
+            await asyncio.wait(sends)
+        finally:
+            self._client.end_sends()
+        return [_result(send) for send in sends]
 
     async def _send(self, event: OutgoingEvent, *, after: int) -> PubAck:
         headers = {
@@ -223,6 +233,24 @@ def _at_once(events: Sequence[OutgoingEvent]) -> Sequence[OutgoingEvent]:
             return events[:count]
         accounts.add(event.account_id)
     return events
+
+
+def _result(task: "asyncio.Task[PubAck]") -> PubAck | BaseException:
+    return asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
+
+
+async def _run_apart(work: Coroutine[Any, Any, _Result], *, seconds: float) -> _Result:
+    """Run what calls the library in a task of its own, since the library may swallow the cancellation of its caller."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+        # So that the error of a task that was left is no warning.
+        task.add_done_callback(lambda left: left.cancelled() or left.exception())
 
 
 def describe(error: BaseException) -> str:

@@ -182,3 +182,22 @@ async def test_credentials_are_never_sent_unencrypted_to_an_address_with_tls(tmp
     server.close()
     await server.wait_closed()
     assert heard == b""
+
+
+async def test_delivery_can_be_cancelled_at_any_moment(broker: Broker) -> None:
+    """The library swallows some cancellations: a service would not stop."""
+    opened = transport(broker)
+
+    async def work() -> None:
+        while True:
+            async with opened.open() as channel:
+                for first in range(1, 60, 10):
+                    await channel.deliver(events(first, first + 9))
+
+    for round_ in range(150):
+        task = asyncio.create_task(work())
+        await asyncio.sleep(round_ % 15 / 1000)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=4)
+        assert done
+        assert task.cancelled()
