@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
+from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
@@ -52,6 +52,7 @@ def _check_nats_credentials(value: SecretStr) -> SecretStr:
 
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
+    mints_tokens: ClassVar[bool] = True
 
     # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
     # used, and replacing that key ends sessions and API keys (docs/adr/0039-long-lived-keys.md).
@@ -86,8 +87,13 @@ class AuthSettings(ServiceSettings):
     internal_port: int = Field(default=0, ge=0, lt=2**16)
     internal_host: str = "127.0.0.1"
     internal_key: SecretKey | None = None
-    # The key by which the readers of the feed of events are known on that port; None: nobody can read it.
+    # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
     feed_key: SecretKey | None = None
+    # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
+    # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
+    listen_database_url: DatabaseUrl | None = None
+    # Events older than this are deleted, except those that are to be known for ever.
+    events_keep_days: float = Field(default=30, ge=1, le=3650)
     # Whether the first admin may be made from this machine without the code in the log.
     bootstrap_from_loopback: bool = False
 
@@ -121,6 +127,14 @@ class AuthSettings(ServiceSettings):
     # Audit records older than this are deleted; None: they are kept for ever.
     audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
 
+    # How many webhooks there may be (docs/webhooks.md), and whether this replica sends events to them.
+    webhook_limit: int = Field(default=50, ge=1, le=1000)
+    webhook_worker: bool = True
+    # Networks that are not public and whose addresses may get events all the same, separated by commas.
+    webhook_allowed_networks: Networks = ()
+    # None: events may be sent without TLS, but not in production.
+    webhook_allow_http: bool | None = None
+
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
 
@@ -145,6 +159,17 @@ class AuthSettings(ServiceSettings):
         is_required = self.app_env is Environment.PRODUCTION
         detail = "set" if is_set else otherwise
         return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
+
+    @property
+    def allows_http_webhooks(self) -> bool:
+        if self.webhook_allow_http is not None:
+            return self.webhook_allow_http
+        return self.app_env is not Environment.PRODUCTION
+
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        own = (self.auth_secret_key,) if self.auth_secret_key is not None else ()
+        return (*own, *self.auth_previous_secret_keys)
 
     @property
     def discloses_email(self) -> bool:
@@ -175,6 +200,12 @@ class AuthSettings(ServiceSettings):
             mine.name == other.name or mine.issuer == other.issuer for mine in own for other in self.identity_providers
         ):
             raise ValueError("SUPABASE_URL: IDENTITY_PROVIDERS already has this provider; set one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _require_lasting_key(self) -> Self:
+        if self.has_ring and self.auth_secret_key is None:
+            raise ValueError("AUTH_SECRET_KEY: is required with PASETO_KEYS_FILE: sessions outlive the keys in it")
         return self
 
     @model_validator(mode="after")
