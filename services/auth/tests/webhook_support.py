@@ -14,7 +14,7 @@ class FixedResolver:
     addresses: Sequence[str]
     calls: int = 0
 
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
+    async def __call__(self, _host: str, _port: int) -> Sequence[str]:
         self.calls += 1
         return self.addresses
 

@@ -1,7 +1,7 @@
 """Who sends next: how many events may be under way to each webhook, and to all of them.
 
-A webhook whose last attempt failed, or that has not been tried yet, gets one lane, and all of these together get half of
-the lanes. So receivers that hang, however many they are, leave the other half to those that work.
+A webhook whose last attempt failed, or that has not been tried yet, gets one lane, and all of these together get half
+of the lanes. So receivers that hang, however many they are, leave the other half to the rest.
 """
 
 from collections import Counter
