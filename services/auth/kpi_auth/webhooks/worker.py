@@ -1,8 +1,8 @@
 """The worker that sends events to webhooks: each at least once, and those of one account in their order.
 
 Events that have their place are queued for each webhook. A delivery is leased in one short transaction, sent outside
-any transaction, and settled in another. The lease is short and renewed meanwhile: if the process dies, the delivery is due
-within seconds at another one.
+any transaction, and settled in another. The lease is short and renewed meanwhile: if the process dies, the delivery is
+due within seconds at another one.
 """
 
 import asyncio
