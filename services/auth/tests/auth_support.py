@@ -15,7 +15,7 @@ from kpi_auth.origin import CONSOLE
 from kpi_auth.settings import AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
-from kpi_shared.tokens import KeyRing, TokenCodec, open_sealed
+from kpi_shared.tokens import TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
@@ -105,7 +105,7 @@ class Accounts:
         statement = text("SELECT template, content FROM mails WHERE recipient = :to ORDER BY id")
         async with self.app.state.database.reading() as connection:
             rows = (await connection.execute(statement, {"to": to})).all()
-        key = KeyRing.of(self.app.state.settings).current
+        key = self.app.state.settings.read_ring().symmetric_keys[0]
         return [SentMail(row.template, json.loads(open_sealed(row.content, key=key, implicit=PURPOSE))) for row in rows]
 
     async def events(self, subject_id: int | None = None) -> list[str]:
