@@ -66,7 +66,7 @@ def _ours(place: Place) -> Program:
 
 def tokens(count: int) -> list[str]:
     """Tokens of ``count`` users; our gateway opens them, so that each has a limit of its own."""
-    codec = TokenCodec(KeyRing(_KEY), issuer="kpi-one", audience="kpi-one")
+    codec = TokenCodec(KeyRing.local(_KEY), issuer="kpi-one", audience="kpi-one")
     return [
         codec.mint(user_id=number, username=f"u{number}", role=Role.USER, session_id="1", lifetime=timedelta(hours=1))
         for number in range(1, count + 1)

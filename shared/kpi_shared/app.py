@@ -15,7 +15,7 @@ from kpi_shared.database import (
     register_pool_metrics,
 )
 from kpi_shared.errors import install_error_handlers
-from kpi_shared.health import NotReadyError, health_router
+from kpi_shared.health import Check, NotReadyError, Remark, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
@@ -24,6 +24,7 @@ from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
+from kpi_shared.token_keys.following import following
 from kpi_shared.tokens import TokenCodec
 
 # 40,000 characters may take 12 bytes each if a client escapes them all.
@@ -32,12 +33,14 @@ MAX_BODY_BYTES = 1024 * 1024
 
 # Something that a service creates at the start and closes at the end, in reverse order.
 Resource = Callable[[FastAPI], AsyncIterator[None]]
+# A check of readiness that reads the state of the application.
+AppCheck = Callable[[FastAPI], Awaitable[Remark | None]]
 
 
 _COMMON_TAGS = {"health": "Whether the service works"}
 
 
-def build_service(
+def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     settings: ServiceSettings,
     *,
     title: str,
@@ -45,8 +48,12 @@ def build_service(
     routers: Sequence[APIRouter],
     tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
+    checks: Mapping[str, AppCheck] | None = None,
 ) -> FastAPI:
-    """``tags`` are the groups of operations in the API document, with their descriptions."""
+    """``tags`` are the groups of operations in the API document, with their descriptions.
+
+    ``checks`` are those of readiness beside that of the database.
+    """
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format)
     observation = Observation(settings, version=version)
     app = FastAPI(
@@ -70,7 +77,9 @@ def build_service(
     app.state.observation = observation
     for router in routers:
         app.include_router(router)
-    app.include_router(health_router(settings, version=version, checks=_readiness_checks(app, settings)))
+    all_checks = _readiness_checks(app, settings)
+    all_checks |= {name: partial(check, app) for name, check in (checks or {}).items()}
+    app.include_router(health_router(settings, version=version, checks=all_checks))
     install_error_handlers(app)
     install_database_handlers(app)
     install_openapi(app)
@@ -91,11 +100,13 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
+        app.state.revocations = None
         app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)
             register_pool_metrics(app.state.database, observation.metrics)
+            await stack.enter_async_context(following(app.state.tokens, settings, observation.metrics))
             await stack.enter_async_context(running(app.state.database.watch(), name="database watch"))
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
@@ -105,7 +116,7 @@ def _lifespan(
     return lifespan
 
 
-def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Callable[[], Awaitable[None]]]:
+def _readiness_checks(app: FastAPI, settings: ServiceSettings) -> dict[str, Check]:
     # Cached: the migrations are files, which are not to be read for each probe.
     current = cache(partial(is_current, settings.part))
 

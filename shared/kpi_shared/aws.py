@@ -9,7 +9,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 # Only these are read from the secret: write access to it must not give access to other settings.
-OVERRIDES = ("database_url", "paseto_secret_key", "auth_secret_key", "access_token_expire_minutes", "cors_origins")
+OVERRIDES = (
+    "database_url",
+    "paseto_secret_key",
+    "paseto_keys",
+    "auth_secret_key",
+    "access_token_expire_minutes",
+    "cors_origins",
+)
 _TIMEOUT_SECONDS = 5
 
 
@@ -47,6 +54,15 @@ def _is_enabled(value: object) -> bool:
         return TypeAdapter(bool).validate_python(value)
     except ValidationError:
         raise ValueError("AWS_SECRETS_ENABLED: must be true or false") from None
+
+
+def read_member(member: str, name: str, region: str | None, endpoint_url: str | None) -> bytes:
+    """One member of the secret, as JSON or as the text that it is; ValueError, which quotes no value, without it."""
+    values = {key.upper(): value for key, value in _read_secret(name, region, endpoint_url).items()}
+    if member not in values:
+        raise ValueError(f"AWS secret {name!r}: has no {member}")
+    found = values[member]
+    return (found if isinstance(found, str) else json.dumps(found)).encode()
 
 
 def _read_secret(name: str, region: str | None, endpoint_url: str | None) -> dict[str, Any]:

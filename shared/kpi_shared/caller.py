@@ -40,6 +40,10 @@ def key_session_id(api_key_id: int) -> str:
     return f"{_KEY_SESSION}{api_key_id}"
 
 
+def is_key_session_id(session_id: str) -> bool:
+    return session_id.startswith(_KEY_SESSION)
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The account to which a verified token was issued.
@@ -47,6 +51,7 @@ class Subject:
     ``scopes`` are those of an API key, with all that they include; None for a person, who may do all that the role
     allows. ``account_version`` is that of the account when the token was minted, None from an auth that did not write
     it yet. ``role`` is narrowed: with scopes that do not include ``admin`` it is never that of an admin.
+    ``token_key_id`` is the ``kid`` of the key that opened the token.
     """
 
     id: int
@@ -57,6 +62,7 @@ class Subject:
     expires_at: datetime
     scopes: frozenset[Scope] | None = None
     account_version: int | None = None
+    token_key_id: str | None = None
 
     @property
     def api_key_id(self) -> int | None:

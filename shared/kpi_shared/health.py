@@ -14,8 +14,15 @@ from kpi_shared.settings import PartSettings
 
 log = structlog.get_logger(__name__)
 
-# A check raises NotReadyError, or any other exception, if it fails.
-Check = Callable[[], Awaitable[None]]
+
+class Remark(str):
+    """A state that is named for operators, and does not make the part unready."""
+
+    __slots__ = ()
+
+
+# A check raises NotReadyError, or any other exception, if it fails; it may return a remark.
+Check = Callable[[], Awaitable[Remark | None]]
 
 
 # A gateway is to take an address out of rotation within two seconds.
@@ -42,7 +49,7 @@ class Info(BaseModel):
 
 
 def all_ok(states: Sequence[str]) -> bool:
-    return all(state == "ok" for state in states)
+    return all(state == "ok" or isinstance(state, Remark) for state in states)
 
 
 def health_router(
@@ -98,10 +105,10 @@ class _SharedRun:
 async def _run_check(name: str, check: Check) -> str:
     try:
         async with asyncio.timeout(_CHECK_SECONDS):
-            await check()
+            remark = await check()
     except NotReadyError as error:
         return str(error)
     except Exception:
         log.warning("health check failed", check=name, exc_info=True)
         return "does not respond"
-    return "ok"
+    return remark or "ok"

@@ -1,8 +1,8 @@
-"""Validation of symmetric keys, and their PASERK ids."""
+"""Validation of keys: their form, and whether they can be guessed."""
 
-import base64
-import hashlib
 import re
+
+from kpi_shared.paserk import PaserkType, identify
 
 KEY_BYTES = 32
 _HEX_DIGITS = 2 * KEY_BYTES
@@ -12,6 +12,12 @@ _WELL_KNOWN = (
     # The keys of the official PASETO and PASERK test vectors are public.
     bytes(range(0x70, 0x90)),
     bytes([*range(0x70, 0x8F), 0x90]),
+    # The public keys of the official vectors, and the seed of those that are signed.
+    bytes.fromhex("3b6a27bcceb6a42d62a3a8d02a6f0d73653215771de243a63ac048a18b59da29"),
+    bytes.fromhex("1ce56a48c82ff99162a14bc544612674e5d61fb9317e65d4055780fdbcb4dc35"),
+    bytes.fromhex("60fe37571a5d6e7d30b15154ce4a9fb92c70c870848f4ccdf1626588097f73f7"),
+    bytes.fromhex("1eb9dbbbbc047c03fd70604e0071f0987e16b28b757225c11f00415d0e20b1a2"),
+    bytes.fromhex("b4cbfb43df4ce210727d953e4a713307fa19bb7d9f85041438d9e11b942a3774"),
     # Typical example keys.
     bytes(range(32)),
     bytes(range(1, 33)),
@@ -27,7 +33,11 @@ def parse_key(text: str) -> bytes:
     text = text.strip()
     if not re.fullmatch(r"[0-9a-fA-F]*", text) or len(text) != _HEX_DIGITS:
         raise WeakKeyError(f"{_HEX_DIGITS} hex digits needed, got {_describe(text)}")
-    key = bytes.fromhex(text)
+    return check_strength(bytes.fromhex(text))
+
+
+def check_strength(key: bytes) -> bytes:
+    """The key; WeakKeyError if it has been published or can be guessed."""
     if key in _WELL_KNOWN:
         raise WeakKeyError("this key has been published, so it is not secret; create one with: kpi keys new")
     if len(set(key)) < _FEWEST_DISTINCT_BYTES:
@@ -42,16 +52,5 @@ def _describe(text: str) -> str:
 
 
 def key_id(key: bytes) -> str:
-    """The PASERK ``k4.lid`` of a local key, which identifies the key without revealing it.
-
-    Source: the PASERK specification, operations/ID: BLAKE2b-264 over ``k4.lid.`` and the ``k4.local`` form.
-    """
-    if len(key) != KEY_BYTES:
-        raise ValueError(f"a local key has {KEY_BYTES} bytes, got {len(key)}")
-    paserk = b"k4.local." + _base64url(key)
-    digest = hashlib.blake2b(b"k4.lid." + paserk, digest_size=33).digest()
-    return "k4.lid." + _base64url(digest).decode("ascii")
-
-
-def _base64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    """The PASERK ``k4.lid`` of a local key, which identifies the key without revealing it."""
+    return identify(PaserkType.LOCAL, key)

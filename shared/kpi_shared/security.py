@@ -15,6 +15,7 @@ from fastapi.security import OAuth2PasswordBearer
 from kpi_shared.caller import Scope, Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.openapi import OPTIONAL_SCHEME, PERSON_SCHEME, SCHEME
+from kpi_shared.revocations import Revocations
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
 
@@ -55,11 +56,23 @@ async def verify_token(request: Request, tokens: TokenCodec, token: str) -> Subj
     """Return the subject of the token, or raise InvalidTokenError.
 
     Every service checks every token here. The service that stores the sessions queries its database in
-    ``session_check``; the others trust a token until it expires. A check for revocations belongs here.
+    ``session_check``; the others look in ``revocations``, which follow that service. Without either, a token is
+    trusted until it expires.
     """
     subject = tokens.verify(token)
-    check: SessionCheck | None = request.app.state.session_check
+    state = request.app.state
+    revocations: Revocations | None = state.revocations
+    if revocations is not None:
+        revocations.check(subject)
+    check: SessionCheck | None = state.session_check
     return subject if check is None else await check(request, subject)
+
+
+def _require_known_revocations(request: Request) -> None:
+    """A token that may have been revoked still reads, and changes nothing: RevocationsUnknownError."""
+    revocations: Revocations | None = request.app.state.revocations
+    if revocations is not None:
+        revocations.require_known()
 
 
 class _OptionalCaller(OAuth2PasswordBearer):
@@ -69,6 +82,7 @@ class _OptionalCaller(OAuth2PasswordBearer):
         # Services have no path prefix; the gateway rewrites the address in the merged document.
         super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=scheme_name)
         self._scope = scope
+        self._changes = scope is not Scope.READ
 
     async def __call__(self, request: Request) -> Subject | None:  # type: ignore[override]
         """Return the caller, or None without a token. An invalid token is refused, never ignored."""
@@ -85,6 +99,8 @@ class _OptionalCaller(OAuth2PasswordBearer):
         except InvalidTokenError:
             raise UnauthenticatedError("The access token is not valid or has expired", invalid=True) from None
         self._check(subject)
+        if self._changes:
+            _require_known_revocations(request)
         return subject
 
     def _check(self, subject: Subject) -> None:

@@ -4,6 +4,7 @@ From highest to lowest precedence: an AWS secret (if enabled), environment varia
 variables, and ``config/.env.<APP_ENV>`` of the part, else ``config/.env``.
 """
 
+import json
 import os
 import re
 from enum import StrEnum
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, model_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -22,6 +24,7 @@ from pydantic_settings import (
 )
 
 from kpi_shared.aws import AwsSecretSource
+from kpi_shared.key_ring import BadRingError, KeyRing, Purpose, parse_ring
 from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
 
@@ -47,6 +50,11 @@ def _check_secret_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _write_json(value: object) -> object:
+    """In the JSON of an AWS secret, JSON may be written as such or as a text."""
+    return json.dumps(value) if isinstance(value, dict) else value
+
+
 def _check_collector(value: str) -> str:
     try:
         parts = urlsplit(value)
@@ -69,7 +77,8 @@ class FileSource(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 the base class's
         path = os.environ.get(f"{field_name.upper()}_FILE")
-        if not path:
+        # A setting of that name is a file that the part itself reads, again and again.
+        if not path or f"{field_name}_file" in self.settings_cls.model_fields:
             return None, field_name, False
         try:
             return Path(path).read_text(encoding="utf-8").strip(), field_name, False
@@ -166,21 +175,95 @@ class PartSettings(BaseSettings):
 class _TokenBaseSettings(PartSettings):
     """The settings of tokens except the current key."""
 
+    # Whether this part mints tokens: with the purpose public it alone has secret keys.
+    mints_tokens: ClassVar[bool] = False
+
+    token_purpose: Purpose = Purpose.LOCAL
+    # The key ring as a file, which is read again whenever it changes, and its text, which an AWS secret may contain. It
+    # takes the place of PASETO_SECRET_KEY (docs/adr/0043-key-ring.md).
+    paseto_keys_file: Path | None = None
+    paseto_keys: Annotated[SecretStr, BeforeValidator(_write_json)] | None = None
+    # Seconds between two readings of the AWS secret for its PASETO_KEYS.
+    aws_secrets_refresh: float = Field(default=30, ge=1, le=86_400)
     paseto_previous_keys: SecretKeys = ()
     token_issuer: str = "kpi-one"  # noqa: S105 a claim of every token
     token_audience: str = "kpi-one"  # noqa: S105 as above
 
+    @property
+    def ring_file(self) -> Path | None:
+        """The file of the key ring; None if the ring comes from elsewhere."""
+        return self.paseto_keys_file if not self.has_ring_in_aws else None
+
+    @property
+    def has_ring_in_aws(self) -> bool:
+        return self.aws_secrets_enabled and self.paseto_keys is not None
+
+    @property
+    def has_ring(self) -> bool:
+        """Whether the keys of the tokens are a ring with states, in place of PASETO_SECRET_KEY."""
+        return self.paseto_keys_file is not None or self.paseto_keys is not None
+
+    def read_ring(self) -> KeyRing:
+        """The key ring; SettingsError if it cannot be used."""
+        try:
+            if self.ring_file is not None:
+                return self.parse_ring(self.ring_file.read_bytes())
+            if self.paseto_keys is not None:
+                return self.parse_ring(self.paseto_keys.get_secret_value())
+        except OSError as error:
+            raise SettingsError(f"PASETO_KEYS_FILE: {self.ring_file}: {error.strerror}") from None
+        except BadRingError as error:
+            source = f"_FILE: {self.ring_file}" if self.ring_file is not None else ""
+            raise SettingsError(f"PASETO_KEYS{source}: {error}") from None
+        return self._local_ring()
+
+    def parse_ring(self, text: str | bytes) -> KeyRing:
+        """The ring of this part in such a text; BadRingError if it cannot be used."""
+        return parse_ring(text, purpose=self.token_purpose, mints=self.mints_tokens)
+
+    def _local_ring(self) -> KeyRing:
+        current: SecretStr | None = getattr(self, "paseto_secret_key", None)
+        if not current:
+            raise SettingsError("PASETO_SECRET_KEY: is required and not set")
+        previous = [parse_key(key.get_secret_value()) for key in self.paseto_previous_keys]
+        return KeyRing.local(parse_key(current.get_secret_value()), previous)
+
+    @model_validator(mode="after")
+    def _check_ring(self) -> Self:
+        if self.has_ring:
+            try:
+                self.read_ring()
+            except SettingsError as error:
+                raise ValueError(str(error)) from None
+        elif self.token_purpose is Purpose.PUBLIC:
+            raise ValueError("TOKEN_PURPOSE: public needs a key ring, PASETO_KEYS_FILE")
+        return self
+
+
+def _check_presence(value: SecretStr, info: ValidationInfo) -> SecretStr:
+    """The key is required where no key ring is given."""
+    has_ring = any(info.data.get(name) is not None for name in ("paseto_keys_file", "paseto_keys"))
+    if not value and not has_ring:
+        raise PydanticCustomError("missing", "Field required")
+    return _check_secret_key(value) if value else value
+
 
 class TokenSettings(_TokenBaseSettings):
-    """For a service, which requires the shared key of the tokens."""
+    """For a service, which requires the keys of the tokens."""
 
-    paseto_secret_key: SecretKey
+    paseto_secret_key: Annotated[SecretStr, AfterValidator(_check_presence)] = Field(
+        SecretStr(""), validate_default=True
+    )
 
 
 class OptionalTokenSettings(_TokenBaseSettings):
-    """For a part that opens tokens only if it has the key."""
+    """For a part that opens tokens only if it has the keys."""
 
     paseto_secret_key: SecretKey | None = None
+
+    @property
+    def has_token_keys(self) -> bool:
+        return self.paseto_secret_key is not None or self.has_ring
 
 
 # Passwords in examples.
@@ -197,10 +280,13 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     return SecretStr(f"postgresql+psycopg://{value.get_secret_value().partition('://')[2]}")
 
 
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+
+
 class DatabaseSettings(PartSettings):
     """The PostgreSQL database of the part. Times are in seconds."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
+    database_url: DatabaseUrl
     database_echo: bool = False
     database_pool_size: int = Field(default=5, ge=1, le=100)
     # Both are less than REQUEST_TIMEOUT by default, so that the response can say what took too long.
@@ -217,6 +303,17 @@ class ServiceSettings(DatabaseSettings, TokenSettings):
     @property
     def server_options(self) -> dict[str, Any]:
         return {"request_timeout": self.request_timeout}
+
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        """Keys of this service that last longer than those of the tokens, the newest first."""
+        return ()
+
+    @model_validator(mode="after")
+    def _require_lasting_secret(self) -> Self:
+        if self.token_purpose is Purpose.PUBLIC and not self.lasting_secrets:
+            raise ValueError("TOKEN_PURPOSE: with public, cursors need a key of their own: set FEED_KEY too")
+        return self
 
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:

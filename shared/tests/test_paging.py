@@ -10,7 +10,7 @@ from kpi_shared.paging import Page, PositionFormat, check_start, cut_page, decod
 from kpi_shared.tokens import KeyRing
 
 TIME = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
-SEALER = CursorSealer(KeyRing(bytes(range(1, 33))))
+SEALER = CursorSealer(KeyRing.local(bytes(range(1, 33))))
 
 
 class List(NamedTuple):

@@ -12,6 +12,7 @@ import pytest
 from kpi_shared.parts import Part
 from kpi_shared.settings import CommaSeparated, DatabaseSettings, SettingsError, TokenSettings
 from moto.server import ThreadedMotoServer
+from ring_support import MadeKey, make_local, make_public, ring_text
 
 URL = "postgresql://kpi:quiet-pass@localhost:5432/kpi"
 SECRET_VALUE = "value-that-must-not-leak"
@@ -274,3 +275,42 @@ def test_disabled_aws_secrets_cause_no_request(complete: str, monkeypatch: pytes
     monkeypatch.setenv("AWS_SECRET_NAME", "kpi/none")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     assert Settings.load().paseto_secret_key.get_secret_value() == complete
+
+
+def write_ring(path: Path, made: MadeKey, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text(ring_text({made: "active"}))
+    monkeypatch.setenv("PASETO_KEYS_FILE", str(path))
+
+
+def test_a_key_ring_in_a_file_takes_the_place_of_the_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)
+    made = make_local()
+    write_ring(tmp_path / "ring", made, monkeypatch)
+    settings = Settings.load()
+    assert list(settings.read_ring().states) == [made.kid]
+    monkeypatch.setenv("PASETO_SECRET_KEY", secrets.token_hex(32))
+    assert list(Settings.load().read_ring().states) == [made.kid]
+    assert made.minting not in repr(settings) + str(settings.model_dump())
+
+
+def test_a_key_ring_that_cannot_be_used_is_named(
+    complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = make_local()
+    write_ring(tmp_path / "ring", made, monkeypatch)
+    (tmp_path / "ring").write_text(ring_text({made: "active", make_local(): "active"}))
+    with pytest.raises(SettingsError, match=r"PASETO_KEYS_FILE: .*/ring: 2 keys are active; one must be"):
+        Settings.load()
+    (tmp_path / "ring").unlink()
+    with pytest.raises(SettingsError, match=r"PASETO_KEYS_FILE: .*/ring: No such file or directory"):
+        Settings.load()
+
+
+def test_public_tokens_need_a_key_ring(complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOKEN_PURPOSE", "public")
+    with pytest.raises(SettingsError, match=r"TOKEN_PURPOSE: public needs a key ring"):
+        Settings.load()
+    made = make_public()
+    (tmp_path / "ring").write_text(ring_text({made: "active"}, mints=False))
+    monkeypatch.setenv("PASETO_KEYS_FILE", str(tmp_path / "ring"))
+    assert list(Settings.load().read_ring().states) == [made.kid]

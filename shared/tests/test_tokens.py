@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from kpi_shared import tokens as tokens_module
 from kpi_shared.caller import Role
 from kpi_shared.keys import key_id
 from kpi_shared.tokens import InvalidTokenError, KeyRing, TokenCodec, seal
+from kpi_shared.tokens import codec as tokens_module
 
 # Fixed, since test names contain it.
 KEY = hashlib.sha256(b"a key for tests").digest()
 NAMES = {"issuer": "kpi-one", "audience": "kpi-one"}
 FOOTER = json.dumps({"kid": key_id(KEY)}).encode()
-CODEC = TokenCodec(KeyRing(KEY), **NAMES)
+CODEC = TokenCodec(KeyRing.local(KEY), **NAMES)
 
 
 def mint(codec: TokenCodec = CODEC, *, lifetime: timedelta = timedelta(minutes=5)) -> str:
@@ -212,16 +212,16 @@ def test_a_noncanonical_encoding_is_refused() -> None:
 
 def test_rotation_keeps_previous_keys_and_drops_retired_ones() -> None:
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
-    token = mint(TokenCodec(KeyRing(old), **NAMES))
-    assert TokenCodec(KeyRing(new, [old]), **NAMES).verify(token).id == 7
+    token = mint(TokenCodec(KeyRing.local(old), **NAMES))
+    assert TokenCodec(KeyRing.local(new, [old]), **NAMES).verify(token).id == 7
     with pytest.raises(InvalidTokenError):
-        TokenCodec(KeyRing(new), **NAMES).verify(token)
+        TokenCodec(KeyRing.local(new), **NAMES).verify(token)
 
 
 def test_a_token_under_the_kid_of_another_key_is_refused() -> None:
     """A token that is sealed with one key under the id of another."""
     other = secrets.token_bytes(32)
-    ring = TokenCodec(KeyRing(KEY, [other]), **NAMES)
+    ring = TokenCodec(KeyRing.local(KEY, [other]), **NAMES)
     with pytest.raises(InvalidTokenError):
         ring.verify(seal_json(claims(), key=other))
 
@@ -233,7 +233,7 @@ def test_the_leeway_covers_a_slow_clock_but_not_the_expiry() -> None:
 
 
 def test_a_remembered_token_is_valid_only_until_it_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    codec = TokenCodec(KeyRing(KEY), **NAMES)
+    codec = TokenCodec(KeyRing.local(KEY), **NAMES)
     token = mint(codec)
     subject = codec.verify(token)
     assert codec.verify(token) is subject
@@ -251,7 +251,7 @@ def test_a_remembered_token_is_valid_only_until_it_expires(monkeypatch: pytest.M
 def test_another_codec_does_not_share_remembered_tokens() -> None:
     token = mint()
     assert CODEC.verify(token) == CODEC.verify(token)
-    retired = TokenCodec(KeyRing(bytes(32)), **NAMES)
+    retired = TokenCodec(KeyRing.local(bytes(32)), **NAMES)
     for _ in range(2):
         with pytest.raises(InvalidTokenError):
             retired.verify(token)
@@ -259,7 +259,7 @@ def test_another_codec_does_not_share_remembered_tokens() -> None:
 
 def test_the_number_of_remembered_tokens_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens_module, "_MAX_VERIFIED", 3)
-    codec = TokenCodec(KeyRing(KEY), **NAMES)
+    codec = TokenCodec(KeyRing.local(KEY), **NAMES)
     tokens = [mint(codec) for _ in range(7)]
     for token in tokens + tokens:
         assert codec.verify(token) == CODEC.verify(token)

@@ -7,6 +7,7 @@ from kpi_cli import keys
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.stack import found_keys, libsodium, postgres, processes, vault
+from kpi_cli.token_keys import files as token_files
 
 Report = Callable[[str], None]
 
@@ -20,6 +21,8 @@ def prepare(layout: Layout, report: Report) -> None:
     postgres.check_data(layout)
     _check_key(layout)
     made = vault.ensure(layout.secrets)
+    if token_files.ensure(layout.secrets, token_files.demanded_purpose()):
+        made.append(token_files.RING)
     if made:
         report(f"made {', '.join(made)} in {layout.shorten(layout.secrets)}")
 

@@ -80,7 +80,7 @@ class RateLimits:
         return cls(
             Policies(general, settings.rate_limit_policies, site_factor=settings.ipv6_site_factor),
             shared=RedisWindows(url.get_secret_value(), timeout=STORE_TIMEOUT_SECONDS) if url else None,
-            subjects=Subjects(TokenCodec.of(settings)) if settings.paseto_secret_key else None,
+            subjects=Subjects(TokenCodec.of(settings)) if settings.has_token_keys else None,
         )
 
     async def start(self) -> None:

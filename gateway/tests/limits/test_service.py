@@ -256,7 +256,7 @@ async def test_without_trusted_proxies_forwarding_headers_are_ignored() -> None:
 
 @pytest.fixture
 def codec(secret_key: str) -> TokenCodec:
-    return TokenCodec(KeyRing(parse_key(secret_key)), issuer="kpi-one", audience="kpi-one")
+    return TokenCodec(KeyRing.local(parse_key(secret_key)), issuer="kpi-one", audience="kpi-one")
 
 
 def bearer(codec: TokenCodec, user_id: int, lifetime: timedelta = timedelta(minutes=5)) -> dict[str, str]:
@@ -309,7 +309,7 @@ async def test_an_invalid_token_is_forwarded_and_has_no_subject(secret_key: str,
 async def test_expired_tokens_tokens_of_another_key_and_two_at_once_have_no_subject(
     secret_key: str, codec: TokenCodec
 ) -> None:
-    other_codec = TokenCodec(KeyRing(secrets.token_bytes(32)), issuer="kpi-one", audience="kpi-one")
+    other_codec = TokenCodec(KeyRing.local(secrets.token_bytes(32)), issuer="kpi-one", audience="kpi-one")
     two = [*bearer(codec, 1).items(), *bearer(codec, 2).items()]
     async with run_limited_gateway(9, paseto_secret_key=secret_key) as (client, _echo):
         for headers in (bearer(codec, 1, timedelta(seconds=-1)), bearer(other_codec, 1), two):

@@ -16,6 +16,7 @@ from kpi_auth.bootstrap.announcer import bootstrap_codes
 from kpi_auth.bootstrap.endpoints import router as bootstrap
 from kpi_auth.context import install_tools
 from kpi_auth.emails.endpoints import router as emails
+from kpi_auth.events.worker import event_feed
 from kpi_auth.hashing.hasher import password_hasher
 from kpi_auth.housekeeping import housekeeping
 from kpi_auth.identities.endpoints import router as identities
@@ -26,6 +27,7 @@ from kpi_auth.internal import internal_port
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.worker import mail_worker
 from kpi_auth.oauth.documents import add_schemas
+from kpi_auth.outlets.nats_outlet import nats_outlet
 from kpi_auth.pages.endpoints import router as pages
 from kpi_auth.passwords.endpoints import router as passwords
 from kpi_auth.recovery.endpoints import router as recovery
@@ -38,6 +40,9 @@ from kpi_auth.sessions.session_check import check_session
 from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
+from kpi_auth.webhooks.destinations import webhook_destinations
+from kpi_auth.webhooks.endpoints import router as webhooks
+from kpi_auth.webhooks.worker import webhook_worker
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +51,7 @@ _TAGS = {
     "auth": "Signing in and out, tokens, passwords and e-mail addresses",
     "api-keys": "Keys for programs",
     "mails": "The outbox of mails (admins)",
+    "webhooks": "Events sent to other systems (admins)",
     "audit": "The record of security events (admins)",
 }
 
@@ -59,12 +65,13 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             # Routes are tried in this order, and tokens are asked for most often.
             *(tokens, bootstrap, registrations, me, sessions, identities, exchange, sessions_of_users),
             *(passwords, recovery, emails),
-            *(users, api_keys, mails, audit, pages),
+            *(users, api_keys, mails, webhooks, audit, pages),
         ],
         tags=_TAGS,
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
-            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, internal_port),
+            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, internal_port),
+            *(nats_outlet, webhook_destinations, webhook_worker),
         ],
     )
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)

@@ -1,7 +1,8 @@
-"""The internal port: a listener of its own, on which the gateway exchanges API keys.
+"""The internal port: a listener of its own, on which the gateway exchanges API keys, and other parts read the feed.
 
 It is separate from the port that the gateway forwards to, so that no row of a route table can lead there, and a network
-policy can close it to all but the gateway. It proves its callers with INTERNAL_KEY, not with the tokens' key.
+policy can close it to all but the other parts. It proves its callers with INTERNAL_KEY (the gateway) and FEED_KEY
+(those that read the feed), not with the tokens' key; each key opens its own paths only.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import HANDLED_SIGNALS
 
-from kpi_auth.api_keys.internal_endpoints import router
+from kpi_auth.accounts.internal_endpoints import router as accounts
+from kpi_auth.api_keys.internal_endpoints import router as api_keys
+from kpi_auth.events.feed import Feed
+from kpi_auth.events.internal_endpoints import router as events
 from kpi_auth.settings import AuthSettings
 
 log = structlog.get_logger(__name__)
@@ -46,11 +50,12 @@ def create_internal_app(app: FastAPI) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     internal.state = app.state
-    internal.include_router(router)
+    for router in (api_keys, events, accounts):
+        internal.include_router(router)
     install_error_handlers(internal)
     install_database_handlers(internal)
     internal.add_middleware(BodyLimit, limit=_MAX_BODY_BYTES)
-    internal.add_middleware(_InternalKey, key=app.state.settings.internal_key)
+    internal.add_middleware(_InternalKeys, settings=app.state.settings)
     internal.add_middleware(RequestContext, access_log=app.state.settings.debug, observation=app.state.observation)
     return internal
 
@@ -65,7 +70,7 @@ async def internal_port(app: FastAPI) -> AsyncIterator[None]:
     options = uvicorn_options(
         lifespan="off", timeout_graceful_shutdown=settings.shutdown_seconds, **settings.server_options
     )
-    server = _Server(uvicorn.Config(create_internal_app(app), **options))
+    server = _Server(uvicorn.Config(create_internal_app(app), **options), app.state.feed)
     task = asyncio.create_task(server.serve(sockets=[listener]), name="internal port")
     task.add_done_callback(partial(_end_process, server))
     log.info("internal port served", host=settings.internal_host, port=settings.internal_port)
@@ -81,26 +86,34 @@ class UnknownPeerError(UnauthenticatedError):
     """Not the type of a wrong API key: this is an error of the installation, not of a client."""
 
     type = "internal-key-required"
-    title = "The internal port needs INTERNAL_KEY as a Bearer token"
+    title = "The internal port needs INTERNAL_KEY, or for the feed FEED_KEY, as a Bearer token"
 
 
-class _InternalKey:
-    """Refuses a request without INTERNAL_KEY before anything reads its body."""
+class _InternalKeys:
+    """Refuses a request without the key of its path before anything reads its body."""
 
-    def __init__(self, app: ASGIApp, *, key: SecretStr | None) -> None:
+    def __init__(self, app: ASGIApp, *, settings: AuthSettings) -> None:
         self.app = app
-        self._expected = key.get_secret_value().encode() if key is not None else None
+        internal, feed = _texts_of(settings.internal_key), _texts_of(settings.feed_key)
+        self._expected = {"/internal/feed/": feed, "/internal/api-keys/": internal}
+        # Which path there is here is for those that have a key.
+        self._otherwise = internal + feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_known(Headers(scope=scope)):
+        if scope["type"] != "http" or self._is_known(scope["path"], Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         await problem_response(UnknownPeerError())(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_known(self, path: str, headers: Headers) -> bool:
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        fits = self._expected is not None and hmac.compare_digest(given.encode(), self._expected)
-        return scheme.lower() == "bearer" and fits
+        expected = next((keys for prefix, keys in self._expected.items() if path.startswith(prefix)), self._otherwise)
+        fits = [hmac.compare_digest(given.encode(), key) for key in expected]
+        return scheme.lower() == "bearer" and any(fits)
+
+
+def _texts_of(key: SecretStr | None) -> tuple[bytes, ...]:
+    return (key.get_secret_value().encode(),) if key is not None else ()
 
 
 def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
@@ -112,6 +125,15 @@ def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
 
 class _Server(uvicorn.Server):
     """Ends when the process's own server does: at the same signals, or else with its lifespan."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's, which waits for all responses, and streams have no end of their own."""
+        self._feed.end_streams()
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

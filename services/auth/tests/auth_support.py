@@ -15,7 +15,7 @@ from kpi_auth.origin import CONSOLE
 from kpi_auth.settings import AuthSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
-from kpi_shared.tokens import KeyRing, TokenCodec, open_sealed
+from kpi_shared.tokens import TokenCodec, open_sealed
 from sqlalchemy import text
 
 PASSWORD = "a quiet red bicycle"
@@ -53,7 +53,9 @@ async def empty(database: Database) -> None:
         # The chainer of a running application has read what it is about to write: it must finish first.
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
-        await connection.execute(text("TRUNCATE users, mails, attempts, audit_events, audit_checkpoints CASCADE"))
+        await connection.execute(
+            text("TRUNCATE users, events, mails, attempts, audit_events, audit_checkpoints CASCADE")
+        )
         await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
 
 
@@ -103,7 +105,7 @@ class Accounts:
         statement = text("SELECT template, content FROM mails WHERE recipient = :to ORDER BY id")
         async with self.app.state.database.reading() as connection:
             rows = (await connection.execute(statement, {"to": to})).all()
-        key = KeyRing.of(self.app.state.settings).current
+        key = self.app.state.settings.read_ring().symmetric_keys[0]
         return [SentMail(row.template, json.loads(open_sealed(row.content, key=key, implicit=PURPOSE))) for row in rows]
 
     async def events(self, subject_id: int | None = None) -> list[str]:

@@ -8,13 +8,15 @@ from kpi_shared.paging import cursor_sealer
 from kpi_content import __version__
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.posts.search_places import find_refusal, search_places
+from kpi_content.revocations.follower import check_feed, revocation_feed
 from kpi_content.settings import ContentSettings
 from kpi_content.votes.endpoints import router as votes
 
 
 def create_app(settings: ContentSettings | None = None) -> FastAPI:
+    settings = settings or ContentSettings.load()
     app = build_service(
-        settings or ContentSettings.load(),
+        settings,
         title="KPI-One content",
         version=__version__,
         tags={
@@ -22,7 +24,8 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "votes": "Votes for posts",
         },
         routers=[posts, votes],
-        resources=[cursor_sealer, search_places],
+        resources=[cursor_sealer, search_places, revocation_feed],
+        checks={"feed": check_feed} if settings.has_feed else {},
     )
     refuse_early(app, find_refusal)
     return app

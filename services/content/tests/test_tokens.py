@@ -8,9 +8,9 @@ import pytest
 from content_support import Caller, assert_problem
 from fastapi import FastAPI
 from kpi_content.settings import ContentSettings
-from kpi_shared import tokens as tokens_module
 from kpi_shared.caller import Role
 from kpi_shared.tokens import TokenCodec
+from kpi_shared.tokens import codec as tokens_module
 from pydantic import SecretStr
 
 OLD, NEW = ("".join(f"{number:02x}" for number in range(first, first + 32)) for first in (2, 101))

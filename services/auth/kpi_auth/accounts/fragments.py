@@ -33,6 +33,12 @@ LOCK_OPEN = f"""
     FOR NO KEY UPDATE
 """  # noqa: S608 our own text
 
+# The payload of an event about this row, which is ``events.payloads.AccountState``.
+STATE = """jsonb_build_object(
+    'id', id, 'username', username, 'role', role, 'is_active', is_active,
+    'is_deleted', deleted_at IS NOT NULL, 'version', version
+)"""
+
 # Every column that a response can contain; the response schema selects what the caller may see.
 SHOWN = (
     col(User.id),

@@ -1,5 +1,7 @@
 """The SQL that reads accounts. Statements are built once; each call only binds its values."""
 
+from typing import Any
+
 from kpi_shared.caller import Subject
 from kpi_shared.database import AnyRow
 from sqlalchemy import bindparam, func, select, text
@@ -7,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_auth.accounts.errors import UserNotFoundError
-from kpi_auth.accounts.fragments import IS_OPEN, IS_USER, NOTICE_EMAIL, SHOWN
+from kpi_auth.accounts.fragments import IS_OPEN, IS_USER, NOTICE_EMAIL, SHOWN, STATE
 from kpi_auth.accounts.models import LoginState, PasswordOwner, Recipient, User
 
 _get = select(*SHOWN).where(col(User.id) == bindparam("id"), col(User.deleted_at).is_(None))
@@ -41,6 +43,8 @@ _is_other_admin = text(f"""
     SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN} AND id <> :id)
 """)  # noqa: S608 as above
 
+# Deleted accounts too: for those who keep a copy, a deletion is a state like others.
+_get_states = text(f"SELECT id, {STATE} AS state FROM users WHERE id > :after ORDER BY id LIMIT :most")  # noqa: S608
 _is_any_admin = text(f"SELECT EXISTS (SELECT FROM users WHERE role = 'admin' AND {IS_OPEN})")  # noqa: S608 as above
 
 
@@ -112,3 +116,9 @@ async def is_other_admin(connection: AsyncConnection, *, than: int) -> bool:
 async def is_any_admin(connection: AsyncConnection) -> bool:
     """Whether there is an admin who could sign in."""
     return bool(await connection.scalar(_is_any_admin))
+
+
+async def get_states(connection: AsyncConnection, *, after: int, most: int) -> list[dict[str, Any]]:
+    """The states of accounts, as in events, in the order of their ids."""
+    rows = await connection.execute(_get_states, {"after": after, "most": most})
+    return [row.state for row in rows]

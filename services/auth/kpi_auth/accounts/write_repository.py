@@ -13,9 +13,13 @@ from sqlmodel import col
 
 from kpi_auth.accounts.email_repository import find_holder
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError
-from kpi_auth.accounts.fragments import SHOWN
+from kpi_auth.accounts.fragments import SHOWN, STATE
 from kpi_auth.accounts.models import NewAccount, User
 from kpi_auth.accounts.read_repository import is_username_taken
+from kpi_auth.events import repository as events
+from kpi_auth.events.fragments import put_from
+from kpi_auth.events.models import EventType
+from kpi_auth.events.payloads import AccountState
 
 _by_id = col(User.id) == bindparam("of")
 # Any number that no other advisory lock of this database has.
@@ -34,7 +38,12 @@ _lock = (
 )
 # clock_timestamp() also moves within a transaction.
 _NEXT_VERSION = {"version": col(User.version) + 1, "updated_at": func.clock_timestamp()}
-_close = update(User).where(_by_id).values(is_active=False, deleted_at=func.clock_timestamp(), **_NEXT_VERSION)
+_close = (
+    update(User)
+    .where(_by_id)
+    .values(is_active=False, deleted_at=func.clock_timestamp(), **_NEXT_VERSION)
+    .returning(*SHOWN)
+)
 _reopen = update(User).where(_by_id).values(is_active=True, deleted_at=None, **_NEXT_VERSION).returning(*SHOWN)
 # The version does not change: it stands for the visible fields, and the password is not visible.
 _set_password = text("""
@@ -45,19 +54,24 @@ _is_verified = bindparam("is_verified", type_=Boolean)
 _add = (
     insert(User).values(email_verified_at=case((_is_verified, func.now()))).on_conflict_do_nothing().returning(*SHOWN)
 )
-_add_imported = text("""
+_add_imported = text(f"""
+    WITH added AS (
     INSERT INTO users (username, created_at)
     SELECT name, born FROM unnest(CAST(:names AS text[]), CAST(:born AS timestamptz[])) AS given (name, born)
     -- ON CONFLICT alone would use up an id for each existing name.
     WHERE NOT EXISTS (SELECT FROM users WHERE lower(username) = lower(name))
     ON CONFLICT DO NOTHING
-""")
+    RETURNING *
+    )
+    {put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)}
+""")  # noqa: S608 our own text
 _ids_without_credentials = text("""
     SELECT lower(username) AS name, id FROM users
     WHERE lower(username) = ANY(CAST(:names AS text[])) AND password_hash IS NULL AND email IS NULL
 """)
 
 _TAKEN = {"uq_users_username": UsernameTakenError, "uq_users_email": EmailTakenError}
+_CHANGES = {"username": EventType.ACCOUNT_RENAMED, "role": EventType.ACCOUNT_ROLE_CHANGED}
 
 
 async def guard_admins(connection: AsyncConnection) -> None:
@@ -88,7 +102,7 @@ async def lock_open(connection: AsyncConnection, *, user_id: int, password_hash:
 
 
 async def change(connection: AsyncConnection, *, user_id: int, values: Mapping[str, Any]) -> AnyRow:
-    """Set columns of a user whose row is locked; raises UsernameTakenError or EmailTakenError.
+    """Set other values of a user whose row is locked; raises UsernameTakenError or EmailTakenError.
 
     Conflicts are checked first, because PostgreSQL logs a violated constraint together with its values. The constraint
     still decides between concurrent changes.
@@ -99,9 +113,31 @@ async def change(connection: AsyncConnection, *, user_id: int, values: Mapping[s
         raise EmailTakenError
     statement = update(User).where(_by_id).values(**values, **_NEXT_VERSION).returning(*SHOWN)
     try:
-        return (await connection.execute(statement, {"of": user_id})).one()
+        row = (await connection.execute(statement, {"of": user_id})).one()
     except IntegrityError as error:
         raise _to_conflict(error) from None
+    for event_type in _types_of_change(values):
+        await _put(connection, event_type, row)
+    return row
+
+
+def _types_of_change(values: Mapping[str, Any]) -> list[EventType]:
+    types = [event_type for name, event_type in _CHANGES.items() if name in values]
+    if "is_active" in values:
+        types.append(EventType.ACCOUNT_ACTIVATED if values["is_active"] else EventType.ACCOUNT_DEACTIVATED)
+    return types
+
+
+async def _put(connection: AsyncConnection, event_type: EventType, row: AnyRow) -> None:
+    state = AccountState(
+        id=row.id,
+        username=row.username,
+        role=row.role,
+        is_active=row.is_active,
+        is_deleted=row.deleted_at is not None,
+        version=row.version,
+    )
+    await events.put(connection, event_type, state, account_id=row.id)
 
 
 def _to_conflict(error: IntegrityError) -> Exception:
@@ -111,11 +147,14 @@ def _to_conflict(error: IntegrityError) -> Exception:
 
 
 async def close(connection: AsyncConnection, *, user_id: int) -> None:
-    await connection.execute(_close, {"of": user_id})
+    row = (await connection.execute(_close, {"of": user_id})).one()
+    await _put(connection, EventType.ACCOUNT_DELETED, row)
 
 
 async def reopen(connection: AsyncConnection, *, user_id: int) -> AnyRow:
-    return (await connection.execute(_reopen, {"of": user_id})).one()
+    row = (await connection.execute(_reopen, {"of": user_id})).one()
+    await _put(connection, EventType.ACCOUNT_RESTORED, row)
+    return row
 
 
 async def set_password(connection: AsyncConnection, *, user_id: int, new: str, old: str | None = None) -> None:
@@ -128,7 +167,10 @@ async def add(connection: AsyncConnection, account: NewAccount) -> AnyRow | None
 
     ON CONFLICT avoids the error: PostgreSQL logs a violated constraint together with its values.
     """
-    return (await connection.execute(_add, account._asdict())).one_or_none()
+    row = (await connection.execute(_add, account._asdict())).one_or_none()
+    if row is not None:
+        await _put(connection, EventType.ACCOUNT_CREATED, row)
+    return row
 
 
 async def add_imported(connection: AsyncConnection, *, born: Mapping[str, datetime]) -> dict[str, int]:

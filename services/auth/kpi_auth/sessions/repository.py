@@ -11,6 +11,8 @@ from kpi_auth.accounts.fragments import ACCOUNT_VERSION, IS_OPEN, LOCK_OPEN, NOT
 from kpi_auth.accounts.models import Account
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.repository import RECORD
+from kpi_auth.events.fragments import put_from
+from kpi_auth.events.models import EventType
 from kpi_auth.origin import Origin
 from kpi_auth.sessions.models import EndReason
 from kpi_auth.settings.lifetimes import Lifetimes
@@ -32,6 +34,20 @@ _add = text(f"""
     )
     SELECT added.id, username, role, account_version FROM added JOIN locked ON locked.id = user_id
 """)  # noqa: S608 our own text
+
+
+def _put_ended(source: str, *, account: str, reason: str) -> str:
+    """The event of each session of ``source``."""
+    data = f"jsonb_build_object('session_id', id, 'reason', {reason})"
+    return put_from(source, EventType.SESSION_ENDED, account=account, data=data)
+
+
+def _put_all_ended(source: str, *, account: str, reason: str) -> str:
+    """One event for all sessions of ``source``, if there are any."""
+    data = f"jsonb_build_object('session_ids', jsonb_agg(id ORDER BY id), 'reason', {reason})"
+    return put_from(f"{source} HAVING count(*) > 0", EventType.SESSIONS_ENDED, account=account, data=data)
+
+
 # A separate statement, so that it sees sessions that other transactions have added in the meantime.
 END_OLDEST = f"""
     ending AS (
@@ -44,6 +60,8 @@ END_OLDEST = f"""
     ), ended AS (
         UPDATE sessions SET ended_at = now(), end_reason = 'limit' FROM ending WHERE sessions.id = ending.id
         RETURNING sessions.id
+    ), put AS (
+        {_put_ended("ended", account="CAST(:user_id AS bigint)", reason="'limit'")}
     )
     {RECORD}
     SELECT :event, NULL, :user_id, :address, :user_agent, :request_id,
@@ -97,21 +115,31 @@ _list_active = text("""
     WHERE user_id = :user_id AND ended_at IS NULL AND used_at > now() - :idle AND created_at > now() - :absolute
     ORDER BY id DESC
 """)
-_end = text("""
-    UPDATE sessions SET ended_at = now(), end_reason = :reason
-    WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
-    RETURNING id
-""")
+# Tokens of an expired session have expired too.
+_end = text(f"""
+    WITH ended AS (
+        UPDATE sessions SET ended_at = now(), end_reason = :reason
+        WHERE id = :id AND user_id = :user_id AND ended_at IS NULL
+        RETURNING id, user_id, end_reason
+    ), put AS (
+        {_put_ended("ended WHERE end_reason <> 'expired'", account="user_id", reason="end_reason")}
+    )
+    SELECT id FROM ended
+""")  # noqa: S608 as above
 # Locked in the same order everywhere, so that two statements that end several sessions cannot deadlock.
-_end_all = text("""
+_end_all = text(f"""
     WITH ending AS (
         SELECT id FROM sessions
         WHERE user_id = :user_id AND ended_at IS NULL AND id IS DISTINCT FROM CAST(:spared AS bigint)
         ORDER BY id FOR NO KEY UPDATE
+    ), ended AS (
+        UPDATE sessions SET ended_at = now(), end_reason = :reason FROM ending WHERE sessions.id = ending.id
+        RETURNING sessions.id
+    ), put AS (
+        {_put_all_ended("ended", account="CAST(:user_id AS bigint)", reason="CAST(:reason AS text)")}
     )
-    UPDATE sessions SET ended_at = now(), end_reason = :reason FROM ending WHERE sessions.id = ending.id
-    RETURNING sessions.id
-""")
+    SELECT id FROM ended
+""")  # noqa: S608 as above
 _forget_old = text("""
     DELETE FROM sessions WHERE id IN (
         SELECT id FROM sessions

@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
+from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
+from kpi_auth.settings.nats_urls import check_stream, check_subject, nats_credentials, nats_servers
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
 NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with the key of the tokens"  # noqa: S105 a sentence
@@ -18,6 +19,8 @@ NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with
 _SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
 NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
 _SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
+NO_FEED_KEY = "FEED_KEY is not set: other parts trust tokens until they expire, whatever happens here"
+_SET_FEED_KEY = "set FEED_KEY to a new key, the same as in content's settings: kpi keys new"
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -39,8 +42,19 @@ def _check_mail_from(value: str) -> str:
     return value
 
 
+def _check_nats_url(value: SecretStr) -> SecretStr:
+    nats_servers(value.get_secret_value())
+    return value
+
+
+def _check_nats_credentials(value: SecretStr) -> SecretStr:
+    nats_credentials(value.get_secret_value())
+    return value
+
+
 class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
+    mints_tokens: ClassVar[bool] = True
 
     # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
     # used, and replacing that key ends sessions and API keys (docs/adr/0039-long-lived-keys.md).
@@ -75,6 +89,13 @@ class AuthSettings(ServiceSettings):
     internal_port: int = Field(default=0, ge=0, lt=2**16)
     internal_host: str = "127.0.0.1"
     internal_key: SecretKey | None = None
+    # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
+    feed_key: SecretKey | None = None
+    # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
+    # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
+    listen_database_url: DatabaseUrl | None = None
+    # Events older than this are deleted, except those that are to be known for ever.
+    events_keep_days: float = Field(default=30, ge=1, le=3650)
     # Whether the first admin may be made from this machine without the code in the log.
     bootstrap_from_loopback: bool = False
 
@@ -92,6 +113,13 @@ class AuthSettings(ServiceSettings):
     # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
     mail_worker: bool = True
 
+    # NATS servers to which events go (docs/nats.md); None: none. The credentials are the content of a file of NATS.
+    events_nats_url: Annotated[SecretStr, AfterValidator(_check_nats_url)] | None = None
+    events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = None
+    events_nats_stream: Annotated[str, AfterValidator(check_stream)] = "KPI_EVENTS"
+    # The first words of each subject; the type of the event follows.
+    events_nats_subject: Annotated[str, AfterValidator(check_subject)] = "kpi.events"
+
     # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
     identity_providers: IdentityProviders = ()
     # A shorthand for the preset "supabase" there; the secret only for a project without asymmetric signing keys.
@@ -100,6 +128,14 @@ class AuthSettings(ServiceSettings):
 
     # Audit records older than this are deleted; None: they are kept for ever.
     audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
+    # How many webhooks there may be (docs/webhooks.md), and whether this replica sends events to them.
+    webhook_limit: int = Field(default=50, ge=1, le=1000)
+    webhook_worker: bool = True
+    # Networks that are not public and whose addresses may get events all the same, separated by commas.
+    webhook_allowed_networks: Networks = ()
+    # None: events may be sent without TLS, but not in production.
+    webhook_allow_http: bool | None = None
 
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
@@ -119,12 +155,24 @@ class AuthSettings(ServiceSettings):
         return [
             self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
             self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
+            self._find("feed", has_port and self.feed_key is not None, NO_FEED_KEY, _SET_FEED_KEY),
         ]
 
     def _find(self, name: str, is_set: bool, otherwise: str, fix: str) -> dict[str, object]:
         is_required = self.app_env is Environment.PRODUCTION
         detail = "set" if is_set else otherwise
         return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
+
+    @property
+    def allows_http_webhooks(self) -> bool:
+        if self.webhook_allow_http is not None:
+            return self.webhook_allow_http
+        return self.app_env is not Environment.PRODUCTION
+
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        own = (self.auth_secret_key,) if self.auth_secret_key is not None else ()
+        return (*own, *self.auth_previous_secret_keys)
 
     @property
     def discloses_email(self) -> bool:
@@ -158,9 +206,21 @@ class AuthSettings(ServiceSettings):
         return self
 
     @model_validator(mode="after")
+    def _require_lasting_key(self) -> Self:
+        if self.has_ring and self.auth_secret_key is None:
+            raise ValueError("AUTH_SECRET_KEY: is required with PASETO_KEYS_FILE: sessions outlive the keys in it")
+        return self
+
+    @model_validator(mode="after")
     def _require_internal_key(self) -> Self:
         if self.internal_port and self.internal_key is None:
             raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
+        return self
+
+    @model_validator(mode="after")
+    def _require_different_keys(self) -> Self:
+        if self.feed_key is not None and self.feed_key == self.internal_key:
+            raise ValueError("FEED_KEY: must differ from INTERNAL_KEY, which opens other paths")
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,9 @@ class SecretKeys:
     def __init__(self, settings: AuthSettings) -> None:
         own = [settings.auth_secret_key] if settings.auth_secret_key is not None else []
         previous = settings.auth_previous_secret_keys
-        former = [settings.paseto_secret_key, *previous, *settings.paseto_previous_keys]
+        # With a key ring in a file there may be no key of the tokens among the settings.
+        tokens = [settings.paseto_secret_key] if settings.paseto_secret_key else []
+        former = [*tokens, *previous, *settings.paseto_previous_keys]
         self._secrets = _read_all((*own, *former))
         self._own = _read_all((*own, *previous)) if own else self._secrets
 

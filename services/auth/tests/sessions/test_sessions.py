@@ -136,10 +136,10 @@ async def test_a_token_of_a_previous_key_is_valid_until_it_is_retired(
     anna = await accounts.add("anna")
     retired, previous, current = (bytes([n]) * 16 + bytes(range(16)) for n in (1, 2, 3))
     names = {"issuer": settings.token_issuer, "audience": settings.token_audience}
-    accounts.use_tokens(TokenCodec(KeyRing(current, [previous]), **names))
+    accounts.use_tokens(TokenCodec(KeyRing.local(current, [previous]), **names))
     session = TokenCodec.of(settings).verify(anna.token).session_id
     for key, status in ((current, 200), (previous, 200), (retired, 401)):
-        codec = TokenCodec(KeyRing(key), **names)
+        codec = TokenCodec(KeyRing.local(key), **names)
         token = codec.mint(
             user_id=anna.id, username="anna", role=Role.USER, session_id=session, lifetime=timedelta(minutes=1)
         )

@@ -233,7 +233,9 @@ POSITION = Position(2**31 - 1, 2**63 - 1)
 
 def test_a_cursor_of_a_previous_key_is_valid_and_one_of_a_retired_key_is_not() -> None:
     old, new = (bytes([byte, *range(31)]) for byte in (1, 2))
-    before, rotated, retired = (CursorSealer(ring) for ring in (KeyRing(old), KeyRing(new, [old]), KeyRing(new)))
+    before, rotated, retired = (
+        CursorSealer(ring) for ring in (KeyRing.local(old), KeyRing.local(new, [old]), KeyRing.local(new))
+    )
     cursor = encode_cursor(POSITION, of=FILTER, sealer=before)
     assert decode_cursor(cursor, of=FILTER, sealer=rotated) == POSITION
     assert encode_cursor(POSITION, of=FILTER, sealer=rotated) != cursor
@@ -244,4 +246,4 @@ def test_a_cursor_of_a_previous_key_is_valid_and_one_of_a_retired_key_is_not() -
 def test_a_cursors_key_is_not_the_tokens_key() -> None:
     """The key that seals cursors is derived, so that no cursor reveals anything of the key that seals tokens."""
     key = bytes(range(1, 33))
-    assert key not in CursorSealer(KeyRing(key))._keys
+    assert key not in CursorSealer(KeyRing.local(key))._keys

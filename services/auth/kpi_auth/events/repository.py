@@ -1,0 +1,150 @@
+"""The SQL of events. Statements are built once; each call only binds its values."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import psycopg
+from kpi_shared.database import MAX_ID, AnyRow, DirectConnection
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.events.fragments import CHANNEL, NOTIFY
+from kpi_auth.events.models import Ends, Event, EventType
+from kpi_auth.events.payloads import SCHEMAS, Payload
+
+# An arbitrary constant that identifies the lock between replicas.
+_RELAY_LOCK = 7_352_063
+_put = text(f"""
+    INSERT INTO events (type, schema_version, account_id, data)
+    VALUES (:type, :schema_version, CAST(:account_id AS bigint), :data)
+    RETURNING {NOTIFY}
+""").bindparams(bindparam("data", type_=JSONB))  # noqa: S608 our own text
+_try_lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
+# The inner LIMIT keeps its order, in which nextval() is then called. Ids are in the order of each account's changes:
+# its row is locked before its event is written.
+_number = text(f"""
+    WITH waiting AS (
+        SELECT id FROM events WHERE seq IS NULL ORDER BY id LIMIT :most
+    ), numbered AS MATERIALIZED (
+        SELECT id, nextval('events_seq') AS seq FROM waiting
+    )
+    UPDATE events SET seq = numbered.seq FROM numbered WHERE events.id = numbered.id
+    RETURNING {NOTIFY}
+""")  # noqa: S608 our own text
+_AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
+_COLUMNS = f"seq, type, schema_version, account_id, occurred_at, data, {_AGE} AS age"
+# For the driver itself: several times a second in every process.
+_poll = f"""
+    SELECT (SELECT {_AGE} FROM events WHERE seq IS NULL ORDER BY id LIMIT 1), new.*
+    FROM (SELECT) AS one LEFT JOIN (
+        SELECT {_COLUMNS} FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(most)s
+    ) AS new ON true
+    ORDER BY new.seq
+""".encode()  # noqa: S608 our own text
+_get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
+_get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE seq > :after")  # noqa: S608 as above
+# The horizon is never below what has been deleted, even if that was the newest event.
+_ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
+_get_ends = text(_ENDS)
+# From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
+_forget = text(f"""
+    WITH old AS (
+        SELECT seq FROM events
+        WHERE seq > (SELECT seq FROM event_horizon) AND type <> '{EventType.KEY_KILLED}'
+            AND seq < coalesce(CAST(:needed AS bigint), {MAX_ID})
+        ORDER BY seq LIMIT :most
+    ), due AS (
+        SELECT max(seq) AS seq FROM events WHERE seq IN (SELECT seq FROM old) AND occurred_at < now() - :kept
+    ), deleted AS (
+        DELETE FROM events USING due
+        WHERE events.seq <= due.seq AND type <> '{EventType.KEY_KILLED}'
+        RETURNING events.seq
+    ), moved AS (
+        UPDATE event_horizon SET seq = due.seq FROM due WHERE due.seq IS NOT NULL
+    )
+    SELECT count(*) FROM deleted
+""")  # noqa: S608 our own text
+# One statement: the events and the place up to which they are complete are of the same moment.
+_get_revocations = text(f"""
+    SELECT ends.last, recent.* FROM ({_ENDS}) AS ends LEFT JOIN (
+        SELECT {_COLUMNS} FROM events
+        WHERE seq IS NOT NULL AND occurred_at > now() - :lifetime AND type = ANY(CAST(:types AS text[]))
+        UNION ALL SELECT {_COLUMNS} FROM events WHERE seq IS NOT NULL AND type = 'key.killed'
+    ) AS recent ON true
+    ORDER BY recent.seq
+""")  # noqa: S608 as above
+
+
+class Poll(NamedTuple):
+    """New events, and for how many seconds the oldest event without a place has waited; None if there is none."""
+
+    waiting: float | None
+    events: list[Event]
+
+
+async def put(
+    connection: AsyncConnection, event_type: EventType, payload: Payload, *, account_id: int | None = None
+) -> None:
+    """Write an event in the transaction of the change, after the rows of the change have been locked."""
+    values = {"type": event_type.value, "schema_version": SCHEMAS[event_type].version, "account_id": account_id}
+    await connection.execute(_put, {**values, "data": payload.model_dump(mode="json")})
+
+
+async def number(connection: AsyncConnection, *, most: int) -> int | None:
+    """Give committed events their places; returns how many, or None if another process is doing so."""
+    if not await connection.scalar(_try_lock, {"lock": _RELAY_LOCK}):
+        return None
+    return (await connection.execute(_number, {"most": most})).rowcount
+
+
+async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
+    cursor = await connection.execute(_poll, {"after": after, "most": most}, prepare=True)
+    rows = await cursor.fetchall()
+    return Poll(rows[0][0], [_to_event(row[1:]) for row in rows if row[1] is not None])
+
+
+async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[Event]:
+    return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
+
+
+async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
+    """How many events come after that place, and the age of the oldest in seconds."""
+    count, age = (await connection.execute(_get_lag, {"after": after})).one()
+    return count, age
+
+
+async def get_ends(connection: AsyncConnection) -> Ends:
+    return Ends(*(await connection.execute(_get_ends)).one())
+
+
+async def get_recent(
+    connection: AsyncConnection, *, types: Sequence[EventType], lifetime: timedelta
+) -> tuple[int, list[Event]]:
+    """The newest place, and the events of these types up to it that are younger than ``lifetime``.
+
+    Killed keys are among them at any age.
+    """
+    values = {"types": [event_type.value for event_type in types], "lifetime": lifetime}
+    rows: Sequence[AnyRow] = (await connection.execute(_get_revocations, values)).all()
+    return rows[0][0], [_to_event(row[1:]) for row in rows if row[1] is not None]
+
+
+async def forget_old(connection: AsyncConnection, *, kept: timedelta, needed: int | None, most: int) -> int:
+    """Delete the oldest events, at most ``most``, if they are older than ``kept``; returns how many.
+
+    ``needed`` is the first that must stay whatever its age. Killed keys and events without a place stay for ever.
+    """
+    values = {"kept": kept, "needed": needed, "most": most}
+    return int((await connection.execute(_forget, values)).scalar_one())
+
+
+async def listen(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Receive a notification when events are committed, or have got their places."""
+    await connection.execute(f"LISTEN {CHANNEL}".encode())
+
+
+def _to_event(row: Sequence[Any]) -> Event:
+    seq, event_type, *more = row
+    return Event(seq, EventType(event_type), *more)

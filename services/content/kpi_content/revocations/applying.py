@@ -1,0 +1,93 @@
+"""What the feed says, put into the revocations in memory."""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from kpi_shared.caller import key_session_id
+from kpi_shared.revocations import Revocations
+from pydantic import ValidationError
+
+from kpi_content.feed.errors import FeedError
+from kpi_content.feed.schemas import (
+    AccountState,
+    ApiKeyChanged,
+    Event,
+    KeyKilled,
+    Revocation,
+    SessionEnded,
+    SessionsEnded,
+    Snapshot,
+)
+
+# The longest life of a token that the settings of auth allow, for an event that does not say.
+_LONGEST_LIFE = 24 * 3600.0
+_Apply = Callable[[Revocations, dict[str, Any], float], None]
+
+
+def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
+    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit."""
+    listed = {revocation.id for revocation in snapshot.revocations if revocation.kind == "session"}
+    revocations.restore_sessions(key for key in revocations.ended_keys() if key not in listed)
+    for revocation in snapshot.revocations:
+        _apply_revocation(revocations, revocation)
+
+
+def _apply_revocation(revocations: Revocations, revocation: Revocation) -> None:
+    seconds = inf if revocation.seconds is None else revocation.seconds
+    match revocation:
+        case Revocation(kind="session", id=str(session_id)):
+            revocations.end_sessions([session_id], seconds=seconds)
+        case Revocation(kind="account", id=int(account_id), version=int(version)):
+            revocations.end_versions(account_id, below=version, seconds=seconds)
+        case Revocation(kind="kid", id=str(kid)):
+            revocations.end_key(kid)
+        case Revocation(kind="session" | "account" | "kid"):
+            raise FeedError(f"a revocation of the kind {revocation.kind!r} cannot be read")
+
+
+def apply_event(revocations: Revocations, event: Event) -> None:
+    """FeedError for an event that cannot be read: what it revokes is in the next snapshot, in another form."""
+    # The first version of an account has no tokens before it.
+    apply = _end_account if event.is_of_account and event.type != "account.created" else _BY_TYPE.get(event.type)
+    if apply is None:
+        return
+    try:
+        apply(revocations, event.data, _LONGEST_LIFE if event.seconds is None else event.seconds)
+    except ValidationError:
+        raise FeedError(f"an event {event.type[:40]!r} cannot be read") from None
+
+
+def _end_account(revocations: Revocations, data: dict[str, Any], seconds: float) -> None:
+    account = AccountState.model_validate(data)
+    revocations.end_versions(account.id, below=account.version, seconds=seconds)
+
+
+def _end_session(revocations: Revocations, data: dict[str, Any], seconds: float) -> None:
+    revocations.end_sessions([str(SessionEnded.model_validate(data).session_id)], seconds=seconds)
+
+
+def _end_sessions(revocations: Revocations, data: dict[str, Any], seconds: float) -> None:
+    revocations.end_sessions(map(str, SessionsEnded.model_validate(data).session_ids), seconds=seconds)
+
+
+def _end_api_key(revocations: Revocations, data: dict[str, Any], seconds: float) -> None:
+    api_key_id = ApiKeyChanged.model_validate(data).api_key_id
+    revocations.end_sessions([key_session_id(api_key_id)], seconds=seconds)
+
+
+def _restore_api_key(revocations: Revocations, data: dict[str, Any], _seconds: float) -> None:
+    revocations.restore_sessions([key_session_id(ApiKeyChanged.model_validate(data).api_key_id)])
+
+
+def _end_key(revocations: Revocations, data: dict[str, Any], _seconds: float) -> None:
+    revocations.end_key(KeyKilled.model_validate(data).kid)
+
+
+_BY_TYPE: dict[str, _Apply] = {
+    "session.ended": _end_session,
+    "sessions.ended": _end_sessions,
+    "api_key.ended": _end_api_key,
+    "api_key.activated": _restore_api_key,
+    "key.killed": _end_key,
+}

@@ -1,0 +1,156 @@
+"""Follows auth's feed: one stream of events per process, from one address after another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from functools import partial
+from itertools import cycle
+from math import isinf
+from time import monotonic
+from typing import NoReturn
+
+import structlog
+from fastapi import FastAPI
+from kpi_shared.background import backoff, running
+from kpi_shared.health import NotReadyError, Remark
+from kpi_shared.revocations import Revocations
+
+from kpi_content.feed.client import SILENCE_SECONDS, FeedClient
+from kpi_content.feed.errors import FeedError
+from kpi_content.feed.lines import LineReader
+from kpi_content.feed.schemas import Event, Heartbeat
+from kpi_content.revocations.applying import apply_event, apply_snapshot
+from kpi_content.settings import ContentSettings
+
+log = structlog.get_logger(__name__)
+
+# Heartbeats for so long make an address a good one: it is asked again at once after a failure.
+_GOOD_SECONDS = 1.0
+# An address whose own database does not respond is behind, while others may not be.
+_TOLERATED_BEHIND = 2.0
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 1.0
+
+
+class Follower:
+    """``news`` is set when the feed has a new event. ``has_snapshot`` is for readiness."""
+
+    def __init__(self, client: FeedClient, revocations: Revocations) -> None:
+        self._client = client
+        self._revocations = revocations
+        self.news = asyncio.Event()
+        self.has_snapshot = False
+        self.seq = 0
+        self.reconnects = 0
+        self._is_followed = False
+        self._was_good = False
+
+    async def follow(self) -> NoReturn:
+        """After a failure the next address is asked at once; a round in which all failed is followed by a pause."""
+        failures, count = 0, len(self._client.addresses)
+        for address in cycle(self._client.addresses):
+            self._was_good = False
+            try:
+                await self._follow_at(address)
+            except FeedError as error:
+                self._report_end(address, str(error))
+            except Exception:  # the loop must not end while the service runs
+                log.exception("feed lost", address=address)
+            self.reconnects += 1
+            failures = 0 if self._was_good else failures + 1
+            if failures and failures % count == 0:
+                await asyncio.sleep(backoff(failures // count, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF))
+        raise AssertionError("a cycle has no end")
+
+    async def _follow_at(self, address: str) -> None:
+        """Snapshot, then the events after it, so that no event between two streams is missed. Ends with FeedError."""
+        snapshot = await self._client.get_revocations(address)
+        apply_snapshot(self._revocations, snapshot)
+        self.has_snapshot = True
+        self._note_seq(snapshot.seq)
+        # Before the request: what a process that stood still meanwhile reads from its connection is old.
+        heard = began = monotonic()
+        lines = LineReader()
+        async with self._client.open_events(address, after=snapshot.seq) as pieces:
+            async for piece in pieces:
+                now = monotonic()
+                if now - heard > SILENCE_SECONDS:
+                    raise FeedError("it was silent for too long, or this process stood still")
+                for item in lines.read(piece):
+                    if isinstance(item, Heartbeat):
+                        heard = now
+                        self._note_heartbeat(address, item, now=now, began=began)
+                    else:
+                        self._note_event(item)
+        raise FeedError("it ended the stream")
+
+    def _note_event(self, event: Event) -> None:
+        apply_event(self._revocations, event)
+        self._note_seq(event.seq)
+
+    def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, now: float, began: float) -> None:
+        self._revocations.mark_known(until=now - heartbeat.behind)
+        self._note_seq(heartbeat.seq)
+        if heartbeat.behind > _TOLERATED_BEHIND:
+            raise FeedError("it has not read its database for too long")
+        self._was_good = now - began > _GOOD_SECONDS
+        if not self._is_followed:
+            self._is_followed = True
+            log.info("feed followed", address=address)
+
+    def _note_seq(self, seq: int) -> None:
+        if seq != self.seq:
+            self.seq = seq
+            self.news.set()
+
+    def _report_end(self, address: str, reason: str) -> None:
+        """Once for each trouble: while none of the addresses works, there is an attempt every second."""
+        if self._is_followed or not self.reconnects:
+            log.warning("feed lost", address=address, reason=reason)
+        self._is_followed = False
+
+
+async def revocation_feed(app: FastAPI) -> AsyncIterator[None]:
+    """The resource behind ``kpi_shared.security``: follow the feed while the service runs, if there is one."""
+    settings: ContentSettings = app.state.settings
+    client = FeedClient.of(settings)
+    app.state.feed = client
+    if client is None:
+        yield
+        return
+    revocations = Revocations(silence_limit=settings.revocation_silence_limit, kill_key=partial(_kill_key, app))
+    follower = Follower(client, revocations)
+    app.state.revocations, app.state.follower = revocations, follower
+    _register_metrics(app, follower, revocations)
+    try:
+        async with running(follower.follow(), name="revocation feed"):
+            yield
+    finally:
+        await client.close()
+
+
+def _kill_key(app: FastAPI, kid: str) -> None:
+    app.state.tokens.kill(kid)
+
+
+def _register_metrics(app: FastAPI, follower: Follower, revocations: Revocations) -> None:
+    metrics = app.state.metrics
+    metrics.add_gauge(
+        "kpi_revocation_feed_age_seconds",
+        "For how long a revocation may have been committed without being known here",
+        (),
+        lambda: {(): revocations.age},
+    )
+    metrics.add_gauge("kpi_revocations", "Revocations in memory", (), lambda: {(): len(revocations)})
+    metrics.add_counter(
+        "kpi_revocation_feed_reconnects", "Streams of the feed that ended", (), lambda: {(): follower.reconnects}
+    )
+
+
+async def check_feed(app: FastAPI) -> Remark | None:
+    """Not ready before the first snapshot. Later a silent feed is only named, since reads go on."""
+    if not app.state.follower.has_snapshot:
+        raise NotReadyError("auth's feed has not responded yet")
+    age: float = app.state.revocations.age
+    if age <= app.state.settings.revocation_silence_limit:
+        return None
+    silence = "silent" if isinf(age) else f"silent for {age:.0f} s"
+    return Remark(f"{silence}: writes are refused")
