@@ -18,6 +18,7 @@ from kpi_auth.mails import repository as mails
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.token_keys import repository as token_keys
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,7 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "token_keys": token_keys.forget_old,
         "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }

@@ -13,6 +13,7 @@ from kpi_auth.mails import models as _mails  # noqa: F401
 from kpi_auth.sessions import models as _sessions  # noqa: F401
 from kpi_auth.settings import PART
 from kpi_auth.tables import Table
+from kpi_auth.token_keys import models as _token_keys  # noqa: F401
 from kpi_shared.migrations import run_env
 
 run_env(part=PART, metadata=Table.metadata)

@@ -57,6 +57,9 @@ _get_revocations = text(f"""
 """)  # noqa: S608 as above
 
 
+_get_killed_keys = text("SELECT data ->> 'kid' FROM events WHERE type = 'key.killed' ORDER BY id")
+
+
 class Poll(NamedTuple):
     """New events, and for how many seconds the oldest event without a place has waited; None if there is none."""
 
@@ -87,6 +90,11 @@ async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
 
 async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[Event]:
     return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
+
+
+async def get_killed_keys(connection: AsyncConnection) -> list[str]:
+    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
+    return [row[0] for row in await connection.execute(_get_killed_keys)]
 
 
 async def get_ends(connection: AsyncConnection) -> Ends:
