@@ -1,5 +1,6 @@
 """The three parts as real processes, and the clients' requests that many tests share."""
 
+import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,17 @@ def service_settings(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
     return found
 
 
+def feed_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """What gives content the feed of auth; settings of auth that name an internal port keep it."""
+    auth, key = settings["auth"], secrets.token_hex(32)
+    port = auth.get("INTERNAL_PORT") or str(free_port())
+    listening = {"INTERNAL_KEY": secrets.token_hex(32), "LISTEN_DATABASE_URL": auth["DATABASE_URL"]}
+    return {
+        "auth": {"INTERNAL_PORT": port, "FEED_KEY": key, **listening},
+        "content": {"AUTH_INTERNAL_URL": f"http://127.0.0.1:{port}", "FEED_KEY": key},
+    }
+
+
 @contextmanager
 def run_stack(
     settings: Mapping[str, Mapping[str, str]], folder: Path, *, limits: Mapping[str, str] | None = None
@@ -43,8 +55,11 @@ def run_stack(
     with ExitStack() as stack:
         port = free_port()
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        feed = feed_settings(settings)
         services = {
-            name: stack.enter_context(start_part(f"kpi_{name}", {**mails, **own}, log=folder / f"{name}.log"))
+            name: stack.enter_context(
+                start_part(f"kpi_{name}", {**mails, **feed[name], **own}, log=folder / f"{name}.log")
+            )
             for name, own in settings.items()
         }
         # The tests register more users from one address in a minute than the limits allow.

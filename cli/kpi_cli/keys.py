@@ -25,10 +25,11 @@ def problem(key: str) -> str:
         return f"{HEX_DIGITS} hex digits are required, but it has {len(key)} characters"
     if not re.fullmatch(r"[0-9a-fA-F]+", key):
         return f"{HEX_DIGITS} hex digits are required, but it contains other characters"
-    return _weakness(bytes.fromhex(key))
+    return weakness(bytes.fromhex(key))
 
 
-def _weakness(key: bytes) -> str:
+def weakness(key: bytes) -> str:
+    """What is wrong with the bytes of a key; empty for a good one."""
     if not any(key):
         return "it is all zeros"
     if key in KNOWN:

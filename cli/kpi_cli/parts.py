@@ -28,10 +28,14 @@ class Part:
     colour: int
     has_database: bool = False
     needs_token_key: bool = False
+    # It makes tokens; the other parts that have keys of tokens verify them only.
+    mints_tokens: bool = False
     needs_auth_key: bool = False
     sends_mail: bool = False
-    # It has a second port, for the gateway alone, on which it exchanges API keys.
-    exchanges_keys: bool = False
+    # It has a second port, for the other parts alone: there the gateway exchanges API keys, and others read its events.
+    has_internal_port: bool = False
+    # It reads from those ports what happened there: which sessions ended, and which accounts changed.
+    follows_events: bool = False
     # The public address: its port is known to people, and it gets the URLs of all services.
     is_gateway: bool = False
 
@@ -42,7 +46,7 @@ class Part:
 
     @property
     def internal_url_variable(self) -> str:
-        """The gateway's setting for the address of its second port."""
+        """The other parts' setting for the address of its second port."""
         return f"{self.name.upper()}_INTERNAL_URL"
 
     @property
@@ -65,9 +69,10 @@ PARTS: tuple[Part, ...] = (
         colour=36,
         has_database=True,
         needs_token_key=True,
+        mints_tokens=True,
         needs_auth_key=True,
         sends_mail=True,
-        exchanges_keys=True,
+        has_internal_port=True,
     ),
     Part(
         name="content",
@@ -77,6 +82,7 @@ PARTS: tuple[Part, ...] = (
         colour=32,
         has_database=True,
         needs_token_key=True,
+        follows_events=True,
     ),
     # It needs the key to rate-limit requests by the user of their token; it issues none.
     Part(

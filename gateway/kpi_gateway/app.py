@@ -137,8 +137,11 @@ class Gateway:
             return
         try:
             await self._dispatch(scope, receive, send)
+        except UpstreamBusyError:
+            self._errors.count(scope["route"].upstream, UpstreamBusyError.type)
+            await refuse(scope, send)
         except ProblemError as error:
-            if isinstance(error, (UpstreamError, UpstreamBusyError)):
+            if isinstance(error, UpstreamError):
                 self._errors.count(scope["route"].upstream, error.type)
             await problem_response(error)(scope, receive, send)
 

@@ -40,6 +40,10 @@ def key_session_id(api_key_id: int) -> str:
     return f"{_KEY_SESSION}{api_key_id}"
 
 
+def is_key_session_id(session_id: str) -> bool:
+    return session_id.startswith(_KEY_SESSION)
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The account to which a verified token was issued.

@@ -30,10 +30,10 @@ _NEWEST = 1 / 16
 _SHORTEST = 0.000_1
 _LOG_SECONDS = 1.0
 # By how much of the patience a request precedes one that has used twice as much and came at the same time.
-_HEAD_START = 0.5
+_HEAD_START = 0.2
 # A request that has waited for longer is displaced only by one that has used less by more than this, in ranks.
 _NEW_SECONDS = 0.03
-_SIMILAR = 1
+_SIMILAR = 3
 
 
 class Usage:

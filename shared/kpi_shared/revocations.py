@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from math import inf
 from time import monotonic
 
-from kpi_shared.caller import Subject
+from kpi_shared.caller import Subject, is_key_session_id
 from kpi_shared.errors import UnavailableError
 from kpi_shared.tokens import InvalidTokenError
 
@@ -54,6 +54,11 @@ class Revocations:
     def __len__(self) -> int:
         return len(self._sessions) + len(self._versions) + len(self._killed)
 
+    @property
+    def readers(self) -> int:
+        """How many wait, by their sessions."""
+        return sum(len(readers) for key, readers in self._readers.items() if isinstance(key, str))
+
     def check(self, subject: Subject) -> None:
         """Raise InvalidTokenError if the session of the subject has ended, or its account has changed since."""
         if subject.session_id in self._sessions:
@@ -84,6 +89,15 @@ class Revocations:
             self._sessions[session_id] = end
             heappush(self._ends, (end, session_id, 0))
             self._end_readers(session_id)
+
+    def ended_keys(self) -> list[str]:
+        """The sessions of API keys among those that have ended."""
+        return [session_id for session_id in self._sessions if is_key_session_id(session_id)]
+
+    def restore_sessions(self, session_ids: Iterable[str]) -> None:
+        """An API key that was switched off works again, with the tokens that it has."""
+        for session_id in session_ids:
+            self._sessions.pop(session_id, None)
 
     def end_versions(self, account_id: int, *, below: int, seconds: float) -> None:
         """Tokens of the account with a lower version end, and those without one."""

@@ -137,9 +137,13 @@ def test_a_part_cannot_read_the_secrets_of_another() -> None:
     for part, other in (("auth", "content"), ("content", "auth"), ("gateway", "auth"), ("gateway", "content")):
         with pytest.raises(subprocess.CalledProcessError):
             compose("exec", "-T", part, "cat", f"/run/kpi/{other}_database_url")
-    for part in ("content", "gateway"):
-        with pytest.raises(subprocess.CalledProcessError):
-            compose("exec", "-T", part, "cat", "/run/kpi/postgres_password")
+    for part, names in {
+        "content": ("postgres_password", "auth_secret_key", "internal_key"),
+        "gateway": ("postgres_password", "auth_secret_key", "feed_key"),
+    }.items():
+        for name in names:
+            with pytest.raises(subprocess.CalledProcessError):
+                compose("exec", "-T", part, "cat", f"/run/kpi/{name}")
 
 
 def test_the_stack_survives_a_restart_of_the_database(client: httpx.Client) -> None:

@@ -1,18 +1,14 @@
 """The auth service's own commands, each with one JSON object on standard input and one on standard output."""
 
-import json
 import os
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from kpi_cli import parts
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.auth_process import AUTH, run
 from kpi_cli.layout import Layout
 from kpi_cli.stack import environments, local_database
 
-AUTH = parts.get_or_raise("auth")
+__all__ = ["environment", "run"]
 
 
 @contextmanager
@@ -24,31 +20,3 @@ def environment(layout: Layout) -> Iterator[dict[str, str]]:
     with local_database.use(layout) as ports:
         local_database.migrate_where_needed(layout, ports)
         yield environments.environment(layout, AUTH, ports)
-
-
-def run(
-    environment: Mapping[str, str], command: str, request: Mapping[str, object], *, accept: tuple[int, ...] = (0,)
-) -> dict[str, Any]:
-    """Run a command and return its result; raises FailureError for an exit code that is not to be accepted."""
-    result = subprocess.run(
-        AUTH.command(command),
-        env=environment,
-        input=json.dumps(request),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if result.returncode not in accept:
-        raise _failure(command, result)
-    response: dict[str, Any] = json.loads(result.stdout)
-    return response
-
-
-def _failure(command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
-    lines = result.stderr.splitlines()
-    sentence = next((line for line in reversed(lines) if line.startswith("kpi-auth: ")), None)
-    if sentence is not None:
-        return FailureError("auth", sentence.removeprefix("kpi-auth: "), code=result.returncode)
-    problem = f"{command} ended with exit code {result.returncode}"
-    return FailureError("auth", problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)

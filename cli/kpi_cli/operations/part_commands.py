@@ -35,7 +35,7 @@ def shell_exports(layout: Layout, name: str) -> str:
     if not layout.ports.exists() or not all(file.exists() for file in files):
         raise FailureError(name, "the local stack has no settings yet: it has never been started", fix="make up")
     # A variable takes precedence over a file, so one that is already set would hide the stack's.
-    present = [variable for variable in ("DATABASE_URL", *found_keys.FILES) if variable in os.environ and files]
+    present = [variable for variable in ("DATABASE_URL", *found_keys.NAMES) if variable in os.environ and files]
     lines = [f"unset {' '.join(present)}"] if present else []
     exports = " ".join(f"{variable}={quote(value)}" for variable, value in settings.items())
     return "\n".join([*lines, f"export {exports}"])

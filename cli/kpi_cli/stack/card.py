@@ -106,7 +106,7 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
 
 def _bootstrap_row(ports: Ports) -> list[tuple[str, str]]:
     """How to make the first admin, as long as there is none."""
-    auth = next(part for part in PARTS if part.exchanges_keys)
+    auth = next(part for part in PARTS if part.has_internal_port)
     try:
         with urlopen(f"http://{HOST}:{ports.of(auth)}/bootstrap", timeout=_ASK_SECONDS) as response:
             is_open = json.load(response)["is_open"]

@@ -11,6 +11,7 @@ from kpi_cli.parts import PARTS, SERVICES, Part
 from kpi_cli.stack import found_keys
 from kpi_cli.stack.ports import HOST, Ports
 from kpi_cli.stack.processes import MARK
+from kpi_cli.token_keys import files as token_files
 
 MAIL_URL = "MAIL_URL"
 MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
@@ -19,11 +20,16 @@ MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
 _SET_BY_STACK = (
     "DATABASE_URL",
     "PASETO_SECRET_KEY",
+    "PASETO_PREVIOUS_KEYS",
+    "PASETO_KEYS",
+    "TOKEN_PURPOSE",
     "AUTH_SECRET_KEY",
     *(service.url_variable for service in SERVICES),
     *(service.internal_url_variable for service in SERVICES),
     "INTERNAL_KEY",
     "INTERNAL_PORT",
+    "FEED_KEY",
+    "LISTEN_DATABASE_URL",
     "AWS_SECRETS_ENABLED",
     "METRICS_PORT",
 )
@@ -69,24 +75,30 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
     if part.is_gateway:
         settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
     if part.needs_token_key:
-        settings["PASETO_SECRET_KEY_FILE"] = str(layout.secrets / "paseto_secret_key")
+        name = token_files.RING if part.mints_tokens else token_files.VERIFIERS
+        settings["PASETO_KEYS_FILE"] = str(layout.secrets / name)
+        settings["TOKEN_PURPOSE"] = token_files.purpose_in(layout.secrets)
     if part.needs_auth_key:
         settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
-    settings |= _key_settings(layout, part, ports)
+    settings |= _internal_settings(layout, part, ports)
     return settings | _mail_settings(layout, ports) if part.sends_mail else settings
 
 
-def _key_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
-    """What API keys need: auth hashes them and exchanges them with the gateway, on a port for it alone."""
-    exchanging = [service for service in SERVICES if service.exchanges_keys and ports.internal_of(service)]
+def _internal_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
+    """Auth's port for the other parts: the gateway exchanges API keys there, and content reads auth's events."""
+    serving = [service for service in SERVICES if service.has_internal_port and ports.internal_of(service)]
     settings = {}
-    if part.exchanges_keys:
+    if part.has_internal_port:
         settings["INTERNAL_PORT"] = str(ports.internal_of(part))
         settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
-    if part.is_gateway:
-        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in exchanging}
-    if exchanging and (part.is_gateway or part.exchanges_keys):
+        # The stack has no pooler, so the address for LISTEN is the database's own.
+        settings["LISTEN_DATABASE_URL_FILE"] = str(layout.secrets / f"{part.name}_database_url")
+    if part.is_gateway or part.follows_events:
+        settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in serving}
+    if serving and (part.is_gateway or part.has_internal_port):
         settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
+    if serving and (part.follows_events or part.has_internal_port):
+        settings["FEED_KEY_FILE"] = str(layout.secrets / "feed_key")
     return settings
 
 
@@ -144,7 +156,9 @@ def _is_set(name: str) -> bool:
 
 def ignored_variables() -> list[str]:
     """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
-    names = [f"{name}{suffix}" for name in ("DATABASE_URL", *found_keys.FILES) for suffix in ("", "_FILE")]
+    names = [
+        f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_KEYS", *found_keys.NAMES) for suffix in ("", "_FILE")
+    ]
     return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 

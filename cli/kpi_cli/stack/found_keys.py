@@ -13,8 +13,9 @@ from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, Part
 
-# The settings that hold a key, and where the local stack keeps its own.
-FILES = {"PASETO_SECRET_KEY": "paseto_secret_key", "AUTH_SECRET_KEY": "auth_secret_key"}
+# The settings that hold a key. The local stack has the keys of tokens in a ring (``kpi_cli.token_keys``).
+NAMES = ("PASETO_SECRET_KEY", "AUTH_SECRET_KEY")
+_STACK_FILES = ("auth_secret_key",)
 
 
 class FoundKey(NamedTuple):
@@ -27,7 +28,7 @@ class FoundKey(NamedTuple):
 
 def of_stack(layout: Layout) -> list[FoundKey]:
     """The local stack's own keys, as far as there are any."""
-    paths = [path for file in FILES.values() if (path := layout.secrets / file).exists()]
+    paths = [path for file in _STACK_FILES if (path := layout.secrets / file).exists()]
     fix = "replace it with a new one: rm {} && make up"
     return [FoundKey(layout.shorten(path), _read(path), fix.format(quote(str(path)))) for path in paths]
 
@@ -35,7 +36,7 @@ def of_stack(layout: Layout) -> list[FoundKey]:
 def of_environment() -> list[FoundKey]:
     """Keys in the variables of the caller's shell, or in files that these name."""
     found = []
-    for name in FILES:
+    for name in NAMES:
         if os.environ.get(name):
             found.append(FoundKey(name, os.environ[name], f"export {name}=$({KPI} keys new)"))
         if os.environ.get(f"{name}_FILE"):
@@ -50,7 +51,7 @@ def of_settings(layout: Layout) -> list[FoundKey]:
     return [
         FoundKey(layout.shorten(path), key, fix.format(name))
         for part in PARTS
-        for name in FILES
+        for name in NAMES
         for path, key in find_settings(layout, part, name)
     ]
 

@@ -31,7 +31,7 @@ _INNER = (
     *(service.name for service in SERVICES),
     POSTGRES,
     *(_metrics_name(part) for part in PARTS),
-    *(_internal_name(part) for part in PARTS if part.exchanges_keys),
+    *(_internal_name(part) for part in PARTS if part.has_internal_port),
 )
 
 
@@ -57,7 +57,7 @@ class Ports:
         return self.by_name.get(part.name, 0)
 
     def internal_of(self, part: Part) -> int:
-        """Where a part exchanges API keys."""
+        """Where a part serves the other parts alone."""
         return self.by_name.get(_internal_name(part), 0)
 
     def metrics_of(self, part: Part) -> int:

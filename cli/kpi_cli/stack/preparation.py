@@ -1,5 +1,6 @@
 """What has to be true before the first process of a stack starts."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -7,6 +8,8 @@ from kpi_cli import keys
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.stack import found_keys, libsodium, postgres, processes, vault
+from kpi_cli.token_keys import files as token_files
+from kpi_cli.token_keys.paserk import Purpose
 
 Report = Callable[[str], None]
 
@@ -19,9 +22,20 @@ def prepare(layout: Layout, report: Report) -> None:
     recover(layout, report)
     postgres.check_data(layout)
     _check_key(layout)
-    made = vault.ensure(layout.secrets)
+    made = [*vault.ensure(layout.secrets), *_ensure_token_keys(layout)]
     if made:
         report(f"made {', '.join(made)} in {layout.shorten(layout.secrets)}")
+
+
+def _ensure_token_keys(layout: Layout) -> list[str]:
+    """Without TOKEN_PURPOSE the ring keeps the purpose that it has."""
+    demanded = os.environ.get("TOKEN_PURPOSE")
+    if demanded and demanded not in set(Purpose):
+        raise FailureError(
+            "keys", f"TOKEN_PURPOSE={demanded} is not a purpose", fix="set it to local or public", code=2
+        )
+    is_new = token_files.ensure(layout.secrets, Purpose(demanded) if demanded else None)
+    return [token_files.RING] if is_new else []
 
 
 def recover(layout: Layout, report: Report) -> None:

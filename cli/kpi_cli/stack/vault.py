@@ -5,13 +5,13 @@ the compose stack runs it as a one-shot job in a bare Python image.
 """
 
 import argparse
-import os
 import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kpi_cli.parts import WITH_DATABASE, Part
+from kpi_cli.secret_files import hand_over, read, write
 
 
 def _make_key() -> str:
@@ -23,44 +23,26 @@ def _make_password() -> str:
 
 
 MAKERS: dict[str, Callable[[], str]] = {
-    "paseto_secret_key": _make_key,
     "auth_secret_key": _make_key,
-    # How the gateway is known on the internal port of auth.
+    # How the gateway is known on the internal port of auth, and how content is.
     "internal_key": _make_key,
+    "feed_key": _make_key,
     "postgres_password": _make_password,
     **{f"{part.name}_database_password": _make_password for part in WITH_DATABASE},
 }
 
 FILES = (*MAKERS, *(f"{part.name}_database_url" for part in WITH_DATABASE))
 
+__all__ = ["FILES", "MAKERS", "PREVIOUS_KEYS", "database_url", "ensure", "read", "write", "write_database_urls"]
 
-# Former keys, separated by commas, that are still accepted; each file is empty until an operator replaces a key.
-PREVIOUS_KEYS = ("paseto_previous_keys", "auth_previous_secret_keys")
+
+# Former keys, separated by commas, that are still accepted; the file is empty until an operator replaces a key.
+PREVIOUS_KEYS = ("auth_previous_secret_keys",)
 
 
 def database_url(part: Part, password: str, host: str) -> str:
     """The address of a part's own database; its role has the same name."""
     return f"postgresql://{part.database}:{password}@{host}/{part.database}"
-
-
-def write(path: Path, text: str) -> None:
-    """Write the whole text at once: after a full disk or a kill there is the old file or none."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def read(path: Path) -> str:
-    """The secret in a file, or an empty text when there is no file."""
-    return path.read_text(encoding="ascii").strip() if path.exists() else ""
 
 
 def ensure(directory: Path) -> list[str]:
@@ -83,19 +65,6 @@ def write_database_urls(directory: Path, host: str) -> None:
         url = database_url(part, read(directory / f"{part.name}_database_password"), host)
         if read(path) != url:
             write(path, url)
-
-
-def hand_over(directory: Path, owners: Sequence[str]) -> None:
-    """Give files to users of containers: ``FILE=UID``, or ``FILE=UID:GID`` so that a group may read them too."""
-    for owner in owners:
-        name, _, ids = owner.partition("=")
-        uid, _, gid = ids.partition(":")
-        path = directory / name
-        os.chown(path, int(uid), int(gid) if gid else -1)
-        path.chmod(0o440 if gid else 0o400)
-    if owners:
-        # The owners must be able to pass through the folder to their file, and need not list it.
-        directory.chmod(0o711)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -96,3 +96,18 @@ def test_settings_that_the_stack_does_not_make_itself_reach_the_parts(monkeypatc
         assert {found[name] for name in ("SUPABASE_URL", "DATABASE_ECHO", "CORS_ORIGINS", "LOG_LEVEL")} == {
             "from the shell"
         }
+
+
+def test_content_follows_auth_on_its_internal_port_with_a_key_of_its_own() -> None:
+    layout = Layout(checkout=Path("/nonexistent"), home=Path("/nonexistent"))
+    ports = Ports({**PORTS.by_name, "auth_internal": 4})
+    auth, content, gateway = (environments.own_settings(layout, part, ports) for part in parts.PARTS)
+    assert content["AUTH_INTERNAL_URL"] == gateway["AUTH_INTERNAL_URL"] == "http://127.0.0.1:4"
+    assert content["FEED_KEY_FILE"] == auth["FEED_KEY_FILE"] == "/nonexistent/secrets/feed_key"
+    assert gateway["INTERNAL_KEY_FILE"] == auth["INTERNAL_KEY_FILE"] == "/nonexistent/secrets/internal_key"
+    assert auth["LISTEN_DATABASE_URL_FILE"] == auth["DATABASE_URL_FILE"]
+    # Each of the two has its own key only.
+    assert "INTERNAL_KEY_FILE" not in content
+    assert "FEED_KEY_FILE" not in gateway
+    # The last start of an older command chose no such port.
+    assert "AUTH_INTERNAL_URL" not in environments.own_settings(layout, CONTENT, PORTS)

@@ -47,7 +47,7 @@ def test_secrets_are_private_files_and_appear_in_no_process(checkout: Checkout) 
     logged = "".join(log.read_text() for log in (checkout.home / "logs").iterdir())
     stack.stop()
 
-    assert len(secrets) == 8
+    assert len(secrets) == 9
     modes = {stat.S_IMODE(file.stat().st_mode) for file in (checkout.home / "secrets").iterdir()}
     assert modes == {0o600}
     assert stat.S_IMODE((checkout.home / "secrets").stat().st_mode) == 0o700

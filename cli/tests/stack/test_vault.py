@@ -9,7 +9,7 @@ import pytest
 from kpi_cli.stack import vault
 
 NAMES = {
-    *("paseto_secret_key", "auth_secret_key", "internal_key"),
+    *("paseto_secret_key", "auth_secret_key", "internal_key", "feed_key"),
     *("postgres_password", "auth_database_password", "content_database_password"),
 }
 

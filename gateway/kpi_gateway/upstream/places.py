@@ -11,9 +11,12 @@ import time
 from kpi_gateway.upstream.contract import UpstreamBusyError
 from kpi_gateway.upstream.lines import Line, Waiter
 
-# While the common line is too long, clients with at least this share of the most claims that any has are refused, and
-# the others take the place of a request of the one with the most.
-_MUCH = 0.5
+# While the common line is too long, clients that ask for at least this share of what any in it asks for are refused, and
+# the others take the place of a request of the one that asks most. Many equal clients differ by chance, but hardly by
+# this much; and a request that is refused after it has waited costs several times as much as one that never waits.
+_MUCH = 0.25
+# Requests are counted in periods of this length: what a client asks for is its number in this one and the last.
+_PERIOD_SECONDS = 1.0
 _REMEMBERED_SECONDS = 0.01
 
 
@@ -32,6 +35,10 @@ class Places:
         self._line = Line(patience)
         self._client_lines: dict[str, Line] = {}
         self._claims: dict[str, int] = {}
+        # Requests that found the line not empty.
+        self._asked: dict[str, int] = {}
+        self._asked_before: dict[str, int] = {}
+        self._period_ends = 0.0
         self._most = 0
         self._most_until = 0.0
         self.taken = 0
@@ -54,33 +61,33 @@ class Places:
         return True
 
     def refuses(self, client: str) -> bool:
-        """Whether to refuse a request of the client at once: its line is too long, and it asks more than others.
+        """Whether to refuse a request of the client at once: its line is too long, and it asks as much as others.
 
         Cheap, so that a request can be refused before anything else is done for it; it counts the refusal.
         """
-        claims = self._claims.get(client, 0)
-        if claims >= self._per_client:
+        if self._claims.get(client, 0) >= self._per_client:
             line = self._client_lines.get(client)
-        elif self._line.waiters and claims >= self._most_claims() * _MUCH:
-            line = self._line
-        else:
-            return False
-        if line is None or line.accepts(time.monotonic()):
+            if line is None or line.accepts(time.monotonic()):
+                return False
+        elif not self._line.waiters or not self._is_refused_in_common(client):
             return False
         self.refused += 1
         return True
 
+    def _is_refused_in_common(self, client: str) -> bool:
+        now = time.monotonic()
+        asks = self._count_request(client, now)
+        return not self._line.accepts(now) and asks >= self._most_asked(now) * _MUCH
+
     async def wait(self, client: str, seconds: float = math.inf) -> None:
         """Raises UpstreamBusyError if no place becomes free in time, at once if that can be foreseen."""
-        if self.refuses(client):
-            raise UpstreamBusyError
         waiter = Waiter(client)
         if self._claims.get(client, 0) < self._per_client:
             if not self._line.accepts(waiter.since):
-                self._make_room()
+                self._make_room(self._count_request(client, waiter.since))
             self._enqueue(waiter)
         else:
-            self._client_lines.setdefault(client, Line(self._patience)).append(waiter)
+            self._wait_at_limit(waiter)
         try:
             async with asyncio.timeout(min(self._patience, seconds)):
                 await waiter.future
@@ -100,17 +107,39 @@ class Places:
             self.taken -= 1
         self._release_claim(client)
 
-    def _most_claims(self) -> int:
-        """Of all clients; determined at most once in a while, since there may be many."""
-        now = time.monotonic()
+    def _count_request(self, client: str, now: float) -> int:
+        """How much the client asks for, with this request."""
+        if now > self._period_ends:
+            is_next = now <= self._period_ends + _PERIOD_SECONDS
+            self._asked_before = self._asked if is_next else {}
+            self._asked = {}
+            self._period_ends = now + _PERIOD_SECONDS
+        self._asked[client] = self._asked.get(client, 0) + 1
+        return self._asks(client)
+
+    def _asks(self, client: str) -> int:
+        return self._asked.get(client, 0) + self._asked_before.get(client, 0)
+
+    def _most_asked(self, now: float) -> int:
+        """Of all clients in the line; determined at most once in a while."""
         if now > self._most_until:
-            self._most = max(self._claims.values(), default=0)
+            self._most = max((self._asks(each.client) for each in self._line.waiters), default=0)
             self._most_until = now + _REMEMBERED_SECONDS
         return self._most
 
-    def _make_room(self) -> None:
-        """Refuse the last request in the common line of the client that asks most."""
-        last = max(reversed(self._line.waiters), key=lambda each: self._claims[each.client])
+    def _wait_at_limit(self, waiter: Waiter) -> None:
+        line = self._client_lines.setdefault(waiter.client, Line(self._patience))
+        if not line.accepts(waiter.since):
+            self.refused += 1
+            raise UpstreamBusyError
+        line.append(waiter)
+
+    def _make_room(self, asks: int) -> None:
+        """Refuse the last request in the common line of the client that asks most; UpstreamBusyError if none asks much more."""
+        last = max(reversed(self._line.waiters), key=lambda each: self._asks(each.client))
+        if asks >= self._asks(last.client) * _MUCH:
+            self.refused += 1
+            raise UpstreamBusyError
         self._line.remove(last)
         if not last.future.done():
             self.refused += 1

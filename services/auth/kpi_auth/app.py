@@ -41,6 +41,9 @@ from kpi_auth.token_keys.errors import install_key_handlers
 from kpi_auth.token_keys.worker import token_keys
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
+from kpi_auth.webhooks.destinations import webhook_destinations
+from kpi_auth.webhooks.endpoints import router as webhooks
+from kpi_auth.webhooks.worker import webhook_worker
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +52,7 @@ _TAGS = {
     "auth": "Signing in and out, tokens, passwords and e-mail addresses",
     "api-keys": "Keys for programs",
     "mails": "The outbox of mails (admins)",
+    "webhooks": "Events sent to other systems (admins)",
     "audit": "The record of security events (admins)",
 }
 
@@ -62,12 +66,13 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             # Routes are tried in this order, and tokens are asked for most often.
             *(tokens, bootstrap, registrations, me, sessions, identities, exchange, sessions_of_users),
             *(passwords, recovery, emails),
-            *(users, api_keys, mails, audit, pages),
+            *(users, api_keys, mails, webhooks, audit, pages),
         ],
         tags=_TAGS,
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
             *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, token_keys, internal_port),
+            *(webhook_destinations, webhook_worker),
         ],
     )
     install_key_handlers(app)

@@ -115,6 +115,11 @@ class Platform:
         self._given = settings
         self._database_ports = database_ports
         self.replicas: dict[str, Replica] = {}
+        # Where each replica of auth exchanges API keys and tells content what happened.
+        self.internal_ports: dict[str, int] = {}
+        for name in REPLICAS:
+            if name.startswith("auth"):
+                self.internal_ports[name] = self._free_port()
         for name in REPLICAS:
             self.replicas[name] = Replica(name, self._settings_of(name), folder / f"{name}.log", self._free_port())
 
@@ -123,7 +128,8 @@ class Platform:
 
     def _free_port(self) -> int:
         """A port that none of these processes has yet, started or not."""
-        while (port := free_port()) in {replica.port for replica in self.replicas.values()}:
+        taken = {*self.internal_ports.values(), *(replica.port for replica in self.replicas.values())}
+        while (port := free_port()) in taken:
             pass
         return port
 
@@ -143,7 +149,19 @@ class Platform:
         if part == "auth":
             own |= {"MAIL_URL": self.mails.as_uri(), "PUBLIC_URL": "http://127.0.0.1:8000"}
             own |= {"AUTH_SECRET_KEY": self.server.secret("auth_secret_key")}
+        own |= self._internal_settings_of(name)
         return {**own, **self._given.get(part, {}), **self._given.get(name, {})}
+
+    def _internal_settings_of(self, name: str) -> dict[str, str]:
+        """The ports of auth for the other parts, and the keys of these."""
+        part = name.rstrip("12")
+        keys = {"auth": ("internal_key", "feed_key"), "content": ("feed_key",), "gateway": ("internal_key",)}[part]
+        own = {key.upper(): self.server.secret(key) for key in keys}
+        if part != "auth":
+            urls = (f"http://127.0.0.1:{port}" for port in self.internal_ports.values())
+            return own | {"AUTH_INTERNAL_URL": ",".join(urls)}
+        database = self.server.url(part, f"drill_{part}", *self._database_ports(name))
+        return own | {"INTERNAL_PORT": str(self.internal_ports[name]), "LISTEN_DATABASE_URL": database}
 
     async def start(self) -> None:
         for service in SERVICES:

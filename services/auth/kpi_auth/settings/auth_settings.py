@@ -7,10 +7,11 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
+from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
+from kpi_auth.settings.nats_urls import check_stream, check_subject, nats_credentials, nats_servers
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
 NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with the key of the tokens"  # noqa: S105 a sentence
@@ -36,6 +37,16 @@ def _check_mail_url(value: SecretStr) -> SecretStr:
 
 def _check_mail_from(value: str) -> str:
     mail_sender(value)
+    return value
+
+
+def _check_nats_url(value: SecretStr) -> SecretStr:
+    nats_servers(value.get_secret_value())
+    return value
+
+
+def _check_nats_credentials(value: SecretStr) -> SecretStr:
+    nats_credentials(value.get_secret_value())
     return value
 
 
@@ -76,8 +87,13 @@ class AuthSettings(ServiceSettings):
     internal_port: int = Field(default=0, ge=0, lt=2**16)
     internal_host: str = "127.0.0.1"
     internal_key: SecretKey | None = None
-    # The key by which the readers of the feed of events are known on that port; None: nobody can read it.
+    # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
     feed_key: SecretKey | None = None
+    # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
+    # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
+    listen_database_url: DatabaseUrl | None = None
+    # Events older than this are deleted, except those that are to be known for ever.
+    events_keep_days: float = Field(default=30, ge=1, le=3650)
     # Whether the first admin may be made from this machine without the code in the log.
     bootstrap_from_loopback: bool = False
 
@@ -95,6 +111,13 @@ class AuthSettings(ServiceSettings):
     # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
     mail_worker: bool = True
 
+    # NATS servers to which events go (docs/nats.md); None: none. The credentials are the content of a file of NATS.
+    events_nats_url: Annotated[SecretStr, AfterValidator(_check_nats_url)] | None = None
+    events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = None
+    events_nats_stream: Annotated[str, AfterValidator(check_stream)] = "KPI_EVENTS"
+    # The first words of each subject; the type of the event follows.
+    events_nats_subject: Annotated[str, AfterValidator(check_subject)] = "kpi.events"
+
     # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
     identity_providers: IdentityProviders = ()
     # A shorthand for the preset "supabase" there; the secret only for a project without asymmetric signing keys.
@@ -103,6 +126,14 @@ class AuthSettings(ServiceSettings):
 
     # Audit records older than this are deleted; None: they are kept for ever.
     audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+
+    # How many webhooks there may be (docs/webhooks.md), and whether this replica sends events to them.
+    webhook_limit: int = Field(default=50, ge=1, le=1000)
+    webhook_worker: bool = True
+    # Networks that are not public and whose addresses may get events all the same, separated by commas.
+    webhook_allowed_networks: Networks = ()
+    # None: events may be sent without TLS, but not in production.
+    webhook_allow_http: bool | None = None
 
     # Networks whose X-Forwarded-For is trusted, separated by commas.
     trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
@@ -128,6 +159,12 @@ class AuthSettings(ServiceSettings):
         is_required = self.app_env is Environment.PRODUCTION
         detail = "set" if is_set else otherwise
         return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
+
+    @property
+    def allows_http_webhooks(self) -> bool:
+        if self.webhook_allow_http is not None:
+            return self.webhook_allow_http
+        return self.app_env is not Environment.PRODUCTION
 
     @property
     def lasting_secrets(self) -> tuple[SecretStr, ...]:

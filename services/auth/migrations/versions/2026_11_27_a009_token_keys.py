@@ -1,7 +1,7 @@
 """token keys: which process holds which keys of the tokens
 
 Revision ID: a009
-Revises: a007
+Revises: a008
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "a009"
-down_revision = "a007"
+down_revision = "a008"
 branch_labels = None
 depends_on = None
 

@@ -22,8 +22,6 @@ class Snapshot(BaseModel):
 
     seq: Seq
     revocations: list[Revocation]
-    # The longest life of a token that auth has minted; without it, the longest that any setting allows.
-    token_seconds: _Seconds = 24 * 3600.0
 
 
 class Heartbeat(BaseModel):
@@ -35,10 +33,13 @@ class Heartbeat(BaseModel):
 
 
 class Event(BaseModel):
+    """``seconds`` as in a revocation; None for an event that revokes nothing, or for ever."""
+
     seq: Seq
     type: str
     account_id: int | None
     data: dict[str, Any]
+    seconds: _Seconds | None = None
 
     @property
     def is_of_account(self) -> bool:
@@ -61,7 +62,7 @@ class SessionsEnded(BaseModel):
     session_ids: list[int]
 
 
-class ApiKeyEnded(BaseModel):
+class ApiKeyChanged(BaseModel):
     api_key_id: int
 
 

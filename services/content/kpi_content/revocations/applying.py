@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from kpi_content.feed.errors import FeedError
 from kpi_content.feed.schemas import (
     AccountState,
-    ApiKeyEnded,
+    ApiKeyChanged,
     Event,
     KeyKilled,
     Revocation,
@@ -20,11 +20,15 @@ from kpi_content.feed.schemas import (
     Snapshot,
 )
 
+# The longest life of a token that the settings of auth allow, for an event that does not say.
+_LONGEST_LIFE = 24 * 3600.0
 _Apply = Callable[[Revocations, dict[str, Any], float], None]
 
 
 def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
-    """Add what is in the snapshot. Nothing is taken away: an entry ends with the last token that it hits."""
+    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit."""
+    listed = {revocation.id for revocation in snapshot.revocations if revocation.kind == "session"}
+    revocations.restore_sessions(key for key in revocations.ended_keys() if key not in listed)
     for revocation in snapshot.revocations:
         _apply_revocation(revocations, revocation)
 
@@ -42,14 +46,14 @@ def _apply_revocation(revocations: Revocations, revocation: Revocation) -> None:
             raise FeedError(f"a revocation of the kind {revocation.kind!r} cannot be read")
 
 
-def apply_event(revocations: Revocations, event: Event, *, seconds: float) -> None:
-    """``seconds`` is the longest life of a token. FeedError for an event that cannot be read: a new snapshot has it."""
+def apply_event(revocations: Revocations, event: Event) -> None:
+    """FeedError for an event that cannot be read: what it revokes is in the next snapshot, in another form."""
     # The first version of an account has no tokens before it.
     apply = _end_account if event.is_of_account and event.type != "account.created" else _BY_TYPE.get(event.type)
     if apply is None:
         return
     try:
-        apply(revocations, event.data, seconds)
+        apply(revocations, event.data, _LONGEST_LIFE if event.seconds is None else event.seconds)
     except ValidationError:
         raise FeedError(f"an event {event.type[:40]!r} cannot be read") from None
 
@@ -68,8 +72,12 @@ def _end_sessions(revocations: Revocations, data: dict[str, Any], seconds: float
 
 
 def _end_api_key(revocations: Revocations, data: dict[str, Any], seconds: float) -> None:
-    api_key_id = ApiKeyEnded.model_validate(data).api_key_id
+    api_key_id = ApiKeyChanged.model_validate(data).api_key_id
     revocations.end_sessions([key_session_id(api_key_id)], seconds=seconds)
+
+
+def _restore_api_key(revocations: Revocations, data: dict[str, Any], _seconds: float) -> None:
+    revocations.restore_sessions([key_session_id(ApiKeyChanged.model_validate(data).api_key_id)])
 
 
 def _end_key(revocations: Revocations, data: dict[str, Any], _seconds: float) -> None:
@@ -80,5 +88,6 @@ _BY_TYPE: dict[str, _Apply] = {
     "session.ended": _end_session,
     "sessions.ended": _end_sessions,
     "api_key.ended": _end_api_key,
+    "api_key.activated": _restore_api_key,
     "key.killed": _end_key,
 }

@@ -79,11 +79,11 @@ class Follower:
                         heard = now
                         self._note_heartbeat(address, item, now=now, began=began)
                     else:
-                        self._note_event(item, seconds=snapshot.token_seconds)
+                        self._note_event(item)
         raise FeedError("it ended the stream")
 
-    def _note_event(self, event: Event, *, seconds: float) -> None:
-        apply_event(self._revocations, event, seconds=seconds)
+    def _note_event(self, event: Event) -> None:
+        apply_event(self._revocations, event)
         self._note_seq(event.seq)
 
     def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, now: float, began: float) -> None:

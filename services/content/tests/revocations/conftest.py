@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from fastapi import FastAPI
-from feed_support import KEY, StandIn, stand_in
+from feed_stand_in import KEY, StandIn, stand_in
 from kpi_content.app import create_app
 from kpi_content.settings import ContentSettings
 from kpi_shared.caller import Role, Scope

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 from content_support import assert_problem
-from feed_support import KEY, StandIn, eventually
+from feed_stand_in import KEY, StandIn, eventually
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.migrations import upgrade

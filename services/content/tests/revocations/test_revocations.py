@@ -2,13 +2,17 @@
 
 import pytest
 from content_support import assert_problem
-from feed_support import Mood, StandIn, eventually
+from feed_stand_in import Mood, StandIn, eventually
 
 from .conftest import Follow, Following
 
 
 async def is_refused(service: Following, headers: dict[str, str]) -> bool:
     return await service.read(headers) == 401
+
+
+async def is_accepted(service: Following, headers: dict[str, str]) -> bool:
+    return await service.read(headers) == 200
 
 
 async def test_what_ended_before_the_start_is_refused(follow: Follow, feeds: tuple[StandIn, StandIn]) -> None:
@@ -54,6 +58,8 @@ async def test_events_end_sessions_keys_and_older_tokens_of_accounts(follow: Fol
         feed.publish("api_key.ended", account_id=11, api_key_id=5, reason="deleted")
         await eventually(lambda: is_refused(service, key))
         assert await service.read(service.token(sid="5")) == 200
+        feed.publish("api_key.activated", account_id=11, api_key_id=5)
+        await eventually(lambda: is_accepted(service, key))
 
         old, new = service.token(user=21, version=1), service.token(user=21, version=2)
         feed.change(21, "account.created")
@@ -83,12 +89,16 @@ async def test_nothing_is_missed_between_two_streams(follow: Follow) -> None:
     async with follow() as service:
         await eventually(lambda: service.followed)
         first, second = service.feeds
-        headers = service.token(sid="12")
+        headers, key = service.token(sid="12"), service.token(sid="key-5")
         assert await service.read(headers) == 200
+        first.publish("api_key.ended", account_id=11, api_key_id=5, reason="deactivated")
+        await eventually(lambda: is_refused(service, key))
+        # The key was switched on again while there was no stream.
         second.seq = 5
         second.revocations = [{"kind": "session", "id": "12", "seconds": 60}]
         first.cut()
         await eventually(lambda: is_refused(service, headers))
+        assert await service.read(key) == 200
         second.publish("session.ended", account_id=11, session_id=13, reason="logout")
         await eventually(lambda: is_refused(service, service.token(sid="13")))
 

@@ -1,0 +1,42 @@
+"""Runs a command of the auth service: one JSON object on its standard input, and one on its standard output.
+
+It imports the standard library only, because a job in a container uses it.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+from kpi_cli import parts
+from kpi_cli.errors import KPI, FailureError
+
+AUTH = parts.get_or_raise("auth")
+
+
+def run(
+    environment: Mapping[str, str], command: str, request: Mapping[str, object], *, accept: tuple[int, ...] = (0,)
+) -> dict[str, Any]:
+    """Run a command and return its result; raises FailureError for an exit code that is not to be accepted."""
+    result = subprocess.run(
+        AUTH.command(command),
+        env=environment,
+        input=json.dumps(request),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if result.returncode not in accept:
+        raise _failure(command, result)
+    response: dict[str, Any] = json.loads(result.stdout)
+    return response
+
+
+def _failure(command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
+    lines = result.stderr.splitlines()
+    sentence = next((line for line in reversed(lines) if line.startswith("kpi-auth: ")), None)
+    if sentence is not None:
+        return FailureError("auth", sentence.removeprefix("kpi-auth: "), code=result.returncode)
+    problem = f"{command} ended with exit code {result.returncode}"
+    return FailureError("auth", problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)

@@ -1,0 +1,117 @@
+"""A whole rotation: a new key is announced, activated when every part has it, and the old one is retired.
+
+What is done is in the ring itself. So a run that ends at any moment is continued by the next one.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from kpi_cli.token_keys.holders import Ask, Census, take_census
+from kpi_cli.token_keys.ring import Ring, State, now
+from kpi_cli.token_keys.store import Store
+
+Report = Callable[[str], None]
+# Clocks that differ, and the time until a part has seen the change.
+LEEWAY_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to rotate. ``wait``: seconds before the old key is retired; None: a token's life and the leeway.
+
+    Without ``retire`` the old key stays for a later run, which retires what is due then.
+    """
+
+    expected: tuple[str, ...]
+    wait: int | None = None
+    retire: bool = True
+
+
+@dataclass
+class Rotator:
+    """One run. ``sleep`` is replaced by tests."""
+
+    store: Store
+    ask: Ask
+    plan: Plan
+    report: Report
+    sleep: Callable[[float], None] = time.sleep
+    _last: str = ""
+
+    def run(self) -> Ring:
+        """Rotate, or complete the rotation that is under way; return the ring at its end."""
+        with self.store.hold_rotation():
+            ring = self.store.update(self._begin)
+            while ring.rotation is not None:
+                ring = self._advance(ring)
+            return ring
+
+    def _begin(self, ring: Ring) -> Ring:
+        if ring.rotation is not None:
+            self.report(f"continuing the rotation to {ring.rotation.kid}")
+            return ring
+        announced = ring.announce(now()) if ring.next is None else ring.resume(now())
+        self.report(f"announced {_kid(announced)}: every part has to know it before any mints with it")
+        return announced
+
+    def _advance(self, ring: Ring) -> Ring:
+        """The next step, or a pause before it is tried again."""
+        if ring.next is not None:
+            return self._activate(ring)
+        rotation = ring.rotation
+        if rotation is not None and rotation.retire_after is None:
+            return self._confirm(ring)
+        return self._retire(ring)
+
+    def _activate(self, ring: Ring) -> Ring:
+        kid = _kid(ring)
+        if missing := self._take_census().lacking(kid):
+            return self._wait_for(missing, "to have the key")
+        self._say(f"every part has it; activated {kid}")
+        return self.store.update(lambda it: it.activate(now()) if it.next is not None and it.next.kid == kid else it)
+
+    def _confirm(self, ring: Ring) -> Ring:
+        kid, census = _kid(ring), self._take_census()
+        if missing := census.not_using(kid):
+            return self._wait_for(missing, "to mint with the key")
+        wait = self._wait_seconds(census)
+        if not self.plan.retire:
+            self._say("the old key still verifies; a later run retires it")
+            return self.store.update(lambda it: it.retire(now(), older_than=timedelta(seconds=wait)).end_rotation())
+        self._say(f"every part mints with it; the last token of the old key expires in {wait} s at the latest")
+        return self.store.update(lambda it: it.confirm(now(), timedelta(seconds=wait)) if it.rotation else it)
+
+    def _retire(self, ring: Ring) -> Ring:
+        assert ring.rotation is not None and ring.rotation.retire_after is not None  # noqa: S101, PT018 the step before
+        left = (ring.rotation.retire_after - now()).total_seconds()
+        if left > 0:
+            self.sleep(min(left, self.store.pause_seconds))
+            return self.store.read()
+        old = [key.kid for key in ring.in_state(State.VERIFY_ONLY)]
+        ring = self.store.update(lambda it: it.retire(now(), older_than=timedelta(0)).end_rotation())
+        self._say(f"retired {', '.join(old)}" if old else "there was no other key")
+        return ring
+
+    def _take_census(self) -> Census:
+        return take_census(self.ask, self.plan.expected)
+
+    def _wait_seconds(self, census: Census) -> int:
+        return census.token_seconds + LEEWAY_SECONDS if self.plan.wait is None else self.plan.wait
+
+    def _wait_for(self, missing: list[str], what: str) -> Ring:
+        self._say(f"waiting for {', '.join(missing)} {what}")
+        self.sleep(self.store.pause_seconds)
+        return self.store.read()
+
+    def _say(self, sentence: str) -> None:
+        """Each sentence once, however often its reason is looked at."""
+        if sentence != self._last:
+            self.report(sentence)
+        self._last = sentence
+
+
+def _kid(ring: Ring) -> str:
+    assert ring.rotation is not None  # noqa: S101 asked for during a rotation only
+    return ring.rotation.kid

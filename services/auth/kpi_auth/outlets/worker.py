@@ -1,0 +1,200 @@
+"""The worker of an outlet: delivers events in their order, each at least once, by one replica at a time.
+
+The lease and the last event that was acknowledged are one row. No transaction is open while events are under way, and
+what was acknowledged is stored afterwards: a process that dies in between leaves at most one page to deliver again. An
+outlet that does not work is given up until a back-off has passed, so that replicas take turns: one may reach it.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import structlog
+from kpi_shared.background import Lease, Schedule, backoff, repeat
+from kpi_shared.database import Database
+from kpi_shared.telemetry.metrics import Metrics
+
+from kpi_auth.outlets import repository
+from kpi_auth.outlets.channels import Channel, Delivery, OutletError, Transport
+from kpi_auth.outlets.models import Lag, OutgoingEvent
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_BACKOFF = 30.0
+# A reason that stays the same is logged again after this time.
+_LOG_SECONDS = 60.0
+
+
+class OutletTimes(NamedTuple):
+    """Times in seconds."""
+
+    # Between two looks for new events, in the process that works the outlet.
+    poll: float = 0.2
+    # Between two attempts to become that process.
+    take: float = 1.0
+    # Longer than a page may take, which is delivered between two renewals.
+    lease: float = 12.0
+    renewal: float = 4.0
+    first_backoff: float = 0.5
+    longest_backoff: float = 5.0
+    measure: float = 5.0
+    page: int = 256
+
+
+class EventSource(NamedTuple):
+    """How the outlet reads events: those after a number, in their order, and how many there are and how old."""
+
+    get_page: Callable[..., Awaitable[Sequence[OutgoingEvent]]]
+    get_lag: Callable[..., Awaitable[Lag]]
+
+
+class OutletWorker:
+    def __init__(
+        self, name: str, database: Database, source: EventSource, transport: Transport, times: OutletTimes | None = None
+    ) -> None:
+        self._name = name
+        self._database = database
+        self._source = source
+        self._transport = transport
+        self._times = times or OutletTimes()
+        self._holder = secrets.token_hex(8)
+        self._lease = Lease(0)
+        self._renew_at = Lease(0)
+        self._seq = 0
+        self._failures = 0
+        self._report = _Report(name)
+        self._lag = Lag(0, 0.0)
+        self._is_connected = False
+        self._delivered = 0
+        self._errors = 0
+
+    def register_metrics(self, metrics: Metrics) -> None:
+        key = (self._name,)
+        for name, text, read in (
+            ("lag_events", "Events that the outlet has not acknowledged", lambda: {key: self._lag.events}),
+            ("lag_seconds", "The age of the oldest of them", lambda: {key: self._lag.seconds}),
+            ("connected", "Whether this process works the outlet now", lambda: {key: float(self._is_connected)}),
+        ):
+            metrics.add_gauge(f"kpi_auth_outlet_{name}", text, ("outlet",), read)
+        for name, text, read in (
+            ("delivered", "Events that were acknowledged to this process", lambda: {key: self._delivered}),
+            ("errors", "How often this process could not deliver", lambda: {key: self._errors}),
+        ):
+            metrics.add_counter(f"kpi_auth_outlet_{name}", text, ("outlet",), read)
+
+    async def run(self) -> None:
+        """Deliver until cancelled; the next replica may begin at once then."""
+        times = self._times
+        working = Schedule(interval=times.take, first_backoff=times.take, longest_backoff=_LONGEST_BACKOFF)
+        measuring = Schedule(interval=times.measure, first_backoff=times.measure, longest_backoff=_LONGEST_BACKOFF)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(repeat(self._step, working, failure="outlet cannot reach the database"))
+                group.create_task(repeat(self._measure, measuring, failure="outlet cannot be measured"))
+        finally:
+            with suppress(Exception):
+                async with asyncio.timeout(1), self._database.working() as connection:
+                    await repository.release(connection, name=self._name, holder=self._holder)
+
+    async def _step(self) -> bool:
+        """Work the outlet if no other process does, until that fails or the lease is lost."""
+        if await self._take():
+            try:
+                await self._work()
+            except OutletError as error:
+                await self._fail(str(error))
+        return False
+
+    async def _work(self) -> None:
+        async with self._transport.open() as channel:
+            self._is_connected = True
+            try:
+                while await self._deliver_page(channel):
+                    pass
+            finally:
+                self._is_connected = False
+
+    async def _deliver_page(self, channel: Channel) -> bool:
+        """Deliver the next events, or wait for some; False if another process has the outlet now."""
+        if self._renew_at.is_over and not await self._take():
+            return False
+        events = await self._read()
+        if not events:
+            await asyncio.sleep(self._times.poll)
+            return not self._lease.is_over
+        delivery = await channel.deliver(events)
+        is_held = await self._acknowledge(events, delivery)
+        if delivery.error is not None:
+            raise OutletError(delivery.error)
+        return is_held
+
+    async def _take(self) -> bool:
+        self._begin_lease()
+        async with self._database.working() as connection:
+            seq = await repository.take(connection, name=self._name, holder=self._holder, seconds=self._times.lease)
+        if seq is None:
+            return False
+        # Not what this process remembers: a database that was restored begins again where it was.
+        self._seq = seq
+        return True
+
+    def _begin_lease(self) -> None:
+        self._lease = Lease.begin(self._times.lease)
+        self._renew_at = Lease.begin(self._times.renewal)
+
+    async def _read(self) -> Sequence[OutgoingEvent]:
+        async with self._database.reading() as connection:
+            return await self._source.get_page(connection, after=self._seq, limit=self._times.page)
+
+    async def _acknowledge(self, events: Sequence[OutgoingEvent], delivery: Delivery) -> bool:
+        if not delivery.count:
+            return True
+        self._begin_lease()
+        self._seq = events[delivery.count - 1].seq
+        self._delivered += delivery.count
+        self._failures = 0
+        self._report.succeed(self._seq)
+        return await self._store()
+
+    async def _store(self) -> bool:
+        values = {"name": self._name, "holder": self._holder, "seq": self._seq, "seconds": self._times.lease}
+        async with self._database.working() as connection:
+            return await repository.acknowledge(connection, **values)
+
+    async def _fail(self, reason: str) -> None:
+        self._errors += 1
+        self._failures += 1
+        self._report.fail(reason)
+        async with self._database.working() as connection:
+            await repository.fail(connection, name=self._name, holder=self._holder, error=reason)
+        times = self._times
+        await asyncio.sleep(backoff(self._failures, first=times.first_backoff, longest=times.longest_backoff))
+
+    async def _measure(self) -> bool:
+        async with self._database.reading() as connection:
+            seq = await repository.get_seq(connection, name=self._name)
+            self._lag = await self._source.get_lag(connection, after=seq)
+        return False
+
+
+class _Report:
+    """Logs that an outlet fails when the reason is new or after a minute, and that it works again."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._reason: str | None = None
+        self._logged_at = 0.0
+
+    def fail(self, reason: str) -> None:
+        if reason != self._reason or time.monotonic() - self._logged_at >= _LOG_SECONDS:
+            self._logged_at = time.monotonic()
+            log.warning("events cannot be delivered", outlet=self._name, reason=reason)
+        self._reason = reason
+
+    def succeed(self, seq: int) -> None:
+        if self._reason is not None:
+            log.info("events are delivered again", outlet=self._name, seq=seq)
+        self._reason = None
