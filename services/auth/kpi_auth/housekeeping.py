@@ -20,6 +20,7 @@ from kpi_auth.mails import repository as mails
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.token_keys import repository as token_keys
 from kpi_auth.webhooks import delivery_repository as webhook_deliveries
 
 log = structlog.get_logger(__name__)
@@ -46,6 +47,7 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "token_keys": token_keys.forget_old,
         "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "webhook_deliveries": partial(webhook_deliveries.forget_old, kept=KEPT),
         "events": partial(

@@ -83,6 +83,9 @@ _get_revocations = text(f"""
 """)  # noqa: S608 as above
 
 
+_get_killed_keys = text("SELECT data ->> 'kid' FROM events WHERE type = 'key.killed' ORDER BY id")
+
+
 class Poll(NamedTuple):
     """New events, and for how many seconds the oldest event without a place has waited; None if there is none."""
 
@@ -119,6 +122,11 @@ async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, floa
     """How many events come after that place, and the age of the oldest in seconds."""
     count, age = (await connection.execute(_get_lag, {"after": after})).one()
     return count, age
+
+
+async def get_killed_keys(connection: AsyncConnection) -> list[str]:
+    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
+    return [row[0] for row in await connection.execute(_get_killed_keys)]
 
 
 async def get_ends(connection: AsyncConnection) -> Ends:
