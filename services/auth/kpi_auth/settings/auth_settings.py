@@ -159,16 +159,15 @@ class AuthSettings(ServiceSettings):
         return create_finding(name, ok=is_set or not is_required, detail=detail, fix=fix)
 
     @property
-<<<<<<< HEAD
     def allows_http_webhooks(self) -> bool:
         if self.webhook_allow_http is not None:
             return self.webhook_allow_http
         return self.app_env is not Environment.PRODUCTION
-=======
+
+    @property
     def lasting_secrets(self) -> tuple[SecretStr, ...]:
         own = (self.auth_secret_key,) if self.auth_secret_key is not None else ()
         return (*own, *self.auth_previous_secret_keys)
->>>>>>> wt/keys
 
     @property
     def discloses_email(self) -> bool:
