@@ -54,6 +54,11 @@ class Revocations:
     def __len__(self) -> int:
         return len(self._sessions) + len(self._versions) + len(self._killed)
 
+    @property
+    def readers(self) -> int:
+        """How many wait, by their sessions."""
+        return sum(len(readers) for key, readers in self._readers.items() if isinstance(key, str))
+
     def check(self, subject: Subject) -> None:
         """Raise InvalidTokenError if the session of the subject has ended, or its account has changed since."""
         if subject.session_id in self._sessions:

@@ -280,10 +280,13 @@ def _check_database_url(value: SecretStr) -> SecretStr:
     return SecretStr(f"postgresql+psycopg://{value.get_secret_value().partition('://')[2]}")
 
 
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+
+
 class DatabaseSettings(PartSettings):
     """The PostgreSQL database of the part. Times are in seconds."""
 
-    database_url: Annotated[SecretStr, AfterValidator(_check_database_url)]
+    database_url: DatabaseUrl
     database_echo: bool = False
     database_pool_size: int = Field(default=5, ge=1, le=100)
     # Both are less than REQUEST_TIMEOUT by default, so that the response can say what took too long.

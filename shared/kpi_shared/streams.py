@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Send
 
@@ -44,8 +44,11 @@ class ReaderStream(StreamingResponse):
             return
         if (close := getattr(self._chunks, "aclose", None)) is not None:
             await close()
-        async with asyncio.timeout(_END_SECONDS):
-            await send(_END)
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await send(_END)
+        except TimeoutError:
+            raise ClientDisconnect from None
 
 
 async def _stop(*tasks: "asyncio.Task[None]") -> None:

@@ -8,6 +8,7 @@ from kpi_auth.api_keys.console import create_api_key, list_api_keys, revoke_api_
 from kpi_auth.audit.console import verify_audit
 from kpi_auth.bootstrap.console import bootstrap
 from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.token_keys.console import manage_keys
 from kpi_auth.users.console import check_new_user, check_user, create_user, list_users, reset_password
 from kpi_auth.users.imports import import_users
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "rotate-api-key": rotate_api_key,
     "revoke-api-key": revoke_api_key,
     "verify-audit": verify_audit,
+    "keys": manage_keys,
 }
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from auth_support import Accounts, empty
+from event_support import Watcher
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
@@ -57,7 +58,9 @@ async def app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application; each of its requests is checked for the events that it must write."""
     async with client_of(app) as client:
+        Watcher(app.state.database).watch(client)
         yield client
 
 

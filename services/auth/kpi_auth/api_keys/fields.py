@@ -77,6 +77,14 @@ class KeyState(StrEnum):
     EXPIRED = "expired"
 
 
+class EndReason(StrEnum):
+    """Why a key is gone. The event of one that only cannot be used any more has its state as the reason."""
+
+    DELETED = "deleted"
+    REVOKED = "revoked"
+    CLOSED = "closed"
+
+
 class RateLimit(SQLModel):
     """At most ``requests`` with the key in any ``window`` seconds, in addition to the limits of the gateway."""
 

@@ -11,9 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_auth.accounts.fragments import ACCOUNT_VERSION, IS_OPEN, OF_USER_ID, TABLE
-from kpi_auth.api_keys.fields import KeyState
+from kpi_auth.api_keys.fields import EndReason, KeyState
 from kpi_auth.api_keys.filters import KeyFilter
 from kpi_auth.api_keys.models import ApiKey, KeyUse, UsableKey
+from kpi_auth.events import repository as events
+from kpi_auth.events.fragments import put_from
+from kpi_auth.events.models import EventType
+from kpi_auth.events.payloads import ApiKeyActivated, ApiKeyEnded
 
 _STATES = {
     KeyState.EXPIRED: "api_keys.expires_at <= now()",
@@ -33,8 +37,16 @@ _get = text(f"SELECT {_SHOWN} FROM api_keys WHERE id = :id")  # noqa: S608 our o
 _lock = text(f"SELECT {_SHOWN} FROM api_keys WHERE id = :id FOR NO KEY UPDATE")  # noqa: S608 as above
 _add = insert(ApiKey)
 _by_id = col(ApiKey.id) == bindparam("of")
-_delete = text("DELETE FROM api_keys WHERE id = :id RETURNING user_id, name")
-_delete_all = text("DELETE FROM api_keys WHERE user_id = :user_id")
+_ENDED = "jsonb_build_object('api_key_id', id, 'reason', CAST(:reason AS text))"
+_PUT_ENDED = put_from("deleted", EventType.API_KEY_ENDED, account="user_id", data=_ENDED)
+_delete = text(f"""
+    WITH deleted AS (DELETE FROM api_keys WHERE id = :id RETURNING id, user_id), put AS ({_PUT_ENDED})
+    SELECT id FROM deleted
+""")  # noqa: S608 as above
+_delete_all = text(f"""
+    WITH deleted AS (DELETE FROM api_keys WHERE user_id = :user_id RETURNING id, user_id), put AS ({_PUT_ENDED})
+    SELECT count(*) FROM deleted
+""")  # noqa: S608 as above
 _get_subject = text(f"""
     SELECT username, role FROM api_keys JOIN {TABLE} ON {OF_USER_ID}
     WHERE api_keys.id = :id AND user_id = :user_id AND {_USABLE}
@@ -95,20 +107,36 @@ async def lock(connection: AsyncConnection, *, key_id: int) -> AnyRow | None:
     return (await connection.execute(_lock, {"id": key_id})).one_or_none()
 
 
-async def change(connection: AsyncConnection, *, key_id: int, values: Mapping[str, Any]) -> AnyRow:
-    """Set columns of a key that is locked."""
+async def change(connection: AsyncConnection, *, before: AnyRow, values: Mapping[str, Any]) -> AnyRow:
+    """Set columns of a key whose row ``before`` is locked."""
     stamp = {"version": col(ApiKey.version) + 1, "updated_at": func.clock_timestamp()}
-    await connection.execute(update(ApiKey).where(_by_id).values(**values, **stamp), {"of": key_id})
-    return (await connection.execute(_get, {"id": key_id})).one()
+    await connection.execute(update(ApiKey).where(_by_id).values(**values, **stamp), {"of": before.id})
+    after = (await connection.execute(_get, {"id": before.id})).one()
+    await _put_change(connection, before, after)
+    return after
 
 
-async def delete(connection: AsyncConnection, *, key_id: int) -> bool:
-    return (await connection.execute(_delete, {"id": key_id})).one_or_none() is not None
+async def _put_change(connection: AsyncConnection, before: AnyRow, after: AnyRow) -> None:
+    """The event of a key that ends, or works again. Other changes are in the next token, a minute later at most."""
+    if after.state == before.state or KeyState.ACTIVE not in {after.state, before.state}:
+        return
+    if after.state == KeyState.ACTIVE:
+        activated = ApiKeyActivated(api_key_id=after.id)
+        await events.put(connection, EventType.API_KEY_ACTIVATED, activated, account_id=after.user_id)
+    else:
+        ended = ApiKeyEnded(api_key_id=after.id, reason=after.state)
+        await events.put(connection, EventType.API_KEY_ENDED, ended, account_id=after.user_id)
 
 
-async def delete_all(connection: AsyncConnection, *, user_id: int) -> int:
+async def delete(connection: AsyncConnection, *, key_id: int, reason: EndReason) -> bool:
+    values = {"id": key_id, "reason": reason.value}
+    return (await connection.execute(_delete, values)).one_or_none() is not None
+
+
+async def delete_all(connection: AsyncConnection, *, user_id: int, reason: EndReason) -> int:
     """Delete all keys of a user; returns how many."""
-    return (await connection.execute(_delete_all, {"user_id": user_id})).rowcount
+    values = {"user_id": user_id, "reason": reason.value}
+    return int((await connection.execute(_delete_all, values)).scalar_one())
 
 
 async def get_subject(connection: AsyncConnection, *, key_id: int, user_id: int) -> AnyRow | None:
@@ -170,7 +198,7 @@ async def forget_old(connection: AsyncConnection, *, kept: timedelta, most: int)
     return (await connection.execute(_forget_old, {"kept": kept, "most": most})).rowcount
 
 
-async def end_after(connection: AsyncConnection, *, key_id: int, grace: timedelta, successor: int) -> AnyRow:
+async def end_after(connection: AsyncConnection, *, before: AnyRow, grace: timedelta, successor: int) -> AnyRow:
     """Let a key that has a successor expire, at the latest when it would have anyway."""
     earliest = func.least(col(ApiKey.expires_at), func.now() + grace)
-    return await change(connection, key_id=key_id, values={"expires_at": earliest, "replaced_by": successor})
+    return await change(connection, before=before, values={"expires_at": earliest, "replaced_by": successor})

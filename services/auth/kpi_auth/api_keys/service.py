@@ -28,7 +28,7 @@ from kpi_auth.api_keys.errors import (
     ReplacedKeyError,
 )
 from kpi_auth.api_keys.etags import check_match
-from kpi_auth.api_keys.fields import KeyState
+from kpi_auth.api_keys.fields import EndReason, KeyState
 from kpi_auth.api_keys.rights import Bounds, apply_bounds, check_manageable, find_bounds
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
@@ -100,7 +100,7 @@ async def change(
     changes = {name: value for name, value in columns.items() if getattr(row, name) != value}
     if not changes:
         return row
-    after = await repository.change(connection, key_id=row.id, values=changes)
+    after = await repository.change(connection, before=row, values=changes)
     await _record(context, connection, Event.API_KEY_CHANGED, request.caller, row, fields=sorted(changes))
     return after
 
@@ -119,7 +119,7 @@ async def set_active(context: Context, connection: AsyncConnection, *, request: 
     is_held = not is_active and (row.is_held or row.user_id != request.caller.id)
     if (row.is_active, row.is_held) == (is_active, is_held):
         return row
-    after = await repository.change(connection, key_id=row.id, values={"is_active": is_active, "is_held": is_held})
+    after = await repository.change(connection, before=row, values={"is_active": is_active, "is_held": is_held})
     event = Event.API_KEY_ACTIVATED if is_active else Event.API_KEY_DEACTIVATED
     await _record(context, connection, event, request.caller, row)
     return after
@@ -130,7 +130,7 @@ async def delete(context: Context, connection: AsyncConnection, *, request: KeyR
     row, _role = await _lock_key(connection, request)
     if request.caller.api_key_id == row.id:
         raise KeyInUseError
-    await repository.delete(connection, key_id=row.id)
+    await repository.delete(connection, key_id=row.id, reason=EndReason.DELETED)
     await _record(context, connection, Event.API_KEY_DELETED, request.caller, row, name=row.name)
 
 
@@ -154,7 +154,7 @@ async def rotate(
     inherited = {name: getattr(row, name) for name in _INHERITED} | {"expires_at": expires_at or row.expires_at}
     columns = apply_bounds(await _find_bounds(connection, request.caller, role), inherited)
     new = await add(context, connection, user_id=row.user_id, columns=columns)
-    old = await repository.end_after(connection, key_id=row.id, grace=grace, successor=new.row.id)
+    old = await repository.end_after(connection, before=row, grace=grace, successor=new.row.id)
     details = {"successor_id": new.row.id, "grace_seconds": int(grace.total_seconds())}
     await _record(context, connection, Event.API_KEY_ROTATED, request.caller, row, **details)
     return RotatedKey(new, old)
@@ -165,7 +165,7 @@ async def revoke_own(context: Context, connection: AsyncConnection, *, caller: S
     key_id = caller.api_key_id
     if key_id is None:
         raise InvalidKeyError
-    if await repository.delete(connection, key_id=key_id):
+    if await repository.delete(connection, key_id=key_id, reason=EndReason.REVOKED):
         details = {"key_id": key_id}
         await record(context, connection, Event.API_KEY_REVOKED, subject_id=caller.id, details=details)
 
@@ -177,7 +177,7 @@ async def revoke_by_text(context: Context, connection: AsyncConnection, *, text:
     # Nothing is locked for a text that is not genuine.
     if row is None or not context.key_hasher.matches(parsed, row.secret_hash):
         raise InvalidKeyError
-    if not await repository.delete(connection, key_id=row.id):
+    if not await repository.delete(connection, key_id=row.id, reason=EndReason.REVOKED):
         raise InvalidKeyError
     # The holder of a key may have found it: the actor is unknown.
     details = {"key_id": row.id, "name": row.name}

@@ -22,7 +22,7 @@ from kpi_auth.tables import Table
 
 
 class EventType(StrEnum):
-    """The names are a contract with whoever reads events: see docs/events.md."""
+    """The names are a contract with the readers of events: see docs/events.md."""
 
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_RENAMED = "account.renamed"

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
-from kpi_shared.database import AnyRow, DirectConnection
+import psycopg
+from kpi_shared.database import MAX_ID, AnyRow, DirectConnection
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.events.fragments import NOTIFY
+from kpi_auth.events.fragments import CHANNEL, NOTIFY
 from kpi_auth.events.models import Ends, Event, EventType
 from kpi_auth.events.payloads import SCHEMAS, Payload
 
@@ -46,6 +47,24 @@ _get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
+# From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
+_forget = text(f"""
+    WITH old AS (
+        SELECT seq FROM events
+        WHERE seq > (SELECT seq FROM event_horizon) AND type <> '{EventType.KEY_KILLED}'
+            AND seq < coalesce(CAST(:needed AS bigint), {MAX_ID})
+        ORDER BY seq LIMIT :most
+    ), due AS (
+        SELECT max(seq) AS seq FROM events WHERE seq IN (SELECT seq FROM old) AND occurred_at < now() - :kept
+    ), deleted AS (
+        DELETE FROM events USING due
+        WHERE events.seq <= due.seq AND type <> '{EventType.KEY_KILLED}'
+        RETURNING events.seq
+    ), moved AS (
+        UPDATE event_horizon SET seq = due.seq FROM due WHERE due.seq IS NOT NULL
+    )
+    SELECT count(*) FROM deleted
+""")  # noqa: S608 our own text
 # One statement: the events and the place up to which they are complete are of the same moment.
 _get_revocations = text(f"""
     SELECT ends.last, recent.* FROM ({_ENDS}) AS ends LEFT JOIN (
@@ -55,6 +74,9 @@ _get_revocations = text(f"""
     ) AS recent ON true
     ORDER BY recent.seq
 """)  # noqa: S608 as above
+
+
+_get_killed_keys = text("SELECT data ->> 'kid' FROM events WHERE type = 'key.killed' ORDER BY id")
 
 
 class Poll(NamedTuple):
@@ -89,6 +111,11 @@ async def get_page(connection: AsyncConnection, *, after: int, most: int) -> lis
     return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
 
 
+async def get_killed_keys(connection: AsyncConnection) -> list[str]:
+    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
+    return [row[0] for row in await connection.execute(_get_killed_keys)]
+
+
 async def get_ends(connection: AsyncConnection) -> Ends:
     return Ends(*(await connection.execute(_get_ends)).one())
 
@@ -103,6 +130,20 @@ async def get_recent(
     values = {"types": [event_type.value for event_type in types], "lifetime": lifetime}
     rows: Sequence[AnyRow] = (await connection.execute(_get_revocations, values)).all()
     return rows[0][0], [_to_event(row[1:]) for row in rows if row[1] is not None]
+
+
+async def forget_old(connection: AsyncConnection, *, kept: timedelta, needed: int | None, most: int) -> int:
+    """Delete the oldest events, at most ``most``, if they are older than ``kept``; returns how many.
+
+    ``needed`` is the first that must stay whatever its age. Killed keys and events without a place stay for ever.
+    """
+    values = {"kept": kept, "needed": needed, "most": most}
+    return int((await connection.execute(_forget, values)).scalar_one())
+
+
+async def listen(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Receive a notification when events are committed, or have got their places."""
+    await connection.execute(f"LISTEN {CHANNEL}".encode())
 
 
 def _to_event(row: Sequence[Any]) -> Event:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import Environment, SecretKey, SecretKeys, ServiceSettings
+from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from kpi_auth.settings.mail_urls import mail_sender, mail_target
@@ -89,8 +89,13 @@ class AuthSettings(ServiceSettings):
     internal_port: int = Field(default=0, ge=0, lt=2**16)
     internal_host: str = "127.0.0.1"
     internal_key: SecretKey | None = None
-    # The key by which the readers of the feed of events are known on that port; None: nobody can read it.
+    # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
     feed_key: SecretKey | None = None
+    # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
+    # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
+    listen_database_url: DatabaseUrl | None = None
+    # Events older than this are deleted, except those that are to be known for ever.
+    events_keep_days: float = Field(default=30, ge=1, le=3650)
     # Whether the first admin may be made from this machine without the code in the log.
     bootstrap_from_loopback: bool = False
 

@@ -18,6 +18,7 @@ from kpi_auth.accounts import read_repository
 from kpi_auth.accounts import write_repository as repository
 from kpi_auth.accounts.errors import UserNotFoundError
 from kpi_auth.api_keys import repository as api_keys
+from kpi_auth.api_keys.fields import EndReason as KeyEndReason
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
 from kpi_auth.codes import mailing
@@ -114,7 +115,7 @@ async def delete(
     if request.is_own and (confirmed_hash is None or row.password_hash != confirmed_hash):
         raise WrongPasswordError
     await repository.close(connection, user_id=request.user_id)
-    await api_keys.delete_all(connection, user_id=request.user_id)
+    await api_keys.delete_all(connection, user_id=request.user_id, reason=KeyEndReason.CLOSED)
     await _record(context, connection, request, Event.DELETED)
     await _end_access(connection, request.user_id)
 

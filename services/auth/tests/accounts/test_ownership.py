@@ -39,7 +39,7 @@ def test_the_check_finds_statements_in_accounts() -> None:
 def test_other_nouns_join_the_table_only_where_a_second_statement_would_cost_too_much() -> None:
     """``TABLE`` stands for its name: other modules that need accounts call a repository of ``accounts``."""
     others = (path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE / "accounts")
-    joining = {str(path.relative_to(PACKAGE)) for path in others if "fragments import" in path.read_text()}
+    joining = {str(path.relative_to(PACKAGE)) for path in others if "accounts.fragments import" in path.read_text()}
     assert joining == {
         *("api_keys/repository.py", "codes/repository.py"),
         *("sessions/repository.py", "sessions/sign_in_repository.py"),
