@@ -58,7 +58,7 @@ def bearer(token: str) -> dict[str, str]:
 
 
 class Crowd:
-    """A client that signs in once, and from then on refreshes, reads and writes without a pause."""
+    """A client that signs in once, and from then on refreshes, reads and writes."""
 
     def __init__(self, client: httpx.Client, person: Person) -> None:
         self._client = client
@@ -77,7 +77,8 @@ class Crowd:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._is_over.is_set():
+        # The machine is also the stack's.
+        while not self._is_over.wait(0.05):
             self._go_round()
 
     def _go_round(self) -> None:
