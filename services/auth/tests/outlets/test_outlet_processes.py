@@ -13,9 +13,10 @@ from auth_support import PASSWORD, registration
 from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
 from kpi_shared.testing.metrics import Scrape
+from kpi_shared.testing.nats_server import Broker, run_broker
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import PartProcess, free_port, launch_part, read_log, run_command, wait_for_records
-from nats_support import Broker, read_stream, run_broker
+from nats_support import client, read_stream
 from outlet_support import assert_complete, outlet, until_delivered
 from pydantic import SecretStr
 
@@ -60,28 +61,31 @@ async def work(auth: PartProcess, name: str, *, times: int) -> None:
         await asyncio.to_thread(auth.process.wait, 10)
 
 
-async def test_kills_of_processes_and_of_the_server_lose_nothing_and_keep_the_order(
+async def test_kills_of_the_process_at_work_and_of_the_server_lose_nothing_and_keep_the_order(
     environment: dict[str, str], database: Database, broker: Broker, tmp_path: Path
 ) -> None:
     settings = {**environment, "EVENTS_NATS_URL": broker.url}
+
+    async def start(stack: ExitStack, name: str) -> PartProcess:
+        launch = launch_part("kpi_auth", settings, log=tmp_path / f"{name}.log")
+        return await asyncio.to_thread(stack.enter_context, launch)
+
     with ExitStack() as stack:
-        auths = [
-            await asyncio.to_thread(
-                stack.enter_context, launch_part("kpi_auth", settings, log=tmp_path / f"auth{number}.log")
-            )
-            for number in range(3)
-        ]
+        first = await start(stack, "first")
+        await work(first, "anna", times=1)
+        await until_delivered(database)
+        # So it has the lease, and keeps it.
+        second = await start(stack, "second")
         working = asyncio.gather(
-            *(work(auth, f"user{number}x{turn}", times=20) for number, auth in enumerate(auths) for turn in range(2))
+            *(work(auth, f"user{turn}of{auth.port}", times=20) for auth in (first, second) for turn in range(3))
         )
-        for auth in auths[:2]:
-            await asyncio.sleep(0.4)
-            await asyncio.to_thread(broker.kill)
-            await asyncio.to_thread(auth.kill)
-            await asyncio.to_thread(broker.start)
+        await asyncio.sleep(0.4)
+        await asyncio.to_thread(broker.kill)
+        await asyncio.to_thread(first.kill)
+        await asyncio.to_thread(broker.start)
         await working
         await until_delivered(database)
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         await assert_complete(database, await read_stream(stream))
 
 

@@ -21,9 +21,10 @@ from kpi_shared.background import running
 from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
 from kpi_shared.telemetry.metrics import Metrics
+from kpi_shared.testing.nats_server import Broker, run_broker
 from kpi_shared.testing.postgres import create_database
 from mail_support import execute
-from nats_support import STREAM, Broker, Received, read_stream, run_broker
+from nats_support import STREAM, Received, client, read_stream
 from outlet_support import assert_complete, newest, outlet, put, until, until_delivered
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -68,7 +69,7 @@ def at_work(worker: OutletWorker) -> AbstractAsyncContextManager[None]:
 
 
 async def received(broker: Broker) -> list[Received]:
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         return await read_stream(stream)
 
 
