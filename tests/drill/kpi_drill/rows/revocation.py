@@ -75,7 +75,9 @@ def judge_delays(stage: Stage, revoker: Revoker) -> Verdict:
     delays = revoker.delays()
     median, late, longest = (percentile(delays, share) for share in (0.5, 0.99, 1.0))
     in_time = isfinite(longest) and (stage.short or (late <= 1 and longest <= 5))
-    figure = f"p50 {milliseconds(median)}, p99 {milliseconds(late)}, max {milliseconds(longest)} in {len(delays)} rounds"
+    figure = (
+        f"p50 {milliseconds(median)}, p99 {milliseconds(late)}, max {milliseconds(longest)} in {len(delays)} rounds"
+    )
     if revoker.refused_early:
         figure += f", {revoker.refused_early} new tokens refused"
     return Verdict(figure, in_time and not revoker.refused_early)
