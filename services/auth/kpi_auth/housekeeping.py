@@ -21,6 +21,7 @@ from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
 from kpi_auth.webhooks import delivery_repository as webhook_deliveries
+from kpi_auth.webhooks import retention as webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,7 @@ _SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, long
 _STEP = 1000
 _MOST_STEPS = 100
 # What events wait for, however old they are.
-_READERS_OF_EVENTS: tuple[FindNeeded, ...] = ()
+_READERS_OF_EVENTS: tuple[FindNeeded, ...] = (webhooks.find_least_needed,)
 
 # Takes a connection and ``most``, deletes at most that many rows and returns how many there were.
 _Forget = Callable[..., Awaitable[int]]
