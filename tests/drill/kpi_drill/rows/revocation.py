@@ -53,9 +53,8 @@ async def _measure(stage: Stage, count: int, fault: _Fault | None) -> Verdict:
     async with stage.platform() as platform:
         async with stage.load(platform) as load:
             await load.settle()
-            revoker = Revoker(platform, stage.seed)
+            revoker = Revoker(platform, seed=stage.seed)
             try:
-                await revoker.prepare()
                 await revoker.run(count, _cause(fault, stage, revoker, count) if fault is not None else None)
             finally:
                 await revoker.close()
@@ -72,7 +71,7 @@ async def _cause(fault: _Fault, stage: Stage, revoker: Revoker, count: int) -> N
 
 
 def judge_delays(stage: Stage, revoker: Revoker) -> Verdict:
-    delays = revoker.delays()
+    delays = revoker.find_delays()
     median, late, longest = (percentile(delays, share) for share in (0.5, 0.99, 1.0))
     in_time = isfinite(longest) and (stage.short or (late <= 1 and longest <= 5))
     figure = f"p50 {milliseconds(median)}, p99 {milliseconds(late)}, max {milliseconds(longest)} in {len(delays)} rounds"
