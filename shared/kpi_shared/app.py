@@ -24,6 +24,7 @@ from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
+from kpi_shared.token_keys.following import following
 from kpi_shared.tokens import TokenCodec
 
 # 40,000 characters may take 12 bytes each if a client escapes them all.
@@ -105,6 +106,7 @@ def _lifespan(
             await stack.enter_async_context(observation.running())
             stack.push_async_callback(app.state.database.close)
             register_pool_metrics(app.state.database, observation.metrics)
+            await stack.enter_async_context(following(app.state.tokens, settings, observation.metrics))
             await stack.enter_async_context(running(app.state.database.watch(), name="database watch"))
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))

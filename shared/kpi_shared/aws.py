@@ -56,6 +56,15 @@ def _is_enabled(value: object) -> bool:
         raise ValueError("AWS_SECRETS_ENABLED: must be true or false") from None
 
 
+def read_member(member: str, name: str, region: str | None, endpoint_url: str | None) -> bytes:
+    """One member of the secret, as JSON or as the text that it is; ValueError, which quotes no value, without it."""
+    values = {key.upper(): value for key, value in _read_secret(name, region, endpoint_url).items()}
+    if member not in values:
+        raise ValueError(f"AWS secret {name!r}: has no {member}")
+    found = values[member]
+    return (found if isinstance(found, str) else json.dumps(found)).encode()
+
+
 def _read_secret(name: str, region: str | None, endpoint_url: str | None) -> dict[str, Any]:
     # boto3 takes a fifth of a second to import, so it is imported only if it is used.
     from boto3 import client  # noqa: PLC0415

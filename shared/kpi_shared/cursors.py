@@ -8,6 +8,8 @@ import base64
 import binascii
 import hashlib
 import hmac
+import secrets
+from collections.abc import Iterable
 
 from kpi_shared.errors import InvalidRequestError
 from kpi_shared.tokens import KeyRing
@@ -31,13 +33,21 @@ def cursor_length(position_bytes: int) -> int:
 
 
 class CursorSealer:
-    """Seals and opens positions, with keys derived from the key ring of the tokens.
+    """Seals and opens positions, with keys derived from those of the tokens, and from lasting ones of the part.
 
+    A ring of v4.public has no key that could seal: then the first lasting one does, and none of them is public.
     ``of`` names the list that a position belongs to; it must be different for any two lists of the platform.
     """
 
-    def __init__(self, ring: KeyRing) -> None:
-        self._keys = [hashlib.blake2b(key=key, person=b"kpi-cursor").digest() for key in ring.symmetric_keys]
+    def __init__(self, ring: KeyRing, lasting: Iterable[bytes] = ()) -> None:
+        self._lasting = tuple(lasting)
+        self.use(ring)
+
+    def use(self, ring: KeyRing) -> None:
+        """Seal with the active key of this ring, and accept what its keys have sealed."""
+        # While there is no key at all, which an emergency may cause, this process accepts its own cursors.
+        keys = (*ring.symmetric_keys, *self._lasting) or (secrets.token_bytes(32),)
+        self._keys = [hashlib.blake2b(key=key, person=b"kpi-cursor").digest() for key in keys]
 
     def seal(self, position: bytes, *, of: str) -> str:
         data = position + _seal(position, of, self._keys[0])

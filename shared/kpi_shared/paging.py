@@ -11,6 +11,8 @@ from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 from fastapi import Depends, FastAPI, Request
 
 from kpi_shared.cursors import CursorSealer, InvalidCursorError, cursor_length
+from kpi_shared.keys import parse_key
+from kpi_shared.settings import ServiceSettings
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -97,7 +99,10 @@ def cut_page(rows: Sequence[RowT], *, limit: int, cursor_after: Callable[[RowT],
 
 async def cursor_sealer(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``Cursors``."""
-    app.state.cursors = CursorSealer(app.state.settings.read_ring())
+    settings: ServiceSettings = app.state.settings
+    lasting = [parse_key(secret.get_secret_value()) for secret in settings.lasting_secrets]
+    app.state.cursors = sealer = CursorSealer(app.state.tokens.ring, lasting)
+    app.state.tokens.on_change.append(sealer.use)
     yield
 
 

@@ -304,6 +304,17 @@ class ServiceSettings(DatabaseSettings, TokenSettings):
     def server_options(self) -> dict[str, Any]:
         return {"request_timeout": self.request_timeout}
 
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        """Keys of this service that last longer than those of the tokens, the newest first."""
+        return ()
+
+    @model_validator(mode="after")
+    def _require_lasting_secret(self) -> Self:
+        if self.token_purpose is Purpose.PUBLIC and not self.lasting_secrets:
+            raise ValueError("TOKEN_PURPOSE: with public, cursors need a key of their own: set FEED_KEY too")
+        return self
+
 
 def database_settings_of(of: Part) -> type[DatabaseSettings]:
     """The settings of a migration: a database but no key, so that it need not be trusted with one."""

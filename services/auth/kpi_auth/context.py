@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import Depends, FastAPI, Request
 from kpi_shared.addresses import Address
 from kpi_shared.database import Database
-from kpi_shared.tokens import KeyRing, TokenCodec
+from kpi_shared.tokens import TokenCodec
 from starlette.datastructures import State
 
 from kpi_auth.hashing.hasher import PasswordHasher
@@ -28,7 +28,6 @@ class Context:
     hasher: PasswordHasher
     tokens: TokenCodec
     refresh_tokens: RefreshTokens
-    key_ring: KeyRing
     lifetimes: Lifetimes
     key_hasher: KeyHasher
 
@@ -40,7 +39,6 @@ class Context:
 def install_tools(app: FastAPI) -> None:
     """Create the tools that need no closing."""
     state = app.state
-    state.key_ring = state.settings.read_ring()
     state.secret_keys = SecretKeys(state.settings)
     state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
@@ -49,7 +47,6 @@ def install_tools(app: FastAPI) -> None:
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
     """For operators' commands, which run outside the application."""
-    ring = settings.read_ring()
     return Context(
         settings=settings,
         database=database,
@@ -57,7 +54,6 @@ def standalone_context(settings: AuthSettings, database: Database, hasher: Passw
         hasher=hasher,
         tokens=TokenCodec.of(settings),
         refresh_tokens=RefreshTokens(SecretKeys(settings)),
-        key_ring=ring,
         lifetimes=Lifetimes.of(settings),
         key_hasher=KeyHasher(SecretKeys(settings).derive(API_KEYS)),
     )
@@ -71,7 +67,6 @@ def context_of(state: State, origin: Origin) -> Context:
         hasher=state.hasher,
         tokens=state.tokens,
         refresh_tokens=state.refresh_tokens,
-        key_ring=state.key_ring,
         lifetimes=state.lifetimes,
         key_hasher=state.key_hasher,
     )

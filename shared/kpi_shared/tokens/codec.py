@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -45,6 +45,8 @@ class TokenCodec:
         self._audience = audience
         self._verified: dict[bytes, Subject] = {}
         self._killed: frozenset[str] = frozenset()
+        # Called with each ring that takes the place of another, for what else is made with its keys.
+        self.on_change: list[Callable[[KeyRing], None]] = []
         self.use(ring)
 
     @classmethod
@@ -69,6 +71,8 @@ class TokenCodec:
         self._header = HEADERS[ring.purpose]
         self._verified = {digest: each for digest, each in self._verified.items() if each.token_key_id in ring}
         self._ring = ring
+        for follow in self.on_change:
+            follow(ring)
 
     def kill(self, *kids: str) -> None:
         """Refuse these keys from now on, for as long as the process runs."""

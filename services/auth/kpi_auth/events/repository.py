@@ -44,6 +44,7 @@ _poll = f"""
     ORDER BY new.seq
 """.encode()  # noqa: S608 our own text
 _get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
+_get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE seq > :after")  # noqa: S608 as above
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
@@ -106,6 +107,12 @@ async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
 
 async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[Event]:
     return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
+
+
+async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
+    """How many events come after that place, and the age of the oldest in seconds."""
+    count, age = (await connection.execute(_get_lag, {"after": after})).one()
+    return count, age
 
 
 async def get_ends(connection: AsyncConnection) -> Ends:

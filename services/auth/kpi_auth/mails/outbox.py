@@ -1,7 +1,7 @@
 """Add a mail to the outbox, in the transaction of the change that it reports."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_auth.context import Context
 from kpi_auth.mails import repository
 from kpi_auth.mails.errors import MailNotConfiguredError
+from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.secret_keys import SecretKeys
 
 # Prevents encrypted content from being accepted as an access token, and the reverse.
 PURPOSE = b"kpi-mail"
@@ -44,7 +46,7 @@ class Mail:
 
 
 class UnreadableMailError(Exception):
-    """The content was encrypted with a key that is no longer in the key ring, or was modified."""
+    """The content was encrypted with a key that is not known any more, or was modified."""
 
 
 def is_enabled(context: Context) -> bool:
@@ -65,16 +67,27 @@ async def put(context: Context, connection: AsyncConnection, mail: Mail) -> None
     """
     if not is_enabled(context):
         return
-    ring = context.key_ring
-    content = seal(json.dumps(dict(mail.values)).encode(), key=ring.symmetric_keys[0], implicit=PURPOSE)
+    key = content_keys(context.settings, context.tokens.ring)[0]
+    content = seal(json.dumps(dict(mail.values)).encode(), key=key, implicit=PURPOSE)
     await repository.add(
         connection, recipient=mail.to, template=mail.template.value, content=content, expires_at=mail.expires_at
     )
 
 
-def open_content(ring: KeyRing, content: str | None) -> dict[str, str]:
+def content_keys(settings: AuthSettings, ring: KeyRing) -> tuple[bytes, ...]:
+    """The first key encrypts, and what any of them has encrypted can be read.
+
+    A key of the tokens encrypts as long as these do not turn, so that replicas of an earlier version can read it. Those
+    of a ring that turns would be gone before a mail that waits for its server is sent.
+    """
+    lasting = SecretKeys(settings).derive(PURPOSE)
+    tokens = ring.symmetric_keys
+    return (*lasting, *tokens) if settings.has_ring else (*tokens, *lasting)
+
+
+def open_content(keys: Iterable[bytes], content: str | None) -> dict[str, str]:
     """Decrypt the values of a mail's template; raise UnreadableMailError if that is not possible."""
-    for key in ring.symmetric_keys:
+    for key in keys:
         with suppress(InvalidTokenError):
             values: dict[str, str] = json.loads(open_sealed(content or "", key=key, implicit=PURPOSE))
             return values

@@ -15,11 +15,12 @@ from fastapi import FastAPI
 from kpi_shared.background import InFlight, Lease, Schedule, backoff, repeat, running
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
+from kpi_shared.tokens import TokenCodec
 
 from kpi_auth.mails import repository
 from kpi_auth.mails.deliveries import Delivery, Turns
 from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
-from kpi_auth.mails.outbox import open_content
+from kpi_auth.mails.outbox import content_keys, open_content
 from kpi_auth.mails.rendering import Renderer
 from kpi_auth.mails.transports import Letter, NotSentError, Transport, build_transport
 from kpi_auth.settings import AuthSettings
@@ -54,10 +55,17 @@ class MailWorkerTimes(NamedTuple):
 
 class MailWorker:
     def __init__(
-        self, database: Database, settings: AuthSettings, transport: Transport, times: MailWorkerTimes | None = None
+        self,
+        database: Database,
+        settings: AuthSettings,
+        transport: Transport,
+        times: MailWorkerTimes | None = None,
+        *,
+        tokens: TokenCodec | None = None,
     ) -> None:
         self._database = database
-        self._ring = settings.read_ring()
+        self._settings = settings
+        self._tokens = tokens or TokenCodec.of(settings)
         self._renderer = Renderer(settings)
         self._transport = transport
         self._times = times or MailWorkerTimes()
@@ -86,6 +94,10 @@ class MailWorker:
         async with asyncio.TaskGroup() as group:
             group.create_task(repeat(self._step, sending, failure="outbox unreachable"))
             group.create_task(repeat(self._renew, renewing, failure="leases of mails cannot be renewed"))
+
+    @property
+    def _keys(self) -> tuple[bytes, ...]:
+        return content_keys(self._settings, self._tokens.ring)
 
     async def finish(self) -> None:
         """Wait for the mails in flight for the grace period, then postpone those that are left."""
@@ -141,7 +153,7 @@ class MailWorker:
         if mail.is_expired:
             return DeliveryOutcome(MailState.DEAD, "expired before it was sent")
         try:
-            letter = self._renderer.render(mail, open_content(self._ring, mail.content))
+            letter = self._renderer.render(mail, open_content(self._keys, mail.content))
         except Exception as error:  # noqa: BLE001 an error in the mail itself would occur again
             return DeliveryOutcome(MailState.DEAD, f"cannot be rendered: {type(error).__name__}")
         return await self._send(delivery, letter)
@@ -206,7 +218,7 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
         return
     target = mail_target(settings.mail_url.get_secret_value())
     transport = build_transport(target, local_hostname=mail_sender(settings.mail_from).domain)
-    worker = MailWorker(app.state.database, settings, transport)
+    worker = MailWorker(app.state.database, settings, transport, tokens=app.state.tokens)
     worker.register_metrics(app.state.metrics)
     try:
         async with running(worker.run(), name="mail worker"):
