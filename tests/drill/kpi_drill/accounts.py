@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
 
 from kpi_drill.http import Client, Reply, Request, get, post, post_form
 from kpi_drill.ledger import Person
@@ -75,6 +76,15 @@ class Accounts:
 
     async def close(self) -> None:
         await self._client.close()
+
+
+@asynccontextmanager
+async def open_accounts(platform: Platform) -> AsyncIterator[Accounts]:
+    accounts = Accounts(platform)
+    try:
+        yield accounts
+    finally:
+        await accounts.close()
 
 
 def patch_user(user_id: int, changes: dict[str, object], admin: Person, prefix: str = API) -> Request:

@@ -24,7 +24,9 @@ KINDS = {
     "demotion": "account.role_changed",
     "deactivation": "account.deactivated",
 }
-_EVENTS = "SELECT account_id, type, extract(epoch FROM occurred_at)::float8 FROM events WHERE type = ANY(%s) ORDER BY id"
+_EVENTS = """
+    SELECT account_id, type, extract(epoch FROM occurred_at)::float8 FROM events WHERE type = ANY(%s) ORDER BY id
+"""
 
 
 class Round(NamedTuple):

@@ -21,9 +21,10 @@ _put = text(f"""
     VALUES (:type, :schema_version, CAST(:account_id AS bigint), :data)
     RETURNING {NOTIFY}
 """).bindparams(bindparam("data", type_=JSONB))  # noqa: S608 our own text
-# One statement, which the server completes alone: a process that stands still keeps the lock from no other. What another
-# process has numbered since the statement began is left as it is. The inner LIMIT keeps its order, in which nextval() is then called. Ids are in the order of each account's changes:
-# its row is locked before its event is written.
+# One statement, which the server completes alone: a process that stands still keeps the lock from no other. What
+# another process has numbered since the statement began is left as it is. The inner LIMIT keeps its order, in which
+# nextval() is then called. Ids are in the order of each account's changes: its row is locked before its event is
+# written.
 _number = text(f"""
     WITH lock AS MATERIALIZED (
         SELECT pg_try_advisory_xact_lock(:lock) AS is_ours
