@@ -72,6 +72,14 @@ async def test_only_one_process_numbers_at_a_time(database: Database) -> None:
         assert await repository.number(connection, most=10) == 0
 
 
+async def test_a_process_that_stands_still_after_numbering_holds_up_no_other(database: Database) -> None:
+    await add_account(database, "anna")
+    async with database.committing() as standing:
+        assert await repository.number(standing, most=10) == 1
+        await add_account(database, "berta")
+        assert await Relay(database).step()
+
+
 async def test_what_was_rolled_back_has_no_place(database: Database) -> None:
     with suppress(AbandonedError):
         async with database.writing() as connection:
