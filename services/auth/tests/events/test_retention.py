@@ -91,7 +91,7 @@ async def test_the_housekeeping_leaves_what_an_outlet_still_needs(
 ) -> None:
     add = text("INSERT INTO outlets (name, seq) VALUES ('test', :seq)")
     async with database.writing() as connection:
-        await connection.execute(add, {"seq": places[1]})
+        await connection.execute(add, {"seq": places[0]})
     assert (await tidy(database, quiet_settings))["events"] == 1
     async with database.writing() as connection:
         await connection.execute(text("DELETE FROM outlets"))
