@@ -54,7 +54,7 @@ async def empty(database: Database) -> None:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
         await connection.execute(
-            text("TRUNCATE users, events, mails, attempts, audit_events, audit_checkpoints CASCADE")
+            text("TRUNCATE webhooks, users, events, mails, attempts, audit_events, audit_checkpoints CASCADE")
         )
         await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
 
