@@ -11,6 +11,7 @@ from kpi_content.posts.endpoints import router as posts
 from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
 from kpi_content.settings import ContentSettings
+from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes
 
 
@@ -25,7 +26,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "votes": "Votes for posts",
         },
         routers=[posts, votes],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted
