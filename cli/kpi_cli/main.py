@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, api_key_commands, keys, layout, parts
+from kpi_cli import __version__, api_key_commands, key_commands, layout, parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import audit, doctor, openapi, part_commands, users
@@ -23,9 +23,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-keys_app = typer.Typer(name="keys", help="Keys for tokens.", no_args_is_help=True)
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
-app.add_typer(keys_app)
+app.add_typer(key_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
     name="user",
@@ -209,12 +208,6 @@ def diagnose(
     doctor.print_json(findings) if as_json else doctor.print_findings(findings, Console())
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-@keys_app.command("new")
-def print_new_key() -> None:
-    """Print a new PASETO key: 64 hex digits from the system's generator."""
-    print(keys.generate())
 
 
 @user_app.command("create")

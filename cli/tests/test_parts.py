@@ -82,7 +82,7 @@ def test_commands_know_a_service_that_is_added_by_one_row(with_billing: Checkout
     wrong = {finding["check"]: finding["fix"] for finding in doctor["findings"] if not finding["ok"]}
     assert wrong["billing migrations"] == ".venv/bin/kpi migrate billing"
     assert "billing_database_url" in settings.stdout
-    assert "paseto_secret_key" in settings.stdout
+    assert "paseto_verifier_keys.json" in settings.stdout
     assert "the parts are billing, auth, content and gateway" in unknown.stderr
     assert "billing 8003" in helped.stdout
     assert "migrate (billing, auth and content)" in helped.stdout

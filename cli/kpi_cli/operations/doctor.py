@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ctypes.util import find_library
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
@@ -22,12 +23,16 @@ from kpi_cli.operations import part_checks
 from kpi_cli.parts import GATEWAY, PARTS, Part
 from kpi_cli.stack import environments, found_keys, libsodium, local_database, postgres, processes, state, vault
 from kpi_cli.stack.ports import Ports, is_free, recall
+from kpi_cli.token_keys import files as token_files
+from kpi_cli.token_keys.ring import State
 
 OLDEST_PYTHON = (3, 11)
 # A clock before the day this was written is certainly wrong, and tokens expire by the clock.
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 CLOCK_SKEW = timedelta(seconds=5)
+_HELD = (State.NEXT, State.ACTIVE, State.VERIFY_ONLY)
+_DIFFERENT = ("auth_secret_key", "internal_key", "feed_key")
 
 
 @dataclass(frozen=True)
@@ -140,13 +145,43 @@ def _leftovers_fix(left: list[psutil.Process]) -> str:
 
 def _check_keys(layout: Layout) -> list[Finding]:
     used = [*found_keys.of_stack(layout), *found_keys.of_settings(layout)]
-    findings = [_check_key(found) for found in used]
+    findings = [*_check_token_keys(layout), *_check_differences(layout), *(_check_key(found) for found in used)]
     for found in found_keys.of_environment():
         finding = _check_key(found)
         if not _uses_environment(layout):
             finding = replace(finding, ok=True, detail=f"{finding.detail}; only {KPI} run uses it, make up has its own")
         findings.append(finding)
     return findings or [Finding("key", True, "none yet; make up creates it")]
+
+
+def _check_token_keys(layout: Layout) -> list[Finding]:
+    """The ring of the local stack, as far as there is one."""
+    paths = [path for name in (token_files.RING, token_files.VERIFIERS) if (path := layout.secrets / name).exists()]
+    findings = [_check_access(layout, path) for path in paths]
+    if paths:
+        try:
+            ring = token_files.store_in(layout.secrets).read()
+            detail = f"{len(ring.in_state(*_HELD))} for {ring.purpose} tokens"
+            findings.append(Finding("token keys", ring.active is not None, detail, f"{KPI} keys rotate"))
+        except FailureError as failure:
+            findings.append(Finding("token keys", False, failure.sentence, failure.fix))
+    return findings
+
+
+def _check_access(layout: Layout, path: Path) -> Finding:
+    is_private = not path.stat().st_mode & 0o077
+    detail = f"{layout.shorten(path)}: {'private' if is_private else 'other users can read it'}"
+    return Finding("token keys", is_private, detail, f"chmod 600 {path}; then replace the keys: {KPI} keys rotate")
+
+
+def _check_differences(layout: Layout) -> list[Finding]:
+    """Each key lets somebody else in, so no two of them may be the same."""
+    known = {name: key for name in _DIFFERENT if (key := vault.read(layout.secrets / name))}
+    same = [name for name, key in known.items() if list(known.values()).count(key) > 1]
+    if not same:
+        return []
+    fix = f"rm {' '.join(str(layout.secrets / name) for name in same[1:])} && make up"
+    return [Finding("key", False, f"{', '.join(same)} are the same key", fix)]
 
 
 def _check_key(found: found_keys.FoundKey) -> Finding:
@@ -164,7 +199,9 @@ def _check_with_database(layout: Layout, *, usable: bool) -> list[Finding]:
         return _check_parts(dict.fromkeys(PARTS, None))
     if not layout.data.exists():
         return [Finding("databases", True, "none yet; make up creates them")]
-    missing = [name for name in vault.FILES if not (layout.secrets / name).exists()]
+    missing = [
+        name for name in (*vault.FILES, token_files.RING, token_files.VERIFIERS) if not (layout.secrets / name).exists()
+    ]
     if missing:
         return [_report_missing(layout, missing)]
     if not usable:

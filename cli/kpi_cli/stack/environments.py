@@ -156,9 +156,8 @@ def _is_set(name: str) -> bool:
 
 def ignored_variables() -> list[str]:
     """The variables of the caller's shell that an operator could expect to have an effect, and that have none."""
-    names = [
-        f"{name}{suffix}" for name in ("DATABASE_URL", "PASETO_KEYS", *found_keys.NAMES) for suffix in ("", "_FILE")
-    ]
+    secret = ("DATABASE_URL", "PASETO_KEYS", *found_keys.NAMES)
+    names = [f"{name}{suffix}" for name in secret for suffix in ("", "_FILE")]
     return [name for name in (*names, "METRICS_PORT") if os.environ.get(name)]
 
 

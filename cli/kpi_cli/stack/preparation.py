@@ -1,6 +1,5 @@
 """What has to be true before the first process of a stack starts."""
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -9,7 +8,6 @@ from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.stack import found_keys, libsodium, postgres, processes, vault
 from kpi_cli.token_keys import files as token_files
-from kpi_cli.token_keys.paserk import Purpose
 
 Report = Callable[[str], None]
 
@@ -22,20 +20,11 @@ def prepare(layout: Layout, report: Report) -> None:
     recover(layout, report)
     postgres.check_data(layout)
     _check_key(layout)
-    made = [*vault.ensure(layout.secrets), *_ensure_token_keys(layout)]
+    made = vault.ensure(layout.secrets)
+    if token_files.ensure(layout.secrets, token_files.demanded_purpose()):
+        made.append(token_files.RING)
     if made:
         report(f"made {', '.join(made)} in {layout.shorten(layout.secrets)}")
-
-
-def _ensure_token_keys(layout: Layout) -> list[str]:
-    """Without TOKEN_PURPOSE the ring keeps the purpose that it has."""
-    demanded = os.environ.get("TOKEN_PURPOSE")
-    if demanded and demanded not in set(Purpose):
-        raise FailureError(
-            "keys", f"TOKEN_PURPOSE={demanded} is not a purpose", fix="set it to local or public", code=2
-        )
-    is_new = token_files.ensure(layout.secrets, Purpose(demanded) if demanded else None)
-    return [token_files.RING] if is_new else []
 
 
 def recover(layout: Layout, report: Report) -> None:

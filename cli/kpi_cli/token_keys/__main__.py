@@ -17,7 +17,6 @@ from kpi_cli.token_keys import files
 from kpi_cli.token_keys.holders import take_census
 from kpi_cli.token_keys.killing import Killer
 from kpi_cli.token_keys.overview import describe, to_lines
-from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.rotation import Plan, Rotator
 
 _EXPECTED = tuple(part.name for part in parts.PARTS if part.needs_token_key)
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ensure(options: argparse.Namespace) -> None:
-    purpose = os.environ.get("TOKEN_PURPOSE")
-    is_new = files.ensure(options.folder, Purpose(purpose) if purpose else None)
+    is_new = files.ensure(options.folder, files.demanded_purpose())
     secret_files.hand_over(options.folder, options.owner)
     report("made a new key ring" if is_new else "the key ring exists already")
 

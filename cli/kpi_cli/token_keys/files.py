@@ -1,5 +1,6 @@
 """The names of a key ring's files in a folder of secrets, and how the first ring gets there."""
 
+import os
 import re
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def ensure(folder: Path, purpose: Purpose | None) -> bool:
     store.write(ring)
     _remove_former(folder, ring)
     return is_new
+
+
+def demanded_purpose() -> Purpose | None:
+    """What TOKEN_PURPOSE demands; None: the ring keeps the purpose that it has."""
+    found = os.environ.get("TOKEN_PURPOSE")
+    if found and found not in set(Purpose):
+        raise FailureError("keys", f"TOKEN_PURPOSE is {found}", fix="set it to local or public", code=2)
+    return Purpose(found) if found else None
 
 
 def purpose_in(folder: Path) -> Purpose:

@@ -28,14 +28,14 @@ class Killer:
         ring = self.store.read()
         kid = ring.find(beginning)
         if ring.active is not None and ring.active.kid == kid:
-            self._replace(kid)
+            self._replace_active()
         self.store.update(lambda it: it.kill(kid, now()))
         self.report(f"{kid} is killed in the key ring: every part drops it when it reads that, within a second")
         self.ask("keys", {"action": "kill", "kid": kid})
         self.report("auth tells every part through the feed too: it is refused everywhere within 5 s, for ever")
         return kid
 
-    def _replace(self, kid: str) -> None:
+    def _replace_active(self) -> None:
         """Activate another key, if there is time known by every part."""
         ring = self.store.update(lambda it: it.announce(now()) if it.next is None else it)
         assert ring.next is not None  # noqa: S101 announced

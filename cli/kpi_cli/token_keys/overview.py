@@ -55,10 +55,8 @@ def to_lines(found: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     rows = [("kid", "state", "since", "held by")]
     rows += [(key["kid"], key["state"], key["since"], _join(key["held_by"])) for key in found["keys"]]
-    widths = [max(len(row[at]) for row in rows) for at in range(3)]
-    table = [
-        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3])) for row in rows
-    ]
+    widths = [*(max(len(row[at]) for row in rows) for at in range(3)), 0]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return [f"purpose: {found['purpose']}", *(line.rstrip() for line in table), f"next: {found['next']}"]
 
 

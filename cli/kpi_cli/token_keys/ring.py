@@ -181,9 +181,8 @@ def parse(text: str, place: str) -> Ring:
         raise _unusable(place, str(error)) from None
     except (ValueError, KeyError, TypeError, AttributeError):
         # The parser's own messages may quote what may be a key.
-        raise _unusable(
-            place, 'a JSON object with "purpose" and "keys" is needed, each with "key" and "state"'
-        ) from None
+        form = 'a JSON object with "purpose" and "keys" is needed, each of these with "key" and "state"'
+        raise _unusable(place, form) from None
     return ring
 
 

@@ -4,7 +4,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -29,16 +29,8 @@ class Store(Protocol):
     def update(self, step: Step) -> Ring:
         """Replace the ring by what ``step`` makes of it, and return that. No other change comes in between."""
 
-    def hold_rotation(self) -> "Rotating":
-        """One rotation runs at a time: a second one raises FailureError."""
-
-
-class Rotating(Protocol):
-    """The right to rotate, which ends with its holder, however that ends."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, *_: object) -> bool | None: ...
+    def hold_rotation(self) -> AbstractContextManager[None]:
+        """One rotation runs at a time: a second one raises FailureError. The right ends with its holder, however."""
 
 
 class FileStore:
@@ -53,7 +45,7 @@ class FileStore:
     def read(self) -> Ring:
         if not self.path.exists():
             raise FailureError(
-                "keys", f"{self.path}: there is no such key ring", fix="docs/keys.md says how to make one"
+                "keys", f"{self.path}: there is no such file", fix="docs/keys.md says how to make a ring"
             )
         return parse(secret_files.read(self.path), str(self.path))
 

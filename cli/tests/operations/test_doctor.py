@@ -23,7 +23,7 @@ def test_doctor_finds_nothing_wrong_and_leaves_nothing_running(checkout: Checkou
 
 def test_doctor_reports_what_is_wrong_and_how_to_fix_it(checkout: Checkout) -> None:
     checkout.order("sick-content")
-    key = checkout.home / "secrets" / "paseto_secret_key"
+    key = checkout.home / "secrets" / "auth_secret_key"
     key.write_text("0" * 64 + "\n")
     result = checkout.kpi("doctor", "--json", PASETO_SECRET_KEY="x" * 36)
     wrong = {
@@ -36,7 +36,7 @@ def test_doctor_reports_what_is_wrong_and_how_to_fix_it(checkout: Checkout) -> N
         in result.stdout
     )
     assert "export PASETO_SECRET_KEY" not in str(wrong)
-    assert any(detail.endswith("paseto_secret_key: it is all zeros") for detail in wrong)
+    assert any(detail.endswith("auth_secret_key: it is all zeros") for detail in wrong)
     assert wrong["one migration behind"] == ".venv/bin/kpi migrate content"
     assert "x" * 36 not in result.stdout
 

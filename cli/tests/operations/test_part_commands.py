@@ -36,7 +36,7 @@ def test_run_passes_options_and_the_exit_code_on(checkout: Checkout) -> None:
 
 @pytest.mark.parametrize(
     ("part", "wanted"),
-    [("content", "$DATABASE_URL_FILE$DATABASE_URL"), ("auth", "$PASETO_SECRET_KEY_FILE"), ("gateway", "$AUTH_URL")],
+    [("content", "$DATABASE_URL_FILE$DATABASE_URL"), ("auth", "$PASETO_KEYS_FILE"), ("gateway", "$AUTH_URL")],
 )
 def test_env_prints_settings_for_a_shell(checkout: Checkout, part: str, wanted: str) -> None:
     # DATABASE_URL would take precedence over the file, so it is removed.

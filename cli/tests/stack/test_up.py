@@ -47,7 +47,7 @@ def test_secrets_are_private_files_and_appear_in_no_process(checkout: Checkout) 
     logged = "".join(log.read_text() for log in (checkout.home / "logs").iterdir())
     stack.stop()
 
-    assert len(secrets) == 9
+    assert len(secrets) == 10
     modes = {stat.S_IMODE(file.stat().st_mode) for file in (checkout.home / "secrets").iterdir()}
     assert modes == {0o600}
     assert stat.S_IMODE((checkout.home / "secrets").stat().st_mode) == 0o700
@@ -287,11 +287,11 @@ def test_settings_for_other_databases_do_not_reach_the_parts(checkout: Checkout)
 
 
 def test_bad_key_is_one_sentence_before_anything_starts(checkout: Checkout) -> None:
-    key = checkout.home / "secrets" / "paseto_secret_key"
+    key = checkout.home / "secrets" / "auth_secret_key"
     key.write_text("k" * 36 + "\n")
     result = checkout.kpi("up")
     assert result.returncode == 1
-    assert "paseto_secret_key: 64 hex digits are required, but it has 36 characters" in result.stderr
+    assert "auth_secret_key: 64 hex digits are required, but it has 36 characters" in result.stderr
     assert f"rm {key} && make up" in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""

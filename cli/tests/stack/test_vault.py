@@ -9,7 +9,7 @@ import pytest
 from kpi_cli.stack import vault
 
 NAMES = {
-    *("paseto_secret_key", "auth_secret_key", "internal_key", "feed_key"),
+    *("auth_secret_key", "internal_key", "feed_key"),
     *("postgres_password", "auth_database_password", "content_database_password"),
 }
 
@@ -33,9 +33,9 @@ def test_program_makes_what_is_missing_once_and_prints_no_value(tmp_path: Path) 
     assert set(made) == {*NAMES, *vault.PREVIOUS_KEYS}
     assert contents(folder) == made
     assert "all secrets exist already" in again
-    assert [made.pop(name).strip() for name in vault.PREVIOUS_KEYS] == ["", ""]
+    assert [made.pop(name).strip() for name in vault.PREVIOUS_KEYS] == [""]
     assert not any(value.strip() in output for value in made.values())
-    assert len(made["paseto_secret_key"].strip()) == 64
+    assert len(made["auth_secret_key"].strip()) == 64
     assert len(set(made.values())) == len(NAMES)
 
 
@@ -47,18 +47,18 @@ def test_files_are_private(tmp_path: Path) -> None:
 
 
 def test_empty_file_and_draft_of_an_interrupted_run_are_replaced(tmp_path: Path) -> None:
-    (tmp_path / "paseto_secret_key").touch()
-    (tmp_path / ".paseto_secret_key.draft").write_text("abc")
-    assert "paseto_secret_key" in vault.ensure(tmp_path)
+    (tmp_path / "auth_secret_key").touch()
+    (tmp_path / ".auth_secret_key.draft").write_text("abc")
+    assert "auth_secret_key" in vault.ensure(tmp_path)
     assert set(contents(tmp_path)) == {*NAMES, *vault.PREVIOUS_KEYS}
-    assert len(vault.read(tmp_path / "paseto_secret_key")) == 64
+    assert len(vault.read(tmp_path / "auth_secret_key")) == 64
 
 
 def test_full_disk_leaves_no_half_of_a_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(vault.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         vault.ensure(tmp_path)
     assert contents(tmp_path) == {}
@@ -73,9 +73,9 @@ def test_database_urls_hold_the_services_own_password(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of files")
 def test_files_are_given_to_the_users_of_containers(tmp_path: Path) -> None:
-    run(tmp_path, "--owner", "postgres_password=999", "--owner", "paseto_secret_key=10001:10002")
-    run(tmp_path, "--owner", "postgres_password=999", "--owner", "paseto_secret_key=10001:10002")
-    one, other = (tmp_path / name for name in ("postgres_password", "paseto_secret_key"))
+    run(tmp_path, "--owner", "postgres_password=999", "--owner", "internal_key=10001:10002")
+    run(tmp_path, "--owner", "postgres_password=999", "--owner", "internal_key=10001:10002")
+    one, other = (tmp_path / name for name in ("postgres_password", "internal_key"))
     assert (one.stat().st_uid, stat.S_IMODE(one.stat().st_mode)) == (999, 0o400)
     assert (other.stat().st_uid, other.stat().st_gid, stat.S_IMODE(other.stat().st_mode)) == (10001, 10002, 0o440)
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o711

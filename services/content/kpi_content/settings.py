@@ -6,11 +6,12 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, SecretKey, ServiceSettings
+from kpi_shared.settings import CommaSeparated, Environment, SecretKey, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
 NO_FEED = "AUTH_INTERNAL_URL and FEED_KEY are not set: tokens are trusted until they expire"
+_SET_FEED = "set AUTH_INTERNAL_URL to auth's internal port, and FEED_KEY to the same key as in auth's settings"
 
 PART = Part(name="content", package="kpi_content", port=8002)
 
@@ -69,7 +70,12 @@ class ContentSettings(ServiceSettings):
 
     @property
     def findings(self) -> list[dict[str, object]]:
-        return [create_finding("feed", ok=True, detail="set" if self.has_feed else NO_FEED)]
+        is_required = self.app_env is Environment.PRODUCTION
+        detail = "set" if self.has_feed else NO_FEED
+        return [
+            *super().findings,
+            create_finding("feed", ok=self.has_feed or not is_required, detail=detail, fix=_SET_FEED),
+        ]
 
     @model_validator(mode="after")
     def _check_feed(self) -> Self:

@@ -8,11 +8,13 @@ import subprocess
 import time
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 import psycopg
+from kpi_cli import keys
 from kpi_cli.layout import Layout
 from kpi_cli.stack import databases, postgres, vault
 from kpi_cli.stack.ports import HOST
@@ -74,9 +76,10 @@ class Server:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o755)
 
-    @property
+    @cached_property
     def secret_key(self) -> str:
-        return self.secret("paseto_secret_key")
+        """The tokens' key, as a setting: a row that replaces it starts the parts with others."""
+        return keys.generate()
 
     @property
     def is_running(self) -> bool:

@@ -19,6 +19,8 @@ NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with
 _SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
 NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
 _SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
+NO_FEED_KEY = "FEED_KEY is not set: other parts trust tokens until they expire, whatever happens here"
+_SET_FEED_KEY = "set FEED_KEY to a new key, the same as in content's settings: kpi keys new"
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -151,8 +153,10 @@ class AuthSettings(ServiceSettings):
     def findings(self) -> list[dict[str, object]]:
         has_port = self.internal_port > 0 and self.internal_key is not None
         return [
+            *super().findings,
             self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
             self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
+            self._find("feed", has_port and self.feed_key is not None, NO_FEED_KEY, _SET_FEED_KEY),
         ]
 
     def _find(self, name: str, is_set: bool, otherwise: str, fix: str) -> dict[str, object]:

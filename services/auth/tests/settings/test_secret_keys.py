@@ -8,6 +8,7 @@ import sys
 import pytest
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.secret_keys import SecretKeys
+from kpi_shared.settings import Environment
 from kpi_shared.testing.process import clean_environment
 from pydantic import SecretStr
 
@@ -57,3 +58,16 @@ def test_check_reports_a_missing_secret_and_production_needs_one(environment: st
     assert (missing["ok"], bool(missing["fix"])) == (ok, not ok)
     assert "AUTH_SECRET_KEY is not set" in str(missing["detail"])
     assert (present["ok"], present["detail"]) == (True, "set")
+
+
+@pytest.mark.parametrize("environment", Environment)
+def test_check_reports_that_the_feed_has_no_key(environment: Environment) -> None:
+    settings = AuthSettings(database_url=SecretStr(URL), paseto_secret_key=TOKENS, app_env=environment)
+    with_key = {"internal_port": 8011, "internal_key": OWN, "feed_key": FORMER, "app_env": environment}
+    complete = AuthSettings(database_url=SecretStr(URL), paseto_secret_key=TOKENS, **with_key)
+    missing, present = (
+        next(each for each in found.findings if each["check"] == "feed") for found in (settings, complete)
+    )
+    assert (missing["ok"], present["ok"]) == (environment is not Environment.PRODUCTION, True)
+    assert "FEED_KEY is not set" in str(missing["detail"])
+    assert present["detail"] == "set"

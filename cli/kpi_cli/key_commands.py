@@ -1,0 +1,87 @@
+"""``kpi keys``: every function here reads its options, calls one module and prints."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kpi_cli import keys, layout
+from kpi_cli.operations import token_keys
+from kpi_cli.operations.token_keys import Place
+
+app = typer.Typer(
+    name="keys",
+    help="The keys of access tokens, of the local stack or of an installation that the options name.",
+    no_args_is_help=True,
+)
+
+File = Annotated[
+    Path | None, typer.Option("--file", help="Auth's key ring, of an installation other than the local stack.")
+]
+Aws = Annotated[
+    str | None, typer.Option("--aws", metavar="SECRET", help="The ring is PASETO_KEYS in this AWS secret of auth.")
+]
+Copies = Annotated[
+    list[str] | None,
+    typer.Option("--copy", help="The file, or the AWS secret, of parts that only verify (repeatable)."),
+]
+Without = Annotated[
+    list[str] | None, typer.Option(metavar="PART", help="A part that has no keys of tokens (repeatable).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+@app.command("new")
+def print_new_key() -> None:
+    """Print a new PASETO key: 64 hex digits from the system's generator."""
+    print(keys.generate())
+
+
+@app.command("rotate")
+def rotate(  # noqa: PLR0913 each option is a parameter
+    file: File = None,
+    aws: Aws = None,
+    copy: Copies = None,
+    without: Without = None,
+    wait: Annotated[
+        int | None, typer.Option(min=0, help="Seconds until the old key is retired, instead of a token's life.")
+    ] = None,
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave the old key to a later run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Replace the key while everything runs, or complete what another run has begun.
+
+    A new key is announced; when every process has it, it mints; when the last token of the old key has expired, that is
+    retired. Ctrl-C harms nothing: the next run continues.
+    """
+    place = Place(file, aws, copy or (), without or ())
+    token_keys.rotate(layout.find(), place, wait=wait, retire=not no_wait, as_json=as_json)
+
+
+@app.command("status")
+def print_status(
+    file: File = None,
+    aws: Aws = None,
+    without: Without = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Print the keys, how many processes of each part hold them, and what is to be done next."""
+    place = Place(file, aws, (), without or ())
+    token_keys.print_status(layout.find(), place, as_json=as_json)
+
+
+@app.command("kill")
+def kill(
+    kid: Annotated[str, typer.Argument(help="The key's id, or the beginning of it.")],
+    file: File = None,
+    aws: Aws = None,
+    copy: Copies = None,
+    without: Without = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """For emergencies: refuse a key everywhere within 5 seconds, for ever. If it mints, another one does first."""
+    place = Place(file, aws, copy or (), without or ())
+    token_keys.kill(layout.find(), place, kid, as_json=as_json)

@@ -1,0 +1,120 @@
+"""``kpi keys rotate``, ``status`` and ``kill``: which ring is meant, and how auth is asked about it."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpi_cli import auth_process, parts
+from kpi_cli.errors import KPI, FailureError
+from kpi_cli.layout import Layout
+from kpi_cli.operations import auth_commands
+from kpi_cli.stack import environments, local_database, state
+from kpi_cli.token_keys import files
+from kpi_cli.token_keys.holders import Ask, take_census
+from kpi_cli.token_keys.killing import Killer
+from kpi_cli.token_keys.overview import describe, to_lines
+from kpi_cli.token_keys.rotation import Plan, Rotator
+from kpi_cli.token_keys.store import FileStore, Store
+
+_WITH_KEYS = tuple(part.name for part in parts.PARTS if part.needs_token_key)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the ring is, as the options say; all empty: in the local stack."""
+
+    file: Path | None = None
+    aws: str | None = None
+    # The files, or the AWS secrets, of the parts that only verify.
+    copies: Sequence[str] = ()
+    # Parts that have no key of tokens, as a gateway may.
+    without: Sequence[str] = ()
+
+    @property
+    def is_local_stack(self) -> bool:
+        return self.file is None and self.aws is None
+
+
+def rotate(layout: Layout, place: Place, *, wait: int | None, retire: bool, as_json: bool) -> None:
+    """A whole rotation, or the rest of one that has been begun."""
+    store = open_store(layout, place)
+    try:
+        with _open_ask(layout, place) as ask:
+            plan = Plan(_find_expected(layout, place), wait, retire)
+            ring = Rotator(store, ask, plan, local_database.report).run()
+    except KeyboardInterrupt:
+        stopped = "stopped; what is done is in the key ring"
+        raise FailureError("keys", stopped, fix=f"{KPI} keys rotate continues", code=130) from None
+    kid = ring.active.kid if ring.active else None
+    print(json.dumps({"active": kid}) if as_json else f"kpi: the tokens' key is now {kid}")
+
+
+def print_status(layout: Layout, place: Place, *, as_json: bool) -> None:
+    """The keys, who holds them, and what is next."""
+    ring = open_store(layout, place).read()
+    census = None
+    if not (place.is_local_stack and _is_stopped(layout)):
+        with _open_ask(layout, place) as ask:
+            census = take_census(ask, _find_expected(layout, place))
+    found = describe(ring, census)
+    print(json.dumps(found, indent=2) if as_json else "\n".join(to_lines(found)))
+
+
+def kill(layout: Layout, place: Place, beginning: str, *, as_json: bool) -> None:
+    """Refuse a key everywhere, for ever; if it minted, another one does first."""
+    store = open_store(layout, place)
+    with _open_ask(layout, place) as ask:
+        kid = Killer(store, ask, _find_expected(layout, place), local_database.report).run(beginning)
+    if as_json:
+        print(json.dumps({"killed": kid}))
+        return
+    print(f"kpi: {kid} is killed: its tokens are refused, and clients get new ones by their next refresh")
+
+
+def open_store(layout: Layout, place: Place) -> Store:
+    """The ring that is meant; raises FailureError if that is not clear."""
+    if place.aws is not None:
+        from kpi_cli.operations.aws_ring import AwsStore  # noqa: PLC0415 - importing boto3 takes longer than the rest
+
+        return AwsStore(place.aws, place.copies)
+    if place.file is not None:
+        return FileStore(place.file, [Path(copy) for copy in place.copies])
+    if environments.names_database():
+        fix = f"{KPI} keys rotate --file PASETO_KEYS_FILE, or unset DATABASE_URL"
+        raise FailureError("keys", "DATABASE_URL names an installation, and its key ring is not known", fix=fix, code=2)
+    if not (layout.secrets / files.RING).exists():
+        raise FailureError("keys", "the local stack has no key ring yet", fix="make up")
+    return files.store_in(layout.secrets)
+
+
+@contextmanager
+def _open_ask(layout: Layout, place: Place) -> Iterator[Ask]:
+    """Auth's own commands: with the settings of the shell, or else of the local stack."""
+    if place.aws is not None and os.environ.get("AWS_SECRETS_ENABLED"):
+        yield _asking(os.environ)
+        return
+    with auth_commands.environment(layout) as environment:
+        yield _asking(environment)
+
+
+def _asking(environment: Mapping[str, str]) -> Ask:
+    def ask(command: str, request: Mapping[str, object]) -> dict[str, Any]:
+        return auth_process.run(environment, command, request)
+
+    return ask
+
+
+def _find_expected(layout: Layout, place: Place) -> tuple[str, ...]:
+    """The parts of which a process has to report: none of a local stack that is stopped."""
+    if not environments.names_database() and place.is_local_stack and _is_stopped(layout):
+        return ()
+    return tuple(part for part in _WITH_KEYS if part not in place.without)
+
+
+def _is_stopped(layout: Layout) -> bool:
+    running = state.read(layout)
+    return not environments.names_database() and (running is None or running.phase is state.Phase.DATABASE)

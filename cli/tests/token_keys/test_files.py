@@ -1,0 +1,100 @@
+"""The first ring of an installation, and the files that it is in."""
+
+import os
+import secrets
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import kpi_cli
+import pytest
+from kpi_cli import secret_files
+from kpi_cli.errors import FailureError
+from kpi_cli.token_keys import files, paserk
+from kpi_cli.token_keys.paserk import Purpose
+from kpi_cli.token_keys.ring import State, dump, now
+
+
+def write_former(folder: Path, current: str, *previous: str) -> None:
+    secret_files.write(folder / files.FORMER_KEY, current)
+    secret_files.write(folder / files.FORMER_PREVIOUS_KEYS, ",".join(previous))
+
+
+def test_the_keys_of_before_become_a_ring_in_which_every_token_stays_valid(tmp_path: Path) -> None:
+    current, previous = secrets.token_hex(32), secrets.token_hex(32)
+    write_former(tmp_path, current, previous)
+    assert files.ensure(tmp_path, None)
+    ring = files.store_in(tmp_path).read()
+    texts = [paserk.encode("local", bytes.fromhex(key)) for key in (current, previous)]
+    assert [(key.text, key.state) for key in ring.keys] == [(texts[0], State.ACTIVE), (texts[1], State.VERIFY_ONLY)]
+    assert not files.ensure(tmp_path, None)
+    # A version of before the ring can still start, as long as its key is in the ring.
+    assert (tmp_path / files.FORMER_KEY).exists()
+    files.store_in(tmp_path).update(lambda it: it.announce(now()).activate(now()).kill(it.keys[0].kid, now()))
+    files.ensure(tmp_path, None)
+    assert not (tmp_path / files.FORMER_KEY).exists()
+
+
+def test_a_bad_key_of_before_is_refused(tmp_path: Path) -> None:
+    write_former(tmp_path, "k" * 36)
+    with pytest.raises(FailureError, match=f"{files.FORMER_KEY}: 64 hex digits are required"):
+        files.ensure(tmp_path, None)
+    assert not (tmp_path / files.RING).exists()
+
+
+def test_the_parts_that_verify_get_no_secret_key(tmp_path: Path) -> None:
+    files.ensure(tmp_path, Purpose.PUBLIC)
+    own, other = ((tmp_path / name).read_text() for name in (files.RING, files.VERIFIERS))
+    assert "k4.secret." in own
+    assert "k4.public." in other
+    assert "k4.secret." not in other
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_the_purpose_stays_until_another_one_is_demanded(tmp_path: Path) -> None:
+    files.ensure(tmp_path, Purpose.PUBLIC)
+    first = files.store_in(tmp_path).read()
+    assert not files.ensure(tmp_path, None)
+    assert files.store_in(tmp_path).read() == first
+    assert files.purpose_in(tmp_path) is Purpose.PUBLIC
+    assert files.ensure(tmp_path, Purpose.LOCAL)
+    ring = files.store_in(tmp_path).read()
+    assert (ring.purpose, [key.state for key in ring.keys]) == (Purpose.LOCAL, [State.ACTIVE])
+
+
+def test_a_lost_copy_is_made_again(tmp_path: Path) -> None:
+    files.ensure(tmp_path, None)
+    (tmp_path / files.VERIFIERS).unlink()
+    files.ensure(tmp_path, None)
+    assert (tmp_path / files.VERIFIERS).read_text().strip() == dump(files.store_in(tmp_path).read())
+
+
+def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    # -S and another folder: as in the image of auth, where only the standard library and the parts are.
+    command = [sys.executable, "-S", "-m", "kpi_cli.token_keys", "--folder", str(folder), *arguments]
+    environment = {"PATH": os.environ["PATH"], **settings}
+    return subprocess.run(
+        command, cwd=Path(kpi_cli.__file__).parents[1], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of files")
+@pytest.mark.parametrize("purpose", Purpose)
+def test_in_containers_a_change_keeps_the_readers_of_each_file(tmp_path: Path, purpose: Purpose) -> None:
+    owners = (f"--owner={files.RING}=10001", f"--owner={files.VERIFIERS}=10001:10000")
+    made = run(tmp_path, "ensure", *owners, TOKEN_PURPOSE=purpose)
+    assert made.returncode == 0, made.stderr
+    files.store_in(tmp_path).update(lambda it: it.announce(now()))
+    ring, verifiers = (tmp_path / name for name in (files.RING, files.VERIFIERS))
+    assert (ring.stat().st_uid, stat.S_IMODE(ring.stat().st_mode)) == (10001, 0o400)
+    found = verifiers.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (10001, 10000, 0o440)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o711
+
+
+def test_a_purpose_that_there_is_not_is_one_sentence(tmp_path: Path) -> None:
+    refused = run(tmp_path, "ensure", TOKEN_PURPOSE="secret")
+    assert refused.returncode == 2
+    assert "TOKEN_PURPOSE is secret" in refused.stderr
+    assert "Traceback" not in refused.stderr
