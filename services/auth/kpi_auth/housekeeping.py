@@ -20,7 +20,9 @@ from kpi_auth.outlets import retention as outlets
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
+from kpi_auth.token_keys import repository as token_keys
 from kpi_auth.webhooks import delivery_repository as webhook_deliveries
+from kpi_auth.webhooks import retention as webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +40,8 @@ _Forget = Callable[..., Awaitable[int]]
 def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
     days = settings.audit_keep_days
     events_kept = timedelta(days=settings.events_keep_days)
+    # What events wait for, however old they are.
+    readers = (partial(outlets.find_needed, kept=events_kept), webhooks.find_least_needed)
     by_age = partial(audit.forget_old, keys=ChainKeys(settings), kept=timedelta(days=days)) if days else None
     return {
         **({"audit": by_age} if by_age else {}),
@@ -45,11 +49,10 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "contents": mails.forget_old_contents,
         "codes": codes.forget_old,
         "attempts": attempts.forget_old,
+        "token_keys": token_keys.forget_old,
         "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "webhook_deliveries": partial(webhook_deliveries.forget_old, kept=KEPT),
-        "events": partial(
-            events.forget_old, kept=events_kept, readers=(partial(outlets.find_needed, kept=events_kept),)
-        ),
+        "events": partial(events.forget_old, kept=events_kept, readers=readers),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }
 

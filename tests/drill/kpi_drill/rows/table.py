@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kpi_drill.rows import crowds, database, grey, keys_and_mails, kills, machine, nats, revocation
+from kpi_drill.rows import crowds, database, feed_cut, grey, keys_and_mails, kills, machine, nats, revocation
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -107,5 +107,11 @@ ROWS = (
         "the same, each auth frozen once for 5 s (SIGSTOP)",
         "p99 <= 1 s, max <= 5 s, 0 new tokens refused",
         revocation.freeze_auth,
+    ),
+    Row(
+        "feed-cut",
+        "auth's feed is cut off from both contents for 14 s (DROP, REJECT)",
+        "writes 503 with `Retry-After` after 10 s, 0 reads failed, 0 writes of a revoked token, back by itself",
+        feed_cut.cut_feed,
     ),
 )
