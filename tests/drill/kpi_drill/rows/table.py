@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kpi_drill.rows import crowds, database, feed_cut, grey, keys_and_mails, kills, machine, revocation
+from kpi_drill.rows import crowds, database, feed_cut, grey, keys_and_mails, kills, machine, refresh_race, revocation
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -15,6 +15,8 @@ class Row(NamedTuple):
     fault: str
     bar: str
     run: Callable[[Stage], Coroutine[Any, Any, Verdict]]
+    # How long it may take.
+    seconds: float = 180.0
 
 
 ROWS = (
@@ -104,5 +106,12 @@ ROWS = (
         "auth's feed is cut off from both contents for 14 s (DROP, REJECT)",
         "writes 503 with `Retry-After` after 10 s, 0 reads failed, 0 writes of a revoked token, back by itself",
         feed_cut.cut_feed,
+    ),
+    Row(
+        "refresh-race",
+        "64 parallel refreshes race a revocation, 1,000 times",
+        "none minted after it returned, no token works after it",
+        refresh_race.race,
+        seconds=600,
     ),
 )
