@@ -91,9 +91,7 @@ class _OptionalCaller(OAuth2PasswordBearer):
             return None
         scheme, _, token = headers[0].partition(" ")
         if len(headers) > 1 or scheme.lower() != "bearer":
-            raise UnauthenticatedError(
-                "One Authorization header of the form 'Bearer v4.local...' is required", invalid=True
-            )
+            raise UnauthenticatedError("One Authorization header of the form 'Bearer v4...' is required", invalid=True)
         try:
             subject = await verify_token(request, request.app.state.tokens, token.strip(" "))
         except InvalidTokenError:

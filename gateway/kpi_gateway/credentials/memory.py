@@ -56,6 +56,10 @@ class ExchangeMemory:
         if len(self._grants) > self._max_grants:
             self._grants.popitem(last=False)
 
+    def end_grants(self) -> None:
+        """Exchange each key anew; which ones were valid stays known."""
+        self._grants = OrderedDict((digest, grant._replace(until=0.0)) for digest, grant in self._grants.items())
+
     def refuse(self, digest: bytes, began: float) -> None:
         """``began`` is when auth was asked."""
         self._grants.pop(digest, None)

@@ -11,9 +11,9 @@ AUTHORIZATION = b"authorization"
 FIELDS = frozenset({AUTHORIZATION, b"octopus-api-key", b"x-api-key"})
 _PREFIX = b"kpi_"
 _BEARER = b"bearer "
-_TOKEN = b"Bearer v4.local."
+_TOKENS = (b"Bearer v4.local.", b"Bearer v4.public.")
 # The random text of a token may contain the prefix, and practically never the form of a key.
-_TOKEN_FORM = re.compile(rb"v4\.local\.[A-Za-z0-9_-]+")
+_TOKEN_FORM = re.compile(rb"v4\.(?:local|public)\.[A-Za-z0-9_-]+")
 _KEY_FORM = re.compile(rb"kpi_(?:live|test)_[1-9][0-9]{0,18}_[0-9A-Za-z]{49}")
 # In place of a key where none is accepted: it has no valid form, and so gets the response to an invalid key.
 _MISPLACED = b"kpi_"
@@ -26,7 +26,7 @@ def find_key(presented: Sequence[Pair]) -> bytes | None:
     """
     if len(presented) == 1 and presented[0][0] == AUTHORIZATION:
         value = presented[0][1]
-        if value.startswith(_TOKEN) and _PREFIX not in value:
+        if value.startswith(_TOKENS) and _PREFIX not in value:
             # Nearly all requests with a credential.
             return None
     keys: set[bytes] = set()

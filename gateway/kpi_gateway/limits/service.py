@@ -58,12 +58,13 @@ class RateLimits:
     """
 
     def __init__(
-        self, policies: Policies, *, shared: RedisWindows | None = None, subjects: Subjects | None = None
+        self, policies: Policies, *, shared: RedisWindows | None = None, tokens: TokenCodec | None = None
     ) -> None:
         self.policies = policies
+        self.tokens = tokens
         self._local = MemoryWindows()
         self._shared = shared
-        self._subjects = subjects
+        self._subjects = Subjects(tokens) if tokens is not None else None
         # Runs while the store is down, until it responds again.
         self._store_probe: asyncio.Task[None] | None = None
         self.store_errors = 0
@@ -80,12 +81,12 @@ class RateLimits:
         return cls(
             Policies(general, settings.rate_limit_policies, site_factor=settings.ipv6_site_factor),
             shared=RedisWindows(url.get_secret_value(), timeout=STORE_TIMEOUT_SECONDS) if url else None,
-            subjects=Subjects(TokenCodec.of(settings)) if settings.has_token_keys else None,
+            tokens=TokenCodec.of(settings) if settings.has_token_keys else None,
         )
 
     async def start(self) -> None:
         """Log what is counted and where. A store that does not respond does not prevent the start."""
-        by = "address and subject" if self._subjects else "address only, because PASETO_SECRET_KEY is not set"
+        by = "address and subject" if self._subjects else "address only, because there is no key of the tokens"
         log.info("rate limits", by=by, store="shared" if self._shared else "memory of this process")
         if self._shared is not None:
             try:

@@ -24,6 +24,9 @@ class _RefusedTokens:
         self._until.move_to_end(digest)
         return True
 
+    def clear(self) -> None:
+        self._until.clear()
+
     def add(self, digest: bytes) -> None:
         self._until[digest] = time.time() + _REFUSED_SECONDS
         self._until.move_to_end(digest)
@@ -40,6 +43,8 @@ class Subjects:
     def __init__(self, codec: TokenCodec) -> None:
         self._codec = codec
         self._refused = _RefusedTokens()
+        # Tokens of a key that has come meanwhile are valid now.
+        codec.on_change.append(lambda _ring: self._refused.clear())
 
     def find(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """The subject of the request's token, or None unless there is exactly one token and it is valid."""

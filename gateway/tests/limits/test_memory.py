@@ -100,6 +100,7 @@ def test_the_number_of_remembered_clients_is_limited() -> None:
 class _CountingCodec:
     def __init__(self) -> None:
         self.opened = 0
+        self.on_change: list[object] = []
 
     def find_verified(self, _digest: bytes) -> None:
         return None
@@ -111,7 +112,7 @@ class _CountingCodec:
 
 def test_each_invalid_token_is_opened_once() -> None:
     codec = _CountingCodec()
-    subjects = Subjects(codec)  # type: ignore[arg-type]  # it has the two methods
+    subjects = Subjects(codec)  # type: ignore[arg-type]  # it has what is used
     headers = [(b"authorization", b"Bearer v4.local.some")]
     assert [subjects.find(headers) for _ in range(5)] == [None] * 5
     assert codec.opened == 1

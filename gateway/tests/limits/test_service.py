@@ -324,8 +324,8 @@ async def test_the_gateway_seals_no_token(secret_key: str, codec: TokenCodec, mo
     def refuse(*_arguments: object, **_more: object) -> None:
         raise AssertionError("the gateway minted a token")
 
-    monkeypatch.setattr("kpi_shared.tokens.seal", refuse)
-    monkeypatch.setattr("kpi_shared.tokens.ProtocolVersion4.encrypt", refuse)
+    for name in ("seal", "ProtocolVersion4.encrypt", "ProtocolVersion4.sign"):
+        monkeypatch.setattr(f"kpi_shared.tokens.sealing.{name}", refuse)
     async with run_limited_gateway(100, paseto_secret_key=secret_key) as (client, _echo):
         for method, path, _policy in STRICT_ADDRESSES:
             assert (await client.request(method, path, headers=headers)).status_code in {200, 429}

@@ -38,6 +38,8 @@ from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
 from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
+from kpi_auth.token_keys.errors import install_key_handlers
+from kpi_auth.token_keys.worker import token_keys
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
 from kpi_auth.webhooks.destinations import webhook_destinations
@@ -70,10 +72,11 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         tags=_TAGS,
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
-            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, internal_port),
+            *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, token_keys, internal_port),
             *(nats_outlet, webhook_destinations, webhook_worker),
         ],
     )
+    install_key_handlers(app)
     add_schemas(app, SESSION_SCHEMAS | EXCHANGE_SCHEMAS)
     return app
 

@@ -34,6 +34,8 @@ from kpi_auth.api_keys.internal_endpoints import router as api_keys
 from kpi_auth.events.feed import Feed
 from kpi_auth.events.internal_endpoints import router as events
 from kpi_auth.settings import AuthSettings
+from kpi_auth.token_keys.errors import install_key_handlers
+from kpi_auth.token_keys.internal_endpoints import router as token_keys
 
 log = structlog.get_logger(__name__)
 
@@ -50,10 +52,11 @@ def create_internal_app(app: FastAPI) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     internal.state = app.state
-    for router in (api_keys, events, accounts):
+    for router in (api_keys, events, accounts, token_keys):
         internal.include_router(router)
     install_error_handlers(internal)
     install_database_handlers(internal)
+    install_key_handlers(internal)
     internal.add_middleware(BodyLimit, limit=_MAX_BODY_BYTES)
     internal.add_middleware(_InternalKeys, settings=app.state.settings)
     internal.add_middleware(RequestContext, access_log=app.state.settings.debug, observation=app.state.observation)

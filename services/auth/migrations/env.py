@@ -14,6 +14,7 @@ from kpi_auth.outlets import models as _outlets  # noqa: F401
 from kpi_auth.sessions import models as _sessions  # noqa: F401
 from kpi_auth.settings import PART
 from kpi_auth.tables import Table
+from kpi_auth.token_keys import models as _token_keys  # noqa: F401
 from kpi_auth.webhooks import models as _webhooks  # noqa: F401
 from kpi_shared.migrations import run_env
 

@@ -50,6 +50,7 @@ class Event(StrEnum):
     API_KEY_DELETED = "api_key.deleted"
     API_KEY_REVOKED = "api_key.revoked"
     API_KEY_NETWORK_REFUSED = "api_key.network_refused"
+    TOKEN_KEY_KILLED = "token_key.killed"  # noqa: S105 as above
     WEBHOOK_CREATED = "webhook.created"
     WEBHOOK_CHANGED = "webhook.changed"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105 an event's name

@@ -53,6 +53,12 @@ _get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE se
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
+_get_status = text(f"""
+    SELECT ends.last, ends.horizon AS deleted_to, waiting.count AS waiting, waiting.seconds AS waiting_seconds
+    FROM ({_ENDS}) AS ends, (
+        SELECT count(*) AS count, coalesce(max({_AGE}), 0) AS seconds FROM events WHERE seq IS NULL
+    ) AS waiting
+""")  # noqa: S608 our own text
 # From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
 _forget = text(f"""
     WITH old AS (
@@ -80,6 +86,9 @@ _get_revocations = text(f"""
     ) AS recent ON true
     ORDER BY recent.seq
 """)  # noqa: S608 as above
+
+
+_get_killed_keys = text("SELECT data ->> 'kid' FROM events WHERE type = 'key.killed' ORDER BY id")
 
 
 class Poll(NamedTuple):
@@ -119,8 +128,17 @@ async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, floa
     return count, age
 
 
+async def get_killed_keys(connection: AsyncConnection) -> list[str]:
+    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
+    return [row[0] for row in await connection.execute(_get_killed_keys)]
+
+
 async def get_ends(connection: AsyncConnection) -> Ends:
     return Ends(*(await connection.execute(_get_ends)).one())
+
+
+async def get_status(connection: AsyncConnection) -> AnyRow:
+    return (await connection.execute(_get_status)).one()
 
 
 async def get_recent(

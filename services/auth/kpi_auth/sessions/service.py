@@ -8,7 +8,7 @@ from math import inf
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow
 from kpi_shared.deadlines import arrival
-from kpi_shared.tokens import HEADER, InvalidTokenError
+from kpi_shared.tokens import HEADER, PUBLIC_HEADER, InvalidTokenError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts.models import Account
@@ -80,7 +80,7 @@ async def refresh(context: Context, *, token: str) -> SessionTokens:
 async def find_by_token(context: Context, *, token: str) -> NamedSession | None:
     """The session of a genuine refresh or access token, whether or not either is still valid."""
     try:
-        if token.startswith(HEADER):
+        if token.startswith((HEADER, PUBLIC_HEADER)):
             subject = context.tokens.verify(token)
             return NamedSession(session_number(subject), subject.id)
         parsed = parse(token)

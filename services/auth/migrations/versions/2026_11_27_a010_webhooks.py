@@ -1,7 +1,7 @@
 """webhooks, and the events that they have not got yet
 
 Revision ID: a010
-Revises: a008
+Revises: a009
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "a010"
-down_revision = "a008"
+down_revision = "a009"
 branch_labels = None
 depends_on = None
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from kpi_auth.app import create_app
 from kpi_auth.events import feed as feed_module
 from kpi_auth.events import repository
 from kpi_auth.events.feed import Feed
@@ -16,6 +17,7 @@ from kpi_auth.events.streams import EventStream
 from kpi_auth.settings import AuthSettings
 from kpi_shared.background import running
 from kpi_shared.database import Database
+from kpi_shared.testing.client import running as running_app
 from sqlalchemy import text
 
 LIFETIME = 900.0
@@ -207,3 +209,14 @@ async def test_there_is_no_listener_without_an_address(quiet_settings: AuthSetti
     wake = asyncio.Event()
     await Listener(quiet_settings, wake).run()
     assert not wake.is_set()
+
+
+async def test_events_do_not_wait_behind_requests(database: Database, quiet_settings: AuthSettings) -> None:
+    app = create_app(quiet_settings.model_copy(update={"database_pool_size": 1}))
+    async with running_app(app), asyncio.timeout(20):
+        requests: Database = app.state.database
+        async with requests.reading(), requests.writing():
+            seen = asyncio.Event()
+            app.state.feed.on_event.append(lambda _event: seen.set())
+            await put(database, 1)
+            await seen.wait()

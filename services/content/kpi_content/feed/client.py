@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
+from kpi_shared.token_keys.reports import HOLDERS_PATH, Holding, KilledKeys
 from pydantic import BaseModel, ValidationError
 
 from kpi_content.feed.errors import EventsGoneError, FeedError
@@ -33,6 +34,7 @@ class FeedClient:
 
     def __init__(self, *, addresses: tuple[str, ...], key: str) -> None:
         self.addresses = addresses
+        self._preferred = addresses[0]
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
             timeout=_TIMEOUT,
@@ -46,6 +48,10 @@ class FeedClient:
         if settings.auth_internal_url is None or settings.feed_key is None:
             return None
         return cls(addresses=settings.auth_internal_url, key=settings.feed_key.get_secret_value())
+
+    def prefer(self, address: str) -> None:
+        """Ask this address first: it is known to respond."""
+        self._preferred = address
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -62,10 +68,14 @@ class FeedClient:
         url = f"{address}/internal/feed/accounts"
         return await self._get(url, AccountPage, after=after, limit=ACCOUNTS_PAGE_SIZE)
 
+    async def report_keys(self, address: str, holding: Holding) -> KilledKeys:
+        """Say which keys of the tokens this process holds; the response has those that it must not accept."""
+        return await self._ask("POST", f"{address}{HOLDERS_PATH}", KilledKeys, json=holding._asdict())
+
     async def ask_any(self, ask: Callable[[str], Awaitable[Result]]) -> Result:
         """The answer of the first address that gives one; FeedError if none does."""
         failure = FeedError("there is no address")
-        for address in self.addresses:
+        for address in sorted(self.addresses, key=lambda address: address != self._preferred):
             try:
                 return await ask(address)
             except EventsGoneError:
@@ -84,10 +94,13 @@ class FeedClient:
                 yield response.aiter_raw()
 
     async def _get(self, url: str, schema: type[Answer], **parameters: int) -> Answer:
+        return await self._ask("GET", url, schema, params=parameters)
+
+    async def _ask(self, method: str, url: str, schema: type[Answer], **request: Any) -> Answer:  # noqa: ANN401 what httpx takes
         with _as_feed_errors():
             async with (
                 asyncio.timeout(_ANSWER_SECONDS),
-                self._client.stream("GET", url, params=parameters, timeout=_ANSWER_TIMEOUT) as response,
+                self._client.stream(method, url, timeout=_ANSWER_TIMEOUT, **request) as response,
             ):
                 _check_status(response)
                 return schema.model_validate_json(await _read_bounded(response))

@@ -3,7 +3,18 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kpi_drill.rows import crowds, database, feed_cut, grey, keys_and_mails, kills, machine, refresh_race, revocation
+from kpi_drill.rows import (
+    crowds,
+    database,
+    feed_cut,
+    grey,
+    keys_and_mails,
+    kills,
+    machine,
+    nats,
+    refresh_race,
+    revocation,
+)
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -15,7 +26,7 @@ class Row(NamedTuple):
     fault: str
     bar: str
     run: Callable[[Stage], Coroutine[Any, Any, Verdict]]
-    # How long it may take.
+    # A row that takes longer has failed.
     seconds: float = 180.0
 
 
@@ -75,6 +86,13 @@ ROWS = (
         "6 kills of auth while 100 mails go out",
         "0 lost, <= 1 doubled per kill, settled within 30 s",
         keys_and_mails.kill_while_mails_go_out,
+    ),
+    Row(
+        "nats",
+        "NATS frozen, then gone for 2 minutes",
+        "0 events lost, auth's p99 at most 1.25 times",
+        nats.be_down,
+        seconds=420.0,
     ),
     Row(
         "make-up",

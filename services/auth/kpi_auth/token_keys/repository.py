@@ -1,0 +1,43 @@
+"""The SQL of the processes that hold keys of the tokens."""
+
+from datetime import timedelta
+from typing import Any
+
+from kpi_shared.token_keys.reports import REPORT_SECONDS, Holding
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# A process that has been silent for so long has ended.
+_SILENCE = timedelta(seconds=3 * REPORT_SECONDS)
+_KEPT = timedelta(hours=1)
+
+_put = text("""
+    INSERT INTO token_key_holders (instance, part, purpose, keys) VALUES (:instance, :part, :purpose, :keys)
+    ON CONFLICT (instance) DO UPDATE SET
+        part = excluded.part, purpose = excluded.purpose, keys = excluded.keys, reported_at = now()
+""").bindparams(bindparam("keys", type_=JSONB))
+_get_all = text("""
+    SELECT part, instance, purpose, keys FROM token_key_holders
+    WHERE reported_at > now() - :silence ORDER BY part, instance
+""")
+_forget_old = text("""
+    DELETE FROM token_key_holders WHERE instance IN (
+        SELECT instance FROM token_key_holders WHERE reported_at < now() - :kept LIMIT :most
+    )
+""")
+
+
+async def put(connection: AsyncConnection, holding: Holding) -> None:
+    await connection.execute(_put, {**holding._asdict(), "purpose": holding.purpose.value})
+
+
+async def get_all(connection: AsyncConnection) -> list[dict[str, Any]]:
+    """The processes that still report, with their keys."""
+    rows = await connection.execute(_get_all, {"silence": _SILENCE})
+    return [dict(row) for row in rows.mappings()]
+
+
+async def forget_old(connection: AsyncConnection, *, most: int) -> int:
+    """Delete processes that ended long ago; returns how many there were."""
+    return (await connection.execute(_forget_old, {"kept": _KEPT, "most": most})).rowcount

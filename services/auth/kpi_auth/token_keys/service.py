@@ -1,0 +1,36 @@
+"""Who holds which keys of the tokens, and the end of a key that others may know."""
+
+from typing import Any
+
+from kpi_shared.token_keys.reports import Holding
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.audit.models import Event
+from kpi_auth.audit.service import record
+from kpi_auth.context import Context
+from kpi_auth.events import repository as events
+from kpi_auth.events.models import EventType
+from kpi_auth.events.payloads import KeyKilled
+from kpi_auth.token_keys import repository
+
+
+async def report(connection: AsyncConnection, *, holding: Holding) -> list[str]:
+    """Store what a process holds; returns the ids of all keys that it must not accept any more."""
+    await repository.put(connection, holding)
+    return await events.get_killed_keys(connection)
+
+
+async def list_holders(context: Context) -> list[dict[str, Any]]:
+    """The processes that have reported lately, with the states of their keys."""
+    async with context.database.reading() as connection:
+        return await repository.get_all(connection)
+
+
+async def kill(context: Context, *, kid: str) -> bool:
+    """Let every process refuse the key for ever; False if it has been killed before."""
+    async with context.database.writing() as connection:
+        if kid in await events.get_killed_keys(connection):
+            return False
+        await events.put(connection, EventType.KEY_KILLED, KeyKilled(kid=kid))
+        await record(context, connection, Event.TOKEN_KEY_KILLED, details={"kid": kid})
+    return True

@@ -1,0 +1,164 @@
+"""Keys that turn while a real process serves: through its key ring in a file, and through the command of operators."""
+
+import base64
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from auth_support import PASSWORD, registration
+from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
+from ring_support import MadeKey, make_local, make_public, ring_text
+
+
+class Auth:
+    """A process of auth, and the file of its key ring."""
+
+    def __init__(self, address: str, settings: Mapping[str, str], make: Callable[[], MadeKey]) -> None:
+        self.address = address
+        self.settings = settings
+        self.make = make
+        self.path = Path(settings["PASETO_KEYS_FILE"])
+
+    def write(self, keys: Mapping[MadeKey, str]) -> None:
+        replace_file(self.path, ring_text(keys))
+
+    def sign_in(self, username: str) -> httpx.Response:
+        return httpx.post(f"{self.address}/auth/login", json={"username": username, "password": PASSWORD})
+
+    def token(self, username: str) -> str:
+        response = self.sign_in(username)
+        assert response.status_code == 200, response.text
+        return str(response.json()["access_token"])
+
+    def status_of(self, token: str) -> int:
+        return httpx.get(f"{self.address}/auth/me", headers={"Authorization": f"Bearer {token}"}).status_code
+
+    def command(self, **request: str) -> dict[str, Any]:
+        line = [sys.executable, "-m", "kpi_auth", "keys"]
+        environment = clean_environment(dict(self.settings))
+        done = subprocess.run(
+            line, env=environment, input=json.dumps(request), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def holders(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.command(action="holders")["holders"]
+        return found
+
+
+def replace_file(path: Path, text: str) -> None:
+    temporary = path.with_name("new")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def kid_of(token: str) -> str:
+    footer = token.rpartition(".")[2]
+    return str(json.loads(base64.urlsafe_b64decode(footer + "=" * (-len(footer) % 4)))["kid"])
+
+
+@pytest.fixture(scope="module")
+def database_url(worker: str) -> str:
+    url = create_database(f"auth_turning_{worker}")
+    run_command("kpi_auth", "migrate", settings={"DATABASE_URL": url})
+    return url
+
+
+@pytest.fixture(params=["local", "public"])
+def auth(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[tuple[Auth, MadeKey]]:
+    with psycopg.connect(database_url) as connection:
+        # The processes of other tests.
+        connection.execute("DELETE FROM token_key_holders")
+    make = make_local if request.param == "local" else make_public
+    first = make()
+    (tmp_path / "ring").write_text(ring_text({first: "active"}))
+    settings = {
+        "DATABASE_URL": database_url,
+        "TOKEN_PURPOSE": request.param,
+        "PASETO_KEYS_FILE": str(tmp_path / "ring"),
+        "AUTH_SECRET_KEY": secrets.token_hex(32),
+        "INTERNAL_PORT": str(free_port()),
+        "INTERNAL_KEY": secrets.token_hex(32),
+        "FEED_KEY": secrets.token_hex(32),
+        "ARGON2_MEMORY_KIB": "64",
+        "ARGON2_TIME_COST": "1",
+    }
+    with launch_part("kpi_auth", settings, log=tmp_path / "auth.log") as part:
+        found = Auth(part.address, settings, make)
+        httpx.post(f"{part.address}/users", json=registration("anna"))
+        yield found, first
+    log = (tmp_path / "auth.log").read_text()
+    assert first.minting[10:] not in log
+
+
+def test_a_rotation_refuses_no_token_before_its_key_is_retired(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+    second = process.make()
+    old = process.token("anna")
+    assert (kid_of(old), process.status_of(old)) == (first.kid, 200)
+    process.write({first: "active", second: "next"})
+    wait_until(lambda: process.holders()[0]["keys"] == {first.kid: "active", second.kid: "next"})
+    process.write({first: "verify-only", second: "active"})
+    wait_until(lambda: kid_of(process.token("anna")) == second.kid)
+    new = process.token("anna")
+    assert (process.status_of(old), process.status_of(new)) == (200, 200)
+    process.write({first: "retired", second: "active"})
+    wait_until(lambda: process.status_of(old) == 401)
+    assert process.status_of(new) == 200
+
+
+def test_a_ring_that_cannot_be_used_changes_nothing(auth: tuple[Auth, MadeKey], tmp_path: Path) -> None:
+    process, first = auth
+    token = process.token("anna")
+    process.path.write_text(ring_text({first: "active"})[:-20])
+    wait_until(lambda: "key ring cannot be used" in (tmp_path / "auth.log").read_text())
+    assert (process.status_of(token), kid_of(process.token("anna"))) == (200, first.kid)
+    process.path.write_text(ring_text({first: "active"}))
+    wait_until(lambda: "key ring can be used again" in (tmp_path / "auth.log").read_text())
+
+
+def test_a_killed_key_is_refused_whatever_its_file_says(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+    second = process.make()
+    process.write({first: "active", second: "next"})
+    wait_until(lambda: second.kid in process.holders()[0]["keys"])
+    old = process.token("anna")
+    assert process.command(action="kill", kid=first.kid) == {"killed": first.kid, "is_new": True}
+    wait_until(lambda: process.status_of(old) == 401)
+    assert kid_of(process.token("anna")) == second.kid
+    assert process.command(action="kill", kid=first.kid) == {"killed": first.kid, "is_new": False}
+    process.write({first: "active"})
+    wait_until(lambda: process.sign_in("anna").status_code == 503)
+    refused = process.sign_in("anna")
+    assert (refused.json()["type"], refused.headers["retry-after"]) == ("no-active-key", "1")
+    assert process.status_of(old) == 401
+    process.write({second: "active"})
+    wait_until(lambda: process.sign_in("anna").status_code == 200)
+
+
+def test_processes_report_their_keys_with_either_key(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+    url = f"http://127.0.0.1:{process.settings['INTERNAL_PORT']}/internal/token-keys/holders"
+    purpose = process.settings["TOKEN_PURPOSE"]
+    report = {"part": "content", "instance": "host-1-a", "purpose": purpose, "keys": {first.kid: "active"}}
+    for name in ("FEED_KEY", "INTERNAL_KEY"):
+        headers = {"Authorization": f"Bearer {process.settings[name]}"}
+        response = httpx.post(url, json={**report, "instance": f"host-{name}"}, headers=headers)
+        assert response.status_code == 200, response.text
+        assert first.kid not in response.json()["killed"]
+    assert httpx.post(url, json=report).status_code == 401
+    wrong = httpx.post(url, json={**report, "keys": {"k4.local.AAAA": "active"}}, headers=headers)
+    assert wrong.status_code == 422
+    listed = process.holders()
+    assert [each["instance"] for each in listed if each["part"] == "content"] == ["host-FEED_KEY", "host-INTERNAL_KEY"]
+    assert [each["keys"] for each in listed if each["part"] == "auth"] == [{first.kid: "active"}]

@@ -1,0 +1,24 @@
+"""Reports to auth which keys of the tokens this process holds: a rotation waits for them."""
+
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from kpi_shared.background import running
+from kpi_shared.token_keys.reports import Holding, KeyReporter
+
+from kpi_content.feed.client import FeedClient
+from kpi_content.settings import PART
+
+
+async def token_keys(app: FastAPI) -> AsyncIterator[None]:
+    client: FeedClient | None = app.state.feed
+    if client is None:
+        yield
+        return
+
+    async def send(holding: Holding) -> list[str]:
+        return (await client.ask_any(lambda address: client.report_keys(address, holding))).killed
+
+    reporter = KeyReporter(app.state.tokens, part=PART.name, send=send)
+    async with running(reporter.run(), name="token keys"):
+        yield
