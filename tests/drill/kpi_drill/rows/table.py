@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from kpi_drill.rows import (
     crowds,
     database,
+    events,
     feed_cut,
     grey,
     keys_and_mails,
@@ -131,5 +132,12 @@ ROWS = (
         "none minted after it returned, no token works after it",
         refresh_race.race,
         seconds=600,
+    ),
+    Row(
+        "events",
+        "8 writers and 20,000 events, the auths killed at random",
+        "no consumer misses an event, content's accounts equal auth's",
+        events.write_while_auth_dies,
+        seconds=900,
     ),
 )
