@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from kpi_shared.aws import AwsSecretSource
+from kpi_shared.findings import create_finding
 from kpi_shared.key_ring import BadRingError, KeyRing, Purpose, parse_ring
 from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
