@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -173,8 +174,12 @@ async def _read(reader: asyncio.StreamReader) -> Message:
 @asynccontextmanager
 async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     tasks: set[asyncio.Task[None]] = set()
+    is_over = False
 
     def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_over:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(receiver.handle(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -184,11 +189,21 @@ async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) ->
     try:
         yield receiver
     finally:
+        is_over = True
         server.close()
         for task in set(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _wait_for_connections(server)
+
+
+async def _wait_for_connections(server: asyncio.Server) -> None:
+    """Also for those that were accepted, or were in their handshake, when the server was closed."""
+    async with asyncio.timeout(60):
         await server.wait_closed()
+        # Before Python 3.12 that does not wait for connections.
+        while sys.version_info < (3, 12) and server._active_count:  # type: ignore[attr-defined]  # noqa: ASYNC110 as it says
+            await asyncio.sleep(0.01)
 
 
 async def add_webhook(context: Context, url: str, *event_types: str) -> WithSecret:
