@@ -119,11 +119,11 @@ async def number(connection: AsyncConnection, *, most: int) -> int | None:
 async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
     cursor = await connection.execute(_poll, {"after": after, "most": most}, prepare=True)
     rows = await cursor.fetchall()
-    return Poll(rows[0][0], [_to_event(row[1:]) for row in rows if row[1] is not None])
+    return Poll(rows[0][0], [Event(*row[1:]) for row in rows if row[1] is not None])
 
 
 async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[Event]:
-    return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
+    return [Event(*row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
 
 
 async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
@@ -154,7 +154,7 @@ async def get_recent(
     """
     values = {"types": [event_type.value for event_type in types], "lifetime": lifetime}
     rows: Sequence[AnyRow] = (await connection.execute(_get_revocations, values)).all()
-    return rows[0][0], [_to_event(row[1:]) for row in rows if row[1] is not None]
+    return rows[0][0], [Event(*row[1:]) for row in rows if row[1] is not None]
 
 
 async def forget_old(connection: AsyncConnection, *, kept: timedelta, needed: int | None, most: int) -> int:
@@ -169,8 +169,3 @@ async def forget_old(connection: AsyncConnection, *, kept: timedelta, needed: in
 async def listen(connection: psycopg.AsyncConnection[Any]) -> None:
     """Receive a notification when events are committed, or have got their places."""
     await connection.execute(f"LISTEN {CHANNEL}".encode())
-
-
-def _to_event(row: Sequence[Any]) -> Event:
-    seq, event_type, *more = row
-    return Event(seq, EventType(event_type), *more)
