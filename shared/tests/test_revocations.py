@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from kpi_shared import revocations as revocations_module
-from kpi_shared import tokens as tokens_module
 from kpi_shared.caller import Role, Subject
 from kpi_shared.revocations import Revocations, RevocationsUnknownError
 from kpi_shared.tokens import InvalidTokenError, KeyRing, TokenCodec, open_sealed
+from kpi_shared.tokens import codec as tokens_module
 
 KEY = bytes(range(3, 35))
 
@@ -38,7 +38,7 @@ def revocations() -> Revocations:
 
 @pytest.fixture
 def codec() -> TokenCodec:
-    return TokenCodec(KeyRing(KEY), issuer="i", audience="a")
+    return TokenCodec(KeyRing.local(KEY), issuer="i", audience="a")
 
 
 def subject(*, session: str = "1", account: int = 7, version: int | None = 3, seconds: float = 300) -> Subject:
