@@ -7,6 +7,8 @@ from kpi_auth.events import repository, retention
 from kpi_auth.events.models import EventType
 from kpi_auth.events.payloads import KeyKilled, SessionEnded
 from kpi_auth.events.relay import Relay
+from kpi_auth.housekeeping import tidy
+from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -82,3 +84,15 @@ async def test_the_last_place_is_known_when_all_events_are_gone(database: Databa
     assert await forget(database) == 4
     async with database.reading() as connection:
         assert await repository.get_ends(connection) == (places[-1], places[-1])
+
+
+async def test_the_housekeeping_leaves_what_an_outlet_still_needs(
+    database: Database, quiet_settings: AuthSettings, places: list[int]
+) -> None:
+    add = text("INSERT INTO outlets (name, seq) VALUES ('test', :seq)")
+    async with database.writing() as connection:
+        await connection.execute(add, {"seq": places[0]})
+    assert (await tidy(database, quiet_settings))["events"] == 1
+    async with database.writing() as connection:
+        await connection.execute(text("DELETE FROM outlets"))
+    assert (await tidy(database, quiet_settings))["events"] == 2
