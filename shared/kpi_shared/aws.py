@@ -74,7 +74,7 @@ def _read_secret(name: str, region: str | None, endpoint_url: str | None) -> dic
     config = Config(connect_timeout=_TIMEOUT_SECONDS, read_timeout=_TIMEOUT_SECONDS, retries={"max_attempts": 2})
     try:
         manager = client("secretsmanager", region_name=region, endpoint_url=endpoint_url, config=config)
-        response = manager.get_secret_value(SecretId=name)
+        response = manager.get_secret_value(SecretId=name, VersionStage="AWSCURRENT")
     except ClientError as error:
         raise ValueError(f"AWS secret {name!r}: {_explain(error.response['Error']['Code'])}") from None
     except BotoCoreError as error:
