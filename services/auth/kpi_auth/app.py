@@ -27,6 +27,7 @@ from kpi_auth.internal import internal_port
 from kpi_auth.mails.endpoints import router as mails
 from kpi_auth.mails.worker import mail_worker
 from kpi_auth.oauth.documents import add_schemas
+from kpi_auth.outlets.nats_outlet import nats_outlet
 from kpi_auth.pages.endpoints import router as pages
 from kpi_auth.passwords.endpoints import router as passwords
 from kpi_auth.recovery.endpoints import router as recovery
@@ -72,7 +73,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
             *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, token_keys, internal_port),
-            *(webhook_destinations, webhook_worker),
+            *(nats_outlet, webhook_destinations, webhook_worker),
         ],
     )
     install_key_handlers(app)

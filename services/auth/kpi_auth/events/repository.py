@@ -44,6 +44,7 @@ _poll = f"""
     ORDER BY new.seq
 """.encode()  # noqa: S608 our own text
 _get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
+_get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE seq > :after")  # noqa: S608 as above
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
@@ -114,6 +115,12 @@ async def get_page(connection: AsyncConnection, *, after: int, most: int) -> lis
 async def get_killed_keys(connection: AsyncConnection) -> list[str]:
     """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
     return [row[0] for row in await connection.execute(_get_killed_keys)]
+
+
+async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
+    """How many events come after that place, and the age of the oldest in seconds."""
+    count, age = (await connection.execute(_get_lag, {"after": after})).one()
+    return count, age
 
 
 async def get_ends(connection: AsyncConnection) -> Ends:

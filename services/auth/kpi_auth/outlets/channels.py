@@ -14,7 +14,7 @@ class OutletError(Exception):
 class Delivery(NamedTuple):
     """How many of the events, from the first on, were acknowledged, and why no more, if more were tried."""
 
-    count: int
+    done: int
     error: str | None = None
 
 

@@ -10,9 +10,9 @@ be refused while those behind it are stored: so only events of different account
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -40,6 +40,14 @@ _MAX_BYTES = 1024**3
 _DAY = 86400.0
 _KEEP_DAYS = 30.0
 _WRONG_LAST_SEQUENCE = 10071
+_NO_JETSTREAM = (nats.js.errors.ServiceUnavailableError, nats.js.errors.NoStreamResponseError)
+_REASONS = (
+    (_NO_JETSTREAM, "JetStream does not answer: is it on, and does the stream have the subject?"),
+    ((TimeoutError,), "no answer in time"),
+    ((asyncio.CancelledError,), "the connection was lost"),
+)
+
+_Result = TypeVar("_Result")
 
 
 class NatsStream(NamedTuple):
@@ -70,13 +78,18 @@ class _Client(Client):
         super().__init__()
         self._is_encrypted = is_encrypted
         self.reason: str | None = None
-        self.lost = asyncio.Event()
+        # The library does not end these when the connection ends.
+        self.under_way: Sequence[asyncio.Task[PubAck]] = ()
 
     async def keep_reason(self, error: Exception) -> None:
         self.reason = describe(error)
 
+    def end_sends(self) -> None:
+        for task in self.under_way:
+            task.cancel()
+
     async def lose(self) -> None:
-        self.lost.set()
+        self.end_sends()
 
     def _connect_command(self) -> bytes:
         """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
@@ -108,19 +121,18 @@ class NatsTransport:
         finally:
             # A server that has become silent must not hold this up.
             with suppress(Exception):
-                async with asyncio.timeout(_CLOSE_SECONDS):
-                    await client.close()
+                await _run_apart(client.close(), seconds=_CLOSE_SECONDS)
 
     async def _begin(self, client: _Client) -> "NatsChannel":
         try:
-            async with asyncio.timeout(_OPEN_SECONDS):
-                await self._connect(client)
-                return NatsChannel(client, self._stream, last=await self._get_last(client))
+            last = await _run_apart(self._connect(client), seconds=_OPEN_SECONDS)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             # Of a refusal, the client's own reason is better than the timeout or the lack of servers that follows it.
             raise OutletError(client.reason or describe(error)) from error
+        return NatsChannel(client, self._stream, last=last)
 
-    async def _connect(self, client: _Client) -> None:
+    async def _connect(self, client: _Client) -> int:
+        """Returns the newest place of the stream."""
         await client.connect(
             servers=list(self._servers.urls),
             name="kpi-auth",
@@ -135,6 +147,7 @@ class NatsTransport:
             tls=self._tls,
             **self._identity(),
         )
+        return await self._get_last(client)
 
     def _identity(self) -> dict[str, Any]:
         credentials = self._credentials
@@ -192,18 +205,14 @@ class NatsChannel:
 
     async def _publish(self, events: Sequence[OutgoingEvent]) -> list[PubAck | BaseException]:
         """The acknowledgements in order, or what came instead of each."""
-        sent = [asyncio.create_task(self._send(event, after=self._last + n)) for n, event in enumerate(events)]
-        lost = asyncio.create_task(self._client.lost.wait())
-        all_sent = asyncio.gather(*sent, return_exceptions=True)
+        sends = [asyncio.create_task(self._send(event, after=self._last + n)) for n, event in enumerate(events)]
+        self._client.under_way = sends
         try:
-            await asyncio.wait({lost, all_sent}, return_when=asyncio.FIRST_COMPLETED)
-            if not all_sent.done():
-                all_sent.cancel()
-                return [_result(each) for each in sent]
-            return all_sent.result()
+            # Not gather(), which would wait for those that do not end when they are cancelled.
+            await asyncio.wait(sends)
         finally:
-            for task in (lost, *sent):
-                task.cancel()
+            self._client.end_sends()
+        return [_result(send) for send in sends]
 
     async def _send(self, event: OutgoingEvent, *, after: int) -> PubAck:
         headers = {
@@ -227,22 +236,33 @@ def _at_once(events: Sequence[OutgoingEvent]) -> Sequence[OutgoingEvent]:
 
 
 def _result(task: "asyncio.Task[PubAck]") -> PubAck | BaseException:
-    if not task.done() or task.cancelled():
-        return ConnectionError("the connection was lost")
-    return task.exception() or task.result()
+    return asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
+
+
+async def _run_apart(work: Coroutine[Any, Any, _Result], *, seconds: float) -> _Result:
+    """Run what calls the library in a task of its own, since the library may swallow the cancellation of its caller."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+    finally:
+        task.cancel()
+        # So that the error of a task that was left is no warning.
+        task.add_done_callback(lambda left: left.cancelled() or left.exception())
 
 
 def describe(error: BaseException) -> str:
     """A reason for the operator, which quotes no credentials."""
-    if isinstance(error, nats.js.errors.ServiceUnavailableError | nats.js.errors.NoStreamResponseError):
-        return "JetStream does not answer: is it on, and does the stream have the subject?"
+    known = next((text for kinds, text in _REASONS if isinstance(error, kinds)), None)
+    if known is not None:
+        return known
     if isinstance(error, nats.js.errors.APIError):
-        if error.err_code == _WRONG_LAST_SEQUENCE:
-            return "something else has written to the stream"
-        return error.description or type(error).__name__
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    text = str(error).removeprefix("nats: ").strip(" '")
+        is_other = error.err_code == _WRONG_LAST_SEQUENCE
+        text = "something else has written to the stream" if is_other else error.description or ""
+    elif isinstance(error, ssl.SSLCertVerificationError):
+        text = f"the server's certificate: {error.verify_message}"
+    else:
+        text = str(error).removeprefix("nats: ").strip(" '")
     return text or type(error).__name__

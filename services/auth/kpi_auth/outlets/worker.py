@@ -8,7 +8,7 @@ outlet that does not work is given up until a back-off has passed, so that repli
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -17,9 +17,11 @@ from kpi_shared.background import Lease, Schedule, backoff, repeat
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
 
+from kpi_auth.events import repository as event_repository
 from kpi_auth.outlets import repository
 from kpi_auth.outlets.channels import Channel, Delivery, OutletError, Transport
 from kpi_auth.outlets.models import Lag, OutgoingEvent
+from kpi_auth.outlets.rendering import render
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +33,8 @@ _LOG_SECONDS = 60.0
 class OutletTimes(NamedTuple):
     """Times in seconds."""
 
-    # Between two looks for new events, in the process that works the outlet.
-    poll: float = 0.2
+    # Between two looks for new events in the process that works the outlet, unless it is woken.
+    poll: float = 0.5
     # Between two attempts to become that process.
     take: float = 1.0
     # Longer than a page may take, which is delivered between two renewals.
@@ -44,20 +46,12 @@ class OutletTimes(NamedTuple):
     page: int = 256
 
 
-class EventSource(NamedTuple):
-    """How the outlet reads events: those after a number, in their order, and how many there are and how old."""
-
-    get_page: Callable[..., Awaitable[Sequence[OutgoingEvent]]]
-    get_lag: Callable[..., Awaitable[Lag]]
-
-
 class OutletWorker:
-    def __init__(
-        self, name: str, database: Database, source: EventSource, transport: Transport, times: OutletTimes | None = None
-    ) -> None:
+    def __init__(self, name: str, database: Database, transport: Transport, times: OutletTimes | None = None) -> None:
         self._name = name
         self._database = database
-        self._source = source
+        # Set when there are new events.
+        self.wake = asyncio.Event()
         self._transport = transport
         self._times = times or OutletTimes()
         self._holder = secrets.token_hex(8)
@@ -72,18 +66,15 @@ class OutletWorker:
         self._errors = 0
 
     def register_metrics(self, metrics: Metrics) -> None:
-        key = (self._name,)
-        for name, text, read in (
-            ("lag_events", "Events that the outlet has not acknowledged", lambda: {key: self._lag.events}),
-            ("lag_seconds", "The age of the oldest of them", lambda: {key: self._lag.seconds}),
-            ("connected", "Whether this process works the outlet now", lambda: {key: float(self._is_connected)}),
-        ):
-            metrics.add_gauge(f"kpi_auth_outlet_{name}", text, ("outlet",), read)
-        for name, text, read in (
-            ("delivered", "Events that were acknowledged to this process", lambda: {key: self._delivered}),
-            ("errors", "How often this process could not deliver", lambda: {key: self._errors}),
-        ):
-            metrics.add_counter(f"kpi_auth_outlet_{name}", text, ("outlet",), read)
+        def add(add: Callable[..., None], name: str, text: str, read: Callable[[], float]) -> None:
+            add(f"kpi_auth_outlet_{name}", text, ("outlet",), lambda: {(self._name,): read()})
+
+        gauge, counter = metrics.add_gauge, metrics.add_counter
+        add(gauge, "lag_events", "Events that the outlet has not acknowledged", lambda: self._lag.events)
+        add(gauge, "lag_seconds", "The age of the oldest of them", lambda: self._lag.seconds)
+        add(gauge, "connected", "Whether this process works the outlet now", lambda: self._is_connected)
+        add(counter, "delivered", "Events that were acknowledged to this process", lambda: self._delivered)
+        add(counter, "errors", "How often this process could not deliver", lambda: self._errors)
 
     async def run(self) -> None:
         """Deliver until cancelled; the next replica may begin at once then."""
@@ -121,10 +112,12 @@ class OutletWorker:
         """Deliver the next events, or wait for some; False if another process has the outlet now."""
         if self._renew_at.is_over and not await self._take():
             return False
+        # Before the look: what is set during it may be about events that it did not see.
+        self.wake.clear()
         events = await self._read()
         if not events:
-            await asyncio.sleep(self._times.poll)
-            return not self._lease.is_over
+            await self._pause()
+            return True
         delivery = await channel.deliver(events)
         is_held = await self._acknowledge(events, delivery)
         if delivery.error is not None:
@@ -147,22 +140,29 @@ class OutletWorker:
 
     async def _read(self) -> Sequence[OutgoingEvent]:
         async with self._database.reading() as connection:
-            return await self._source.get_page(connection, after=self._seq, limit=self._times.page)
+            page = await event_repository.get_page(connection, after=self._seq, most=self._times.page)
+        return [render(event) for event in page]
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._times.poll):
+                await self.wake.wait()
 
     async def _acknowledge(self, events: Sequence[OutgoingEvent], delivery: Delivery) -> bool:
-        if not delivery.count:
+        if not delivery.done:
             return True
         self._begin_lease()
-        self._seq = events[delivery.count - 1].seq
-        self._delivered += delivery.count
+        self._seq = events[delivery.done - 1].seq
+        self._delivered += delivery.done
         self._failures = 0
         self._report.succeed(self._seq)
         return await self._store()
 
     async def _store(self) -> bool:
-        values = {"name": self._name, "holder": self._holder, "seq": self._seq, "seconds": self._times.lease}
         async with self._database.working() as connection:
-            return await repository.acknowledge(connection, **values)
+            return await repository.acknowledge(
+                connection, name=self._name, holder=self._holder, seq=self._seq, seconds=self._times.lease
+            )
 
     async def _fail(self, reason: str) -> None:
         self._errors += 1
@@ -176,7 +176,7 @@ class OutletWorker:
     async def _measure(self) -> bool:
         async with self._database.reading() as connection:
             seq = await repository.get_seq(connection, name=self._name)
-            self._lag = await self._source.get_lag(connection, after=seq)
+            self._lag = Lag(*await event_repository.get_lag(connection, after=seq))
         return False
 
 

@@ -118,9 +118,7 @@ class Backlog(NamedTuple):
     oldest: float
 
 
-async def add(
-    connection: AsyncConnection, *, webhook_id: int, events: Sequence[Event], patience: timedelta
-) -> None:
+async def add(connection: AsyncConnection, *, webhook_id: int, events: Sequence[Event], patience: timedelta) -> None:
     """Queue events for a webhook that is locked."""
     values = {
         "webhook_id": webhook_id,

@@ -6,6 +6,7 @@ connection then goes to an address that was checked, and not to what another loo
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,9 +25,14 @@ _V4_BITS = 0xFFFFFFFF
 # Prefixes of IPv6 whose last four bytes are an IPv4 address: NAT64 (RFC 6052), its local form (RFC 8215), and addresses
 # that are IPv4-compatible (RFC 4291, 2.5.5.1).
 _WITH_V4_AT_END = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
-# What ``is_global`` says of these is wrong for us: 6to4 relays, former site-local addresses, and the platform's own
-# services in Azure's machines.
-_NOT_PUBLIC = parse_networks(("192.88.99.0/24", "fec0::/10", "168.63.129.16/32"))
+# What ``is_global`` says of these depends on the version of Python, or is not what is meant here: protocol assignments,
+# 6to4 relays, and the services that Azure gives its machines.
+_NOT_PUBLIC = parse_networks(
+    ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "3fff::/20")
+)
+# All that is assigned to hosts in IPv6 (RFC 4291, 2.4; IANA).
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_LAST_PORT = 65_535
 # A resolver that does not answer holds a thread for half a minute; each host holds one at most.
 _THREADS = 32
 
@@ -72,9 +78,9 @@ class Destinations:
             raise RefusedDestinationError("This is not a URL") from None
         if url.scheme not in self._schemes:
             raise RefusedDestinationError(f"The URL must begin with {' or '.join(sorted(self._schemes))}")
-        if not url.host or port == 0:
+        if not url.host or "%" in url.host or port == 0 or (port or 0) > _LAST_PORT:
             raise RefusedDestinationError("The URL has no host, or no port that can be used")
-        if url.userinfo or "@" in url.netloc.decode() or url.fragment or "#" in text:
+        if url.userinfo or "@" in re.split(r"[/?#]", text.partition("//")[2])[0] or "#" in text:
             raise RefusedDestinationError("The URL must have no credentials and no fragment")
         return url
 
@@ -95,9 +101,11 @@ def is_public(address: Address) -> bool:
         embedded = _find_embedded(address)
         if embedded is not None:
             return address not in _WITH_V4_AT_END[-1] and is_public(embedded)
-        if address.teredo is not None or address.is_site_local:
+        if address not in _UNICAST:
             return False
-    return address.is_global and not address.is_multicast and not address.is_reserved and not _is_in(address, _NOT_PUBLIC)
+    return (
+        address.is_global and not address.is_multicast and not address.is_reserved and not _is_in(address, _NOT_PUBLIC)
+    )
 
 
 def _find_embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

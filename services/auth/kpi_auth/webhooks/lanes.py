@@ -1,7 +1,7 @@
 """Who sends next: how many events may be under way to each webhook, and to all of them.
 
-A webhook whose last attempt failed, or that has not been tried yet, gets one lane, and all of these together get half of
-the lanes. So receivers that hang, however many they are, leave the other half to those that work.
+A webhook whose last attempt failed gets one lane, and all of these together get half of the lanes. So receivers that
+hang, however many they are, leave the other half to the rest. One that has not been tried yet gets one lane, too.
 """
 
 from collections import Counter
@@ -13,8 +13,8 @@ class Lanes:
         self._total = total
         self._each = each
         self._used: Counter[int] = Counter()
-        # The webhooks whose last attempt succeeded.
-        self._working: set[int] = set()
+        # Whether the last attempt at a webhook succeeded.
+        self._successes: dict[int, bool] = {}
 
     def __len__(self) -> int:
         """How many lanes are in use."""
@@ -25,16 +25,16 @@ class Lanes:
 
         One lane for each, then a second one for each, and so on: a long backlog delays no other webhook.
         """
-        free = Counter({webhook_id: self._count_free(webhook_id) for webhook_id in waiting})
-        left, left_for_others = self._total - len(self), self._total // 2 - self._count_used_by_others()
+        free = {webhook_id: self._count_free(webhook_id) for webhook_id in waiting}
+        left, left_for_failing = self._total - len(self), self._total // 2 - self._count_used_by_failing()
         allotted: Counter[int] = Counter()
         for _ in range(self._each):
             for webhook_id in waiting:
-                is_working = webhook_id in self._working
-                if left > 0 and free[webhook_id] > allotted[webhook_id] and (is_working or left_for_others > 0):
+                is_failing = self._is_failing(webhook_id)
+                if left > 0 and free[webhook_id] > allotted[webhook_id] and not (is_failing and left_for_failing <= 0):
                     allotted[webhook_id] += 1
                     left -= 1
-                    left_for_others -= not is_working
+                    left_for_failing -= is_failing
         return dict(allotted)
 
     def take(self, webhook_id: int) -> None:
@@ -47,13 +47,13 @@ class Lanes:
 
     def note(self, webhook_id: int, *, is_success: bool) -> None:
         """What came of the last attempt decides how many lanes a webhook may use."""
-        if is_success:
-            self._working.add(webhook_id)
-        else:
-            self._working.discard(webhook_id)
+        self._successes[webhook_id] = is_success
+
+    def _is_failing(self, webhook_id: int) -> bool:
+        return self._successes.get(webhook_id) is False
 
     def _count_free(self, webhook_id: int) -> int:
-        return (self._each if webhook_id in self._working else 1) - self._used[webhook_id]
+        return (self._each if self._successes.get(webhook_id) else 1) - self._used[webhook_id]
 
-    def _count_used_by_others(self) -> int:
-        return sum(count for webhook_id, count in self._used.items() if webhook_id not in self._working)
+    def _count_used_by_failing(self) -> int:
+        return sum(count for webhook_id, count in self._used.items() if self._is_failing(webhook_id))

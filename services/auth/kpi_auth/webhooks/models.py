@@ -3,7 +3,19 @@
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Text, func, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Text,
+    func,
+    text,
+)
 from sqlmodel import Field
 
 from kpi_auth.tables import Table
@@ -71,7 +83,9 @@ class WebhookDelivery(Table, table=True):
     # The account of the event, or 0: events of one account are sent one after another.
     account_id: int = Field(sa_type=BigInteger)
     event_type: str = Field(sa_type=Text)
-    state: str = Field(default=DeliveryState.PENDING.value, sa_type=Text, sa_column_kwargs={"server_default": "pending"})
+    state: str = Field(
+        default=DeliveryState.PENDING.value, sa_type=Text, sa_column_kwargs={"server_default": "pending"}
+    )
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     # The earliest time of the next attempt; a lease sets it to a time in the future. Only the first pending delivery of
     # an account has one: the later ones wait for it.

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from kpi_shared.database import MAX_ID, AnyRow
 from kpi_shared.integers import Decimal, Integer
 from kpi_shared.times import Moment
-from pydantic import BaseModel, StringConstraints, model_validator
+from pydantic import StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 

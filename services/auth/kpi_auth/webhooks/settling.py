@@ -11,7 +11,7 @@ from kpi_auth.webhooks.fields import Outcome
 from kpi_auth.webhooks.models import AttemptResult, LeasedDelivery
 
 
-async def settle(  # noqa: PLR0913 what a worker knows of the attempt
+async def settle(
     context: Context,
     connection: AsyncConnection,
     delivery: LeasedDelivery,

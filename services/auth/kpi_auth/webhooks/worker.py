@@ -1,8 +1,8 @@
 """The worker that sends events to webhooks: each at least once, and those of one account in their order.
 
-Events that have their place are queued for each webhook. A delivery is leased in one short transaction, sent outside any
-transaction, and settled in another. The lease is short and renewed meanwhile: if the process dies, the delivery is due
-within seconds at another one.
+Events that have their place are queued for each webhook. A delivery is leased in one short transaction, sent outside
+any transaction, and settled in another. The lease is short and renewed meanwhile: if the process dies, the delivery is
+due within seconds at another one.
 """
 
 import asyncio
@@ -211,7 +211,7 @@ class WebhookWorker:
             return AttemptResult(Outcome.REFUSED, "Its secret cannot be decrypted: rotate it, and activate the webhook")
         except NotDeliveredError as error:
             return _judge(delivery, error.reason, is_refusal=error.is_refusal)
-        except Exception as error:  # noqa: BLE001 an error in our code must not lose an event
+        except Exception as error:
             log.exception("an event could not be sent to a webhook", webhook_id=delivery.webhook_id)
             return _judge(delivery, type(error).__name__)
         return AttemptResult(Outcome.DELIVERED)

@@ -97,6 +97,4 @@ def _checks(table: str, rules: dict[str, str]) -> list[sa.CheckConstraint]:
 
 
 def _time(name: str, *, now: bool = False) -> sa.Column[object]:
-    return sa.Column(
-        name, sa.DateTime(timezone=True), server_default=sa.func.now() if now else None, nullable=not now
-    )
+    return sa.Column(name, sa.DateTime(timezone=True), server_default=sa.func.now() if now else None, nullable=not now)

@@ -94,7 +94,7 @@ async def test_a_process_that_was_frozen_writes_nothing_after_its_successor(brok
     async with transport(broker).open() as frozen:
         await frozen.deliver(events(1, 5))
         await deliver(broker, events(6, 20))
-        assert (await frozen.deliver(events(21, 30))).count == 0
+        assert (await frozen.deliver(events(21, 30))).done == 0
     assert await seqs(broker) == list(range(1, 21))
 
 
@@ -111,7 +111,7 @@ async def test_a_server_that_ends_or_hangs_is_given_up(
         else:
             with broker.suspend():
                 delivery = await channel.deliver(events(6, 9))
-    assert delivery.count == 0
+    assert delivery.done == 0
     assert delivery.error == ("unexpected EOF" if ends == "kill" else "no answer in time")
 
 
@@ -182,3 +182,22 @@ async def test_credentials_are_never_sent_unencrypted_to_an_address_with_tls(tmp
     server.close()
     await server.wait_closed()
     assert heard == b""
+
+
+async def test_delivery_can_be_cancelled_at_any_moment(broker: Broker) -> None:
+    """The library swallows some cancellations: a service would not stop."""
+    opened = transport(broker)
+
+    async def work() -> None:
+        while True:
+            async with opened.open() as channel:
+                for first in range(1, 60, 10):
+                    await channel.deliver(events(first, first + 9))
+
+    for round_ in range(150):
+        task = asyncio.create_task(work())
+        await asyncio.sleep(round_ % 15 / 1000)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=4)
+        assert done
+        assert task.cancelled()

@@ -1,6 +1,5 @@
 """Where events may be sent: no address inside the networks of the host, in no spelling (SSRF)."""
 
-import asyncio
 import ipaddress
 import threading
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks import destinations
 from kpi_auth.webhooks.destinations import Destination, Destinations, SystemResolver, is_public
 from kpi_auth.webhooks.errors import RefusedDestinationError
+from kpi_shared.settings import Environment
 from webhook_support import FixedResolver
 
 PUBLIC = "93.184.215.14"
@@ -151,16 +151,19 @@ async def test_a_setting_allows_networks_that_are_not_public(settings: AuthSetti
             await find(of(settings, "10.1.2.3", other, **allowed))
 
 
-@pytest.mark.parametrize(("environment", "setting", "is_allowed"), [
-    ("production", None, False),
-    ("production", True, True),
-    ("development", None, True),
-    ("development", False, False),
-])
+@pytest.mark.parametrize(
+    ("environment", "setting", "is_allowed"),
+    [
+        ("production", None, False),
+        ("production", True, True),
+        ("development", None, True),
+        ("development", False, False),
+    ],
+)
 async def test_production_requires_tls_unless_a_setting_says_otherwise(
     settings: AuthSettings, environment: str, setting: bool | None, is_allowed: bool
 ) -> None:
-    chosen = of(settings, PUBLIC, app_env=environment, webhook_allow_http=setting)
+    chosen = of(settings, PUBLIC, app_env=Environment(environment), webhook_allow_http=setting)
     assert (await find(chosen, "https://hooks.example.com:8443/x")).url.port == 8443
     if is_allowed:
         assert await find(chosen, "http://hooks.example.com/x")
@@ -195,13 +198,8 @@ async def test_a_resolver_that_hangs_holds_one_thread_for_each_host(
         assert calls == ["hanging.example", "other.example"]
     finally:
         released.set()
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                assert (await find(found, "https://hanging.example/")).addresses
-                return
-            except RefusedDestinationError:
-                await asyncio.sleep(0.01)
+    # The look-up that hung has ended, and the next one begins anew.
+    assert (await find(found, "https://hanging.example/")).addresses
 
 
 def test_forms_of_inside_addresses_in_ipv6_are_not_public() -> None:

@@ -27,14 +27,28 @@ def test_a_webhook_that_works_gets_several_lanes_and_one_that_fails_gets_one() -
     assert lanes.allot([1]) == {}
 
 
-def test_those_that_do_not_work_together_get_half_of_the_lanes() -> None:
+def test_those_that_fail_together_get_half_of_the_lanes() -> None:
     lanes = Lanes(total=8, each=4)
-    hanging = list(range(100, 120))
-    take(lanes, lanes.allot(hanging))
+    failing = list(range(100, 120))
+    for webhook_id in failing:
+        lanes.note(webhook_id, is_success=False)
+    take(lanes, lanes.allot(failing))
     assert len(lanes) == 4
-    assert lanes.allot(hanging) == {}
+    assert lanes.allot(failing) == {}
     working(lanes, [1])
-    assert lanes.allot([*hanging, 1]) == {1: 4}
+    assert lanes.allot([*failing, 1]) == {1: 4}
+    assert lanes.allot([*failing, 2]) == {2: 1}
+
+
+def test_a_webhook_that_fails_later_counts_with_those_that_fail() -> None:
+    lanes = Lanes(total=8, each=4)
+    working(lanes, [1])
+    take(lanes, lanes.allot([1]))
+    lanes.note(1, is_success=False)
+    lanes.note(2, is_success=False)
+    assert lanes.allot([2]) == {}
+    lanes.give_back(1)
+    assert lanes.allot([2]) == {2: 1}
 
 
 def test_lanes_are_dealt_in_rounds() -> None:

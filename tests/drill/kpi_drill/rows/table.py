@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kpi_drill.rows import crowds, database, grey, keys_and_mails, kills, machine
+from kpi_drill.rows import crowds, database, grey, keys_and_mails, kills, machine, revocation
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -81,4 +81,22 @@ ROWS = (
         machine.kill_under_make_up,
     ),
     Row("full-disk", "the disk of the database is full", "0 acknowledged writes lost", machine.fill_disk),
+    Row(
+        "revocation",
+        "tokens are revoked: log-out, demotion, deactivation, until the last content refuses",
+        "p99 <= 1 s, max <= 5 s, 0 new tokens refused",
+        revocation.revoke,
+    ),
+    Row(
+        "revocation-kill",
+        "the same, each auth killed once with `kill -9`",
+        "p99 <= 1 s, max <= 5 s, 0 new tokens refused",
+        revocation.kill_auth,
+    ),
+    Row(
+        "revocation-frozen",
+        "the same, each auth frozen once for 5 s (SIGSTOP)",
+        "p99 <= 1 s, max <= 5 s, 0 new tokens refused",
+        revocation.freeze_auth,
+    ),
 )

@@ -1,0 +1,13 @@
+"""How events look outside: docs/events.md describes them."""
+
+from pydantic_core import to_json
+
+from kpi_auth.events.models import Event
+from kpi_auth.outlets.models import OutgoingEvent
+
+
+def render(event: Event) -> OutgoingEvent:
+    members = event._asdict()
+    # It was so old when it was read.
+    del members["age"]
+    return OutgoingEvent(event.seq, event.type.value, event.schema_version, event.account_id, to_json(members))

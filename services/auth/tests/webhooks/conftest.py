@@ -1,0 +1,58 @@
+"""A database of their own for tests of webhooks that commit, and workers on it."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from auth_support import context_with
+from kpi_auth.context import Context
+from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.webhooks.destinations import Destinations, SystemResolver
+from kpi_auth.webhooks.transports import HttpTransport, Timeouts
+from kpi_auth.webhooks.worker import WebhookTimes, WebhookWorker
+from kpi_shared.database import Database
+from kpi_shared.migrations import upgrade
+from kpi_shared.testing.postgres import create_database
+from pydantic import SecretStr
+from sqlalchemy import text
+from webhook_support import NewWorker
+
+# No test waits for the clock: polls and delays are short, and leases and attempts long.
+QUICK = WebhookTimes(poll=0.01, lease=600, first_delay=0.01, longest_delay=0.02, grace=5)
+
+
+@pytest.fixture(scope="module")
+def webhook_settings(worker: str, secret_key: str) -> AuthSettings:
+    settings = AuthSettings(
+        database_url=SecretStr(create_database(f"webhooks_{worker}")),
+        paseto_secret_key=SecretStr(secret_key),
+        webhook_allowed_networks=("127.0.0.0/8",),
+        webhook_allow_http=True,
+    )
+    upgrade(PART, settings)
+    return settings
+
+
+@pytest.fixture
+async def database(webhook_settings: AuthSettings) -> AsyncIterator[Database]:
+    database = Database(webhook_settings)
+    yield database
+    async with database.writing() as connection:
+        await connection.execute(text("TRUNCATE webhooks, events CASCADE"))
+    await database.close()
+
+
+@pytest.fixture
+def context(webhook_settings: AuthSettings, database: Database) -> Context:
+    return context_with(webhook_settings, database)
+
+
+@pytest.fixture
+def new_worker(context: Context, webhook_settings: AuthSettings) -> NewWorker:
+    """Makes a worker; each argument replaces a time of ``QUICK``."""
+
+    def create(*, timeouts: Timeouts | None = None, **times: object) -> WebhookWorker:
+        destinations = Destinations(webhook_settings, SystemResolver())
+        transport = HttpTransport(destinations, timeouts or Timeouts(connect=5, total=30))
+        return WebhookWorker(context, transport, QUICK._replace(**times))  # type: ignore[arg-type]
+
+    return create
