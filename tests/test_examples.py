@@ -34,6 +34,7 @@ def new_stack(worker: str, secret_key: str, tmp_path: Path) -> Iterator[Stack]:
         url = create_database(f"examples_{service}_{worker}")
         settings[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
         run_command(f"kpi_{service}", "migrate", settings=settings[service])
+    settings["auth"]["WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
     with run_stack(settings, tmp_path) as stack:
         yield stack
 
@@ -52,6 +53,7 @@ class Beginner:
     tokens: Json = field(default_factory=dict)
     post_id: int = 0
     key: Json = field(default_factory=dict)
+    webhook_id: int = 0
 
     def send(self, path: str, method: str, **secrets: str) -> httpx.Response:
         """Send the example of an operation, with secrets that an example cannot know in place of its own."""
@@ -60,7 +62,12 @@ class Beginner:
         body = {**example, **{name: value for name, value in secrets.items() if name in example}}
         response = self.client.request(
             method,
-            path.format(user_id=self.account.get("id"), post_id=self.post_id, key_id=self.key.get("id")),
+            path.format(
+                user_id=self.account.get("id"),
+                post_id=self.post_id,
+                key_id=self.key.get("id"),
+                webhook_id=self.webhook_id,
+            ),
             headers={"Authorization": f"Bearer {self.tokens['access_token']}"} if self.tokens else {},
             **({"data": body} if media_type == FORM else {"json": body}),
         )
@@ -110,7 +117,13 @@ class Beginner:
         self.tokens = {}
         events = [json.loads(line) for line in self.auth_log.read_text().splitlines()]
         [code] = [event["bootstrap_code"] for event in events if "bootstrap_code" in event]
-        self.send(path, "post", code=code)
+        admin = self.send(path, "post", code=code).json()["user"]
+        self.account, self.password = admin, admin["password"]
+        self.sign_in()
+
+    def make_webhook(self, path: str) -> None:
+        # The host of the example has no address.
+        self.webhook_id = self.send(path, "post", url="http://127.0.0.1:9/").json()["id"]
 
     def change_password(self, path: str) -> None:
         _, example = find_example(self.document, self.document["paths"][path]["post"])
@@ -177,6 +190,10 @@ STEPS: dict[tuple[str, str], Step] = {
     ("post", "/auth/register"): Beginner.register,
     ("delete", "/users/{user_id}"): Beginner.delete,
     ("post", "/bootstrap"): Beginner.bootstrap,
+    ("post", "/webhooks"): Beginner.make_webhook,
+    ("patch", "/webhooks/{webhook_id}"): sends("patch"),
+    ("post", "/webhooks/{webhook_id}/rotate-secret"): sends("post"),
+    ("post", "/webhooks/{webhook_id}/replay"): sends("post"),
 }
 # It needs a token of another issuer.
 WITHOUT_EXAMPLE = {("post", "/auth/exchange")}

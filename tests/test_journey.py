@@ -23,7 +23,7 @@ def test_two_users_post_vote_search_edit_and_delete(client: httpx.Client) -> Non
     anna, ben = join(client), join(client)
     word = f"w{uuid.uuid4().hex}"
     post = write(client, anna, title=f"About {word}")
-    assert post["owner"] == {"id": anna.id, "username": anna.username}
+    assert post["owner"] == {"id": anna.id, "username": anna.username, "deleted": False}
 
     vote = {"post_id": post["id"], "direction": 1}
     for person, count in ((anna, 1), (ben, 2), (ben, 2)):

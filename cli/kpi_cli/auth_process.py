@@ -1,4 +1,4 @@
-"""Runs a command of the auth service: one JSON object on its standard input, and one on its standard output.
+"""Runs a command of a service, of auth by default: one JSON object on its standard input, one on its standard output.
 
 It imports the standard library only, because a job in a container uses it.
 """
@@ -10,16 +10,22 @@ from typing import Any
 
 from kpi_cli import parts
 from kpi_cli.errors import KPI, FailureError
+from kpi_cli.parts import Part
 
 AUTH = parts.get_or_raise("auth")
 
 
 def run(
-    environment: Mapping[str, str], command: str, request: Mapping[str, object], *, accept: tuple[int, ...] = (0,)
+    environment: Mapping[str, str],
+    command: str,
+    request: Mapping[str, object],
+    *,
+    accept: tuple[int, ...] = (0,),
+    part: Part = AUTH,
 ) -> dict[str, Any]:
     """Run a command and return its result; raises FailureError for an exit code that is not to be accepted."""
     result = subprocess.run(
-        AUTH.command(command),
+        part.command(command),
         env=environment,
         input=json.dumps(request),
         capture_output=True,
@@ -28,15 +34,15 @@ def run(
         check=False,
     )
     if result.returncode not in accept:
-        raise _failure(command, result)
+        raise _failure(part, command, result)
     response: dict[str, Any] = json.loads(result.stdout)
     return response
 
 
-def _failure(command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
-    lines = result.stderr.splitlines()
-    sentence = next((line for line in reversed(lines) if line.startswith("kpi-auth: ")), None)
+def _failure(part: Part, command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:
+    lines, prefix = result.stderr.splitlines(), f"kpi-{part.name}: "
+    sentence = next((line for line in reversed(lines) if line.startswith(prefix)), None)
     if sentence is not None:
-        return FailureError("auth", sentence.removeprefix("kpi-auth: "), code=result.returncode)
+        return FailureError(part.name, sentence.removeprefix(prefix), code=result.returncode)
     problem = f"{command} ended with exit code {result.returncode}"
-    return FailureError("auth", problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)
+    return FailureError(part.name, problem, log=lines[-10:], fix=f"{KPI} doctor", code=result.returncode)

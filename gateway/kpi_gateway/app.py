@@ -12,6 +12,7 @@ from kpi_shared.health import health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
+from kpi_shared.http.refusals import Refusal
 from kpi_shared.places import Places
 from kpi_shared.server.options import freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
@@ -41,7 +42,7 @@ from kpi_gateway.metrics import (
 )
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
-from kpi_gateway.refusals import refuse
+from kpi_gateway.refusals import BUSY
 from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.token_keys import following_keys
@@ -66,7 +67,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     observation = Observation(settings, version=__version__)
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
-    behind = Behind()
+    behind = Behind(costly)
     gateway = Gateway(
         table,
         pages=create_pages(
@@ -81,6 +82,8 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     return RequestContext(app, access_log=settings.debug, observation=observation)
 
 
+# The scope's member that says that the request has been located, and that there is room for it.
+_LOCATED = "located"
 # A tunnel and an echo of the request (RFC 9110, 9.3.6 and 9.3.8), which an API does not offer.
 _UNSUPPORTED_METHODS = frozenset({"CONNECT", "TRACE"})
 
@@ -99,13 +102,36 @@ class Admission(NamedTuple):
     costly: CostlyPlaces
 
 
+class Located(NamedTuple):
+    """Where a request goes, and from whom. ``costly`` are the places that it needs if it is a costly one."""
+
+    path: bytes
+    match: Match | None
+    client: Client
+    costly: Places | None
+
+
 class Behind:
     """What the lifespan makes for the requests: each look-up in the state of the pages would be a call."""
 
-    __slots__ = ("client", "upstreams")
+    __slots__ = ("_costly", "client", "upstreams")
 
     client: UpstreamClient
     upstreams: Mapping[str, Upstream]
+
+    def __init__(self, costly: CostlyPlaces) -> None:
+        self._costly = tuple(costly.by_upstream.values())
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether any request waits for a place."""
+        for upstream in self.upstreams.values():
+            if upstream.places.has_line:
+                return True
+        for places in self._costly:  # noqa: SIM110 any() takes longer, and this is done for each request
+            if places.waiting:
+                return True
+        return False
 
 
 class Gateway:
@@ -140,31 +166,26 @@ class Gateway:
             await self._dispatch(scope, receive, send)
         except UpstreamBusyError:
             self._errors.count(scope["route"].upstream, UpstreamBusyError.type)
-            await refuse(scope, send)
+            await BUSY.send(scope, send)
         except ProblemError as error:
             if isinstance(error, UpstreamError):
                 self._errors.count(scope["route"].upstream, error.type)
             await problem_response(error)(scope, receive, send)
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["method"] in _UNSUPPORTED_METHODS:
-            raise UnsupportedMethodError
-        path = check_target(scope["raw_path"], scope["query_string"])
-        match = self._table.match(path, scope["method"])
-        scope["route"] = match and match.route
-        client = self._addresses.find(scope)
-        scope["client_address"], scope["client_network"], site = client
-        costly = self._costly.find(match, scope) if match is not None and scope["query_string"] else None
-        if match is not None and self._is_refused(match.route.upstream, client.network, costly):
+        path, match, client, costly = scope.get(_LOCATED) or self._locate(scope)
+        if match is not None and _LOCATED not in scope and self._is_refused(match.route.upstream, client, costly):
             # Before its limits: while there are too many requests, each refusal takes time from the others.
-            await refuse(scope, send)
+            await BUSY.send(scope, send)
             return
         if match is not None or not path.startswith(_UNLIMITED):
             presented = [pair for pair in scope["headers"] if pair[0] in FIELDS]
             if presented and (key := find_key(presented)) is not None:
                 match = await self._exchange_key(key, client, match, scope)
             elif self._limits is not None:
-                decision = self._limits.decide(client.network, match and match.limit, scope["method"], presented, site)
+                decision = self._limits.decide(
+                    client.network, match and match.limit, scope["method"], presented, client.site
+                )
                 if not isinstance(decision, Decision):
                     decision = await decision
                 scope["response_headers"] += _headers_or_raise(decision)
@@ -176,6 +197,31 @@ class Gateway:
         else:
             await self._forward_costly(match, costly, scope, receive, send)
 
+    def find_refusal(self, scope: Scope) -> Refusal | None:
+        """The refusal of a request for which there is no place, before anything else is done for it."""
+        if not self._behind.is_crowded:
+            return None
+        try:
+            located = self._locate(scope)
+        except ProblemError:
+            return None
+        scope[_LOCATED] = located
+        match = located.match
+        if match is None or not self._is_refused(match.route.upstream, located.client, located.costly):
+            return None
+        return BUSY
+
+    def _locate(self, scope: Scope) -> Located:
+        if scope["method"] in _UNSUPPORTED_METHODS:
+            raise UnsupportedMethodError
+        path = check_target(scope["raw_path"], scope["query_string"])
+        match = self._table.match(path, scope["method"])
+        scope["route"] = match and match.route
+        client = self._addresses.find(scope)
+        scope["client_address"], scope["client_network"], _ = client
+        costly = self._costly.find(match, scope) if match is not None and scope["query_string"] else None
+        return Located(path, match, client, costly)
+
     async def _forward_costly(self, match: Match, places: Places, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.monotonic()
         with await places.take(scope["client_network"]) as turn:
@@ -183,11 +229,12 @@ class Gateway:
             send = give_back_at_start(turn, send)
             await self._proxy.forward(match, self._behind.client, scope, receive, send)
 
-    def _is_refused(self, name: str, client: str, costly: Places | None) -> bool:
+    def _is_refused(self, name: str, client: Client, costly: Places | None) -> bool:
         upstream = self._behind.upstreams.get(name)
         if upstream is None:
             return False
-        if not upstream.places.refuses(client) and (costly is None or costly.has_room(client)):
+        network = client.network
+        if not upstream.places.refuses(network) and (costly is None or costly.has_room(network)):
             return False
         self._errors.count(name, UpstreamBusyError.type)
         return True

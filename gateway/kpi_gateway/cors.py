@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from kpi_shared.errors import ProblemError, problem_response
+from kpi_shared.http.refusals import FindRefusal, Refusal
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -12,6 +13,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from kpi_gateway.origins import EXPOSED_HEADERS
 
 _VARY = (b"vary", b"Origin")
+
+
+def _find_none(_scope: Scope) -> None:
+    pass
 
 
 class CrossOriginError(ProblemError):
@@ -32,6 +37,16 @@ class Cors(CORSMiddleware):
             allow_credentials=True,
             expose_headers=EXPOSED_HEADERS,
         )
+
+        self._find_refusal: FindRefusal = getattr(app, "find_refusal", _find_none)
+
+    def find_refusal(self, scope: Scope) -> Refusal | None:
+        """That of the application, for a request without an Origin."""
+        if any(name == b"origin" for name, _ in scope["headers"]):
+            return None
+        if self.allow_origins:
+            scope["response_headers"].append(_VARY)
+        return self._find_refusal(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Only requests with an Origin pass the middleware; other responses only say that they vary with it."""

@@ -4,4 +4,4 @@ from kpi_shared.http.refusals import Refusal
 
 from kpi_gateway.upstream.contract import UpstreamBusyError
 
-refuse = Refusal(UpstreamBusyError()).send
+BUSY = Refusal(UpstreamBusyError())

@@ -178,6 +178,7 @@ _ROUTES = (
     RouteSetting(prefix="/users", upstream="auth"),
     RouteSetting(prefix="/audit", upstream="auth"),
     RouteSetting(prefix="/api-keys", upstream="auth"),
+    RouteSetting(prefix="/webhooks", upstream="auth"),
     RouteSetting(prefix="/bootstrap", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content", costly_parameters=("search", "total")),
     RouteSetting(prefix="/votes", upstream="content"),

@@ -1,6 +1,8 @@
 """What the client gets when an upstream, or the client itself, fails."""
 
 import asyncio
+import contextlib
+import json
 import logging
 
 import httpx
@@ -186,6 +188,39 @@ async def test_a_request_that_would_wait_too_long_is_refused_at_once() -> None:
     assert refused.json()["error"] == "temporarily_unavailable"
     assert refused.headers["retry-after"] == "1"
     assert refused.headers["access-control-allow-origin"] == ORIGIN
+
+
+async def test_a_refusal_at_once_is_a_response_like_any_other() -> None:
+    async def respond(_request: Request) -> Response:
+        await asyncio.Event().wait()
+        return Response()
+
+    async with (
+        serving(responding(respond)) as upstream,
+        gateway(
+            content_url=upstream, upstream_connections=1, cors_origins=(ORIGIN,), upstream_queue_timeout=5
+        ) as address,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        waiting = [await stack.enter_async_context(await Wire.to(address)) for _ in range(2)]
+        for wire in waiting:
+            await wire.send(GET)
+        # The line is long after a tenth of the patience.
+        await asyncio.sleep(0.7)
+        wire = await stack.enter_async_context(await Wire.to(address))
+        await wire.send(
+            b"HEAD /posts HTTP/1.1\r\nHost: a\r\nX-Request-ID: first\r\n\r\n"
+            b"GET /posts HTTP/1.1\r\nHost: a\r\nX-Request-ID: second\r\nConnection: close\r\n\r\n" + GET
+        )
+        async with asyncio.timeout(10):
+            head, second, end = await wire.head(), await wire.head(), await wire.rest()
+    assert head.startswith(b"HTTP/1.1 503 ")
+    for expected in (b"x-request-id: first", b"x-response-time: ", b"retry-after: 1", b"vary: Origin", b"nosniff"):
+        assert expected in head
+    assert b"x-request-id: second" in second
+    assert b"connection: close" in second
+    # The third request came after the end.
+    assert json.loads(end)["instance"] == "second"
 
 
 @pytest.mark.parametrize(

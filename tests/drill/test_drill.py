@@ -24,6 +24,7 @@ SHORT = (
     "database-kills",
     "restarts",
     "retired-key",
+    "nats",
 )
 
 

@@ -11,9 +11,9 @@ import time
 from kpi_gateway.upstream.contract import UpstreamBusyError
 from kpi_gateway.upstream.lines import Line, Waiter
 
-# While the common line is too long, clients that ask for at least this share of what any in it asks for are refused, and
-# the others take the place of a request of the one that asks most. Many equal clients differ by chance, but hardly by
-# this much; and a request that is refused after it has waited costs several times as much as one that never waits.
+# While the common line is too long, clients that ask for at least this share of what any in it asks for are refused,
+# and the others take the place of a request of the one that asks most. Many equal clients differ by chance, but hardly
+# by this much; and a request that is refused after it has waited costs several times as much as one that never waits.
 _MUCH = 0.25
 # Requests are counted in periods of this length: what a client asks for is its number in this one and the last.
 _PERIOD_SECONDS = 1.0
@@ -47,6 +47,10 @@ class Places:
     @property
     def waiting(self) -> int:
         return len(self._line.waiters) + sum(len(line.waiters) for line in self._client_lines.values())
+
+    @property
+    def has_line(self) -> bool:
+        return bool(self._line.waiters or self._client_lines)
 
     def has_free(self, client: str) -> bool:
         claims = self._claims.get(client, 0)
@@ -84,7 +88,9 @@ class Places:
         waiter = Waiter(client)
         if self._claims.get(client, 0) < self._per_client:
             if not self._line.accepts(waiter.since):
-                self._make_room(self._count_request(client, waiter.since))
+                self._make_room(max(1, self._asks(client)))
+            # Once more than one that is refused: it takes from the others.
+            self._count_request(client, waiter.since)
             self._enqueue(waiter)
         else:
             self._wait_at_limit(waiter)
@@ -135,7 +141,10 @@ class Places:
         line.append(waiter)
 
     def _make_room(self, asks: int) -> None:
-        """Refuse the last request in the common line of the client that asks most; UpstreamBusyError if none asks much more."""
+        """Refuse the last request in the common line of the client that asks most.
+
+        UpstreamBusyError if that does not ask for much more than ``asks``.
+        """
         last = max(reversed(self._line.waiters), key=lambda each: self._asks(each.client))
         if asks >= self._asks(last.client) * _MUCH:
             self.refused += 1

@@ -7,6 +7,8 @@ from kpi_shared.server.runner import main
 from kpi_auth.api_keys.console import create_api_key, list_api_keys, revoke_api_key, rotate_api_key
 from kpi_auth.audit.console import verify_audit
 from kpi_auth.bootstrap.console import bootstrap
+from kpi_auth.events.console import show_status
+from kpi_auth.outlets.console import show_outlets
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.token_keys.console import manage_keys
 from kpi_auth.users.console import check_new_user, check_user, create_user, list_users, reset_password
@@ -25,6 +27,8 @@ COMMANDS = {
     "rotate-api-key": rotate_api_key,
     "revoke-api-key": revoke_api_key,
     "verify-audit": verify_audit,
+    "events-status": show_status,
+    "show-outlets": show_outlets,
     "keys": manage_keys,
 }
 

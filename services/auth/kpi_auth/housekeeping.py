@@ -15,13 +15,14 @@ from kpi_auth.audit import retention as audit
 from kpi_auth.audit.chain import ChainKeys
 from kpi_auth.codes import repository as codes
 from kpi_auth.events import retention as events
-from kpi_auth.events.retention import FindNeeded
 from kpi_auth.mails import repository as mails
+from kpi_auth.outlets import retention as outlets
 from kpi_auth.sessions import repository as sessions
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.lifetimes import Lifetimes
 from kpi_auth.token_keys import repository as token_keys
 from kpi_auth.webhooks import delivery_repository as webhook_deliveries
+from kpi_auth.webhooks import retention as webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -31,8 +32,6 @@ _HOUR = 3600.0
 _SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 _STEP = 1000
 _MOST_STEPS = 100
-# What events wait for, however old they are.
-_READERS_OF_EVENTS: tuple[FindNeeded, ...] = ()
 
 # Takes a connection and ``most``, deletes at most that many rows and returns how many there were.
 _Forget = Callable[..., Awaitable[int]]
@@ -40,6 +39,9 @@ _Forget = Callable[..., Awaitable[int]]
 
 def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
     days = settings.audit_keep_days
+    events_kept = timedelta(days=settings.events_keep_days)
+    # What events wait for, however old they are.
+    readers = (partial(outlets.find_needed, kept=events_kept), webhooks.find_least_needed)
     by_age = partial(audit.forget_old, keys=ChainKeys(settings), kept=timedelta(days=days)) if days else None
     return {
         **({"audit": by_age} if by_age else {}),
@@ -50,9 +52,7 @@ def _build_tasks(settings: AuthSettings) -> dict[str, _Forget]:
         "token_keys": token_keys.forget_old,
         "api_keys": partial(api_keys.forget_old, kept=KEPT),
         "webhook_deliveries": partial(webhook_deliveries.forget_old, kept=KEPT),
-        "events": partial(
-            events.forget_old, kept=timedelta(days=settings.events_keep_days), readers=_READERS_OF_EVENTS
-        ),
+        "events": partial(events.forget_old, kept=events_kept, readers=readers),
         "sessions": partial(sessions.forget_old, lifetimes=Lifetimes.of(settings), kept=KEPT),
     }
 

@@ -10,12 +10,14 @@ from event_support import Watcher
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.webhooks.destinations import Destinations
 from kpi_shared.migrations import upgrade
 from kpi_shared.settings import Environment
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
 from pydantic import SecretStr
+from webhook_support import FixedResolver
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,7 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
         mail_url=SecretStr("smtp://localhost:1"),
         # Mails stay in the outbox, where tests look for them.
         mail_worker=False,
+        webhook_worker=False,
         internal_key=SecretStr(secrets.token_hex(32)),
         feed_key=SecretStr(secrets.token_hex(32)),
         argon2_memory_kib=64,
@@ -43,6 +46,8 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
 @pytest.fixture(scope="session")
 async def running_app(settings: AuthSettings) -> AsyncIterator[FastAPI]:
     async with running(create_app(settings)) as app:
+        # No test asks a name server.
+        app.state.webhook_destinations = Destinations(settings, FixedResolver(["93.184.215.14"]))
         yield app
 
 

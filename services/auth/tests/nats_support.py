@@ -1,78 +1,24 @@
-"""A real NATS server with JetStream, which a test starts, kills and reads."""
+"""Reading what a NATS server has stored."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import nats
-from kpi_shared.testing.process import free_port, wait_until
+from kpi_shared.testing.nats_server import Broker
 from nats.js import JetStreamContext
 
 STREAM = "KPI_EVENTS"
 
 
-@dataclass
-class Broker:
-    """The server keeps its port and its files when it is started again."""
-
-    folder: Path
-    options: str = ""
-    port: int = field(default_factory=free_port)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    @property
-    def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "nats.log"
-
-    def start(self) -> None:
-        config = self.folder / "nats.conf"
-        store = self.folder / "store"
-        config.write_text(f'listen: 127.0.0.1:{self.port}\njetstream {{ store_dir: "{store}" }}\n{self.options}\n')
-        program = shutil.which("nats-server", path=str(Path(sys.executable).parent))
-        assert program, "make install installs the server"
-        before = self._count_starts()
-        with self.log.open("ab") as output:
-            self.process = subprocess.Popen([program, "-c", str(config)], stdout=output, stderr=output)
-        wait_until(lambda: self._count_starts() > before)
-
-    def _count_starts(self) -> int:
-        return self.log.read_text().count("Server is ready") if self.log.exists() else 0
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    @contextmanager
-    def suspend(self) -> Iterator[None]:
-        """Suspend the server during the block: connections stay, and nothing answers."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-        try:
-            os.waitpid(self.process.pid, os.WUNTRACED)
-            yield
-        finally:
-            self.process.send_signal(signal.SIGCONT)
-
-    @asynccontextmanager
-    async def client(self, **options: str) -> AsyncIterator[JetStreamContext]:
-        connection = await nats.connect(self.url, **options)
-        try:
-            yield connection.jetstream()
-        finally:
-            await connection.close()
+@asynccontextmanager
+async def client(broker: Broker) -> AsyncIterator[JetStreamContext]:
+    connection = await nats.connect(broker.url)
+    try:
+        yield connection.jetstream()
+    finally:
+        await connection.close()
 
 
 @dataclass(frozen=True)
@@ -96,13 +42,3 @@ async def read_stream(stream: JetStreamContext, name: str = STREAM) -> list[Rece
         Received(each.seq or 0, each.subject or "", each.headers or {}, json.loads(each.data or b""))
         for each in messages
     ]
-
-
-@contextmanager
-def run_broker(folder: Path, options: str = "") -> Iterator[Broker]:
-    broker = Broker(folder, options)
-    broker.start()
-    try:
-        yield broker
-    finally:
-        broker.kill()

@@ -34,6 +34,10 @@ STATUSES = {
     "PATCH /api-keys/{key_id}": {200},
     "POST /api-keys/{key_id}/rotate": {201},
     "POST /api-keys/self/revoke": {401},
+    "POST /webhooks": {201},
+    "PATCH /webhooks/{webhook_id}": {200},
+    "POST /webhooks/{webhook_id}/rotate-secret": {200},
+    "POST /webhooks/{webhook_id}/replay": {202},
     "POST /bootstrap": {403},
 }
 # The refusals among them are for the user that exists already, and for the code or token.
@@ -63,11 +67,17 @@ class Operation:
         content: dict[str, Any] = {"data" if self.media_type == FORM else "json": body}
         # A token in the header field of these is not used, except by those for signed-in callers.
         key_id = await self._add_key(client, caller) if "key_id" in path else None
-        address = path.format(user_id=caller.id, key_id=key_id)
+        webhook_id = await self._add_webhook(client, caller) if "webhook_id" in path else None
+        address = path.format(user_id=caller.id, key_id=key_id, webhook_id=webhook_id)
         return await client.request(method, address, headers=caller.headers, **content)
 
     async def _add_key(self, client: httpx.AsyncClient, caller: Account) -> int:
         created = await client.post("/api-keys", json={"name": "x", "scopes": "read"}, headers=caller.headers)
+        assert created.status_code == 201, created.text
+        return int(created.json()["id"])
+
+    async def _add_webhook(self, client: httpx.AsyncClient, caller: Account) -> int:
+        created = await client.post("/webhooks", json={"url": "https://example.com"}, headers=caller.headers)
         assert created.status_code == 201, created.text
         return int(created.json()["id"])
 
@@ -109,9 +119,12 @@ class Fresh:
     document: dict[str, Any]
 
     async def send(self, operation: Operation, body: dict[str, Any]) -> httpx.Response:
-        for table in ("users", "attempts"):
+        for table in ("users", "attempts", "webhooks"):
             await self.accounts.execute(f"DELETE FROM {table}")  # noqa: S608 our own text
-        return await operation.send(self.client, await self._enter(), body)
+        caller = await self._enter()
+        if "/webhooks" in operation.name:
+            await self.accounts.execute("UPDATE users SET role = 'admin'")
+        return await operation.send(self.client, caller, body)
 
     async def _enter(self) -> Account:
         named = {operation.name: operation for operation in operations(self.document)}
@@ -164,10 +177,11 @@ async def test_every_default_of_a_query_is_accepted_where_it_is_sent(
 ) -> None:
     sent = set()
     root = await accounts.add_admin()
+    made = await client.post("/webhooks", json={"url": "https://example.com"}, headers=root.headers)
     for path, item in document["paths"].items():
         for parameter in item.get("get", {}).get("parameters", []):
             if (default := parameter["schema"].get("default")) is not None:
-                address = path.format(user_id=root.id, key_id=1)
+                address = path.format(user_id=root.id, key_id=1, webhook_id=made.json()["id"])
                 query = {parameter["name"]: default}
                 without = await client.get(address, headers=root.headers)
                 with_default = await client.get(address, params=query, headers=root.headers)

@@ -63,12 +63,20 @@ ADMINS = {
     "GET /audit",
     "GET /auth/mails",
     "POST /auth/mails/{mail_id}/retry",
+    "POST /webhooks",
+    "GET /webhooks",
+    "GET /webhooks/{webhook_id}",
+    "PATCH /webhooks/{webhook_id}",
+    "DELETE /webhooks/{webhook_id}",
+    "POST /webhooks/{webhook_id}/rotate-secret",
+    "POST /webhooks/{webhook_id}/replay",
+    "GET /webhooks/{webhook_id}/deliveries",
 }
 
 
 async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: AuthSettings) -> None:
     document = create_app(settings).openapi()
-    path = {"user_id": 1, "session_id": 1, "mail_id": 1, "key_id": 1}
+    path = {"user_id": 1, "session_id": 1, "mail_id": 1, "key_id": 1, "webhook_id": 1}
     assert await public_operations(client, document, path=path, body={}) == PUBLIC
 
 
@@ -77,7 +85,7 @@ async def test_these_routes_are_for_admins_only(
 ) -> None:
     anna, ben = await accounts.add("anna"), await accounts.add("ben")
     # These requests end no session that the other requests need.
-    path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1, "key_id": 1}
+    path = {"user_id": ben.id, "session_id": ADMIN_ID, "mail_id": 1, "key_id": 1, "webhook_id": 1}
     names = operations(create_app(settings).openapi()) - PUBLIC - {"POST /auth/logout"}
     assert await admin_operations(client, names, path=path, headers=anna.headers) == ADMINS
 
@@ -91,7 +99,7 @@ async def test_no_other_get_writes(
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
     assert operations_with_effects(document) == READS_WITH_EFFECTS
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1, "webhook_id": 1}
     writing = await reads_that_write(client, app.state.database, document, path=path, headers=root.headers)
     assert writing <= READS_WITH_EFFECTS
 
@@ -100,7 +108,7 @@ async def test_head_is_answered_as_get_and_listed_with_it(
     client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1, "webhook_id": 1}
     assert await unexpected_heads(client, document, path=path, headers=root.headers) == []
 
 
@@ -108,7 +116,7 @@ async def test_a_slash_at_the_end_makes_no_difference(
     client: httpx.AsyncClient, settings: AuthSettings, accounts: Accounts
 ) -> None:
     root, document = await accounts.add_admin(), create_app(settings).openapi()
-    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1}
+    path = {"user_id": root.id, "session_id": 1, "mail_id": 1, "key_id": 1, "webhook_id": 1}
     assert await differences_with_slash(client, document, path=path, headers=root.headers) == []
 
 

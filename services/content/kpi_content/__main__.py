@@ -5,7 +5,15 @@ import sys
 from kpi_shared.server.runner import main
 
 from kpi_content.imports.command import check_posts, import_posts
+from kpi_content.inbox.console import rebuild_inbox, show_inbox
 from kpi_content.settings import PART, ContentSettings
 
+COMMANDS = {
+    "check-posts": check_posts,
+    "import-posts": import_posts,
+    "rebuild-inbox": rebuild_inbox,
+    "show-inbox": show_inbox,
+}
+
 if __name__ == "__main__":
-    sys.exit(main(PART, ContentSettings, commands={"check-posts": check_posts, "import-posts": import_posts}))
+    sys.exit(main(PART, ContentSettings, commands=COMMANDS))

@@ -47,7 +47,7 @@ class ContentSettings(ServiceSettings):
     feed_key: SecretKey | None = None
     # When the feed has said nothing for so many seconds, writes are refused.
     revocation_silence_limit: float = Field(default=10.0, ge=1, le=3600)
-    # What becomes of the posts of a deleted account: they stay without its name, or are seen by no one.
+    # What becomes of the posts of a deleted account: they stay without its name, or are 404 and in no list.
     author_deletion: Literal["keep", "hide"] = "keep"
 
     # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for

@@ -1,14 +1,18 @@
 """The content service in this process on a migrated database of its own, and the users who send requests."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import httpx
 import pytest
 from content_support import ADMIN, ANNA, BERT, Caller, Posts, caller
 from fastapi import FastAPI
+from feed_stand_in import StandIn, stand_in
+from following_support import Follow, run_following
 from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
+from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
@@ -55,7 +59,7 @@ async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application on its pool of real connections. All tables are emptied after the test."""
     yield running_app
     async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports"))
+        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox"))
 
 
 @pytest.fixture
@@ -98,3 +102,30 @@ def posts(app: FastAPI, client: httpx.AsyncClient, anna: Caller) -> Posts:
 @pytest.fixture
 def committed_posts(committing_app: FastAPI, committing_client: httpx.AsyncClient, anna: Caller) -> Posts:
     return Posts(committing_app, committing_client, anna)
+
+
+@pytest.fixture
+async def feeds() -> AsyncIterator[tuple[StandIn, StandIn]]:
+    async with stand_in() as first, stand_in() as second:
+        yield first, second
+
+
+@pytest.fixture(scope="session")
+def following_settings(worker: str, secret_key: str) -> ContentSettings:
+    """The settings of a database of its own, into which services write in the background."""
+    settings = ContentSettings(
+        database_url=SecretStr(create_database(f"content_following_{worker}")),
+        paseto_secret_key=SecretStr(secret_key),
+    )
+    upgrade(PART, settings)
+    return settings
+
+
+@pytest.fixture
+async def follow(following_settings: ContentSettings, feeds: tuple[StandIn, StandIn]) -> AsyncIterator[Follow]:
+    """Run a service that follows the feeds; all tables are emptied after the test."""
+    yield partial(run_following, following_settings, feeds)
+    database = Database(following_settings)
+    async with database.writing() as connection:
+        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox"))
+    await database.close()

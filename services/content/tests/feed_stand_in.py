@@ -44,6 +44,7 @@ class StandIn:
         self.asked: list[str] = []
         self.address = ""
         self._writers: set[asyncio.StreamWriter] = set()
+        self._serving: set[asyncio.Task[Any]] = set()
 
     def publish(self, kind: str, *, account_id: int | None = None, **data: object) -> None:
         self.seq += 1
@@ -62,8 +63,17 @@ class StandIn:
         for writer in self._writers:
             writer.transport.abort()
 
+    async def end(self) -> None:
+        self.cut()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -110,7 +120,7 @@ class StandIn:
             writer.write(b"%x\r\n%b\r\n" % (len(data), data))
             await writer.drain()
 
-        while True:
+        while not writer.transport.is_closing():
             for event in [event for event in self.events if event["seq"] > after]:
                 await self._write_line(write, event)
                 after = event["seq"]
@@ -157,7 +167,7 @@ async def stand_in() -> AsyncIterator[StandIn]:
         yield feed
     finally:
         server.close()
-        feed.cut()
+        await feed.end()
 
 
 async def eventually(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 20.0) -> None:

@@ -11,7 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.deadlines import ANSWERED_BY_SERVER
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
-from kpi_shared.telemetry.current_request import CurrentRequest, current_request, is_safe_request_id, random_id
+from kpi_shared.http.refusals import Answer, FindRefusal
+from kpi_shared.telemetry.current_request import (
+    CurrentRequest,
+    choose_request_id,
+    current_request,
+    is_safe_request_id,
+    random_id,
+)
 from kpi_shared.telemetry.observation import Observation
 from kpi_shared.telemetry.routes import route_of
 from kpi_shared.telemetry.traceparent import drop_invalid_trace_headers
@@ -41,6 +48,26 @@ class RequestContext:
         self.access_log = access_log
         self._metrics = observation.metrics.requests
         self._slow_ms = observation.slow_seconds * 1000
+        # A wrapper that records every request hides it, and so does a log of all requests.
+        self._find_refusal: FindRefusal | None = None if access_log else getattr(app, "find_refusal", None)
+
+    def refuse_at_once(self, scope: Scope) -> Answer | None:
+        """The refusal of a request, if the application has one that needs no task. The server calls it."""
+        if self._find_refusal is None:
+            return None
+        start = time.perf_counter()
+        scope["response_headers"] = []
+        refusal = self._find_refusal(scope)
+        if refusal is None:
+            return None
+        scope["request_id"] = request_id = choose_request_id(scope["headers"])
+        status, headers, body = refusal.render(scope)
+        seconds = time.perf_counter() - start
+        self._metrics.begin()
+        self._metrics.end(route_of(scope), scope["method"], status, seconds)
+        headers += scope["response_headers"]
+        headers += ((b"x-request-id", request_id.encode()), (b"x-response-time", b"%.2f" % (seconds * 1000)))
+        return Answer(status, headers, body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

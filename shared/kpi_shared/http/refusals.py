@@ -1,12 +1,21 @@
 """The response to a request that is refused because of an overload, as cheap as it can be."""
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, UnavailableError, problem_body
+
+
+class Answer(NamedTuple):
+    """A complete response."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
 
 
 class Refusal:
@@ -25,13 +34,16 @@ class Refusal:
         self._headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
         self._headers.append((b"content-type", PROBLEM_MEDIA_TYPE.encode()))
 
-    async def send(self, scope: Scope, send: Send) -> None:
+    def render(self, scope: Scope) -> Answer:
         scope["is_overload"] = True
         scope.setdefault("route", self)
         body = self._before + scope["request_id"].encode() + self._after
-        headers = [*self._headers, (b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": self._status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return Answer(self._status, [*self._headers, (b"content-length", b"%d" % len(body))], body)
+
+    async def send(self, scope: Scope, send: Send) -> None:
+        answer = self.render(scope)
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
 FindRefusal = Callable[[Scope], Refusal | None]

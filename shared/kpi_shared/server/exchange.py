@@ -255,6 +255,11 @@ class Exchange:
             return
         self._send_problem(ProblemError(), [(b"connection", b"close")])
 
+    def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Send a response for which the application was not called."""
+        self._start_response(status, headers)
+        self._send_body(body, more_body=False)
+
     def _send_problem(self, error: ProblemError, more: list[tuple[bytes, bytes]], **members: str) -> None:
         body = problem_body(type=error.type, title=error.title, status=error.status, detail=error.detail, **members)
         headers = [

@@ -16,6 +16,7 @@ import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from kpi_shared.http.refusals import Answer
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
@@ -71,6 +72,9 @@ class BoundedHttpProtocol(ReadingProtocol):
         self._pace_in: Pace | None = None
         self._is_stopping = False
         self._file = -1
+        # What an application refuses at once needs no task; see RequestContext.
+        self._refuse_at_once = getattr(self.app, "refuse_at_once", None)
+        self._answer: Answer | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -134,8 +138,16 @@ class BoundedHttpProtocol(ReadingProtocol):
                     return
                 else:
                     data = self._take_head(data)
+                    if self._answer is not None and not self._send_answer():
+                        return
         except BadFramingError as error:
             self._refuse(error, data)
+
+    def _send_answer(self) -> bool:
+        """Returns whether the connection stays open."""
+        answer, self._answer = self._answer, None
+        cast("Exchange", self.cycle).answer(*cast("Answer", answer))
+        return not self.transport.is_closing()
 
     def _hold(self, data: bytes) -> None:
         if self.cycle.keep_alive:
@@ -176,6 +188,11 @@ class BoundedHttpProtocol(ReadingProtocol):
         app: Any = self.app
         self.cycle = cycle
         self._responding = True
+        # Not for a body, which would have to be read, nor for a client that does not read its responses.
+        if self._refuse_at_once is not None and not framing.length and not self.flow.write_paused:
+            self._answer = self._refuse_at_once(exchange.scope)
+            if self._answer is not None:
+                return
         exchange.task = task = self.loop.create_task(exchange.run(app))
         self.tasks.add(task)
 

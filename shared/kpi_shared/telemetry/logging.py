@@ -57,6 +57,8 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
         logging.getLogger(package).setLevel(level if level == "DEBUG" else logging.NOTSET)
     # The middleware logs each request, with its id.
     logging.getLogger("uvicorn.access").disabled = True
+    # At INFO it logs each request that this process makes.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     # Warnings become log lines, too.
     logging.captureWarnings(capture=True)
 

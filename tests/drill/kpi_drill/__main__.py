@@ -12,7 +12,6 @@ from kpi_drill.rows.table import ROWS, Row
 from kpi_drill.stage import Stage, open_stage
 from kpi_drill.verdict import Verdict
 
-_ROW_SECONDS = 180.0
 _WORDS = {True: "kept", False: "MISSED", None: "not run"}
 
 
@@ -39,7 +38,7 @@ async def _run_rows(rows: Sequence[Row], stage: Stage) -> list[Verdict]:
 async def _run_row(row: Row, stage: Stage) -> Verdict:
     began = time.monotonic()
     try:
-        async with asyncio.timeout(_ROW_SECONDS):
+        async with asyncio.timeout(row.seconds):
             verdict = await row.run(stage)
     except Exception as error:  # noqa: BLE001 one row that fails must not keep the others from running
         traceback.print_exc()

@@ -64,6 +64,7 @@ class Feed:
         self._subscriptions: set[Subscription] = set()
         # Everything that was committed before this moment has been read; None before the first look.
         self._known_until: float | None = None
+        self._waiting = 0.0
         self.position = 0
         self.is_ending = False
         # Set to look at once.
@@ -81,6 +82,8 @@ class Feed:
         return 0.0 if self._known_until is None else monotonic() - self._known_until
 
     def register_metrics(self, metrics: Metrics) -> None:
+        waiting = "Seconds for which the oldest event without a place waited, at the last look"
+        metrics.add_gauge("kpi_auth_events_waiting_seconds", waiting, (), lambda: {(): self._waiting})
         behind = "Seconds since the moment up to which this process knows all events"
         metrics.add_gauge("kpi_auth_events_behind_seconds", behind, (), lambda: {(): self.behind})
         metrics.add_gauge("kpi_auth_events_last_seq", "The newest event read", (), lambda: {(): self.position})
@@ -100,9 +103,10 @@ class Feed:
         async with self._database.direct() as connection:
             found = await repository.poll(connection, after=self.position, most=BATCH)
         self._deliver(found.events)
+        self._waiting = max(found.waiting or 0.0, 0.0)
         is_full = len(found.events) == BATCH
         if not is_full:
-            moment = started - max(found.waiting or 0.0, 0.0)
+            moment = started - self._waiting
             self._known_until = max(self._known_until or moment, moment)
         return is_full if found.waiting is None else await self._relay.step() or is_full
 

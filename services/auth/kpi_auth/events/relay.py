@@ -19,7 +19,7 @@ class Relay:
 
     async def step(self) -> bool:
         """Number one batch; returns whether there was any event without a place."""
-        async with self._database.working() as connection:
+        async with self._database.committing() as connection:
             count = await repository.number(connection, most=BATCH)
         self.numbered += count or 0
         return bool(count)

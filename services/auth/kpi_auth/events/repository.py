@@ -21,17 +21,22 @@ _put = text(f"""
     VALUES (:type, :schema_version, CAST(:account_id AS bigint), :data)
     RETURNING {NOTIFY}
 """).bindparams(bindparam("data", type_=JSONB))  # noqa: S608 our own text
-_try_lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
-# The inner LIMIT keeps its order, in which nextval() is then called. Ids are in the order of each account's changes:
-# its row is locked before its event is written.
+# One statement, which the server completes alone: a process that stands still keeps the lock from no other. What
+# another process has numbered since the statement began is left as it is. The inner LIMIT keeps its order, in which
+# nextval() is then called. Ids are in the order of each account's changes: its row is locked before its event is
+# written.
 _number = text(f"""
-    WITH waiting AS (
-        SELECT id FROM events WHERE seq IS NULL ORDER BY id LIMIT :most
+    WITH lock AS MATERIALIZED (
+        SELECT pg_try_advisory_xact_lock(:lock) AS is_ours
+    ), waiting AS (
+        SELECT id FROM events WHERE seq IS NULL AND (SELECT is_ours FROM lock) ORDER BY id LIMIT :most
     ), numbered AS MATERIALIZED (
         SELECT id, nextval('events_seq') AS seq FROM waiting
+    ), changed AS (
+        UPDATE events SET seq = numbered.seq FROM numbered WHERE events.id = numbered.id AND events.seq IS NULL
+        RETURNING {NOTIFY}
     )
-    UPDATE events SET seq = numbered.seq FROM numbered WHERE events.id = numbered.id
-    RETURNING {NOTIFY}
+    SELECT CASE WHEN is_ours THEN (SELECT count(*) FROM changed) END FROM lock
 """)  # noqa: S608 our own text
 _AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
 _COLUMNS = f"seq, type, schema_version, account_id, occurred_at, data, {_AGE} AS age"
@@ -48,6 +53,12 @@ _get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE se
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
+_get_status = text(f"""
+    SELECT ends.last, ends.horizon AS deleted_to, waiting.count AS waiting, waiting.seconds AS waiting_seconds
+    FROM ({_ENDS}) AS ends, (
+        SELECT count(*) AS count, coalesce(max({_AGE}), 0) AS seconds FROM events WHERE seq IS NULL
+    ) AS waiting
+""")  # noqa: S608 our own text
 # From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
 _forget = text(f"""
     WITH old AS (
@@ -97,9 +108,8 @@ async def put(
 
 async def number(connection: AsyncConnection, *, most: int) -> int | None:
     """Give committed events their places; returns how many, or None if another process is doing so."""
-    if not await connection.scalar(_try_lock, {"lock": _RELAY_LOCK}):
-        return None
-    return (await connection.execute(_number, {"most": most})).rowcount
+    count: int | None = await connection.scalar(_number, {"lock": _RELAY_LOCK, "most": most})
+    return count
 
 
 async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
@@ -112,19 +122,23 @@ async def get_page(connection: AsyncConnection, *, after: int, most: int) -> lis
     return [_to_event(row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
 
 
-async def get_killed_keys(connection: AsyncConnection) -> list[str]:
-    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
-    return [row[0] for row in await connection.execute(_get_killed_keys)]
-
-
 async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
     """How many events come after that place, and the age of the oldest in seconds."""
     count, age = (await connection.execute(_get_lag, {"after": after})).one()
     return count, age
 
 
+async def get_killed_keys(connection: AsyncConnection) -> list[str]:
+    """The ids of all keys of the tokens that were ever killed, those without a place yet among them."""
+    return [row[0] for row in await connection.execute(_get_killed_keys)]
+
+
 async def get_ends(connection: AsyncConnection) -> Ends:
     return Ends(*(await connection.execute(_get_ends)).one())
+
+
+async def get_status(connection: AsyncConnection) -> AnyRow:
+    return (await connection.execute(_get_status)).one()
 
 
 async def get_recent(

@@ -4,14 +4,25 @@ from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
 from kpi_shared.background import running
+from kpi_shared.database import Bounds, Database
 
 from kpi_auth.events.feed import Feed
 from kpi_auth.events.listener import Listener
 
 
 async def event_feed(app: FastAPI) -> AsyncIterator[None]:
-    app.state.feed = feed = Feed(app.state.database)
+    """On connections of its own, one to read and one to write: what is urgent does not wait behind requests."""
+    settings = app.state.settings.model_copy(update={"database_pool_size": 1})
+    database = Database(settings, bounds=Bounds.of_requests(settings))
+    app.state.feed = feed = Feed(database)
     feed.register_metrics(app.state.metrics)
-    listener = Listener(app.state.settings, feed.wake)
-    async with running(listener.run(), name="listener of events"), running(feed.run(), name="events"):
-        yield
+    listener = Listener(settings, feed.wake)
+    try:
+        async with (
+            running(database.watch(), name="watch of the events' connections"),
+            running(listener.run(), name="listener of events"),
+            running(feed.run(), name="events"),
+        ):
+            yield
+    finally:
+        await database.close()

@@ -1,6 +1,7 @@
 """The outlet to NATS of a running service."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 from fastapi import FastAPI
 from kpi_shared.background import running
@@ -21,7 +22,8 @@ async def nats_outlet(app: FastAPI) -> AsyncIterator[None]:
     from kpi_auth.outlets.nats_transport import NatsTransport  # noqa: PLC0415
 
     transport = NatsTransport.of(settings, settings.events_nats_url.get_secret_value())
-    worker = OutletWorker(NAME, app.state.database, transport)
+    kept = timedelta(days=settings.events_keep_days)
+    worker = OutletWorker(NAME, app.state.database, transport, kept)
     worker.register_metrics(app.state.metrics)
     app.state.feed.on_event.append(lambda _: worker.wake.set())
     async with running(worker.run(), name="outlet to NATS"):

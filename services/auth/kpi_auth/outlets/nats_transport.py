@@ -38,7 +38,6 @@ _PING_SECONDS = 5
 _DUPLICATE_SECONDS = 600.0
 _MAX_BYTES = 1024**3
 _DAY = 86400.0
-_KEEP_DAYS = 30.0
 _WRONG_LAST_SEQUENCE = 10071
 _NO_JETSTREAM = (nats.js.errors.ServiceUnavailableError, nats.js.errors.NoStreamResponseError)
 _REASONS = (
@@ -108,7 +107,7 @@ class NatsTransport:
 
     @classmethod
     def of(cls, settings: AuthSettings, url: str) -> "NatsTransport":
-        stream = NatsStream(settings.events_nats_stream, settings.events_nats_subject, _KEEP_DAYS)
+        stream = NatsStream(settings.events_nats_stream, settings.events_nats_subject, settings.events_keep_days)
         content = settings.events_nats_credentials
         credentials = nats_credentials(content.get_secret_value()) if content is not None else None
         return cls(nats_servers(url), stream, credentials)

@@ -41,7 +41,6 @@ _fail = text("""
 """)
 _get_seq = text("SELECT seq FROM outlets WHERE name = :name")
 _get_least_needed = text("SELECT min(seq) FROM outlets WHERE acknowledged_at >= now() - :kept")
-_get_dead = text("SELECT name, seq, last_error FROM outlets WHERE acknowledged_at < now() - :kept ORDER BY name")
 _get_all = select(
     col(Outlet.name),
     col(Outlet.seq),
@@ -81,14 +80,9 @@ async def get_seq(connection: AsyncConnection, *, name: str) -> int:
 
 
 async def get_least_needed(connection: AsyncConnection, *, kept: timedelta) -> int | None:
-    """Events after this one are still needed; None if there is no outlet that has worked within ``kept``."""
+    """Events after this one are still needed; None if no outlet has delivered anything within ``kept``."""
     least: int | None = await connection.scalar(_get_least_needed, {"kept": kept})
     return least
-
-
-async def get_dead(connection: AsyncConnection, *, kept: timedelta) -> Sequence[AnyRow]:
-    """The outlets to which nothing has been delivered for ``kept``."""
-    return (await connection.execute(_get_dead, {"kept": kept})).all()
 
 
 async def get_all(connection: AsyncConnection) -> Sequence[AnyRow]:

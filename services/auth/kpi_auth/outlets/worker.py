@@ -10,6 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import NamedTuple
 
 import structlog
@@ -47,7 +48,10 @@ class OutletTimes(NamedTuple):
 
 
 class OutletWorker:
-    def __init__(self, name: str, database: Database, transport: Transport, times: OutletTimes | None = None) -> None:
+    def __init__(
+        self, name: str, database: Database, transport: Transport, kept: timedelta, times: OutletTimes | None = None
+    ) -> None:
+        """``kept`` is the age at which events may be deleted, delivered or not."""
         self._name = name
         self._database = database
         # Set when there are new events.
@@ -59,7 +63,7 @@ class OutletWorker:
         self._renew_at = Lease(0)
         self._seq = 0
         self._failures = 0
-        self._report = _Report(name)
+        self._report = _Report(name, kept.total_seconds())
         self._lag = Lag(0, 0.0)
         self._is_connected = False
         self._delivered = 0
@@ -167,7 +171,7 @@ class OutletWorker:
     async def _fail(self, reason: str) -> None:
         self._errors += 1
         self._failures += 1
-        self._report.fail(reason)
+        self._report.fail(reason, self._lag)
         async with self._database.working() as connection:
             await repository.fail(connection, name=self._name, holder=self._holder, error=reason)
         times = self._times
@@ -183,15 +187,20 @@ class OutletWorker:
 class _Report:
     """Logs that an outlet fails when the reason is new or after a minute, and that it works again."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, kept_seconds: float) -> None:
         self._name = name
+        self._kept_seconds = kept_seconds
         self._reason: str | None = None
         self._logged_at = 0.0
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, lag: Lag) -> None:
         if reason != self._reason or time.monotonic() - self._logged_at >= _LOG_SECONDS:
             self._logged_at = time.monotonic()
-            log.warning("events cannot be delivered", outlet=self._name, reason=reason)
+            facts = {"outlet": self._name, "reason": reason, "waiting": lag.events, "seconds": round(lag.seconds)}
+            if lag.seconds < self._kept_seconds:
+                log.warning("events cannot be delivered", **facts)
+            else:
+                log.error("events are deleted undelivered: the outlet has not worked for so long", **facts)
         self._reason = reason
 
     def succeed(self, seq: int) -> None:

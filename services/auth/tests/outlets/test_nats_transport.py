@@ -9,12 +9,14 @@ import pytest
 from kpi_auth.outlets.channels import Delivery, OutletError
 from kpi_auth.outlets.models import OutgoingEvent
 from kpi_auth.outlets.nats_transport import WINDOW, NatsStream, NatsTransport
-from kpi_auth.settings.nats_urls import nats_servers
+from kpi_auth.settings.nats_urls import nats_credentials, nats_servers
+from kpi_shared.testing.nats_server import Broker, run_broker
 from mail_support import certificate
 from nats.js.api import StreamConfig
-from nats_support import STREAM, Broker, read_stream, run_broker
+from nats_identities import create_identities
+from nats_support import STREAM, client, read_stream
 
-SUBJECT = NatsStream(STREAM, "kpi.events", keep_days=30)
+STREAM_OF_EVENTS = NatsStream(STREAM, "kpi.events", keep_days=30)
 
 
 def events(first: int, last: int, *, accounts: int = 1000) -> list[OutgoingEvent]:
@@ -25,7 +27,7 @@ def events(first: int, last: int, *, accounts: int = 1000) -> list[OutgoingEvent
 
 
 def transport(broker: Broker, url: str | None = None) -> NatsTransport:
-    return NatsTransport(nats_servers(url or broker.url), SUBJECT)
+    return NatsTransport(nats_servers(url or broker.url), STREAM_OF_EVENTS)
 
 
 async def deliver(broker: Broker, *pages: list[OutgoingEvent]) -> list[Delivery]:
@@ -34,7 +36,7 @@ async def deliver(broker: Broker, *pages: list[OutgoingEvent]) -> list[Delivery]
 
 
 async def seqs(broker: Broker) -> list[int]:
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         return [each.seq for each in await read_stream(stream)]
 
 
@@ -46,7 +48,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 async def test_messages_have_the_event_its_type_and_its_number_in_a_stream_that_was_created(broker: Broker) -> None:
     assert await deliver(broker, events(7, 9)) == [Delivery(3)]
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         info = await stream.stream_info(STREAM)
         received = await read_stream(stream)
     config = info.config
@@ -59,10 +61,10 @@ async def test_messages_have_the_event_its_type_and_its_number_in_a_stream_that_
 
 
 async def test_a_stream_that_exists_is_used_as_it_is(broker: Broker) -> None:
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         await stream.add_stream(StreamConfig(name=STREAM, subjects=["kpi.>"], max_msgs=2))
     assert await deliver(broker, events(1, 5)) == [Delivery(5)]
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         assert (await stream.stream_info(STREAM)).state.messages == 2
 
 
@@ -78,7 +80,7 @@ async def test_what_is_sent_again_by_another_connection_is_stored_once(broker: B
 async def test_others_who_write_to_the_stream_do_not_change_the_order_of_an_account(broker: Broker) -> None:
     async with transport(broker).open() as channel:
         assert await channel.deliver(events(1, 9, accounts=3)) == Delivery(9)
-        async with broker.client() as stream:
+        async with client(broker) as stream:
             await stream.publish("kpi.events.other", b'{"seq": 99}')
         refused = await channel.deliver(events(10, 30, accounts=3))
         assert refused == Delivery(0, "something else has written to the stream")
@@ -201,3 +203,15 @@ async def test_delivery_can_be_cancelled_at_any_moment(broker: Broker) -> None:
         done, _ = await asyncio.wait({task}, timeout=4)
         assert done
         assert task.cancelled()
+
+
+async def test_a_credentials_file_proves_who_auth_is(tmp_path: Path) -> None:
+    identities = create_identities()
+    with run_broker(tmp_path, identities.options) as broker:
+        servers = nats_servers(broker.url)
+        async with NatsTransport(servers, STREAM_OF_EVENTS, nats_credentials(identities.credentials)).open() as channel:
+            assert await channel.deliver(events(1, 3)) == Delivery(3)
+        for credentials in (None, nats_credentials(identities.others)):
+            with pytest.raises(OutletError, match=r"^Authorization Violation$"):
+                async with NatsTransport(servers, STREAM_OF_EVENTS, credentials).open():
+                    pass

@@ -4,12 +4,16 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
+from kpi_auth.events import retention as events
 from kpi_auth.outlets import repository
 from kpi_auth.outlets.channels import Channel
 from kpi_auth.outlets.nats_transport import NatsStream, NatsTransport
+from kpi_auth.outlets.retention import find_needed
 from kpi_auth.outlets.worker import OutletTimes, OutletWorker
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.settings.nats_urls import nats_servers
@@ -17,9 +21,11 @@ from kpi_shared.background import running
 from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
 from kpi_shared.telemetry.metrics import Metrics
+from kpi_shared.testing.nats_server import Broker, run_broker
 from kpi_shared.testing.postgres import create_database
-from nats_support import STREAM, Broker, Received, read_stream, run_broker
-from outlet_support import assert_complete, outlet, put, until, until_delivered
+from mail_support import execute
+from nats_support import STREAM, Received, client, read_stream
+from outlet_support import assert_complete, newest, outlet, put, until, until_delivered
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -55,7 +61,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 def worker_of(database: Database, broker: Broker, times: OutletTimes = QUICK) -> OutletWorker:
     transport = NatsTransport(nats_servers(broker.url), NatsStream(STREAM, "kpi.events", keep_days=30))
-    return OutletWorker("nats", database, transport, times)
+    return OutletWorker("nats", database, transport, timedelta(days=30), times)
 
 
 def at_work(worker: OutletWorker) -> AbstractAsyncContextManager[None]:
@@ -63,7 +69,7 @@ def at_work(worker: OutletWorker) -> AbstractAsyncContextManager[None]:
 
 
 async def received(broker: Broker) -> list[Received]:
-    async with broker.client() as stream:
+    async with client(broker) as stream:
         return await read_stream(stream)
 
 
@@ -224,3 +230,37 @@ async def test_a_database_that_is_lost_for_a_time_ends_no_worker(
         await put(database, count=5, first=6)
         await until_delivered(database)
     await assert_complete(database, await received(broker))
+
+
+async def test_events_are_kept_for_an_outlet_that_works_and_not_for_one_that_is_dead(database: Database) -> None:
+    kept = timedelta(days=30)
+
+    async def forget() -> list[int]:
+        async with database.writing() as connection:
+            await events.forget_old(connection, kept=kept, most=100, readers=[partial(find_needed, kept=kept)])
+            return list((await connection.execute(text("SELECT seq FROM events ORDER BY seq"))).scalars())
+
+    await put(database, count=5)
+    first = await newest(database) - 4
+    await execute(database, "UPDATE events SET occurred_at = now() - interval '31 days'")
+    async with database.writing() as connection:
+        await repository.take(connection, name="nats", holder="x", seconds=1)
+        await repository.acknowledge(connection, name="nats", holder="x", seq=first + 1, seconds=1)
+    assert await forget() == [first + 2, first + 3, first + 4]
+    await execute(database, "UPDATE outlets SET acknowledged_at = now() - interval '31 days'")
+    assert await forget() == []
+
+
+async def test_the_log_names_an_outlet_that_does_not_work_and_says_so_when_events_are_lost(
+    database: Database, broker: Broker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.kill()
+    await put(database, count=3)
+    worker = worker_of(database, broker)
+    async with at_work(worker):
+        await until(lambda: _is(lambda: worker._lag.events == 3 and worker._errors > 3))
+        assert capsys.readouterr().out.count("events cannot be delivered") == 1
+        await execute(database, "UPDATE events SET occurred_at = now() - interval '31 days'")
+        await until(lambda: _is(lambda: worker._lag.seconds > 30 * 86400))
+        worker._report._logged_at = float("-inf")
+        await until(lambda: _is(lambda: "events are deleted undelivered" in capsys.readouterr().out))

@@ -34,6 +34,7 @@ class FeedClient:
 
     def __init__(self, *, addresses: tuple[str, ...], key: str) -> None:
         self.addresses = addresses
+        self._preferred = addresses[0]
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {key}", "Accept-Encoding": "identity"},
             timeout=_TIMEOUT,
@@ -47,6 +48,10 @@ class FeedClient:
         if settings.auth_internal_url is None or settings.feed_key is None:
             return None
         return cls(addresses=settings.auth_internal_url, key=settings.feed_key.get_secret_value())
+
+    def prefer(self, address: str) -> None:
+        """Ask this address first: it is known to respond."""
+        self._preferred = address
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -70,7 +75,7 @@ class FeedClient:
     async def ask_any(self, ask: Callable[[str], Awaitable[Result]]) -> Result:
         """The answer of the first address that gives one; FeedError if none does."""
         failure = FeedError("there is no address")
-        for address in self.addresses:
+        for address in sorted(self.addresses, key=lambda address: address != self._preferred):
             try:
                 return await ask(address)
             except EventsGoneError:

@@ -40,14 +40,15 @@ class _ListRequest(NamedTuple):
 
 
 async def _parse_list_request(
-    query: Annotated[PostQuery, Query()], caller: OptionalReadAccess, cursors: Cursors
+    request: Request, query: Annotated[PostQuery, Query()], caller: OptionalReadAccess, cursors: Cursors
 ) -> _ListRequest:
     """Every check of the request, so that a refused one takes no connection."""
     if query.mine and caller is None:
         raise UnauthenticatedError("A list of your own posts needs an access token")
     check_start(cursor=query.cursor, skip=query.skip)
     owner_id = caller.id if query.mine and caller else None
-    post_filter = PostFilter(query.sort, (query.search or "").strip() or None, owner_id)
+    search = (query.search or "").strip() or None
+    post_filter = PostFilter(query.sort, search, owner_id, request.app.state.hides_deleted)
     after = Position._make(decode_cursor(query.cursor, of=post_filter, sealer=cursors)) if query.cursor else None
     return _ListRequest(query, post_filter, after, caller)
 
@@ -96,7 +97,12 @@ async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[Lis
 async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess, database: DatabaseOfApp) -> Response:
     """Get a published post, or a draft of your own."""
     async with database.direct() as connection:
-        row = await repository.get_or_raise(connection, post_id=post_id, caller_id=caller.id if caller else None)
+        row = await repository.get_or_raise(
+            connection,
+            post_id=post_id,
+            caller_id=caller.id if caller else None,
+            hides_deleted=request.app.state.hides_deleted,
+        )
     return read_response(request, encode_post(row))
 
 
@@ -110,24 +116,40 @@ async def create_post(post: PostCreate, caller: WriteAccess, database: DatabaseO
 
 @router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def replace_post(
-    post_id: PostId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
+    request: Request, post_id: PostId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Replace the title, the content and ``published`` of your own post."""
-    changes = post.model_dump()
-    row = await service.change(connection, post_id=post_id, changes=changes, caller=caller, condition=condition)
+    row = await service.change(
+        connection,
+        post_id=post_id,
+        changes=post.model_dump(),
+        caller=caller,
+        condition=condition,
+        hides_deleted=request.app.state.hides_deleted,
+    )
     return write_response(row)
 
 
 @router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def update_post(
-    post_id: PostId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
+    request: Request, post_id: PostId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Change some fields of your own post."""
-    row = await service.change(connection, post_id=post_id, changes=post.changes, caller=caller, condition=condition)
+    row = await service.change(
+        connection,
+        post_id=post_id,
+        changes=post.changes,
+        caller=caller,
+        condition=condition,
+        hides_deleted=request.app.state.hides_deleted,
+    )
     return write_response(row)
 
 
 @router.delete("/{post_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)
-async def delete_post(post_id: PostId, caller: WriteAccess, condition: IfMatch, connection: Writer) -> None:
+async def delete_post(
+    request: Request, post_id: PostId, caller: WriteAccess, condition: IfMatch, connection: Writer
+) -> None:
     """Delete your own post and its votes. Admins may delete any published post."""
-    await service.remove(connection, post_id=post_id, caller=caller, condition=condition)
+    hides_deleted = request.app.state.hides_deleted
+    await service.remove(connection, post_id=post_id, caller=caller, condition=condition, hides_deleted=hides_deleted)

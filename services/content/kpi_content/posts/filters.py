@@ -63,6 +63,8 @@ class PostFilter:
     sort: Sort
     search: str | None
     owner_id: int | None
+    # Whether posts of deleted accounts are left out.
+    hides_deleted: bool = False
 
     @property
     def position_format(self) -> PositionFormat:

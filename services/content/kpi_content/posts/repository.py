@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
+    SQLColumnExpression,
     Text,
     and_,
     bindparam,
@@ -28,9 +29,10 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningDelete
 from sqlmodel import col
 
-from kpi_content.authors.repository import author_name, join_author, remember_author
+from kpi_content.authors.repository import author_name, has_account, is_not_deleted, join_author, remember_author
 from kpi_content.posts.errors import PostNotFoundError
 from kpi_content.posts.filters import MAX_TOTAL, Position, PostFilter, Sort, Start, Total
 from kpi_content.posts.models import Post
@@ -57,9 +59,21 @@ _sort_keys: dict[Sort, ColumnElement[Any]] = {
 _SIZES = (11, 26, 51, 101)
 
 
-def visible_to(user: ColumnElement[Any]) -> ColumnElement[bool]:
-    """Another user's draft does not exist for a caller; ``user`` is NULL for a request without a token."""
-    return or_(col(Post.published), col(Post.owner_id) == user)
+def visible_to(user: ColumnElement[Any], *, hides_deleted: bool) -> ColumnElement[bool]:
+    """Another user's draft does not exist for a caller; ``user`` is NULL for a request without a token.
+
+    With ``hides_deleted``, neither do the posts of deleted accounts.
+    """
+    return _unless_hidden(or_(col(Post.published), col(Post.owner_id) == user), hides_deleted=hides_deleted)
+
+
+def _unless_hidden(condition: ColumnElement[bool], *, hides_deleted: bool) -> ColumnElement[bool]:
+    return and_(condition, has_account(_columns.owner_id)) if hides_deleted else condition
+
+
+def has_posts(owner_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
+    """Whether the author has posts, drafts included."""
+    return select(col(Post.id)).where(col(Post.owner_id) == owner_id).exists()
 
 
 def _with_author(written: CTE) -> Select[*tuple[Any, ...]]:
@@ -68,11 +82,19 @@ def _with_author(written: CTE) -> Select[*tuple[Any, ...]]:
 
 _post_id = col(Post.id) == bindparam("post_id")
 _caller = bindparam("caller", type_=_columns.owner_id.type)
-_get = Statement(
-    join_author(select(*_shown, author_name), col(Post.owner_id)).where(_post_id, visible_to(_caller)),
-    make_post,
-)
-_exists = select(col(Post.id)).where(_post_id, visible_to(_caller))
+
+
+@cache
+def _get(*, hides_deleted: bool) -> Statement[PostRow]:
+    found = join_author(select(*_shown, author_name), col(Post.owner_id))
+    return Statement(found.where(_post_id, visible_to(_caller, hides_deleted=hides_deleted)), make_post)
+
+
+@cache
+def _exists(*, hides_deleted: bool) -> Select[int | None]:
+    return select(col(Post.id)).where(_post_id, visible_to(_caller, hides_deleted=hides_deleted))
+
+
 _is_published = bindparam("published", type_=Boolean)
 _added = (
     insert(Post)
@@ -89,9 +111,9 @@ _add = Statement(
 )
 
 
-def lock_visible_post(user: ColumnElement[Any]) -> CTE:
+def lock_visible_post(user: ColumnElement[Any], *, hides_deleted: bool) -> CTE:
     """The post ``post_id`` with its votes, locked, as the first part of a statement that changes its votes."""
-    post = select(col(Post.id), col(Post.votes)).where(_post_id, visible_to(user))
+    post = select(col(Post.id), col(Post.votes)).where(_post_id, visible_to(user, hides_deleted=hides_deleted))
     return post.with_for_update(key_share=True).cte("post")
 
 
@@ -128,13 +150,20 @@ _change = _with_author(
     .cte("written")
 )
 _may_remove = or_(col(Post.owner_id) == _caller, and_(bindparam("is_admin", type_=Boolean), col(Post.published)))
-_remove = delete(Post).where(_post_id, _may_remove).returning(col(Post.id))
-# A second writer waits here, then reads the row again as the first has left it.
-_lock = (
-    join_author(select(*_shown, author_name), col(Post.owner_id))
-    .where(_post_id, _may_remove)
-    .with_for_update(of=Post, key_share=True)
-)
+
+
+@cache
+def _remove(*, hides_deleted: bool) -> ReturningDelete[tuple[int | None]]:
+    may_remove = _unless_hidden(_may_remove, hides_deleted=hides_deleted)
+    return delete(Post).where(_post_id, may_remove).returning(col(Post.id))
+
+
+@cache
+def _lock(*, hides_deleted: bool) -> Select[*tuple[Any, ...]]:
+    """A second writer waits here, then reads the row again as the first has left it."""
+    post = join_author(select(*_shown, author_name), col(Post.owner_id))
+    may_remove = _unless_hidden(_may_remove, hides_deleted=hides_deleted)
+    return post.where(_post_id, may_remove).with_for_update(of=Post, key_share=True)
 
 
 # SearchTerms as one tsquery, in which an empty part changes nothing.
@@ -154,7 +183,9 @@ def _condition(*, search: bool, mine: bool) -> ColumnElement[bool]:
 
 
 @cache
-def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: int) -> Select[*tuple[Any, ...]]:
+def page_statement(
+    *, sort: Sort, search: bool, mine: bool, start: Start, size: int, hides_deleted: bool = False
+) -> Select[*tuple[Any, ...]]:
     """The first ``size`` rows of a list, of what follows skipped rows, or of what follows the position (key, last_id).
 
     The number of rows is a part of the statement, so that the server makes one plan for that few rows and keeps it.
@@ -166,6 +197,8 @@ def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: 
         .order_by(key.desc(), col(Post.id).desc())
         .limit(literal_column(str(size)))
     )
+    if hides_deleted:
+        statement = statement.where(is_not_deleted)
     if start is Start.AFTER:
         last = tuple_(bindparam("key", type_=key.type), bindparam("last_id", type_=_columns.id.type))
         return statement.where(tuple_(key, col(Post.id)) < last)
@@ -173,16 +206,19 @@ def page_statement(*, sort: Sort, search: bool, mine: bool, start: Start, size: 
 
 
 @cache
-def _page(*, sort: Sort, search: bool, mine: bool, start: Start, size: int) -> Statement[ListedRow]:
-    statement = page_statement(sort=sort, search=search, mine=mine, start=start, size=size)
+def _page(
+    *, sort: Sort, search: bool, mine: bool, start: Start, size: int, hides_deleted: bool
+) -> Statement[ListedRow]:
+    statement = page_statement(sort=sort, search=search, mine=mine, start=start, size=size, hides_deleted=hides_deleted)
     # Which index is right depends on how frequent the words are, how much the owner wrote and how much is skipped.
     is_prepared = not search and not mine and start is not Start.SKIP
     return Statement(statement, make_listed_post, is_prepared=is_prepared)
 
 
 @cache
-def _count(*, search: bool, mine: bool) -> Statement[int]:
-    some = select(col(Post.id)).where(_condition(search=search, mine=mine)).limit(literal_column(str(MAX_TOTAL + 1)))
+def _count(*, search: bool, mine: bool, hides_deleted: bool) -> Statement[int]:
+    listed = _unless_hidden(_condition(search=search, mine=mine), hides_deleted=hides_deleted)
+    some = select(col(Post.id)).where(listed).limit(literal_column(str(MAX_TOTAL + 1)))
     counted = select(func.count()).select_from(some.subquery())
     return Statement(counted, itemgetter(0), is_prepared=False)
 
@@ -203,34 +239,46 @@ async def get_page(
         mine=post_filter.owner_id is not None,
         start=start,
         size=next(size for size in _SIZES if size >= limit),
+        hides_deleted=post_filter.hides_deleted,
     )
     where = {"skip": skip} if after is None else {"key": after.key, "last_id": after.id}
     return (await statement.all(connection, _bind(post_filter) | where))[:limit]
 
 
 async def count(connection: DirectConnection, *, post_filter: PostFilter) -> Total:
-    statement = _count(search=post_filter.search is not None, mine=post_filter.owner_id is not None)
+    statement = _count(
+        search=post_filter.search is not None,
+        mine=post_filter.owner_id is not None,
+        hides_deleted=post_filter.hides_deleted,
+    )
     return Total.of(await statement.one(connection, _bind(post_filter)))
 
 
-async def get(connection: DirectConnection, *, post_id: int, caller_id: int | None) -> PostRow | None:
-    return await _get.one_or_none(connection, {"post_id": post_id, "caller": caller_id})
+async def get(
+    connection: DirectConnection, *, post_id: int, caller_id: int | None, hides_deleted: bool = False
+) -> PostRow | None:
+    statement = _get(hides_deleted=hides_deleted)
+    return await statement.one_or_none(connection, {"post_id": post_id, "caller": caller_id})
 
 
-async def get_or_raise(connection: DirectConnection, *, post_id: int, caller_id: int | None) -> PostRow:
-    row = await get(connection, post_id=post_id, caller_id=caller_id)
+async def get_or_raise(
+    connection: DirectConnection, *, post_id: int, caller_id: int | None, hides_deleted: bool
+) -> PostRow:
+    row = await get(connection, post_id=post_id, caller_id=caller_id, hides_deleted=hides_deleted)
     if row is None:
         raise PostNotFoundError
     return row
 
 
-async def exists(connection: AsyncConnection, *, post_id: int, caller_id: int) -> bool:
-    return (await connection.execute(_exists, {"post_id": post_id, "caller": caller_id})).one_or_none() is not None
+async def exists(connection: AsyncConnection, *, post_id: int, caller_id: int, hides_deleted: bool) -> bool:
+    statement = _exists(hides_deleted=hides_deleted)
+    return (await connection.execute(statement, {"post_id": post_id, "caller": caller_id})).one_or_none() is not None
 
 
 async def add(connection: DirectConnection, *, post: PostCreate, owner: Subject) -> PostRow:
     """Add a post; the same statement adds or renames its author."""
-    return await _add.one(connection, post.model_dump() | {"owner_id": owner.id, "username": owner.username})
+    author = {"owner_id": owner.id, "username": owner.username, "version": owner.account_version or 0}
+    return await _add.one(connection, post.model_dump() | author)
 
 
 async def change(
@@ -242,13 +290,17 @@ async def change(
     return None if row is None else make_post(row)
 
 
-async def lock(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> PostRow | None:
+async def lock(
+    connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool, hides_deleted: bool
+) -> PostRow | None:
     """The post as it stays until the end of the transaction; None where ``remove`` would find none."""
     values = {"post_id": post_id, "caller": caller_id, "is_admin": is_admin}
-    row = (await connection.execute(_lock, values)).one_or_none()
+    row = (await connection.execute(_lock(hides_deleted=hides_deleted), values)).one_or_none()
     return None if row is None else make_post(row)
 
 
-async def remove(connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool) -> bool:
+async def remove(
+    connection: AsyncConnection, *, post_id: int, caller_id: int, is_admin: bool, hides_deleted: bool
+) -> bool:
     values = {"post_id": post_id, "caller": caller_id, "is_admin": is_admin}
-    return (await connection.execute(_remove, values)).one_or_none() is not None
+    return (await connection.execute(_remove(hides_deleted=hides_deleted), values)).one_or_none() is not None

@@ -22,7 +22,8 @@ _SORT_KEY = _USERNAME + 1
 
 def make_post(values: Sequence[Any]) -> PostRow:
     post: PostRow = dict(zip(COLUMNS, values, strict=False))
-    post["owner"] = {"id": values[_OWNER_ID], "username": values[_USERNAME]}
+    username = values[_USERNAME]
+    post["owner"] = {"id": values[_OWNER_ID], "username": username, "deleted": username is None}
     return post
 
 

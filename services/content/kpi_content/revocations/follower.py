@@ -31,7 +31,7 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 1.0
 
 
 class Follower:
-    """``news`` is set when the feed has a new event. ``has_snapshot`` is for readiness."""
+    """``news`` is set when an account may have changed. ``has_snapshot`` is for readiness."""
 
     def __init__(self, client: FeedClient, revocations: Revocations) -> None:
         self._client = client
@@ -62,12 +62,17 @@ class Follower:
 
     async def _follow_at(self, address: str) -> None:
         """Snapshot, then the events after it, so that no event between two streams is missed. Ends with FeedError."""
+        asked = monotonic()
         snapshot = await self._client.get_revocations(address)
         apply_snapshot(self._revocations, snapshot)
         self.has_snapshot = True
-        self._note_seq(snapshot.seq)
+        if snapshot.seq != self.seq:
+            self.seq = snapshot.seq
+            self.news.set()
         # Before the request: what a process that stood still meanwhile reads from its connection is old.
         heard = began = monotonic()
+        # The first heartbeat may precede events that came after the snapshot.
+        known = asked
         lines = LineReader()
         async with self._client.open_events(address, after=snapshot.seq) as pieces:
             async for piece in pieces:
@@ -76,30 +81,28 @@ class Follower:
                     raise FeedError("it was silent for too long, or this process stood still")
                 for item in lines.read(piece):
                     if isinstance(item, Heartbeat):
-                        heard = now
-                        self._note_heartbeat(address, item, now=now, began=began)
+                        self._note_heartbeat(address, item, known=known, is_good=now - began > _GOOD_SECONDS)
+                        heard = known = now
                     else:
                         self._note_event(item)
         raise FeedError("it ended the stream")
 
     def _note_event(self, event: Event) -> None:
         apply_event(self._revocations, event)
-        self._note_seq(event.seq)
+        self.seq = event.seq
+        if event.is_of_account:
+            self.news.set()
 
-    def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, now: float, began: float) -> None:
-        self._revocations.mark_known(until=now - heartbeat.behind)
-        self._note_seq(heartbeat.seq)
+    def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, known: float, is_good: bool) -> None:
+        self._revocations.mark_known(until=known - heartbeat.behind)
+        self.seq = heartbeat.seq
         if heartbeat.behind > _TOLERATED_BEHIND:
             raise FeedError("it has not read its database for too long")
-        self._was_good = now - began > _GOOD_SECONDS
+        self._was_good = is_good
         if not self._is_followed:
             self._is_followed = True
+            self._client.prefer(address)
             log.info("feed followed", address=address)
-
-    def _note_seq(self, seq: int) -> None:
-        if seq != self.seq:
-            self.seq = seq
-            self.news.set()
 
     def _report_end(self, address: str, reason: str) -> None:
         """Once for each trouble: while none of the addresses works, there is an attempt every second."""

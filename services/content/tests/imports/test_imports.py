@@ -81,7 +81,7 @@ async def test_posts_are_loaded_once_with_their_dates_and_votes(
     assert top["total"] == 700
     assert {post["votes"] for post in top["items"]} == {4}
     one = next(post for post in top["items"] if post["title"] == "Title 694")
-    assert one["owner"] == {"id": 501, "username": "author1"}
+    assert one["owner"] == {"id": 501, "username": "author1", "deleted": False}
     assert one["content"] == "https://example.com/\t\\N"
     assert one["date"] == one["updated_at"] == "2015-09-06T03:56:00Z"
     dates = await committed_posts.rows("SELECT DISTINCT date FROM votes")

@@ -21,7 +21,7 @@ async def test_a_new_post_is_the_same_in_the_response_and_when_read(client: http
     assert {name: post[name] for name in NEW} == NEW
     assert post["published"] is True
     assert post["votes"] == 0
-    assert post["owner"] == {"id": 11, "username": "anna"}
+    assert post["owner"] == {"id": 11, "username": "anna", "deleted": False}
     assert post["updated_at"] == post["date"]
     assert datetime.now(UTC) - datetime.fromisoformat(post["date"]) < timedelta(minutes=1)
     assert post["date"].endswith("Z")
@@ -81,7 +81,11 @@ async def test_a_new_name_in_the_token_renames_the_author_at_their_next_write(
 ) -> None:
     first = await posts.add(by=caller(tokens, 7, "maria"))
     await posts.add(by=caller(tokens, 7, "marie"))
-    assert (await client.get(f"/posts/{first['id']}")).json()["owner"] == {"id": 7, "username": "marie"}
+    assert (await client.get(f"/posts/{first['id']}")).json()["owner"] == {
+        "id": 7,
+        "username": "marie",
+        "deleted": False,
+    }
 
 
 @pytest.mark.parametrize(

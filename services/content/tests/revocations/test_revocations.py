@@ -3,8 +3,7 @@
 import pytest
 from content_support import assert_problem
 from feed_stand_in import Mood, StandIn, eventually
-
-from .conftest import Follow, Following
+from following_support import Follow, Following
 
 
 async def is_refused(service: Following, headers: dict[str, str]) -> bool:

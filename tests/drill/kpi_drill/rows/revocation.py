@@ -35,14 +35,14 @@ async def freeze_auth(stage: Stage) -> Verdict:
     return await _measure(stage, _ROUNDS_WITH_A_FAULT, _freeze)
 
 
-async def _kill(platform: Platform, name: str, _is_short: bool) -> None:  # noqa: FBT001 one type for all faults
+async def _kill(platform: Platform, name: str, _is_short: bool) -> None:
     await platform[name].kill()
     await asyncio.sleep(1)
     await platform[name].start()
     await platform[name].wait_until_ready()
 
 
-async def _freeze(platform: Platform, name: str, is_short: bool) -> None:  # noqa: FBT001 as above
+async def _freeze(platform: Platform, name: str, is_short: bool) -> None:
     platform[name].send(signal.SIGSTOP)
     await asyncio.sleep(_SHORT_SECONDS if is_short else _FROZEN_SECONDS)
     platform[name].send(signal.SIGCONT)
@@ -53,9 +53,8 @@ async def _measure(stage: Stage, count: int, fault: _Fault | None) -> Verdict:
     async with stage.platform() as platform:
         async with stage.load(platform) as load:
             await load.settle()
-            revoker = Revoker(platform, stage.seed)
+            revoker = Revoker(platform, seed=stage.seed)
             try:
-                await revoker.prepare()
                 await revoker.run(count, _cause(fault, stage, revoker, count) if fault is not None else None)
             finally:
                 await revoker.close()
@@ -72,10 +71,11 @@ async def _cause(fault: _Fault, stage: Stage, revoker: Revoker, count: int) -> N
 
 
 def judge_delays(stage: Stage, revoker: Revoker) -> Verdict:
-    delays = revoker.delays()
+    delays = revoker.find_delays()
     median, late, longest = (percentile(delays, share) for share in (0.5, 0.99, 1.0))
     in_time = isfinite(longest) and (stage.short or (late <= 1 and longest <= 5))
-    figure = f"p50 {milliseconds(median)}, p99 {milliseconds(late)}, max {milliseconds(longest)} in {len(delays)} rounds"
+    figure = f"p50 {milliseconds(median)}, p99 {milliseconds(late)}, max {milliseconds(longest)}"
+    figure += f" in {len(delays)} rounds"
     if revoker.refused_early:
         figure += f", {revoker.refused_early} new tokens refused"
     return Verdict(figure, in_time and not revoker.refused_early)

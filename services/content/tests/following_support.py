@@ -1,21 +1,21 @@
-"""The service with two stand-ins for auth's feed."""
+"""The service as it follows two stand-ins for auth's feed."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import httpx
-import pytest
 from fastapi import FastAPI
-from feed_stand_in import KEY, StandIn, stand_in
+from feed_stand_in import KEY, StandIn
 from kpi_content.app import create_app
 from kpi_content.settings import ContentSettings
 from kpi_shared.caller import Role, Scope
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import roll_back_after
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
+from sqlalchemy import text
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class Following:
     def age(self) -> float:
         age: float = self.app.state.revocations.age
         return age
+
+    @property
+    def settled(self) -> bool:
+        """Whether all events of the first stand-in are in the database."""
+        return self.app.state.follower.seq == self.feeds[0].seq == self.app.state.inbox.seq
 
     @property
     def followed(self) -> bool:
@@ -49,6 +54,19 @@ class Following:
         )
         return {"Authorization": f"Bearer {token}"}
 
+    def admin(self) -> dict[str, str]:
+        lifetime = timedelta(minutes=5)
+        token = self.tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=lifetime)
+        return {"Authorization": f"Bearer {token}"}
+
+    async def execute(self, statement: str, **values: object) -> None:
+        async with self.app.state.database.writing() as connection:
+            await connection.execute(text(statement), values)
+
+    async def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        async with self.app.state.database.reading() as connection:
+            return [tuple(row) for row in await connection.execute(text(statement))]
+
     async def read(self, headers: dict[str, str]) -> int:
         return (await self.client.get("/posts", headers=headers)).status_code
 
@@ -60,26 +78,15 @@ class Following:
 Follow = Callable[..., AbstractAsyncContextManager[Following]]
 
 
-@pytest.fixture
-async def feeds() -> AsyncIterator[tuple[StandIn, StandIn]]:
-    async with stand_in() as first, stand_in() as second:
-        yield first, second
-
-
-@pytest.fixture
-def follow(settings: ContentSettings, tokens: TokenCodec, feeds: tuple[StandIn, StandIn]) -> Follow:
+@asynccontextmanager
+async def run_following(
+    settings: ContentSettings, feeds: tuple[StandIn, StandIn], **more: object
+) -> AsyncIterator[Following]:
     """Run the service; ``more`` are settings of it."""
+    addresses = tuple(feed.address for feed in feeds)
+    given = {"auth_internal_url": addresses, "feed_key": SecretStr(KEY), **more}
+    async with running(create_app(settings.model_copy(update=given))) as app, client_of(app) as client:
+        yield Following(app, client, TokenCodec.of(settings), feeds)
 
-    @asynccontextmanager
-    async def follow(**more: object) -> AsyncIterator[Following]:
-        addresses = tuple(feed.address for feed in feeds)
-        given = {"auth_internal_url": addresses, "feed_key": SecretStr(KEY), **more}
-        app = create_app(settings.model_copy(update=given))
-        async with running(app), roll_back_after(app.state.database) as database, client_of(app) as client:
-            own, app.state.database = app.state.database, database
-            try:
-                yield Following(app, client, tokens, feeds)
-            finally:
-                app.state.database = own
 
-    return follow
+Follow = Callable[..., AbstractAsyncContextManager[Following]]
