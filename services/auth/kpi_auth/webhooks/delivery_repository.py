@@ -131,7 +131,7 @@ async def add(connection: AsyncConnection, *, webhook_id: int, events: Sequence[
         "webhook_id": webhook_id,
         "seqs": [event.seq for event in events],
         "accounts": [event.account_id or 0 for event in events],
-        "types": [event.type.value for event in events],
+        "types": [str(event.type) for event in events],
         "patience": patience,
     }
     await connection.execute(_add, values)
