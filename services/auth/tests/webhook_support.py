@@ -255,3 +255,17 @@ async def at_work(*workers: WebhookWorker) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
         for worker in workers:
             await worker.finish()
+
+
+async def attempt_due(worker: WebhookWorker) -> None:
+    """Queue all events, attempt once what is due, and wait until that is settled."""
+    while await worker._queue_events():
+        pass
+    await worker._start_due()
+    await asyncio.gather(*worker._in_flight._tasks)
+
+
+async def wait_for_rows(database: Database, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(await rows(database)) != count:  # noqa: ASYNC110 a worker's effects
+            await asyncio.sleep(0.02)
