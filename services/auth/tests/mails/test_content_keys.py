@@ -9,7 +9,6 @@ import pytest
 from kpi_auth.mails.outbox import PURPOSE, UnreadableMailError, content_keys, open_content
 from kpi_auth.settings import AuthSettings
 from kpi_shared.key_ring import Purpose
-from kpi_shared.paserk import PaserkType, encode_paserk, identify
 from kpi_shared.tokens import seal
 from pydantic import SecretStr
 from ring_support import MadeKey, make_local, make_public, ring_text
@@ -48,9 +47,8 @@ def test_a_mail_outlives_the_keys_of_a_ring_that_turns(make: Callable[[], MadeKe
 def test_mails_of_before_and_after_the_ring_are_read_by_both(tmp_path: Path) -> None:
     text, own = secrets.token_hex(32), SecretStr(secrets.token_hex(32))
     key = bytes.fromhex(text)
-    paserk = encode_paserk(PaserkType.LOCAL, key)
     path = tmp_path / "ring"
-    path.write_text(ring_text({MadeKey(identify(PaserkType.LOCAL, key), paserk, paserk): "active"}))
+    path.write_text(ring_text({make_local(key): "active"}))
     before = settings(paseto_secret_key=SecretStr(text), auth_secret_key=own)
     after = settings(paseto_keys_file=path, auth_secret_key=own)
     assert decrypt(after, encrypt(before)) == VALUES
