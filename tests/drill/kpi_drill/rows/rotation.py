@@ -2,25 +2,28 @@
 
 import asyncio
 import json
-import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.ring import State, make_ring
+from kpi_cli.token_keys.rotation import Plan, Rotator
 from kpi_cli.token_keys.store import FileStore
-from kpi_shared.testing.process import clean_environment
 
 from kpi_drill.load import Sample
-from kpi_drill.platform import Platform
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict, seconds
 
 _SECONDS = 180.0
 _INTERVAL = 10.0
 _SHORT_ROTATIONS = 2
+_PARTS = ("auth", "content", "gateway")
+_HOLDERS = "SELECT part, instance, keys FROM token_key_holders WHERE reported_at > now() - interval '15 seconds'"
 # The shortest life of a token that can be set. A key is retired when all tokens of it have expired.
 _TOKEN_MINUTES = "1"
 # What needs an access token, and is not sent with that of a session that the load itself has ended.
@@ -49,7 +52,7 @@ async def _rotate(stage: Stage, purpose: Purpose) -> Verdict:
         async with stage.load(platform) as load:
             await load.settle()
             began = time.perf_counter()
-            times = await _rotate_again_and_again(stage, platform, store)
+            times = await _rotate_again_and_again(stage, store)
             samples = load.since(began)
         losses = await stage.check(load, platform)
     failed = [one for one in samples if _has_failed(one)]
@@ -79,37 +82,40 @@ def _settings_for(store: FileStore, purpose: Purpose) -> dict[str, dict[str, str
     return {"auth": auth, "content": copy, "gateway": {**copy, **_GATEWAY}}
 
 
-async def _rotate_again_and_again(stage: Stage, platform: Platform, store: FileStore) -> Sequence[float]:
+async def _rotate_again_and_again(stage: Stage, store: FileStore) -> Sequence[float]:
     """Returns how long each rotation took."""
     times: list[float] = []
     end = time.monotonic() + _SECONDS
     while len(times) < _SHORT_ROTATIONS if stage.short else time.monotonic() < end:
         began = time.monotonic()
-        await _run_command(platform, store)
+        await _run_rotation(stage, store)
         times.append(time.monotonic() - began)
         await asyncio.sleep(0 if stage.short else max(0.0, _INTERVAL - times[-1]))
     return times
 
 
-async def _run_command(platform: Platform, store: FileStore) -> None:
-    """``kpi keys rotate``, with the settings of auth."""
-    options = ("--file", str(store.path), "--copy", str(store.copies[0]), "--no-wait", "--json")
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "kpi_cli", "keys", "rotate", *options),
-        env=clean_environment(platform["auth1"].settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def _run_rotation(stage: Stage, store: FileStore) -> None:
+    """What ``kpi keys rotate --no-wait`` does, without the start of its processes: it takes more than all the load."""
+    is_over = threading.Event()
+
+    def sleep(pause: float) -> None:
+        if is_over.wait(pause):
+            raise RuntimeError("the rotation was stopped")
+
+    rotator = Rotator(store, partial(_ask, stage), Plan(_PARTS, retire=False), lambda _: None, sleep)
     try:
-        output, errors = await process.communicate()
-    except asyncio.CancelledError:
-        process.terminate()
-        await process.wait()
-        raise
-    if process.returncode:
-        raise RuntimeError(f"kpi keys rotate: {errors.decode()[-500:]}")
-    if not json.loads(output)["active"]:
-        raise RuntimeError("no key is active after a rotation")
+        ring = await asyncio.to_thread(rotator.run)
+    finally:
+        is_over.set()
+    if ring.active is None or ring.rotation is not None:
+        raise RuntimeError("the rotation is not complete")
+
+
+def _ask(stage: Stage, _command: str, _request: Mapping[str, object]) -> dict[str, Any]:
+    """As auth's command answers: the processes that have reported lately."""
+    rows = stage.server.query("drill_auth", _HOLDERS)
+    holders = [{"part": part, "instance": instance, "keys": keys} for part, instance, keys in rows]
+    return {"holders": holders, "token_seconds": 60 * int(_TOKEN_MINUTES)}
 
 
 def _has_failed(sample: Sample) -> bool:
