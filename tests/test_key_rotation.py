@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,19 @@ pytestmark = [
 WAIT = "4"
 
 
+@contextmanager
+def new_home() -> Iterator[Path]:
+    # Not tmp_path: another run of pytest closes its folder to other users, and PostgreSQL may run as one.
+    with tempfile.TemporaryDirectory(prefix="kpi-keys-") as folder:
+        Path(folder).chmod(0o755)
+        home = Path(folder) / "state"
+        home.mkdir()
+        yield home
+
+
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    home = tmp_path_factory.mktemp("rotation") / "state"
-    home.mkdir()
-    with LocalStack(home, RATE_LIMIT_ENABLED="false").running() as stack:
+def local() -> Iterator[LocalStack]:
+    with new_home() as home, LocalStack(home, RATE_LIMIT_REQUESTS="100000").running() as stack:
         yield stack
 
 
@@ -180,9 +189,13 @@ def test_a_killed_key_is_refused_everywhere_and_sessions_go_on(local: LocalStack
     assert killed in file.read_text()
 
 
-def test_another_purpose_ends_no_session(tmp_path: Path) -> None:
-    home = tmp_path / "state"
-    home.mkdir()
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with new_home() as home:
+        yield home
+
+
+def test_another_purpose_ends_no_session(home: Path) -> None:
     with (
         LocalStack(home).running() as local,
         httpx.Client(base_url=local.status()["gateway_url"], timeout=30) as client,

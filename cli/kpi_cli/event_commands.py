@@ -33,3 +33,9 @@ def rebuild(
 def print_status(*, as_json: Json = False) -> None:
     """Print how far auth's events have been read, and how far they go."""
     events.print_status(layout.find(), as_json=as_json)
+
+
+@app.command("outlets")
+def print_outlets(*, as_json: Json = False) -> None:
+    """Print how far each outlet of events has come, and why it does not go on. DATABASE_URL is that of auth here."""
+    events.print_outlets(layout.find(), as_json=as_json)

@@ -97,6 +97,8 @@ PARTS: tuple[Part, ...] = (
 )
 
 GATEWAY = next(part for part in PARTS if part.is_gateway)
+# Those that refuse a request whose token they cannot verify. Without keys a gateway counts by address alone.
+VERIFYING = tuple(part for part in PARTS if part.needs_token_key and not part.is_gateway)
 SERVICES = tuple(part for part in PARTS if not part.is_gateway)
 WITH_DATABASE = tuple(part for part in PARTS if part.has_database)
 

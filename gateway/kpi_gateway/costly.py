@@ -4,7 +4,7 @@ The service has places of its own, but a request that it refuses has been forwar
 time that a search takes; three times the load that can be served would halve what is served.
 """
 
-from kpi_shared.places import Places, Turn
+from kpi_shared.places import Places, SteadyPlaces, Turn
 from starlette.types import Message, Scope, Send
 
 from kpi_gateway.credentials.presented import FIELDS
@@ -52,7 +52,7 @@ def give_back_at_start(turn: Turn, send: Send) -> Send:
 
 
 def _create_places(settings: GatewaySettings, total: int) -> Places:
-    return Places(
+    return SteadyPlaces(
         total,
         waiting=_WAITING * total,
         patience=settings.upstream_queue_timeout,

@@ -289,7 +289,10 @@ class GatewaySettings(OptionalTokenSettings):
         is_on = self.auth_internal_url is not None
         is_required = self.app_env is Environment.PRODUCTION
         detail = "accepted" if is_on else NO_KEYS
-        return [create_finding("API keys", ok=is_on or not is_required, detail=detail, fix=_SET_KEYS)]
+        return [
+            *super().findings,
+            create_finding("API keys", ok=is_on or not is_required, detail=detail, fix=_SET_KEYS),
+        ]
 
     @property
     def places_per_client(self) -> int:

@@ -29,11 +29,8 @@ _REMEMBERED = 10_000
 _NEWEST = 1 / 16
 _SHORTEST = 0.000_1
 _LOG_SECONDS = 1.0
-# By how much of the patience a request precedes one that has used twice as much and came at the same time.
-_HEAD_START = 0.2
-# A request that has waited for longer is displaced only by one that has used less by more than this, in ranks.
+# A request that has waited for longer is displaced only by one that has used much less.
 _NEW_SECONDS = 0.03
-_SIMILAR = 3
 
 
 class Usage:
@@ -118,6 +115,11 @@ class Places:
     first to be served. ``usual`` is the expected duration of a turn in seconds, until turns have been measured.
     """
 
+    # By how much of the patience a request precedes one that has used twice as much and came at the same time.
+    _head_start = 0.5
+    # One that is not new is displaced only by one that has used less by more than this, in ranks.
+    _similar = 1
+
     def __init__(
         self, total: int, *, waiting: int, patience: float, usual: float, refusal: Callable[[], ProblemError]
     ) -> None:
@@ -143,7 +145,7 @@ class Places:
         if self.taken < self.total:
             self._claim(sources)
             return self._begin(sources)
-        waiter = _Waiter(sources, self._find_rank(sources) - is_favoured, self._patience * _HEAD_START)
+        waiter = _Waiter(sources, self._find_rank(sources) - is_favoured, self._patience * self._head_start)
         self._make_room(waiter.rank)
         self._claim(sources)
         self._waiting.append(waiter)
@@ -192,7 +194,7 @@ class Places:
         if worst is None:
             return None
         is_new = monotonic() - worst.since < _NEW_SECONDS
-        return worst if worst.rank - rank > (0 if is_new else _SIMILAR) else None
+        return worst if worst.rank - rank > (0 if is_new else self._similar) else None
 
     def _find_rank(self, sources: Sources) -> int:
         """The magnitude of what the sources have used lately and ask for now, in turns of average length."""
@@ -254,6 +256,13 @@ class Places:
             self._log_at = now + _LOG_SECONDS
             self._logged = self.refused
         return error
+
+
+class SteadyPlaces(Places):
+    """Places for short turns: their order is nearly that of arrival, so that hardly a refusal comes late."""
+
+    _head_start = 0.2
+    _similar = 3
 
 
 def register_metrics(metrics: Metrics, kind: str, places: Places) -> None:

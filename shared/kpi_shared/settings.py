@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from kpi_shared.aws import AwsSecretSource
+from kpi_shared.findings import create_finding
 from kpi_shared.key_ring import BadRingError, KeyRing, Purpose, parse_ring
 from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
@@ -172,6 +173,9 @@ class PartSettings(BaseSettings):
             raise SettingsError(str(error)) from None
 
 
+_FOR_OTHERS = 0o007
+
+
 class _TokenBaseSettings(PartSettings):
     """The settings of tokens except the current key."""
 
@@ -183,6 +187,8 @@ class _TokenBaseSettings(PartSettings):
     # takes the place of PASETO_SECRET_KEY (docs/adr/0043-key-ring.md).
     paseto_keys_file: Path | None = None
     paseto_keys: Annotated[SecretStr, BeforeValidator(_write_json)] | None = None
+    # After the ring, which decides whether it is required. The classes below say how.
+    paseto_secret_key: SecretStr | None
     # Seconds between two readings of the AWS secret for its PASETO_KEYS.
     aws_secrets_refresh: float = Field(default=30, ge=1, le=86_400)
     paseto_previous_keys: SecretKeys = ()
@@ -203,6 +209,22 @@ class _TokenBaseSettings(PartSettings):
         """Whether the keys of the tokens are a ring with states, in place of PASETO_SECRET_KEY."""
         return self.paseto_keys_file is not None or self.paseto_keys is not None
 
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        if self.ring_file is None:
+            return super().findings
+        is_private = not self.ring_file.stat().st_mode & _FOR_OTHERS
+        is_required = self.app_env is Environment.PRODUCTION
+        detail = (
+            "read by its owner and group alone" if is_private else f"everyone on this machine may read {self.ring_file}"
+        )
+        fix = f"chmod o-rwx {self.ring_file}"
+        unused = "; PASETO_SECRET_KEY is set and not used" if self.paseto_secret_key else ""
+        return [
+            *super().findings,
+            create_finding("key ring", ok=is_private or not is_required, detail=f"{detail}{unused}", fix=fix),
+        ]
+
     def read_ring(self) -> KeyRing:
         """The key ring; SettingsError if it cannot be used."""
         try:
@@ -222,7 +244,7 @@ class _TokenBaseSettings(PartSettings):
         return parse_ring(text, purpose=self.token_purpose, mints=self.mints_tokens)
 
     def _local_ring(self) -> KeyRing:
-        current: SecretStr | None = getattr(self, "paseto_secret_key", None)
+        current = self.paseto_secret_key
         if not current:
             raise SettingsError("PASETO_SECRET_KEY: is required and not set")
         previous = [parse_key(key.get_secret_value()) for key in self.paseto_previous_keys]

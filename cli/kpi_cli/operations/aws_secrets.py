@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from kpi_cli import keys
 from kpi_cli.errors import KPI, FailureError
+from kpi_cli.token_keys import ring
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager.client import SecretsManagerClient
@@ -92,6 +93,13 @@ def _check_origins(value: str) -> str:
     return "origins like https://a.test,https://b.test:8443 are required, without paths, wildcards and default ports"
 
 
+def _check_ring(value: str) -> str:
+    try:
+        return "" if ring.parse(value, "").active else "one key has to be active"
+    except FailureError as failure:
+        return failure.sentence.removeprefix(": ")
+
+
 def _is_origin(origin: str) -> bool:
     found = re.fullmatch(r"(https?)://(?:\[[0-9a-f:.]+\]|[^/\s,*:@]+)(?::([1-9][0-9]{0,4}))?", origin)
     return found is not None and found[2] != _DEFAULT_PORTS[found[1]] and int(found[2] or 1) < 2**16
@@ -100,6 +108,7 @@ def _is_origin(origin: str) -> bool:
 CHECKS: dict[str, Callable[[str], str]] = {
     "DATABASE_URL": _check_database_url,
     "PASETO_SECRET_KEY": keys.problem,
+    "PASETO_KEYS": _check_ring,
     "AUTH_SECRET_KEY": keys.problem,
     "INTERNAL_KEY": keys.problem,
     "ACCESS_TOKEN_EXPIRE_MINUTES": _check_minutes,

@@ -1,4 +1,4 @@
-"""``kpi events``: how far a part has read auth's events, and reading all anew."""
+"""``kpi events``: how far auth's events have been read, by parts and through outlets, and reading all anew."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import os
 from kpi_cli import auth_process, parts
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
+from kpi_cli.operations import auth_commands
 from kpi_cli.parts import Part
 from kpi_cli.stack import environments, state
 
@@ -33,6 +34,25 @@ def print_status(layout: Layout, *, as_json: bool) -> None:
     for name, each in found.items():
         cursor = "-" if each["cursor"] is None else each["cursor"]
         print(f"{name}\t{cursor}\t{each['last']}\t{each['behind']:.1f} s\t{each['authors']}")
+
+
+def print_outlets(layout: Layout, *, as_json: bool) -> None:
+    with auth_commands.environment(layout) as environment:
+        found = auth_commands.run(environment, "show-outlets", {})
+    if as_json:
+        print(json.dumps(found))
+        return
+    print("outlet\tstate\tseq\twaiting\tfor\tlast error")
+    for each in found["outlets"]:
+        row = (
+            each["name"],
+            each["state"],
+            each["seq"],
+            each["waiting"],
+            f"{each['seconds']:.1f} s",
+            each["last_error"],
+        )
+        print("\t".join("-" if value is None else str(value) for value in row))
 
 
 def _environment(layout: Layout, part: Part) -> dict[str, str]:

@@ -20,7 +20,7 @@ from kpi_cli.token_keys.overview import describe, to_lines
 from kpi_cli.token_keys.rotation import Plan, Rotator
 from kpi_cli.token_keys.store import FileStore, Store
 
-_WITH_KEYS = tuple(part.name for part in parts.PARTS if part.needs_token_key)
+_VERIFYING = tuple(part.name for part in parts.VERIFYING)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Place:
     aws: str | None = None
     # The files, or the AWS secrets, of the parts that only verify.
     copies: Sequence[str] = ()
-    # Parts that have no key of tokens, as a gateway may.
+    # Parts that have no keys of tokens here.
     without: Sequence[str] = ()
 
     @property
@@ -112,7 +112,7 @@ def _find_expected(layout: Layout, place: Place) -> tuple[str, ...]:
     """The parts of which a process has to report: none of a local stack that is stopped."""
     if not environments.names_database() and place.is_local_stack and _is_stopped(layout):
         return ()
-    return tuple(part for part in _WITH_KEYS if part not in place.without)
+    return tuple(part for part in _VERIFYING if part not in place.without)
 
 
 def _is_stopped(layout: Layout) -> bool:

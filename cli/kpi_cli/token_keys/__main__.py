@@ -19,7 +19,7 @@ from kpi_cli.token_keys.killing import Killer
 from kpi_cli.token_keys.overview import describe, to_lines
 from kpi_cli.token_keys.rotation import Plan, Rotator
 
-_EXPECTED = tuple(part.name for part in parts.PARTS if part.needs_token_key)
+_EXPECTED = tuple(part.name for part in parts.VERIFYING)
 
 
 def ask(command: str, request: Mapping[str, object]) -> dict[str, Any]:

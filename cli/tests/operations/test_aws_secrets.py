@@ -72,6 +72,8 @@ def test_a_template_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         ("DATABASE_URL", "postgresql://a:changeme@c/d", "it is still a placeholder"),
         ("PASETO_SECRET_KEY", "f" * 36, "64 hex digits are required, but it has 36 characters"),
         ("PASETO_SECRET_KEY", "0" * 64, "it is all zeros"),
+        ("PASETO_KEYS", '{"purpose": "local"}', "a JSON object with"),
+        ("PASETO_KEYS", '{"purpose": "local", "keys": []}', "one key has to be active"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", "0", "a whole number of minutes"),
         ("ACCESS_TOKEN_EXPIRE_MINUTES", [15], "a string is required"),
         ("CORS_ORIGINS", "*", "origins like"),

@@ -106,3 +106,25 @@ def test_the_owner_of_data_that_root_has_copied_is_corrected_by_a_start_and_not_
     assert stack.stop() == 0
     assert "now belongs to pgserver" in stack.output
     assert {path.stat().st_uid for path in data.rglob("*")} == {data.stat().st_uid}
+
+
+def test_doctor_reports_keys_of_tokens_that_others_can_read_and_a_key_with_two_uses(checkout: Checkout) -> None:
+    secrets = checkout.home / "secrets"
+    assert findings(checkout.kpi("doctor", "--json"))["token keys"]["ok"]
+    (secrets / "paseto_verifier_keys.json").chmod(0o644)
+    shutil.copyfile(secrets / "internal_key", secrets / "feed_key")
+    report = json.loads(checkout.kpi("doctor", "--json").stdout)
+    wrong = {finding["detail"]: finding["fix"] for finding in report["findings"] if not finding["ok"]}
+    assert wrong["internal_key, feed_key are the same key"] == f"rm {secrets / 'feed_key'} && make up"
+    (shared,) = (fix for detail, fix in wrong.items() if detail.endswith("other users can read it"))
+    assert shared.startswith(f"chmod 600 {secrets / 'paseto_verifier_keys.json'}")
+
+
+def test_doctor_reports_a_ring_that_cannot_be_used_without_quoting_it(checkout: Checkout) -> None:
+    ring = checkout.home / "secrets" / "paseto_keys.json"
+    key = json.loads(ring.read_text())["keys"][0]["key"]
+    ring.write_text(ring.read_text().replace('"active"', '"asleep"'))
+    result = checkout.kpi("doctor", "--json")
+    wrong = [finding for finding in json.loads(result.stdout)["findings"] if not finding["ok"]]
+    assert any(str(ring) in finding["detail"] for finding in wrong)
+    assert key not in result.stdout + result.stderr

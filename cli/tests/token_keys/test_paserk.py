@@ -1,7 +1,6 @@
 """Keys of tokens as texts, against the official vectors."""
 
 import json
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,10 @@ def test_a_new_key_is_of_its_purpose_and_has_the_id_of_its_public_half(purpose: 
         "k4.lid.bqltbNc4JLUAmc9Xtpok-fBuI0dQN5_m3CD9W_nbh559",
         "k3.local." + "A" * 43,
         paserk.encode("local", b"x" * 31),
-        paserk.encode("local", secrets.token_bytes(32)) + "=",
+        paserk.encode("local", bytes(range(64, 96))) + "=",
         paserk.encode("local", bytes(32)),
         paserk.encode("local", bytes(range(0x70, 0x90))),
-        paserk.encode("secret", bytes(range(32)) + secrets.token_bytes(32)),
+        paserk.encode("secret", bytes(range(32)) + bytes(range(64, 96))),
     ],
 )
 def test_what_is_no_good_key_is_refused_and_not_quoted(text: str) -> None:

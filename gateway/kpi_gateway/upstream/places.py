@@ -88,7 +88,9 @@ class Places:
         waiter = Waiter(client)
         if self._claims.get(client, 0) < self._per_client:
             if not self._line.accepts(waiter.since):
-                self._make_room(self._count_request(client, waiter.since))
+                self._make_room(max(1, self._asks(client)))
+            # Once more than one that is refused: it takes from the others.
+            self._count_request(client, waiter.since)
             self._enqueue(waiter)
         else:
             self._wait_at_limit(waiter)

@@ -8,6 +8,7 @@ from kpi_auth.api_keys.console import create_api_key, list_api_keys, revoke_api_
 from kpi_auth.audit.console import verify_audit
 from kpi_auth.bootstrap.console import bootstrap
 from kpi_auth.events.console import show_status
+from kpi_auth.outlets.console import show_outlets
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.token_keys.console import manage_keys
 from kpi_auth.users.console import check_new_user, check_user, create_user, list_users, reset_password
@@ -27,6 +28,7 @@ COMMANDS = {
     "revoke-api-key": revoke_api_key,
     "verify-audit": verify_audit,
     "events-status": show_status,
+    "show-outlets": show_outlets,
     "keys": manage_keys,
 }
 

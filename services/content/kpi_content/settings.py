@@ -72,7 +72,10 @@ class ContentSettings(ServiceSettings):
     def findings(self) -> list[dict[str, object]]:
         is_required = self.app_env is Environment.PRODUCTION
         detail = "set" if self.has_feed else NO_FEED
-        return [create_finding("feed", ok=self.has_feed or not is_required, detail=detail, fix=_SET_FEED)]
+        return [
+            *super().findings,
+            create_finding("feed", ok=self.has_feed or not is_required, detail=detail, fix=_SET_FEED),
+        ]
 
     @model_validator(mode="after")
     def _check_feed(self) -> Self:

@@ -39,8 +39,9 @@ class Broker:
         assert program, "make install installs the server"
         before = self._count_starts()
         with self.log.open("ab") as output:
-            self.process = subprocess.Popen([program, "-c", str(config)], stdout=output, stderr=output)
-        wait_until(lambda: self._count_starts() > before)
+            self.process = process = subprocess.Popen([program, "-c", str(config)], stdout=output, stderr=output)
+        wait_until(lambda: self._count_starts() > before or process.poll() is not None)
+        assert process.poll() is None, self.log.read_text()
 
     def _count_starts(self) -> int:
         return self.log.read_text().count("Server is ready") if self.log.exists() else 0

@@ -49,7 +49,11 @@ _poll = f"""
     ORDER BY new.seq
 """.encode()  # noqa: S608 our own text
 _get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
-_get_lag = text(f"SELECT count(*), coalesce(max({_AGE}), 0) FROM events WHERE seq > :after")  # noqa: S608 as above
+# Not more than the LIMIT are counted: an outlet that is down for weeks must not cost more with each day.
+_get_lag = text(f"""
+    SELECT count(*), coalesce((SELECT {_AGE} FROM events WHERE seq > :after ORDER BY seq LIMIT 1), 0)
+    FROM (SELECT FROM events WHERE seq > :after LIMIT 100000) AS waiting
+""")  # noqa: S608 as above
 # The horizon is never below what has been deleted, even if that was the newest event.
 _ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
 _get_ends = text(_ENDS)
@@ -123,7 +127,7 @@ async def get_page(connection: AsyncConnection, *, after: int, most: int) -> lis
 
 
 async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
-    """How many events come after that place, and the age of the oldest in seconds."""
+    """How many events come after that place, 100,000 at most, and the age of the first in seconds."""
     count, age = (await connection.execute(_get_lag, {"after": after})).one()
     return count, age
 

@@ -153,6 +153,7 @@ class AuthSettings(ServiceSettings):
     def findings(self) -> list[dict[str, object]]:
         has_port = self.internal_port > 0 and self.internal_key is not None
         return [
+            *super().findings,
             self._find("secret key", self.auth_secret_key is not None, NO_AUTH_SECRET_KEY, _SET_AUTH_SECRET_KEY),
             self._find("API keys", has_port, NO_INTERNAL_PORT, _SET_INTERNAL_PORT),
             self._find("feed", has_port and self.feed_key is not None, NO_FEED_KEY, _SET_FEED_KEY),

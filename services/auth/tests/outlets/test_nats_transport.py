@@ -9,13 +9,14 @@ import pytest
 from kpi_auth.outlets.channels import Delivery, OutletError
 from kpi_auth.outlets.models import OutgoingEvent
 from kpi_auth.outlets.nats_transport import WINDOW, NatsStream, NatsTransport
-from kpi_auth.settings.nats_urls import nats_servers
+from kpi_auth.settings.nats_urls import nats_credentials, nats_servers
 from kpi_shared.testing.nats_server import Broker, run_broker
 from mail_support import certificate
 from nats.js.api import StreamConfig
+from nats_identities import create_identities
 from nats_support import STREAM, client, read_stream
 
-SUBJECT = NatsStream(STREAM, "kpi.events", keep_days=30)
+STREAM_OF_EVENTS = NatsStream(STREAM, "kpi.events", keep_days=30)
 
 
 def events(first: int, last: int, *, accounts: int = 1000) -> list[OutgoingEvent]:
@@ -26,7 +27,7 @@ def events(first: int, last: int, *, accounts: int = 1000) -> list[OutgoingEvent
 
 
 def transport(broker: Broker, url: str | None = None) -> NatsTransport:
-    return NatsTransport(nats_servers(url or broker.url), SUBJECT)
+    return NatsTransport(nats_servers(url or broker.url), STREAM_OF_EVENTS)
 
 
 async def deliver(broker: Broker, *pages: list[OutgoingEvent]) -> list[Delivery]:
@@ -202,3 +203,15 @@ async def test_delivery_can_be_cancelled_at_any_moment(broker: Broker) -> None:
         done, _ = await asyncio.wait({task}, timeout=4)
         assert done
         assert task.cancelled()
+
+
+async def test_a_credentials_file_proves_who_auth_is(tmp_path: Path) -> None:
+    identities = create_identities()
+    with run_broker(tmp_path, identities.options) as broker:
+        servers = nats_servers(broker.url)
+        async with NatsTransport(servers, STREAM_OF_EVENTS, nats_credentials(identities.credentials)).open() as channel:
+            assert await channel.deliver(events(1, 3)) == Delivery(3)
+        for credentials in (None, nats_credentials(identities.others)):
+            with pytest.raises(OutletError, match=r"^Authorization Violation$"):
+                async with NatsTransport(servers, STREAM_OF_EVENTS, credentials).open():
+                    pass

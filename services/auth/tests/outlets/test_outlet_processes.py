@@ -1,6 +1,7 @@
 """Two auth processes and a NATS server, each of which is killed."""
 
 import asyncio
+import json
 import secrets
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -112,7 +113,12 @@ async def test_a_server_that_refuses_is_named_in_log_and_metrics_and_harms_nothi
             assert scrape.value("kpi_auth_outlet_connected", outlet="nats") == 0
         finally:
             await asyncio.to_thread(launch.__exit__, None, None, None)
-        assert (await outlet(database)).last_error == reason
+        shown = json.loads(
+            await asyncio.to_thread(run_command, "kpi_auth", "show-outlets", settings=settings, given="{}")
+        )
+        (row,) = shown["outlets"]
+        assert (row["name"], row["state"], row["seq"], row["waiting"]) == ("nats", "failing", 0, 2)
+        assert row["last_error"] == reason
         assert "of-another-server" not in log.read_text()
         assert read_log(log, level="error") == []
 

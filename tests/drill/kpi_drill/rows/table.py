@@ -3,7 +3,20 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from kpi_drill.rows import crowds, database, feed_cut, grey, keys_and_mails, kills, machine, nats, revocation
+from kpi_drill.rows import (
+    crowds,
+    database,
+    events,
+    feed_cut,
+    grey,
+    keys_and_mails,
+    kills,
+    machine,
+    nats,
+    refresh_race,
+    revocation,
+    rotation,
+)
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
 
@@ -113,5 +126,33 @@ ROWS = (
         "auth's feed is cut off from both contents for 14 s (DROP, REJECT)",
         "writes 503 with `Retry-After` after 10 s, 0 reads failed, 0 writes of a revoked token, back by itself",
         feed_cut.cut_feed,
+    ),
+    Row(
+        "refresh-race",
+        "64 parallel refreshes race a revocation, 1,000 times",
+        "none minted after it returned, no token works after it",
+        refresh_race.race,
+        seconds=600,
+    ),
+    Row(
+        "events",
+        "8 writers and 20,000 events, the auths killed at random",
+        "no consumer misses an event, content's accounts equal auth's",
+        events.write_while_auth_dies,
+        seconds=900,
+    ),
+    Row(
+        "rotation",
+        "`kpi keys rotate` every 10 s for 3 minutes, `v4.local`",
+        "0 failed",
+        rotation.rotate_local,
+        seconds=420,
+    ),
+    Row(
+        "rotation-public",
+        "`kpi keys rotate` every 10 s for 3 minutes, `v4.public`",
+        "0 failed",
+        rotation.rotate_public,
+        seconds=420,
     ),
 )
