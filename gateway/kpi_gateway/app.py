@@ -45,7 +45,7 @@ from kpi_gateway.proxy import Proxy
 from kpi_gateway.refusals import BUSY
 from kpi_gateway.routes import Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
-from kpi_gateway.token_keys import following_keys
+from kpi_gateway.token_keys import find_tokens, following_keys
 from kpi_gateway.upstream.balancing import Upstream
 from kpi_gateway.upstream.client import HttpClient
 from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, UpstreamError
@@ -284,8 +284,8 @@ def _create_lifespan(
             pages.state.upstreams = behind.client = _add_tracing(upstreams, observation)
             register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)
             await stack.enter_async_context(credentials.running(behind.client))
-            if limits is not None and limits.tokens is not None:
-                keys = following_keys(settings, limits.tokens, observation.metrics, behind.client, credentials.memory)
+            if (tokens := find_tokens(settings, limits)) is not None:
+                keys = following_keys(settings, tokens, observation.metrics, behind.client, credentials.memory)
                 await stack.enter_async_context(keys)
             freeze_garbage_collector()
             yield

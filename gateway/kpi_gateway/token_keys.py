@@ -14,8 +14,16 @@ from kpi_shared.tokens import TokenCodec
 
 from kpi_gateway.credentials.internal_port import InternalPort
 from kpi_gateway.credentials.memory import ExchangeMemory
+from kpi_gateway.limits.service import RateLimits
 from kpi_gateway.settings import PART, GatewaySettings
 from kpi_gateway.upstream.contract import UpstreamClient
+
+
+def find_tokens(settings: GatewaySettings, limits: RateLimits | None) -> TokenCodec | None:
+    """The keys of the limits. They are followed without limits too: a rotation waits for each part that has them."""
+    if limits is not None:
+        return limits.tokens
+    return TokenCodec.of(settings) if settings.has_token_keys else None
 
 
 @asynccontextmanager

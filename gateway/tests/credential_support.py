@@ -44,12 +44,18 @@ class Auth:
     timeouts: list[str] = field(default_factory=list)
     results: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     is_old: bool = False
+    # The keys of tokens that the gateway has reported, and those that auth says were killed.
+    holdings: list[dict[str, Any]] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
     # How many keys each exchange had.
     batches: list[int] = field(default_factory=list)
 
     async def respond(self, request: Request) -> Response:
         assert request.headers["authorization"] == f"Bearer {INTERNAL_KEY}"
         members = await request.json()
+        if request.url.path.endswith("/holders"):
+            self.holdings.append(members)
+            return JSONResponse({"killed": self.killed})
         if request.url.path.endswith("/uses"):
             self.reports.append(members)
             return Response(status_code=204)

@@ -111,14 +111,13 @@ class Revocations:
         self._end_readers(account_id)
 
     def end_key(self, kid: str) -> None:
-        """Tokens of the key end, and all streams: which key a reader's token had is not known any more."""
+        """Tokens of the key end. Where they are opened they are refused before ``check``: see ``kill_key``."""
         if kid in self._killed:
             return
         self._kill_key(kid)
         self._killed.add(kid)
-        for readers in self._readers.values():
-            for reader in readers:
-                reader.ended.set()
+        for session_id in self._readers:
+            self._end_readers(session_id)
 
     async def wait(self, subject: Subject) -> None:
         """Return when the subject is revoked, or its token has expired."""
@@ -127,10 +126,11 @@ class Revocations:
         for key in keys:
             self._readers.setdefault(key, set()).add(reader)
         try:
-            self.check(subject)
+            if self._is_revoked(subject):
+                return
             async with asyncio.timeout((subject.expires_at - datetime.now(UTC)).total_seconds()):
                 await reader.ended.wait()
-        except (InvalidTokenError, TimeoutError):
+        except TimeoutError:
             return
         finally:
             for key in keys:
@@ -144,10 +144,15 @@ class Revocations:
 
     def _end_readers(self, key: str | int) -> None:
         for reader in self._readers.get(key, ()):
-            try:
-                self.check(reader.subject)
-            except InvalidTokenError:
+            if self._is_revoked(reader.subject):
                 reader.ended.set()
+
+    def _is_revoked(self, subject: Subject) -> bool:
+        try:
+            self.check(subject)
+        except InvalidTokenError:
+            return True
+        return subject.token_key_id in self._killed
 
     def _forget(self, now: float) -> None:
         while self._ends and self._ends[0][0] <= now:

@@ -215,7 +215,9 @@ class _TokenBaseSettings(PartSettings):
             return super().findings
         is_private = not self.ring_file.stat().st_mode & _FOR_OTHERS
         is_required = self.app_env is Environment.PRODUCTION
-        detail = "used by this part alone" if is_private else f"everyone on this machine may read {self.ring_file}"
+        detail = (
+            "read by its owner and group alone" if is_private else f"everyone on this machine may read {self.ring_file}"
+        )
         fix = f"chmod o-rwx {self.ring_file}"
         unused = "; PASETO_SECRET_KEY is set and not used" if self.paseto_secret_key else ""
         return [

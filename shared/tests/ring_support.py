@@ -18,8 +18,8 @@ class MadeKey(NamedTuple):
     verifying: str
 
 
-def make_local() -> MadeKey:
-    key = secrets.token_bytes(32)
+def make_local(key: bytes | None = None) -> MadeKey:
+    key = key or secrets.token_bytes(32)
     text = encode_paserk(PaserkType.LOCAL, key)
     return MadeKey(identify(PaserkType.LOCAL, key), text, text)
 

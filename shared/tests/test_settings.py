@@ -314,3 +314,20 @@ def test_public_tokens_need_a_key_ring(complete: str, monkeypatch: pytest.Monkey
     (tmp_path / "ring").write_text(ring_text({made: "active"}, mints=False))
     monkeypatch.setenv("PASETO_KEYS_FILE", str(tmp_path / "ring"))
     assert list(Settings.load().read_ring().states) == [made.kid]
+
+
+def test_a_key_ring_that_everyone_can_read_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)
+    path = tmp_path / "ring"
+    write_ring(path, make_local(), monkeypatch)
+    path.chmod(0o640)
+    monkeypatch.setenv("APP_ENV", "production")
+    (finding,) = Settings.load().findings
+    assert (finding["ok"], finding["detail"]) == (True, "read by its owner and group alone")
+    path.chmod(0o644)
+    monkeypatch.setenv("PASETO_SECRET_KEY", secrets.token_hex(32))
+    (finding,) = Settings.load().findings
+    assert (finding["ok"], finding["fix"]) == (False, f"chmod o-rwx {path}")
+    assert str(finding["detail"]).endswith("PASETO_SECRET_KEY is set and not used")
+    monkeypatch.setenv("APP_ENV", "staging")
+    assert Settings.load().findings[0]["ok"]

@@ -25,6 +25,12 @@ SHORT = (
     "restarts",
     "retired-key",
     "nats",
+    "revocation",
+    "revocation-kill",
+    "refresh-race",
+    "events",
+    "feed-cut",
+    "rotation-public",
 )
 
 

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import ssl
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -173,8 +174,12 @@ async def _read(reader: asyncio.StreamReader) -> Message:
 @asynccontextmanager
 async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
     tasks: set[asyncio.Task[None]] = set()
+    is_over = False
 
     def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if is_over:
+            writer.transport.abort()
+            return
         task = asyncio.create_task(receiver.handle(reader, writer))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -184,11 +189,21 @@ async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) ->
     try:
         yield receiver
     finally:
+        is_over = True
         server.close()
         for task in set(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await _wait_for_connections(server)
+
+
+async def _wait_for_connections(server: asyncio.Server) -> None:
+    """Also for those that were accepted, or were in their handshake, when the server was closed."""
+    async with asyncio.timeout(60):
         await server.wait_closed()
+        # Before Python 3.12 that does not wait for connections.
+        while sys.version_info < (3, 12) and server._active_count:  # type: ignore[attr-defined]  # noqa: ASYNC110 as it says
+            await asyncio.sleep(0.01)
 
 
 async def add_webhook(context: Context, url: str, *event_types: str) -> WithSecret:
@@ -240,3 +255,17 @@ async def at_work(*workers: WebhookWorker) -> AsyncIterator[None]:
         await asyncio.wait(tasks)
         for worker in workers:
             await worker.finish()
+
+
+async def attempt_due(worker: WebhookWorker) -> None:
+    """Queue all events, attempt once what is due, and wait until that is settled."""
+    while await worker._queue_events():
+        pass
+    await worker._start_due()
+    await asyncio.gather(*worker._in_flight._tasks)
+
+
+async def wait_for_rows(database: Database, count: int) -> None:
+    async with asyncio.timeout(60):
+        while len(await rows(database)) != count:  # noqa: ASYNC110 a worker's effects
+            await asyncio.sleep(0.02)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 
+import structlog
 from kpi_shared.background import Schedule, repeat
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
@@ -17,6 +18,8 @@ from kpi_shared.telemetry.metrics import Metrics
 from kpi_auth.events import repository
 from kpi_auth.events.models import Event
 from kpi_auth.events.relay import BATCH, Relay
+
+log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.2
 _SCHEDULE = Schedule(interval=POLL_SECONDS, first_backoff=POLL_SECONDS, longest_backoff=1.0)
@@ -118,11 +121,18 @@ class Feed:
         if not events:
             return
         self.position = events[-1].seq
-        for event in events:
-            for handle in self.on_event:
-                handle(event)
         for subscription in self._subscriptions:
             subscription.offer(events)
+        for event in events:
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        for handle in self.on_event:
+            try:
+                handle(event)
+            except Exception:
+                # The event is read once: the others must have it.
+                log.exception("event not handled", seq=event.seq, type=event.type)
 
     def can_join(self, *, after: int) -> bool:
         """Whether nothing that this process has read already comes after that place."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.events.models import Event, EventType
+from kpi_auth.events.models import Event
 
 _get_by_seqs = text("""
     SELECT seq, type, schema_version, account_id, occurred_at, data, CAST(0 AS float8) AS age
@@ -18,7 +18,7 @@ _find_seq_before = text("SELECT min(seq) - 1 FROM events WHERE occurred_at >= :m
 async def get_by_seqs(connection: AsyncConnection, *, seqs: Sequence[int]) -> dict[int, Event]:
     """By seq, those of the events that are still kept."""
     rows = await connection.execute(_get_by_seqs, {"seqs": list(seqs)})
-    return {seq: Event(seq, EventType(event_type), *more) for seq, event_type, *more in rows}
+    return {row.seq: Event(*row) for row in rows}
 
 
 async def find_seq_before(connection: AsyncConnection, *, moment: datetime) -> int | None:

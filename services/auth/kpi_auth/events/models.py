@@ -76,10 +76,13 @@ class EventHorizon(Table, table=True):
 
 
 class Event(NamedTuple):
-    """An event that has its place; ``age`` is that in seconds when it was read, by the clock of the database."""
+    """An event that has its place; ``age`` is that in seconds when it was read, by the clock of the database.
+
+    Its type may be one that a newer replica has written and this one does not know.
+    """
 
     seq: int
-    type: EventType
+    type: str
     schema_version: int
     account_id: int | None
     occurred_at: datetime

@@ -146,6 +146,8 @@ class NatsTransport:
             tls=self._tls,
             **self._identity(),
         )
+        # That an address before this one did not respond explains nothing that follows.
+        client.reason = None
         return await self._get_last(client)
 
     def _identity(self) -> dict[str, Any]:

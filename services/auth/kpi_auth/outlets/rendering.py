@@ -10,4 +10,4 @@ def render(event: Event) -> OutgoingEvent:
     members = event._asdict()
     # It was so old when it was read.
     del members["age"]
-    return OutgoingEvent(event.seq, event.type.value, event.schema_version, event.account_id, to_json(members))
+    return OutgoingEvent(event.seq, str(event.type), event.schema_version, event.account_id, to_json(members))

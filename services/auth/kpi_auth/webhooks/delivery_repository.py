@@ -80,10 +80,17 @@ _release_next = text("""
     )
 """)
 _forget_after = text("DELETE FROM webhook_deliveries WHERE webhook_id = :webhook_id AND seq > :after")
+_forget_until = text("""
+    DELETE FROM webhook_deliveries WHERE webhook_id = :webhook_id AND seq <= :until AND state = 'pending'
+""")
 _hurry = text("""
-    UPDATE webhook_deliveries SET attempts = 0, lease = NULL, give_up_at = now() + :patience,
-        due_at = CASE WHEN due_at IS NOT NULL THEN now() END
-    WHERE webhook_id = :webhook_id AND state = 'pending'
+    UPDATE webhook_deliveries AS hurried SET attempts = 0, lease = NULL, give_up_at = now() + :patience,
+        due_at = CASE WHEN hurried.seq = pending.first THEN now() END
+    FROM (
+        SELECT seq, min(seq) OVER (PARTITION BY account_id) AS first
+        FROM webhook_deliveries WHERE webhook_id = :webhook_id AND state = 'pending'
+    ) AS pending
+    WHERE webhook_id = :webhook_id AND hurried.seq = pending.seq
 """)
 _PAGE = """
     SELECT seq, 'evt_' || seq AS message_id, event_type, nullif(account_id, 0) AS account_id, state, attempts,
@@ -124,7 +131,7 @@ async def add(connection: AsyncConnection, *, webhook_id: int, events: Sequence[
         "webhook_id": webhook_id,
         "seqs": [event.seq for event in events],
         "accounts": [event.account_id or 0 for event in events],
-        "types": [event.type.value for event in events],
+        "types": [str(event.type) for event in events],
         "patience": patience,
     }
     await connection.execute(_add, values)
@@ -203,8 +210,16 @@ async def forget_after(connection: AsyncConnection, *, webhook_id: int, after: i
     await connection.execute(_forget_after, {"webhook_id": webhook_id, "after": after})
 
 
+async def forget_until(connection: AsyncConnection, *, webhook_id: int, until: int) -> None:
+    """Delete pending deliveries whose events are no longer kept. ``hurry`` must follow."""
+    await connection.execute(_forget_until, {"webhook_id": webhook_id, "until": until})
+
+
 async def hurry(connection: AsyncConnection, *, webhook_id: int, patience: timedelta) -> None:
-    """Attempt at once what waits for its next attempt, with the whole patience before it."""
+    """Attempt at once what waits for its next attempt, with the whole patience before it.
+
+    The webhook is locked; what another worker holds is repeated.
+    """
     await connection.execute(_hurry, {"webhook_id": webhook_id, "patience": patience})
 
 

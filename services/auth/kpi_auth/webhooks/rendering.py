@@ -13,7 +13,7 @@ def render_body(event: Event) -> bytes:
     """As Standard Webhooks recommend it; the further members are those of the feed of events."""
     moment = event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     body = {
-        "type": event.type.value,
+        "type": str(event.type),
         "timestamp": moment,
         "data": event.data,
         "seq": event.seq,

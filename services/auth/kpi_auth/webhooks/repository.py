@@ -11,6 +11,8 @@ from sqlmodel import col
 
 from kpi_auth.webhooks.models import Webhook
 
+# How many pending deliveries a webhook has, about. So it can be deleted and replayed within the time of a request.
+MAX_PENDING = 20_000
 # An arbitrary constant that identifies the lock under which webhooks are counted and added.
 _ADD_LOCK = 7_352_064
 _SHOWN = """
@@ -36,11 +38,19 @@ _replace_secret = text("""
         secret = :secret, version = version + 1, updated_at = clock_timestamp()
     WHERE id = :id
 """)
-_is_behind = text("SELECT EXISTS (SELECT 1 FROM webhooks WHERE is_active AND queued_seq < :last)")
-_find_behind = text("""
-    SELECT id, event_types, queued_seq FROM webhooks WHERE is_active AND queued_seq < :last
+# The events themselves are the backlog: of a receiver that is down for days, the queue has only so many.
+_BEHIND = """
+    is_active AND queued_seq < :last AND :most > (
+        SELECT count(*) FROM (
+            SELECT 1 FROM webhook_deliveries WHERE webhook_id = webhooks.id AND state = 'pending' LIMIT :most
+        ) AS pending
+    )
+"""
+_is_behind = text(f"SELECT EXISTS (SELECT 1 FROM webhooks WHERE {_BEHIND})")  # noqa: S608 our own text
+_find_behind = text(f"""
+    SELECT id, event_types, queued_seq FROM webhooks WHERE {_BEHIND}
     ORDER BY queued_seq, id LIMIT 1 FOR NO KEY UPDATE
-""")
+""")  # noqa: S608 as above
 _set_queued = text("UPDATE webhooks SET queued_seq = :seq WHERE id = :id")
 # Not for each success: a row that changes with every event would delay those that are sent beside it.
 _note_success = text("""
@@ -98,13 +108,14 @@ async def replace_secret(connection: AsyncConnection, *, webhook_id: int, secret
     await connection.execute(_replace_secret, {"id": webhook_id, "secret": secret, "grace": grace})
 
 
-async def is_any_behind(connection: AsyncConnection, *, last: int) -> bool:
-    return bool(await connection.scalar(_is_behind, {"last": last}))
+async def is_any_behind(connection: AsyncConnection, *, last: int, most: int = MAX_PENDING) -> bool:
+    """Is there an active webhook that has fewer than ``most`` pending deliveries and not all events up to ``last``?"""
+    return bool(await connection.scalar(_is_behind, {"last": last, "most": most}))
 
 
-async def lock_behind(connection: AsyncConnection, *, last: int) -> AnyRow | None:
-    """The active webhook that is furthest behind the event ``last``, locked; None if each has come so far."""
-    return (await connection.execute(_find_behind, {"last": last})).one_or_none()
+async def lock_behind(connection: AsyncConnection, *, last: int, most: int = MAX_PENDING) -> AnyRow | None:
+    """Of these webhooks, the one that is furthest behind, locked; None if there is none."""
+    return (await connection.execute(_find_behind, {"last": last, "most": most})).one_or_none()
 
 
 async def set_queued(connection: AsyncConnection, *, webhook_id: int, seq: int) -> None:

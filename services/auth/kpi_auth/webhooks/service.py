@@ -113,7 +113,7 @@ async def replay(
     await deliveries.forget_after(connection, webhook_id=webhook_id, after=after)
     revived = {"is_active": True, **_reset({"is_active": True})} if before.state == WebhookState.DISABLED else {}
     await repository.change(connection, webhook_id=webhook_id, values={"queued_seq": after, **revived})
-    await deliveries.hurry(connection, webhook_id=webhook_id, patience=PATIENCE)
+    await _hurry(connection, webhook_id=webhook_id, horizon=ends.horizon)
     row = await get_or_raise(connection, webhook_id=webhook_id)
     await _record(context, connection, Event.WEBHOOK_REPLAYED, caller, row, after_seq=after)
     return Replayed(row, after, ends.last)
@@ -126,10 +126,16 @@ async def _lock_or_raise(connection: AsyncConnection, webhook_id: int) -> AnyRow
 
 async def _start_again(connection: AsyncConnection, before: AnyRow) -> None:
     """Go on where it stopped, as far as the events are still kept."""
-    await deliveries.hurry(connection, webhook_id=before.id, patience=PATIENCE)
     horizon = (await events.get_ends(connection)).horizon
+    await _hurry(connection, webhook_id=before.id, horizon=horizon)
     if before.queued_seq < horizon:
         await repository.set_queued(connection, webhook_id=before.id, seq=horizon)
+
+
+async def _hurry(connection: AsyncConnection, *, webhook_id: int, horizon: int) -> None:
+    """Attempt at once what waits, except for events that are gone: each of them would be one more that is given up."""
+    await deliveries.forget_until(connection, webhook_id=webhook_id, until=horizon)
+    await deliveries.hurry(connection, webhook_id=webhook_id, patience=PATIENCE)
 
 
 def _reset(changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class HttpTransport:
             trust_env=False,
             follow_redirects=False,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
-            timeout=httpx.Timeout(self._timeouts.total, connect=self._timeouts.connect, pool=None),
+            # All of an attempt has one bound, in ``send``.
+            timeout=httpx.Timeout(None, connect=self._timeouts.connect),
         )
 
     def _build_context(self) -> ssl.SSLContext:

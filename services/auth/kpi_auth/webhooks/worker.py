@@ -50,6 +50,7 @@ class WebhookTimes(NamedTuple):
     renewal: float = 1.5
     lanes: int = 32
     lanes_each: int = 4
+    most_pending: int = repository.MAX_PENDING
     # The delays between attempts, which double.
     first_delay: float = 5.0
     longest_delay: float = 3600.0
@@ -130,10 +131,10 @@ class WebhookWorker:
         """Queue some events for the webhook that is furthest behind; True if there may be more."""
         async with self._database.reading() as connection:
             last = (await events.get_ends(connection)).last
-            if not await repository.is_any_behind(connection, last=last):
+            if not await repository.is_any_behind(connection, last=last, most=self._times.most_pending):
                 return False
         async with self._database.working() as connection:
-            webhook = await repository.lock_behind(connection, last=last)
+            webhook = await repository.lock_behind(connection, last=last, most=self._times.most_pending)
             if webhook is None:
                 # Another replica has queued them in the meantime.
                 return False

@@ -11,8 +11,9 @@ from kpi_auth.events import feed as feed_module
 from kpi_auth.events import repository
 from kpi_auth.events.feed import Feed
 from kpi_auth.events.listener import Listener
-from kpi_auth.events.models import EventType
+from kpi_auth.events.models import Event, EventType
 from kpi_auth.events.payloads import SessionEnded
+from kpi_auth.events.revocations import fold
 from kpi_auth.events.streams import EventStream
 from kpi_auth.settings import AuthSettings
 from kpi_shared.background import running
@@ -139,6 +140,34 @@ async def test_each_event_is_handed_to_this_process_itself(database: Database) -
     await put(database, 2, 3)
     await read_through(feed)
     assert seen == [2, 3]
+
+
+async def test_what_fails_for_an_event_stops_no_other(database: Database) -> None:
+    feed = Feed(database)
+    await feed.step()
+    seen: list[int] = []
+
+    def fail(_event: Event) -> None:
+        raise ValueError
+
+    feed.on_event += [fail, lambda event: seen.append(event.data["session_id"])]
+    reader = Reader(feed, database)
+    await anext(reader.lines)
+    await put(database, 1, 2)
+    await read_through(feed)
+    assert seen == [1, 2]
+    assert await reader.read_ids(2) == [1, 2]
+
+
+async def test_a_type_that_a_newer_replica_has_written_is_passed_on(database: Database) -> None:
+    feed = Feed(database)
+    async with database.writing() as connection:
+        new = "INSERT INTO events (type, schema_version, data) VALUES ('session.moved', 1, '{\"session_id\": 7}')"
+        await connection.execute(text(new.replace(":", r"\:")))
+    await read_through(feed)
+    assert await Reader(feed, database).read_ids(1) == [7]
+    async with database.reading() as connection:
+        assert fold(await repository.get_page(connection, after=0, most=10), lifetime=LIFETIME) == []
 
 
 async def test_a_feed_says_how_long_it_has_not_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

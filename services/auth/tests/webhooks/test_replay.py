@@ -138,6 +138,55 @@ async def test_a_replay_begins_with_what_is_kept(database: Database, context: Co
     assert sorted(receiver.seqs) == others
 
 
+async def test_a_long_pause_leaves_out_what_is_gone_and_gives_nothing_up(
+    database: Database, context: Context, new_worker: NewWorker
+) -> None:
+    async with receiving(Receiver(status(410))) as receiver:
+        made = await add_webhook(context, receiver.url)
+        await publish(database, *[1, 2] * 8)
+        worker = new_worker()
+        await drain(worker)
+        assert (await webhook_row(database, made.row.id)).state == "disabled"
+        seqs = [row.seq for row in await rows(database)]
+        # All but the last two have been deleted by age.
+        await execute(database, "DELETE FROM events WHERE seq <= :seq", seq=seqs[13])
+        await execute(database, "UPDATE event_horizon SET seq = :seq", seq=seqs[13])
+        receiver.answer = status(200)
+        receiver.messages.clear()
+        async with database.writing() as connection:
+            await service.change(context, connection, webhook_id=made.row.id, caller=ROOT, wanted={"is_active": True})
+        await drain(worker)
+        await execute(database, "UPDATE event_horizon SET seq = 0")
+    assert sorted(receiver.seqs) == seqs[14:]
+    row = await webhook_row(database, made.row.id)
+    assert (row.state, row.dead, row.pending) == ("active", 0, 0)
+
+
+async def test_a_full_queue_holds_up_no_other_webhook_and_goes_on_later(
+    database: Database, context: Context, new_worker: NewWorker
+) -> None:
+    async with receiving(Receiver(status(500))) as failing, receiving(Receiver()) as receiver:
+        full = await add_webhook(context, failing.url)
+        await publish(database, *[1] * 20)
+        worker = new_worker(most_pending=10)
+        while await worker._queue_events():
+            pass
+        await add_webhook(context, receiver.url)
+        await publish(database, *[1] * 5)
+        while await worker._queue_events():
+            pass
+        row = await webhook_row(database, full.row.id)
+        seqs = [one.seq for one in await rows(database) if one.webhook_id == full.row.id]
+        assert (len(seqs), row.queued_seq) == (20, seqs[-1])
+        await drain(worker)
+        assert len(receiver.messages) == 5
+        failing.answer = status(200)
+        await execute(database, "UPDATE webhook_deliveries SET due_at = now() WHERE due_at IS NOT NULL")
+        await drain(worker)
+        await drain(worker)
+    assert sorted(set(failing.seqs)) == seqs + sorted(receiver.seqs)
+
+
 async def needed(database: Database) -> int | None:
     async with database.reading() as connection:
         return await retention.find_least_needed(connection)

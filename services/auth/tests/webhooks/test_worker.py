@@ -8,10 +8,8 @@ from kpi_auth.context import Context
 from kpi_auth.events.models import EventType
 from kpi_auth.webhooks import delivery_repository, repository, service
 from kpi_auth.webhooks.transports import Timeouts
-from kpi_auth.webhooks.worker import WebhookWorker
 from kpi_shared.database import Database
 from mail_support import until
-from sqlalchemy import text
 from webhook_support import (
     ROOT,
     Message,
@@ -19,6 +17,7 @@ from webhook_support import (
     Receiver,
     add_webhook,
     at_work,
+    attempt_due,
     execute,
     hang,
     publish,
@@ -27,22 +26,9 @@ from webhook_support import (
     rows,
     status,
     verify,
+    wait_for_rows,
     webhook_row,
 )
-
-
-async def drain(worker: WebhookWorker) -> None:
-    """Queue all events, attempt once what is due, and wait until that is settled."""
-    while await worker._queue_events():
-        pass
-    await worker._start_due()
-    await asyncio.gather(*worker._in_flight._tasks)
-
-
-async def wait_for_rows(database: Database, count: int) -> None:
-    async with asyncio.timeout(60):
-        while len(await rows(database)) != count:  # noqa: ASYNC110 a worker's effects
-            await asyncio.sleep(0.02)
 
 
 async def test_an_event_is_sent_signed_and_forgotten(
@@ -52,7 +38,7 @@ async def test_an_event_is_sent_signed_and_forgotten(
     async with receiving(Receiver()) as receiver:
         made = await add_webhook(context, receiver.url)
         await publish(database, 7)
-        await drain(new_worker())
+        await attempt_due(new_worker())
     (message,) = receiver.messages
     # Only the event after the webhook's creation.
     assert message.event["type"] == "account.renamed"
@@ -82,10 +68,10 @@ async def test_the_old_secret_signs_until_its_end(database: Database, context: C
                 context, connection, webhook_id=old.row.id, caller=ROOT, grace=service.PATIENCE
             )
         await publish(database, 1)
-        await drain(new_worker())
+        await attempt_due(new_worker())
         await execute(database, "UPDATE webhooks SET previous_until = now()")
         await publish(database, 1)
-        await drain(new_worker())
+        await attempt_due(new_worker())
     both, one = receiver.messages
     assert [verify(both.body, both.fields, secret=made.secret) for made in (old, new)] == [True, True]
     assert [verify(one.body, one.fields, secret=made.secret) for made in (old, new)] == [False, True]
@@ -101,7 +87,7 @@ async def test_only_the_wanted_types_are_sent(database: Database, context: Conte
         worker = new_worker()
         # Each has one lane until its first success.
         for _ in range(2):
-            await drain(worker)
+            await attempt_due(worker)
     assert [len(receiver.messages) for receiver in (some, one, all_types)] == [2, 1, 2]
     assert one.messages[0].event["type"] == "account.deleted"
 
@@ -178,7 +164,7 @@ async def test_receivers_that_hang_delay_no_other(database: Database, context: C
         await publish(database, *range(1, 11))
         worker = new_worker(timeouts=Timeouts(connect=600, total=600), lanes=8, grace=0.1)
         for _ in range(6):
-            await drain(worker)
+            await attempt_due(worker)
         assert len(hanging.messages) >= 20
         hanging.answer = hang
         await add_webhook(context, receiver.url)
@@ -197,7 +183,7 @@ async def test_a_webhook_that_works_has_four_lanes_and_one_that_fails_has_one(
         await add_webhook(context, receiver.url)
         await publish(database, *range(1, 21))
         worker = new_worker(grace=0.1)
-        await drain(worker)
+        await attempt_due(worker)
         assert len(receiver.messages) == 1
         receiver.answer = hang
         async with at_work(worker):
@@ -214,19 +200,19 @@ async def test_an_event_is_given_up_after_its_patience(
         made = await add_webhook(context, receiver.url)
         await publish(database, 1, 1)
         worker = new_worker()
-        await drain(worker)
+        await attempt_due(worker)
         assert (await rows(database))[0].state == "pending"
         await execute(
             database, "UPDATE webhook_deliveries SET give_up_at = now(), due_at = now() WHERE due_at IS NOT NULL"
         )
-        await drain(worker)
+        await attempt_due(worker)
         first, second = await rows(database)
         assert (first.state, first.attempts, first.due_at) == ("dead", 2, None)
         assert first.last_error
         # The next event of the account has its turn.
         assert (second.state, second.attempts) == ("pending", 0)
         receiver.answer = status(200)
-        await drain(worker)
+        await attempt_due(worker)
     assert receiver.messages[-1].seq == second.seq
     row = await webhook_row(database, made.row.id)
     assert (row.pending, row.dead, row.state) == (0, 1, "active")
@@ -242,7 +228,7 @@ async def test_patience_is_three_days_with_growing_delays(
         waits = []
         for _ in range(12):
             await execute(database, "UPDATE webhook_deliveries SET due_at = now()")
-            await drain(worker)
+            await attempt_due(worker)
             waits.append((await rows(database))[0].wait)
         patience = (row := (await rows(database))[0]).give_up_at - row.created_at
     assert patience == service.PATIENCE
@@ -251,102 +237,6 @@ async def test_patience_is_three_days_with_growing_delays(
         full = min(5.0 * 2**attempt, 3600.0)
         # Less up to a quarter, and the moment since the outcome was stored.
         assert 0.7 * full - 1 < float(wait) <= full
-
-
-async def test_many_dead_events_in_a_row_disable_a_webhook(
-    database: Database, context: Context, new_worker: NewWorker
-) -> None:
-    async with receiving(Receiver(status(500))) as receiver:
-        made = await add_webhook(context, receiver.url)
-        await publish(database, 1, 2, 3, 4)
-        worker = new_worker(most_dead=3)
-        while await worker._queue_events():
-            pass
-        await execute(database, "UPDATE webhook_deliveries SET give_up_at = now()")
-        for _ in range(4):
-            await drain(worker)
-    row = await webhook_row(database, made.row.id)
-    assert (row.state, row.dead, row.pending) == ("disabled", 3, 1)
-    assert row.disabled_reason == "3 events in a row were given up; the last: 500 Internal Server Error"
-    assert len(receiver.messages) == 3
-
-
-async def test_a_success_begins_the_count_of_dead_events_anew(
-    database: Database, context: Context, new_worker: NewWorker
-) -> None:
-    async def fail_odd(message: Message, writer: asyncio.StreamWriter) -> None:
-        await status(500 if message.account_id % 2 else 200)(message, writer)
-
-    async with receiving(Receiver(fail_odd)) as receiver:
-        made = await add_webhook(context, receiver.url)
-        await publish(database, 1, 2, 3, 4, 5, 6)
-        # One at a time, so that successes and failures take turns.
-        worker = new_worker(most_dead=2, lanes_each=1)
-        while await worker._queue_events():
-            pass
-        await execute(database, "UPDATE webhook_deliveries SET give_up_at = now()")
-        for _ in range(6):
-            await drain(worker)
-    row = await webhook_row(database, made.row.id)
-    assert (row.state, row.dead, row.pending) == ("active", 3, 0)
-
-
-async def test_410_disables_at_once_and_keeps_the_event(
-    database: Database, context: Context, new_worker: NewWorker
-) -> None:
-    async with receiving(Receiver(status(410))) as receiver:
-        made = await add_webhook(context, receiver.url)
-        await publish(database, 1, 2)
-        worker = new_worker()
-        await drain(worker)
-        await publish(database, 3)
-        await drain(worker)
-        row = await webhook_row(database, made.row.id)
-        assert (row.state, row.pending) == ("disabled", 2)
-        assert row.disabled_reason == "410 Gone: the receiver wants no further events"
-        assert len(receiver.messages) == 1
-        receiver.answer = status(200)
-        async with database.writing() as connection:
-            await service.change(context, connection, webhook_id=row.id, caller=ROOT, wanted={"is_active": True})
-        async with at_work(worker):
-            await until(lambda: len(receiver.messages) >= 4)
-            await wait_for_rows(database, 0)
-    # It goes on where it stopped, with what happened in the meantime.
-    assert sorted({message.account_id for message in receiver.messages}) == [1, 2, 3]
-    assert (await webhook_row(database, made.row.id)).disabled_reason is None
-
-
-async def test_a_disabled_webhook_is_in_the_audit_trail(
-    database: Database, context: Context, new_worker: NewWorker
-) -> None:
-    async with receiving(Receiver(status(410))) as receiver:
-        made = await add_webhook(context, receiver.url)
-        await publish(database, 1)
-        await drain(new_worker())
-    async with database.reading() as connection:
-        statement = text("SELECT event, details FROM audit_events WHERE details->>'webhook_id' = :id ORDER BY id")
-        found = (await connection.execute(statement, {"id": str(made.row.id)})).all()
-    assert [row.event for row in found] == ["webhook.created", "webhook.disabled"]
-    assert "410" in found[1].details["reason"]
-
-
-async def test_a_paused_webhook_gets_nothing_and_goes_on_later(
-    database: Database, context: Context, new_worker: NewWorker
-) -> None:
-    async with receiving(Receiver()) as receiver:
-        made = await add_webhook(context, receiver.url)
-        for active, accounts in ((False, (1, 2)), (True, (3,))):
-            async with database.writing() as connection:
-                wanted = {"is_active": active}
-                await service.change(context, connection, webhook_id=made.row.id, caller=ROOT, wanted=wanted)
-            await publish(database, *accounts)
-            worker = new_worker()
-            await drain(worker)
-            if not active:
-                assert receiver.messages == []
-        async with at_work(worker):
-            await until(lambda: len(receiver.messages) >= 3)
-    assert sorted(message.account_id for message in receiver.messages) == [1, 2, 3]
 
 
 async def test_an_event_that_is_no_longer_kept_is_given_up(
@@ -358,7 +248,7 @@ async def test_an_event_that_is_no_longer_kept_is_given_up(
         worker = new_worker()
         await worker._queue_events()
         await execute(database, "DELETE FROM events")
-        await drain(worker)
+        await attempt_due(worker)
     assert [(row.state, row.last_error) for row in await rows(database)] == [("dead", "The event is no longer kept")]
     assert receiver.messages == []
 
@@ -370,7 +260,7 @@ async def test_a_secret_of_a_lost_key_disables_its_webhook(
         made = await add_webhook(context, receiver.url)
         await execute(database, "UPDATE webhooks SET secret = 'v4.local.unreadable'")
         await publish(database, 1)
-        await drain(new_worker())
+        await attempt_due(new_worker())
     row = await webhook_row(database, made.row.id)
     assert row.state == "disabled"
     assert "rotate" in row.disabled_reason
@@ -404,6 +294,6 @@ async def test_a_worker_that_was_stopped_sends_nothing_after_its_lease(
     async with receiving(Receiver()) as receiver:
         await add_webhook(context, receiver.url)
         await publish(database, 1)
-        await drain(new_worker(lease=0.0))
+        await attempt_due(new_worker(lease=0.0))
     assert receiver.messages == []
     assert len(await rows(database)) == 1

@@ -13,13 +13,14 @@ from fastapi import FastAPI
 from kpi_shared.background import backoff, running
 from kpi_shared.health import NotReadyError, Remark
 from kpi_shared.revocations import Revocations
+from kpi_shared.settings import Environment
 
 from kpi_content.feed.client import SILENCE_SECONDS, FeedClient
 from kpi_content.feed.errors import FeedError
 from kpi_content.feed.lines import LineReader
 from kpi_content.feed.schemas import Event, Heartbeat
 from kpi_content.revocations.applying import apply_event, apply_snapshot
-from kpi_content.settings import ContentSettings
+from kpi_content.settings import NO_FEED, ContentSettings
 
 log = structlog.get_logger(__name__)
 
@@ -117,6 +118,8 @@ async def revocation_feed(app: FastAPI) -> AsyncIterator[None]:
     client = FeedClient.of(settings)
     app.state.feed = client
     if client is None:
+        if settings.app_env is Environment.PRODUCTION:
+            log.warning(NO_FEED)
         yield
         return
     revocations = Revocations(silence_limit=settings.revocation_silence_limit, kill_key=partial(_kill_key, app))

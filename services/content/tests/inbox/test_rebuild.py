@@ -83,7 +83,9 @@ async def test_events_that_come_meanwhile_are_not_lost(follow: Follow, monkeypat
 
         async def read_late(self: FeedClient, address: str, *, after: int) -> object:
             page = await read(self, address, after=after)
-            feed.change(20, username="meanwhile")
+            # The worker may read at the same time.
+            if feed.accounts[20]["version"] == 1:
+                feed.change(20, username="meanwhile")
             database = app.state.database
             async with database.writing() as connection:
                 await inbox_service._project(connection, [inbox_service.Account(20, "meanwhile", 2)])

@@ -1,9 +1,12 @@
 """What auth's feed says is refused here, through the whole service."""
 
+import json
+
 import pytest
 from content_support import assert_problem
 from feed_stand_in import Mood, StandIn, eventually
 from following_support import Follow, Following
+from kpi_shared.tokens import split
 
 
 async def is_refused(service: Following, headers: dict[str, str]) -> bool:
@@ -69,18 +72,28 @@ async def test_events_end_sessions_keys_and_older_tokens_of_accounts(follow: Fol
         assert await service.read(service.token(user=22, version=1)) == 200
 
 
-async def test_a_killed_key_is_taken_from_the_ring(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed: list[str] = []
+async def test_tokens_of_a_killed_key_are_refused(follow: Follow) -> None:
     async with follow() as service:
         await eventually(lambda: service.followed)
-        monkeypatch.setattr(service.app.state.tokens, "kill", killed.append, raising=False)
-        service.feeds[0].publish("key.killed", kid="k4.lid.x")
-        await eventually(lambda: killed == ["k4.lid.x"])
-        for feed in service.feeds:
-            feed.revocations = [{"kind": "kid", "id": "k4.lid.x", "seconds": None}]
-        service.feeds[0].cut()
-        await eventually(lambda: "/internal/feed/events" in service.feeds[1].asked)
-        assert killed == ["k4.lid.x"]
+        headers = service.token()
+        assert await service.read(headers) == 200
+        kid = json.loads(split(headers["Authorization"].removeprefix("Bearer "))[1])["kid"]
+        service.feeds[0].publish("key.killed", kid=kid)
+        await eventually(lambda: is_refused(service, headers))
+        assert await service.read(service.token(sid="13")) == 401
+
+
+async def test_a_key_that_was_killed_before_the_start_is_refused(
+    follow: Follow, feeds: tuple[StandIn, StandIn]
+) -> None:
+    async with follow() as service:
+        headers = service.token()
+        kid = json.loads(split(headers["Authorization"].removeprefix("Bearer "))[1])["kid"]
+    for feed in feeds:
+        feed.revocations = [{"kind": "kid", "id": kid, "seconds": None}]
+    async with follow() as service:
+        await eventually(lambda: service.followed)
+        assert await service.read(headers) == 401
 
 
 async def test_nothing_is_missed_between_two_streams(follow: Follow) -> None:

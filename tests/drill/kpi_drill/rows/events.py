@@ -15,9 +15,9 @@ from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict, seconds
 
 _WRITERS = 8
-_EVENTS, _SHORT_EVENTS = 20_000, 400
+_EVENTS, _SHORT_EVENTS = 20_000, 300
 _ACCOUNTS, _SHORT_ACCOUNTS = 25, 4
-_BETWEEN_KILLS = (2.0, 6.0)
+_BETWEEN_KILLS, _SHORT_BETWEEN_KILLS = (2.0, 6.0), (0.2, 1.0)
 _PAUSE_SECONDS = 0.05
 _SETTLE_SECONDS = 60.0
 _DEFINITE = range(200, 500)
@@ -112,14 +112,14 @@ async def _write(stage: Stage, platform: Platform, writers: Sequence[_Writer], c
     async with asyncio.TaskGroup() as group:
         for writer in writers:
             group.create_task(writer.run(goes_on))
-        killing = group.create_task(_kill_at_random(platform, random.Random(stage.seed), goes_on))
+        killing = group.create_task(_kill_at_random(stage, platform, goes_on))
     return killing.result()
 
 
-async def _kill_at_random(platform: Platform, chosen: random.Random, goes_on: Callable[[], bool]) -> int:
-    kills = 0
+async def _kill_at_random(stage: Stage, platform: Platform, goes_on: Callable[[], bool]) -> int:
+    kills, chosen = 0, random.Random(stage.seed)
     while goes_on():
-        await asyncio.sleep(chosen.uniform(*_BETWEEN_KILLS))
+        await asyncio.sleep(chosen.uniform(*(_SHORT_BETWEEN_KILLS if stage.short else _BETWEEN_KILLS)))
         names = chosen.choice((("auth1",), ("auth2",), ("auth1", "auth2")))
         await _each(names, lambda name: platform[name].kill())
         await _each(names, lambda name: platform[name].start())

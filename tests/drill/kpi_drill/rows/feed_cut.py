@@ -19,7 +19,7 @@ from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict, seconds
 
 # Of silence, until writes are refused: REVOCATION_SILENCE_LIMIT.
-_LIMIT_SECONDS, _SHORT_LIMIT_SECONDS = 10.0, 2.0
+_LIMIT_SECONDS, _SHORT_LIMIT_SECONDS = 10.0, 3.0
 _BEYOND_SECONDS = 4.0
 # Around the limit both answers are right: the last heartbeat was some tenths of a second old.
 _NOISE_SECONDS = 1.0
@@ -170,9 +170,9 @@ def _judge(name: str, probes: _Probes, moments: _Moments, limit: float | None) -
         "reads failed": sum(not one.reply.ok for probe in probes.reads for one in probe.answers),
         "writes neither done nor refused": sum(not (one.reply.ok or one.is_refusal) for one in writes),
         "writes of a revoked token": sum(one.reply.ok for probe in probes.revoked for one in probe.answers),
-        "writes refused after that": sum(one.sent > back and not one.reply.ok for one in writes),
     }
     if limit is not None:
+        faults["writes refused after that"] = sum(one.sent > back and not one.reply.ok for one in writes)
         faults["writes refused too early"] = sum(
             one.sent < moments.began + limit - _NOISE_SECONDS and not one.reply.ok for one in writes
         )

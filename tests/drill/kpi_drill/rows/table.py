@@ -15,6 +15,7 @@ from kpi_drill.rows import (
     nats,
     refresh_race,
     revocation,
+    rotation,
 )
 from kpi_drill.stage import Stage
 from kpi_drill.verdict import Verdict
@@ -139,5 +140,19 @@ ROWS = (
         "no consumer misses an event, content's accounts equal auth's",
         events.write_while_auth_dies,
         seconds=900,
+    ),
+    Row(
+        "rotation",
+        "`kpi keys rotate` every 10 s for 3 minutes, `v4.local`",
+        "0 failed",
+        rotation.rotate_local,
+        seconds=420,
+    ),
+    Row(
+        "rotation-public",
+        "`kpi keys rotate` every 10 s for 3 minutes, `v4.public`",
+        "0 failed",
+        rotation.rotate_public,
+        seconds=420,
     ),
 )
