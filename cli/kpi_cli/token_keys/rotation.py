@@ -80,7 +80,7 @@ class Rotator:
         if not self.plan.retire:
             self._say("the old key still verifies; a later run retires it")
             return self.store.update(lambda it: it.retire(now(), older_than=timedelta(seconds=wait)).end_rotation())
-        self._say(f"every part mints with it; the last token of the old key expires in {wait} s at the latest")
+        self._say(f"every part mints with it; the old key is retired in {wait} s")
         return self.store.update(lambda it: it.confirm(now(), timedelta(seconds=wait)) if it.rotation else it)
 
     def _retire(self, ring: Ring) -> Ring:
