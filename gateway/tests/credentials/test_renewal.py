@@ -12,7 +12,7 @@ from gateway_support import responding, serving
 from kpi_gateway.credentials import memory
 from kpi_shared.testing.process import free_port
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +27,7 @@ class Service:
 
     refuses: Callable[[str], bool] = lambda _: False
     challenge: str = CHALLENGE
+    refusal: Response | None = None
     seen: list[tuple[str, bytes]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     timeouts: list[int] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Service:
         is_refused = self.refuses(token)
         await self.gate.wait()
         if is_refused:
-            refusal = problem(401, "unauthenticated")
+            refusal = self.refusal or problem(401, "unauthenticated")
             refusal.headers["WWW-Authenticate"] = self.challenge
             return refusal
         return Response("done")
@@ -78,6 +79,11 @@ def refuse_first(renewing: Renewing) -> None:
 
 def type_of(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["type"]
+
+
+async def never_end() -> AsyncIterator[bytes]:
+    yield b"a part"
+    await asyncio.Event().wait()
 
 
 async def upload(service: Service) -> AsyncIterator[bytes]:
@@ -122,6 +128,22 @@ async def test_a_burst_of_refusals_makes_one_exchange(renewing: Renewing) -> Non
     assert {response.status_code for response in await asyncio.gather(*burst)} == {200}
     assert len(renewing.auth.exchanged) == 2
     assert len(renewing.service.seen) == 41
+
+
+async def test_a_refusal_that_comes_late_makes_no_exchange(renewing: Renewing) -> None:
+    key = make_key()
+    await renewing.client.get("/posts", headers=header(key))
+    refuse_first(renewing)
+    late = renewing.service.gate = asyncio.Event()
+    held = asyncio.create_task(renewing.client.get("/posts", headers=header(key)))
+    while len(renewing.service.seen) < 2:  # noqa: ASYNC110 the stand-in has no event for it
+        await asyncio.sleep(0.01)
+    renewing.service.gate = asyncio.Event()
+    renewing.service.gate.set()
+    assert (await renewing.client.get("/posts", headers=header(key))).status_code == 200
+    late.set()
+    assert (await held).status_code == 200
+    assert renewing.auth.exchanged == [key, key]
 
 
 async def test_a_key_that_has_ended_is_an_invalid_key(renewing: Renewing) -> None:
@@ -210,6 +232,7 @@ async def test_a_repeated_request_has_one_place_and_counts_once() -> None:
         key = make_key()
         first = await renewing.client.get("/posts", headers=header(key))
         refuse_first(renewing)
+        renewing.service.refusal = StreamingResponse(never_end(), 401)
         second = await renewing.client.get("/posts", headers=header(key))
         assert [each.status_code for each in (first, second)] == [200, 200]
         assert [each.headers["x-ratelimit-remaining"] for each in (first, second)] == ["9", "8"]
