@@ -103,12 +103,14 @@ class Snapshot(NamedTuple):
 async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
     cursor = await connection.execute(_poll, {"after": after, "most": most}, prepare=True)
     rows: list[Any] = await cursor.fetchall()
-    return Poll(*rows[0][:2], [PlacedEvent(*row[2:]) for row in rows if row[2] is not None])
+    is_read_only, waiting = rows[0][:2]
+    return Poll(is_read_only, waiting, [PlacedEvent(*row[2:]) for row in rows if row[2] is not None])
 
 
 async def get_slice(connection: AsyncConnection, *, after: int, most: int) -> Slice:
     rows = (await connection.execute(_get_slice, {"after": after, "most": most})).all()
-    return Slice(*rows[0][:3], [PlacedEvent(*row[3:]) for row in rows if row[3] is not None])
+    is_read_only, horizon, last = rows[0][:3]
+    return Slice(is_read_only, horizon, last, [PlacedEvent(*row[3:]) for row in rows if row[3] is not None])
 
 
 async def get_revocations(connection: AsyncConnection, *, lifetime: timedelta) -> Snapshot:
