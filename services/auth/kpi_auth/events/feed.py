@@ -42,7 +42,7 @@ class Subscription:
     def __init__(self, after: int) -> None:
         self._after = after
         self._events: deque[PlacedEvent] = deque()
-        self._news = asyncio.Event()
+        self._arrival = asyncio.Event()
         self.is_cut = False
 
     def offer(self, events: Iterable[PlacedEvent]) -> None:
@@ -50,19 +50,19 @@ class Subscription:
         if len(self._events) > MOST_WAITING:
             self.cut()
         elif self._events:
-            self._news.set()
+            self._arrival.set()
 
     def cut(self) -> None:
         self.is_cut = True
         self._events.clear()
-        self._news.set()
+        self._arrival.set()
 
     async def take(self, *, seconds: float) -> list[PlacedEvent]:
         """All events that wait, at once if there are any; else those that come within this time."""
         if not self._events:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), seconds)
-        self._news.clear()
+                await asyncio.wait_for(self._arrival.wait(), seconds)
+        self._arrival.clear()
         taken = list(self._events)
         self._events.clear()
         return taken
