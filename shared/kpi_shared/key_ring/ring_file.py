@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
-from kpi_shared.key_ring.ring import KeyRing, KeyState, Purpose, RingKey, TokenKey
+from kpi_shared.key_ring.ring import KeyRing, Purpose, RingKey, TokenKey, TokenKeyState
 from kpi_shared.keys import check_strength
 from kpi_shared.paserk import PaserkType, decode_paserk, identify
 
 # A hundred keys; what is larger is another file.
 MAX_BYTES = 64 * 1024
-_GONE = frozenset({KeyState.RETIRED, KeyState.KILLED})
+_GONE = frozenset({TokenKeyState.RETIRED, TokenKeyState.KILLED})
 _TYPES = {Purpose.LOCAL: {PaserkType.LOCAL}, Purpose.PUBLIC: {PaserkType.PUBLIC, PaserkType.SECRET}}
 _SEED_BYTES = 32
 
@@ -27,7 +27,7 @@ class BadRingError(ValueError):
 class _Entry(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    state: KeyState
+    state: TokenKeyState
     key: SecretStr | None = None
     kid: str | None = None
 
@@ -41,7 +41,7 @@ class _File(BaseModel):
 
 class _Read(NamedTuple):
     kid: str
-    state: KeyState
+    state: TokenKeyState
     key: TokenKey | None
 
 
@@ -51,7 +51,7 @@ def parse_ring(text: str | bytes, *, purpose: Purpose, mints: bool) -> KeyRing:
     if file.purpose is not purpose:
         raise BadRingError(f'its purpose is "{file.purpose}", but TOKEN_PURPOSE is "{purpose}"')
     entries = [_parse_entry(at, entry, purpose, mints) for at, entry in enumerate(file.keys, start=1)]
-    killed = {each.kid for each in entries if each.state is KeyState.KILLED}
+    killed = {each.kid for each in entries if each.state is TokenKeyState.KILLED}
     _check_states(entries, is_bare=bool(killed), mints=mints)
     ring = [RingKey(each.key, each.state) for each in entries if each.key is not None and each.state not in _GONE]
     return KeyRing(purpose, ring, killed=killed)
@@ -117,8 +117,8 @@ def _check_halves(secret: bytes, public: bytes) -> None:
         raise ValueError("the two halves of k4.secret... do not belong together") from None
 
 
-def _check_use(key: TokenKey, state: KeyState, *, mints: bool) -> None:
-    if mints and not key.can_mint and state in (KeyState.ACTIVE, KeyState.NEXT):
+def _check_use(key: TokenKey, state: TokenKeyState, *, mints: bool) -> None:
+    if mints and not key.can_mint and state in (TokenKeyState.ACTIVE, TokenKeyState.NEXT):
         raise ValueError(f"this part mints tokens, so a key that is {state} must be k4.secret...")
     if not mints and key.secret is not None:
         raise ValueError("k4.secret... is for the part that mints tokens alone; k4.public... is needed here")
@@ -130,7 +130,7 @@ def _check_states(entries: Sequence[_Read], *, is_bare: bool, mints: bool) -> No
     twice = next((kid for kid in kids if kids.count(kid) > 1), None)
     if twice is not None:
         raise BadRingError(f"{twice} is listed twice")
-    active = [each.kid for each in entries if each.state is KeyState.ACTIVE]
+    active = [each.kid for each in entries if each.state is TokenKeyState.ACTIVE]
     if len(active) > 1:
         raise BadRingError(f"{len(active)} keys are active; one must be")
     if not active and mints and not is_bare:
