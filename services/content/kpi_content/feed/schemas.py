@@ -8,7 +8,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seq = Annotated[int, Field(ge=0)]
 
 
-class Revocation(BaseModel):
+class FeedRevocation(BaseModel):
     """``seconds`` is the time after which no token that it hits is valid; None is for ever."""
 
     kind: str
@@ -21,7 +21,7 @@ class Snapshot(BaseModel):
     """All revocations of the events up to ``seq`` that still matter."""
 
     seq: Seq
-    revocations: list[Revocation]
+    revocations: list[FeedRevocation]
 
 
 class Heartbeat(BaseModel):
@@ -32,7 +32,7 @@ class Heartbeat(BaseModel):
     behind: _Seconds
 
 
-class Event(BaseModel):
+class FeedEvent(BaseModel):
     """``seconds`` as in a revocation; None for an event that revokes nothing, or for ever."""
 
     seq: Seq
@@ -71,7 +71,7 @@ class KeyKilled(BaseModel):
 
 
 class EventPage(BaseModel):
-    items: list[Event]
+    items: list[FeedEvent]
     last: Seq
 
 
@@ -83,4 +83,4 @@ class AccountPage(BaseModel):
     next: int | None
 
 
-line_adapter: TypeAdapter[Heartbeat | Event] = TypeAdapter(Heartbeat | Event)
+line_adapter: TypeAdapter[Heartbeat | FeedEvent] = TypeAdapter(Heartbeat | FeedEvent)

@@ -12,9 +12,9 @@ from kpi_content.feed.errors import FeedError
 from kpi_content.feed.schemas import (
     AccountState,
     ApiKeyChanged,
-    Event,
+    FeedEvent,
     KeyKilled,
-    Revocation,
+    FeedRevocation,
     SessionEnded,
     SessionsEnded,
     Snapshot,
@@ -28,25 +28,25 @@ _Apply = Callable[[Revocations, dict[str, Any], float], None]
 def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
     """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit."""
     listed = {revocation.id for revocation in snapshot.revocations if revocation.kind == "session"}
-    revocations.restore_sessions(key for key in revocations.ended_keys() if key not in listed)
+    revocations.restore_sessions(key for key in revocations.list_ended_keys() if key not in listed)
     for revocation in snapshot.revocations:
         _apply_revocation(revocations, revocation)
 
 
-def _apply_revocation(revocations: Revocations, revocation: Revocation) -> None:
+def _apply_revocation(revocations: Revocations, revocation: FeedRevocation) -> None:
     seconds = inf if revocation.seconds is None else revocation.seconds
     match revocation:
-        case Revocation(kind="session", id=str(session_id)):
+        case FeedRevocation(kind="session", id=str(session_id)):
             revocations.end_sessions([session_id], seconds=seconds)
-        case Revocation(kind="account", id=int(account_id), version=int(version)):
+        case FeedRevocation(kind="account", id=int(account_id), version=int(version)):
             revocations.end_versions(account_id, below=version, seconds=seconds)
-        case Revocation(kind="kid", id=str(kid)):
+        case FeedRevocation(kind="kid", id=str(kid)):
             revocations.end_key(kid)
-        case Revocation(kind="session" | "account" | "kid"):
+        case FeedRevocation(kind="session" | "account" | "kid"):
             raise FeedError(f"a revocation of the kind {revocation.kind!r} cannot be read")
 
 
-def apply_event(revocations: Revocations, event: Event) -> None:
+def apply_event(revocations: Revocations, event: FeedEvent) -> None:
     """FeedError for an event that cannot be read: what it revokes is in the next snapshot, in another form."""
     # The first version of an account has no tokens before it.
     apply = _end_account if event.is_of_account and event.type != "account.created" else _BY_TYPE.get(event.type)

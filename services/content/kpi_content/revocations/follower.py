@@ -18,7 +18,7 @@ from kpi_shared.settings import Environment
 from kpi_content.feed.client import SILENCE_SECONDS, FeedClient
 from kpi_content.feed.errors import FeedError
 from kpi_content.feed.lines import LineReader
-from kpi_content.feed.schemas import Event, Heartbeat
+from kpi_content.feed.schemas import FeedEvent, Heartbeat
 from kpi_content.revocations.applying import apply_event, apply_snapshot
 from kpi_content.settings import NO_FEED, ContentSettings
 
@@ -32,12 +32,12 @@ _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 1.0
 
 
 class Follower:
-    """``news`` is set when an account may have changed. ``has_snapshot`` is for readiness."""
+    """``wake`` is set when an account may have changed. ``has_snapshot`` is for readiness."""
 
     def __init__(self, client: FeedClient, revocations: Revocations) -> None:
         self._client = client
         self._revocations = revocations
-        self.news = asyncio.Event()
+        self.wake = asyncio.Event()
         self.has_snapshot = False
         self.seq = 0
         self.reconnects = 0
@@ -69,7 +69,7 @@ class Follower:
         self.has_snapshot = True
         if snapshot.seq != self.seq:
             self.seq = snapshot.seq
-            self.news.set()
+            self.wake.set()
         # Before the request: what a process that stood still meanwhile reads from its connection is old.
         heard = began = monotonic()
         # The first heartbeat may precede events that came after the snapshot.
@@ -88,11 +88,11 @@ class Follower:
                         self._note_event(item)
         raise FeedError("it ended the stream")
 
-    def _note_event(self, event: Event) -> None:
+    def _note_event(self, event: FeedEvent) -> None:
         apply_event(self._revocations, event)
         self.seq = event.seq
         if event.is_of_account:
-            self.news.set()
+            self.wake.set()
 
     def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, known: float, is_good: bool) -> None:
         self._revocations.mark_known(until=known - heartbeat.behind)
@@ -116,7 +116,7 @@ async def revocation_feed(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``kpi_shared.security``: follow the feed while the service runs, if there is one."""
     settings: ContentSettings = app.state.settings
     client = FeedClient.of(settings)
-    app.state.feed = client
+    app.state.feed_client = client
     if client is None:
         if settings.app_env is Environment.PRODUCTION:
             log.warning(NO_FEED)
