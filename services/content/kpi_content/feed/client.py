@@ -22,8 +22,9 @@ ACCOUNTS_PAGE_SIZE = 1000
 _RESPONSE_SECONDS = 5.0
 _MAX_RESPONSE = 64 * 1024 * 1024
 _TIMEOUT = httpx.Timeout(SILENCE_SECONDS)
-# A database must be asked before the first byte.
+# A database must be asked before the first byte; for a snapshot, about very many events.
 _RESPONSE_TIMEOUT = httpx.Timeout(SILENCE_SECONDS, read=1.5)
+_SNAPSHOT_TIMEOUT = httpx.Timeout(SILENCE_SECONDS, read=_RESPONSE_SECONDS)
 
 Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
@@ -57,7 +58,7 @@ class FeedClient:
         await self._client.aclose()
 
     async def get_revocations(self, address: str) -> Snapshot:
-        return await self._get(f"{address}/internal/feed/revocations", Snapshot)
+        return await self._ask("GET", f"{address}/internal/feed/revocations", Snapshot, timeout=_SNAPSHOT_TIMEOUT)
 
     async def get_events(self, address: str, *, after: int) -> EventPage:
         """A page of events; EventsGoneError if ``after`` is too old."""
@@ -96,11 +97,18 @@ class FeedClient:
     async def _get(self, url: str, schema: type[Body], **parameters: int) -> Body:
         return await self._ask("GET", url, schema, params=parameters)
 
-    async def _ask(self, method: str, url: str, schema: type[Body], **request: Any) -> Body:  # noqa: ANN401 what httpx takes
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        schema: type[Body],
+        timeout: httpx.Timeout = _RESPONSE_TIMEOUT,  # noqa: ASYNC109 the client's own
+        **request: Any,  # noqa: ANN401 what httpx takes
+    ) -> Body:
         with _as_feed_errors():
             async with (
                 asyncio.timeout(_RESPONSE_SECONDS),
-                self._client.stream(method, url, timeout=_RESPONSE_TIMEOUT, **request) as response,
+                self._client.stream(method, url, timeout=timeout, **request) as response,
             ):
                 _check_status(response)
                 return schema.model_validate_json(await _read_bounded(response))

@@ -18,18 +18,23 @@ class FeedRevocation(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """All revocations of the events up to ``seq`` that still matter."""
+    """All revocations of the events up to ``seq`` that still matter. They are read in portions, as there may be many."""
 
     seq: Seq
-    revocations: list[FeedRevocation]
+    revocations: list[Any]
 
 
 class Heartbeat(BaseModel):
-    """``behind`` is the age in seconds of the oldest event that the feed cannot send yet."""
+    """``behind`` is the age in seconds of the oldest event that the feed cannot send yet.
+
+    ``at`` is the time in seconds at which it was sent, by a clock of the sender that is never set; None from an older
+    auth.
+    """
 
     heartbeat: Literal[True]
     seq: Seq
     behind: _Seconds
+    at: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class FeedEvent(BaseModel):
@@ -83,4 +88,5 @@ class AccountPage(BaseModel):
     next: int | None
 
 
+revocations_adapter: TypeAdapter[list[FeedRevocation]] = TypeAdapter(list[FeedRevocation])
 line_adapter: TypeAdapter[Heartbeat | FeedEvent] = TypeAdapter(Heartbeat | FeedEvent)

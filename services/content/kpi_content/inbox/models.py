@@ -11,7 +11,7 @@ AUTH = "auth"
 
 
 class Inbox(Table, table=True):
-    """All events of the source up to ``seq`` are in this database. Without one, its accounts must be read from the start.
+    """All events of the source up to ``seq`` are in this database; without one, its accounts must be read.
 
     One rebuild at a time reads them: that with the number ``rebuild``. After ``held_until``, which it keeps postponing,
     its process has ended, and another may begin.
@@ -23,4 +23,4 @@ class Inbox(Table, table=True):
     source: str = Field(sa_column=Column(Text, primary_key=True))
     seq: int | None = Field(default=None, sa_type=BigInteger)
     rebuild: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
-    held_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))  # type: ignore[call-overload]
+    held_until: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))

@@ -1,10 +1,11 @@
 """What the feed says, put into the revocations in memory."""
 
+import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from kpi_shared.caller import key_session_id
+from kpi_shared.caller import is_key_session_id, key_session_id
 from kpi_shared.revocations import Revocations
 from pydantic import ValidationError
 
@@ -13,24 +14,41 @@ from kpi_content.feed.schemas import (
     AccountState,
     ApiKeyChanged,
     FeedEvent,
-    KeyKilled,
     FeedRevocation,
+    KeyKilled,
     SessionEnded,
     SessionsEnded,
     Snapshot,
+    revocations_adapter,
 )
 
 # The longest life of a token that the settings of auth allow, for an event that does not say.
 _LONGEST_LIFE = 24 * 3600.0
+# Some milliseconds.
+_PORTION = 1000
 _Apply = Callable[[Revocations, dict[str, Any], float], None]
 
 
-def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
-    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit."""
-    listed = {revocation.id for revocation in snapshot.revocations if revocation.kind == "session"}
-    revocations.restore_sessions(key for key in revocations.list_ended_keys() if key not in listed)
-    for revocation in snapshot.revocations:
-        _apply_revocation(revocations, revocation)
+async def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
+    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit.
+
+    In portions, so that requests go on meanwhile; what is in none of them yet is refused after the last one.
+    """
+    listed_keys = set()
+    for start in range(0, len(snapshot.revocations), _PORTION):
+        for revocation in _read_portion(snapshot.revocations[start : start + _PORTION]):
+            _apply_revocation(revocations, revocation)
+            if revocation.kind == "session" and is_key_session_id(str(revocation.id)):
+                listed_keys.add(str(revocation.id))
+        await asyncio.sleep(0)
+    revocations.restore_sessions(key for key in revocations.list_ended_keys() if key not in listed_keys)
+
+
+def _read_portion(portion: list[Any]) -> list[FeedRevocation]:
+    try:
+        return revocations_adapter.validate_python(portion)
+    except ValidationError:
+        raise FeedError("its response is not of the feed") from None
 
 
 def _apply_revocation(revocations: Revocations, revocation: FeedRevocation) -> None:
