@@ -18,7 +18,7 @@ class FeedRevocation(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """All revocations of the events up to ``seq`` that still matter. They are read in portions, as there may be many."""
+    """All revocations of the events up to ``seq`` that still matter, which may be many: they are read in portions."""
 
     seq: Seq
     revocations: list[Any]
