@@ -99,7 +99,7 @@ class _InternalKeys:
         self.app = app
         internal, feed = _texts_of(settings.internal_key), _texts_of(settings.feed_key)
         self._expected = {"/internal/feed/": feed, "/internal/api-keys/": internal}
-        # Which path there is here is for those that have a key.
+        # Callers without a key must not learn which paths exist.
         self._otherwise = internal + feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

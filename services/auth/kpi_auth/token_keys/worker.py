@@ -10,7 +10,7 @@ from kpi_shared.key_ring import KeyRing
 from kpi_shared.token_keys.reports import Holding, KeyReporter
 from kpi_shared.tokens import TokenCodec
 
-from kpi_auth.events.models import Event, EventType
+from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.settings import PART
 from kpi_auth.token_keys import service
 
@@ -34,7 +34,7 @@ async def token_keys(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def _apply(codec: TokenCodec, event: Event) -> None:
+def _apply(codec: TokenCodec, event: PlacedEvent) -> None:
     if event.type is EventType.KEY_KILLED:
         log.warning("key of tokens killed", kid=event.data["kid"])
         codec.kill(event.data["kid"])

@@ -20,7 +20,7 @@ from kpi_shared.telemetry.metrics import Metrics
 from kpi_auth.context import Context, context_of
 from kpi_auth.events import lookup_repository
 from kpi_auth.events import repository as events
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.origin import Origin
 from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.webhooks import delivery_repository as deliveries
@@ -68,7 +68,7 @@ class WebhookTimes(NamedTuple):
 class _Held:
     """A leased delivery that is being attempted."""
 
-    def __init__(self, delivery: LeasedDelivery, event: Event | None, lease: Lease) -> None:
+    def __init__(self, delivery: LeasedDelivery, event: PlacedEvent | None, lease: Lease) -> None:
         self.delivery = delivery
         self.event = event
         self.lease = lease

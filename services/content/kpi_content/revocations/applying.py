@@ -24,8 +24,10 @@ from kpi_content.feed.schemas import (
 
 # The longest life of a token that the settings of auth allow, for an event that does not say.
 _LONGEST_LIFE = 24 * 3600.0
-# Some milliseconds.
+# Entries of a snapshot: some milliseconds.
 _PORTION = 1000
+# The first version of an account has no tokens before it; other changes are none of what a token says.
+_HARMLESS = {"account.created", "account.changed"}
 _Apply = Callable[[Revocations, dict[str, Any], float], None]
 
 
@@ -66,8 +68,7 @@ def _apply_revocation(revocations: Revocations, revocation: FeedRevocation) -> N
 
 def apply_event(revocations: Revocations, event: FeedEvent) -> None:
     """FeedError for an event that cannot be read: what it revokes is in the next snapshot, in another form."""
-    # The first version of an account has no tokens before it.
-    apply = _end_account if event.is_of_account and event.type != "account.created" else _BY_TYPE.get(event.type)
+    apply = _end_account if event.is_of_account and event.type not in _HARMLESS else _BY_TYPE.get(event.type)
     if apply is None:
         return
     try:
