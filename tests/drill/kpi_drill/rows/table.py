@@ -132,14 +132,14 @@ ROWS = (
         "64 parallel refreshes race a revocation, 1,000 times",
         "none minted after it returned, no token works after it",
         refresh_race.race,
-        seconds=600,
+        seconds=1800,
     ),
     Row(
         "events",
         "8 writers and 20,000 events, the auths killed at random",
         "no consumer misses an event, content's accounts equal auth's",
         events.write_while_auth_dies,
-        seconds=900,
+        seconds=1800,
     ),
     Row(
         "rotation",
