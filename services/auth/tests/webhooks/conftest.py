@@ -16,8 +16,8 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from webhook_support import NewWorker
 
-# No test waits for the clock: polls and delays are short, and leases and attempts long.
-QUICK = WebhookTimes(poll=0.01, lease=600, first_delay=0.01, longest_delay=0.02, grace=5)
+# No test waits for the clock: polls and delays are short, and leases and attempts long; no attempt is slow.
+QUICK = WebhookTimes(poll=0.01, lease=600, slow=600, first_delay=0.01, longest_delay=0.02, grace=5)
 
 
 @pytest.fixture(scope="module")
