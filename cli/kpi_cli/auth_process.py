@@ -22,17 +22,26 @@ def run(
     *,
     accept: tuple[int, ...] = (0,),
     part: Part = AUTH,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
-    """Run a command and return its result; raises FailureError for an exit code that is not to be accepted."""
-    result = subprocess.run(
-        part.command(command),
-        env=environment,
-        input=json.dumps(request),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    """Run a command and return its result; raises FailureError for an exit code that is not to be accepted.
+
+    A command that takes more than ``seconds`` is ended, which is a failure too.
+    """
+    try:
+        result = subprocess.run(
+            part.command(command),
+            env=environment,
+            input=json.dumps(request),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=seconds,
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"{command} did not end within {seconds:.0f} s"
+        raise FailureError(part.name, problem, fix=f"{KPI} doctor") from None
     if result.returncode not in accept:
         raise _failure(part, command, result)
     response: dict[str, Any] = json.loads(result.stdout)

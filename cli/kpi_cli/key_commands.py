@@ -47,6 +47,10 @@ def rotate(  # noqa: PLR0913 each option is a parameter
         int | None, typer.Option(min=0, help="Seconds until the old key is retired, instead of a token's life.")
     ] = None,
     *,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="INSTANCE", help="Do not wait for this process; * and ? are wildcards (repeatable)."),
+    ] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Leave the old key to a later run.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +60,7 @@ def rotate(  # noqa: PLR0913 each option is a parameter
     retired. Ctrl-C harms nothing: the next run continues.
     """
     place = Place(file, aws, copy or (), without or ())
-    token_keys.rotate(layout.find(), place, wait=wait, retire=not no_wait, as_json=as_json)
+    token_keys.rotate(layout.find(), place, wait=wait, retire=not no_wait, ignored=ignore or (), as_json=as_json)
 
 
 @app.command("status")
@@ -73,15 +77,18 @@ def print_status(
 
 
 @app.command("kill")
-def kill(
+def kill(  # noqa: PLR0913 each option is a parameter
     kid: Annotated[str, typer.Argument(help="The key's id, or the beginning of it.")],
     file: File = None,
     aws: Aws = None,
     copy: Copies = None,
     without: Without = None,
     *,
+    at_once: Annotated[
+        bool, typer.Option("--now", help="Do not wait until the parts know the key that takes its place.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """For emergencies: refuse a key everywhere within 5 seconds, for ever. If it mints, another one does first."""
     place = Place(file, aws, copy or (), without or ())
-    token_keys.kill(layout.find(), place, kid, as_json=as_json)
+    token_keys.kill(layout.find(), place, kid, at_once=at_once, as_json=as_json)

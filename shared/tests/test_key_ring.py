@@ -61,7 +61,7 @@ def test_a_ring_and_a_key_of_the_other_purpose_are_refused(purpose: Purpose, mak
 
 
 # Fixed, since test names contain them.
-A, B = (make_local(hashlib.sha256(name).digest()) for name in (b"a", b"b"))
+A, B, C = (make_local(hashlib.sha256(name).digest()) for name in (b"a", b"b", b"d"))
 WEAK = encode_paserk(PaserkType.LOCAL, b"ab" * 16)
 KNOWN = encode_paserk(PaserkType.LOCAL, bytes(range(32)))
 
@@ -81,6 +81,11 @@ KNOWN = encode_paserk(PaserkType.LOCAL, bytes(range(32)))
         (text_of(entry(A, "active"), entry(B, "future")), "^key 2: state: Input should be"),
         (text_of(entry(A, "verify-only")), "no key is active; one must be"),
         (text_of(entry(A, "active"), entry(B, "active")), "2 keys are active; one must be"),
+        (text_of(entry(A, "active"), entry(B, "next"), entry(C, "next")), "2 keys are next; one may be"),
+        (text_of(entry(A, "active"), {"kid": B.minting, "state": "killed"}), "^key 2: kid: String should match"),
+        (text_of(entry(A, "active"), {"kid": f"{B.kid}=", "state": "killed"}), "^key 2: kid: String should match"),
+        (text_of({**entry(A, "active"), "kid": A.minting}), "^key 1: kid: String should match"),
+        (text_of(entry(A, "active"), *[{"kid": B.minting, "state": "retired"}] * 2), "^key 2: kid: String should"),
         (text_of(entry(A, "active"), entry(A, "next")), f"{A.kid} is listed twice"),
         (text_of(entry(A, "active"), {"kid": A.kid, "state": "retired"}), "is listed twice"),
         (text_of(entry(A, "active"), {"kid": B.kid, "state": "next"}), "^key 2: a key is needed"),

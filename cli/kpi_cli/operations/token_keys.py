@@ -15,7 +15,7 @@ from kpi_cli.operations import auth_commands
 from kpi_cli.stack import environments, local_database, state
 from kpi_cli.token_keys import files
 from kpi_cli.token_keys.holders import Ask, take_census
-from kpi_cli.token_keys.killing import Killer
+from kpi_cli.token_keys.killing import Killer, describe_stop
 from kpi_cli.token_keys.overview import describe, to_lines
 from kpi_cli.token_keys.rotation import Plan, Rotator
 from kpi_cli.token_keys.store import FileStore, Store
@@ -39,12 +39,14 @@ class Place:
         return self.file is None and self.aws is None
 
 
-def rotate(layout: Layout, place: Place, *, wait: int | None, retire: bool, as_json: bool) -> None:
+def rotate(
+    layout: Layout, place: Place, *, wait: int | None, retire: bool, ignored: Sequence[str], as_json: bool
+) -> None:
     """A whole rotation, or the rest of one that has been begun."""
     store = open_store(layout, place)
     try:
         with _open_ask(layout, place) as ask:
-            plan = Plan(_find_expected(layout, place), wait, retire)
+            plan = Plan(_find_expected(layout, place), wait, retire, tuple(ignored))
             ring = Rotator(store, ask, plan, local_database.report).run()
     except KeyboardInterrupt:
         stopped = "stopped; what is done is in the key ring"
@@ -64,11 +66,14 @@ def print_status(layout: Layout, place: Place, *, as_json: bool) -> None:
     print(json.dumps(found, indent=2) if as_json else "\n".join(to_lines(found)))
 
 
-def kill(layout: Layout, place: Place, beginning: str, *, as_json: bool) -> None:
+def kill(layout: Layout, place: Place, beginning: str, *, at_once: bool, as_json: bool) -> None:
     """Refuse a key everywhere, for ever; if it minted, another one does first."""
     store = open_store(layout, place)
-    with _open_ask(layout, place) as ask:
-        kid = Killer(store, ask, _find_expected(layout, place), local_database.report).run(beginning)
+    try:
+        with _open_ask(layout, place) as ask:
+            kid = Killer(store, ask, _find_expected(layout, place), local_database.report, at_once).run(beginning)
+    except KeyboardInterrupt:
+        raise describe_stop(store, beginning) from None
     if as_json:
         print(json.dumps({"killed": kid}))
         return
@@ -102,8 +107,8 @@ def _open_ask(layout: Layout, place: Place) -> Iterator[Ask]:
 
 
 def _asking(environment: Mapping[str, str]) -> Ask:
-    def ask(command: str, request: Mapping[str, object]) -> dict[str, Any]:
-        return auth_process.run(environment, command, request)
+    def ask(command: str, request: Mapping[str, object], *, seconds: float | None = None) -> dict[str, Any]:
+        return auth_process.run(environment, command, request, seconds=seconds)
 
     return ask
 

@@ -29,6 +29,7 @@ _SET_BY_STACK = (
     "INTERNAL_KEY",
     "INTERNAL_PORT",
     "FEED_KEY",
+    "FEED_PREVIOUS_KEYS",
     "LISTEN_DATABASE_URL",
     "AWS_SECRETS_ENABLED",
     "METRICS_PORT",
@@ -99,6 +100,8 @@ def _internal_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, st
         settings["INTERNAL_KEY_FILE"] = str(layout.secrets / "internal_key")
     if serving and (part.follows_events or part.has_internal_port):
         settings["FEED_KEY_FILE"] = str(layout.secrets / "feed_key")
+    if serving and part.has_internal_port:
+        settings["FEED_PREVIOUS_KEYS_FILE"] = str(layout.secrets / "feed_previous_keys")
     return settings
 
 

@@ -37,7 +37,7 @@ __all__ = ["FILES", "MAKERS", "PREVIOUS_KEYS", "database_url", "ensure", "read",
 
 
 # Former keys, separated by commas, that are still accepted; the file is empty until an operator replaces a key.
-PREVIOUS_KEYS = ("auth_previous_secret_keys",)
+PREVIOUS_KEYS = ("auth_previous_secret_keys", "feed_previous_keys")
 
 
 def database_url(part: Part, password: str, host: str) -> str:

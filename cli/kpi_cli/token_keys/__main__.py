@@ -15,15 +15,15 @@ from kpi_cli import auth_process, parts, secret_files
 from kpi_cli.errors import FailureError
 from kpi_cli.token_keys import files
 from kpi_cli.token_keys.holders import take_census
-from kpi_cli.token_keys.killing import Killer
+from kpi_cli.token_keys.killing import Killer, describe_stop
 from kpi_cli.token_keys.overview import describe, to_lines
 from kpi_cli.token_keys.rotation import Plan, Rotator
 
 _EXPECTED = tuple(part.name for part in parts.VERIFYING)
 
 
-def ask(command: str, request: Mapping[str, object]) -> dict[str, Any]:
-    return auth_process.run(os.environ, command, request)
+def ask(command: str, request: Mapping[str, object], *, seconds: float | None = None) -> dict[str, Any]:
+    return auth_process.run(os.environ, command, request, seconds=seconds)
 
 
 def report(sentence: str) -> None:
@@ -51,7 +51,7 @@ def _ensure(options: argparse.Namespace) -> None:
 
 
 def _rotate(options: argparse.Namespace) -> None:
-    plan = Plan(_expected(options), options.wait, retire=not options.no_wait)
+    plan = Plan(_expected(options), options.wait, not options.no_wait, tuple(options.ignore))
     ring = Rotator(files.store_in(options.folder), ask, plan, report).run()
     print(json.dumps({"active": ring.active.kid if ring.active else None}))
 
@@ -63,7 +63,11 @@ def _print_status(options: argparse.Namespace) -> None:
 
 
 def _kill(options: argparse.Namespace) -> None:
-    kid = Killer(files.store_in(options.folder), ask, _expected(options), report).run(options.kid)
+    store = files.store_in(options.folder)
+    try:
+        kid = Killer(store, ask, _expected(options), report, options.now).run(options.kid)
+    except KeyboardInterrupt:
+        raise describe_stop(store, options.kid) from None
     print(json.dumps({"killed": kid}))
 
 
@@ -81,12 +85,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     rotate = _add_command(commands, "rotate", "replace the key while everything runs")
     rotate.add_argument("--wait", type=int, metavar="SECONDS", help="instead of a token's life")
     rotate.add_argument("--no-wait", action="store_true", help="leave the old key to a later run")
+    rotate.add_argument("--ignore", action="append", default=[], metavar="INSTANCE", help="do not wait for it")
     rotate.set_defaults(run=_rotate)
     status = _add_command(commands, "status", "the keys, who holds them, and what is next")
     status.add_argument("--json", action="store_true")
     status.set_defaults(run=_print_status)
     kill = _add_command(commands, "kill", "refuse a key everywhere, at once and for ever")
     kill.add_argument("kid")
+    kill.add_argument("--now", action="store_true", help="also if the parts do not know another key yet")
     kill.set_defaults(run=_kill)
     return parser.parse_args(arguments)
 

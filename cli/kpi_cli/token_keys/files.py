@@ -27,13 +27,16 @@ def ensure(folder: Path, purpose: Purpose | None) -> bool:
 
     The keys of before the ring become a part of it, so that no token becomes invalid. Those of another purpose cannot.
     """
-    store = store_in(folder)
-    found = store.read() if secret_files.read(store.path) else None
-    is_new = found is None or purpose not in {None, found.purpose}
-    ring = _make(folder, purpose or Purpose.LOCAL) if found is None or is_new else found
-    store.write(ring)
-    _remove_former(folder, ring)
-    return is_new
+    found: list[Ring] = []
+
+    def keep_or_make(ring: Ring | None) -> Ring:
+        if ring is None or purpose not in {None, ring.purpose}:
+            return _make(folder, purpose or Purpose.LOCAL)
+        found.append(ring)
+        return ring
+
+    _remove_former(folder, store_in(folder).make(keep_or_make))
+    return not found
 
 
 def demanded_purpose() -> Purpose | None:

@@ -1,13 +1,18 @@
 """Which processes hold which keys, as auth has it from their reports."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import Any, Protocol
 
 from kpi_cli.token_keys.ring import State
 
-# A command of auth and its request in, its response out.
-Ask = Callable[[str, Mapping[str, object]], dict[str, Any]]
+
+class Ask(Protocol):
+    """Runs a command of auth."""
+
+    def __call__(self, command: str, request: Mapping[str, object], *, seconds: float | None = None) -> dict[str, Any]:
+        """The response; FailureError if there is none, or none within that time."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +33,15 @@ class Holder:
 
 @dataclass(frozen=True)
 class Census:
-    """All processes that have reported lately, the parts that must be among them, and how long a token lives."""
+    """All processes that have reported lately, the parts that must be among them, and how long a token lives.
+
+    ``killed`` are the ids of all keys that were ever killed: no process uses them, whatever the ring says.
+    """
 
     holders: tuple[Holder, ...]
     expected: tuple[str, ...]
     token_seconds: int
+    killed: frozenset[str] = frozenset()
 
     @property
     def silent_parts(self) -> list[str]:
@@ -53,10 +62,14 @@ class Census:
         return {part: _count([kid in each.keys for each in self.holders if each.part == part]) for part in parts}
 
 
-def take_census(ask: Ask, expected: Sequence[str]) -> Census:
-    found = ask("keys", {"action": "holders"})
-    holders = tuple(Holder(each["part"], each["instance"], each["keys"]) for each in found["holders"])
-    return Census(holders, tuple(expected), int(found["token_seconds"]))
+def take_census(
+    ask: Ask, expected: Sequence[str], *, ignored: Sequence[str] = (), seconds: float | None = None
+) -> Census:
+    """Without the instances whose names match one of the patterns ``ignored``."""
+    found = ask("keys", {"action": "holders"}, seconds=seconds)
+    holders = (Holder(each["part"], each["instance"], each["keys"]) for each in found["holders"])
+    counted = tuple(each for each in holders if not any(fnmatchcase(each.instance, name) for name in ignored))
+    return Census(counted, tuple(expected), int(found["token_seconds"]), frozenset(found["killed"]))
 
 
 def _count(held: Sequence[bool]) -> str:

@@ -22,6 +22,11 @@ def describe(ring: Ring, census: Census | None) -> dict[str, Any]:
 
 def next_step(ring: Ring, census: Census | None) -> str:
     """What happens next, in one sentence."""
+    if census and (revived := ring.find_revived(census.killed)):
+        return (
+            f"{', '.join(revived)} has been killed, and no part uses it whatever the key ring says (it may be an old "
+            "copy): kpi keys rotate says so in the ring, and makes a new key if it was active"
+        )
     if ring.active is None:
         return "no key is active, so nobody can sign in: kpi keys rotate"
     if ring.rotation is None:
@@ -44,7 +49,9 @@ def _describe_phase(ring: Ring, census: Census | None) -> str:
 
 def _describe_key(key: Key, census: Census | None) -> dict[str, Any]:
     held = census.holding(key.kid) if census and key.state not in {State.RETIRED, State.KILLED} else {}
-    return {"kid": key.kid, "state": key.state.value, "since": dump_time(key.since), "held_by": held}
+    is_killed = key.state is State.KILLED or (census is not None and key.kid in census.killed)
+    since = dump_time(key.since)
+    return {"kid": key.kid, "state": key.state.value, "is_killed": is_killed, "since": since, "held_by": held}
 
 
 def _describe_holder(part: str, instance: str, keys: object) -> dict[str, Any]:
@@ -54,10 +61,15 @@ def _describe_holder(part: str, instance: str, keys: object) -> dict[str, Any]:
 def to_lines(found: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     rows = [("kid", "state", "since", "held by")]
-    rows += [(key["kid"], key["state"], key["since"], _join(key["held_by"])) for key in found["keys"]]
+    rows += [(key["kid"], _name_state(key), key["since"], _join(key["held_by"])) for key in found["keys"]]
     widths = [*(max(len(row[at]) for row in rows) for at in range(3)), 0]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return [f"purpose: {found['purpose']}", *(line.rstrip() for line in table), f"next: {found['next']}"]
+
+
+def _name_state(key: Mapping[str, Any]) -> str:
+    state = str(key["state"])
+    return f"{state}, but killed" if key["is_killed"] and state != State.KILLED else state
 
 
 def _join(held: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ what another run has begun.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -114,6 +114,10 @@ class Ring:
         is_over = self.rotation is not None and kid == self.rotation.kid
         return killed.end_rotation() if is_over else killed
 
+    def find_revived(self, killed: Collection[str]) -> list[str]:
+        """The keys among those that were killed which the ring lists as others."""
+        return [key.kid for key in self.keys if key.kid in killed and key.state is not State.KILLED]
+
     def find(self, beginning: str) -> str:
         """The id that a text means: a whole id, or the only one of this ring that begins so."""
         found = [key.kid for key in self.keys if key.kid.startswith(beginning)]
@@ -201,15 +205,21 @@ def _check(ring: Ring) -> None:
 
 def _parse_key(item: dict[str, Any]) -> Key:
     text = item.get("key")
-    kid = paserk.key_id(text) if text is not None else str(item["kid"])
+    kid = paserk.key_id(text) if text is not None else _parse_kid(item["kid"])
     state = State(item["state"])
     return Key(kid, state, _parse_time(item.get("since")) or now(), None if state in GONE else text)
+
+
+def _parse_kid(value: object) -> str:
+    if not isinstance(value, str) or paserk.KEY_ID.fullmatch(value) is None:
+        raise KeyTextError("a kid does not have the form of the id of a key")
+    return value
 
 
 def _parse_rotation(item: dict[str, Any] | None) -> Rotation | None:
     if item is None:
         return None
-    return Rotation(str(item["kid"]), _parse_time(item["began"]) or now(), _parse_time(item.get("retire_after")))
+    return Rotation(_parse_kid(item["kid"]), _parse_time(item["began"]) or now(), _parse_time(item.get("retire_after")))
 
 
 def _dump_key(key: Key) -> dict[str, str]:

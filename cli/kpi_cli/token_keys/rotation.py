@@ -21,12 +21,14 @@ LEEWAY_SECONDS = 30
 class Plan:
     """How to rotate. ``wait``: seconds before the old key is retired; None: a token's life and the leeway.
 
-    Without ``retire`` the old key stays for a later run, which retires what is due then.
+    Without ``retire`` the old key stays for a later run, which retires what is due then. ``ignored`` are the names of
+    instances that are not waited for, as patterns.
     """
 
     expected: tuple[str, ...]
     wait: int | None = None
     retire: bool = True
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass
@@ -43,10 +45,18 @@ class Rotator:
     def run(self) -> Ring:
         """Rotate, or complete the rotation that is under way; return the ring at its end."""
         with self.store.hold_rotation():
-            ring = self.store.update(self._begin)
+            killed = self._take_census().killed
+            ring = self.store.update(lambda it: self._begin(self._write_killed(it, killed)))
             while ring.rotation is not None:
                 ring = self._advance(ring)
             return ring
+
+    def _write_killed(self, ring: Ring, killed: frozenset[str]) -> Ring:
+        """An old file that came back lists keys that no part uses any more."""
+        for kid in ring.find_revived(killed):
+            self.report(f"{kid} has been killed: the key ring says so again")
+            ring = ring.kill(kid, now())
+        return ring
 
     def _begin(self, ring: Ring) -> Ring:
         if ring.rotation is not None:
@@ -95,7 +105,7 @@ class Rotator:
         return ring
 
     def _take_census(self) -> Census:
-        return take_census(self.ask, self.plan.expected)
+        return take_census(self.ask, self.plan.expected, ignored=self.plan.ignored)
 
     def _wait_seconds(self, census: Census) -> int:
         return census.token_seconds + LEEWAY_SECONDS if self.plan.wait is None else self.plan.wait

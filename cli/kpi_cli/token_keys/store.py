@@ -51,12 +51,18 @@ class FileStore:
 
     def update(self, step: Step) -> Ring:
         with self._lock("lock", _PATIENCE_SECONDS, "another command changes it"):
-            ring = self.read()
-            changed = step(ring)
-            self.write(changed)
-            return changed
+            ring = step(self.read())
+            self._write(ring)
+            return ring
 
-    def write(self, ring: Ring) -> None:
+    def make(self, step: Callable[[Ring | None], Ring]) -> Ring:
+        """As ``update``, also if there is no ring yet."""
+        with self._lock("lock", _PATIENCE_SECONDS, "another command changes it"):
+            ring = step(self.read() if secret_files.read(self.path) else None)
+            self._write(ring)
+            return ring
+
+    def _write(self, ring: Ring) -> None:
         """The copies are complete after any kill: the next command writes those that it finds different."""
         for path, text in ((self.path, dump(ring)), *((copy, dump(ring.for_verifiers())) for copy in self.copies)):
             if secret_files.read(path) != text:

@@ -1,5 +1,6 @@
 """The first ring of an installation, and the files that it is in."""
 
+import fcntl
 import os
 import secrets
 import stat
@@ -68,6 +69,26 @@ def test_a_lost_copy_is_made_again(tmp_path: Path) -> None:
     (tmp_path / files.VERIFIERS).unlink()
     files.ensure(tmp_path, None)
     assert (tmp_path / files.VERIFIERS).read_text().strip() == dump(files.store_in(tmp_path).read())
+
+
+def test_the_ring_is_kept_or_made_under_the_lock_of_all_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = secret_files.write
+
+    def write_while_nobody_else_can(path: Path, text: str) -> None:
+        if path.name in {files.RING, files.VERIFIERS}:
+            with (tmp_path / f".{files.RING}.lock").open() as lock, pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            written.append(path.name)
+        write(path, text)
+
+    written: list[str] = []
+    monkeypatch.setattr(secret_files, "write", write_while_nobody_else_can)
+    files.ensure(tmp_path, None)
+    (tmp_path / files.VERIFIERS).unlink()
+    files.ensure(tmp_path, None)
+    assert written == [files.RING, files.VERIFIERS, files.VERIFIERS]
 
 
 def run(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":

@@ -1,82 +1,19 @@
 """A rotation step by step: what has to be true before each step, and what a run does that comes after another."""
 
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from kpi_cli.errors import FailureError
 from kpi_cli.token_keys import files
 from kpi_cli.token_keys.holders import Census, Holder, take_census
-from kpi_cli.token_keys.killing import Killer
-from kpi_cli.token_keys.overview import describe, next_step
+from kpi_cli.token_keys.overview import describe, next_step, to_lines
 from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.ring import KEPT_RETIRED, Ring, State, dump, now, parse
-from kpi_cli.token_keys.rotation import LEEWAY_SECONDS, Plan, Rotator
+from kpi_cli.token_keys.rotation import LEEWAY_SECONDS
 from kpi_cli.token_keys.store import FileStore
-
-TOKEN_SECONDS = 90
-PARTS = ("auth", "content")
-
-
-class House:
-    """Processes that read the ring when the test says so; it also replaces the rotation's sleep."""
-
-    def __init__(self, folder: Path, *instances: str) -> None:
-        files.ensure(folder, Purpose.LOCAL)
-        self.store = files.store_in(folder)
-        self.known: dict[str, dict[str, str]] = {}
-        self.slow: set[str] = set()
-        self.said: list[str] = []
-        self.killed: list[object] = []
-        self.slept = 0.0
-        self.stop_after: int | None = None
-        self.instances = instances
-        self.read_again()
-
-    def read_again(self) -> None:
-        held = {key.kid: key.state.value for key in self.store.read().keys if key.text is not None}
-        self.known |= {name: held for name in self.instances if name not in self.slow}
-
-    def ask(self, command: str, request: Mapping[str, object]) -> dict[str, Any]:
-        assert command == "keys"
-        if request["action"] == "kill":
-            self.killed.append(request["kid"])
-            return {}
-        listed = [{"part": name.partition("-")[0], "instance": name, "keys": keys} for name, keys in self.known.items()]
-        return {"holders": listed, "token_seconds": TOKEN_SECONDS}
-
-    def sleep(self, seconds: float) -> None:
-        """Time passes for the ring, since its times go back."""
-        if self.stop_after is not None:
-            self.stop_after -= 1
-            if self.stop_after < 0:
-                raise KeyboardInterrupt
-        self.slept += seconds
-        self.read_again()
-        self.store.update(lambda ring: pass_time(ring, timedelta(seconds=seconds)))
-
-    def rotate(self, **plan: Any) -> Ring:
-        return Rotator(self.store, self.ask, Plan(PARTS, **plan), self.said.append, self.sleep).run()
-
-    @property
-    def states(self) -> list[State]:
-        return [key.state for key in self.store.read().keys]
-
-
-def pass_time(ring: Ring, time: timedelta) -> Ring:
-    text = dump(ring)
-    if ring.rotation is None or ring.rotation.retire_after is None:
-        return ring
-    after = ring.rotation.retire_after
-    return parse(text.replace(f"{after:%Y-%m-%dT%H:%M:%SZ}", f"{after - time:%Y-%m-%dT%H:%M:%SZ}"), "here")
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path, "auth-1", "auth-2", "content-1")
+from ring_house import PARTS, TOKEN_SECONDS, House
 
 
 def test_a_whole_rotation_waits_for_each_process_and_for_the_last_token(house: House) -> None:
@@ -160,69 +97,6 @@ def test_only_the_last_retired_keys_are_listed(house: House) -> None:
     assert house.states == [State.ACTIVE, *[State.RETIRED] * KEPT_RETIRED]
 
 
-def kill(house: House, beginning: str) -> str:
-    return Killer(house.store, house.ask, PARTS, house.said.append).run(beginning)
-
-
-def test_an_active_key_is_killed_after_another_one_is_active(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpi_cli.token_keys.killing.time.sleep", house.sleep)
-    active = house.store.read().active
-    assert active is not None
-    assert kill(house, active.kid[:12]) == active.kid
-    assert house.states == [State.ACTIVE, State.KILLED]
-    assert house.killed == [active.kid]
-    # The text of a key that may be known to others is removed too.
-    assert house.store.read().keys[1].text is None
-    assert house.store.read().rotation is None
-    # A second time, as after a failure of auth, only auth is told again.
-    kill(house, active.kid)
-    assert house.states == [State.ACTIVE, State.KILLED]
-    assert house.killed == [active.kid] * 2
-
-
-def test_a_kill_does_not_wait_for_a_process_for_long(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kpi_cli.token_keys.killing._PATIENCE_SECONDS", 0.0)
-    house.slow = {"content-1"}
-    active = house.store.read().active
-    assert active is not None
-    kill(house, active.kid)
-    assert house.states == [State.ACTIVE, State.KILLED]
-    assert any(line.startswith("not waiting any longer for") for line in house.said)
-
-
-def test_during_a_rotation_the_next_key_takes_the_place_of_the_one_that_is_killed(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kpi_cli.token_keys.killing.time.sleep", house.sleep)
-    ring = house.store.update(lambda it: it.announce(now()))
-    assert ring.active is not None
-    assert ring.next is not None
-    kill(house, ring.active.kid)
-    changed = house.store.read()
-    assert changed.active is not None
-    assert changed.active.kid == ring.next.kid
-    assert (house.states, changed.rotation) == ([State.ACTIVE, State.KILLED], None)
-
-
-def test_a_key_that_is_killed_before_it_was_activated_ends_its_rotation(house: House) -> None:
-    ring = house.store.update(lambda it: it.announce(now()))
-    assert ring.next is not None
-    kill(house, ring.next.kid)
-    assert (house.states, house.store.read().rotation) == ([State.KILLED, State.ACTIVE], None)
-
-
-def test_a_key_that_is_not_in_the_ring_is_killed_by_its_whole_id_only(house: House) -> None:
-    kid = "k4.lid." + "A" * 44
-    kill(house, kid)
-    assert house.killed == [kid]
-    assert house.states == [State.ACTIVE, State.KILLED]
-    with pytest.raises(FailureError, match="no key has this id"):
-        kill(house, "k4.lid.B")
-    house.store.update(lambda it: it.announce(now()))
-    with pytest.raises(FailureError, match="3 keys have ids that begin so"):
-        kill(house, "k4.lid.")
-
-
 def test_the_overview_says_what_is_next_and_contains_no_key(house: House) -> None:
     def census() -> Census:
         return take_census(house.ask, PARTS)
@@ -273,3 +147,45 @@ def test_an_instance_mints_with_one_key_or_with_none() -> None:
     assert holder.mints_with() == ["b"]
     assert Census((holder,), (), 60).not_using("b") == []
     assert Census((holder,), (), 60).not_using("a") == ["auth 1"]
+
+
+def test_a_process_that_is_ignored_is_not_waited_for(house: House) -> None:
+    house.slow = {"content-1"}
+    house.known |= {f"content-forged-{number}": {} for number in range(3)}
+    house.stop_after = 5
+    with pytest.raises(KeyboardInterrupt):
+        house.rotate(ignored=("content-forged-*",))
+    assert house.said[-1] == "waiting for content content-1 to have the key"
+    house.slow, house.stop_after = set(), None
+    house.rotate(ignored=("content-forged-*",), wait=0)
+    assert house.states == [State.ACTIVE, State.RETIRED]
+
+
+def test_an_old_file_with_a_killed_key_is_named_and_mended(house: House) -> None:
+    before = house.store.read()
+    assert before.active is not None
+    house.killed = [before.active.kid]
+    # No process uses the key, whatever the file says.
+    house.instances, house.known = (), {name: {} for name in house.known}
+    census = take_census(house.ask, PARTS)
+    said = next_step(before, census)
+    assert said.startswith(f"{before.active.kid} has been killed, and no part uses it")
+    shown = describe(before, census)
+    assert [(key["state"], key["is_killed"]) for key in shown["keys"]] == [("active", True)]
+    assert "active, but killed" in to_lines(shown)[2]
+    house.instances = tuple(house.known)
+    ring = house.rotate(wait=0)
+    assert house.states == [State.ACTIVE, State.KILLED]
+    assert ring.keys[1].kid == before.active.kid
+    assert next_step(ring, take_census(house.ask, PARTS)).startswith("nothing is under way")
+
+
+def test_the_id_of_a_key_is_never_a_key(house: House) -> None:
+    ring = house.store.read()
+    assert ring.active is not None
+    assert ring.active.text is not None
+    text = dump(house.store.update(lambda it: it.kill("k4.lid." + "A" * 44, now())))
+    for bad in (ring.active.text, "k4.lid.AAA", "k4.lid." + "A" * 45, ""):
+        with pytest.raises(FailureError, match="a kid does not have the form") as caught:
+            parse(text.replace("k4.lid." + "A" * 44, bad), "the ring")
+        assert ring.active.text not in "".join(caught.value.lines())

@@ -5,9 +5,9 @@ a key.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
 
 from kpi_shared.key_ring.ring import KeyRing, Purpose, RingKey, TokenKey, TokenKeyState
 from kpi_shared.keys import check_strength
@@ -24,12 +24,16 @@ class BadRingError(ValueError):
     """A key ring that cannot be used; the message quotes no key."""
 
 
+# Nothing else gets into a message or a log as the id of a key: not a key in the wrong place.
+_Kid = Annotated[str, StringConstraints(pattern=r"^k4\.(lid|pid)\.[A-Za-z0-9_-]{44}$")]
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     state: TokenKeyState
     key: SecretStr | None = None
-    kid: str | None = None
+    kid: _Kid | None = None
 
 
 class _File(BaseModel):
@@ -130,9 +134,13 @@ def _check_states(entries: Sequence[_Read], *, is_bare: bool, mints: bool) -> No
     twice = next((kid for kid in kids if kids.count(kid) > 1), None)
     if twice is not None:
         raise BadRingError(f"{twice} is listed twice")
-    active = [each.kid for each in entries if each.state is TokenKeyState.ACTIVE]
-    if len(active) > 1:
-        raise BadRingError(f"{len(active)} keys are active; one must be")
+    active, following = (
+        sum(each.state is state for each in entries) for state in (TokenKeyState.ACTIVE, TokenKeyState.NEXT)
+    )
+    if active > 1:
+        raise BadRingError(f"{active} keys are active; one must be")
+    if following > 1:
+        raise BadRingError(f"{following} keys are next; one may be")
     if not active and mints and not is_bare:
         raise BadRingError("no key is active; one must be")
     if not is_bare and all(each.state in _GONE for each in entries):

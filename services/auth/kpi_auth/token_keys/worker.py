@@ -6,6 +6,7 @@ import structlog
 from fastapi import FastAPI
 from kpi_shared.background import running
 from kpi_shared.database import Database
+from kpi_shared.health import Remark
 from kpi_shared.key_ring import KeyRing
 from kpi_shared.token_keys.reports import Holding, KeyReporter
 from kpi_shared.tokens import TokenCodec
@@ -32,6 +33,12 @@ async def token_keys(app: FastAPI) -> AsyncIterator[None]:
     await reporter.step()
     async with running(reporter.run(), name="token keys"):
         yield
+
+
+async def check_minting(app: FastAPI) -> Remark | None:
+    """Without an active key all is served but new tokens, so that it is named only."""
+    codec: TokenCodec = app.state.tokens
+    return None if codec.ring.active is not None else Remark("no key is active: no token can be issued")
 
 
 def _apply(codec: TokenCodec, event: PlacedEvent) -> None:

@@ -69,7 +69,7 @@ def _make_store(stage: Stage, purpose: Purpose) -> FileStore:
     folder = stage.folder / f"keys-{time.monotonic_ns()}"
     folder.mkdir(mode=0o700)
     store = FileStore(folder / "ring.json", [folder / "verifiers.json"])
-    store.write(make_ring(purpose, datetime.now(UTC)))
+    store.make(lambda _: make_ring(purpose, datetime.now(UTC)))
     return store
 
 
