@@ -166,7 +166,7 @@ def test_an_old_file_with_a_killed_key_is_named_and_mended(house: House) -> None
     assert before.active is not None
     house.killed = [before.active.kid]
     # No process uses the key, whatever the file says.
-    house.instances, house.known = (), dict.fromkeys(house.known, {})
+    house.instances, house.known = (), {name: {} for name in house.known}
     census = take_census(house.ask, PARTS)
     said = next_step(before, census)
     assert said.startswith(f"{before.active.kid} has been killed, and no part uses it")
