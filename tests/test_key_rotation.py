@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -9,11 +10,23 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.secret_keys import SecretKeys
+from kpi_auth.tokens import refresh_tokens
+from kpi_auth.tokens.api_key_texts import API_KEYS
+from kpi_auth.tokens.refresh_tokens import RefreshTokens
+from kpi_cli.layout import Layout
+from kpi_cli.parts import PARTS
+from kpi_cli.stack import environments, vault
+from kpi_cli.stack.ports import Ports
+from kpi_cli.token_keys import files as token_files
+from kpi_cli.token_keys.ring import Ring, now
 from kpi_shared.testing.process import wait_until
 from local_stack import LocalStack
 from stack import PASSWORD, Person, join
@@ -24,6 +37,7 @@ pytestmark = [
 ]
 # Long enough for a client that refreshes before each request; a token's life would be a minute at least.
 WAIT = "4"
+URL = "postgresql://kpi:a-password@127.0.0.1:9/kpi"
 
 
 @contextmanager
@@ -193,6 +207,45 @@ def test_a_killed_key_is_refused_everywhere_and_sessions_go_on(local: LocalStack
 def home() -> Iterator[Path]:
     with new_home() as home:
         yield home
+
+
+def test_what_auth_made_with_the_tokens_keys_before_the_ring_is_accepted_after_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, previous = secrets.token_hex(32), secrets.token_hex(32)
+    layout = Layout(Path.cwd(), home)
+    # An installation of before: AUTH_SECRET_KEY has been made later than the oldest session, and than an API key.
+    layout.secrets.mkdir()
+    (layout.secrets / "paseto_secret_key").write_text(key)
+    (layout.secrets / "paseto_previous_keys").write_text(previous)
+    before = [SecretKeys(settings_of(monkeypatch, PASETO_SECRET_KEY=each)) for each in (key, previous)]
+    vault.ensure(layout.secrets)
+    vault.write_database_urls(layout.secrets, "127.0.0.1:9")
+    token_files.ensure(layout.secrets, None)
+    for _ in range(2):
+        token_files.store_in(layout.secrets).update(turn)
+        token_files.ensure(layout.secrets, None)
+    auth = next(part for part in PARTS if part.mints_tokens)
+    after = SecretKeys(settings_of(monkeypatch, **environments.own_settings(layout, auth, Ports({}))))
+    sealed, secret = secrets.token_bytes(16), secrets.token_bytes(32)
+    for former in before:
+        token = refresh_tokens.parse(RefreshTokens(former).make(session_id=1, counter=1, secret=secret))
+        assert RefreshTokens(after).is_genuine(token, secret=secret)
+        assert former.derive(API_KEYS)[0] in after.derive(API_KEYS)
+        # What no other part may make: they had these keys.
+        assert former.derive(sealed)[0] not in after.derive_own(sealed)
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, **settings: str) -> AuthSettings:
+    with monkeypatch.context() as patch:
+        for name, value in {"CONFIG_DIR": os.devnull, "DATABASE_URL": URL, **settings}.items():
+            if not (name == "DATABASE_URL" and "DATABASE_URL_FILE" in settings):
+                patch.setenv(name, value)
+        return AuthSettings.load()
+
+
+def turn(ring: Ring) -> Ring:
+    return ring.announce(now()).activate(now()).retire(now(), older_than=timedelta(0)).end_rotation()
 
 
 def test_another_purpose_ends_no_session(home: Path) -> None:

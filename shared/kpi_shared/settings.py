@@ -219,11 +219,18 @@ class _TokenBaseSettings(PartSettings):
             "read by its owner and group alone" if is_private else f"everyone on this machine may read {self.ring_file}"
         )
         fix = f"chmod o-rwx {self.ring_file}"
-        unused = "; PASETO_SECRET_KEY is set and not used" if self.paseto_secret_key else ""
+        unused = f"; {self.use_of_former_keys}" if self.paseto_secret_key else ""
         return [
             *super().findings,
             create_finding("key ring", ok=is_private or not is_required, detail=f"{detail}{unused}", fix=fix),
         ]
+
+    @property
+    def use_of_former_keys(self) -> str:
+        """What PASETO_SECRET_KEY is for beside a key ring."""
+        if not self.mints_tokens:
+            return "PASETO_SECRET_KEY is set and not used"
+        return "PASETO_SECRET_KEY is for sessions and API keys of before AUTH_SECRET_KEY only"
 
     def read_ring(self) -> KeyRing:
         """The key ring; SettingsError if it cannot be used."""

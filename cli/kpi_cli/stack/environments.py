@@ -24,6 +24,7 @@ _SET_BY_STACK = (
     "PASETO_KEYS",
     "TOKEN_PURPOSE",
     "AUTH_SECRET_KEY",
+    "AUTH_PREVIOUS_SECRET_KEYS",
     *(service.url_variable for service in SERVICES),
     *(service.internal_url_variable for service in SERVICES),
     "INTERNAL_KEY",
@@ -81,6 +82,10 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         settings["TOKEN_PURPOSE"] = token_files.purpose_in(layout.secrets)
     if part.needs_auth_key:
         settings["AUTH_SECRET_KEY_FILE"] = str(layout.secrets / "auth_secret_key")
+        settings["AUTH_PREVIOUS_SECRET_KEYS_FILE"] = str(layout.secrets / "auth_previous_secret_keys")
+        former = layout.secrets / token_files.FORMER_FOR_SESSIONS
+        # A stack that another version has started has no such file yet.
+        settings |= {"PASETO_PREVIOUS_KEYS_FILE": str(former)} if former.exists() else {}
     settings |= _internal_settings(layout, part, ports)
     return settings | _mail_settings(layout, ports) if part.sends_mail else settings
 

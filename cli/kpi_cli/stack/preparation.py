@@ -21,8 +21,8 @@ def prepare(layout: Layout, report: Report) -> None:
     postgres.check_data(layout)
     _check_key(layout)
     made = vault.ensure(layout.secrets)
-    if token_files.ensure(layout.secrets, token_files.demanded_purpose()):
-        made.append(token_files.RING)
+    if ring := token_files.ensure(layout.secrets, token_files.demanded_purpose()):
+        report(ring)
     if made:
         report(f"made {', '.join(made)} in {layout.shorten(layout.secrets)}")
 

@@ -45,9 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ensure(options: argparse.Namespace) -> None:
-    is_new = files.ensure(options.folder, files.demanded_purpose())
+    made = files.ensure(options.folder, files.demanded_purpose())
+    files.write_purpose(options.folder)
     secret_files.hand_over(options.folder, options.owner)
-    report("made a new key ring" if is_new else "the key ring exists already")
+    report(made or "the key ring exists already")
 
 
 def _rotate(options: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from kpi_cli import keys, secret_files
@@ -13,30 +14,48 @@ from kpi_cli.token_keys.store import FileStore
 # Auth's own, and that of the parts which only verify. With the purpose "local" both have the same keys.
 RING = "paseto_keys.json"
 VERIFIERS = "paseto_verifier_keys.json"
+# For parts whose TOKEN_PURPOSE_FILE names it: which tokens the ring is for.
+PURPOSE = "token_purpose"
 # Where an installation of before the ring has its keys, as hex digits.
 FORMER_KEY = "paseto_secret_key"
 FORMER_PREVIOUS_KEYS = "paseto_previous_keys"
+# The same keys for auth's PASETO_PREVIOUS_KEYS: sessions and API keys of before AUTH_SECRET_KEY depend on them.
+FORMER_FOR_SESSIONS = "auth_former_token_keys"
 
 
 def store_in(folder: Path) -> FileStore:
     return FileStore(folder / RING, [folder / VERIFIERS])
 
 
-def ensure(folder: Path, purpose: Purpose | None) -> bool:
-    """Make the ring if there is none, or if it has another purpose than the one that is demanded; return whether.
+def ensure(folder: Path, purpose: Purpose | None) -> str:
+    """Make the ring if there is none, or if it has another purpose than the one that is demanded.
 
-    The keys of before the ring become a part of it, so that no token becomes invalid. Those of another purpose cannot.
+    Return what was made, empty if nothing was. The keys of before the ring become a part of it, so that no token
+    becomes invalid. Those of another purpose cannot; what was killed stays so.
     """
-    found: list[Ring] = []
+    made: list[str] = []
 
     def keep_or_make(ring: Ring | None) -> Ring:
-        if ring is None or purpose not in {None, ring.purpose}:
+        if ring is None:
+            made.append("made a new key ring")
             return _make(folder, purpose or Purpose.LOCAL)
-        found.append(ring)
-        return ring
+        if purpose is None or purpose is ring.purpose:
+            return ring
+        made.append(f"replaced the {ring.purpose} key ring by a {purpose} one: clients need to refresh once")
+        new = make_ring(purpose, now())
+        return replace(new, keys=(*new.keys, *ring.in_state(State.KILLED)))
 
-    _remove_former(folder, store_in(folder).make(keep_or_make))
-    return not found
+    ring = store_in(folder).make(keep_or_make)
+    _keep_for_sessions(folder)
+    _remove_former(folder, ring)
+    return "".join(made)
+
+
+def write_purpose(folder: Path) -> None:
+    """For parts in containers, whose settings are the same for both purposes."""
+    purpose = store_in(folder).read().purpose
+    if secret_files.read(folder / PURPOSE) != purpose:
+        secret_files.write(folder / PURPOSE, purpose)
 
 
 def demanded_purpose() -> Purpose | None:
@@ -57,11 +76,24 @@ def purpose_in(folder: Path) -> Purpose:
 
 def _make(folder: Path, purpose: Purpose) -> Ring:
     former = secret_files.read(folder / FORMER_KEY)
-    if purpose is Purpose.LOCAL and former and not secret_files.read(folder / RING):
-        previous = [key for key in re.split(r"[,\s]+", secret_files.read(folder / FORMER_PREVIOUS_KEYS)) if key]
+    if purpose is Purpose.LOCAL and former:
+        previous = _read_list(folder / FORMER_PREVIOUS_KEYS)
         _check_former(folder, former, *previous)
         return adopt(former, previous, now())
     return make_ring(purpose, now())
+
+
+def _read_list(path: Path) -> list[str]:
+    return [key for key in re.split(r"[,\s]+", secret_files.read(path)) if key]
+
+
+def _keep_for_sessions(folder: Path) -> None:
+    """Former keys leave the ring with its rotations, and what auth derived from them lives longer."""
+    path = folder / FORMER_FOR_SESSIONS
+    names = (FORMER_FOR_SESSIONS, FORMER_KEY, FORMER_PREVIOUS_KEYS)
+    kept = dict.fromkeys(key for name in names for key in _read_list(folder / name) if not keys.problem(key))
+    if not path.exists() or list(kept) != _read_list(path):
+        secret_files.write(path, ",".join(kept))
 
 
 def _check_former(folder: Path, *found: str) -> None:

@@ -6,6 +6,7 @@ import secrets
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import kpi_cli
@@ -35,6 +36,43 @@ def test_the_keys_of_before_become_a_ring_in_which_every_token_stays_valid(tmp_p
     files.store_in(tmp_path).update(lambda it: it.announce(now()).activate(now()).kill(it.keys[0].kid, now()))
     files.ensure(tmp_path, None)
     assert not (tmp_path / files.FORMER_KEY).exists()
+
+
+def test_what_auth_derived_from_the_keys_of_before_stays_valid_after_any_rotation(tmp_path: Path) -> None:
+    current, previous = secrets.token_hex(32), secrets.token_hex(32)
+    write_former(tmp_path, current, previous)
+    files.ensure(tmp_path, None)
+    kept = tmp_path / files.FORMER_FOR_SESSIONS
+    assert kept.read_text().strip() == f"{current},{previous}"
+    store = files.store_in(tmp_path)
+    for _ in range(2):
+        store.update(lambda it: it.announce(now()).activate(now()).retire(now(), older_than=timedelta(0)))
+        files.ensure(tmp_path, None)
+    assert not (tmp_path / files.FORMER_KEY).exists()
+    assert kept.read_text().strip() == f"{current},{previous}"
+
+
+def test_a_new_installation_has_no_keys_of_before(tmp_path: Path) -> None:
+    files.ensure(tmp_path, None)
+    assert (tmp_path / files.FORMER_FOR_SESSIONS).read_text().strip() == ""
+
+
+def test_another_purpose_keeps_what_is_killed_and_is_said(tmp_path: Path) -> None:
+    files.ensure(tmp_path, Purpose.LOCAL)
+    killed = files.store_in(tmp_path).update(lambda it: it.announce(now()).kill(it.keys[0].kid, now())).keys[1]
+    said = files.ensure(tmp_path, Purpose.PUBLIC)
+    assert said.startswith("replaced the local key ring by a public one")
+    ring = files.store_in(tmp_path).read()
+    assert [(key.kid == killed.kid, key.state) for key in ring.keys] == [(False, State.ACTIVE), (True, State.KILLED)]
+    assert files.ensure(tmp_path, None) == ""
+
+
+def test_in_containers_the_parts_follow_the_purpose_of_the_ring(tmp_path: Path) -> None:
+    for demanded, purpose in (("public", "public"), ("", "public"), ("local", "local")):
+        made = run(tmp_path, "ensure", TOKEN_PURPOSE=demanded)
+        assert made.returncode == 0, made.stderr
+        assert (tmp_path / files.PURPOSE).read_text().strip() == purpose
+    assert "replaced the public key ring by a local one" in made.stderr
 
 
 def test_a_bad_key_of_before_is_refused(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def following(
         yield
         return
     if settings.paseto_secret_key:
-        log.warning("PASETO_SECRET_KEY and PASETO_PREVIOUS_KEYS are not used: the key ring takes their place")
+        log.warning("key ring used for access tokens", detail=settings.use_of_former_keys)
     follower = RingFollower(codec, source, settings.parse_ring)
     unusable = "1 while the key ring was changed into one that cannot be used, 0 otherwise"
     metrics.add_gauge("kpi_token_keys_unusable", unusable, (), lambda: {(): float(follower.problem is not None)})
