@@ -37,7 +37,7 @@ class FixedResolver:
     addresses: Sequence[str]
     hosts: list[str] = field(default_factory=list)
 
-    async def __call__(self, host: str, _port: int) -> Sequence[str]:
+    async def __call__(self, host: str) -> Sequence[str]:
         self.hosts.append(host)
         return self.addresses
 
