@@ -206,6 +206,14 @@ async def _wait_for_connections(server: asyncio.Server) -> None:
             await asyncio.sleep(0.01)
 
 
+async def sign_in_root(database: Database) -> None:
+    """``ROOT`` has an account and a session, which each change of a webhook checks."""
+    user = "INSERT INTO users (id, username, role) VALUES (1, 'root', 'admin') ON CONFLICT DO NOTHING"
+    session = "INSERT INTO sessions (id, user_id, secret) VALUES (1, 1, sha256('root')) ON CONFLICT DO NOTHING"
+    for statement in (user, session):
+        await execute(database, statement)
+
+
 async def add_webhook(context: Context, url: str, *event_types: str) -> WithSecret:
     wanted = {"url": url, "event_types": list(event_types), "description": None, "is_active": True}
     async with context.database.writing() as connection:
