@@ -37,7 +37,7 @@ class FixedResolver:
     addresses: Sequence[str]
     hosts: list[str] = field(default_factory=list)
 
-    async def __call__(self, host: str, _port: int) -> Sequence[str]:
+    async def __call__(self, host: str) -> Sequence[str]:
         self.hosts.append(host)
         return self.addresses
 
@@ -204,6 +204,14 @@ async def _wait_for_connections(server: asyncio.Server) -> None:
         # Before Python 3.12 that does not wait for connections.
         while sys.version_info < (3, 12) and server._active_count:  # type: ignore[attr-defined]  # noqa: ASYNC110 as it says
             await asyncio.sleep(0.01)
+
+
+async def sign_in_root(database: Database) -> None:
+    """``ROOT`` has an account and a session, which each change of a webhook checks."""
+    user = "INSERT INTO users (id, username, role) VALUES (1, 'root', 'admin') ON CONFLICT DO NOTHING"
+    session = "INSERT INTO sessions (id, user_id, secret) VALUES (1, 1, sha256('root')) ON CONFLICT DO NOTHING"
+    for statement in (user, session):
+        await execute(database, statement)
 
 
 async def add_webhook(context: Context, url: str, *event_types: str) -> WithSecret:

@@ -20,7 +20,6 @@ from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks.errors import RefusedDestinationError
 from kpi_auth.webhooks.fields import MAX_URL
 
-_PORTS = {"http": 80, "https": 443}
 _V4_BITS = 0xFFFFFFFF
 # Prefixes of IPv6 whose last four bytes are an IPv4 address: NAT64 (RFC 6052), its local form (RFC 8215), and addresses
 # that are IPv4-compatible (RFC 4291, 2.5.5.1).
@@ -33,12 +32,13 @@ _NOT_PUBLIC = parse_networks(
 # All that is assigned to hosts in IPv6 (RFC 4291, 2.4; IANA).
 _UNICAST = ipaddress.IPv6Network("2000::/3")
 _LAST_PORT = 65_535
-# A resolver that does not answer holds a thread for half a minute; each host holds one at most.
-_THREADS = 32
+# Threads for look-ups: of hosts that were resolved in time at their last look-up, and of others.
+_THREADS = {True: 32, False: 16}
+_MOST_KNOWN = 1000
 
 
 class Resolver(Protocol):
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
+    async def __call__(self, host: str) -> Sequence[str]:
         """The addresses of a host; OSError if there are none."""
 
 
@@ -62,7 +62,7 @@ class Destinations:
         host = _get_host(url)
         try:
             async with asyncio.timeout(seconds):
-                found = await self._resolve(host, url.port or _PORTS[url.scheme])
+                found = await self._resolve(host)
         except TimeoutError:
             raise RefusedDestinationError(f"The host {host} could not be resolved in time") from None
         except (OSError, UnicodeError):
@@ -147,32 +147,57 @@ def _parse_address(host: str, text: str) -> Address:
 
 
 class SystemResolver:
-    """Resolves in threads of its own, so that hosts whose servers do not answer delay no other work."""
+    """Resolves in threads of its own, so that hosts whose servers do not answer delay no other work.
+
+    A look-up cannot be ended: it holds its thread until the system gives up, perhaps for half a minute. So each host
+    has one at most, and hosts whose last look-up was not in time leave two thirds of the threads to those whose was.
+    """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="webhook-resolver")
-        self._lookups: dict[tuple[str, int], asyncio.Future[list[str]]] = {}
+        self._threads = ThreadPoolExecutor(sum(_THREADS.values()), thread_name_prefix="webhook-resolver")
+        self._places = {is_known: asyncio.Semaphore(count) for is_known, count in _THREADS.items()}
+        self._lookups: dict[str, asyncio.Future[list[str]]] = {}
+        # Hosts whose last look-up has succeeded before its callers gave up, or may yet do so; the latest at the end.
+        self._known: dict[str, None] = {}
 
-    async def __call__(self, host: str, port: int) -> list[str]:
-        key = host, port
-        if key not in self._lookups:
-            lookup = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
-            self._lookups[key] = lookup
-            lookup.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(self._lookups[key])
+    async def __call__(self, host: str) -> list[str]:
+        try:
+            if host not in self._lookups:
+                await self._begin(host)
+            return await asyncio.shield(self._lookups[host])
+        except asyncio.CancelledError:
+            self._known.pop(host, None)
+            raise
 
-    def _forget(self, key: tuple[str, int], done: asyncio.Future[list[str]]) -> None:
-        del self._lookups[key]
-        if not done.cancelled():
-            # Also where its callers have given up: else the loop reports an error that was not looked at.
-            done.exception()
+    async def _begin(self, host: str) -> None:
+        places = self._places[host in self._known]
+        await places.acquire()
+        if host in self._lookups:
+            # Another caller has begun it in the meantime.
+            places.release()
+            return
+        # For its next look-up: a caller who gives this one up, or its failure, ends that.
+        self._known.pop(host, None)
+        self._known[host] = None
+        lookup = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host)
+        self._lookups[host] = lookup
+        lookup.add_done_callback(lambda done: self._end(host, places, done))
+
+    def _end(self, host: str, places: asyncio.Semaphore, done: asyncio.Future[list[str]]) -> None:
+        places.release()
+        del self._lookups[host]
+        # The exception is read also where its callers have given up: else the loop reports one that was not looked at.
+        if done.cancelled() or done.exception() is not None:
+            self._known.pop(host, None)
+        if len(self._known) > _MOST_KNOWN:
+            del self._known[next(iter(self._known))]
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _look_up(host: str, port: int) -> list[str]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+def _look_up(host: str) -> list[str]:
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 

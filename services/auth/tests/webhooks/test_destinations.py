@@ -1,8 +1,9 @@
 """Where events may be sent: no address inside the networks of the host, in no spelling (SSRF)."""
 
+import asyncio
 import ipaddress
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -207,7 +208,7 @@ async def test_a_resolver_that_hangs_holds_one_thread_for_each_host(
 ) -> None:
     released, calls = threading.Event(), []
 
-    def hang(host: str, port: int) -> list[str]:
+    def hang(host: str) -> list[str]:
         calls.append(host)
         if host == "hanging.example":
             released.wait(30)
@@ -219,12 +220,69 @@ async def test_a_resolver_that_hangs_holds_one_thread_for_each_host(
         for _ in range(5):
             with pytest.raises(RefusedDestinationError, match="in time"):
                 await found.find("https://hanging.example/", seconds=0.02)
+            with pytest.raises(RefusedDestinationError, match="in time"):
+                await found.find("https://hanging.example:8443/", seconds=0.02)
         assert (await find(found, "https://other.example/")).addresses
         assert calls == ["hanging.example", "other.example"]
     finally:
         released.set()
     # The look-up that hung has ended, and the next one begins anew.
     assert (await find(found, "https://hanging.example/")).addresses
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Hosts whose name servers do not answer as long as they are in this set."""
+    hosts: set[str] = set()
+    is_over = threading.Event()
+
+    def look_up(host: str) -> list[str]:
+        while host in hosts and not is_over.wait(0.01):
+            pass
+        return [PUBLIC]
+
+    monkeypatch.setattr(destinations, "_look_up", look_up)
+    yield hosts
+    is_over.set()
+
+
+async def give_up(found: Destinations, *hosts: str) -> None:
+    refused = await asyncio.gather(
+        *[found.find(f"https://{host}/", seconds=0.2) for host in hosts], return_exceptions=True
+    )
+    assert [str(error) for error in refused] == [f"The host {host} could not be resolved in time" for host in hosts]
+
+
+async def test_hosts_that_hang_leave_threads_to_those_that_were_resolved(
+    settings: AuthSettings, hanging: set[str]
+) -> None:
+    found = Destinations(settings, SystemResolver())
+    await find(found, "https://known.example/")
+    dead = [f"dead{n}.example" for n in range(60)]
+    hanging.update(dead)
+    await give_up(found, *dead)
+    assert (await find(found, "https://known.example/")).addresses
+    # One that was not resolved yet waits for a place that becomes free.
+    waits = asyncio.create_task(found.find("https://new.example/", seconds=60))
+    await give_up(found, *dead)
+    assert not waits.done()
+    hanging.clear()
+    assert (await waits).addresses
+
+
+async def test_a_host_that_hangs_is_no_longer_known(settings: AuthSettings, hanging: set[str]) -> None:
+    found = Destinations(settings, SystemResolver())
+    await find(found, "https://fickle.example/")
+    hanging.add("fickle.example")
+    await give_up(found, "fickle.example")
+    # The look-up that its callers have given up succeeds late.
+    lookup = found._resolve._lookups["fickle.example"]  # type: ignore[attr-defined]
+    hanging.clear()
+    await lookup
+    dead = [f"dead{n}.example" for n in range(60)]
+    hanging.update(dead)
+    await give_up(found, *dead)
+    await give_up(found, "fickle.example")
 
 
 def test_forms_of_inside_addresses_in_ipv6_are_not_public() -> None:

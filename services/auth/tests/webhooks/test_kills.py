@@ -16,7 +16,7 @@ from kpi_shared.migrations import upgrade
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import PartProcess, launch_part
 from pydantic import SecretStr
-from webhook_support import Message, Receiver, add_webhook, publish, receiving, rows, status
+from webhook_support import Message, Receiver, add_webhook, publish, receiving, rows, sign_in_root, status
 
 ACCOUNTS = [number % 8 + 1 for number in range(60)]
 # A process is killed after so many messages of its round, in the middle of one that is being answered.
@@ -76,6 +76,7 @@ async def test_kills_lose_no_event_and_keep_the_order_of_each_account(settings: 
         await status(200)(message, writer)
 
     async with receiving(Receiver(answer_slowly)) as receiver:
+        await sign_in_root(database)
         await add_webhook(context_with(settings, database), receiver.url)
         async with launched(settings, tmp_path / "survivor.log") as survivor:
             for number, after in enumerate(KILLS):

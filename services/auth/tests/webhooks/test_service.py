@@ -55,7 +55,9 @@ async def test_a_change_arrives_signed(worker: str, secret_key: str, tmp_path: P
         launch = start_part("kpi_auth", environment, log=tmp_path / "auth.log")
         address = await asyncio.to_thread(launch.__enter__)
         try:
-            secret, user_id, metrics = await asyncio.to_thread(act, address, receiver.url, metrics_port)
+            secret, user_id, metrics = await asyncio.to_thread(
+                act, address, f"{receiver.url}?key=of-the-receiver", metrics_port
+            )
             async with asyncio.timeout(60):
                 while len(receiver.messages) < 2:  # noqa: ASYNC110 another process's effects
                     await asyncio.sleep(0.02)
@@ -69,3 +71,5 @@ async def test_a_change_arrives_signed(worker: str, secret_key: str, tmp_path: P
         assert f"kpi_auth_webhook_{name}" in metrics
     log = (tmp_path / "auth.log").read_text()
     assert secret not in log
+    assert f"http://127.0.0.1:{receiver.port}" in log
+    assert "of-the-receiver" not in log
