@@ -1,7 +1,7 @@
 """The key ring of the tokens: its keys, their states, and how it is written."""
 
 from kpi_shared.key_ring.ring import KeyRing, KeyState, Purpose, RingKey, TokenKey
-from kpi_shared.key_ring.ring_file import MAX_BYTES, BadRingError, parse_ring, parse_token_key
+from kpi_shared.key_ring.ring_file import MAX_BYTES, BadRingError, parse_ring, parse_token_key, require_active
 
 __all__ = [
     "MAX_BYTES",
@@ -13,4 +13,5 @@ __all__ = [
     "TokenKey",
     "parse_ring",
     "parse_token_key",
+    "require_active",
 ]
