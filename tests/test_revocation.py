@@ -179,18 +179,50 @@ def test_a_deactivated_account_is_refused(platform: Platform, person: Person) ->
 
 
 def test_the_token_of_an_api_key_ends_with_the_key(platform: Platform, person: Person) -> None:
+    made = _make_key(platform, person)
+    key = {"X-API-Key": made["key"]}
+    headers = _exchange(platform, made)
+    assert platform.statuses(headers) == [200, 200]
+    assert platform.client.get("/api/v1/posts", headers=key).status_code == 200
+    assert platform.client.delete(f"/api/v1/api-keys/{made['id']}", headers=person.headers).status_code == 204
+    wait_until(is_refused_everywhere(platform, headers))
+    assert platform.statuses(person.headers) == [200, 200]
+    refused = platform.client.get("/api/v1/posts", headers=key)
+    assert (refused.status_code, refused.json()["type"]) == (401, "invalid-api-key")
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 201)])
+def test_an_api_key_works_on_when_its_owner_has_changed(
+    platform: Platform, person: Person, method: str, status: int
+) -> None:
+    made = _make_key(platform, person)
+    key = {"X-API-Key": made["key"]}
+    for change in ({"username": f"k{secrets.token_hex(8)}"}, {"role": "admin"}, {"role": "user"}):
+        assert platform.client.get("/api/v1/posts", headers=key).status_code == 200
+        # Of the same version as the token that the gateway has.
+        headers = _exchange(platform, made)
+        platform.change(person, **change)
+        wait_until(is_refused_everywhere(platform, headers))
+        body = {"title": "By a program", "content": ""}
+        response = platform.client.request(method, "/api/v1/posts", json=body, headers=key)
+        assert response.status_code == status, response.text
+
+
+def _make_key(platform: Platform, person: Person) -> dict[str, Any]:
     body = {"name": "a program", "scopes": "write"}
-    made = platform.client.post("/api/v1/api-keys", json=body, headers=person.headers).json()
+    response = platform.client.post("/api/v1/api-keys", json=body, headers=person.headers)
+    assert response.status_code == 201, response.text
+    made: dict[str, Any] = response.json()
+    return made
+
+
+def _exchange(platform: Platform, made: dict[str, Any]) -> dict[str, str]:
+    """A token for the key, as the gateway sends it to a service."""
     exchange = f"{platform.settings['content']['AUTH_INTERNAL_URL'].partition(',')[0]}/internal/api-keys/exchange"
     internal = {"Authorization": f"Bearer {platform.settings['auth']['INTERNAL_KEY']}"}
     exchanged = httpx.post(exchange, json={"key": made["key"]}, headers=internal)
     assert exchanged.status_code == 200, exchanged.text
-    # As the gateway sends it to a service.
-    headers = {"Authorization": f"Bearer {exchanged.json()['access_token']}"}
-    assert platform.statuses(headers) == [200, 200]
-    assert platform.client.delete(f"/api/v1/api-keys/{made['id']}", headers=person.headers).status_code == 204
-    wait_until(is_refused_everywhere(platform, headers))
-    assert platform.statuses(person.headers) == [200, 200]
+    return {"Authorization": f"Bearer {exchanged.json()['access_token']}"}
 
 
 def test_a_suspended_auth_delays_nothing_for_long(platform: Platform, person: Person) -> None:

@@ -77,7 +77,7 @@ def print_status(
 
 
 @app.command("kill")
-def kill(
+def kill(  # noqa: PLR0913 each option is a parameter
     kid: Annotated[str, typer.Argument(help="The key's id, or the beginning of it.")],
     file: File = None,
     aws: Aws = None,

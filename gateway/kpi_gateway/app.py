@@ -25,6 +25,7 @@ from kpi_gateway.client_addresses import Client, ClientAddresses
 from kpi_gateway.cors import Cors
 from kpi_gateway.costly import CostlyPlaces, give_back_at_start
 from kpi_gateway.credentials.presented import FIELDS, find_key
+from kpi_gateway.credentials.renewal import RenewingClient
 from kpi_gateway.credentials.service import Credentials, KeyedRequest
 from kpi_gateway.documents.cache import DocumentCache
 from kpi_gateway.documents.pages import pages_router
@@ -178,10 +179,11 @@ class Gateway:
             # Before its limits: while there are too many requests, each refusal takes time from the others.
             await BUSY.send(scope, send)
             return
+        keyed = None
         if match is not None or not path.startswith(_UNLIMITED):
             presented = [pair for pair in scope["headers"] if pair[0] in FIELDS]
             if presented and (key := find_key(presented)) is not None:
-                match = await self._exchange_key(key, client, match, scope)
+                match, keyed = await self._exchange_key(key, client, match, scope)
             elif self._limits is not None:
                 decision = self._limits.decide(
                     client.network, match and match.limit, scope["method"], presented, client.site
@@ -193,7 +195,7 @@ class Gateway:
             _forgive_slash(path, scope)
             await self._pages(scope, receive, send)
         elif costly is None:
-            await self._proxy.forward(match, self._behind.client, scope, receive, send)
+            await self._proxy.forward(match, keyed or self._behind.client, scope, receive, send)
         else:
             await self._forward_costly(match, costly, scope, receive, send)
 
@@ -239,13 +241,19 @@ class Gateway:
         self._errors.count(name, UpstreamBusyError.type)
         return True
 
-    async def _exchange_key(self, key: bytes, client: Client, match: Match | None, scope: Scope) -> Match | None:
+    async def _exchange_key(
+        self, key: bytes, client: Client, match: Match | None, scope: Scope
+    ) -> tuple[Match | None, UpstreamClient | None]:
         """Put a token in place of the key, and take the time of the exchange off that of the route."""
         limited = LimitedRequest(client.network, client.site, match and match.limit, scope["method"])
-        accepted = await self._credentials.accept(KeyedRequest(key, client.address, limited))
+        keyed = KeyedRequest(key, client.address, limited)
+        accepted = await self._credentials.accept(keyed)
         scope["headers"] = accepted.replace_in(scope["headers"])
         scope["response_headers"] += (*accepted.headers, _VARY_BY_KEY)
-        return match and match.take_time(accepted.seconds)
+        if match is None:
+            return None, None
+        match = match.take_time(accepted.seconds)
+        return match, RenewingClient(self._behind.client, self._credentials, keyed, match.route.timeouts)
 
 
 def _forgive_slash(path: bytes, scope: Scope) -> None:

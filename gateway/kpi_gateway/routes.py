@@ -8,8 +8,6 @@ from urllib.parse import unquote_to_bytes
 from kpi_gateway.settings import GatewaySettings, RouteSetting, Timeouts
 
 API = "/api/v1"
-# A service gets at least this much time, even if what came before took all of it.
-_LEAST_SECONDS = 0.1
 
 
 class Route(NamedTuple):
@@ -42,9 +40,7 @@ class Match(NamedTuple):
 
     def take_time(self, seconds: float) -> "Match":
         """The same with that much less time for the response to begin."""
-        timeouts = self.route.timeouts
-        left = max(_LEAST_SECONDS, timeouts.read - seconds)
-        return self._replace(route=self.route._replace(timeouts=timeouts._replace(read=left)))
+        return self._replace(route=self.route._replace(timeouts=self.route.timeouts.spend(seconds)))
 
 
 class RouteTable:

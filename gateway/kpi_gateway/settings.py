@@ -29,6 +29,10 @@ _STORE_PORT = 6379
 _RESERVED = ("/api", "/docs", "/health", "/openapi.json", "/redoc")
 
 
+# A service gets at least this much time, even if what came before took all of it.
+_LEAST_SECONDS = 0.1
+
+
 class Timeouts(NamedTuple):
     """In seconds: to connect, from the complete request to the start of the response including all waits before it, the
     longest pause within a body, and the whole round trip.
@@ -38,6 +42,10 @@ class Timeouts(NamedTuple):
     read: float
     silence: float
     total: float
+
+    def spend(self, seconds: float) -> Self:
+        """The same with that much less time for the response to begin."""
+        return self._replace(read=max(_LEAST_SECONDS, self.read - seconds))
 
 
 # The policies that apply on every route: per client address, and per token subject.

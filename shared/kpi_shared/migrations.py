@@ -82,7 +82,10 @@ def _migrate(connection: Connection, metadata: MetaData) -> None:
     connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.commit()
-    context.configure(connection=connection, target_metadata=metadata, compare_server_default=True)
+    # A transaction for each revision, so that a lock of one is not held while the next one reads a whole table.
+    context.configure(
+        connection=connection, target_metadata=metadata, compare_server_default=True, transaction_per_migration=True
+    )
     with context.begin_transaction():
         context.run_migrations()
     connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})

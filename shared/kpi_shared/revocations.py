@@ -7,13 +7,15 @@ later than the time that it wrote. See docs/adr/0041-revocation-by-number.md.
 import asyncio
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from math import inf
 from time import monotonic
 
 from kpi_shared.caller import Subject, is_key_session_id
 from kpi_shared.errors import UnavailableError
 from kpi_shared.tokens import InvalidTokenError
+
+_MOST_ENDS_TOO_MANY = 100
 
 
 class RevocationsUnknownError(UnavailableError):
@@ -44,7 +46,7 @@ class Revocations:
         self._versions: dict[int, int] = {}
         self._account_ends: dict[int, float] = {}
         self._killed: set[str] = set()
-        # When entries may be forgotten: the id of a session is a text, that of an account a number.
+        # When entries may be forgotten, or later: the id of a session is a text, that of an account a number.
         self._ends: list[tuple[float, str, int]] = []
         # By the id of the session and by that of the account.
         self._readers: dict[str | int, set[_Reader]] = {}
@@ -86,11 +88,13 @@ class Revocations:
         """``seconds`` is the time after which none of their tokens is valid."""
         end = monotonic() + seconds
         for session_id in session_ids:
-            self._sessions[session_id] = end
-            heappush(self._ends, (end, session_id, 0))
+            known = self._sessions.get(session_id)
+            if known is None:
+                heappush(self._ends, (end, session_id, 0))
+            self._sessions[session_id] = end if known is None else max(end, known)
             self._end_readers(session_id)
 
-    def ended_keys(self) -> list[str]:
+    def list_ended_keys(self) -> list[str]:
         """The sessions of API keys among those that have ended."""
         return [session_id for session_id in self._sessions if is_key_session_id(session_id)]
 
@@ -101,13 +105,13 @@ class Revocations:
 
     def end_versions(self, account_id: int, *, below: int, seconds: float) -> None:
         """Tokens of the account with a lower version end, and those without one."""
-        known, end = self._versions.get(account_id, 0), monotonic() + seconds
-        if below < known:
+        if below < self._versions.get(account_id, 0):
             return
-        if below > known:
-            end = max(end, self._account_ends.get(account_id, end))
-        self._versions[account_id], self._account_ends[account_id] = below, end
-        heappush(self._ends, (end, "", account_id))
+        end, known = monotonic() + seconds, self._account_ends.get(account_id)
+        if known is None:
+            heappush(self._ends, (end, "", account_id))
+        self._versions[account_id] = below
+        self._account_ends[account_id] = end if known is None else max(end, known)
         self._end_readers(account_id)
 
     def end_key(self, kid: str) -> None:
@@ -157,8 +161,21 @@ class Revocations:
     def _forget(self, now: float) -> None:
         while self._ends and self._ends[0][0] <= now:
             _, session_id, account_id = heappop(self._ends)
-            # Another revocation may have set a later end since.
-            if session_id and self._sessions.get(session_id, inf) <= now:
+            end = self._sessions.get(session_id) if session_id else self._account_ends.get(account_id)
+            if end is None:
+                continue
+            if end > now:
+                # Another revocation has set a later end since.
+                heappush(self._ends, (end, session_id, account_id))
+            elif session_id:
                 del self._sessions[session_id]
-            if not session_id and self._account_ends.get(account_id, inf) <= now:
+            else:
                 del self._account_ends[account_id], self._versions[account_id]
+        if len(self._ends) > 2 * (len(self) + _MOST_ENDS_TOO_MANY):
+            self._rebuild_ends()
+
+    def _rebuild_ends(self) -> None:
+        """Keys that are switched on and off leave ends of entries that were taken out."""
+        self._ends = [(end, session_id, 0) for session_id, end in self._sessions.items()]
+        self._ends += [(end, "", account_id) for account_id, end in self._account_ends.items()]
+        heapify(self._ends)

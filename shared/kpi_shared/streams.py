@@ -19,7 +19,8 @@ _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 class ReaderStream(StreamingResponse):
     """Streams ``chunks`` to a reader until they end, the reader is revoked, or the reader's token expires.
 
-    Clients then ask again, with a new token if they can get one.
+    Clients then ask again, with a new token if they can get one. No endpoint has such a response yet: those that will
+    have one must use this class.
     """
 
     def __init__(self, request: Request, chunks: AsyncIterator[bytes], *, reader: Subject, **more: Any) -> None:  # noqa: ANN401 those of StreamingResponse

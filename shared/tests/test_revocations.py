@@ -96,6 +96,40 @@ def test_memory_holds_what_may_still_be_hit(revocations: Revocations, clock: Clo
     assert len(revocations) == 0
 
 
+def test_what_is_said_again_takes_no_more_memory(revocations: Revocations, clock: Clock) -> None:
+    """A snapshot at each connection has the same entries, each time with a little more or less of their time left."""
+    for repetition in range(200):
+        clock.now += 0.5
+        late = 0.1 if repetition % 2 else 0.0
+        revocations.end_sessions(map(str, range(100)), seconds=500 - clock.now + 1000 + late)
+        for account in range(1, 101):
+            revocations.end_versions(account, below=2, seconds=500 - clock.now + 1000 + late)
+        revocations.mark_known(until=clock.now)
+    assert len(revocations._ends) == len(revocations) == 200
+    clock.now = 1500.05
+    revocations.mark_known(until=clock.now)
+    assert len(revocations) == 200
+    clock.now += 0.1
+    revocations.mark_known(until=clock.now)
+    assert len(revocations) == len(revocations._ends) == 0
+
+
+def test_a_key_that_is_switched_on_and_off_takes_little_memory(revocations: Revocations, clock: Clock) -> None:
+    for _ in range(2000):
+        clock.now += 0.1
+        revocations.end_sessions(["key-5"], seconds=900)
+        revocations.mark_known(until=clock.now)
+        revocations.restore_sessions(["key-5"])
+    assert len(revocations._ends) < 500
+    revocations.end_sessions(["key-5"], seconds=900)
+    clock.now += 899
+    revocations.mark_known(until=clock.now)
+    assert is_refused(revocations, subject(session="key-5"))
+    clock.now += 1.1
+    revocations.mark_known(until=clock.now)
+    assert len(revocations) == 0
+
+
 def test_a_killed_key_is_ended_once() -> None:
     killed: list[str] = []
     revocations = Revocations(silence_limit=10, kill_key=killed.append)

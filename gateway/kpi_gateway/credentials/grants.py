@@ -24,13 +24,14 @@ class ExchangedKey(BaseModel):
 
 
 class Grant(NamedTuple):
-    """``until`` is on the monotonic clock."""
+    """``until`` is on the monotonic clock, and so is ``renewable_from``: when a refused token may be replaced."""
 
     key_id: int
     authorization: bytes
     networks: tuple[Network, ...]
     limit: PolicySetting | None
     until: float
+    renewable_from: float = 0.0
 
     @classmethod
     def of(cls, exchanged: ExchangedKey, began: float) -> Self:

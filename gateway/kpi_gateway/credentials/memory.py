@@ -4,6 +4,7 @@
 here to tell a key that was valid before from a guessed one (2026-11-27).
 """
 
+import math
 import time
 from collections import OrderedDict
 from hashlib import blake2b
@@ -15,6 +16,11 @@ _MAX_GRANTS = 20_000
 _MAX_REFUSED = 10_000
 # A key that was deactivated may become active again.
 _REFUSED_SECONDS = 2.0
+# A token in place of a refused one may be refused too, say by a service that lacks its key. Until one was accepted, the
+# next exchange waits for this long, so that such a service makes no flood of them.
+_UNPROVEN_SECONDS = 1.0
+# ``until`` of a grant with a refused token.
+_REFUSED = -math.inf
 
 
 class KeyDigests:
@@ -51,6 +57,9 @@ class ExchangeMemory:
         return self._refused.get(digest, 0.0) > time.monotonic()
 
     def add(self, digest: bytes, grant: Grant) -> None:
+        known = self._grants.get(digest)
+        if known is not None and known.until == _REFUSED:
+            grant = grant._replace(renewable_from=time.monotonic() + _UNPROVEN_SECONDS)
         self._grants[digest] = grant
         self._grants.move_to_end(digest)
         if len(self._grants) > self._max_grants:
@@ -59,6 +68,23 @@ class ExchangeMemory:
     def end_grants(self) -> None:
         """Exchange each key anew; which ones were valid stays known."""
         self._grants = OrderedDict((digest, grant._replace(until=0.0)) for digest, grant in self._grants.items())
+
+    def end(self, digest: bytes, authorization: bytes) -> bool:
+        """A service refused this token: exchange its key anew. False if that was done, and did not help."""
+        grant = self._grants.get(digest)
+        if grant is None or grant.authorization != authorization:
+            # Another request with the same key was refused first.
+            return True
+        if time.monotonic() < grant.renewable_from:
+            return False
+        self._grants[digest] = grant._replace(until=_REFUSED)
+        return True
+
+    def prove(self, digest: bytes, authorization: bytes) -> None:
+        """A service accepted this token, so if another one refuses it later, its key has changed again."""
+        grant = self._grants.get(digest)
+        if grant is not None and grant.authorization == authorization:
+            self._grants[digest] = grant._replace(renewable_from=0.0)
 
     def refuse(self, digest: bytes, began: float) -> None:
         """``began`` is when auth was asked."""

@@ -108,6 +108,7 @@ class Credentials:
         counted = await self._take_address(request)
         try:
             grant = await self._exchange(request, digest)
+            self.outcomes["exchanged"] += 1
             accepted = await self._admit(request, grant, counted)
         except TooManyRequestsError:
             raise
@@ -115,6 +116,30 @@ class Credentials:
             error.headers |= counted.fields if counted is not None else {}
             raise
         return accepted._replace(seconds=time.monotonic() - began)
+
+    def end_token(self, request: KeyedRequest, authorization: bytes) -> bool:
+        """Note that a service refused this token of the key, and return whether another one may help."""
+        return self.memory.end(self._digests.digest(request.key), authorization)
+
+    def prove_token(self, request: KeyedRequest, authorization: bytes) -> None:
+        self.memory.prove(self._digests.digest(request.key), authorization)
+
+    async def renew(self, request: KeyedRequest, *, seconds: float) -> bytes:
+        """The token in place of a refused one, within ``seconds``, for a request that has been counted.
+
+        Raises a ProblemError.
+        """
+        digest = self._digests.digest(request.key)
+        try:
+            async with asyncio.timeout(seconds):
+                grant = self.memory.find(digest) or await self._exchange(request, digest)
+        except TimeoutError:
+            self.outcomes["unavailable"] += 1
+            raise ExchangeUnavailableError from None
+        if not grant.allows(request.address):
+            raise self._refuse_network(request, grant)
+        self.outcomes["renewed"] += 1
+        return grant.authorization
 
     async def _exchange(self, request: KeyedRequest, digest: bytes) -> Grant:
         if self._exchanges is None:
@@ -131,7 +156,6 @@ class Credentials:
         except ExchangeUnavailableError:
             self.outcomes["unavailable"] += 1
             raise
-        self.outcomes["exchanged"] += 1
         return grant
 
     def _check(self, key: bytes, digest: bytes) -> str:
@@ -146,14 +170,17 @@ class Credentials:
             # It counts against its address: who has no right to use the key must not use up its quota.
             if counted is None:
                 await self._take_address(request)
-            self.outcomes["network-refused"] += 1
-            self._uses.refuse(grant.key_id, request.limited.network, request.address)
-            raise NetworkRefusedError
+            raise self._refuse_network(request, grant)
         headers: Headers = []
         if self._limits is not None:
             headers = await self._limits.take_key(request.limited, grant.client, grant.limit, counted)
         self._uses.add(grant.key_id, request.address)
         return Accepted(grant.authorization, headers)
+
+    def _refuse_network(self, request: KeyedRequest, grant: Grant) -> NetworkRefusedError:
+        self.outcomes["network-refused"] += 1
+        self._uses.refuse(grant.key_id, request.limited.network, request.address)
+        return NetworkRefusedError()
 
     async def _take_address(self, request: KeyedRequest) -> Counted | None:
         return await self._limits.take_address(request.limited) if self._limits is not None else None

@@ -39,7 +39,7 @@ from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
 from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.token_keys.errors import install_key_handlers
-from kpi_auth.token_keys.worker import token_keys
+from kpi_auth.token_keys.worker import check_minting, token_keys
 from kpi_auth.users.endpoints import me_router as me
 from kpi_auth.users.endpoints import router as users
 from kpi_auth.webhooks.destinations import webhook_destinations
@@ -70,6 +70,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
             *(users, api_keys, mails, webhooks, audit, pages),
         ],
         tags=_TAGS,
+        checks={"token keys": check_minting},
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
             *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, token_keys, internal_port),

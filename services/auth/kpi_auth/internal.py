@@ -2,7 +2,8 @@
 
 It is separate from the port that the gateway forwards to, so that no row of a route table can lead there, and a network
 policy can close it to all but the other parts. It proves its callers with INTERNAL_KEY (the gateway) and FEED_KEY
-(those that read the feed), not with the tokens' key; each key opens its own paths only.
+(those that read the feed), not with the tokens' key; each key opens its own paths only, and
+reports the keys of its own part only.
 """
 
 import asyncio
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 # A report of 1,000 uses and 1,000 refusals, with the longest numbers and addresses.
 _MAX_BODY_BYTES = 256 * 1024
 _BACKLOG = 2048
+_OPENED_BY = {"/internal/feed/": "content", "/internal/api-keys/": "gateway"}
 
 
 def create_internal_app(app: FastAPI) -> FastAPI:
@@ -97,26 +99,31 @@ class _InternalKeys:
 
     def __init__(self, app: ASGIApp, *, settings: AuthSettings) -> None:
         self.app = app
-        internal, feed = _texts_of(settings.internal_key), _texts_of(settings.feed_key)
-        self._expected = {"/internal/feed/": feed, "/internal/api-keys/": internal}
-        # Which path there is here is for those that have a key.
-        self._otherwise = internal + feed
+        readers = (settings.feed_key, *settings.feed_previous_keys)
+        self._keys = [*_texts_of("gateway", settings.internal_key), *_texts_of("content", *readers)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or self._is_known(scope["path"], Headers(scope=scope)):
-            await self.app(scope, receive, send)
-            return
-        await problem_response(UnknownPeerError())(scope, receive, send)
+        if scope["type"] == "http":
+            peer = self._find_peer(scope["path"], Headers(scope=scope))
+            if peer is None:
+                await problem_response(UnknownPeerError())(scope, receive, send)
+                return
+            # For endpoints that several parts call: request.state.peer.
+            scope.setdefault("state", {})["peer"] = peer
+        await self.app(scope, receive, send)
 
-    def _is_known(self, path: str, headers: Headers) -> bool:
+    def _find_peer(self, path: str, headers: Headers) -> str | None:
+        """The part that has the given key, unless the path is another one's. Other paths open to all that have one."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
-        expected = next((keys for prefix, keys in self._expected.items() if path.startswith(prefix)), self._otherwise)
-        fits = [hmac.compare_digest(given.encode(), key) for key in expected]
-        return scheme.lower() == "bearer" and any(fits)
+        fits = [peer for key, peer in self._keys if hmac.compare_digest(given.encode(), key)]
+        if scheme.lower() != "bearer" or not fits:
+            return None
+        owner = next((part for prefix, part in _OPENED_BY.items() if path.startswith(prefix)), fits[0])
+        return owner if owner in fits else None
 
 
-def _texts_of(key: SecretStr | None) -> tuple[bytes, ...]:
-    return (key.get_secret_value().encode(),) if key is not None else ()
+def _texts_of(peer: str, *keys: SecretStr | None) -> list[tuple[bytes, str]]:
+    return [(key.get_secret_value().encode(), peer) for key in keys if key is not None]
 
 
 def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:

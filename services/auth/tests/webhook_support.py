@@ -35,10 +35,10 @@ class FixedResolver:
     """Gives the same addresses for each host."""
 
     addresses: Sequence[str]
-    calls: int = 0
+    hosts: list[str] = field(default_factory=list)
 
-    async def __call__(self, _host: str, _port: int) -> Sequence[str]:
-        self.calls += 1
+    async def __call__(self, host: str, _port: int) -> Sequence[str]:
+        self.hosts.append(host)
         return self.addresses
 
 

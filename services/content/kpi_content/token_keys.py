@@ -11,7 +11,7 @@ from kpi_content.settings import PART
 
 
 async def token_keys(app: FastAPI) -> AsyncIterator[None]:
-    client: FeedClient | None = app.state.feed
+    client: FeedClient | None = app.state.feed_client
     if client is None:
         yield
         return

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import StrEnum, auto
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -36,6 +37,11 @@ class StandIn:
         self.mood = Mood.WELL
         self.status = 200
         self.behind = 0.0
+        # Seconds before a snapshot is sent, and between the time of a heartbeat and that of its sending.
+        self.snapshot_delay = 0.0
+        self.path_delay = 0.0
+        self.has_times = True
+        self.heartbeats = 0
         self.events: list[dict[str, Any]] = []
         self.revocations: list[dict[str, Any]] = []
         self.accounts: dict[int, dict[str, Any]] = {}
@@ -99,7 +105,10 @@ class StandIn:
         elif target.path == "/internal/feed/events":
             await self._stream(writer, query["after"])
         else:
-            await _send(writer, *self._answer(target.path, query))
+            answer = self._answer(target.path, query)
+            if target.path == "/internal/feed/revocations":
+                await asyncio.sleep(self.snapshot_delay)
+            await _send(writer, *answer)
 
     def _answer(self, path: str, query: dict[str, int]) -> tuple[int, dict[str, Any]]:
         if path == "/internal/feed/revocations":
@@ -125,7 +134,9 @@ class StandIn:
                 await self._write_line(write, event)
                 after = event["seq"]
             behind = 3.0 if self.mood is Mood.BEHIND else self.behind
-            await self._write_line(write, {"heartbeat": True, "seq": after, "behind": behind})
+            time = {"at": monotonic() - self.path_delay} if self.has_times else {}
+            await self._write_line(write, {"heartbeat": True, "seq": after, "behind": behind, **time})
+            self.heartbeats += 1
             if self.mood is Mood.ENDING:
                 raise OSError("as a server that stops")
             await asyncio.sleep(BEAT)
@@ -138,7 +149,8 @@ class StandIn:
             case Mood.GARBAGE:
                 await write(b"\xff\x00 not JSON at all\n")
             case Mood.UNREADABLE:
-                await write(json.dumps({**item, "type": "session.ended", "account_id": 1, "data": {}}).encode() + b"\n")
+                event = {"seq": item["seq"], "type": "session.ended", "account_id": 1, "data": {}}
+                await write(json.dumps(event).encode() + b"\n")
             case Mood.ENDLESS_LINE:
                 await write(b"x" * 700_000)
             case Mood.DRIPPING:

@@ -15,7 +15,7 @@ class Purpose(StrEnum):
     PUBLIC = "public"
 
 
-class KeyState(StrEnum):
+class TokenKeyState(StrEnum):
     """What a key is used for. Only a key of the first three states is in a ring."""
 
     # Known, so that its tokens are accepted as soon as a part begins to mint with it.
@@ -47,7 +47,7 @@ class TokenKey:
 
 class RingKey(NamedTuple):
     key: TokenKey
-    state: KeyState
+    state: TokenKeyState
 
 
 class KeyRing:
@@ -62,22 +62,22 @@ class KeyRing:
         self.killed = frozenset(killed)
         self._keys = {each.key.kid: each for each in keys if each.key.kid not in self.killed}
         self._promote_next()
-        self.active = self._find_state(KeyState.ACTIVE)
+        self.active = self._find_state(TokenKeyState.ACTIVE)
 
     @classmethod
     def local(cls, current: bytes, previous: Iterable[bytes] = ()) -> "KeyRing":
         """The ring of a current key of v4.local, and previous ones, which still open their tokens."""
-        old = (RingKey(TokenKey.local(key), KeyState.VERIFY_ONLY) for key in previous)
-        return cls(Purpose.LOCAL, (*old, RingKey(TokenKey.local(current), KeyState.ACTIVE)))
+        old = (RingKey(TokenKey.local(key), TokenKeyState.VERIFY_ONLY) for key in previous)
+        return cls(Purpose.LOCAL, (*old, RingKey(TokenKey.local(current), TokenKeyState.ACTIVE)))
 
     def _promote_next(self) -> None:
-        if not self.killed or self._find_state(KeyState.ACTIVE) is not None:
+        if not self.killed or self._find_state(TokenKeyState.ACTIVE) is not None:
             return
-        heir = self._find_state(KeyState.NEXT)
+        heir = self._find_state(TokenKeyState.NEXT)
         if heir is not None:
-            self._keys[heir.kid] = RingKey(heir, KeyState.ACTIVE)
+            self._keys[heir.kid] = RingKey(heir, TokenKeyState.ACTIVE)
 
-    def _find_state(self, state: KeyState) -> TokenKey | None:
+    def _find_state(self, state: TokenKeyState) -> TokenKey | None:
         return next((each.key for each in self._keys.values() if each.state is state), None)
 
     def __contains__(self, kid: object) -> bool:

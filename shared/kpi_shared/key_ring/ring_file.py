@@ -9,13 +9,13 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
 
-from kpi_shared.key_ring.ring import KeyRing, KeyState, Purpose, RingKey, TokenKey
+from kpi_shared.key_ring.ring import KeyRing, Purpose, RingKey, TokenKey, TokenKeyState
 from kpi_shared.keys import check_strength
 from kpi_shared.paserk import PaserkType, decode_paserk, identify
 
 # A hundred keys; what is larger is another file.
 MAX_BYTES = 64 * 1024
-_GONE = frozenset({KeyState.RETIRED, KeyState.KILLED})
+_GONE = frozenset({TokenKeyState.RETIRED, TokenKeyState.KILLED})
 _TYPES = {Purpose.LOCAL: {PaserkType.LOCAL}, Purpose.PUBLIC: {PaserkType.PUBLIC, PaserkType.SECRET}}
 _SEED_BYTES = 32
 
@@ -31,7 +31,7 @@ _Kid = Annotated[str, StringConstraints(pattern=r"^k4\.(lid|pid)\.[A-Za-z0-9_-]{
 class _Entry(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    state: KeyState
+    state: TokenKeyState
     key: SecretStr | None = None
     kid: _Kid | None = None
 
@@ -45,7 +45,7 @@ class _File(BaseModel):
 
 class _Read(NamedTuple):
     kid: str
-    state: KeyState
+    state: TokenKeyState
     key: TokenKey | None
 
 
@@ -55,7 +55,7 @@ def parse_ring(text: str | bytes, *, purpose: Purpose, mints: bool) -> KeyRing:
     if file.purpose is not purpose:
         raise BadRingError(f'its purpose is "{file.purpose}", but TOKEN_PURPOSE is "{purpose}"')
     entries = [_parse_entry(at, entry, purpose, mints) for at, entry in enumerate(file.keys, start=1)]
-    killed = {each.kid for each in entries if each.state is KeyState.KILLED}
+    killed = {each.kid for each in entries if each.state is TokenKeyState.KILLED}
     _check_states(entries, is_bare=bool(killed), mints=mints)
     ring = [RingKey(each.key, each.state) for each in entries if each.key is not None and each.state not in _GONE]
     return KeyRing(purpose, ring, killed=killed)
@@ -128,8 +128,8 @@ def _check_halves(secret: bytes, public: bytes) -> None:
         raise ValueError("the two halves of k4.secret... do not belong together") from None
 
 
-def _check_use(key: TokenKey, state: KeyState, *, mints: bool) -> None:
-    if mints and not key.can_mint and state in (KeyState.ACTIVE, KeyState.NEXT):
+def _check_use(key: TokenKey, state: TokenKeyState, *, mints: bool) -> None:
+    if mints and not key.can_mint and state in (TokenKeyState.ACTIVE, TokenKeyState.NEXT):
         raise ValueError(f"this part mints tokens, so a key that is {state} must be k4.secret...")
     if not mints and key.secret is not None:
         raise ValueError("k4.secret... is for the part that mints tokens alone; k4.public... is needed here")
@@ -141,7 +141,9 @@ def _check_states(entries: Sequence[_Read], *, is_bare: bool, mints: bool) -> No
     twice = next((kid for kid in kids if kids.count(kid) > 1), None)
     if twice is not None:
         raise BadRingError(f"{twice} is listed twice")
-    active, following = (sum(each.state is state for each in entries) for state in (KeyState.ACTIVE, KeyState.NEXT))
+    active, following = (
+        sum(each.state is state for each in entries) for state in (TokenKeyState.ACTIVE, TokenKeyState.NEXT)
+    )
     if active > 1:
         raise BadRingError(f"{active} keys are active; one must be")
     if following > 1:

@@ -23,17 +23,17 @@ from kpi_shared.server.beat import seconds_waited
 from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset
 from kpi_shared.server.exchange import Exchange, scope_of
 from kpi_shared.server.framing import BadFramingError, ChunkedBody, framing_of
-from kpi_shared.server.reading import ReadingProtocol
+from kpi_shared.server.reading import HIGH_WATER_BYTES, ReadingProtocol
 from kpi_shared.server.refusals import RefusalHeaders
 
 log = structlog.get_logger(__name__)
 
 # How much of a refused request is still read and discarded, so that a reset does not lose the response.
 _MAX_DRAINED_BYTES = 32 * 1024 * 1024
-# How much of a body is read ahead of the application.
-_HIGH_WATER_BYTES = 64 * 1024
 # How long an idle connection is kept when the server stops.
 STOP_SECONDS = 0.5
+# How many requests of a connection are refused at once before others have their turn.
+REFUSED_IN_A_ROW = 20
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -59,15 +59,10 @@ class BoundedHttpProtocol(ReadingProtocol):
         # In a service. The gateway has deadlines of its own, and ends the work of a client that has left itself.
         self._request_timeout = request_timeout or inf
         self.beat = self._watch.start_beat() if request_timeout else None
-        # Whether the response of ``cycle`` is incomplete, and the data that arrived after its request.
-        self._responding = False
-        self._held = b""
         self._drained: int | None = None
         self._drained_since = 0
         # Over the limits of connections: it is refused when its first bytes arrive, or at the next tick.
         self._is_excess = False
-        # When the client closed its sending side while a response was due; it may wait for that.
-        self._half_closed_at: int | None = None
         self._outflow = Outflow()
         self._pace_in: Pace | None = None
         self._is_stopping = False
@@ -75,6 +70,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         # What an application refuses at once needs no task; see RequestContext.
         self._refuse_at_once = getattr(self.app, "refuse_at_once", None)
         self._answer: Answer | None = None
+        self._is_answering = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -129,6 +125,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         if self._drained is not None:
             self._drain(data)
             return
+        refused = 0
         try:
             while data:
                 if self._in_body:
@@ -138,22 +135,20 @@ class BoundedHttpProtocol(ReadingProtocol):
                     return
                 else:
                     data = self._take_head(data)
-                    if self._answer is not None and not self._send_answer():
-                        return
+                    if self._answer is not None:
+                        refused += 1
+                        if not self._send_answer() or (refused == REFUSED_IN_A_ROW and self._give_way(data)):
+                            return
         except BadFramingError as error:
             self._refuse(error, data)
 
     def _send_answer(self) -> bool:
         """Returns whether the connection stays open."""
         answer, self._answer = self._answer, None
+        self._is_answering = True
         cast("Exchange", self.cycle).answer(*cast("Answer", answer))
+        self._is_answering = False
         return not self.transport.is_closing()
-
-    def _hold(self, data: bytes) -> None:
-        if self.cycle.keep_alive:
-            self._held += data
-        if len(self._held) > _HIGH_WATER_BYTES:
-            self.flow.pause_reading()
 
     # Callbacks of the parser.
 
@@ -202,7 +197,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         if exchange.response_complete:
             return
         exchange.body += body
-        if len(exchange.body) > _HIGH_WATER_BYTES:
+        if len(exchange.body) > HIGH_WATER_BYTES:
             self.flow.pause_reading()
         exchange.message_event.set()
 
@@ -235,12 +230,9 @@ class BoundedHttpProtocol(ReadingProtocol):
             self._end_after_drain()
         elif not exchange.keep_alive:
             self.transport.close()
-        elif self._held:
-            held, self._held = self._held, b""
-            self.data_received(held)
-        if self._half_closed_at is not None and (self._in_body or not self._responding):
-            # The next request is incomplete, or there is none, and nothing more will arrive.
-            self.transport.close()
+        elif not self._is_answering:
+            # Otherwise ``data_received`` is about to do that.
+            self._take_held()
 
     def expire(self, now: float) -> None:
         """Called on every beat."""

@@ -15,6 +15,9 @@ from kpi_shared.server import connections as bounds
 from kpi_shared.server.connections import ConnectionLimits, watch_of
 from kpi_shared.server.framing import BadFramingError, ChunkedBody, PartialHead, count_lines, diagnose
 
+# How much is read ahead of the application: of a body, or after a request whose response is due.
+HIGH_WATER_BYTES = 64 * 1024
+
 
 class ReadingProtocol(HttpToolsProtocol):
     """The half of a connection that reads requests."""
@@ -42,6 +45,12 @@ class ReadingProtocol(HttpToolsProtocol):
         self._received = 0
         # When the head started, or the connection became idle.
         self._since = 0
+        # Whether the response of ``cycle`` is incomplete, or other connections have their turn before the next request;
+        # and the data that arrived after its request.
+        self._responding = False
+        self._held = b""
+        # When the client closed its sending side while a response was due; it may wait for that.
+        self._half_closed_at: int | None = None
 
     def _take_head(self, data: bytes) -> bytes:
         """Pass a complete head to the parser; returns the data after it."""
@@ -103,3 +112,33 @@ class ReadingProtocol(HttpToolsProtocol):
         # A field after the body is a trailer. It is ignored, because the request was accepted without it.
         if not self._in_body:
             self.headers.append((name.lower(), value))
+
+    # What arrives before its turn.
+
+    def _hold(self, data: bytes) -> None:
+        if self.cycle.keep_alive:
+            self._held += data
+        if len(self._held) > HIGH_WATER_BYTES:
+            self.flow.pause_reading()
+
+    def _take_held(self) -> None:
+        held, self._held = self._held, b""
+        if held:
+            self.data_received(held)
+        if self._half_closed_at is not None and (self._in_body or not self._responding):
+            # The next request is incomplete, or there is none, and nothing more will arrive.
+            self.transport.close()
+
+    def _give_way(self, data: bytes) -> bool:
+        """Go on with ``data``, if there is any, when other connections have had their turn."""
+        if data:
+            self._responding = True
+            self._hold(data)
+            self.loop.call_soon(self._go_on)
+        return bool(data)
+
+    def _go_on(self) -> None:
+        if not self.transport.is_closing():
+            self._responding = False
+            self.flow.resume_reading()
+            self._take_held()

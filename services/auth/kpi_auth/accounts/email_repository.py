@@ -7,29 +7,40 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.accounts.fragments import IS_OPEN
+from kpi_auth.accounts.fragments import IS_OPEN, STATE
 from kpi_auth.accounts.models import EmailHolder, Recipient
+from kpi_auth.events.fragments import put_from
+from kpi_auth.events.models import EventType
 
 # Conflicts are checked first: PostgreSQL logs a violated constraint together with its values.
 _FREE = """NOT EXISTS (
     SELECT FROM users AS other WHERE other.email = :email AND other.email_verified_at IS NOT NULL AND other.id <> :id
 )"""
+
+
+def _with_event(update: str) -> TextClause:
+    """The version is part of the state that other parts keep, although they do not see an address."""
+    return text(f"""
+        WITH changed AS ({update} RETURNING *),
+        event AS ({put_from("changed", EventType.ACCOUNT_CHANGED, account="id", data=STATE)})
+        SELECT id FROM changed
+    """)  # noqa: S608 our own text
+
+
 # An account that has verified an address takes it from the accounts that only claim it.
-_release = text("""
+_release = _with_event("""
     UPDATE users SET email_signs_in = false, version = version + 1, updated_at = now()
     WHERE email = :email AND email_signs_in AND email_verified_at IS NULL AND id <> :id
 """)
-_verify = text(f"""
+_verify = _with_event(f"""
     UPDATE users
     SET email_signs_in = true, email_verified_at = now(), version = version + 1, updated_at = now()
     WHERE id = :id AND email = :email AND email_verified_at IS NULL AND {_FREE}
-    RETURNING id
 """)  # noqa: S608 our own text
-_change = text(f"""
+_change = _with_event(f"""
     UPDATE users
     SET email = :email, email_signs_in = true, email_verified_at = now(), version = version + 1, updated_at = now()
     WHERE id = :id AND {_FREE}
-    RETURNING id
 """)  # noqa: S608 as above
 _is_verified = text("""
     SELECT EXISTS (SELECT FROM users WHERE id = :id AND email = :email AND email_verified_at IS NOT NULL)

@@ -125,7 +125,7 @@ def _types_of_change(values: Mapping[str, Any]) -> list[EventType]:
     types = [event_type for name, event_type in _CHANGES.items() if name in values]
     if "is_active" in values:
         types.append(EventType.ACCOUNT_ACTIVATED if values["is_active"] else EventType.ACCOUNT_DEACTIVATED)
-    return types
+    return types or [EventType.ACCOUNT_CHANGED]
 
 
 async def _put(connection: AsyncConnection, event_type: EventType, row: AnyRow) -> None:

@@ -1,8 +1,10 @@
 """The endpoint of the audit trail, for admins."""
 
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Query, Request, Response
+from kpi_shared.caller import Subject
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Database, DatabaseOfApp
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
@@ -15,7 +17,7 @@ from kpi_shared.security import AdminAccess
 
 from kpi_auth.audit import repository
 from kpi_auth.audit.filters import AuditFilter
-from kpi_auth.audit.responses import NDJSON, stream_lines
+from kpi_auth.audit.responses import NDJSON, check_reader, stream_lines
 from kpi_auth.audit.schemas import AuditEntry, AuditPage, AuditQuery
 
 router = Router(tags=["audit"])
@@ -34,6 +36,7 @@ class _ListRequest(NamedTuple):
     audit_filter: AuditFilter
     before: tuple[Any, ...] | None
     media_type: str
+    admin: Subject
 
     @property
     def most(self) -> int | None:
@@ -42,12 +45,12 @@ class _ListRequest(NamedTuple):
 
 
 async def _parse_list_request(
-    query: Annotated[AuditQuery, Query()], request: Request, cursors: Cursors, _admin: AdminAccess
+    query: Annotated[AuditQuery, Query()], request: Request, cursors: Cursors, admin: AdminAccess
 ) -> _ListRequest:
     """Every check of the request, so that a refused one takes no connection."""
     audit_filter = query.filter
     before = decode_cursor(query.cursor, of=audit_filter, sealer=cursors) if query.cursor else None
-    return _ListRequest(query, audit_filter, before, choose_media_type(request, (_JSON, NDJSON)))
+    return _ListRequest(query, audit_filter, before, choose_media_type(request, (_JSON, NDJSON)), admin)
 
 
 @router.get(
@@ -66,7 +69,8 @@ async def list_audit(
     headers = {"Cache-Control": "no-store", "Vary": "Accept"}
     if asked.media_type == NDJSON:
         most = 0 if request.scope.get(IS_HEAD) else asked.most
-        lines = await stream_lines(database, asked.audit_filter, before=asked.before, most=most)
+        check = partial(check_reader, request, asked.admin)
+        lines = await stream_lines(database, asked.audit_filter, before=asked.before, most=most, check_reader=check)
         lines.headers.update(headers)
         return lines
     response.headers.update(headers)

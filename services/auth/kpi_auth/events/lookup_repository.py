@@ -6,7 +6,7 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 
 _get_by_seqs = text("""
     SELECT seq, type, schema_version, account_id, occurred_at, data, CAST(0 AS float8) AS age
@@ -15,10 +15,10 @@ _get_by_seqs = text("""
 _find_seq_before = text("SELECT min(seq) - 1 FROM events WHERE occurred_at >= :moment AND seq IS NOT NULL")
 
 
-async def get_by_seqs(connection: AsyncConnection, *, seqs: Sequence[int]) -> dict[int, Event]:
+async def get_by_seqs(connection: AsyncConnection, *, seqs: Sequence[int]) -> dict[int, PlacedEvent]:
     """By seq, those of the events that are still kept."""
     rows = await connection.execute(_get_by_seqs, {"seqs": list(seqs)})
-    return {row.seq: Event(*row) for row in rows}
+    return {row.seq: PlacedEvent(*row) for row in rows}
 
 
 async def find_seq_before(connection: AsyncConnection, *, moment: datetime) -> int | None:

@@ -25,6 +25,7 @@ class EventType(StrEnum):
     """The names are a contract with the readers of events: see docs/events.md."""
 
     ACCOUNT_CREATED = "account.created"
+    ACCOUNT_CHANGED = "account.changed"
     ACCOUNT_RENAMED = "account.renamed"
     ACCOUNT_ROLE_CHANGED = "account.role_changed"
     ACCOUNT_ACTIVATED = "account.activated"
@@ -75,7 +76,7 @@ class EventHorizon(Table, table=True):
     seq: int = Field(sa_type=BigInteger)
 
 
-class Event(NamedTuple):
+class PlacedEvent(NamedTuple):
     """An event that has its place; ``age`` is that in seconds when it was read, by the clock of the database.
 
     Its type may be one that a newer replica has written and this one does not know.

@@ -57,6 +57,7 @@ class Schema(NamedTuple):
 
 SCHEMAS = {
     EventType.ACCOUNT_CREATED: Schema(AccountState, 1),
+    EventType.ACCOUNT_CHANGED: Schema(AccountState, 1),
     EventType.ACCOUNT_RENAMED: Schema(AccountState, 1),
     EventType.ACCOUNT_ROLE_CHANGED: Schema(AccountState, 1),
     EventType.ACCOUNT_ACTIVATED: Schema(AccountState, 1),

@@ -1,21 +1,20 @@
 """The SQL of events. Statements are built once; each call only binds its values."""
 
-from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import psycopg
-from kpi_shared.database import MAX_ID, AnyRow, DirectConnection
+from kpi_shared.database import MAX_ID, AnyRow
 from sqlalchemy import bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.events.fragments import CHANNEL, NOTIFY
-from kpi_auth.events.models import Ends, Event, EventType
+from kpi_auth.events.models import Ends, EventType, PlacedEvent
 from kpi_auth.events.payloads import SCHEMAS, Payload
 
 # An arbitrary constant that identifies the lock between replicas.
-_RELAY_LOCK = 7_352_063
+RELAY_LOCK = 7_352_063
 _put = text(f"""
     INSERT INTO events (type, schema_version, account_id, data)
     VALUES (:type, :schema_version, CAST(:account_id AS bigint), :data)
@@ -38,29 +37,21 @@ _number = text(f"""
     )
     SELECT CASE WHEN is_ours THEN (SELECT count(*) FROM changed) END FROM lock
 """)  # noqa: S608 our own text
-_AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
-_COLUMNS = f"seq, type, schema_version, account_id, occurred_at, data, {_AGE} AS age"
-# For the driver itself: several times a second in every process.
-_poll = f"""
-    SELECT (SELECT {_AGE} FROM events WHERE seq IS NULL ORDER BY id LIMIT 1), new.*
-    FROM (SELECT) AS one LEFT JOIN (
-        SELECT {_COLUMNS} FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(most)s
-    ) AS new ON true
-    ORDER BY new.seq
-""".encode()  # noqa: S608 our own text
-_get_page = text(f"SELECT {_COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
+AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
+COLUMNS = f"seq, type, schema_version, account_id, occurred_at, data, {AGE} AS age"
+_get_page = text(f"SELECT {COLUMNS} FROM events WHERE seq > :after ORDER BY seq LIMIT :most")  # noqa: S608 as above
 # Not more than the LIMIT are counted: an outlet that is down for weeks must not cost more with each day.
 _get_lag = text(f"""
-    SELECT count(*), coalesce((SELECT {_AGE} FROM events WHERE seq > :after ORDER BY seq LIMIT 1), 0)
+    SELECT count(*), coalesce((SELECT {AGE} FROM events WHERE seq > :after ORDER BY seq LIMIT 1), 0)
     FROM (SELECT FROM events WHERE seq > :after LIMIT 100000) AS waiting
 """)  # noqa: S608 as above
 # The horizon is never below what has been deleted, even if that was the newest event.
-_ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
-_get_ends = text(_ENDS)
+ENDS = "SELECT seq AS horizon, greatest(seq, (SELECT max(seq) FROM events)) AS last FROM event_horizon"
+_get_ends = text(ENDS)
 _get_status = text(f"""
     SELECT ends.last, ends.horizon AS deleted_to, waiting.count AS waiting, waiting.seconds AS waiting_seconds
-    FROM ({_ENDS}) AS ends, (
-        SELECT count(*) AS count, coalesce(max({_AGE}), 0) AS seconds FROM events WHERE seq IS NULL
+    FROM ({ENDS}) AS ends, (
+        SELECT count(*) AS count, coalesce(max({AGE}), 0) AS seconds FROM events WHERE seq IS NULL
     ) AS waiting
 """)  # noqa: S608 our own text
 # From the oldest on, and never beyond one that is needed, so that what is kept has no gap but killed keys.
@@ -81,25 +72,7 @@ _forget = text(f"""
     )
     SELECT count(*) FROM deleted
 """)  # noqa: S608 our own text
-# One statement: the events and the place up to which they are complete are of the same moment.
-_get_revocations = text(f"""
-    SELECT ends.last, recent.* FROM ({_ENDS}) AS ends LEFT JOIN (
-        SELECT {_COLUMNS} FROM events
-        WHERE seq IS NOT NULL AND occurred_at > now() - :lifetime AND type = ANY(CAST(:types AS text[]))
-        UNION ALL SELECT {_COLUMNS} FROM events WHERE seq IS NOT NULL AND type = 'key.killed'
-    ) AS recent ON true
-    ORDER BY recent.seq
-""")  # noqa: S608 as above
-
-
 _get_killed_keys = text("SELECT data ->> 'kid' FROM events WHERE type = 'key.killed' ORDER BY id")
-
-
-class Poll(NamedTuple):
-    """New events, and for how many seconds the oldest event without a place has waited; None if there is none."""
-
-    waiting: float | None
-    events: list[Event]
 
 
 async def put(
@@ -112,18 +85,12 @@ async def put(
 
 async def number(connection: AsyncConnection, *, most: int) -> int | None:
     """Give committed events their places; returns how many, or None if another process is doing so."""
-    count: int | None = await connection.scalar(_number, {"lock": _RELAY_LOCK, "most": most})
+    count: int | None = await connection.scalar(_number, {"lock": RELAY_LOCK, "most": most})
     return count
 
 
-async def poll(connection: DirectConnection, *, after: int, most: int) -> Poll:
-    cursor = await connection.execute(_poll, {"after": after, "most": most}, prepare=True)
-    rows = await cursor.fetchall()
-    return Poll(rows[0][0], [Event(*row[1:]) for row in rows if row[1] is not None])
-
-
-async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[Event]:
-    return [Event(*row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
+async def get_page(connection: AsyncConnection, *, after: int, most: int) -> list[PlacedEvent]:
+    return [PlacedEvent(*row) for row in await connection.execute(_get_page, {"after": after, "most": most})]
 
 
 async def get_lag(connection: AsyncConnection, *, after: int) -> tuple[int, float]:
@@ -143,18 +110,6 @@ async def get_ends(connection: AsyncConnection) -> Ends:
 
 async def get_status(connection: AsyncConnection) -> AnyRow:
     return (await connection.execute(_get_status)).one()
-
-
-async def get_recent(
-    connection: AsyncConnection, *, types: Sequence[EventType], lifetime: timedelta
-) -> tuple[int, list[Event]]:
-    """The newest place, and the events of these types up to it that are younger than ``lifetime``.
-
-    Killed keys are among them at any age.
-    """
-    values = {"types": [event_type.value for event_type in types], "lifetime": lifetime}
-    rows: Sequence[AnyRow] = (await connection.execute(_get_revocations, values)).all()
-    return rows[0][0], [Event(*row[1:]) for row in rows if row[1] is not None]
 
 
 async def forget_old(connection: AsyncConnection, *, kept: timedelta, needed: int | None, most: int) -> int:

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from typing import Any
 
-from kpi_shared.database import Database
+from kpi_shared.errors import ProblemError
 from pydantic_core import to_json
 
-from kpi_auth.events import repository
 from kpi_auth.events.feed import Feed
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.events.relay import BATCH
 from kpi_auth.events.revocations import seconds_left
 
@@ -19,9 +18,8 @@ HEARTBEAT_SECONDS = 0.2
 class EventStream:
     """The lines of one response."""
 
-    def __init__(self, feed: Feed, database: Database, *, after: int, lifetime: float) -> None:
+    def __init__(self, feed: Feed, *, after: int, lifetime: float) -> None:
         self._feed = feed
-        self._database = database
         self._sent = after
         self._lifetime = lifetime
         self._due_at = 0.0
@@ -29,16 +27,19 @@ class EventStream:
     async def lines(self) -> AsyncIterator[bytes]:
         """Each item is one or more complete lines. The first is a heartbeat, so that the response starts at once."""
         yield self._heartbeat(self._feed.behind)
-        async for part in self._missed():
-            yield part
-        async for part in self._news():
+        try:
+            async for part in self._send_missed():
+                yield part
+        except ProblemError:
+            # Too late for its status: the client asks again, and is told.
+            return
+        async for part in self._send_new():
             yield part
 
-    async def _missed(self) -> AsyncIterator[bytes]:
+    async def _send_missed(self) -> AsyncIterator[bytes]:
         while not self._feed.can_join(after=self._sent) and not self._feed.is_ending:
             known = self._feed.position
-            async with self._database.reading() as connection:
-                events = await repository.get_page(connection, after=self._sent, most=BATCH)
+            events = await self._feed.read_page(after=self._sent, most=BATCH)
             if events:
                 # What comes after these is at most as old as the last of them.
                 yield self._render(events) + self._heartbeat(max(events[-1].age, self._feed.behind))
@@ -46,7 +47,7 @@ class EventStream:
                 # Not all places have events: some may have been deleted.
                 self._sent = max(self._sent, known)
 
-    async def _news(self) -> AsyncIterator[bytes]:
+    async def _send_new(self) -> AsyncIterator[bytes]:
         with self._feed.join(after=self._sent) as subscription:
             while not subscription.is_cut:
                 events = await subscription.take(seconds=max(self._due_at - monotonic(), 0.0))
@@ -58,7 +59,7 @@ class EventStream:
                 if lines:
                     yield lines
 
-    def _render(self, events: Iterable[Event]) -> bytes:
+    def _render(self, events: Iterable[PlacedEvent]) -> bytes:
         lines = []
         for event in events:
             lines.append(to_json(describe(event, lifetime=self._lifetime)) + b"\n")
@@ -67,10 +68,11 @@ class EventStream:
 
     def _heartbeat(self, behind: float) -> bytes:
         self._due_at = monotonic() + HEARTBEAT_SECONDS
-        return to_json({"heartbeat": True, "seq": self._sent, "behind": round(behind, 3)}) + b"\n"
+        beat = {"heartbeat": True, "seq": self._sent, "behind": round(behind, 3), "at": round(monotonic(), 3)}
+        return to_json(beat) + b"\n"
 
 
-def describe(event: Event, *, lifetime: float) -> dict[str, Any]:
+def describe(event: PlacedEvent, *, lifetime: float) -> dict[str, Any]:
     """The event as other parts read it."""
     members = event._asdict()
     del members["age"]

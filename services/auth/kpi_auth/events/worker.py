@@ -6,13 +6,13 @@ from fastapi import FastAPI
 from kpi_shared.background import running
 from kpi_shared.database import Bounds, Database
 
-from kpi_auth.events.feed import Feed
+from kpi_auth.events.feed import CONNECTIONS, Feed
 from kpi_auth.events.listener import Listener
 
 
 async def event_feed(app: FastAPI) -> AsyncIterator[None]:
-    """On connections of its own, one to read and one to write: what is urgent does not wait behind requests."""
-    settings = app.state.settings.model_copy(update={"database_pool_size": 1})
+    """On connections of its own: what is urgent does not wait behind requests, nor requests behind a long snapshot."""
+    settings = app.state.settings.model_copy(update={"database_pool_size": CONNECTIONS})
     database = Database(settings, bounds=Bounds.of_requests(settings))
     app.state.feed = feed = Feed(database)
     feed.register_metrics(app.state.metrics)

@@ -11,7 +11,7 @@ class OutletError(Exception):
     """The events cannot be delivered now; the message is a reason for the operator, without credentials."""
 
 
-class Delivery(NamedTuple):
+class Acknowledged(NamedTuple):
     """How many of the events, from the first on, were acknowledged, and why no more, if more were tried."""
 
     done: int
@@ -21,7 +21,7 @@ class Delivery(NamedTuple):
 class Channel(Protocol):
     """An open way out. It delivers in order: no event arrives after a later one that had not arrived before it."""
 
-    async def deliver(self, events: Sequence[OutgoingEvent]) -> Delivery: ...
+    async def deliver(self, events: Sequence[OutgoingEvent]) -> Acknowledged: ...
 
 
 class Transport(Protocol):

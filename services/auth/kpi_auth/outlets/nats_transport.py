@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, PubAck, RetentionPolicy, StorageType, StreamConfig
 
-from kpi_auth.outlets.channels import Channel, Delivery, OutletError
+from kpi_auth.outlets.channels import Acknowledged, Channel, OutletError
 from kpi_auth.outlets.models import OutgoingEvent
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.nats_urls import NatsCredentials, NatsServers, nats_credentials, nats_servers
@@ -180,7 +180,7 @@ class NatsChannel:
         # are unknown until a message is new.
         self._window = 1
 
-    async def deliver(self, events: Sequence[OutgoingEvent]) -> Delivery:
+    async def deliver(self, events: Sequence[OutgoingEvent]) -> Acknowledged:
         """Return soon after ``_ACK_SECONDS`` at the latest, and after a failure at once."""
         count = 0
         end = asyncio.get_running_loop().time() + _ACK_SECONDS
@@ -190,10 +190,10 @@ class NatsChannel:
                 if isinstance(ack, BaseException):
                     if self._is_behind_duplicate(acks):
                         break
-                    return Delivery(count, self._client.reason or describe(ack))
+                    return Acknowledged(count, self._client.reason or describe(ack))
                 count += 1
                 self._advance(ack)
-        return Delivery(count)
+        return Acknowledged(count)
 
     def _advance(self, ack: PubAck) -> None:
         if not ack.duplicate:

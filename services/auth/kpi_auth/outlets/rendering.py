@@ -2,11 +2,11 @@
 
 from pydantic_core import to_json
 
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.outlets.models import OutgoingEvent
 
 
-def render(event: Event) -> OutgoingEvent:
+def render(event: PlacedEvent) -> OutgoingEvent:
     members = event._asdict()
     # It was so old when it was read.
     del members["age"]

@@ -20,7 +20,7 @@ from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_auth.events import repository as event_repository
 from kpi_auth.outlets import repository
-from kpi_auth.outlets.channels import Channel, Delivery, OutletError, Transport
+from kpi_auth.outlets.channels import Acknowledged, Channel, OutletError, Transport
 from kpi_auth.outlets.models import Lag, OutgoingEvent
 from kpi_auth.outlets.rendering import render
 
@@ -152,7 +152,7 @@ class OutletWorker:
             async with asyncio.timeout(self._times.poll):
                 await self.wake.wait()
 
-    async def _acknowledge(self, events: Sequence[OutgoingEvent], delivery: Delivery) -> bool:
+    async def _acknowledge(self, events: Sequence[OutgoingEvent], delivery: Acknowledged) -> bool:
         if not delivery.done:
             return True
         self._begin_lease()

@@ -91,6 +91,8 @@ class AuthSettings(ServiceSettings):
     internal_key: SecretKey | None = None
     # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
     feed_key: SecretKey | None = None
+    # Former ones that readers may still have while it is replaced.
+    feed_previous_keys: SecretKeys = ()
     # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
     # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
     listen_database_url: DatabaseUrl | None = None
@@ -222,6 +224,10 @@ class AuthSettings(ServiceSettings):
     def _require_different_keys(self) -> Self:
         if self.feed_key is not None and self.feed_key == self.internal_key:
             raise ValueError("FEED_KEY: must differ from INTERNAL_KEY, which opens other paths")
+        if self.feed_previous_keys and self.feed_key is None:
+            raise ValueError("FEED_PREVIOUS_KEYS: set FEED_KEY too")
+        if self.internal_key in self.feed_previous_keys:
+            raise ValueError("FEED_PREVIOUS_KEYS: must differ from INTERNAL_KEY, which opens other paths")
         return self
 
     @model_validator(mode="after")

@@ -21,4 +21,5 @@ async def _manage(settings: AuthSettings, database: Database, command: KeysComma
         if command.kid is not None:
             return {"killed": command.kid, "is_new": await service.kill(context, kid=command.kid)}
         seconds = int(Lifetimes.of(settings).access.total_seconds())
-        return {"holders": await service.list_holders(context), "token_seconds": seconds}
+        killed = await service.list_killed(context)
+        return {"holders": await service.list_holders(context), "killed": killed, "token_seconds": seconds}

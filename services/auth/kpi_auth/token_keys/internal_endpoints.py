@@ -1,6 +1,6 @@
-"""The reports of other parts about their keys: on the internal port, which has checked INTERNAL_KEY or FEED_KEY."""
+"""The reports of other parts about their keys: on the internal port, where each key is that of one part."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from kpi_shared.token_keys.reports import HOLDERS_PATH, KilledKeys
 
 from kpi_auth.context import CurrentContext
@@ -12,7 +12,8 @@ router = APIRouter(dependencies=[Depends(no_store)])
 
 
 @router.post(HOLDERS_PATH)
-async def report_keys(sent: HolderReport, context: CurrentContext) -> KilledKeys:
+async def report_keys(sent: HolderReport, request: Request, context: CurrentContext) -> KilledKeys:
     """Store which keys a process holds, and return those that have been killed."""
     async with context.database.committing() as connection:
-        return KilledKeys(killed=await service.report(connection, holding=sent.holding))
+        peer: str = request.state.peer
+        return KilledKeys(killed=await service.report_by_peer(connection, peer=peer, holding=sent.holding))

@@ -15,8 +15,13 @@ _KEPT = timedelta(hours=1)
 _put = text("""
     INSERT INTO token_key_holders (instance, part, purpose, keys) VALUES (:instance, :part, :purpose, :keys)
     ON CONFLICT (instance) DO UPDATE SET
-        part = excluded.part, purpose = excluded.purpose, keys = excluded.keys, reported_at = now()
+        purpose = excluded.purpose, keys = excluded.keys, reported_at = now()
+        WHERE token_key_holders.part = excluded.part
 """).bindparams(bindparam("keys", type_=JSONB))
+_count_others = text("""
+    SELECT count(*) FROM token_key_holders
+    WHERE part = :part AND instance <> :instance AND reported_at > now() - :silence
+""")
 _get_all = text("""
     SELECT part, instance, purpose, keys FROM token_key_holders
     WHERE reported_at > now() - :silence ORDER BY part, instance
@@ -28,8 +33,15 @@ _forget_old = text("""
 """)
 
 
-async def put(connection: AsyncConnection, holding: Holding) -> None:
-    await connection.execute(_put, {**holding._asdict(), "purpose": holding.purpose.value})
+async def put(connection: AsyncConnection, holding: Holding) -> bool:
+    """Store the report; False if an instance of another part has the name."""
+    return (await connection.execute(_put, {**holding._asdict(), "purpose": holding.purpose.value})).rowcount > 0
+
+
+async def count_others(connection: AsyncConnection, holding: Holding) -> int:
+    """The other processes of the part that still report."""
+    names = {"part": holding.part, "instance": holding.instance, "silence": _SILENCE}
+    return int((await connection.execute(_count_others, names)).scalar_one())
 
 
 async def get_all(connection: AsyncConnection) -> list[dict[str, Any]]:

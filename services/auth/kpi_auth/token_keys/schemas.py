@@ -7,7 +7,7 @@ from kpi_shared.token_keys.reports import Holding
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from sqlmodel import SQLModel
 
-_MOST_KEYS = 200
+_MOST_KEYS = 20
 Kid = Annotated[str, StringConstraints(pattern=r"^k4\.(lid|pid)\.[A-Za-z0-9_-]{44}$")]
 
 

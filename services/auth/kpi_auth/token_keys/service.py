@@ -12,11 +12,25 @@ from kpi_auth.events import repository as events
 from kpi_auth.events.models import EventType
 from kpi_auth.events.payloads import KeyKilled
 from kpi_auth.token_keys import repository
+from kpi_auth.token_keys.errors import ForeignPartError, InstanceTakenError, TooManyInstancesError
+
+# Of one part: a key that is stolen cannot fill the table.
+_MOST_INSTANCES = 100
+
+
+async def report_by_peer(connection: AsyncConnection, *, peer: str, holding: Holding) -> list[str]:
+    """``report`` for a process of the part ``peer``, which has proved that it is one."""
+    if holding.part != peer:
+        raise ForeignPartError
+    if await repository.count_others(connection, holding) >= _MOST_INSTANCES:
+        raise TooManyInstancesError
+    return await report(connection, holding=holding)
 
 
 async def report(connection: AsyncConnection, *, holding: Holding) -> list[str]:
     """Store what a process holds; returns the ids of all keys that it must not accept any more."""
-    await repository.put(connection, holding)
+    if not await repository.put(connection, holding):
+        raise InstanceTakenError
     return await events.get_killed_keys(connection)
 
 
@@ -24,6 +38,12 @@ async def list_holders(context: Context) -> list[dict[str, Any]]:
     """The processes that have reported lately, with the states of their keys."""
     async with context.database.reading() as connection:
         return await repository.get_all(connection)
+
+
+async def list_killed(context: Context) -> list[str]:
+    """The ids of all keys that were ever killed."""
+    async with context.database.reading() as connection:
+        return await events.get_killed_keys(connection)
 
 
 async def kill(context: Context, *, kid: str) -> bool:

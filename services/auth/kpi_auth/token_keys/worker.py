@@ -6,11 +6,12 @@ import structlog
 from fastapi import FastAPI
 from kpi_shared.background import running
 from kpi_shared.database import Database
+from kpi_shared.health import Remark
 from kpi_shared.key_ring import KeyRing
 from kpi_shared.token_keys.reports import Holding, KeyReporter
 from kpi_shared.tokens import TokenCodec
 
-from kpi_auth.events.models import Event, EventType
+from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.settings import PART
 from kpi_auth.token_keys import service
 
@@ -34,7 +35,13 @@ async def token_keys(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-def _apply(codec: TokenCodec, event: Event) -> None:
+async def check_minting(app: FastAPI) -> Remark | None:
+    """Without an active key all is served but new tokens, so that it is named only."""
+    codec: TokenCodec = app.state.tokens
+    return None if codec.ring.active is not None else Remark("no key is active: no token can be issued")
+
+
+def _apply(codec: TokenCodec, event: PlacedEvent) -> None:
     if event.type is EventType.KEY_KILLED:
         log.warning("key of tokens killed", kid=event.data["kid"])
         codec.kill(event.data["kid"])

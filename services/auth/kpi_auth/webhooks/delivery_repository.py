@@ -13,7 +13,7 @@ from kpi_shared.database import MAX_ID, AnyRow
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.webhooks.filters import DeliveryFilter
 from kpi_auth.webhooks.models import LeasedDelivery
 
@@ -125,7 +125,9 @@ class Backlog(NamedTuple):
     oldest: float
 
 
-async def add(connection: AsyncConnection, *, webhook_id: int, events: Sequence[Event], patience: timedelta) -> None:
+async def add(
+    connection: AsyncConnection, *, webhook_id: int, events: Sequence[PlacedEvent], patience: timedelta
+) -> None:
     """Queue events for a webhook that is locked."""
     values = {
         "webhook_id": webhook_id,

@@ -43,9 +43,10 @@ class Resolver(Protocol):
 
 
 class Destination(NamedTuple):
-    """A URL, and the addresses to which its requests may go."""
+    """A URL, its host as name servers and certificates have it, and the addresses to which its requests may go."""
 
     url: httpx.URL
+    host: str
     addresses: tuple[Address, ...]
 
 
@@ -58,7 +59,7 @@ class Destinations:
     async def find(self, text: str, *, seconds: float) -> Destination:
         """Resolve the host of a URL; RefusedDestinationError if nothing may be sent there."""
         url = self.parse(text)
-        host = url.host.rstrip(".")
+        host = _get_host(url)
         try:
             async with asyncio.timeout(seconds):
                 found = await self._resolve(host, url.port or _PORTS[url.scheme])
@@ -66,7 +67,7 @@ class Destinations:
             raise RefusedDestinationError(f"The host {host} could not be resolved in time") from None
         except (OSError, UnicodeError):
             raise RefusedDestinationError(f"The host {host} cannot be resolved") from None
-        return Destination(url, self._check(host, found))
+        return Destination(url, host, self._check(host, found))
 
     def parse(self, text: str) -> httpx.URL:
         if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
@@ -78,7 +79,7 @@ class Destinations:
             raise RefusedDestinationError("This is not a URL") from None
         if url.scheme not in self._schemes:
             raise RefusedDestinationError(f"The URL must begin with {' or '.join(sorted(self._schemes))}")
-        if not url.host or "%" in url.host or port == 0 or (port or 0) > _LAST_PORT:
+        if not _get_host(url) or b"%" in url.raw_host or port == 0 or (port or 0) > _LAST_PORT:
             raise RefusedDestinationError("The URL has no host, or no port that can be used")
         if url.userinfo or "@" in re.split(r"[/?#]", text.partition("//")[2])[0] or "#" in text:
             raise RefusedDestinationError("The URL must have no credentials and no fragment")
@@ -91,8 +92,22 @@ class Destinations:
             raise RefusedDestinationError(f"The host {host} has no address")
         for address in addresses:
             if not (is_public(address) or _is_in(address, self._allowed)):
-                raise RefusedDestinationError(f"{host} has the address {address}, which is not public")
+                raise RefusedDestinationError(f"{host} has an address that is not public")
         return addresses
+
+
+def get_receiver(text: str) -> str:
+    """The scheme, host and port of a URL that was checked: what logs may have of it, since the rest may be a secret."""
+    url = httpx.URL(text)
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _get_host(url: httpx.URL) -> str:
+    """Without a last dot. ``url.host`` is what an internationalised name means in a standard that no name server uses.
+
+    Of ``xn--strae-oqa.de`` it makes another host, whose owner may be another, and of ``xn--0`` an error.
+    """
+    return url.raw_host.decode().rstrip(".")
 
 
 def is_public(address: Address) -> bool:

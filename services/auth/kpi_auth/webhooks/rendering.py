@@ -4,12 +4,12 @@ import json
 import time
 from datetime import UTC
 
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.webhooks.models import LeasedDelivery
 from kpi_auth.webhooks.signatures import SecretSealer, sign
 
 
-def render_body(event: Event) -> bytes:
+def render_body(event: PlacedEvent) -> bytes:
     """As Standard Webhooks recommend it; the further members are those of the feed of events."""
     moment = event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     body = {

@@ -13,9 +13,11 @@ from kpi_auth.audit.service import record
 from kpi_auth.context import Context
 from kpi_auth.events import lookup_repository
 from kpi_auth.events import repository as events
+from kpi_auth.sessions.session_check import check_again
 from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.webhooks import delivery_repository as deliveries
 from kpi_auth.webhooks import repository
+from kpi_auth.webhooks.destinations import get_receiver
 from kpi_auth.webhooks.errors import WebhookLimitError, WebhookNotFoundError
 from kpi_auth.webhooks.fields import WebhookState
 from kpi_auth.webhooks.signatures import SecretSealer, make_secret
@@ -43,12 +45,13 @@ async def create(
 ) -> WithSecret:
     """Add a webhook that gets the events from now on; WebhookLimitError if there are as many as are allowed."""
     await repository.lock_adding(connection)
+    await check_again(connection, caller)
     if await repository.count(connection) >= context.settings.webhook_limit:
         raise WebhookLimitError
     secret = make_secret()
     values = {"secret": _seal(context, secret), "queued_seq": await _find_last(connection), "created_by": caller.id}
     row = await repository.add(connection, {**wanted, **values})
-    details = {"url": row.url, "event_types": row.event_types}
+    details = {"receiver": get_receiver(row.url), "event_types": row.event_types}
     await _record(context, connection, Event.WEBHOOK_CREATED, caller, row, **details)
     return WithSecret(row, secret)
 
@@ -64,7 +67,7 @@ async def change(
     context: Context, connection: AsyncConnection, *, webhook_id: int, caller: Subject, wanted: Mapping[str, Any]
 ) -> AnyRow:
     """Set the wanted columns and return the webhook. Values that are equal to the current ones are no change."""
-    before = await _lock_or_raise(connection, webhook_id)
+    before = await _lock_or_raise(connection, webhook_id, caller)
     changes = {name: value for name, value in wanted.items() if getattr(before, name) != value}
     if not changes:
         return before
@@ -78,16 +81,16 @@ async def change(
 
 async def delete(context: Context, connection: AsyncConnection, *, webhook_id: int, caller: Subject) -> None:
     """Delete a webhook and what it has not got yet."""
-    row = await _lock_or_raise(connection, webhook_id)
+    row = await _lock_or_raise(connection, webhook_id, caller)
     await repository.delete(connection, webhook_id=webhook_id)
-    await _record(context, connection, Event.WEBHOOK_DELETED, caller, row, url=row.url)
+    await _record(context, connection, Event.WEBHOOK_DELETED, caller, row, receiver=get_receiver(row.url))
 
 
 async def rotate_secret(
     context: Context, connection: AsyncConnection, *, webhook_id: int, caller: Subject, grace: timedelta
 ) -> WithSecret:
     """Give a webhook a new secret; for ``grace`` both sign."""
-    before = await _lock_or_raise(connection, webhook_id)
+    before = await _lock_or_raise(connection, webhook_id, caller)
     secret = make_secret()
     await repository.replace_secret(connection, webhook_id=before.id, secret=_seal(context, secret), grace=grace)
     row = await get_or_raise(connection, webhook_id=webhook_id)
@@ -103,7 +106,7 @@ async def replay(
 
     What has waited from before that place is attempted at once, too.
     """
-    before = await _lock_or_raise(connection, webhook_id)
+    before = await _lock_or_raise(connection, webhook_id, caller)
     ends = await events.get_ends(connection)
     wanted = place if isinstance(place, int) else await lookup_repository.find_seq_before(connection, moment=place)
     if wanted is None:
@@ -119,8 +122,10 @@ async def replay(
     return Replayed(row, after, ends.last)
 
 
-async def _lock_or_raise(connection: AsyncConnection, webhook_id: int) -> AnyRow:
+async def _lock_or_raise(connection: AsyncConnection, webhook_id: int, caller: Subject) -> AnyRow:
+    """The webhook, locked; the caller is checked again, since the request may have waited for the lock."""
     await repository.lock(connection, webhook_id=webhook_id)
+    await check_again(connection, caller)
     return await get_or_raise(connection, webhook_id=webhook_id)
 
 

@@ -85,10 +85,11 @@ class HttpTransport:
         *others, last = destination.addresses[:_MOST_ADDRESSES]
         for address in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await self._post_to(destination.url, address, body, headers)
-        return await self._post_to(destination.url, last, body, headers)
+                return await self._post_to(destination, address, body, headers)
+        return await self._post_to(destination, last, body, headers)
 
-    async def _post_to(self, url: httpx.URL, address: Address, body: bytes, headers: dict[str, str]) -> int:
+    async def _post_to(self, destination: Destination, address: Address, body: bytes, headers: dict[str, str]) -> int:
+        url = destination.url
         request = self._client.build_request(
             "POST",
             url.copy_with(host=str(address)),
@@ -102,7 +103,7 @@ class HttpTransport:
                 **headers,
             },
             # The certificate must be that of the host, whatever its address.
-            extensions={"sni_hostname": url.host.rstrip(".")},
+            extensions={"sni_hostname": destination.host},
         )
         response = await self._client.send(request, stream=True)
         try:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
+from time import monotonic
 from typing import NamedTuple
 
 import structlog
@@ -20,7 +21,7 @@ from kpi_shared.telemetry.metrics import Metrics
 from kpi_auth.context import Context, context_of
 from kpi_auth.events import lookup_repository
 from kpi_auth.events import repository as events
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.origin import Origin
 from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.webhooks import delivery_repository as deliveries
@@ -50,6 +51,8 @@ class WebhookTimes(NamedTuple):
     renewal: float = 1.5
     lanes: int = 32
     lanes_each: int = 4
+    # An attempt that takes longer holds its webhook back as one that fails.
+    slow: float = 2.0
     most_pending: int = repository.MAX_PENDING
     # The delays between attempts, which double.
     first_delay: float = 5.0
@@ -68,7 +71,7 @@ class WebhookTimes(NamedTuple):
 class _Held:
     """A leased delivery that is being attempted."""
 
-    def __init__(self, delivery: LeasedDelivery, event: Event | None, lease: Lease) -> None:
+    def __init__(self, delivery: LeasedDelivery, event: PlacedEvent | None, lease: Lease) -> None:
         self.delivery = delivery
         self.event = event
         self.lease = lease
@@ -182,10 +185,12 @@ class WebhookWorker:
         delivery = held.delivery
         self._held.add(held)
         result: AttemptResult | None = None
+        begun = monotonic()
         try:
             result = await self._attempt(held)
             if result is not None:
-                self._lanes.note(delivery.webhook_id, is_success=result.outcome is Outcome.DELIVERED)
+                is_soon = monotonic() - begun <= self._times.slow
+                self._lanes.note(delivery.webhook_id, is_good=is_soon and result.outcome is Outcome.DELIVERED)
                 await self._settle(delivery, result)
         except asyncio.CancelledError:
             stopped = AttemptResult(Outcome.FAILED, "The service stopped during the attempt")

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -111,7 +112,8 @@ async def test_an_export_is_for_admins(client: httpx.AsyncClient, accounts: Acco
 async def test_a_client_that_reads_slowly_or_leaves_holds_no_connection(trail: Trail) -> None:
     await trail.add(2000)
     reads = trail.database.queues["reads"]
-    response = await stream_lines(trail.database, AuditFilter({}), before=None, most=None)
+    checks = AsyncMock()
+    response = await stream_lines(trail.database, AuditFilter({}), before=None, most=None, check_reader=checks)
     chunks = response.body_iterator.__aiter__()
     sizes = []
     for _ in range(3):
@@ -119,5 +121,6 @@ async def test_a_client_that_reads_slowly_or_leaves_holds_no_connection(trail: T
         sizes.append(len(bytes(await anext(chunks)).splitlines()))  # type: ignore[arg-type]
         assert reads.in_use == 0
     assert sizes == [250, 250, 250]
+    assert checks.await_count == 2
     await chunks.aclose()  # type: ignore[attr-defined]
     assert reads.in_use == 0

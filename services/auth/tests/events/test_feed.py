@@ -3,21 +3,26 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from math import inf
 from typing import Any
 
 import pytest
 from kpi_auth.app import create_app
 from kpi_auth.events import feed as feed_module
 from kpi_auth.events import repository
+from kpi_auth.events.errors import EventsGoneError, ReadOnlyFeedError
 from kpi_auth.events.feed import Feed
 from kpi_auth.events.listener import Listener
-from kpi_auth.events.models import Event, EventType
+from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.events.payloads import SessionEnded
-from kpi_auth.events.revocations import fold
 from kpi_auth.events.streams import EventStream
+from kpi_auth.internal import create_internal_app
 from kpi_auth.settings import AuthSettings
 from kpi_shared.background import running
 from kpi_shared.database import Database
+from kpi_shared.testing.client import client_of
 from kpi_shared.testing.client import running as running_app
 from sqlalchemy import text
 
@@ -39,8 +44,8 @@ async def read_through(feed: Feed) -> None:
 class Reader:
     """Reads the lines of a stream."""
 
-    def __init__(self, feed: Feed, database: Database, *, after: int = 0) -> None:
-        self._parts = EventStream(feed, database, after=after, lifetime=LIFETIME).lines()
+    def __init__(self, feed: Feed, *, after: int = 0) -> None:
+        self._parts = EventStream(feed, after=after, lifetime=LIFETIME).lines()
         self.lines = self._lines()
 
     async def _lines(self) -> AsyncIterator[dict[str, Any]]:
@@ -63,7 +68,7 @@ async def test_a_stream_begins_with_what_was_missed_and_goes_on_without_a_gap(da
     feed = Feed(database)
     await put(database, *range(1, 1301))
     await read_through(feed)
-    reader = Reader(feed, database)
+    reader = Reader(feed)
     assert await reader.read_ids(1300) == list(range(1, 1301))
     await put(database, 2001)
     await read_through(feed)
@@ -74,7 +79,7 @@ async def test_a_long_catching_up_has_heartbeats_in_between(database: Database) 
     feed = Feed(database)
     await put(database, *range(1, 1301))
     await read_through(feed)
-    reader = Reader(feed, database)
+    reader = Reader(feed)
     kinds = ""
     async with asyncio.timeout(20):
         while kinds.count("e") < 1300:
@@ -91,7 +96,7 @@ async def test_a_stream_may_know_more_than_the_shared_reader(database: Database)
         await repository.number(connection, most=10)
     async with database.reading() as connection:
         first = (await repository.get_page(connection, after=0, most=1))[0].seq
-    reader = Reader(feed, database, after=first)
+    reader = Reader(feed, after=first)
     assert (await anext(reader.lines))["seq"] == first
     # The stream joins before the shared reader has seen any of the two.
     pending = asyncio.create_task(reader.read_ids(1))
@@ -106,7 +111,7 @@ async def test_a_stream_passes_places_whose_events_are_deleted(database: Databas
     await read_through(feed)
     async with database.writing() as connection:
         await connection.execute(text("DELETE FROM events"))
-    reader = Reader(feed, database)
+    reader = Reader(feed)
     async with asyncio.timeout(20):
         while (await anext(reader.lines))["seq"] < feed.position:
             pass
@@ -119,7 +124,7 @@ async def test_a_reader_that_does_not_read_is_cut(database: Database, monkeypatc
     monkeypatch.setattr(feed_module, "MOST_WAITING", 10)
     feed = Feed(database)
     await feed.step()
-    slow, fast = Reader(feed, database), Reader(feed, database)
+    slow, fast = Reader(feed), Reader(feed)
     for reader in (slow, fast):
         # The second heartbeat is that of a stream that has caught up.
         assert [(await anext(reader.lines))["heartbeat"] for _ in range(2)]
@@ -147,11 +152,11 @@ async def test_what_fails_for_an_event_stops_no_other(database: Database) -> Non
     await feed.step()
     seen: list[int] = []
 
-    def fail(_event: Event) -> None:
+    def fail(_event: PlacedEvent) -> None:
         raise ValueError
 
     feed.on_event += [fail, lambda event: seen.append(event.data["session_id"])]
-    reader = Reader(feed, database)
+    reader = Reader(feed)
     await anext(reader.lines)
     await put(database, 1, 2)
     await read_through(feed)
@@ -165,16 +170,15 @@ async def test_a_type_that_a_newer_replica_has_written_is_passed_on(database: Da
         new = "INSERT INTO events (type, schema_version, data) VALUES ('session.moved', 1, '{\"session_id\": 7}')"
         await connection.execute(text(new.replace(":", r"\:")))
     await read_through(feed)
-    assert await Reader(feed, database).read_ids(1) == [7]
-    async with database.reading() as connection:
-        assert fold(await repository.get_page(connection, after=0, most=10), lifetime=LIFETIME) == []
+    assert await Reader(feed).read_ids(1) == [7]
+    assert (await feed.read_revocations(lifetime=timedelta(seconds=LIFETIME))).items == ""
 
 
 async def test_a_feed_says_how_long_it_has_not_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = 1000.0
     monkeypatch.setattr(feed_module, "monotonic", lambda: moment)
     feed = Feed(database)
-    assert not feed.is_ready
+    assert (feed.is_ready, feed.behind) == (False, inf)
     await feed.step()
     assert (feed.is_ready, feed.behind) == (True, 0)
     moment += 5
@@ -195,6 +199,71 @@ async def test_an_event_without_a_place_makes_the_feed_older(database: Database)
         assert feed.behind > 59
     await read_through(feed)
     assert feed.behind < 59
+
+
+@asynccontextmanager
+async def read_only(database: Database) -> AsyncIterator[None]:
+    """As an old primary that has been demoted is, for all connections."""
+    async with database.reading() as connection:
+        name = await connection.scalar(text("SELECT current_database()"))
+        await connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on'))
+    try:
+        yield
+    finally:
+        async with database.reading() as connection:
+            await connection.execute(text("SET default_transaction_read_only = off"))
+            await connection.execute(text(f'ALTER DATABASE "{name}" RESET default_transaction_read_only'))
+            await connection.execute(text("RESET default_transaction_read_only"))
+
+
+async def test_a_read_only_database_makes_nothing_known(
+    database: Database, quiet_settings: AuthSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = 1000.0
+    monkeypatch.setattr(feed_module, "monotonic", lambda: moment)
+    await put(database, 1)
+    other = Database(quiet_settings)
+    try:
+        feed = Feed(other)
+        await read_through(feed)
+        reader = Reader(feed)
+        assert await reader.read_ids(1) == [1]
+        async with read_only(database):
+            other.state.doubt()
+            moment += 5
+            with pytest.raises(ReadOnlyFeedError):
+                await feed.step()
+            assert feed.behind == 5
+            with pytest.raises(ReadOnlyFeedError):
+                await feed.read_page(after=0, most=10)
+            with pytest.raises(ReadOnlyFeedError):
+                await feed.read_revocations(lifetime=timedelta(seconds=LIFETIME))
+        async with asyncio.timeout(20):
+            while feed.behind:
+                with suppress(ReadOnlyFeedError):
+                    await feed.step()
+                await asyncio.sleep(0.1)
+        assert len(await feed.read_page(after=0, most=10)) == 1
+    finally:
+        await other.close()
+
+
+async def test_a_stream_whose_events_are_deleted_meanwhile_ends(database: Database) -> None:
+    feed = Feed(database)
+    await put(database, *range(1, 1301))
+    await read_through(feed)
+    reader = Reader(feed)
+    assert await reader.read_ids(500) == list(range(1, 501))
+    async with database.writing() as connection:
+        await connection.execute(text("UPDATE events SET occurred_at = now() - interval '40 days'"))
+        assert await repository.forget_old(connection, kept=timedelta(days=30), needed=None, most=600) == 600
+    async with asyncio.timeout(20):
+        assert [line async for line in reader.lines if "data" in line] == []
+    first = feed.position - 1299
+    for after in (first, first + 598, feed.position + 1):
+        with pytest.raises(EventsGoneError):
+            await feed.read_page(after=after, most=10)
+    assert len(await feed.read_page(after=first + 599, most=1000)) == 700
 
 
 async def test_a_commit_wakes_a_listener(database: Database, quiet_settings: AuthSettings) -> None:
@@ -249,3 +318,9 @@ async def test_events_do_not_wait_behind_requests(database: Database, quiet_sett
             app.state.feed.on_event.append(lambda _event: seen.set())
             await put(database, 1)
             await seen.wait()
+            key = app.state.settings.feed_key.get_secret_value()
+            async with client_of(create_internal_app(app)) as client:
+                for path in ("revocations", "events/page?after=0"):
+                    url = f"/internal/feed/{path}"
+                    response = await client.get(url, headers={"Authorization": f"Bearer {key}"})
+                    assert response.status_code == 200, response.text

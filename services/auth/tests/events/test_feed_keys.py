@@ -87,6 +87,35 @@ async def test_without_a_key_the_feed_stays_closed(app: FastAPI, settings: AuthS
         app.state.settings = before
 
 
+async def test_a_former_key_opens_the_feed_while_it_is_replaced(app: FastAPI, settings: AuthSettings) -> None:
+    new, former, internal = (SecretStr(secrets.token_hex(32)) for _ in range(3))
+    changes = {"feed_key": new, "feed_previous_keys": (former,), "internal_key": internal}
+    before, app.state.settings = app.state.settings, settings.model_copy(update=changes)
+    try:
+        async with client_of(create_internal_app(app)) as client:
+            for key, status in ((new, 200), (former, 200), (settings.feed_key, 401), (internal, 401)):
+                assert (await client.get(FEED[0], headers=bearer(key))).status_code == status
+            assert (await client.post(KEYS[0], json=[], headers=bearer(former))).status_code == 401
+    finally:
+        app.state.settings = before
+
+
+@pytest.mark.parametrize(("has_key", "reason"), [(True, "must differ from INTERNAL_KEY"), (False, "set FEED_KEY too")])
+def test_former_keys_that_open_too_much_or_stand_alone_are_refused(
+    settings: AuthSettings, monkeypatch: pytest.MonkeyPatch, has_key: bool, reason: str
+) -> None:
+    internal, former = secrets.token_hex(32), secrets.token_hex(32)
+    given = {"PASETO_SECRET_KEY": secrets.token_hex(32), "INTERNAL_KEY": internal}
+    given["FEED_PREVIOUS_KEYS"] = f"{former},{internal}" if has_key else former
+    given |= {"FEED_KEY": secrets.token_hex(32)} if has_key else {}
+    monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"FEED_PREVIOUS_KEYS: {reason}") as caught:
+        AuthSettings.load()
+    assert internal not in str(caught.value)
+
+
 def test_the_keys_must_differ(settings: AuthSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", settings.database_url.get_secret_value())
     monkeypatch.setenv("PASETO_SECRET_KEY", secrets.token_hex(32))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kpi_auth.events.models import Event, EventType
+from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.events.payloads import SCHEMAS
 from kpi_auth.events.streams import describe
 
@@ -61,5 +61,5 @@ def test_the_page_shows_every_type_as_the_feed_does() -> None:
         assert schema.model.model_validate(line["data"]).model_dump(mode="json") == line["data"]
         members = {member: value for member, value in line.items() if member != "seconds"}
         assert (members["type"], members["schema_version"]) == (name, schema.version)
-        event = Event(**{**members, "type": EventType(name)}, age=0.0)
+        event = PlacedEvent(**{**members, "type": EventType(name)}, age=0.0)
         assert describe(event, lifetime=1030.0) == line

@@ -10,7 +10,7 @@ from kpi_auth.accounts import write_repository as accounts
 from kpi_auth.accounts.models import NewAccount
 from kpi_auth.events import repository
 from kpi_auth.events.feed import Feed
-from kpi_auth.events.models import Event
+from kpi_auth.events.models import PlacedEvent
 from kpi_auth.events.relay import Relay
 from kpi_shared.database import Database
 from sqlalchemy import text
@@ -42,7 +42,7 @@ async def number_all(database: Database) -> None:
         pass
 
 
-async def read_all(database: Database, *, after: int = 0) -> list[Event]:
+async def read_all(database: Database, *, after: int = 0) -> list[PlacedEvent]:
     async with database.reading() as connection:
         return await repository.get_page(connection, after=after, most=10_000)
 
@@ -118,7 +118,7 @@ async def run_at_random(feed: Feed, until: asyncio.Event) -> None:
 
 async def test_eight_writers_and_relays_that_stop_lose_and_repeat_nothing(database: Database) -> None:
     user_ids = [await add_account(database, f"account-{number}") for number in range(ACCOUNTS)]
-    seen: list[list[Event]] = [[] for _ in range(3)]
+    seen: list[list[PlacedEvent]] = [[] for _ in range(3)]
     feeds = [Feed(database) for _ in seen]
     for feed, events in zip(feeds, seen, strict=True):
         feed.on_event.append(events.append)

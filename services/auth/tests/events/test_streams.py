@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 from auth_support import PASSWORD, registration
 from feed_support import FeedClient, events_of
+from kpi_auth.events import repository
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import PartProcess, free_port, launch_part, run_command
 
@@ -81,7 +83,24 @@ def test_heartbeats_say_how_far_the_relay_is(auth: PartProcess, feed: FeedClient
         beats = [line for line in (next(lines) for _ in range(20)) if line.get("heartbeat")]
     assert len(beats) >= 10
     assert beats[-1]["seq"] == feed.get("revocations")["seq"]
-    assert all(beat["behind"] >= 0 for beat in beats)
+    assert [beat["at"] for beat in beats] == sorted({beat["at"] for beat in beats})
+
+
+def test_heartbeats_say_that_an_event_waits(auth: PartProcess, feed: FeedClient, environment: dict[str, str]) -> None:
+    """The relay of another process has the lock, and does not come forward."""
+    start = feed.get("revocations")["seq"]
+    with psycopg.connect(environment["DATABASE_URL"].replace("+psycopg", "")) as connection:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (repository.RELAY_LOCK,))
+        register(auth, "clara")
+        with feed.stream(start) as lines:
+            deadline = time.monotonic() + 20
+            while (beat := next(lines))["behind"] <= 1:
+                assert time.monotonic() < deadline
+            assert beat["seq"] == start
+            connection.rollback()
+            events_of(lines, 1)
+            while next(lines)["behind"] > 1:
+                assert time.monotonic() < deadline
 
 
 def test_a_stream_outlives_the_deadline_of_its_request(auth: PartProcess, feed: FeedClient) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kpi_auth.outlets.channels import Delivery, OutletError
+from kpi_auth.outlets.channels import Acknowledged, OutletError
 from kpi_auth.outlets.models import OutgoingEvent
 from kpi_auth.outlets.nats_transport import WINDOW, NatsStream, NatsTransport
 from kpi_auth.settings.nats_urls import nats_credentials, nats_servers
@@ -30,7 +30,7 @@ def transport(broker: Broker, url: str | None = None) -> NatsTransport:
     return NatsTransport(nats_servers(url or broker.url), STREAM_OF_EVENTS)
 
 
-async def deliver(broker: Broker, *pages: list[OutgoingEvent]) -> list[Delivery]:
+async def deliver(broker: Broker, *pages: list[OutgoingEvent]) -> list[Acknowledged]:
     async with transport(broker).open() as channel:
         return [await channel.deliver(page) for page in pages]
 
@@ -47,7 +47,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 async def test_messages_have_the_event_its_type_and_its_number_in_a_stream_that_was_created(broker: Broker) -> None:
-    assert await deliver(broker, events(7, 9)) == [Delivery(3)]
+    assert await deliver(broker, events(7, 9)) == [Acknowledged(3)]
     async with client(broker) as stream:
         info = await stream.stream_info(STREAM)
         received = await read_stream(stream)
@@ -63,7 +63,7 @@ async def test_messages_have_the_event_its_type_and_its_number_in_a_stream_that_
 async def test_a_stream_that_exists_is_used_as_it_is(broker: Broker) -> None:
     async with client(broker) as stream:
         await stream.add_stream(StreamConfig(name=STREAM, subjects=["kpi.>"], max_msgs=2))
-    assert await deliver(broker, events(1, 5)) == [Delivery(5)]
+    assert await deliver(broker, events(1, 5)) == [Acknowledged(5)]
     async with client(broker) as stream:
         assert (await stream.stream_info(STREAM)).state.messages == 2
 
@@ -71,20 +71,20 @@ async def test_a_stream_that_exists_is_used_as_it_is(broker: Broker) -> None:
 async def test_what_is_sent_again_by_another_connection_is_stored_once(broker: Broker) -> None:
     await deliver(broker, events(1, 3 * WINDOW))
     assert await deliver(broker, events(WINDOW, 4 * WINDOW), events(4 * WINDOW + 1, 5 * WINDOW)) == [
-        Delivery(3 * WINDOW + 1),
-        Delivery(WINDOW),
+        Acknowledged(3 * WINDOW + 1),
+        Acknowledged(WINDOW),
     ]
     assert await seqs(broker) == list(range(1, 5 * WINDOW + 1))
 
 
 async def test_others_who_write_to_the_stream_do_not_change_the_order_of_an_account(broker: Broker) -> None:
     async with transport(broker).open() as channel:
-        assert await channel.deliver(events(1, 9, accounts=3)) == Delivery(9)
+        assert await channel.deliver(events(1, 9, accounts=3)) == Acknowledged(9)
         async with client(broker) as stream:
             await stream.publish("kpi.events.other", b'{"seq": 99}')
         refused = await channel.deliver(events(10, 30, accounts=3))
-        assert refused == Delivery(0, "something else has written to the stream")
-    assert await deliver(broker, events(10, 30, accounts=3)) == [Delivery(21)]
+        assert refused == Acknowledged(0, "something else has written to the stream")
+    assert await deliver(broker, events(10, 30, accounts=3)) == [Acknowledged(21)]
     stored = await seqs(broker)
     assert sorted(stored) == [*range(1, 31), 99]
     for account in range(3):
@@ -210,7 +210,7 @@ async def test_a_credentials_file_proves_who_auth_is(tmp_path: Path) -> None:
     with run_broker(tmp_path, identities.options) as broker:
         servers = nats_servers(broker.url)
         async with NatsTransport(servers, STREAM_OF_EVENTS, nats_credentials(identities.credentials)).open() as channel:
-            assert await channel.deliver(events(1, 3)) == Delivery(3)
+            assert await channel.deliver(events(1, 3)) == Acknowledged(3)
         for credentials in (None, nats_credentials(identities.others)):
             with pytest.raises(OutletError, match=r"^Authorization Violation$"):
                 async with NatsTransport(servers, STREAM_OF_EVENTS, credentials).open():

@@ -17,6 +17,8 @@ from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
 from ring_support import MadeKey, make_local, make_public, ring_text
 
+KEY_OF = {"content": "FEED_KEY", "gateway": "INTERNAL_KEY"}
+
 
 class Auth:
     """A process of auth, and the file of its key ring."""
@@ -50,6 +52,11 @@ class Auth:
         assert done.returncode == 0, done.stderr
         found: dict[str, Any] = json.loads(done.stdout)
         return found
+
+    def report(self, key: str, made: MadeKey, **changes: object) -> httpx.Response:
+        url = f"http://127.0.0.1:{self.settings['INTERNAL_PORT']}/internal/token-keys/holders"
+        report = {"instance": "host-1", "purpose": self.settings["TOKEN_PURPOSE"], "keys": {made.kid: "active"}}
+        return httpx.post(url, json=report | changes, headers={"Authorization": f"Bearer {self.settings[key]}"})
 
     def holders(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.command(action="holders")["holders"]
@@ -146,19 +153,57 @@ def test_a_killed_key_is_refused_whatever_its_file_says(auth: tuple[Auth, MadeKe
     wait_until(lambda: process.sign_in("anna").status_code == 200)
 
 
-def test_processes_report_their_keys_with_either_key(auth: tuple[Auth, MadeKey]) -> None:
+def test_processes_report_their_keys_each_with_the_key_of_its_part(auth: tuple[Auth, MadeKey]) -> None:
     process, first = auth
-    url = f"http://127.0.0.1:{process.settings['INTERNAL_PORT']}/internal/token-keys/holders"
-    purpose = process.settings["TOKEN_PURPOSE"]
-    report = {"part": "content", "instance": "host-1-a", "purpose": purpose, "keys": {first.kid: "active"}}
-    for name in ("FEED_KEY", "INTERNAL_KEY"):
-        headers = {"Authorization": f"Bearer {process.settings[name]}"}
-        response = httpx.post(url, json={**report, "instance": f"host-{name}"}, headers=headers)
+    for part, name in KEY_OF.items():
+        response = process.report(name, first, part=part, instance=f"{part}-1")
         assert response.status_code == 200, response.text
         assert first.kid not in response.json()["killed"]
-    assert httpx.post(url, json=report).status_code == 401
-    wrong = httpx.post(url, json={**report, "keys": {"k4.local.AAAA": "active"}}, headers=headers)
+    wrong = process.report("FEED_KEY", first, part="content", keys={"k4.local.AAAA": "active"})
     assert wrong.status_code == 422
-    listed = process.holders()
-    assert [each["instance"] for each in listed if each["part"] == "content"] == ["host-FEED_KEY", "host-INTERNAL_KEY"]
-    assert [each["keys"] for each in listed if each["part"] == "auth"] == [{first.kid: "active"}]
+    named = {each["part"]: each["instance"] for each in process.holders() if each["part"] != "auth"}
+    assert named == {"content": "content-1", "gateway": "gateway-1"}
+    assert [each["keys"] for each in process.holders() if each["part"] == "auth"] == [{first.kid: "active"}]
+
+
+def test_no_key_reports_as_another_part_or_in_the_name_of_its_process(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+    before = process.holders()
+    for name, part in (("FEED_KEY", "auth"), ("FEED_KEY", "gateway"), ("INTERNAL_KEY", "content"), ("FEED_KEY", "new")):
+        refused = process.report(name, first, part=part, instance=before[0]["instance"])
+        assert (refused.status_code, refused.json()["type"]) == (403, "part-of-another-key")
+    refused = process.report("FEED_KEY", first, part="content", instance=before[0]["instance"])
+    assert (refused.status_code, refused.json()["type"]) == (409, "instance-taken")
+    assert process.holders() == before
+
+
+def test_a_stolen_key_reports_neither_endless_processes_nor_endless_keys(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+    with psycopg.connect(process.settings["DATABASE_URL"]) as connection:
+        connection.execute(
+            "INSERT INTO token_key_holders (instance, part, purpose, keys) "
+            "SELECT 'forged-' || number, 'content', 'local', '{}' FROM generate_series(1, 100) AS number"
+        )
+    refused = process.report("FEED_KEY", first, part="content", instance="one-more")
+    assert (refused.status_code, refused.json()["type"]) == (409, "too-many-instances")
+    # Those that are known go on, and the processes of other parts are not concerned.
+    assert process.report("FEED_KEY", first, part="content", instance="forged-7").status_code == 200
+    assert process.report("INTERNAL_KEY", first, part="gateway", instance="one-more").status_code == 200
+    many = {f"k4.lid.{number:044}": "verify-only" for number in range(21)}
+    assert process.report("INTERNAL_KEY", first, part="gateway", keys=many).status_code == 422
+    many.popitem()
+    assert process.report("INTERNAL_KEY", first, part="gateway", keys=many).status_code == 200
+
+
+def test_operators_and_probes_see_that_an_old_ring_lists_a_killed_key(auth: tuple[Auth, MadeKey]) -> None:
+    process, first = auth
+
+    def state() -> tuple[int, str]:
+        ready = httpx.get(f"{process.address}/health/ready")
+        return ready.status_code, ready.json()["checks"]["token keys"]
+
+    assert state() == (200, "ok")
+    assert first.kid not in process.command(action="holders")["killed"]
+    process.command(action="kill", kid=first.kid)
+    wait_until(lambda: state() == (200, "no key is active: no token can be issued"))
+    assert first.kid in process.command(action="holders")["killed"]

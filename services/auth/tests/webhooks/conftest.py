@@ -16,8 +16,13 @@ from pydantic import SecretStr
 from sqlalchemy import text
 from webhook_support import NewWorker
 
-# No test waits for the clock: polls and delays are short, and leases and attempts long.
-QUICK = WebhookTimes(poll=0.01, lease=600, first_delay=0.01, longest_delay=0.02, grace=5)
+# No test waits for the clock: polls and delays are short, and leases and attempts long; no attempt is slow.
+QUICK = WebhookTimes(poll=0.01, lease=600, slow=600, first_delay=0.01, longest_delay=0.02, grace=5)
+# The caller of the services, who is checked in each transaction.
+_SIGN_IN_ROOT = [
+    text("INSERT INTO users (id, username, role) VALUES (1, 'root', 'admin') ON CONFLICT DO NOTHING"),
+    text("INSERT INTO sessions (id, user_id, secret) VALUES (1, 1, sha256('root')) ON CONFLICT DO NOTHING"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,9 @@ def webhook_settings(worker: str, secret_key: str) -> AuthSettings:
 @pytest.fixture
 async def database(webhook_settings: AuthSettings) -> AsyncIterator[Database]:
     database = Database(webhook_settings)
+    async with database.writing() as connection:
+        for statement in _SIGN_IN_ROOT:
+            await connection.execute(statement)
     yield database
     async with database.writing() as connection:
         await connection.execute(text("TRUNCATE webhooks, events CASCADE"))

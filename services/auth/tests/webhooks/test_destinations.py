@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks import destinations
-from kpi_auth.webhooks.destinations import Destination, Destinations, SystemResolver, is_public
+from kpi_auth.webhooks.destinations import Destination, Destinations, SystemResolver, get_receiver, is_public
 from kpi_auth.webhooks.errors import RefusedDestinationError
 from kpi_shared.settings import Environment
 from webhook_support import FixedResolver
@@ -126,7 +126,7 @@ async def test_a_url_is_refused_before_its_host_is_resolved(settings: AuthSettin
     resolver = FixedResolver([PUBLIC])
     with pytest.raises(RefusedDestinationError):
         await find(Destinations(settings.model_copy(update={"webhook_allow_http": True}), resolver), url)
-    assert resolver.calls == 0
+    assert resolver.hosts == []
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,33 @@ async def test_a_setting_allows_networks_that_are_not_public(settings: AuthSetti
     allowed = {"webhook_allowed_networks": ("10.1.0.0/16", "fd00::/8")}
     assert (await find(of(settings, "10.1.2.3", "fd00::1", PUBLIC, **allowed))).addresses
     for other in ("10.2.0.1", "127.0.0.1", "fc00::1"):
-        with pytest.raises(RefusedDestinationError, match=other):
+        with pytest.raises(RefusedDestinationError, match="not public") as refusal:
             await find(of(settings, "10.1.2.3", other, **allowed))
+        # Which addresses names have inside is not for those outside.
+        assert other not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["xn--strae-oqa.de", "XN--STRAE-OQA.de.", "xn--ls8h.la", "xn--0", "xn--", "xn--a.de:8443"]
+)
+async def test_an_internationalised_host_is_looked_up_as_it_is_written(settings: AuthSettings, host: str) -> None:
+    """Decoded and encoded again, the first of these would be strasse.de, which has another owner."""
+    resolver = FixedResolver([PUBLIC])
+    found = await find(Destinations(settings, resolver), f"https://{host}/x")
+    expected = host.partition(":")[0].rstrip(".").lower()
+    assert (found.host, resolver.hosts) == (expected, [expected])
+
+
+@pytest.mark.parametrize("host", ["xn--0", "xn--", "a" * 64, "a..b", ".", "..", "-"])
+async def test_a_host_that_no_name_server_can_know_is_refused(system: Destinations, host: str) -> None:
+    with pytest.raises(RefusedDestinationError):
+        await find(system, f"https://{host}/")
+
+
+def test_the_receiver_of_a_url_is_its_scheme_host_and_port() -> None:
+    assert get_receiver("https://hooks.example.com/services/T0/secret?key=secret") == "https://hooks.example.com"
+    assert get_receiver("https://xn--0:8443/secret") == "https://xn--0:8443"
+    assert get_receiver("http://[2606:4700::1]:80/secret") == "http://[2606:4700::1]"
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ async def test_a_name_that_is_pointed_inside_later_is_refused_then(settings: Aut
         destinations = Destinations(settings.model_copy(update=changes), name_server)
         url = f"http://rebinding.example.com:{receiver.port}/"
         assert await destinations.find(url, seconds=5)
-        assert "127.0.0.1, which is not public" in await reason_of(HttpTransport(destinations), url)
+        assert "an address that is not public" in await reason_of(HttpTransport(destinations), url)
     assert receiver.messages == []
 
 
@@ -186,6 +186,17 @@ async def test_the_certificate_is_checked_for_the_host_of_the_url(
         reason = await reason_of(transport(settings), f"https://hooks.example.com:{receiver.port}/")
     assert "certificate" in reason.lower()
     assert len(receiver.messages) == 1
+
+
+async def test_the_certificate_is_asked_for_the_internationalised_name_itself(
+    settings: AuthSettings, tmp_path: Path
+) -> None:
+    names: list[str | None] = []
+    tls = certificate(tmp_path).context
+    tls.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with receiving(Receiver(), tls=tls) as receiver:
+        await reason_of(transport(settings), f"https://xn--strae-oqa.de:{receiver.port}/")
+    assert names == ["xn--strae-oqa.de"]
 
 
 async def test_a_certificate_of_an_unknown_authority_is_refused(settings: AuthSettings, tmp_path: Path) -> None:

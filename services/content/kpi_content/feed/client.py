@@ -18,14 +18,15 @@ from kpi_content.settings import ContentSettings
 SILENCE_SECONDS = 0.6
 PAGE_SIZE = 500
 ACCOUNTS_PAGE_SIZE = 1000
-# A whole answer, however slowly it comes.
-_ANSWER_SECONDS = 5.0
-_MAX_ANSWER = 64 * 1024 * 1024
+# A whole response, however slowly it comes.
+_RESPONSE_SECONDS = 5.0
+_MAX_RESPONSE = 64 * 1024 * 1024
 _TIMEOUT = httpx.Timeout(SILENCE_SECONDS)
-# A database must be asked before the first byte.
-_ANSWER_TIMEOUT = httpx.Timeout(SILENCE_SECONDS, read=1.5)
+# A database must be asked before the first byte; for a snapshot, about very many events.
+_RESPONSE_TIMEOUT = httpx.Timeout(SILENCE_SECONDS, read=1.5)
+_SNAPSHOT_TIMEOUT = httpx.Timeout(SILENCE_SECONDS, read=_RESPONSE_SECONDS)
 
-Answer = TypeVar("Answer", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 Result = TypeVar("Result")
 
 
@@ -57,7 +58,7 @@ class FeedClient:
         await self._client.aclose()
 
     async def get_revocations(self, address: str) -> Snapshot:
-        return await self._get(f"{address}/internal/feed/revocations", Snapshot)
+        return await self._ask("GET", f"{address}/internal/feed/revocations", Snapshot, timeout=_SNAPSHOT_TIMEOUT)
 
     async def get_events(self, address: str, *, after: int) -> EventPage:
         """A page of events; EventsGoneError if ``after`` is too old."""
@@ -73,7 +74,7 @@ class FeedClient:
         return await self._ask("POST", f"{address}{HOLDERS_PATH}", KilledKeys, json=holding._asdict())
 
     async def ask_any(self, ask: Callable[[str], Awaitable[Result]]) -> Result:
-        """The answer of the first address that gives one; FeedError if none does."""
+        """The result of the first address that responds well; FeedError if none does."""
         failure = FeedError("there is no address")
         for address in sorted(self.addresses, key=lambda address: address != self._preferred):
             try:
@@ -93,14 +94,21 @@ class FeedClient:
                 _check_status(response)
                 yield response.aiter_raw()
 
-    async def _get(self, url: str, schema: type[Answer], **parameters: int) -> Answer:
+    async def _get(self, url: str, schema: type[Body], **parameters: int) -> Body:
         return await self._ask("GET", url, schema, params=parameters)
 
-    async def _ask(self, method: str, url: str, schema: type[Answer], **request: Any) -> Answer:  # noqa: ANN401 what httpx takes
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        schema: type[Body],
+        timeout: httpx.Timeout = _RESPONSE_TIMEOUT,  # noqa: ASYNC109 the client's own
+        **request: Any,  # noqa: ANN401 what httpx takes
+    ) -> Body:
         with _as_feed_errors():
             async with (
-                asyncio.timeout(_ANSWER_SECONDS),
-                self._client.stream(method, url, timeout=_ANSWER_TIMEOUT, **request) as response,
+                asyncio.timeout(_RESPONSE_SECONDS),
+                self._client.stream(method, url, timeout=timeout, **request) as response,
             ):
                 _check_status(response)
                 return schema.model_validate_json(await _read_bounded(response))
@@ -118,8 +126,8 @@ async def _read_bounded(response: httpx.Response) -> bytes:
     pieces, size = [], 0
     async for piece in response.aiter_raw():
         size += len(piece)
-        if size > _MAX_ANSWER:
-            raise FeedError("its answer is too long")
+        if size > _MAX_RESPONSE:
+            raise FeedError("its response is too long")
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -133,4 +141,4 @@ def _as_feed_errors() -> Iterator[None]:
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
         raise FeedError(f"it cannot be reached ({type(error).__name__})") from None
     except ValidationError:
-        raise FeedError("its answer is not of the feed") from None
+        raise FeedError("its response is not of the feed") from None

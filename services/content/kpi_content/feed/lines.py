@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from kpi_content.feed.errors import FeedError
-from kpi_content.feed.schemas import Event, Heartbeat, line_adapter
+from kpi_content.feed.schemas import FeedEvent, Heartbeat, line_adapter
 
 # An event that ends all sessions of an account, a thousand at most, has about twenty kilobytes.
 _MAX_LINE = 1024 * 1024
@@ -15,7 +15,7 @@ class LineReader:
     def __init__(self) -> None:
         self._rest = b""
 
-    def read(self, piece: bytes) -> Iterator[Heartbeat | Event]:
+    def read(self, piece: bytes) -> Iterator[Heartbeat | FeedEvent]:
         """The complete lines so far; FeedError at one that is not of the feed."""
         *lines, self._rest = (self._rest + piece).split(b"\n")
         if len(self._rest) > _MAX_LINE:
@@ -24,7 +24,7 @@ class LineReader:
             yield _parse(line)
 
 
-def _parse(line: bytes) -> Heartbeat | Event:
+def _parse(line: bytes) -> Heartbeat | FeedEvent:
     try:
         return line_adapter.validate_json(line)
     except ValidationError:

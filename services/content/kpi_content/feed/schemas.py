@@ -8,7 +8,7 @@ _Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seq = Annotated[int, Field(ge=0)]
 
 
-class Revocation(BaseModel):
+class FeedRevocation(BaseModel):
     """``seconds`` is the time after which no token that it hits is valid; None is for ever."""
 
     kind: str
@@ -18,21 +18,26 @@ class Revocation(BaseModel):
 
 
 class Snapshot(BaseModel):
-    """All revocations of the events up to ``seq`` that still matter."""
+    """All revocations of the events up to ``seq`` that still matter, which may be many: they are read in portions."""
 
     seq: Seq
-    revocations: list[Revocation]
+    revocations: list[Any]
 
 
 class Heartbeat(BaseModel):
-    """``behind`` is the age in seconds of the oldest event that the feed cannot send yet."""
+    """``behind`` is the age in seconds of the oldest event that the feed cannot send yet.
+
+    ``at`` is the time in seconds at which it was sent, by a clock of the sender that is never set; None from an older
+    auth.
+    """
 
     heartbeat: Literal[True]
     seq: Seq
     behind: _Seconds
+    at: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
-class Event(BaseModel):
+class FeedEvent(BaseModel):
     """``seconds`` as in a revocation; None for an event that revokes nothing, or for ever."""
 
     seq: Seq
@@ -71,7 +76,7 @@ class KeyKilled(BaseModel):
 
 
 class EventPage(BaseModel):
-    items: list[Event]
+    items: list[FeedEvent]
     last: Seq
 
 
@@ -83,4 +88,5 @@ class AccountPage(BaseModel):
     next: int | None
 
 
-line_adapter: TypeAdapter[Heartbeat | Event] = TypeAdapter(Heartbeat | Event)
+revocations_adapter: TypeAdapter[list[FeedRevocation]] = TypeAdapter(list[FeedRevocation])
+line_adapter: TypeAdapter[Heartbeat | FeedEvent] = TypeAdapter(Heartbeat | FeedEvent)

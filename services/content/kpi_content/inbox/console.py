@@ -22,6 +22,7 @@ from kpi_content.feed.errors import FeedError
 from kpi_content.feed.lines import LineReader
 from kpi_content.feed.schemas import Heartbeat
 from kpi_content.inbox import repository, service
+from kpi_content.inbox.errors import RebuildTakenError
 from kpi_content.settings import NO_FEED, ContentSettings
 
 _Work = Callable[[Database, FeedClient], Awaitable[dict[str, Any]]]
@@ -41,11 +42,19 @@ def _run(settings: ContentSettings, work: _Work) -> int:
     configure_logging(part=settings.part.program, level=settings.log_level, form=settings.log_format, stream=sys.stderr)
     try:
         print(json.dumps(asyncio.run(_with_tools(settings, work))))
-    except (FeedError, SQLAlchemyError, psycopg.Error) as error:
-        reason = f"auth's feed: {error}" if isinstance(error, FeedError) else reason_of(error)
-        print(f"{settings.part.program}: {reason}", file=sys.stderr)
+    except (FeedError, RebuildTakenError, SQLAlchemyError, psycopg.Error) as error:
+        print(f"{settings.part.program}: {_reason_of(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _reason_of(error: Exception) -> str:
+    match error:
+        case FeedError():
+            return f"auth's feed: {error}"
+        case RebuildTakenError():
+            return str(error)
+    return reason_of(error)
 
 
 async def _with_tools(settings: ContentSettings, work: _Work) -> dict[str, Any]:

@@ -3,21 +3,24 @@
 Each process does it, in any order and as often as it may be: a lower version of an account changes nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import NamedTuple
 
 import structlog
 from kpi_shared.database import Database
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors import repository as authors
-from kpi_content.authors.repository import Account
+from kpi_content.authors.repository import Account, Batch
 from kpi_content.feed.client import PAGE_SIZE, FeedClient
-from kpi_content.feed.errors import EventsGoneError
-from kpi_content.feed.schemas import AccountState, Event
+from kpi_content.feed.errors import EventsGoneError, FeedError
+from kpi_content.feed.schemas import AccountState, FeedEvent
 from kpi_content.inbox import repository
+from kpi_content.inbox.errors import RebuildTakenError
 from kpi_content.posts.repository import has_posts
 
 log = structlog.get_logger(__name__)
@@ -35,17 +38,20 @@ class Rebuilt(NamedTuple):
     accounts: int
 
 
+UNKNOWN = Progress(-1, has_more=False)
+
+
 async def read_page(database: Database, feed: FeedClient) -> Progress:
     """Read the next events, or all accounts where there is no place to go on from."""
-    async with database.reading() as connection:
-        cursor = await repository.find_cursor(connection)
+    cursor = await find_cursor(database)
     if cursor is None:
-        return Progress((await read_accounts(database, feed)).seq, has_more=True)
+        return await _read_accounts_in_turn(database, feed)
     try:
         page = await feed.ask_any(partial(feed.get_events, after=cursor))
     except EventsGoneError:
         log.warning("events are gone, all accounts are read", after=cursor)
-        await _forget(database, cursor)
+        async with database.working() as connection:
+            await repository.forget(connection, seq=cursor)
         return Progress(cursor, has_more=True)
     if page.last > cursor:
         async with database.working() as connection:
@@ -54,57 +60,94 @@ async def read_page(database: Database, feed: FeedClient) -> Progress:
     return Progress(page.last, has_more=len(page.items) >= PAGE_SIZE)
 
 
+async def find_cursor(database: Database) -> int | None:
+    """The place up to which all has been read; None where all accounts must be read."""
+    async with database.reading() as connection:
+        return await repository.find_cursor(connection)
+
+
 async def rebuild(database: Database, feed: FeedClient) -> Rebuilt:
     """Drop the copy and build it anew. Where it is interrupted, the running service goes on."""
-    async with database.reading() as connection:
-        cursor = await repository.find_cursor(connection)
-    if cursor is not None:
-        await _forget(database, cursor)
-    return await read_accounts(database, feed)
+    await _probe(feed)
+    async with database.working() as connection:
+        number = await repository.begin_rebuild(connection, is_ordered=True)
+    if number is None:
+        raise RebuildTakenError
+    return await _read_accounts(database, feed, number)
 
 
-async def read_accounts(database: Database, feed: FeedClient) -> Rebuilt:
+async def _read_accounts_in_turn(database: Database, feed: FeedClient) -> Progress:
+    await _probe(feed)
+    async with database.working() as connection:
+        number = await repository.begin_rebuild(connection, is_ordered=False)
+    if number is None:
+        return UNKNOWN
+    try:
+        return Progress((await _read_accounts(database, feed, number)).seq, has_more=True)
+    except RebuildTakenError:
+        return UNKNOWN
+
+
+async def _probe(feed: FeedClient) -> None:
+    """Before anything is dropped or marked: an auth that does not respond leaves all as it is."""
+    await feed.ask_any(partial(feed.get_accounts, after=0))
+
+
+async def _read_accounts(database: Database, feed: FeedClient, number: int) -> Rebuilt:
     """Replace every author by the account that auth has now; authors of posts that auth does not know stay."""
-    # Before anything is marked: an auth that does not respond leaves all as it is.
+    try:
+        await _for_each_batch(database, number, authors.mark)
+        # After the marks, which any state replaces: one that was read earlier may be older than what was marked.
+        rebuilt = await _copy_accounts(database, feed, number)
+        await _for_each_batch(database, number, partial(authors.settle, is_needed=has_posts(authors.author_id)))
+        async with database.working() as connection:
+            if not await repository.end_rebuild(connection, number, seq=rebuilt.seq):
+                raise RebuildTakenError
+    except (FeedError, SQLAlchemyError, TimeoutError):
+        await _release(database, number)
+        raise
+    log.info("accounts read", accounts=rebuilt.accounts, seq=rebuilt.seq)
+    return rebuilt
+
+
+async def _copy_accounts(database: Database, feed: FeedClient, number: int) -> Rebuilt:
     page = await feed.ask_any(partial(feed.get_accounts, after=0))
     seq, count = page.seq, 0
-    await _mark_authors(database)
     while True:
-        async with database.working() as connection:
+        async with _turn(database, number) as connection:
             await _project(connection, map(_to_account, page.items))
         count += len(page.items)
         if page.next is None:
-            break
+            return Rebuilt(seq, count)
         page = await feed.ask_any(partial(feed.get_accounts, after=page.next))
-    await _settle_authors(database)
+
+
+@asynccontextmanager
+async def _turn(database: Database, number: int) -> AsyncIterator[AsyncConnection]:
+    """One transaction of a rebuild, which no other can overtake. RebuildTakenError if another has begun."""
     async with database.working() as connection:
-        await repository.begin(connection, seq=seq)
-    log.info("accounts read", accounts=count, seq=seq)
-    return Rebuilt(seq, count)
+        if not await repository.hold_rebuild(connection, number):
+            raise RebuildTakenError
+        yield connection
 
 
-async def _forget(database: Database, cursor: int) -> None:
-    async with database.working() as connection:
-        await repository.forget(connection, seq=cursor)
+async def _release(database: Database, number: int) -> None:
+    """Let the next rebuild begin at once. If this fails, too, it begins later."""
+    with suppress(SQLAlchemyError, TimeoutError):
+        async with database.working() as connection:
+            await repository.release_rebuild(connection, number)
 
 
-async def _mark_authors(database: Database) -> None:
+async def _for_each_batch(
+    database: Database, number: int, change: Callable[[AsyncConnection, Batch], Awaitable[None]]
+) -> None:
+    """Change all authors in short transactions."""
     after = 0
     while True:
-        async with database.working() as connection:
+        async with _turn(database, number) as connection:
             if (batch := await authors.find_batch(connection, after=after)) is None:
                 return
-            await authors.mark(connection, batch)
-        after = batch.upto
-
-
-async def _settle_authors(database: Database) -> None:
-    after = 0
-    while True:
-        async with database.working() as connection:
-            if (batch := await authors.find_batch(connection, after=after)) is None:
-                return
-            await authors.settle(connection, batch, is_needed=has_posts(authors.author_id))
+            await change(connection, batch)
         after = batch.upto
 
 
@@ -119,7 +162,7 @@ async def _project(connection: AsyncConnection, accounts: Iterable[Account]) -> 
         await authors.project(connection, accounts=list(newest.values()))
 
 
-def _accounts_of(events: Iterable[Event]) -> Iterable[Account]:
+def _accounts_of(events: Iterable[FeedEvent]) -> Iterable[Account]:
     for event in events:
         if event.is_of_account:
             try:

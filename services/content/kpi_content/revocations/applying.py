@@ -1,10 +1,11 @@
 """What the feed says, put into the revocations in memory."""
 
+import asyncio
 from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from kpi_shared.caller import key_session_id
+from kpi_shared.caller import is_key_session_id, key_session_id
 from kpi_shared.revocations import Revocations
 from pydantic import ValidationError
 
@@ -12,44 +13,62 @@ from kpi_content.feed.errors import FeedError
 from kpi_content.feed.schemas import (
     AccountState,
     ApiKeyChanged,
-    Event,
+    FeedEvent,
+    FeedRevocation,
     KeyKilled,
-    Revocation,
     SessionEnded,
     SessionsEnded,
     Snapshot,
+    revocations_adapter,
 )
 
 # The longest life of a token that the settings of auth allow, for an event that does not say.
 _LONGEST_LIFE = 24 * 3600.0
+# Entries of a snapshot: some milliseconds.
+_PORTION = 1000
+# The first version of an account has no tokens before it; other changes are none of what a token says.
+_HARMLESS = {"account.created", "account.changed"}
 _Apply = Callable[[Revocations, dict[str, Any], float], None]
 
 
-def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
-    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit."""
-    listed = {revocation.id for revocation in snapshot.revocations if revocation.kind == "session"}
-    revocations.restore_sessions(key for key in revocations.ended_keys() if key not in listed)
-    for revocation in snapshot.revocations:
-        _apply_revocation(revocations, revocation)
+async def apply_snapshot(revocations: Revocations, snapshot: Snapshot) -> None:
+    """Add what is in the snapshot. Only API keys can come back: the others end with the last token that they hit.
+
+    In portions, so that requests go on meanwhile; what is in none of them yet is refused after the last one.
+    """
+    listed_keys = set()
+    for start in range(0, len(snapshot.revocations), _PORTION):
+        for revocation in _read_portion(snapshot.revocations[start : start + _PORTION]):
+            _apply_revocation(revocations, revocation)
+            if revocation.kind == "session" and is_key_session_id(str(revocation.id)):
+                listed_keys.add(str(revocation.id))
+        await asyncio.sleep(0)
+    revocations.restore_sessions(key for key in revocations.list_ended_keys() if key not in listed_keys)
 
 
-def _apply_revocation(revocations: Revocations, revocation: Revocation) -> None:
+def _read_portion(portion: list[Any]) -> list[FeedRevocation]:
+    try:
+        return revocations_adapter.validate_python(portion)
+    except ValidationError:
+        raise FeedError("its response is not of the feed") from None
+
+
+def _apply_revocation(revocations: Revocations, revocation: FeedRevocation) -> None:
     seconds = inf if revocation.seconds is None else revocation.seconds
     match revocation:
-        case Revocation(kind="session", id=str(session_id)):
+        case FeedRevocation(kind="session", id=str(session_id)):
             revocations.end_sessions([session_id], seconds=seconds)
-        case Revocation(kind="account", id=int(account_id), version=int(version)):
+        case FeedRevocation(kind="account", id=int(account_id), version=int(version)):
             revocations.end_versions(account_id, below=version, seconds=seconds)
-        case Revocation(kind="kid", id=str(kid)):
+        case FeedRevocation(kind="kid", id=str(kid)):
             revocations.end_key(kid)
-        case Revocation(kind="session" | "account" | "kid"):
+        case FeedRevocation(kind="session" | "account" | "kid"):
             raise FeedError(f"a revocation of the kind {revocation.kind!r} cannot be read")
 
 
-def apply_event(revocations: Revocations, event: Event) -> None:
+def apply_event(revocations: Revocations, event: FeedEvent) -> None:
     """FeedError for an event that cannot be read: what it revokes is in the next snapshot, in another form."""
-    # The first version of an account has no tokens before it.
-    apply = _end_account if event.is_of_account and event.type != "account.created" else _BY_TYPE.get(event.type)
+    apply = _end_account if event.is_of_account and event.type not in _HARMLESS else _BY_TYPE.get(event.type)
     if apply is None:
         return
     try:

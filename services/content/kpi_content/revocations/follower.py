@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import cycle
-from math import isinf
+from math import inf, isinf
 from time import monotonic
 from typing import NoReturn
 
@@ -15,34 +15,37 @@ from kpi_shared.health import NotReadyError, Remark
 from kpi_shared.revocations import Revocations
 from kpi_shared.settings import Environment
 
-from kpi_content.feed.client import SILENCE_SECONDS, FeedClient
+from kpi_content.feed.client import FeedClient
 from kpi_content.feed.errors import FeedError
 from kpi_content.feed.lines import LineReader
-from kpi_content.feed.schemas import Event, Heartbeat
+from kpi_content.feed.schemas import FeedEvent, Heartbeat
 from kpi_content.revocations.applying import apply_event, apply_snapshot
+from kpi_content.revocations.hearing import Hearing
 from kpi_content.settings import NO_FEED, ContentSettings
 
 log = structlog.get_logger(__name__)
 
-# Heartbeats for so long make an address a good one: it is asked again at once after a failure.
-_GOOD_SECONDS = 1.0
 # An address whose own database does not respond is behind, while others may not be.
 _TOLERATED_BEHIND = 2.0
+# Another one is not thought to be better than the current one for so long after its own failure.
+_TROUBLE_SECONDS = 5.0
 _FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 1.0
 
 
 class Follower:
-    """``news`` is set when an account may have changed. ``has_snapshot`` is for readiness."""
+    """``wake`` is set when an account may have changed. ``has_snapshot`` is for readiness."""
 
     def __init__(self, client: FeedClient, revocations: Revocations) -> None:
         self._client = client
         self._revocations = revocations
-        self.news = asyncio.Event()
+        self.wake = asyncio.Event()
         self.has_snapshot = False
         self.seq = 0
         self.reconnects = 0
         self._is_followed = False
         self._was_good = False
+        # By address: when it last failed, or was behind.
+        self._troubled_at: dict[str, float] = {}
 
     async def follow(self) -> NoReturn:
         """After a failure the next address is asked at once; a round in which all failed is followed by a pause."""
@@ -52,6 +55,7 @@ class Follower:
             try:
                 await self._follow_at(address)
             except FeedError as error:
+                self._troubled_at[address] = monotonic()
                 self._report_end(address, str(error))
             except Exception:  # the loop must not end while the service runs
                 log.exception("feed lost", address=address)
@@ -62,48 +66,57 @@ class Follower:
         raise AssertionError("a cycle has no end")
 
     async def _follow_at(self, address: str) -> None:
-        """Snapshot, then the events after it, so that no event between two streams is missed. Ends with FeedError."""
+        """Snapshot, then the events after it, so that no event between two streams is missed. Ends with FeedError.
+
+        A stream that has become old only ends.
+        """
         asked = monotonic()
         snapshot = await self._client.get_revocations(address)
-        apply_snapshot(self._revocations, snapshot)
+        await apply_snapshot(self._revocations, snapshot)
         self.has_snapshot = True
         if snapshot.seq != self.seq:
             self.seq = snapshot.seq
-            self.news.set()
+            self.wake.set()
         # Before the request: what a process that stood still meanwhile reads from its connection is old.
-        heard = began = monotonic()
-        # The first heartbeat may precede events that came after the snapshot.
-        known = asked
+        hearing = Hearing(asked=asked, opened=monotonic())
         lines = LineReader()
         async with self._client.open_events(address, after=snapshot.seq) as pieces:
             async for piece in pieces:
-                now = monotonic()
-                if now - heard > SILENCE_SECONDS:
-                    raise FeedError("it was silent for too long, or this process stood still")
+                hearing.note_piece(monotonic())
                 for item in lines.read(piece):
                     if isinstance(item, Heartbeat):
-                        self._note_heartbeat(address, item, known=known, is_good=now - began > _GOOD_SECONDS)
-                        heard = known = now
+                        self._note_heartbeat(address, item, hearing)
                     else:
                         self._note_event(item)
+                if hearing.is_old:
+                    self._is_followed = False
+                    return
         raise FeedError("it ended the stream")
 
-    def _note_event(self, event: Event) -> None:
+    def _note_event(self, event: FeedEvent) -> None:
         apply_event(self._revocations, event)
         self.seq = event.seq
         if event.is_of_account:
-            self.news.set()
+            self.wake.set()
 
-    def _note_heartbeat(self, address: str, heartbeat: Heartbeat, *, known: float, is_good: bool) -> None:
-        self._revocations.mark_known(until=known - heartbeat.behind)
+    def _note_heartbeat(self, address: str, heartbeat: Heartbeat, hearing: Hearing) -> None:
+        self._revocations.mark_known(until=hearing.note_heartbeat(heartbeat))
         self.seq = heartbeat.seq
-        if heartbeat.behind > _TOLERATED_BEHIND:
+        if hearing.delay > _TOLERATED_BEHIND:
+            raise FeedError("what it sends comes too late")
+        if heartbeat.behind > _TOLERATED_BEHIND and self._may_others_be_better(address):
             raise FeedError("it has not read its database for too long")
-        self._was_good = is_good
+        self._was_good = hearing.is_good
         if not self._is_followed:
             self._is_followed = True
             self._client.prefer(address)
             log.info("feed followed", address=address)
+
+    def _may_others_be_better(self, address: str) -> bool:
+        """If all are behind, since they have the same database, each change of the address costs a snapshot."""
+        now = self._troubled_at[address] = monotonic()
+        others = (self._troubled_at.get(other, -inf) for other in self._client.addresses if other != address)
+        return any(now - troubled_at > _TROUBLE_SECONDS for troubled_at in others)
 
     def _report_end(self, address: str, reason: str) -> None:
         """Once for each trouble: while none of the addresses works, there is an attempt every second."""
@@ -116,7 +129,7 @@ async def revocation_feed(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``kpi_shared.security``: follow the feed while the service runs, if there is one."""
     settings: ContentSettings = app.state.settings
     client = FeedClient.of(settings)
-    app.state.feed = client
+    app.state.feed_client = client
     if client is None:
         if settings.app_env is Environment.PRODUCTION:
             log.warning(NO_FEED)

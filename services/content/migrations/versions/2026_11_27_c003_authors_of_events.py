@@ -16,12 +16,13 @@ depends_on = None
 
 
 def upgrade() -> None:
+    # The rows are not read while the table is locked: the next revision validates the constraint.
     op.execute("""
         ALTER TABLE authors
             ALTER COLUMN username DROP NOT NULL,
             ADD COLUMN version bigint NOT NULL DEFAULT 0,
             ADD COLUMN is_deleted boolean NOT NULL DEFAULT false,
-            ADD CONSTRAINT ck_authors_deleted_has_no_name CHECK (is_deleted = (username IS NULL))
+            ADD CONSTRAINT ck_authors_deleted_has_no_name CHECK (is_deleted = (username IS NULL)) NOT VALID
     """)
     op.create_table(
         "inbox",

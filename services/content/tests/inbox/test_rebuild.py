@@ -93,7 +93,7 @@ async def test_events_that_come_meanwhile_are_not_lost(follow: Follow, monkeypat
 
         with monkeypatch.context() as patch:
             patch.setattr(FeedClient, "get_accounts", read_late)
-            await inbox_service.rebuild(app.state.database, app.state.feed)
+            await inbox_service.rebuild(app.state.database, app.state.feed_client)
         await eventually(lambda: service.settled)
         assert (20, "meanwhile", 2, False) in await service.rows(ALL)
 
@@ -113,7 +113,7 @@ async def test_an_interrupted_rebuild_is_completed_by_the_service(
         with monkeypatch.context() as patch:
             patch.setattr(inbox_service, "_project", fail)
             with pytest.raises(FeedError):
-                await inbox_service.rebuild(app.state.database, app.state.feed)
+                await inbox_service.rebuild(app.state.database, app.state.feed_client)
             # Readers see the names as they were.
             assert (await service.client.get("/posts?limit=100")).json()["items"] == posts
     async with follow() as service:

@@ -65,6 +65,8 @@ async def test_events_end_sessions_keys_and_older_tokens_of_accounts(follow: Fol
 
         old, new = service.token(user=21, version=1), service.token(user=21, version=2)
         feed.change(21, "account.created")
+        feed.change(22, "account.created")
+        feed.change(22, "account.changed")
         feed.publish("of.a.later.version", anything=1)
         feed.change(21, "account.role_changed", role="user")
         await eventually(lambda: is_refused(service, old))
