@@ -25,7 +25,7 @@ from pydantic_settings import (
 
 from kpi_shared.aws import AwsSecretSource
 from kpi_shared.findings import create_finding
-from kpi_shared.key_ring import BadRingError, KeyRing, Purpose, parse_ring
+from kpi_shared.key_ring import BadRingError, KeyRing, Purpose, parse_ring, require_active
 from kpi_shared.keys import parse_key
 from kpi_shared.parts import Part
 
@@ -233,12 +233,12 @@ class _TokenBaseSettings(PartSettings):
         return "PASETO_SECRET_KEY is for sessions and API keys of before AUTH_SECRET_KEY only"
 
     def read_ring(self) -> KeyRing:
-        """The key ring; SettingsError if it cannot be used."""
+        """The key ring; SettingsError if it cannot be used, also because its last key was killed."""
         try:
             if self.ring_file is not None:
-                return self.parse_ring(self.ring_file.read_bytes())
+                return require_active(self.parse_ring(self.ring_file.read_bytes()))
             if self.paseto_keys is not None:
-                return self.parse_ring(self.paseto_keys.get_secret_value())
+                return require_active(self.parse_ring(self.paseto_keys.get_secret_value()))
         except OSError as error:
             raise SettingsError(f"PASETO_KEYS_FILE: {self.ring_file}: {error.strerror}") from None
         except BadRingError as error:

@@ -316,6 +316,17 @@ def test_public_tokens_need_a_key_ring(complete: str, monkeypatch: pytest.Monkey
     assert list(Settings.load().read_ring().states) == [made.kid]
 
 
+def test_a_key_ring_without_an_active_key_is_refused_at_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", URL)
+    path = tmp_path / "ring"
+    write_ring(path, make_local(), monkeypatch)
+    path.write_text(path.read_text().replace('"active"', '"killed"'))
+    with pytest.raises(SettingsError, match=r"PASETO_KEYS_FILE: .*: no key is active; one must be"):
+        Settings.load()
+
+
 def test_a_key_ring_that_everyone_can_read_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATABASE_URL", URL)
     path = tmp_path / "ring"

@@ -264,6 +264,26 @@ async def test_what_cannot_be_used_changes_nothing(make: Make, path: Path, text:
     assert codec.ring is not held
 
 
+async def test_a_ring_without_an_active_key_is_used_only_after_a_kill(make: Make, path: Path) -> None:
+    first, killed = make(), make()
+    write(path, ring_text({first: "active"}))
+    codec = codec_of({first: "active"})
+    follower = follower_of(codec, path)
+    for bare in ({killed: "killed"}, {killed: "killed", first: "verify-only"}, {killed: "killed", first: "retired"}):
+        write(path, ring_text(bare))
+        await follower.step()
+        await follower.step()
+        assert follower.problem == "no key is active; one must be"
+        assert codec.ring.states == {first.kid: "active"}
+    write(path, ring_text({first: "killed"}))
+    await follower.step()
+    assert (follower.problem, codec.ring.active) == (None, None)
+    # It stays usable until there is an active key again.
+    write(path, ring_text({first: "killed", killed: "killed"}))
+    await follower.step()
+    assert follower.problem is None
+
+
 async def test_a_process_follows_its_file_and_counts_its_keys(make: Make, purpose: Purpose, path: Path) -> None:
     first, second = make(), make()
     write(path, ring_text({first: "active"}))

@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from kpi_cli.errors import FailureError
-from kpi_cli.token_keys.ring import Ring, dump, parse
+from kpi_cli.token_keys.ring import Ring, dump, parse, require_minting
 from kpi_cli.token_keys.store import Step
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class AwsStore:
             return self._parse(self._get(self.name)[0])
 
     def update(self, step: Step) -> Ring:
-        text = self._replace(self.name, lambda document: dump(step(self._parse(document))))
+        text = self._replace(self.name, lambda document: dump(step(require_minting(self._parse(document), self.name))))
         ring = parse(text, self.name)
         copy = dump(ring.for_verifiers())
         for name in self.copies:
@@ -102,7 +102,10 @@ class AwsStore:
     def _parse(self, document: dict[str, Any]) -> Ring:
         if MEMBER not in document:
             raise FailureError("keys", f"the secret {self.name} has no {MEMBER}", fix="see docs/keys.md")
-        return parse(document[MEMBER], f"{MEMBER} in the secret {self.name}")
+        found = document[MEMBER]
+        # The parts accept an object too, as the console of AWS shows it.
+        text = found if isinstance(found, str) else json.dumps(found)
+        return parse(text, f"{MEMBER} in the secret {self.name}")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,10 @@ def rotate(
 ) -> None:
     """A whole rotation, or the rest of one that has been begun."""
     store = open_store(layout, place)
+    if _is_all_stopped(layout, place):
+        local_database.report("the stack is stopped, so no process has a key: nothing is waited for")
+        # What was reported before it stopped.
+        retire, ignored = False, ("*",)
     try:
         with _open_ask(layout, place) as ask:
             plan = Plan(_find_expected(layout, place), wait, retire, tuple(ignored))
@@ -59,7 +63,7 @@ def print_status(layout: Layout, place: Place, *, as_json: bool) -> None:
     """The keys, who holds them, and what is next."""
     ring = open_store(layout, place).read()
     census = None
-    if not (place.is_local_stack and _is_stopped(layout)):
+    if _names_auth(place) and not _is_all_stopped(layout, place):
         with _open_ask(layout, place) as ask:
             census = take_census(ask, _find_expected(layout, place))
     found = describe(ring, census)
@@ -69,8 +73,9 @@ def print_status(layout: Layout, place: Place, *, as_json: bool) -> None:
 def kill(layout: Layout, place: Place, beginning: str, *, at_once: bool, as_json: bool) -> None:
     """Refuse a key everywhere, for ever; if it minted, another one does first."""
     store = open_store(layout, place)
+    at_once = at_once or _is_all_stopped(layout, place)
     try:
-        with _open_ask(layout, place) as ask:
+        with _open_late(layout, place) as ask:
             kid = Killer(store, ask, _find_expected(layout, place), local_database.report, at_once).run(beginning)
     except KeyboardInterrupt:
         raise describe_stop(store, beginning) from None
@@ -97,13 +102,35 @@ def open_store(layout: Layout, place: Place) -> Store:
 
 
 @contextmanager
+def _open_late(layout: Layout, place: Place) -> Iterator[Ask]:
+    """As ``_open_ask``, at the first question: what prevents that is its failure, and the caller goes on."""
+    with ExitStack() as opened:
+        found: list[Ask] = []
+
+        def ask(command: str, request: Mapping[str, object], *, seconds: float | None = None) -> dict[str, Any]:
+            if not found:
+                found.append(opened.enter_context(_open_ask(layout, place)))
+            return found[0](command, request, seconds=seconds)
+
+        yield ask
+
+
+@contextmanager
 def _open_ask(layout: Layout, place: Place) -> Iterator[Ask]:
     """Auth's own commands: with the settings of the shell, or else of the local stack."""
-    if place.aws is not None and os.environ.get("AWS_SECRETS_ENABLED"):
+    if not _names_auth(place):
+        problem = "auth cannot be asked: the shell has no settings of the installation"
+        raise FailureError("keys", problem, fix="set DATABASE_URL and auth's other settings (docs/keys.md)", code=2)
+    if not place.is_local_stack:
         yield _asking(os.environ)
         return
     with auth_commands.environment(layout) as environment:
         yield _asking(environment)
+
+
+def _names_auth(place: Place) -> bool:
+    """Whether it is known which auth a ring belongs to."""
+    return place.is_local_stack or environments.names_database() or bool(os.environ.get("AWS_SECRETS_ENABLED"))
 
 
 def _asking(environment: Mapping[str, str]) -> Ask:
@@ -115,11 +142,11 @@ def _asking(environment: Mapping[str, str]) -> Ask:
 
 def _find_expected(layout: Layout, place: Place) -> tuple[str, ...]:
     """The parts of which a process has to report: none of a local stack that is stopped."""
-    if not environments.names_database() and place.is_local_stack and _is_stopped(layout):
+    if _is_all_stopped(layout, place):
         return ()
     return tuple(part for part in _VERIFYING if part not in place.without)
 
 
-def _is_stopped(layout: Layout) -> bool:
+def _is_all_stopped(layout: Layout, place: Place) -> bool:
     running = state.read(layout)
-    return not environments.names_database() and (running is None or running.phase is state.Phase.DATABASE)
+    return place.is_local_stack and (running is None or running.phase is state.Phase.DATABASE)

@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FailureError as failure:
         print("\n".join(failure.lines()), file=sys.stderr)
         return failure.code
+    except OSError as error:
+        report(f"{error.filename or options.folder}: {error.strerror}")
+        return 1
     except KeyboardInterrupt:
         report("stopped; what is done is in the key ring, and the next run continues")
         return 130

@@ -5,6 +5,7 @@ what another run has begun.
 """
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,8 @@ from kpi_cli.token_keys.paserk import KeyTextError, Purpose
 
 # Of keys that are retired only the ids are kept, and only those of the last ones.
 KEPT_RETIRED = 20
+# Characters of an id that are enough to name a key, after what all ids begin with.
+LEAST_BEGINNING = 6
 
 
 class State(StrEnum):
@@ -92,7 +95,19 @@ class Ring:
     def confirm(self, now: datetime, wait: timedelta) -> "Ring":
         """No part mints with the old key any more: it can be retired after ``wait``."""
         assert self.rotation is not None  # noqa: S101 only a rotation is confirmed
-        return replace(self, rotation=replace(self.rotation, retire_after=now + wait))
+        return replace(self._note_rest(now), rotation=replace(self.rotation, retire_after=now + wait))
+
+    def _note_rest(self, now: datetime) -> "Ring":
+        """The key that was active until this rotation may have minted until now, which ``retire`` has to know."""
+        began = self.active.since if self.active is not None else now
+        keys = (
+            replace(key, since=now) if key.state is State.VERIFY_ONLY and key.since >= began else key
+            for key in self.keys
+        )
+        return replace(self, keys=tuple(keys))
+
+    def is_rotating_to(self, kid: str) -> bool:
+        return self.rotation is not None and self.rotation.kid == kid
 
     def retire(self, now: datetime, *, older_than: timedelta) -> "Ring":
         """Without the keys that have not minted for so long."""
@@ -120,6 +135,7 @@ class Ring:
 
     def find(self, beginning: str) -> str:
         """The id that a text means: a whole id, or the only one of this ring that begins so."""
+        _check_beginning(beginning)
         found = [key.kid for key in self.keys if key.kid.startswith(beginning)]
         if len(found) == 1:
             return found[0]
@@ -140,6 +156,21 @@ class Ring:
             replace(key, text=paserk.verifying_form(key.text)) if key.text is not None else key for key in self.keys
         )
         return replace(self, keys=tuple(verifying))
+
+
+def require_minting(ring: Ring, place: str) -> Ring:
+    """FailureError for a ring of public keys, which no new secret key must get into."""
+    texts = [key.text or "" for key in ring.in_state(State.ACTIVE, State.NEXT)]
+    if any(text.startswith("k4.public.") for text in texts):
+        raise FailureError("keys", f"{place} is the ring of a part that only verifies", fix="name auth's own", code=2)
+    return ring
+
+
+def _check_beginning(beginning: str) -> None:
+    """What is killed stays so: a word too few must not be enough."""
+    if re.fullmatch(rf"k4\.[lp]id\.[A-Za-z0-9_-]{{{LEAST_BEGINNING},}}", beginning) is None:
+        problem = f"the id of a key is needed, or {LEAST_BEGINNING} characters of it after k4.lid. or k4.pid."
+        raise FailureError("keys", problem, fix="kpi keys status lists them", code=2)
 
 
 def make_key(purpose: Purpose, state: State, now: datetime) -> Key:

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from kpi_cli.errors import KPI, FailureError
 from kpi_cli.token_keys.holders import Ask, Census, take_census
 from kpi_cli.token_keys.ring import Ring, State, now
-from kpi_cli.token_keys.store import Store
+from kpi_cli.token_keys.store import Step, Store
 
 Report = Callable[[str], None]
 # Clocks that differ, and the time until a part has seen the change.
 LEEWAY_SECONDS = 30
+_SPEAK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,19 @@ class Rotator:
     report: Report
     sleep: Callable[[float], None] = time.sleep
     _last: str = ""
+    _silent: float = 0.0
 
     def run(self) -> Ring:
         """Rotate, or complete the rotation that is under way; return the ring at its end."""
         with self.store.hold_rotation():
             killed = self._take_census().killed
             ring = self.store.update(lambda it: self._begin(self._write_killed(it, killed)))
-            while ring.rotation is not None:
+            kid = _kid(ring)
+            while ring.is_rotating_to(kid):
                 ring = self._advance(ring)
+            if ring.active is None or ring.active.kid != kid:
+                problem = f"another command has ended the rotation to {kid}"
+                raise FailureError("keys", problem, fix=f"{KPI} keys status, and {KPI} keys rotate again")
             return ring
 
     def _write_killed(self, ring: Ring, killed: frozenset[str]) -> Ring:
@@ -79,30 +86,38 @@ class Rotator:
         kid = _kid(ring)
         if missing := self._take_census().lacking(kid):
             return self._wait_for(missing, "to have the key")
-        self._say(f"every part has it; activated {kid}")
-        return self.store.update(lambda it: it.activate(now()) if it.next is not None and it.next.kid == kid else it)
+        ring = self.store.update(lambda it: it.activate(now()) if it.next is not None and it.next.kid == kid else it)
+        if ring.active is not None and ring.active.kid == kid:
+            self._say(f"every part has it; activated {kid}")
+        return ring
 
     def _confirm(self, ring: Ring) -> Ring:
         kid, census = _kid(ring), self._take_census()
         if missing := census.not_using(kid):
             return self._wait_for(missing, "to mint with the key")
-        wait = self._wait_seconds(census)
-        if not self.plan.retire:
-            self._say("the old key still verifies; a later run retires it")
-            return self.store.update(lambda it: it.retire(now(), older_than=timedelta(seconds=wait)).end_rotation())
-        self._say(f"every part mints with it; the old key is retired in {wait} s")
-        return self.store.update(lambda it: it.confirm(now(), timedelta(seconds=wait)) if it.rotation else it)
+        wait = timedelta(seconds=self._wait_seconds(census))
+        ring = self._update(kid, lambda it: it.confirm(now(), wait))
+        if self.plan.retire or not ring.is_rotating_to(kid):
+            self._say(f"every part mints with it; the old key is retired in {wait.total_seconds():.0f} s")
+            return ring
+        self._say("the old key still verifies; a later run retires it")
+        return self._update(kid, lambda it: it.retire(now(), older_than=wait).end_rotation())
 
     def _retire(self, ring: Ring) -> Ring:
         assert ring.rotation is not None and ring.rotation.retire_after is not None  # noqa: S101, PT018 the step before
         left = (ring.rotation.retire_after - now()).total_seconds()
         if left > 0:
-            self.sleep(min(left, self.store.pause_seconds))
+            self._pause(min(left, self.store.pause_seconds), f"the old key is retired in {left:.0f} s")
             return self.store.read()
         old = [key.kid for key in ring.in_state(State.VERIFY_ONLY)]
-        ring = self.store.update(lambda it: it.retire(now(), older_than=timedelta(0)).end_rotation())
-        self._say(f"retired {', '.join(old)}" if old else "there was no other key")
+        ring = self._update(_kid(ring), lambda it: it.retire(now(), older_than=timedelta(0)).end_rotation())
+        if gone := [key.kid for key in ring.in_state(State.RETIRED) if key.kid in old]:
+            self._say(f"retired {', '.join(gone)}")
         return ring
+
+    def _update(self, kid: str, step: Step) -> Ring:
+        """The step, unless another command has ended this rotation meanwhile."""
+        return self.store.update(lambda it: step(it) if it.is_rotating_to(kid) else it)
 
     def _take_census(self) -> Census:
         return take_census(self.ask, self.plan.expected, ignored=self.plan.ignored)
@@ -111,14 +126,24 @@ class Rotator:
         return census.token_seconds + LEEWAY_SECONDS if self.plan.wait is None else self.plan.wait
 
     def _wait_for(self, missing: list[str], what: str) -> Ring:
-        self._say(f"waiting for {', '.join(missing)} {what}")
-        self.sleep(self.store.pause_seconds)
+        sentence = f"waiting for {', '.join(missing)} {what}"
+        self._say(sentence)
+        self._pause(self.store.pause_seconds, f"still {sentence}")
         return self.store.read()
+
+    def _pause(self, seconds: float, sentence: str) -> None:
+        """Sleep; what is waited for is said every minute."""
+        self.sleep(seconds)
+        self._silent += seconds
+        if self._silent >= _SPEAK_SECONDS:
+            self.report(sentence)
+            self._silent = 0.0
 
     def _say(self, sentence: str) -> None:
         """Each sentence once, however often its reason is looked at."""
         if sentence != self._last:
             self.report(sentence)
+            self._silent = 0.0
         self._last = sentence
 
 

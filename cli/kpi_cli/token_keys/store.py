@@ -10,7 +10,7 @@ from typing import Protocol
 
 from kpi_cli import secret_files
 from kpi_cli.errors import FailureError
-from kpi_cli.token_keys.ring import Ring, dump, parse
+from kpi_cli.token_keys.ring import Ring, dump, parse, require_minting
 
 Step = Callable[[Ring], Ring]
 _PATIENCE_SECONDS = 10.0
@@ -47,18 +47,25 @@ class FileStore:
             raise FailureError(
                 "keys", f"{self.path}: there is no such file", fix="docs/keys.md says how to make a ring"
             )
-        return parse(secret_files.read(self.path), str(self.path))
+        return parse(self._read_text(), str(self.path))
+
+    def _read_text(self) -> str:
+        try:
+            return secret_files.read(self.path)
+        except (OSError, UnicodeDecodeError) as error:
+            problem = getattr(error, "strerror", None) or "it is no key ring"
+            raise FailureError("keys", f"{self.path}: {problem}", fix="name auth's key ring", code=2) from None
 
     def update(self, step: Step) -> Ring:
         with self._lock("lock", _PATIENCE_SECONDS, "another command changes it"):
-            ring = step(self.read())
+            ring = step(require_minting(self.read(), str(self.path)))
             self._write(ring)
             return ring
 
     def make(self, step: Callable[[Ring | None], Ring]) -> Ring:
         """As ``update``, also if there is no ring yet."""
         with self._lock("lock", _PATIENCE_SECONDS, "another command changes it"):
-            ring = step(self.read() if secret_files.read(self.path) else None)
+            ring = step(self.read() if self._read_text() else None)
             self._write(ring)
             return ring
 

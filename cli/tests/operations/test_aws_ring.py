@@ -59,10 +59,12 @@ def test_a_rotation_in_secrets_keeps_what_else_they_contain(client: "SecretsMana
     store = AwsStore("rotated/auth", ["rotated/content"])
     store.pause_seconds = 0
 
-    def ask(_: str, request: Any) -> dict[str, Any]:
-        keys = {key.kid: key.state.value for key in parse(read(client, "rotated/content")[MEMBER], "").keys}
+    def ask(_: str, request: Any, *, seconds: float | None = None) -> dict[str, Any]:
+        # Before the first change the copy does not exist.
+        copy = read(client, "rotated/content").get(MEMBER)
+        keys = {key.kid: key.state.value for key in parse(copy, "").keys} if copy else {}
         holders = [{"part": part, "instance": "1", "keys": keys} for part in ("auth", "content")]
-        return {"holders": holders, "token_seconds": 60, "asked": request}
+        return {"holders": holders, "killed": [], "token_seconds": 60, "asked": (request, seconds)}
 
     ring = Rotator(store, ask, Plan(("auth", "content"), wait=0), lambda _: None).run()
     assert [key.state for key in ring.keys] == [State.ACTIVE, State.RETIRED]
@@ -111,6 +113,15 @@ def test_a_secret_that_changes_all_the_time_is_one_sentence(
 
     with pytest.raises(FailureError, match="the secret busy/auth changes too often"):
         AwsStore("busy/auth").update(announce)
+
+
+def test_a_ring_that_is_an_object_is_read_as_the_parts_do(client: "SecretsManagerClient") -> None:
+    ring = make_ring(Purpose.LOCAL, now())
+    client.create_secret(Name="object/auth", SecretString=json.dumps({MEMBER: json.loads(dump(ring))}))
+    store = AwsStore("object/auth")
+    assert store.read() == ring
+    changed = store.update(lambda it: it.announce(now()))
+    assert store.read() == changed
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_an_active_key_is_killed_after_another_one_is_active(house: House, monke
     monkeypatch.setattr("kpi_cli.token_keys.killing.time.sleep", house.sleep)
     active = house.store.read().active
     assert active is not None
-    assert kill(house, active.kid[:12]) == active.kid
+    assert kill(house, active.kid[:13]) == active.kid
     assert house.states == [State.ACTIVE, State.KILLED]
     assert house.killed == [active.kid]
     # The text of a key that may be known to others is removed too.
@@ -71,10 +71,21 @@ def test_a_key_that_is_not_in_the_ring_is_killed_by_its_whole_id_only(house: Hou
     assert house.killed == [kid]
     assert house.states == [State.ACTIVE, State.KILLED]
     with pytest.raises(FailureError, match="no key has this id"):
-        kill(house, "k4.lid.B")
-    house.store.update(lambda it: it.announce(now()))
-    with pytest.raises(FailureError, match="3 keys have ids that begin so"):
-        kill(house, "k4.lid.")
+        kill(house, "k4.lid.BBBBBB")
+    one, other = (f"k4.lid.AAAAAA{end * 38}" for end in "AB")
+    house.store.update(lambda it: it.kill(other, now()))
+    assert house.store.read().find(one) == one
+    with pytest.raises(FailureError, match="2 keys have ids that begin so"):
+        kill(house, "k4.lid.AAAAAA")
+
+
+@pytest.mark.parametrize("beginning", ["", "k", "k4.lid.", "all", 5])
+def test_no_key_is_killed_by_a_few_characters(house: House, beginning: str | int) -> None:
+    # The ring has one key, which all of these mean.
+    given = beginning if isinstance(beginning, str) else active_kid(house)[: len("k4.lid.") + beginning]
+    with pytest.raises(FailureError, match="the id of a key is needed, or 6 characters of it"):
+        kill(house, given)
+    assert (house.states, house.killed) == ([State.ACTIVE], [])
 
 
 def active_kid(house: House) -> str:
@@ -96,7 +107,7 @@ def test_it_is_said_at_once_that_the_key_is_not_killed_yet(house: House, monkeyp
     # Each question to auth ends with the patience.
     assert house.limits
     assert all(seconds is not None and 0 < seconds <= 10 for seconds in house.limits)
-    stopped = describe_stop(house.store, kid[:12])
+    stopped = describe_stop(house.store, kid[:13])
     assert (stopped.sentence, stopped.code) == (f"stopped: {kid} is NOT killed", 130)
     assert stopped.fix.endswith(f"keys kill {kid} --now")
 

@@ -1,8 +1,11 @@
 """A rotation step by step: what has to be true before each step, and what a run does that comes after another."""
 
+import threading
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kpi_cli.errors import FailureError
@@ -11,7 +14,7 @@ from kpi_cli.token_keys.holders import Census, Holder, take_census
 from kpi_cli.token_keys.overview import describe, next_step, to_lines
 from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.ring import KEPT_RETIRED, Ring, State, dump, now, parse
-from kpi_cli.token_keys.rotation import LEEWAY_SECONDS
+from kpi_cli.token_keys.rotation import LEEWAY_SECONDS, Plan, Rotator
 from kpi_cli.token_keys.store import FileStore
 from ring_house import PARTS, TOKEN_SECONDS, House
 
@@ -132,6 +135,111 @@ def test_a_ring_that_cannot_be_used_is_one_sentence_without_a_key(house: House) 
         with pytest.raises(FailureError) as caught:
             parse(bad, "the ring")
         assert ring.active.text not in "".join(caught.value.lines())
+
+
+def test_a_key_is_not_retired_before_tokens_of_the_last_moment_in_which_it_minted(house: House) -> None:
+    ring = house.store.update(lambda it: it.announce(now()))
+    house.store.update(lambda it: it.activate(now() - timedelta(hours=1)))
+    # The last process has taken the new key only now, an hour after it was activated.
+    house.read_again()
+    house.rotate(retire=False)
+    house.rotate(retire=False)
+    assert house.states == [State.ACTIVE, State.VERIFY_ONLY, State.VERIFY_ONLY]
+    assert ring.active is not None
+    (old,) = (key for key in house.store.read().keys if key.kid == ring.active.kid)
+    assert now() - old.since < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("pauses", range(3))
+def test_a_rotation_that_another_command_ends_has_failed(house: House, pauses: int) -> None:
+    sleep, left = house.sleep, [pauses]
+
+    def kill_meanwhile(seconds: float) -> None:
+        sleep(seconds)
+        left[0] -= 1
+        if left[0] == -1:
+            house.store.update(end)
+
+    def end(ring: Ring) -> Ring:
+        assert ring.rotation is not None
+        killed = ring.kill(ring.rotation.kid, now())
+        return killed if killed.active else killed.announce(now()).activate(now()).end_rotation()
+
+    rotator = Rotator(house.store, house.ask, Plan(PARTS, wait=9), house.said.append, kill_meanwhile)
+    with pytest.raises(FailureError, match="another command has ended the rotation to"):
+        rotator.run()
+    assert not any(line.startswith("retired") for line in house.said)
+
+
+@pytest.mark.parametrize("step", [State.NEXT, State.ACTIVE])
+def test_no_step_is_taken_for_a_rotation_that_has_ended_meanwhile(house: House, step: State) -> None:
+    """Between a look at the processes and the change: the store is asked under its lock."""
+    began: list[str] = []
+
+    def ask(command: str, request: Mapping[str, object], *, seconds: float | None = None) -> dict[str, Any]:
+        found = house.ask(command, request, seconds=seconds)
+        ring = house.store.read()
+        kid = ring.rotation.kid if ring.rotation is not None else ""
+        if not began and all(keys.get(kid) == step for keys in house.known.values()):
+            began.append(kid)
+            house.store.update(lambda it: replace_rotation(it, kid))
+        return found
+
+    rotator = Rotator(house.store, ask, Plan(PARTS, wait=9), house.said.append, house.sleep)
+    with pytest.raises(FailureError, match="another command has ended the rotation to"):
+        rotator.run()
+    ring = house.store.read()
+    # The other rotation is where it was.
+    assert ring.rotation is not None
+    assert (ring.rotation.kid, ring.rotation.retire_after) != (began[0], None)
+    assert ring.rotation.retire_after is None
+    assert [key.state for key in ring.keys if key.kid == ring.rotation.kid] == [State.NEXT]
+
+
+def replace_rotation(ring: Ring, kid: str) -> Ring:
+    """As two other commands do it: the rotation's key is killed, and another rotation begins."""
+    killed = ring.kill(kid, now())
+    active = killed if killed.active else killed.announce(now()).activate(now()).end_rotation()
+    return active.announce(now())
+
+
+def test_what_is_waited_for_is_said_every_minute(house: House) -> None:
+    house.rotate(wait=200)
+    assert sum(line.startswith("the old key is retired in") for line in house.said) >= 3
+
+
+def test_changes_at_once_wait_for_each_other(house: House) -> None:
+    """Each change is made to the ring that the one before left."""
+    inside, other = threading.Event(), []
+
+    def slow(ring: Ring) -> Ring:
+        inside.set()
+        # Time for the other one to read the same ring, if nothing keeps it from that.
+        time.sleep(0.3)
+        return ring.announce(now())
+
+    thread = threading.Thread(target=lambda: other.append(house.store.update(slow)))
+    thread.start()
+    assert inside.wait(10)
+    house.store.update(lambda it: it.kill("k4.lid." + "A" * 44, now()))
+    thread.join()
+    assert house.states == [State.NEXT, State.ACTIVE, State.KILLED]
+
+
+def test_no_secret_key_gets_into_the_ring_of_a_part_that_verifies(tmp_path: Path) -> None:
+    files.ensure(tmp_path, Purpose.PUBLIC)
+    before = (tmp_path / files.VERIFIERS).read_text()
+    with pytest.raises(FailureError, match="is the ring of a part that only verifies"):
+        FileStore(tmp_path / files.VERIFIERS).update(lambda it: it.announce(now()))
+    assert (tmp_path / files.VERIFIERS).read_text() == before
+
+
+@pytest.mark.parametrize("content", ["a \u2014 dash".encode(), b"\xff\x00", None])
+def test_what_is_no_key_ring_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(FailureError, match=str(path)):
+        FileStore(path).read()
 
 
 def test_the_copies_are_written_with_every_step(tmp_path: Path) -> None:

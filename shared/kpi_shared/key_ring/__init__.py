@@ -1,7 +1,7 @@
 """The key ring of the tokens: its keys, their states, and how it is written."""
 
 from kpi_shared.key_ring.ring import KeyRing, Purpose, RingKey, TokenKey, TokenKeyState
-from kpi_shared.key_ring.ring_file import MAX_BYTES, BadRingError, parse_ring, parse_token_key
+from kpi_shared.key_ring.ring_file import MAX_BYTES, BadRingError, parse_ring, parse_token_key, require_active
 
 __all__ = [
     "MAX_BYTES",
@@ -13,4 +13,5 @@ __all__ = [
     "TokenKeyState",
     "parse_ring",
     "parse_token_key",
+    "require_active",
 ]

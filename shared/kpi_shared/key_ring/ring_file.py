@@ -61,6 +61,13 @@ def parse_ring(text: str | bytes, *, purpose: Purpose, mints: bool) -> KeyRing:
     return KeyRing(purpose, ring, killed=killed)
 
 
+def require_active(ring: KeyRing) -> KeyRing:
+    """BadRingError for a ring in which no key is active."""
+    if ring.active is None:
+        raise BadRingError("no key is active; one must be")
+    return ring
+
+
 def _parse_file(text: str | bytes) -> _File:
     if len(text) > MAX_BYTES:
         raise BadRingError(f"it has more than {MAX_BYTES} bytes")

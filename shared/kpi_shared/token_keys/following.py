@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import structlog
 
 from kpi_shared.background import Schedule, repeat, running
-from kpi_shared.key_ring import BadRingError, KeyRing
+from kpi_shared.key_ring import BadRingError, KeyRing, require_active
 from kpi_shared.settings import OptionalTokenSettings, TokenSettings
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.token_keys.sources import RingSource, source_of
@@ -41,6 +41,10 @@ class RingFollower:
         return False
 
     def _use(self, ring: KeyRing) -> None:
+        """BadRingError for a ring in which no key is active, unless that is because the active one was killed."""
+        present = self._codec.ring.active
+        if present is not None and present.kid not in ring.killed:
+            require_active(ring)
         before = self._codec.ring.states
         self._codec.use(ring)
         if self._codec.ring.states != before:
