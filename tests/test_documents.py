@@ -43,6 +43,14 @@ def _tests_of(file: Path) -> set[str]:
     return {item.name for item in body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)}
 
 
+def test_every_link_to_a_file_leads_to_one() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))]
+    files = [(page, link) for page, link in links if "://" not in link and not link.startswith("mailto:")]
+    assert len(files) > 100
+    assert [f"{page.name}: {link}" for page, link in files if not (page.parent / link).exists()] == []
+
+
 def test_every_named_test_exists() -> None:
     named = _named()
     assert len(named) > 100

@@ -8,6 +8,7 @@ import typer
 from kpi_cli import keys, layout
 from kpi_cli.operations import token_keys
 from kpi_cli.operations.token_keys import Place
+from kpi_cli.token_keys.paserk import Purpose
 
 app = typer.Typer(
     name="keys",
@@ -35,6 +36,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 def print_new_key() -> None:
     """Print a new PASETO key: 64 hex digits from the system's generator."""
     print(keys.generate())
+
+
+@app.command("ring")
+def make_ring(
+    file: Annotated[Path, typer.Argument(help="Auth's key ring, which must not exist yet.")],
+    copy: Annotated[list[Path] | None, typer.Option("--copy", help="As of the other commands (repeatable).")] = None,
+    purpose: Annotated[Purpose, typer.Option(help="Which tokens the ring is for.")] = Purpose.LOCAL,
+    from_hex_file: Annotated[
+        list[Path] | None,
+        typer.Option("--from-hex-file", help="PASETO_SECRET_KEY of before, then PASETO_PREVIOUS_KEYS (repeatable)."),
+    ] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Make the first key ring of an installation other than the local stack, of a new key or of those of before."""
+    token_keys.make_ring(file, copy or (), purpose, from_hex_file or (), as_json=as_json)
 
 
 @app.command("rotate")

@@ -17,6 +17,7 @@ from kpi_cli.token_keys import files
 from kpi_cli.token_keys.holders import Ask, take_census
 from kpi_cli.token_keys.killing import Killer, describe_stop
 from kpi_cli.token_keys.overview import describe, to_lines
+from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.rotation import Plan, Rotator
 from kpi_cli.token_keys.store import FileStore, Store
 
@@ -37,6 +38,20 @@ class Place:
     @property
     def is_local_stack(self) -> bool:
         return self.file is None and self.aws is None
+
+
+def make_ring(
+    path: Path, copies: Sequence[Path], purpose: Purpose, hex_files: Sequence[Path], *, as_json: bool
+) -> None:
+    """The first ring of an installation that is not the local stack."""
+    try:
+        ring = files.make_first(path, copies, purpose, hex_files)
+    except (OSError, UnicodeDecodeError) as error:
+        problem = getattr(error, "strerror", None) or "a file has more than hex digits"
+        raise FailureError("keys", f"{getattr(error, 'filename', None) or path}: {problem}", code=1) from None
+    kid = ring.active.kid if ring.active else None
+    made = ", ".join(map(str, (path, *copies)))
+    print(json.dumps({"active": kid}) if as_json else f"kpi: made {made}; the tokens' key is {kid}")
 
 
 def rotate(

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +57,21 @@ def write_purpose(folder: Path) -> None:
     purpose = store_in(folder).read().purpose
     if secret_files.read(folder / PURPOSE) != purpose:
         secret_files.write(folder / PURPOSE, purpose)
+
+
+def make_first(path: Path, copies: Sequence[Path], purpose: Purpose, hex_files: Sequence[Path]) -> Ring:
+    """Make the first ring of an installation, of the keys in ``hex_files`` (the present one first) or of a new one."""
+    for place in (path, *copies):
+        if place.exists():
+            raise FailureError("keys", f"{place} exists already", fix="remove it first, if it is of no use", code=2)
+    former = [key for file in hex_files for key in _read_list(file)]
+    for key in former:
+        if problem := keys.problem(key):
+            raise FailureError("keys", f"a key of before: {problem}", code=2)
+    if former and purpose is not Purpose.LOCAL:
+        raise FailureError("keys", f"keys in hex digits are of no {purpose} ring", fix="leave out one option", code=2)
+    ring = adopt(former[0], former[1:], now()) if former else make_ring(purpose, now())
+    return FileStore(path, copies).make(lambda _: ring)
 
 
 def demanded_purpose() -> Purpose | None:

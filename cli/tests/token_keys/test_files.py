@@ -52,6 +52,31 @@ def test_what_auth_derived_from_the_keys_of_before_stays_valid_after_any_rotatio
     assert kept.read_text().strip() == f"{current},{previous}"
 
 
+@pytest.mark.parametrize("purpose", Purpose)
+def test_the_first_ring_is_made_elsewhere(tmp_path: Path, purpose: Purpose) -> None:
+    ring = files.make_first(tmp_path / "own", [tmp_path / "copy"], purpose, [])
+    assert ([key.state for key in ring.keys], ring.purpose) == ([State.ACTIVE], purpose)
+    assert (tmp_path / "copy").read_text().strip() == dump(ring.for_verifiers())
+    with pytest.raises(FailureError, match="own exists already"):
+        files.make_first(tmp_path / "own", [], purpose, [])
+
+
+def test_the_first_ring_can_have_the_keys_of_before(tmp_path: Path) -> None:
+    current, previous = secrets.token_hex(32), secrets.token_hex(32)
+    write_former(tmp_path, current, previous)
+    former = [tmp_path / files.FORMER_KEY, tmp_path / files.FORMER_PREVIOUS_KEYS]
+    ring = files.make_first(tmp_path / "own", [], Purpose.LOCAL, former)
+    assert [key.text for key in ring.keys] == [
+        paserk.encode("local", bytes.fromhex(key)) for key in (current, previous)
+    ]
+    assert [key.state for key in ring.keys] == [State.ACTIVE, State.VERIFY_ONLY]
+    with pytest.raises(FailureError, match="keys in hex digits are of no public ring"):
+        files.make_first(tmp_path / "other", [], Purpose.PUBLIC, former)
+    former[0].write_text("k" * 64)
+    with pytest.raises(FailureError, match="a key of before: 64 hex digits are required"):
+        files.make_first(tmp_path / "other", [], Purpose.LOCAL, former)
+
+
 def test_a_new_installation_has_no_keys_of_before(tmp_path: Path) -> None:
     files.ensure(tmp_path, None)
     assert (tmp_path / files.FORMER_FOR_SESSIONS).read_text().strip() == ""
