@@ -141,6 +141,7 @@ def test_the_check_demands_a_port_in_production(environment: dict[str, str]) -> 
     result = subprocess.run(command, env=clean_environment(settings), capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "INTERNAL_PORT and INTERNAL_KEY are not set" in result.stdout
-    complete = {**environment, "APP_ENV": "production", "INTERNAL_PORT": str(free_port())}
+    keys = {"FEED_KEY": secrets.token_hex(32)}
+    complete = {**environment, **keys, "APP_ENV": "production", "INTERNAL_PORT": str(free_port())}
     result = subprocess.run(command, env=clean_environment(complete), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout
