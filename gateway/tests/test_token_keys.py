@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from credential_support import header, keyed_gateway, make_key
-from kpi_shared.key_ring import Purpose
+from kpi_gateway.limits.subjects import Subjects
+from kpi_shared.caller import Role
+from kpi_shared.key_ring import KeyRing, Purpose, parse_ring
+from kpi_shared.tokens import TokenCodec
 from ring_support import MadeKey, make_local, make_public, ring_text
 
 
@@ -35,6 +39,28 @@ async def test_it_reports_its_keys_and_exchanges_api_keys_anew_after_a_kill(
         await eventually(lambda: auth.holdings[-1]["keys"] == {second.kid: "active", third.kid: "next"})
         await use_key(client)
         assert len(auth.exchanged) == 2
+
+
+@pytest.mark.parametrize("make", [make_local, make_public])
+def test_a_token_that_came_before_its_key_has_a_subject_with_the_key(make: Callable[[], MadeKey]) -> None:
+    first, second = make(), make()
+    purpose = Purpose.LOCAL if make is make_local else Purpose.PUBLIC
+
+    def ring(keys: dict[MadeKey, str], *, mints: bool = False) -> KeyRing:
+        return parse_ring(ring_text(keys, mints=mints), purpose=purpose, mints=mints)
+
+    names = {"issuer": "kpi-one", "audience": "kpi-one"}
+    codec, auth = (
+        TokenCodec(ring({first: "active"}), **names),
+        TokenCodec(ring({second: "active"}, mints=True), **names),
+    )
+    lifetime = timedelta(minutes=5)
+    token = auth.mint(user_id=7, username="anna", role=Role.USER, session_id="12", lifetime=lifetime)
+    sent = [(b"authorization", f"Bearer {token}".encode())]
+    subjects = Subjects(codec)
+    assert subjects.find(sent) is None
+    codec.use(ring({first: "active", second: "next"}))
+    assert subjects.find(sent) == "7"
 
 
 KEY = make_key()

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from fastapi import FastAPI
 from kpi_shared.caller import Role
 from kpi_shared.cursors import CursorSealer, InvalidCursorError
 from kpi_shared.key_ring import KeyRing, Purpose, parse_ring
+from kpi_shared.paging import cursor_sealer
 from kpi_shared.settings import TokenSettings
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.token_keys.following import RingFollower, following
@@ -161,6 +163,19 @@ def test_cursors_follow_the_ring(make: Make) -> None:
         return
     with pytest.raises(InvalidCursorError):
         sealer.open(cursor, of="posts")
+
+
+async def test_the_cursors_of_a_service_follow_its_ring(make: Make) -> None:
+    first, second = make_local(), make()
+    codec = codec_of({first: "active"})
+    app = cast("FastAPI", SimpleNamespace(state=SimpleNamespace(settings=SimpleNamespace(lasting_secrets=()))))
+    app.state.tokens = codec
+    async for _ in cursor_sealer(app):
+        cursor = app.state.cursors.seal(b"position", of="posts")
+        assert app.state.cursors.open(cursor, of="posts") == b"position"
+        codec.use(ring({second: "active"}))
+        with pytest.raises(InvalidCursorError):
+            app.state.cursors.open(cursor, of="posts")
 
 
 def test_the_key_of_cursors_is_no_public_one() -> None:

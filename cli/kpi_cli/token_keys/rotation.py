@@ -49,7 +49,11 @@ class Rotator:
         """Rotate, or complete the rotation that is under way; return the ring at its end."""
         with self.store.hold_rotation():
             killed = self._take_census().killed
-            ring = self.store.update(lambda it: self._begin(self._write_killed(it, killed)))
+            said: list[str] = []
+            ring = self.store.update(lambda it: _begin(_write_killed(it, killed, said), said))
+            # Only what is in the store is said.
+            for sentence in said:
+                self.report(sentence)
             kid = _kid(ring)
             while ring.is_rotating_to(kid):
                 ring = self._advance(ring)
@@ -57,21 +61,6 @@ class Rotator:
                 problem = f"another command has ended the rotation to {kid}"
                 raise FailureError("keys", problem, fix=f"{KPI} keys status, and {KPI} keys rotate again")
             return ring
-
-    def _write_killed(self, ring: Ring, killed: frozenset[str]) -> Ring:
-        """An old file that came back lists keys that no part uses any more."""
-        for kid in ring.find_revived(killed):
-            self.report(f"{kid} has been killed: the key ring says so again")
-            ring = ring.kill(kid, now())
-        return ring
-
-    def _begin(self, ring: Ring) -> Ring:
-        if ring.rotation is not None:
-            self.report(f"continuing the rotation to {ring.rotation.kid}")
-            return ring
-        announced = ring.announce(now()) if ring.next is None else ring.resume(now())
-        self.report(f"announced {_kid(announced)}: every part has to know it before any mints with it")
-        return announced
 
     def _advance(self, ring: Ring) -> Ring:
         """The next step, or a pause before it is tried again."""
@@ -150,3 +139,22 @@ class Rotator:
 def _kid(ring: Ring) -> str:
     assert ring.rotation is not None  # noqa: S101 asked for during a rotation only
     return ring.rotation.kid
+
+
+def _write_killed(ring: Ring, killed: frozenset[str], said: list[str]) -> Ring:
+    """An old file that came back lists keys that no part uses any more."""
+    # A store may try a step again.
+    said.clear()
+    for kid in ring.find_revived(killed):
+        said.append(f"{kid} has been killed: the key ring says so again")
+        ring = ring.kill(kid, now())
+    return ring
+
+
+def _begin(ring: Ring, said: list[str]) -> Ring:
+    if ring.rotation is not None:
+        said.append(f"continuing the rotation to {ring.rotation.kid}")
+        return ring
+    announced = ring.announce(now()) if ring.next is None else ring.resume(now())
+    said.append(f"announced {_kid(announced)}: every part has to know it before any mints with it")
+    return announced

@@ -20,6 +20,8 @@ async def _manage(settings: AuthSettings, database: Database, command: KeysComma
     with open_context(settings, database) as context:
         if command.kid is not None:
             return {"killed": command.kid, "is_new": await service.kill(context, kid=command.kid)}
-        seconds = int(Lifetimes.of(settings).access.total_seconds())
+        # Of the processes that mint: the settings of this shell may be others.
+        own = int(Lifetimes.of(settings).access.total_seconds())
+        seconds = await service.find_longest_life(context) or own
         killed = await service.list_killed(context)
         return {"holders": await service.list_holders(context), "killed": killed, "token_seconds": seconds}

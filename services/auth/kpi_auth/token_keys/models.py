@@ -19,4 +19,6 @@ class TokenKeyHolder(Table, table=True):
     part: str = Field(sa_type=Text)
     purpose: str = Field(sa_type=Text)
     keys: dict[str, Any] = Field(sa_type=JSONB)
+    # How long its tokens live, of a process that mints them.
+    token_seconds: int | None = Field(default=None)
     reported_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})

@@ -13,9 +13,11 @@ _SILENCE = timedelta(seconds=3 * REPORT_SECONDS)
 _KEPT = timedelta(hours=1)
 
 _put = text("""
-    INSERT INTO token_key_holders (instance, part, purpose, keys) VALUES (:instance, :part, :purpose, :keys)
+    INSERT INTO token_key_holders (instance, part, purpose, keys, token_seconds)
+    VALUES (:instance, :part, :purpose, :keys, :token_seconds)
     ON CONFLICT (instance) DO UPDATE SET
-        purpose = excluded.purpose, keys = excluded.keys, reported_at = now()
+        purpose = excluded.purpose, keys = excluded.keys, reported_at = now(),
+        token_seconds = excluded.token_seconds
         WHERE token_key_holders.part = excluded.part
 """).bindparams(bindparam("keys", type_=JSONB))
 _count_others = text("""
@@ -26,6 +28,8 @@ _get_all = text("""
     SELECT part, instance, purpose, keys FROM token_key_holders
     WHERE reported_at > now() - :silence ORDER BY part, instance
 """)
+# Also of processes that have ended: their tokens are valid still.
+_get_longest_life = text("SELECT max(token_seconds) FROM token_key_holders")
 _forget_old = text("""
     DELETE FROM token_key_holders WHERE instance IN (
         SELECT instance FROM token_key_holders WHERE reported_at < now() - :kept LIMIT :most
@@ -33,9 +37,16 @@ _forget_old = text("""
 """)
 
 
-async def put(connection: AsyncConnection, holding: Holding) -> bool:
+async def put(connection: AsyncConnection, holding: Holding, *, token_seconds: int | None) -> bool:
     """Store the report; False if an instance of another part has the name."""
-    return (await connection.execute(_put, {**holding._asdict(), "purpose": holding.purpose.value})).rowcount > 0
+    values = {**holding._asdict(), "purpose": holding.purpose.value, "token_seconds": token_seconds}
+    return (await connection.execute(_put, values)).rowcount > 0
+
+
+async def get_longest_life(connection: AsyncConnection) -> int | None:
+    """How long a token may live, in seconds; None if no process that mints has reported."""
+    found: int | None = (await connection.execute(_get_longest_life)).scalar_one()
+    return found
 
 
 async def count_others(connection: AsyncConnection, holding: Holding) -> int:

@@ -27,9 +27,9 @@ async def report_by_peer(connection: AsyncConnection, *, peer: str, holding: Hol
     return await report(connection, holding=holding)
 
 
-async def report(connection: AsyncConnection, *, holding: Holding) -> list[str]:
+async def report(connection: AsyncConnection, *, holding: Holding, token_seconds: int | None = None) -> list[str]:
     """Store what a process holds; returns the ids of all keys that it must not accept any more."""
-    if not await repository.put(connection, holding):
+    if not await repository.put(connection, holding, token_seconds=token_seconds):
         raise InstanceTakenError
     return await events.get_killed_keys(connection)
 
@@ -38,6 +38,12 @@ async def list_holders(context: Context) -> list[dict[str, Any]]:
     """The processes that have reported lately, with the states of their keys."""
     async with context.database.reading() as connection:
         return await repository.get_all(connection)
+
+
+async def find_longest_life(context: Context) -> int | None:
+    """How many seconds the tokens of the processes that mint live; None if none of these reports."""
+    async with context.database.reading() as connection:
+        return await repository.get_longest_life(connection)
 
 
 async def list_killed(context: Context) -> list[str]:

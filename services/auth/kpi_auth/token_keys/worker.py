@@ -13,6 +13,7 @@ from kpi_shared.tokens import TokenCodec
 
 from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.settings import PART
+from kpi_auth.settings.lifetimes import Lifetimes
 from kpi_auth.token_keys import service
 
 log = structlog.get_logger(__name__)
@@ -22,12 +23,13 @@ async def token_keys(app: FastAPI) -> AsyncIterator[None]:
     """A killed key is dropped with its event; the reports find the keys that were killed before the start."""
     codec: TokenCodec = app.state.tokens
     database: Database = app.state.database
+    token_seconds = int(Lifetimes.of(app.state.settings).access.total_seconds())
     codec.on_change.append(_report_missing_key)
     app.state.feed.on_event.append(lambda event: _apply(codec, event))
 
     async def send(holding: Holding) -> list[str]:
         async with database.working(seconds=2.0) as connection:
-            return await service.report(connection, holding=holding)
+            return await service.report(connection, holding=holding, token_seconds=token_seconds)
 
     reporter = KeyReporter(codec, part=PART.name, send=send)
     await reporter.step()

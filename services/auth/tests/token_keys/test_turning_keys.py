@@ -207,3 +207,10 @@ def test_operators_and_probes_see_that_an_old_ring_lists_a_killed_key(auth: tupl
     process.command(action="kill", kid=first.kid)
     wait_until(lambda: state() == (200, "no key is active: no token can be issued"))
     assert first.kid in process.command(action="holders")["killed"]
+
+
+def test_how_long_tokens_live_is_said_by_the_processes_that_mint_them(auth: tuple[Auth, MadeKey]) -> None:
+    process, _ = auth
+    # The shell of an operator has another setting, or none.
+    asking = Auth(process.address, process.settings | {"ACCESS_TOKEN_EXPIRE_MINUTES": "1"}, process.make)
+    assert asking.command(action="holders")["token_seconds"] == 15 * 60
