@@ -1,4 +1,4 @@
-"""Files with secrets: written as a whole or not at all, and readable by nobody else from the first byte on.
+"""Files with secrets: written as a whole or not at all, and readable by their owner alone from the first byte on.
 
 It imports the standard library only, since jobs in containers use it.
 """

@@ -26,7 +26,7 @@ _CONFLICTS = frozenset({"InvalidParameterException", "InvalidRequestException", 
 
 
 class AwsStore:
-    """Every change is made to the version that was read, or not at all: nobody else's change is lost."""
+    """Every change is made to the version that was read, or not at all: no other change is lost."""
 
     # The parts read the secret every AWS_SECRETS_REFRESH seconds, 30 by default.
     pause_seconds = 5.0

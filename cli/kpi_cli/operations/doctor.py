@@ -175,7 +175,7 @@ def _check_access(layout: Layout, path: Path) -> Finding:
 
 
 def _check_differences(layout: Layout) -> list[Finding]:
-    """Each key lets somebody else in, so no two of them may be the same."""
+    """Each key opens another door, so no two of them may be the same."""
     known = {name: key for name in _DIFFERENT if (key := vault.read(layout.secrets / name))}
     same = [name for name, key in known.items() if list(known.values()).count(key) > 1]
     if not same:

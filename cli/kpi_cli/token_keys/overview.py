@@ -28,7 +28,7 @@ def next_step(ring: Ring, census: Census | None) -> str:
             "copy): kpi keys rotate says so in the ring, and makes a new key if it was active"
         )
     if ring.active is None:
-        return "no key is active, so nobody can sign in: kpi keys rotate"
+        return "no key is active, so no sign-in is possible: kpi keys rotate"
     if ring.rotation is None:
         return "nothing is under way: kpi keys rotate begins a rotation"
     return f"{_describe_phase(ring, census)}: kpi keys rotate continues"
