@@ -140,6 +140,9 @@ def test_a_whole_rotation_fails_no_request(local: LocalStack, client: httpx.Clie
 
 
 def start_rotation(local: LocalStack) -> "subprocess.Popen[str]":
+    # A shell starts its background jobs with SIGINT ignored, and they pass that on to their own processes.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "kpi_cli", "keys", "rotate", "--wait", WAIT]
     return subprocess.Popen(command, env=local.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

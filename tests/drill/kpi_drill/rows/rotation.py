@@ -111,11 +111,13 @@ async def _run_rotation(stage: Stage, store: FileStore) -> None:
         raise RuntimeError("the rotation is not complete")
 
 
-def _ask(stage: Stage, _command: str, _request: Mapping[str, object]) -> dict[str, Any]:
+def _ask(
+    stage: Stage, _command: str, _request: Mapping[str, object], *, seconds: float | None = None
+) -> dict[str, Any]:
     """As auth's command answers: the processes that have reported lately."""
     rows = stage.server.query("drill_auth", _HOLDERS)
     holders = [{"part": part, "instance": instance, "keys": keys} for part, instance, keys in rows]
-    return {"holders": holders, "token_seconds": 60 * int(_TOKEN_MINUTES)}
+    return {"holders": holders, "killed": [], "token_seconds": 60 * int(_TOKEN_MINUTES)}
 
 
 def _has_failed(sample: Sample) -> bool:
