@@ -21,6 +21,7 @@ class FeedReader:
         self.last = 0
         self.seen: set[int] = set()
         self.disordered = 0
+        self.first_disorder = ""
         self._versions: dict[int, int] = defaultdict(int)
 
     async def run(self) -> None:
@@ -45,7 +46,9 @@ class FeedReader:
         if "heartbeat" in line:
             return
         seq, account_id, version = line["seq"], line["account_id"], line["data"].get("version")
-        self.disordered += seq <= self.last or (version is not None and version <= self._versions[account_id])
+        if seq <= self.last or (version is not None and version <= self._versions[account_id]):
+            self.disordered += 1
+            self.first_disorder = self.first_disorder or f"{line['type']} {seq} after {self.last} at version {version}"
         self.last = seq
         self.seen.add(seq)
         if version is not None:

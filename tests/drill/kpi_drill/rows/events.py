@@ -175,4 +175,6 @@ def _judge(stage: Stage, reader: FeedReader, writers: Sequence[_Writer], kills: 
         f"{missed} of {count} events missed and {reader.disordered} out of order in {kills} kills, {unequal} accounts "
         f"differ, {undone} acknowledged changes lost, all known {seconds(took)} after the last"
     )
+    if reader.first_disorder:
+        figure += f"; the first out of order: {reader.first_disorder}"
     return Verdict(figure, not (missed or reader.disordered or unequal or undone) and kills > 0)
