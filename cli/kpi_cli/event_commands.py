@@ -18,11 +18,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 @app.command("rebuild")
 def rebuild(
-    part: Annotated[str, typer.Argument(help=f"{events.FOLLOWING}: what it made of the events is built anew.")],
+    part: Annotated[str, typer.Argument(help=f"The part whose copy is rebuilt: {events.FOLLOWING}.")],
     *,
     as_json: Json = False,
 ) -> None:
-    """Drop what a part made of auth's events, and build it anew from all accounts. It may run meanwhile.
+    """Delete a part's copy of auth's accounts and rebuild it from all accounts. The part may be running.
 
     Authors of posts whose accounts auth does not know stay as they are.
     """
@@ -31,11 +31,11 @@ def rebuild(
 
 @app.command("status")
 def print_status(*, as_json: Json = False) -> None:
-    """Print how far auth's events have been read, and how far they go."""
+    """Print the newest event of auth that content has applied, and the newest event that there is."""
     events.print_status(layout.find(), as_json=as_json)
 
 
 @app.command("outlets")
 def print_outlets(*, as_json: Json = False) -> None:
-    """Print how far each outlet of events has come, and why it does not go on. DATABASE_URL is that of auth here."""
+    """Print the position of each outlet of events, and the error that stops it. DATABASE_URL must be auth's."""
     events.print_outlets(layout.find(), as_json=as_json)

@@ -50,7 +50,7 @@ def make_ring(
     *,
     as_json: Json = False,
 ) -> None:
-    """Make the first key ring of an installation other than the local stack, of a new key or of those of before."""
+    """Make the first key ring outside the local stack, from a new key or from existing keys in hex digits."""
     token_keys.make_ring(file, copy or (), purpose, from_hex_file or (), as_json=as_json)
 
 
@@ -106,6 +106,6 @@ def kill(  # noqa: PLR0913 each option is a parameter
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """For emergencies: refuse a key everywhere within 5 seconds, for ever. If it mints, another one does first."""
+    """For emergencies: refuse a key everywhere, permanently. If it is the active key, another is activated first."""
     place = Place(file, aws, copy or (), without or ())
     token_keys.kill(layout.find(), place, kid, at_once=at_once, as_json=as_json)

@@ -8,6 +8,6 @@ from kpi_auth.outlets.models import OutgoingEvent
 
 def render(event: PlacedEvent) -> OutgoingEvent:
     members = event._asdict()
-    # It was so old when it was read.
+    # The age at the time of reading is outdated when the event is sent.
     del members["age"]
     return OutgoingEvent(event.seq, str(event.type), event.schema_version, event.account_id, to_json(members))

@@ -10,7 +10,7 @@ from kpi_auth.webhooks.signatures import SecretSealer, sign
 
 
 def render_body(event: PlacedEvent) -> bytes:
-    """As Standard Webhooks recommend it; the further members are those of the feed of events."""
+    """The members that the Standard Webhooks specification recommends, then further ones of the feed of events."""
     moment = event.occurred_at.astimezone(UTC).isoformat().replace("+00:00", "Z")
     body = {
         "type": str(event.type),
