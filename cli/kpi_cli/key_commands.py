@@ -26,8 +26,18 @@ Copies = Annotated[
     list[str] | None,
     typer.Option("--copy", help="The file, or the AWS secret, of parts that only verify (repeatable)."),
 ]
+
+
+def _check_parts(names: list[str] | None) -> list[str] | None:
+    unknown = [name for name in names or () if name not in token_keys.VERIFYING]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]} is none of {', '.join(token_keys.VERIFYING)}")
+    return names
+
+
 Without = Annotated[
-    list[str] | None, typer.Option(metavar="PART", help="A part that has no keys of tokens (repeatable).")
+    list[str] | None,
+    typer.Option(metavar="PART", callback=_check_parts, help="A part that has no keys of tokens (repeatable)."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 

@@ -21,7 +21,7 @@ from kpi_cli.token_keys.paserk import Purpose
 from kpi_cli.token_keys.rotation import Plan, Rotator
 from kpi_cli.token_keys.store import FileStore, Store
 
-_VERIFYING = tuple(part.name for part in parts.VERIFYING)
+VERIFYING = tuple(part.name for part in parts.VERIFYING)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def _find_expected(layout: Layout, place: Place) -> tuple[str, ...]:
     """The parts of which a process has to report: none of a local stack that is stopped."""
     if _is_all_stopped(layout, place):
         return ()
-    return tuple(part for part in _VERIFYING if part not in place.without)
+    return tuple(part for part in VERIFYING if part not in place.without)
 
 
 def _is_all_stopped(layout: Layout, place: Place) -> bool:

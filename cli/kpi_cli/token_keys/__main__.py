@@ -103,7 +103,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _add_command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:  # noqa: ANN401 of argparse
     command: argparse.ArgumentParser = commands.add_parser(name, help=text)
-    command.add_argument("--without", action="append", default=[], metavar="PART", help="it has no key (repeatable)")
+    command.add_argument("--without", action="append", default=[], choices=_EXPECTED, help="it has no key (repeatable)")
     return command
 
 

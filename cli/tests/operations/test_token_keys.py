@@ -91,3 +91,11 @@ def test_a_file_that_is_no_ring_is_one_sentence(tmp_path: Path, content: bytes) 
     assert shown.returncode == 2
     assert f"{path}: it is no key ring" in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+def test_a_part_that_does_not_exist_is_refused(tmp_path: Path, ring: Path) -> None:
+    before = ring.read_bytes()
+    refused = kpi(tmp_path, "rotate", "--without", "contnet", "--file", str(ring))
+    assert refused.returncode == 2
+    assert "content" in refused.stderr
+    assert ring.read_bytes() == before
