@@ -46,7 +46,8 @@ class FeedReader:
         if "heartbeat" in line:
             return
         seq, account_id, version = line["seq"], line["account_id"], line["data"].get("version")
-        if seq <= self.last or (version is not None and version <= self._versions[account_id]):
+        # Several events of one change have the same version.
+        if seq <= self.last or (version is not None and version < self._versions[account_id]):
             self.disordered += 1
             self.first_disorder = self.first_disorder or f"{line['type']} {seq} after {self.last} at version {version}"
         self.last = seq

@@ -21,7 +21,8 @@ _SHORT_RATE = 20.0
 class Stage:
     """``short`` rows are those of the test suite: fewer rounds, and nothing that compares times.
 
-    They share a platform, in one event loop, unless they need one of their own kind.
+    They share a platform, in one event loop, unless they need one of their own kind. No two platforms run at once: they
+    have the same databases, and each would do the other's background work.
     """
 
     server: Server
@@ -42,6 +43,7 @@ class Stage:
         if self.short and settings is None and database_ports is None:
             yield await self._share_platform()
             return
+        await self.close()
         async with run_platform(server or self.server, self._make_name(), settings, database_ports) as platform:
             yield platform
 

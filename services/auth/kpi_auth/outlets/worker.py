@@ -171,6 +171,7 @@ class OutletWorker:
     async def _fail(self, reason: str) -> None:
         self._errors += 1
         self._failures += 1
+        await self._measure()
         self._report.fail(reason, self._lag)
         async with self._database.working() as connection:
             await repository.fail(connection, name=self._name, holder=self._holder, error=reason)
