@@ -10,8 +10,8 @@ from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.inbox.worker import inbox
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
+from kpi_content.search.places import find_refusal, search_places
 from kpi_content.settings import ContentSettings
 from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes

@@ -9,8 +9,9 @@ from pydantic.config import JsonDict
 from kpi_content.authors.schemas import AuthorPublic
 from kpi_content.messages.metadata import Metadata
 from kpi_content.messages.models import MAX_CONTENT, MessageRole
+from kpi_content.search.schemas import StreamSafe
 
-Content = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CONTENT, pattern=r"^[^\x00]*$")]
+Content = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), StreamSafe]
 _EXAMPLE: JsonDict = {"role": "user", "content": "How do bees tell the way?", "metadata": {"client": "web"}}
 
 
