@@ -7,6 +7,7 @@ from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
+from kpi_content.conversations.member_endpoints import router as members
 from kpi_content.inbox.worker import inbox
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
@@ -29,7 +30,8 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        routers=[posts, votes, conversations, messages],
+        # The search is no conversation with that id, so it comes first.
+        routers=[posts, votes, messages, conversations, members],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
