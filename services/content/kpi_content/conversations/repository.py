@@ -1,5 +1,7 @@
 """The SQL of conversations. A statement is built once; a request only binds its values."""
 
+from typing import NamedTuple
+
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from sqlalchemy import BigInteger, Text, bindparam, func, insert, literal_column, select, text, tuple_
@@ -7,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.repository import author_name, join_author, remember_author
+from kpi_content.conversations import member_repository as members
 from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.conversations.filters import Position
 from kpi_content.conversations.models import Conversation, Member, MemberRole
@@ -75,6 +78,13 @@ _replace_owner = text("""
 """)
 
 
+class Locked(NamedTuple):
+    """The caller's role, and the newest number."""
+
+    role: MemberRole
+    last_number: int
+
+
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:
     """Add a conversation; the same statement adds or renames its owner's author."""
     author = {"owner_id": owner.id, "username": owner.username, "version": owner.account_version or 0}
@@ -107,15 +117,17 @@ async def read(connection: AsyncConnection, *, conversation_id: int, caller_id: 
     return make_conversation(found.one())
 
 
-async def lock(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> int:
-    """Lock a conversation of the caller's, and return its newest number; ConversationNotFoundError.
+async def lock(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> Locked:
+    """Lock a conversation of the caller's: nothing in it is changed by others until the end of the transaction.
 
-    What is read after this is not changed by others until the end of the transaction.
+    ConversationNotFoundError if the caller is no member.
     """
     number = await connection.scalar(_lock, {"conversation": conversation_id, "caller": caller_id})
-    if number is None:
+    # The caller may have been removed while this waited.
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller_id)
+    if number is None or role is None:
         raise ConversationNotFoundError
-    return int(number)
+    return Locked(role, int(number))
 
 
 async def rename(connection: AsyncConnection, *, conversation_id: int, title: str) -> None:
