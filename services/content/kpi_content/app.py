@@ -8,6 +8,7 @@ from kpi_shared.paging import cursor_sealer
 from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.conversations.member_endpoints import router as members
+from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
@@ -32,7 +33,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         },
         # The search is no conversation with that id, so it comes first.
         routers=[posts, votes, messages, conversations, members],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

@@ -50,6 +50,9 @@ class ContentSettings(ServiceSettings):
     # What becomes of the posts of a deleted account: they stay without its name, or are 404 and in no list.
     author_deletion: Literal["keep", "hide"] = "keep"
 
+    # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
+    conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
+
     # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
     # how many seconds, before the response is 503.
     search_places: int | None = Field(default=None, ge=1, le=100)

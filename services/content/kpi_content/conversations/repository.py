@@ -1,10 +1,26 @@
 """The SQL of conversations. A statement is built once; a request only binds its values."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
-from sqlalchemy import BigInteger, Text, bindparam, func, insert, literal_column, select, text, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    not_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -12,7 +28,7 @@ from kpi_content.authors.repository import author_name, join_author, remember_au
 from kpi_content.conversations import member_repository as members
 from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.conversations.filters import Position
-from kpi_content.conversations.models import Conversation, Member, MemberRole
+from kpi_content.conversations.models import Conversation, ConversationEvent, Member, MemberRole
 from kpi_content.conversations.rows import COLUMNS, ConversationRow, make_conversation
 from kpi_content.conversations.writing_repository import caller, conversation
 from kpi_content.statements import Statement
@@ -76,6 +92,10 @@ _replace_owner = text("""
     )
     WHERE id = :conversation AND owner_id = :user
 """)
+_is_unused = and_(
+    _columns.deleted_at.is_not(None),
+    not_(select(col(ConversationEvent.seq)).where(col(ConversationEvent.conversation_id) == _columns.id).exists()),
+)
 
 
 class Locked(NamedTuple):
@@ -142,3 +162,15 @@ async def hide(connection: AsyncConnection, *, conversation_id: int) -> None:
 async def replace_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> None:
     """Show the one who has been an owner for longest instead of ``user_id``, who is an owner no more."""
     await connection.execute(_replace_owner, {"conversation": conversation_id, "user": user_id})
+
+
+async def forget_deleted(
+    connection: AsyncConnection,
+    *,
+    has_messages: Callable[[SQLColumnExpression[int]], ColumnElement[bool]],
+    most: int,
+) -> int:
+    """Delete conversations of which nothing else is left, and return how many there were."""
+    unused = select(_columns.id).where(_is_unused, not_(has_messages(_columns.id))).limit(most)
+    found = unused.with_for_update(skip_locked=True).scalar_subquery()
+    return (await connection.execute(delete(Conversation).where(_columns.id.in_(found)))).rowcount
