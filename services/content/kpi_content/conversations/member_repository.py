@@ -48,7 +48,7 @@ _add_gap = text("""
 
 # As a tsquery: the words of the caller's conversations in the search index of messages. With very many of them a search
 # is faster without, and the empty query changes nothing in it.
-MAX_SCOPE = 256
+MAX_SCOPE = 1000
 WORDS_OF_ALL = f"""
     CAST((
         SELECT CASE WHEN count(*) = 0 THEN quote_literal('#') WHEN count(*) <= {MAX_SCOPE}

@@ -7,7 +7,6 @@ import pytest
 from content_support import Caller, assert_problem
 from conversations_support import Conversations
 from kpi_content.conversations import member_repository
-from kpi_content.search.errors import SearchBusyError
 from kpi_shared.places import Places
 
 
@@ -91,11 +90,11 @@ async def test_pages_follow_each_other(
 async def test_with_very_many_conversations_the_same_is_found(conversations: Conversations, bert: Caller) -> None:
     addresses = [await conversations.add() for _ in range(3)]
     await conversations.posts.execute("""
-        WITH more AS (INSERT INTO conversations (title, owner_id) SELECT 'more', 11 FROM generate_series(1, 300)
+        WITH more AS (INSERT INTO conversations (title, owner_id) SELECT 'more', 11 FROM generate_series(1, 1100)
             RETURNING id)
         INSERT INTO conversation_members (conversation_id, user_id, role) SELECT id, 11, 'owner' FROM more
     """)
-    assert member_repository.MAX_SCOPE < 300
+    assert member_repository.MAX_SCOPE < 1100
     for address in addresses:
         await conversations.write(address, "bees")
     await conversations.write(await conversations.add(by=bert), "bees of bert", by=bert)
@@ -103,15 +102,13 @@ async def test_with_very_many_conversations_the_same_is_found(conversations: Con
 
 
 async def test_a_search_without_a_place_is_refused_and_reads_go_on(
-    conversations: Conversations, client: httpx.AsyncClient, anna: Caller, monkeypatch: pytest.MonkeyPatch
+    conversations: Conversations, client: httpx.AsyncClient, anna: Caller, one_place: Places
 ) -> None:
     address = await conversations.add()
-    places = Places(1, waiting=1, patience=30, usual=0.01, refusal=SearchBusyError)
-    monkeypatch.setattr(conversations.posts.app.state, "search_places", places)
     path = "/conversations/search?q=bees"
-    with await places.take("other"):
+    with await one_place.take("other"):
         waiting = asyncio.create_task(client.get(path, headers=anna.headers))
-        while not places.waiting:  # noqa: ASYNC110 there is no event
+        while not one_place.waiting:  # noqa: ASYNC110 there is no event
             await asyncio.sleep(0)
         assert_problem(await client.get(path, headers=anna.headers), 503, "search-busy")
         await conversations.get(f"{address}/messages")
