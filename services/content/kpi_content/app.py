@@ -31,8 +31,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        # The search is no conversation with that id, so it comes first.
-        routers=[posts, votes, messages, conversations, members],
+        routers=[posts, votes, conversations, members, messages],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
