@@ -6,6 +6,7 @@ from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
+from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.posts.search_places import find_refusal, search_places
@@ -26,7 +27,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "votes": "Votes for posts",
         },
         routers=[posts, votes],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

@@ -1,0 +1,15 @@
+"""Safe retries: requests that create, done once for each Idempotency-Key (docs/adr/0050-idempotency.md)."""
+
+from kpi_shared.idempotency.documents import IDEMPOTENCY_KEY
+from kpi_shared.idempotency.errors import RETRY_ERRORS
+from kpi_shared.idempotency.models import IdempotencyKeyColumns
+from kpi_shared.idempotency.once import Once, OnceOnly, install_replay_handler
+
+__all__ = [
+    "IDEMPOTENCY_KEY",
+    "RETRY_ERRORS",
+    "IdempotencyKeyColumns",
+    "Once",
+    "OnceOnly",
+    "install_replay_handler",
+]

@@ -1,0 +1,112 @@
+"""What an endpoint that creates uses in place of a connection: ``Once``.
+
+``writing`` and ``direct`` begin the transaction of the effect, and ``keep`` stores the response in it. A request whose
+key has a stored response ends with that response in place of both. Without a key they are the database's own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Annotated, NamedTuple, cast
+
+from fastapi import Depends, FastAPI, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_shared.caller import Subject
+from kpi_shared.database import Database, DirectConnection
+from kpi_shared.idempotency import repository
+from kpi_shared.idempotency.errors import RequestInFlightError
+from kpi_shared.idempotency.keys import hash_key, owner_of, parse_key
+from kpi_shared.idempotency.sealing import ResponseSeal, derive_keys, fingerprint
+
+
+class Replay(Exception):  # noqa: N818 it is no error
+    """The request was processed before, with this response."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__("replay")
+        self.response = response
+
+
+class _Claim(NamedTuple):
+    connection: AsyncConnection
+    key_hash: bytes
+    seal: ResponseSeal
+
+
+class OnceOnly:
+    """One request that creates. ``owner`` is the caller, or a text for a request without one (``owner_of``)."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._database: Database = request.app.state.database
+        self._key = parse_key(request.headers.getlist("idempotency-key"))
+        self._claim: _Claim | None = None
+
+    async def look_up(self, owner: Subject | str) -> None:
+        """End with the stored response, if there is one: before work that need not be done again."""
+        if self._key is None:
+            return
+        key_hash, seal = await self._identify(self._key, owner)
+        async with self._database.reading() as connection:
+            await _replay(connection, key_hash, seal)
+
+    def writing(self, owner: Subject | str) -> AbstractAsyncContextManager[AsyncConnection]:
+        """The transaction; RequestInFlightError, KeyReusedError, or the end with the stored response."""
+        return self._database.writing() if self._key is None else self._claiming(self._key, owner)
+
+    def direct(self, owner: Subject | str) -> AbstractAsyncContextManager[DirectConnection]:
+        """As ``writing``, with the driver's own connection; without a key each statement is a transaction."""
+        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner)
+
+    async def keep(self, response: Response) -> Response:
+        """The response, stored for retries. Call it last in the block of ``writing`` or ``direct``."""
+        if self._claim is not None:
+            connection, key_hash, seal = self._claim
+            await repository.store(connection, key_hash=key_hash, sealed=seal.seal(response))
+        return response
+
+    @asynccontextmanager
+    async def _claiming(self, key: str, owner: Subject | str) -> AsyncIterator[AsyncConnection]:
+        # Before the transaction: it may read the body.
+        key_hash, seal = await self._identify(key, owner)
+        async with self._database.writing() as connection:
+            is_locked = await repository.try_lock(connection, key_hash=key_hash)
+            # A statement of its own, which sees what the last holder of the lock has committed. Without the lock too:
+            # its holder may be another replay.
+            await _replay(connection, key_hash, seal)
+            if not is_locked:
+                raise RequestInFlightError
+            self._claim = _Claim(connection, key_hash, seal)
+            yield connection
+
+    @asynccontextmanager
+    async def _claiming_directly(self, key: str, owner: Subject | str) -> AsyncIterator[DirectConnection]:
+        async with self._claiming(key, owner) as connection:
+            yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
+
+    async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:
+        secrets: tuple[bytes, ...] = self._request.app.state.idempotency_secrets
+        name = owner if isinstance(owner, str) else owner_of(owner)
+        return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), await fingerprint(self._request))
+
+
+async def _replay(connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal) -> None:
+    sealed = await repository.find(connection, key_hash=key_hash)
+    if sealed is not None:
+        raise Replay(seal.open(sealed))
+
+
+async def _once(request: Request) -> OnceOnly:
+    return OnceOnly(request)
+
+
+Once = Annotated[OnceOnly, Depends(_once)]
+
+
+def install_replay_handler(app: FastAPI) -> None:
+    app.add_exception_handler(Replay, _send_stored)
+
+
+async def _send_stored(_request: Request, replay: Exception) -> Response:
+    assert isinstance(replay, Replay)  # noqa: S101 the handler is registered for this type only
+    return replay.response
