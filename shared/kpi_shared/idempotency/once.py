@@ -14,17 +14,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database, DirectConnection
 from kpi_shared.idempotency import repository
-from kpi_shared.idempotency.errors import RequestInFlightError
+from kpi_shared.idempotency.errors import KeyReusedError, RequestInFlightError
 from kpi_shared.idempotency.keys import hash_key, owner_of, parse_key
 from kpi_shared.idempotency.sealing import ResponseSeal, derive_keys, fingerprint
 
 
-class Replay(Exception):  # noqa: N818 it is no error
+class ProcessedBefore(Exception):  # noqa: N818 it is no error
     """The request was processed before, with this response."""
 
     def __init__(self, response: Response) -> None:
-        super().__init__("replay")
+        super().__init__("processed before")
         self.response = response
+
+
+# How a request with a key ends before it has any effect.
+NOT_PROCESSED = (ProcessedBefore, RequestInFlightError, KeyReusedError)
 
 
 class _Claim(NamedTuple):
@@ -48,7 +52,7 @@ class OnceOnly:
             return
         key_hash, seal = await self._identify(self._key, owner)
         async with self._database.reading() as connection:
-            await _replay(connection, key_hash, seal)
+            await _end_if_processed(connection, key_hash, seal)
 
     def writing(self, owner: Subject | str) -> AbstractAsyncContextManager[AsyncConnection]:
         """The transaction; RequestInFlightError, KeyReusedError, or the end with the stored response."""
@@ -73,7 +77,7 @@ class OnceOnly:
             is_locked = await repository.try_lock(connection, key_hash=key_hash)
             # A statement of its own, which sees what the last holder of the lock has committed. Without the lock too:
             # its holder may be another replay.
-            await _replay(connection, key_hash, seal)
+            await _end_if_processed(connection, key_hash, seal)
             if not is_locked:
                 raise RequestInFlightError
             self._claim = _Claim(connection, key_hash, seal)
@@ -90,10 +94,10 @@ class OnceOnly:
         return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), await fingerprint(self._request))
 
 
-async def _replay(connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal) -> None:
+async def _end_if_processed(connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal) -> None:
     sealed = await repository.find(connection, key_hash=key_hash)
     if sealed is not None:
-        raise Replay(seal.open(sealed))
+        raise ProcessedBefore(seal.open(sealed))
 
 
 async def _once(request: Request) -> OnceOnly:
@@ -103,10 +107,10 @@ async def _once(request: Request) -> OnceOnly:
 Once = Annotated[OnceOnly, Depends(_once)]
 
 
-def install_replay_handler(app: FastAPI) -> None:
-    app.add_exception_handler(Replay, _send_stored)
+def install_retry_handler(app: FastAPI) -> None:
+    app.add_exception_handler(ProcessedBefore, _send_stored)
 
 
-async def _send_stored(_request: Request, replay: Exception) -> Response:
-    assert isinstance(replay, Replay)  # noqa: S101 the handler is registered for this type only
-    return replay.response
+async def _send_stored(_request: Request, stored: Exception) -> Response:
+    assert isinstance(stored, ProcessedBefore)  # noqa: S101 the handler is registered for this type only
+    return stored.response
