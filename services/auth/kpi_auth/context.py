@@ -46,7 +46,7 @@ def install_tools(app: FastAPI) -> None:
     state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
     state.key_hasher = KeyHasher(state.secret_keys.derive(API_KEYS))
-    state.idempotency_secrets = state.secret_keys.derive_own(IDEMPOTENCY)
+    state.idempotency_secrets = state.secret_keys.derive(IDEMPOTENCY)
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:
