@@ -1,14 +1,14 @@
 """idempotency keys: the responses to requests that created, for their retries
 
 Revision ID: c006
-Revises: c004
+Revises: c005
 """
 
 import sqlalchemy as sa
 from alembic import op
 
 revision = "c006"
-down_revision = "c004"
+down_revision = "c005"
 branch_labels = None
 depends_on = None
 
