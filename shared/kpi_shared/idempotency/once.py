@@ -1,10 +1,10 @@
 """What an endpoint that creates uses in place of a connection: ``Once``.
 
-``writing`` and ``direct`` begin the transaction of the effect, and ``keep`` stores the response in it. A request whose
-key has a stored response ends with that response in place of both. Without a key they are the database's own.
+``writing``, ``committing`` and ``direct`` begin the transaction of the effect, and ``keep`` stores the response in it.
+A request whose key has a stored response ends with that response instead. Without a key they are the database's own.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, NamedTuple, cast
 
@@ -37,6 +37,10 @@ class _Claim(NamedTuple):
     seal: ResponseSeal
 
 
+# What a stored response needs beside a valid token, such as still being a member: it raises if that is missing.
+Check = Callable[[AsyncConnection], Awaitable[None]]
+
+
 class OnceOnly:
     """One request that creates. ``owner`` is the caller, or a text for a request without one (``owner_of``)."""
 
@@ -54,30 +58,40 @@ class OnceOnly:
         async with self._database.reading() as connection:
             await _end_if_processed(connection, key_hash, seal)
 
-    def writing(self, owner: Subject | str) -> AbstractAsyncContextManager[AsyncConnection]:
+    def writing(
+        self, owner: Subject | str, *, check: Check | None = None
+    ) -> AbstractAsyncContextManager[AsyncConnection]:
         """The transaction; RequestInFlightError, KeyReusedError, or the end with the stored response."""
-        return self._database.writing() if self._key is None else self._claiming(self._key, owner)
+        return self._database.writing() if self._key is None else self._claiming(self._key, owner, check)
+
+    def committing(
+        self, owner: Subject | str, *, check: Check | None = None
+    ) -> AbstractAsyncContextManager[AsyncConnection]:
+        """As ``writing``; without a key each statement is a transaction."""
+        return self._database.committing() if self._key is None else self._claiming(self._key, owner, check)
 
     def direct(self, owner: Subject | str) -> AbstractAsyncContextManager[DirectConnection]:
-        """As ``writing``, with the driver's own connection; without a key each statement is a transaction."""
+        """As ``committing``, with the driver's own connection."""
         return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner)
 
     async def keep(self, response: Response) -> Response:
-        """The response, stored for retries. Call it last in the block of ``writing`` or ``direct``."""
+        """The response, stored for retries. Call it last in the block of the transaction."""
         if self._claim is not None:
             connection, key_hash, seal = self._claim
             await repository.store(connection, key_hash=key_hash, sealed=seal.seal(response))
         return response
 
     @asynccontextmanager
-    async def _claiming(self, key: str, owner: Subject | str) -> AsyncIterator[AsyncConnection]:
+    async def _claiming(
+        self, key: str, owner: Subject | str, check: Check | None = None
+    ) -> AsyncIterator[AsyncConnection]:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
             is_locked = await repository.try_lock(connection, key_hash=key_hash)
             # A statement of its own, which sees what the last holder of the lock has committed. Without the lock too:
             # its holder may be another replay.
-            await _end_if_processed(connection, key_hash, seal)
+            await _end_if_processed(connection, key_hash, seal, check)
             if not is_locked:
                 raise RequestInFlightError
             self._claim = _Claim(connection, key_hash, seal)
@@ -94,10 +108,16 @@ class OnceOnly:
         return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), await fingerprint(self._request))
 
 
-async def _end_if_processed(connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal) -> None:
+async def _end_if_processed(
+    connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal, check: Check | None = None
+) -> None:
     sealed = await repository.find(connection, key_hash=key_hash)
-    if sealed is not None:
-        raise ProcessedBefore(seal.open(sealed))
+    if sealed is None:
+        return
+    response = seal.open(sealed)
+    if check is not None:
+        await check(connection)
+    raise ProcessedBefore(response)
 
 
 async def _once(request: Request) -> OnceOnly:

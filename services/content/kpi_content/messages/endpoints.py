@@ -1,10 +1,12 @@
 """Reading and writing the messages of a conversation."""
 
+from functools import partial
+
 from fastapi import Response
-from kpi_shared.database import DatabaseOfApp
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.security import WriteAccess
 
 from kpi_content.conversations.dependencies import ConversationId
@@ -21,13 +23,15 @@ router = Router(prefix="/conversations/{conversation_id}/messages", tags=["messa
     "",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(UnauthenticatedError, ReadOnlyMemberError, ConversationNotFoundError),
+    responses=problems(UnauthenticatedError, ReadOnlyMemberError, ConversationNotFoundError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
 async def create_message(
-    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, database: DatabaseOfApp
+    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
 ) -> Response:
     """Write a message, which gets the next number of the conversation. You have then read all up to it."""
-    async with database.committing() as connection:
+    check = partial(service.require_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, check=check) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
-    location = f"/conversations/{conversation_id}/messages/{row['id']}"
-    return write_response(encode_message(row), status=201, headers={"Location": location})
+        location = f"/conversations/{conversation_id}/messages/{row['id']}"
+        return await once.keep(write_response(encode_message(row), status=201, headers={"Location": location}))

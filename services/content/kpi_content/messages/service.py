@@ -5,6 +5,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.conversations import repository as conversations
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
+from kpi_content.conversations.models import MemberRole
 from kpi_content.messages import repository
 from kpi_content.messages.rows import MessageRow
 from kpi_content.messages.schemas import MessageCreate
@@ -32,6 +33,16 @@ async def create(
         is_interrupted=is_interrupted,
     )
     if row is None:
-        role = await conversations.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
-        raise ConversationNotFoundError if role is None else ReadOnlyMemberError
+        await require_writer(connection, conversation_id=conversation_id, caller=caller)
+        # The caller's role has changed meanwhile.
+        raise ReadOnlyMemberError
     return row
+
+
+async def require_writer(connection: AsyncConnection, *, conversation_id: int, caller: Subject) -> None:
+    """ConversationNotFoundError or ReadOnlyMemberError for a caller who may not write."""
+    role = await conversations.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
+    if role is None:
+        raise ConversationNotFoundError
+    if role is MemberRole.READER:
+        raise ReadOnlyMemberError

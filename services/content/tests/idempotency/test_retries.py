@@ -170,3 +170,41 @@ async def test_the_text_of_a_post_is_not_readable_in_the_table(
     [(row,)] = await posts.rows("SELECT to_jsonb(idempotency_keys)::text FROM idempotency_keys")
     assert "bees" not in row
     assert "k-secret" not in row
+
+
+async def test_conversations_and_messages_are_created_once(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller
+) -> None:
+    async def send_twice(path: str, body: dict[str, object]) -> httpx.Response:
+        headers = anna.headers | {"Idempotency-Key": path}
+        first, again = [await client.post(path, json=body, headers=headers) for _ in range(2)]
+        assert first.status_code == 201, first.text
+        assert (again.content, again.headers["Idempotency-Replayed"]) == (first.content, "true")
+        assert again.headers["Location"] == first.headers["Location"]
+        return first
+
+    address = (await send_twice("/conversations", {"title": "Of bees"})).headers["Location"]
+    for number in (1, 2):
+        made = await send_twice(f"{address}/messages?x={number}", {"role": "user", "content": "They dance."})
+        assert made.json()["number"] == number
+    assert await posts.rows("SELECT (SELECT count(*) FROM conversations), count(*) FROM messages") == [(1, 2)]
+
+
+async def test_a_removed_member_gets_no_stored_message(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller, bert: Caller
+) -> None:
+    await posts.add(by=bert)
+    made = await client.post("/conversations", json={"title": "Of bees"}, headers=anna.headers)
+    add = "INSERT INTO conversation_members (conversation_id, user_id, role) VALUES (:id, 22, 'writer')"
+    await posts.execute(add, id=made.json()["id"])
+    path, headers = f"{made.headers['Location']}/messages", bert.headers | {"Idempotency-Key": "k"}
+
+    async def send_message() -> httpx.Response:
+        return await client.post(path, json={"role": "user", "content": "They dance."}, headers=headers)
+
+    assert (await send_message()).status_code == 201
+    assert (await send_message()).headers["Idempotency-Replayed"] == "true"
+    await posts.execute("UPDATE conversation_members SET role = 'reader' WHERE user_id = 22")
+    assert (await send_message()).status_code == 403
+    await posts.execute("DELETE FROM conversation_members WHERE user_id = 22")
+    assert (await send_message()).status_code == 404
