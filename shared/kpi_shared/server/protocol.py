@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from kpi_shared.http.refusals import Answer
+from kpi_shared.long_requests import announce_stop, may_have_slow_body, note_slow_reader
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
@@ -96,6 +97,7 @@ class BoundedHttpProtocol(ReadingProtocol):
             asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
         else:
             super().shutdown()
+            announce_stop(exchange.scope)
 
     def _turn_away(self, data: bytes) -> None:
         """Send a 503. The watch logs the number of refused connections."""
@@ -174,6 +176,8 @@ class BoundedHttpProtocol(ReadingProtocol):
             timeout=self._request_timeout if framing.timeout is None else framing.timeout,
         )
         exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive() and not self._is_stopping
+        if self._is_stopping:
+            announce_stop(exchange.scope)
         self._in_body = True
         self._pace_in = None
         self._body_left = framing.length
@@ -344,8 +348,8 @@ class BoundedHttpProtocol(ReadingProtocol):
             self.transport.close()
 
     def _check_body(self) -> None:
-        if self.flow.read_paused:
-            # The application, not the client, is slow.
+        if self.flow.read_paused or may_have_slow_body(cast("Exchange", self.cycle).scope):
+            # The application, not the client, is slow, or it expects a slow one.
             self._pace_in = None
             return
         self._pace_in = self._pace_in or Pace()
@@ -365,5 +369,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         if not waiting:
             return False
         log.info("slow reader closed", client=self._peer, waiting=waiting)
+        if self._responding:
+            note_slow_reader(cast("Exchange", self.cycle).scope)
         reset(self.transport)
         return True
