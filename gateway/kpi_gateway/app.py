@@ -33,6 +33,7 @@ from kpi_gateway.health import can_serve, upstream_checks
 from kpi_gateway.limits.keys import KeyLimits, LimitedRequest
 from kpi_gateway.limits.service import Decision, RateLimits
 from kpi_gateway.metrics import (
+    StreamCuts,
     UpstreamErrors,
     register_addresses,
     register_costly,
@@ -40,6 +41,7 @@ from kpi_gateway.metrics import (
     register_limits,
     register_places,
     register_retries,
+    register_streams,
 )
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
@@ -76,7 +78,7 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
         ),
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         admission=Admission(limits, credentials, costly),
-        errors=UpstreamErrors(observation.metrics),
+        proxy=Proxy(settings, UpstreamErrors(observation.metrics), StreamCuts(observation.metrics)),
         behind=behind,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
@@ -148,15 +150,15 @@ class Gateway:
         pages: FastAPI,
         addresses: ClientAddresses,
         admission: Admission,
-        errors: UpstreamErrors,
+        proxy: Proxy,
         behind: Behind,
     ) -> None:
         self._table = table
-        self._proxy = Proxy(errors)
+        self._proxy = proxy
         self._pages = pages
         self._addresses = addresses
         self._limits, self._credentials, self._costly = admission
-        self._errors = errors
+        self._errors = proxy.errors
         self._behind = behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -288,6 +290,7 @@ def _create_lifespan(
             register_addresses(observation.metrics, upstreams.addresses)
             register_places(observation.metrics, upstreams.upstreams)
             register_retries(observation.metrics, upstreams.upstreams)
+            register_streams(observation.metrics, upstreams.streams)
             pages.state.by_name = behind.upstreams = upstreams.upstreams
             pages.state.upstreams = behind.client = _add_tracing(upstreams, observation)
             register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)

@@ -29,6 +29,11 @@ def announce_stop(scope: Members) -> None:
         end()
 
 
+def has_lasting_response(scope: Mapping[str, Any]) -> bool:
+    """Whether its response has no end of its own, so that a client which closes its sending side has most likely left."""
+    return _AT_STOP in scope
+
+
 def allow_slow_body(scope: Members) -> None:
     """Accept a body that arrives with pauses. How long these may be is for the application to decide."""
     scope[_MAY_BE_SLOW] = True

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from kpi_shared.http.refusals import Answer
-from kpi_shared.long_requests import announce_stop, may_have_slow_body, note_slow_reader
+from kpi_shared.long_requests import announce_stop, has_lasting_response, may_have_slow_body, note_slow_reader
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
@@ -35,6 +35,8 @@ _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 0.5
 # How many requests of a connection are refused at once before others have their turn.
 REFUSED_IN_A_ROW = 20
+# After this time most clients that have left have answered with a reset; the others are found at the next tick.
+_PROBED_SECONDS = 0.1
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -301,6 +303,10 @@ class BoundedHttpProtocol(ReadingProtocol):
         if self._drained is not None or self._in_body or not self._responding:
             return False
         self._half_closed_at = self._watch.now
+        exchange: Any = self.cycle
+        if has_lasting_response(exchange.scope):
+            exchange.probe()
+            self.loop.call_later(_PROBED_SECONDS, self._close_if_reset)
         return True
 
     # Slow clients.
@@ -326,7 +332,13 @@ class BoundedHttpProtocol(ReadingProtocol):
         """
         if ticks == bounds.PROBE_TICKS:
             cast("Exchange", self.cycle).probe()
-        elif self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        else:
+            self._close_if_reset()
+
+    def _close_if_reset(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
 
     def _check_draining(self, now: int) -> None:
