@@ -112,7 +112,7 @@ async def chunk_of(wire: Wire) -> bytes:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 any condition, not only those that have an event
             await asyncio.sleep(0.01)
 
 

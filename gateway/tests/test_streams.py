@@ -1,6 +1,7 @@
 """Responses that are streams: passed on as they come, in places of their own, for as long as both sides take part."""
 
 import asyncio
+import socket
 from contextlib import AsyncExitStack
 
 import httpx
@@ -92,11 +93,14 @@ async def test_one_client_does_not_take_the_places_of_another(stage: Stage) -> N
 
 async def test_a_stream_outlives_the_timeouts_of_ordinary_requests(stage: Stage) -> None:
     short = {"upstream_total_timeout": 0.3, "upstream_silence_timeout": 0.2, "upstream_read_timeout": 0.2}
-    async with serving(stage) as upstream, gateway(content_url=upstream, **short) as address:
-        async with following(address) as wire:
-            await asyncio.sleep(0.7)
-            stage.pieces.put_nowait(b"data: late\n\n")
-            assert await chunk_of(wire) == b"data: late\n\n"
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, **short) as address,
+        following(address) as wire,
+    ):
+        await asyncio.sleep(0.7)
+        stage.pieces.put_nowait(b"data: late\n\n")
+        assert await chunk_of(wire) == b"data: late\n\n"
 
 
 async def test_a_silent_upstream_is_cut(stage: Stage) -> None:
@@ -130,6 +134,8 @@ async def test_a_client_that_does_not_read_is_cut_and_holds_a_bounded_amount(
         gateway(content_url=upstream, metrics_port=port) as address,
         await Wire.to(address) as wire,
     ):
+        # What is in the client's own buffer has been read for the gateway.
+        wire.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         await wire.send(EVENTS)
         await wire.head()
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined] a transport that reads
@@ -138,9 +144,8 @@ async def test_a_client_that_does_not_read_is_cut_and_holds_a_bounded_amount(
         await until(lambda: stage.begun and not stage.open)
         await count(port, CUT, 1, reason="slow-reader")
         await count(port, OPEN, 0)
-    # Most of it is in the buffers of the systems' sockets: the client's, the gateway's two, and the service's.
-    assert 0 < stage.sent < 16_000_000
-    print("HELD", stage.sent)
+    # In all buffers on the way: those of the client and the service, too.
+    assert 100_000 < stage.sent < 2_000_000
 
 
 async def test_an_address_that_goes_out_of_rotation_keeps_its_streams() -> None:

@@ -30,7 +30,7 @@ def announce_stop(scope: Members) -> None:
 
 
 def has_lasting_response(scope: Mapping[str, Any]) -> bool:
-    """Whether its response has no end of its own, so that a client which closes its sending side has most likely left."""
+    """Whether its response has no end of its own: a client that closes its sending side has most likely left."""
     return _AT_STOP in scope
 
 

@@ -7,6 +7,7 @@ and httpcore parses with h11, with which a server handles a fifth of the request
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
@@ -239,8 +240,9 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def retire(self) -> None:
-        """Close it after the response."""
+        """Close it after the response, of which the system reads no more ahead than the gateway does."""
         self._keep_alive = False
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _STREAM_HIGH_WATER)
 
     def cut_short(self) -> None:
         """Close it as if the response were complete."""

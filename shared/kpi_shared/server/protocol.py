@@ -21,7 +21,7 @@ from kpi_shared.long_requests import announce_stop, has_lasting_response, may_ha
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
-from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset
+from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, limit_unsent, reset
 from kpi_shared.server.exchange import Exchange, scope_of
 from kpi_shared.server.framing import BadFramingError, ChunkedBody, framing_of
 from kpi_shared.server.reading import HIGH_WATER_BYTES, ReadingProtocol
@@ -78,6 +78,7 @@ class BoundedHttpProtocol(ReadingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._file = transport.get_extra_info("socket").fileno()
+        limit_unsent(transport)
         self._since = self._watch.now
         if self._watch.admit(self, self._peer):
             return
