@@ -34,6 +34,8 @@ _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 0.5
 # How many requests of a connection are refused at once before others have their turn.
 REFUSED_IN_A_ROW = 20
+# A member of the lifespan's state: functions to call when the server stops. They must allow several calls.
+ON_STOP = "on_stop"
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -91,6 +93,8 @@ class BoundedHttpProtocol(ReadingProtocol):
         the connection ends after the next response, or if none is requested within STOP_SECONDS.
         """
         self._is_stopping = True
+        for end in self.app_state.get(ON_STOP, ()):
+            end()
         exchange: Any = self.cycle
         if exchange is None or exchange.response_complete:
             asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
