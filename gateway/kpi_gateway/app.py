@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import parse_networks
@@ -14,7 +14,7 @@ from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
 from kpi_shared.http.refusals import Refusal
 from kpi_shared.places import Places
-from kpi_shared.server.options import freeze_garbage_collector
+from kpi_shared.server.options import ON_STOP, freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
@@ -71,14 +71,15 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
     behind = Behind(costly)
+    proxy = Proxy(settings, UpstreamErrors(observation.metrics), StreamCuts(observation.metrics))
+    pages = create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials, behind))
+    pages.state.on_stop = [proxy.end_streams]
     gateway = Gateway(
         table,
-        pages=create_pages(
-            settings, table, _create_lifespan(settings, client, observation, limits, credentials, behind)
-        ),
+        pages=pages,
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         admission=Admission(limits, credentials, costly),
-        proxy=Proxy(settings, UpstreamErrors(observation.metrics), StreamCuts(observation.metrics)),
+        proxy=proxy,
         behind=behind,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
@@ -279,7 +280,7 @@ def _create_lifespan(
     behind: Behind,
 ) -> Lifespan[FastAPI]:
     @asynccontextmanager
-    async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(pages: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             if limits is not None:
@@ -299,7 +300,7 @@ def _create_lifespan(
                 keys = following_keys(settings, tokens, observation.metrics, behind.client, credentials.memory)
                 await stack.enter_async_context(keys)
             freeze_garbage_collector()
-            yield
+            yield {ON_STOP: pages.state.on_stop}
 
     return lifespan
 

@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 from kpi_shared.errors import ProblemError
-from kpi_shared.long_requests import call_at_stop, was_slow_reader
+from kpi_shared.long_requests import mark_lasting, was_slow_reader
 from starlette.types import Receive, Scope, Send
 
 from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
@@ -52,26 +52,26 @@ class Proxy:
         self._silence = settings.stream_silence_timeout
         self._stream_limit = settings.stream_body_limit
         self._ticker = Ticker()
+        self._streams: set[UpstreamResponse] = set()
+        self._is_stopping = False
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Send the response; raises ProblemError, and only while no part of a response has been sent."""
         route = match.route
-        downstream: Downstream
-        if scope["query_string"] and is_streamed_upload(scope):
-            downstream = StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
-        else:
-            downstream = Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
+        downstream = (
+            StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
+            if scope["query_string"] and is_streamed_upload(scope)
+            else Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
+        )
         relay = _Relay(scope, send, match)
         self._ticker.add(downstream)
         try:
             request = _upstream_request(match, scope, await downstream.body(scope))
             response = await upstreams.send(request)
-            if response.is_stream:
-                self._begin_stream(response, downstream, scope)
             try:
-                await relay.send(response)
+                await (self._relay_stream(response, downstream, relay) if response.is_stream else relay.send(response))
             finally:
                 response.close()
         except (DownstreamGoneError, ProblemError) as error:
@@ -89,11 +89,25 @@ class Proxy:
         finally:
             self._ticker.remove(downstream)
 
-    def _begin_stream(self, response: UpstreamResponse, downstream: Downstream, scope: Scope) -> None:
+    async def _relay_stream(self, response: UpstreamResponse, downstream: Downstream, relay: "_Relay") -> None:
+        """For as long as both sides take part."""
         if not downstream.is_uploading:
             self._ticker.release(downstream)
         downstream.become_stream()
-        call_at_stop(scope, response.end)
+        mark_lasting(relay.scope)
+        self._streams.add(response)
+        if self._is_stopping:
+            response.end()
+        try:
+            await relay.send(response)
+        finally:
+            self._streams.discard(response)
+
+    def end_streams(self) -> None:
+        """The server stops: clients resume elsewhere. Called several times."""
+        self._is_stopping = True
+        for response in self._streams:
+            response.end()
 
     def _handle_failure(self, error: Exception, downstream: Downstream, relay: "_Relay") -> None:
         """Log a request that broke off, and raise the problem to respond with if a response is still possible."""

@@ -17,7 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from kpi_shared.http.refusals import Answer
-from kpi_shared.long_requests import announce_stop, has_lasting_response, may_have_slow_body, note_slow_reader
+from kpi_shared.long_requests import has_lasting_response, may_have_slow_body, note_slow_reader
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
@@ -37,6 +37,8 @@ STOP_SECONDS = 0.5
 REFUSED_IN_A_ROW = 20
 # After this time most clients that have left have answered with a reset; the others are found at the next tick.
 _PROBED_SECONDS = 0.1
+# A member of the lifespan's state: functions to call when the server stops. They must allow several calls.
+ON_STOP = "on_stop"
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -95,12 +97,13 @@ class BoundedHttpProtocol(ReadingProtocol):
         the connection ends after the next response, or if none is requested within STOP_SECONDS.
         """
         self._is_stopping = True
+        for end in self.app_state.get(ON_STOP, ()):
+            end()
         exchange: Any = self.cycle
         if exchange is None or exchange.response_complete:
             asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
         else:
             super().shutdown()
-            announce_stop(exchange.scope)
 
     def _turn_away(self, data: bytes) -> None:
         """Send a 503. The watch logs the number of refused connections."""
@@ -179,8 +182,6 @@ class BoundedHttpProtocol(ReadingProtocol):
             timeout=self._request_timeout if framing.timeout is None else framing.timeout,
         )
         exchange.keep_alive = http_version != "1.0" and self.parser.should_keep_alive() and not self._is_stopping
-        if self._is_stopping:
-            announce_stop(exchange.scope)
         self._in_body = True
         self._pace_in = None
         self._body_left = framing.length
