@@ -16,6 +16,7 @@ import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from kpi_shared.deadlines import OWN_PACE
 from kpi_shared.http.refusals import Answer
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
@@ -348,8 +349,8 @@ class BoundedHttpProtocol(ReadingProtocol):
             self.transport.close()
 
     def _check_body(self) -> None:
-        if self.flow.read_paused:
-            # The application, not the client, is slow.
+        if self.flow.read_paused or OWN_PACE in cast("Exchange", self.cycle).scope:
+            # The application, not the client, is slow; or it has another measure.
             self._pace_in = None
             return
         self._pace_in = self._pace_in or Pace()
