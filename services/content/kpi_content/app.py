@@ -6,7 +6,9 @@ from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
+from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.inbox.worker import inbox
+from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
@@ -24,8 +26,10 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         tags={
             "posts": "Posts: reading, searching, writing",
             "votes": "Votes for posts",
+            "conversations": "Conversations: reading, writing, sharing",
+            "messages": "Messages of conversations",
         },
-        routers=[posts, votes],
+        routers=[posts, votes, conversations, messages],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
         checks={"feed": check_feed} if settings.has_feed else {},
     )

@@ -26,7 +26,8 @@ def _time(**more: Any) -> Any:  # noqa: ANN401 SQLModel's own arguments and resu
 
 
 def _counter() -> Any:  # noqa: ANN401 as above
-    return Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    # A default of the field would become one of the column, which statements then send.
+    return Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
 
 
 def _conversation_id() -> Any:  # noqa: ANN401 as above

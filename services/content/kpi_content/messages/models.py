@@ -27,7 +27,7 @@ MAX_CONTENT = 100_000
 # A tsvector holds 1 MiB. Folding may make a text longer, so the words beyond this many characters are not indexed.
 MAX_INDEXED = 100_000
 
-_WORDS = f"\"left\"(search_words(content), {MAX_INDEXED})"
+_WORDS = f'"left"(search_words(content), {MAX_INDEXED})'
 # As that of posts, and a word for the conversation, which no text contains: so a search reads only the index entries of
 # the conversations that the caller may see.
 SEARCH_VECTOR = (

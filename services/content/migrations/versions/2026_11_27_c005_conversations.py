@@ -13,7 +13,7 @@ down_revision = "c004"
 branch_labels = None
 depends_on = None
 
-_WORDS = "\"left\"(search_words(content), 100000)"
+_WORDS = '"left"(search_words(content), 100000)'
 _SEARCH_VECTOR = (
     f"((to_tsvector('simple'::regconfig, {_WORDS})"
     f" || strip(to_tsvector('english'::regconfig, {_WORDS})))"
@@ -37,9 +37,7 @@ def upgrade() -> None:
         sa.Column("deleted_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_conversations"),
         sa.CheckConstraint("length(title) >= 1 AND length(title) <= 200", name=op.f("ck_conversations_title_length")),
-        sa.CheckConstraint(
-            "message_count >= 0 AND message_count <= last_number", name=op.f("ck_conversations_counts")
-        ),
+        sa.CheckConstraint("message_count >= 0 AND message_count <= last_number", name=op.f("ck_conversations_counts")),
     )
     op.create_index(
         "ix_conversations_deleted_at",
