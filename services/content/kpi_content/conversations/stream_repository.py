@@ -82,9 +82,7 @@ async def get_start(connection: DirectConnection, *, conversation_id: int, user_
     return await _get_start.one_or_none(connection, {"conversation_id": conversation_id, "user_id": user_id})
 
 
-async def get_page(
-    connection: DirectConnection, *, conversation_id: int, after: int, most: int
-) -> list[StoredEvent]:
+async def get_page(connection: DirectConnection, *, conversation_id: int, after: int, most: int) -> list[StoredEvent]:
     return await _get_page.all(connection, {"conversation_id": conversation_id, "after": after, "most": most})
 
 

@@ -132,5 +132,5 @@ def _parse_delta(line: str | bytes) -> Delta:
         raise MalformedUploadError(f"A delta is not valid: {place}: {first['msg']}") from None
 
 
-def create_reader(media_type: str) -> DeltaReader:
-    return EventStream() if media_type == EVENT_STREAM else JsonLines()
+def create_reader(content_type: str) -> DeltaReader:
+    return EventStream() if content_type.lower().startswith(EVENT_STREAM) else JsonLines()

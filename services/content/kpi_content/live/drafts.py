@@ -26,12 +26,14 @@ _PART = 1200
 class Draft:
     """``id`` names it in the events of its parts and of its end."""
 
-    def __init__(self, hub: Hub, database: Database, *, conversation_id: int, author: Subject) -> None:
+    def __init__(
+        self, hub: Hub, database: Database, *, conversation_id: int, author: Subject, role: MessageRole
+    ) -> None:
         self.id = secrets.token_hex(8)
-        self.role = MessageRole.ASSISTANT
+        self.conversation_id = conversation_id
+        self.role = role
         self._hub = hub
         self._database = database
-        self._conversation_id = conversation_id
         self._author = {"id": author.id, "username": author.username, "deleted": False}
         self._waiting: list[str] = []
         # How many characters have been sent.
@@ -74,7 +76,7 @@ class Draft:
 
     async def _publish(self, events: list[tuple[str, Mapping[str, Any]]]) -> None:
         """A process that does not listen hears itself alone."""
-        payloads = [to_json([self._conversation_id, *event]).decode() for event in events]
+        payloads = [to_json([self.conversation_id, *event]).decode() for event in events]
         try:
             async with self._database.direct() as connection:
                 await repository.send_drafts(connection, payloads=payloads)

@@ -1,6 +1,5 @@
 """Following a conversation, and messages that are streamed into one."""
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -36,7 +35,6 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events without an end", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-Place = Annotated[int, Query(ge=0, le=MAX_ID)]
 
 
 async def _last_event(
@@ -83,6 +81,15 @@ class _UploadRoute(MediaTypeRoute):
         return super().matches(scope) if is_upload else (Match.NONE, {})
 
 
+uploads = Router(prefix="/conversations/{conversation_id}", route_class=_UploadRoute)
+
+
+@uploads.post(
+    "/messages",
+    status_code=201,
+    include_in_schema=False,
+    openapi_extra={"requestBody": {"content": {EVENT_STREAM: {}, LINES: {}}}},
+)
 async def upload_message(
     request: Request,
     conversation_id: ConversationId,
@@ -97,17 +104,7 @@ async def upload_message(
         raise ConversationNotFoundError if own is None else ReadOnlyMemberError
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
-    reader = create_reader(request.headers.get("content-type", LINES))
+    reader = create_reader(request.headers.get("content-type", ""))
     upload = Upload(draft, reader, silence=request.app.state.settings.upload_silence_timeout)
-    row = await request.app.state.uploads.run(
-        upload, _read_body(request), conversation_id=conversation_id, caller=caller
-    )
+    row = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
     return write_response(encode_message(row), status=201, headers={"Location": location_of(row)})
-
-
-async def _read_body(request: Request) -> AsyncIterator[bytes]:
-    async for data in request.stream():
-        yield data
-
-
-uploads = Router(route_class=_UploadRoute) 

@@ -84,8 +84,10 @@ class Subscription:
 
 
 class _Channel:
-    """One conversation that is followed here: the place up to which its events were read, and the parts of drafts that
-    wait for the next look, since a reader may have been removed before them."""
+    """One conversation that is followed here, and the place up to which its events were read.
+
+    ``held`` are parts of drafts that wait for the next look, since a reader may have been removed before them.
+    """
 
     __slots__ = ("held", "place", "subscriptions")
 

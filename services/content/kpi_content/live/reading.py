@@ -9,7 +9,7 @@ from pydantic_core import to_json
 
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.stream_repository import StoredEvent
-from kpi_content.messages import stream_repository as message_repository
+from kpi_content.messages import repository as messages_repository
 
 # Of one conversation, in one look of a process; and in one page of what a reader has missed, of whom there are many.
 MOST = 100
@@ -49,7 +49,7 @@ async def _complete(connection: DirectConnection, events: Iterable[StoredEvent])
     """With the messages that they are about. One that has been deleted meanwhile is not sent: its deletion follows."""
     events = list(events)
     ids = [event.data["id"] for event in events if event.type == "message.created"]
-    messages = await message_repository.get_all(connection, message_ids=ids) if ids else {}
+    messages = await messages_repository.get_all(connection, message_ids=ids) if ids else {}
     return [(event.conversation_id, _encode(event, messages)) for event in events]
 
 

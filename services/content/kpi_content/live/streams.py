@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from kpi_content.conversations.stream_repository import Start
 from kpi_content.live.hub import Hub
 from kpi_content.live.reading import LiveEvent
 
@@ -14,19 +15,28 @@ _RETRY = 1000
 
 
 class Beginning(NamedTuple):
-    """``after`` is the last event that the client has. With ``is_reset`` its own was another, which is not kept, and the
-    client has to read the conversation again."""
+    """``after`` is the last event that the client has.
+
+    With ``is_reset`` it named another one, after which not all are kept: it has to read the conversation again.
+    """
 
     after: int
     is_reset: bool
 
 
+def find_beginning(start: Start, last_event: int | None) -> Beginning:
+    """From now on without a last event; all after it must be kept, else the stream begins with a reset, too."""
+    if last_event is None:
+        return Beginning(start.last, is_reset=False)
+    oldest = start.last + 1 if start.oldest is None else start.oldest
+    is_kept = oldest - 1 <= last_event <= start.last
+    return Beginning(last_event if is_kept else start.last, is_reset=not is_kept)
+
+
 class EventStream:
     """``newest`` is the newest event when the reader's access was checked."""
 
-    def __init__(
-        self, hub: Hub, *, conversation_id: int, reader_id: int, beginning: Beginning, newest: int
-    ) -> None:
+    def __init__(self, hub: Hub, *, conversation_id: int, reader_id: int, beginning: Beginning, newest: int) -> None:
         self._hub = hub
         self._conversation_id = conversation_id
         self._reader_id = reader_id

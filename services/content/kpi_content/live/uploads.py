@@ -107,7 +107,7 @@ class Upload:
 
 
 class Uploads:
-    """The uploads of this process. What has come is stored even if the request is cancelled, as when its client leaves."""
+    """The uploads of this process. What has come is stored even if the client leaves, which cancels the request."""
 
     def __init__(self, database: Database, revocations: Revocations | None) -> None:
         self._database = database
@@ -119,10 +119,8 @@ class Uploads:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def run(
-        self, upload: Upload, body: AsyncIterator[bytes], *, conversation_id: int, caller: Subject
-    ) -> MessageRow:
-        """The message, once it is stored; ProblemError if that is incomplete, with its Location, or if there is none."""
+    async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> MessageRow:
+        """The message, once it is stored; ProblemError if there is none, or with the Location of an incomplete one."""
         self._open.add(upload)
         if self._is_stopping:
             upload.stop()
@@ -130,11 +128,11 @@ class Uploads:
         try:
             reason = await self._receive(upload, body, caller)
         except BaseException:
-            self._store(upload, conversation_id=conversation_id, caller=caller, is_interrupted=True)
+            self._store(upload, caller=caller, is_interrupted=True)
             raise
         finally:
             self._open.discard(upload)
-        storing = self._store(upload, conversation_id=conversation_id, caller=caller, is_interrupted=reason is not None)
+        storing = self._store(upload, caller=caller, is_interrupted=reason is not None)
         row = await asyncio.shield(storing)
         if reason is not None:
             reason.headers["Location"] = location_of(row)
@@ -154,18 +152,14 @@ class Uploads:
             return UnauthenticatedError("The access token has ended", invalid=True)
         return None
 
-    def _store(
-        self, upload: Upload, *, conversation_id: int, caller: Subject, is_interrupted: bool
-    ) -> "asyncio.Task[MessageRow]":
-        work = self._write(upload, conversation_id=conversation_id, caller=caller, is_interrupted=is_interrupted)
+    def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[MessageRow]":
+        work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
         task = asyncio.create_task(work, name="upload")
         self._storing.add(task)
         task.add_done_callback(self._forget)
         return task
 
-    async def _write(
-        self, upload: Upload, *, conversation_id: int, caller: Subject, is_interrupted: bool
-    ) -> MessageRow:
+    async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> MessageRow:
         row: MessageRow | None = None
         await upload.draft.stop()
         try:
@@ -176,7 +170,7 @@ class Uploads:
             async with self._database.committing() as connection:
                 row = await service.create(
                     connection,
-                    conversation_id=conversation_id,
+                    conversation_id=upload.draft.conversation_id,
                     message=upload.message,
                     caller=caller,
                     draft=upload.draft.id,
