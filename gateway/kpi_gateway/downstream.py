@@ -5,8 +5,8 @@ import re
 from math import inf
 from typing import Self
 
+from kpi_shared.deadlines import OWN_PACE
 from kpi_shared.http.middleware import BodyTooLargeError
-from kpi_shared.long_requests import allow_slow_body
 from starlette.types import Receive, Scope
 
 from kpi_gateway.upstream.streams import media_type_of
@@ -171,7 +171,7 @@ class StreamedUpload(Downstream):
         if self.length is not None and int(self.length[:20]) > self._limit:
             raise self._too_large()
         self.is_uploading = True
-        allow_slow_body(scope)
+        scope[OWN_PACE] = True
         return self
 
     def check(self, now: float) -> None:

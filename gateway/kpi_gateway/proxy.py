@@ -3,8 +3,8 @@
 import asyncio
 
 import structlog
+from kpi_shared.deadlines import LASTS, READ_TOO_SLOWLY
 from kpi_shared.errors import ProblemError
-from kpi_shared.long_requests import mark_lasting, was_slow_reader
 from starlette.types import Receive, Scope, Send
 
 from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
@@ -94,7 +94,7 @@ class Proxy:
         if not downstream.is_uploading:
             self._ticker.release(downstream)
         downstream.become_stream()
-        mark_lasting(relay.scope)
+        relay.scope[LASTS] = True
         self._streams.add(response)
         if self._is_stopping:
             response.end()
@@ -133,7 +133,7 @@ class Proxy:
 def _reason_of_cut(error: Exception, downstream: Downstream, relay: "_Relay") -> str | None:
     """Why the gateway ended a stream, or None if another did."""
     if downstream.is_gone:
-        return "slow-reader" if was_slow_reader(relay.scope) else None
+        return "slow-reader" if READ_TOO_SLOWLY in relay.scope else None
     if downstream.is_cancelled:
         return "silent-client"
     return "silent-upstream" if isinstance(error, UpstreamTimeoutError) else None

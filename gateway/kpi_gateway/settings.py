@@ -256,8 +256,8 @@ class GatewaySettings(OptionalTokenSettings):
     stream_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
     # The longest pause within a stream, in either direction. Services send something every 15 s.
     stream_silence_timeout: float = Field(default=45.0, gt=0, le=3600)
-    # Size of a streamed upload in bytes: 100,000 characters, each as a message of its own.
-    stream_body_limit: int = Field(default=8 * 1024 * 1024, ge=0)
+    # Size of a streamed upload in bytes: 100,000 characters, each in an event of its own and escaped.
+    stream_body_limit: int = Field(default=16 * 1024 * 1024, ge=0)
     # After this many failures in a row an address is probed at once.
     upstream_max_failures: int = Field(default=3, ge=1, le=1000)
     # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from gateway_support import Wire
-from kpi_shared.long_requests import allow_slow_body
+from kpi_shared.deadlines import OWN_PACE
 from kpi_shared.testing.metrics import Scrape
 from starlette.types import Receive, Scope, Send
 
@@ -37,7 +37,7 @@ class Stage:
         if scope["path"].endswith("/events"):
             await self._stream(receive, send)
         elif scope["method"] == "POST":
-            allow_slow_body(scope)
+            scope[OWN_PACE] = True
             await self._take_upload(receive, send)
         else:
             await respond(send, b"ordinary")

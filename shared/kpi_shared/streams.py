@@ -19,7 +19,11 @@ _END: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 
 
 class AccessEndedError(Exception):
-    """A token was revoked or has expired while its bearer was served."""
+    """A token was revoked, or else has expired, while its bearer was served."""
+
+    def __init__(self, *, is_revoked: bool) -> None:
+        super().__init__()
+        self.is_revoked = is_revoked
 
 
 @asynccontextmanager
@@ -29,8 +33,11 @@ async def while_permitted(revocations: Revocations | None, subject: Subject) -> 
     In the task of the caller: a thousand streams that wait would need two thousand tasks more.
     """
     limit = asyncio.timeout((subject.expires_at - datetime.now(UTC)).total_seconds())
+    is_revoked = False
 
     def end() -> None:
+        nonlocal is_revoked
+        is_revoked = True
         if not limit.expired():
             limit.reschedule(0)
 
@@ -40,7 +47,7 @@ async def while_permitted(revocations: Revocations | None, subject: Subject) -> 
                 yield
     except TimeoutError:
         if limit.expired():
-            raise AccessEndedError from None
+            raise AccessEndedError(is_revoked=is_revoked) from None
         raise
 
 

@@ -6,7 +6,12 @@ from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
+from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.inbox.worker import inbox
+from kpi_content.live.endpoints import router as live_streams
+from kpi_content.live.endpoints import uploads
+from kpi_content.live.worker import live
+from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
@@ -24,9 +29,12 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         tags={
             "posts": "Posts: reading, searching, writing",
             "votes": "Votes for posts",
+            "conversations": "Conversations: reading, writing, sharing",
+            "messages": "Messages of conversations",
         },
-        routers=[posts, votes],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
+        # Uploads before messages in one piece, which have the same path.
+        routers=[posts, votes, conversations, live_streams, uploads, messages],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

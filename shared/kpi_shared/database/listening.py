@@ -22,8 +22,10 @@ Listen = Callable[[psycopg.AsyncConnection[Any]], Awaitable[None]]
 
 
 class Listener:
-    """``listen`` sends the LISTEN statements, ``on_begin`` is called when they work: what was written before is not
-    notified again."""
+    """``listen`` sends the LISTEN statements.
+
+    ``on_begin`` is called when they have been sent: what was written before is not notified again.
+    """
 
     def __init__(
         self,

@@ -16,8 +16,8 @@ import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from kpi_shared.deadlines import LASTS, OWN_PACE, READ_TOO_SLOWLY
 from kpi_shared.http.refusals import Answer
-from kpi_shared.long_requests import has_lasting_response, may_have_slow_body, note_slow_reader
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
@@ -306,7 +306,7 @@ class BoundedHttpProtocol(ReadingProtocol):
             return False
         self._half_closed_at = self._watch.now
         exchange: Any = self.cycle
-        if has_lasting_response(exchange.scope):
+        if LASTS in exchange.scope:
             exchange.probe()
             self.loop.call_later(_PROBED_SECONDS, self._close_if_reset)
         return True
@@ -362,8 +362,8 @@ class BoundedHttpProtocol(ReadingProtocol):
             self.transport.close()
 
     def _check_body(self) -> None:
-        if self.flow.read_paused or may_have_slow_body(cast("Exchange", self.cycle).scope):
-            # The application, not the client, is slow, or it expects a slow one.
+        if self.flow.read_paused or OWN_PACE in cast("Exchange", self.cycle).scope:
+            # The application, not the client, is slow; or it has another measure.
             self._pace_in = None
             return
         self._pace_in = self._pace_in or Pace()
@@ -384,6 +384,6 @@ class BoundedHttpProtocol(ReadingProtocol):
             return False
         log.info("slow reader closed", client=self._peer, waiting=waiting)
         if self._responding:
-            note_slow_reader(cast("Exchange", self.cycle).scope)
+            cast("Exchange", self.cycle).scope[READ_TOO_SLOWLY] = True
         reset(self.transport)
         return True

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from kpi_shared.long_requests import allow_slow_body, mark_lasting
+from kpi_shared.deadlines import LASTS, OWN_PACE
 from server_support import serve
 from starlette.types import Receive, Scope, Send
 
@@ -20,13 +20,13 @@ class Lasting:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "POST":
-            allow_slow_body(scope)
+            scope[OWN_PACE] = True
             body = b""
             while len(body) < 6:
                 body += (await receive())["body"]
             await self._respond(send, body, more=False)
             return
-        mark_lasting(scope)
+        scope[LASTS] = True
         await self._respond(send, b"first", more=True)
         while (await receive())["type"] != "http.disconnect":
             pass
