@@ -9,6 +9,9 @@ from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
+from kpi_content.live.endpoints import router as live_streams
+from kpi_content.live.endpoints import uploads
+from kpi_content.live.worker import live
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.revocations.follower import check_feed, revocation_feed
@@ -30,8 +33,9 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        routers=[posts, votes, conversations, messages],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, housekeeping],
+        # Uploads before messages in one piece, which have the same path.
+        routers=[posts, votes, conversations, live_streams, uploads, messages],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

@@ -1,7 +1,10 @@
 """The SQL of messages. A statement is built once; a request only binds its values."""
 
+from collections.abc import Sequence
+
 from kpi_shared.caller import Subject
-from sqlalchemy import Boolean, Text, bindparam, func, insert, select
+from kpi_shared.database import DirectConnection
+from sqlalchemy import ARRAY, BigInteger, Boolean, Text, bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors.repository import author_name, join_author
@@ -16,6 +19,7 @@ from kpi_content.conversations.writing_repository import (
 from kpi_content.messages.models import Message
 from kpi_content.messages.rows import FIELDS, MessageRow, make_message
 from kpi_content.messages.schemas import MessageCreate
+from kpi_content.statements import Statement
 
 _columns = Message.__table__.c  # type: ignore[attr-defined]
 _COLUMN_OF = {"interrupted": "is_interrupted"}
@@ -50,6 +54,14 @@ _add = join_author(
     add_event(_numbered, kind="message.created", data=_about_added, beside=_added),
 )
 
+_ids = bindparam("ids", type_=ARRAY(BigInteger))
+_get_all = Statement(
+    join_author(select(*_shown, _columns.author_id, author_name), _columns.author_id).where(
+        _columns.id == func.any(_ids)
+    ),
+    make_message,
+)
+
 
 async def add(
     connection: AsyncConnection,
@@ -66,3 +78,9 @@ async def add(
     found = await connection.execute(_add, {**values, "conversation": conversation_id, "caller": author.id})
     row = found.one_or_none()
     return None if row is None else make_message(row)
+
+
+async def get_all(connection: DirectConnection, *, message_ids: Sequence[int]) -> dict[int, MessageRow]:
+    """Those that exist, by their ids."""
+    rows = await _get_all.all(connection, {"ids": list(message_ids)})
+    return {row["id"]: row for row in rows}

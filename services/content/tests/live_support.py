@@ -1,0 +1,134 @@
+"""Readers of conversations over real connections, and the conversations that they read."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from content_support import Caller
+from kpi_content.settings import ContentSettings
+from kpi_shared.database import Database
+from sqlalchemy import text
+
+
+@dataclass(frozen=True)
+class Event:
+    id: int | None
+    type: str
+    data: Any
+
+
+def parse_event(block: str) -> Event | None:
+    """None for a comment, or the time to wait before another attempt."""
+    fields = dict(line.split(": ", 1) for line in block.split("\n") if line and not line.startswith(":"))
+    if "event" not in fields:
+        return None
+    return Event(int(fields["id"]) if "id" in fields else None, fields["event"], json.loads(fields["data"]))
+
+
+@dataclass
+class Reading:
+    """What a reader has received so far. ``is_over``: the response has ended regularly."""
+
+    status: int = 0
+    events: list[Event] = field(default_factory=list)
+    text: str = ""
+    is_over: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, event_type: str) -> list[Any]:
+        return [event.data for event in self.events if event.type == event_type]
+
+    @property
+    def numbers(self) -> list[int]:
+        return [message["number"] for message in self.of("message.created")]
+
+    @property
+    def last_id(self) -> int:
+        return max(event.id for event in self.events if event.id is not None)
+
+    def take(self, text: str) -> None:
+        self.text += text
+        *blocks, self.text = self.text.split("\n\n")
+        self.events += [event for block in blocks if (event := parse_event(block)) is not None]
+
+
+@asynccontextmanager
+async def follow(url: str, headers: Mapping[str, str], *, last: int | None = None) -> AsyncIterator[Reading]:
+    """Read a stream during the block, once its response has begun."""
+    reading = Reading()
+    task = asyncio.create_task(read_stream(url, headers, reading, last=last))
+    try:
+        await wait_until(lambda: bool(reading.events) or task.done())
+        if task.done():
+            task.result()
+        yield reading
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def read_stream(url: str, headers: Mapping[str, str], reading: Reading, *, last: int | None = None) -> None:
+    more = {} if last is None else {"Last-Event-ID": str(last)}
+    async with (
+        httpx.AsyncClient(timeout=60) as client,
+        client.stream("GET", url, headers={**headers, **more}) as response,
+    ):
+        reading.status, reading.headers = response.status_code, dict(response.headers)
+        async for text in response.aiter_text():
+            reading.take(text)
+    reading.is_over = True
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 the condition is that of the code under test
+            await asyncio.sleep(0.01)
+
+
+@dataclass
+class Conversation:
+    """A conversation of anna's, and how it is written in and followed at two addresses."""
+
+    id: int
+    owner: Caller
+    addresses: tuple[str, str]
+    client: httpx.AsyncClient
+    database: Database
+    written: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def path(self) -> str:
+        return f"/conversations/{self.id}"
+
+    def events(self, at: int = 0) -> str:
+        return f"{self.addresses[at]}{self.path}/events"
+
+    async def write(self, content: str = "hello", *, at: int = 0, by: Caller | None = None) -> dict[str, Any]:
+        url = f"{self.addresses[at]}{self.path}/messages"
+        response = await self.client.post(url, json={"content": content}, headers=(by or self.owner).headers)
+        assert response.status_code == 201, response.text
+        shown: dict[str, Any] = response.json()
+        return shown
+
+    async def execute(self, statement: str, **values: object) -> None:
+        async with self.database.writing() as connection:
+            await connection.execute(text(statement), {"id": self.id, **values})
+
+
+async def create_conversation(
+    addresses: tuple[str, str], database: Database, client: httpx.AsyncClient, owner: Caller
+) -> Conversation:
+    made = await client.post(f"{addresses[0]}/conversations", json={"title": "Of bees"}, headers=owner.headers)
+    assert made.status_code == 201, made.text
+    return Conversation(made.json()["id"], owner, addresses, client, database)
+
+
+def environment_of(settings: ContentSettings, **more: str) -> dict[str, str]:
+    url = settings.database_url.get_secret_value().replace("+psycopg", "")
+    key = settings.paseto_secret_key.get_secret_value() if settings.paseto_secret_key else ""
+    patience = {"REQUEST_TIMEOUT": "20", "DATABASE_STATEMENT_TIMEOUT": "15"}
+    return {"DATABASE_URL": url, "LISTEN_DATABASE_URL": url, "PASETO_SECRET_KEY": key, **patience, **more}
