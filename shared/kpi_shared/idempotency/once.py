@@ -56,7 +56,7 @@ class OnceOnly:
             return
         key_hash, seal = await self._identify(self._key, owner)
         async with self._database.reading() as connection:
-            await _end_if_processed(connection, key_hash, seal)
+            await _end_if_processed(connection, await repository.find(connection, key_hash=key_hash), seal)
 
     def writing(
         self, owner: Subject | str, *, check: Check | None = None
@@ -78,7 +78,8 @@ class OnceOnly:
         """The response, stored for retries. Call it last in the block of the transaction."""
         if self._claim is not None:
             connection, key_hash, seal = self._claim
-            await repository.store(connection, key_hash=key_hash, sealed=seal.seal(response))
+            if not await repository.store(connection, key_hash=key_hash, sealed=seal.seal(response)):
+                raise RequestInFlightError
         return response
 
     @asynccontextmanager
@@ -88,11 +89,10 @@ class OnceOnly:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
-            is_locked = await repository.try_lock(connection, key_hash=key_hash)
-            # A statement of its own, which sees what the last holder of the lock has committed. Without the lock too:
-            # its holder may be another replay.
-            await _end_if_processed(connection, key_hash, seal, check)
-            if not is_locked:
+            claimed = await repository.claim(connection, key_hash=key_hash)
+            # Without the lock too: its holder may be another replay.
+            await _end_if_processed(connection, claimed.sealed, seal, check)
+            if not claimed.is_locked:
                 raise RequestInFlightError
             self._claim = _Claim(connection, key_hash, seal)
             yield connection
@@ -109,9 +109,8 @@ class OnceOnly:
 
 
 async def _end_if_processed(
-    connection: AsyncConnection, key_hash: bytes, seal: ResponseSeal, check: Check | None = None
+    connection: AsyncConnection, sealed: str | None, seal: ResponseSeal, check: Check | None = None
 ) -> None:
-    sealed = await repository.find(connection, key_hash=key_hash)
     if sealed is None:
         return
     response = seal.open(sealed)

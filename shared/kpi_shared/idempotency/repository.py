@@ -1,19 +1,24 @@
 """The SQL of the table of keys, which each service has one of."""
 
 from datetime import timedelta
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, bindparam, func, select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 KEPT = timedelta(hours=24)
 
-# Until the end of the transaction, so that it also works through a pooler. The numbers of other locks are far apart.
-_try_lock = select(func.pg_try_advisory_xact_lock(bindparam("number", type_=BigInteger)))
-_find = text("SELECT sealed_response FROM idempotency_keys WHERE key_hash = :key_hash AND created_at > now() - :kept")
-# An old row may still be there.
+_FIND = "SELECT sealed_response FROM idempotency_keys WHERE key_hash = :key_hash AND created_at > now() - :kept"
+_find = text(_FIND)
+# The lock lasts until the end of the transaction, so that it also works through a pooler. The statement does not see
+# what the last holder of the lock has committed since the statement began: ``_store`` does.
+_claim = text(f"SELECT pg_try_advisory_xact_lock(:number) AS is_locked, ({_FIND}) AS sealed")
+# A row from before may still be there.
 _store = text("""
-    INSERT INTO idempotency_keys (key_hash, sealed_response) VALUES (:key_hash, :sealed)
+    INSERT INTO idempotency_keys AS stored (key_hash, sealed_response) VALUES (:key_hash, :sealed)
     ON CONFLICT (key_hash) DO UPDATE SET sealed_response = EXCLUDED.sealed_response, created_at = now()
+    WHERE stored.created_at <= now() - :kept
+    RETURNING true
 """)
 _forget_old = text("""
     DELETE FROM idempotency_keys WHERE key_hash IN (
@@ -23,10 +28,17 @@ _forget_old = text("""
 """)
 
 
-async def try_lock(connection: AsyncConnection, *, key_hash: bytes) -> bool:
-    """Whether no other transaction has the lock of this key; this one then has it until it ends."""
+class Claimed(NamedTuple):
+    """Whether this transaction has the lock of the key until it ends, and the stored response."""
+
+    is_locked: bool
+    sealed: str | None
+
+
+async def claim(connection: AsyncConnection, *, key_hash: bytes) -> Claimed:
     number = int.from_bytes(key_hash[:8], "big", signed=True)
-    return bool(await connection.scalar(_try_lock, {"number": number}))
+    values = {"number": number, "key_hash": key_hash, "kept": KEPT}
+    return Claimed(*(await connection.execute(_claim, values)).one())
 
 
 async def find(connection: AsyncConnection, *, key_hash: bytes) -> str | None:
@@ -34,8 +46,10 @@ async def find(connection: AsyncConnection, *, key_hash: bytes) -> str | None:
     return sealed
 
 
-async def store(connection: AsyncConnection, *, key_hash: bytes, sealed: str) -> None:
-    await connection.execute(_store, {"key_hash": key_hash, "sealed": sealed})
+async def store(connection: AsyncConnection, *, key_hash: bytes, sealed: str) -> bool:
+    """False if the key has a response: another request has been processed since the claim."""
+    values = {"key_hash": key_hash, "sealed": sealed, "kept": KEPT}
+    return bool(await connection.scalar(_store, values))
 
 
 async def forget_old(connection: AsyncConnection, *, most: int) -> int:
