@@ -35,8 +35,9 @@ class Reading:
 
     status: int = 0
     events: list[Event] = field(default_factory=list)
-    text: str = ""
+    received: str = ""
     is_over: bool = False
+    _rest: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, event_type: str) -> list[Any]:
@@ -51,8 +52,8 @@ class Reading:
         return max(event.id for event in self.events if event.id is not None)
 
     def take(self, text: str) -> None:
-        self.text += text
-        *blocks, self.text = self.text.split("\n\n")
+        self.received += text
+        *blocks, self._rest = (self._rest + text).split("\n\n")
         self.events += [event for block in blocks if (event := parse_event(block)) is not None]
 
 
@@ -113,6 +114,44 @@ class Conversation:
         assert response.status_code == 201, response.text
         shown: dict[str, Any] = response.json()
         return shown
+
+    async def share(self, caller: Caller) -> None:
+        other = await self.client.post(
+            f"{self.addresses[0]}/conversations", json={"title": "Of wasps"}, headers=caller.headers
+        )
+        assert other.status_code == 201
+        await self.happen(
+            "member.added",
+            {"user_id": caller.subject.id, "role": "writer"},
+            "INSERT INTO conversation_members (conversation_id, user_id, role) VALUES (:id, :user, 'writer')",
+            user=caller.subject.id,
+        )
+
+    async def remove(self, caller: Caller) -> None:
+        await self.happen(
+            "member.removed",
+            {"user_id": caller.subject.id},
+            "DELETE FROM conversation_members WHERE conversation_id = :id AND user_id = :user",
+            user=caller.subject.id,
+        )
+
+    async def happen(self, kind: str, data: object, statement: str, **values: object) -> None:
+        """A change with its event."""
+        await self.execute(
+            f"WITH done AS ({statement} RETURNING 1), changed AS ("
+            " UPDATE conversations SET last_event = last_event + 1 WHERE id = :id RETURNING last_event"
+            "), event AS ("
+            " INSERT INTO conversation_events (conversation_id, seq, type, data)"
+            " SELECT :id, last_event, :kind, CAST(:data AS jsonb) FROM changed"
+            ") SELECT pg_notify('kpi_conversations', :id || ' ' || last_event) FROM changed",
+            kind=kind,
+            data=json.dumps(data),
+            **values,
+        )
+
+    async def delete(self) -> None:
+        await self.execute("DELETE FROM conversations WHERE id = :id")
+        await self.execute("SELECT pg_notify('kpi_conversations', :id || ' 0')")
 
     async def execute(self, statement: str, **values: object) -> None:
         async with self.database.writing() as connection:
