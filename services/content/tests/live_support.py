@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from content_support import Caller
@@ -35,8 +36,9 @@ class Reading:
 
     status: int = 0
     events: list[Event] = field(default_factory=list)
-    text: str = ""
+    received: str = ""
     is_over: bool = False
+    _rest: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, event_type: str) -> list[Any]:
@@ -51,8 +53,8 @@ class Reading:
         return max(event.id for event in self.events if event.id is not None)
 
     def take(self, text: str) -> None:
-        self.text += text
-        *blocks, self.text = self.text.split("\n\n")
+        self.received += text
+        *blocks, self._rest = (self._rest + text).split("\n\n")
         self.events += [event for block in blocks if (event := parse_event(block)) is not None]
 
 
@@ -114,6 +116,45 @@ class Conversation:
         shown: dict[str, Any] = response.json()
         return shown
 
+    async def share(self, caller: Caller, *, role: str = "writer") -> None:
+        other = await self.client.post(
+            f"{self.addresses[0]}/conversations", json={"title": "Of wasps"}, headers=caller.headers
+        )
+        assert other.status_code == 201
+        await self.happen(
+            "member.added",
+            {"user_id": caller.subject.id, "role": role},
+            "INSERT INTO conversation_members (conversation_id, user_id, role) VALUES (:id, :user, :role)",
+            user=caller.subject.id,
+            role=role,
+        )
+
+    async def remove(self, caller: Caller) -> None:
+        await self.happen(
+            "member.removed",
+            {"user_id": caller.subject.id},
+            "DELETE FROM conversation_members WHERE conversation_id = :id AND user_id = :user",
+            user=caller.subject.id,
+        )
+
+    async def happen(self, kind: str, data: object, statement: str, **values: object) -> None:
+        """A change with its event."""
+        await self.execute(
+            f"WITH done AS ({statement} RETURNING 1), changed AS ("
+            " UPDATE conversations SET last_event = last_event + 1 WHERE id = :id RETURNING last_event"
+            "), event AS ("
+            " INSERT INTO conversation_events (conversation_id, seq, type, data)"
+            " SELECT :id, last_event, :kind, CAST(:data AS jsonb) FROM changed"
+            ") SELECT pg_notify('kpi_conversations', :id || ' ' || last_event) FROM changed",
+            kind=kind,
+            data=json.dumps(data),
+            **values,
+        )
+
+    async def delete(self) -> None:
+        await self.execute("DELETE FROM conversations WHERE id = :id")
+        await self.execute("SELECT pg_notify('kpi_conversations', :id || ' 0')")
+
     async def execute(self, statement: str, **values: object) -> None:
         async with self.database.writing() as connection:
             await connection.execute(text(statement), {"id": self.id, **values})
@@ -130,5 +171,59 @@ async def create_conversation(
 def environment_of(settings: ContentSettings, **more: str) -> dict[str, str]:
     url = settings.database_url.get_secret_value().replace("+psycopg", "")
     key = settings.paseto_secret_key.get_secret_value() if settings.paseto_secret_key else ""
-    patience = {"REQUEST_TIMEOUT": "20", "DATABASE_STATEMENT_TIMEOUT": "15"}
+    patience = {"REQUEST_TIMEOUT": "20", "UPLOAD_SILENCE_TIMEOUT": "2", "DATABASE_STATEMENT_TIMEOUT": "15"}
     return {"DATABASE_URL": url, "LISTEN_DATABASE_URL": url, "PASETO_SECRET_KEY": key, **patience, **more}
+
+
+class Sending:
+    """A streamed upload, whose body is written piece by piece; a response may come before its end.
+
+    Not httpx, which sends the whole body before it reads the response.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def write(self, *pieces: bytes | str) -> None:
+        """A text is a line with a delta."""
+        for piece in pieces:
+            data = piece if isinstance(piece, bytes) else json.dumps({"delta": piece}).encode() + b"\n"
+            if data:
+                self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def end(self) -> httpx.Response:
+        self._writer.write(b"0\r\n\r\n")
+        return await self.response()
+
+    async def response(self) -> httpx.Response:
+        async with asyncio.timeout(30):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = httpx.Headers([(name, value) for name, _, value in (line.partition(": ") for line in head[1:-2])])
+            body = await self._reader.readexactly(int(headers["Content-Length"]))
+        self.leave()
+        return httpx.Response(int(head[0].split(" ")[1]), headers=headers, content=body)
+
+    def leave(self) -> None:
+        self._writer.close()
+
+
+async def send(
+    conversation: Conversation,
+    *,
+    by: Caller | None = None,
+    at: int = 0,
+    kind: str = "application/x-ndjson",
+    query: str = "?stream=true",
+) -> Sending:
+    address = urlsplit(conversation.addresses[at])
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    headers = {
+        "Host": address.netloc,
+        "Content-Type": kind,
+        "Transfer-Encoding": "chunked",
+        **(by or conversation.owner).headers,
+    }
+    lines = [f"POST {conversation.path}/messages{query} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    return Sending(reader, writer)

@@ -133,7 +133,10 @@ class Uploads:
         finally:
             self._open.discard(upload)
         storing = self._store(upload, caller=caller, is_interrupted=reason is not None)
-        row = await asyncio.shield(storing)
+        try:
+            row = await asyncio.shield(storing)
+        except EmptyUploadError as error:
+            raise reason or error from None
         if reason is not None:
             reason.headers["Location"] = location_of(row)
             raise reason
