@@ -7,14 +7,15 @@ from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
+from kpi_content.conversations.member_endpoints import router as members
 from kpi_content.inbox.worker import inbox
 from kpi_content.live.endpoints import router as live_streams
 from kpi_content.live.endpoints import uploads
 from kpi_content.live.worker import live
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
+from kpi_content.search.places import find_refusal, search_places
 from kpi_content.settings import ContentSettings
 from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes
@@ -32,8 +33,8 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        # Uploads before messages in one piece, which have the same path.
-        routers=[posts, votes, conversations, live_streams, uploads, messages],
+        # An upload has the path of a message in one piece, and the search that of a conversation: these come later.
+        routers=[posts, votes, uploads, messages, conversations, members, live_streams],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live],
         checks={"feed": check_feed} if settings.has_feed else {},
     )

@@ -117,43 +117,20 @@ class Conversation:
         return shown
 
     async def share(self, caller: Caller, *, role: str = "writer") -> None:
-        other = await self.client.post(
-            f"{self.addresses[0]}/conversations", json={"title": "Of wasps"}, headers=caller.headers
-        )
-        assert other.status_code == 201
-        await self.happen(
-            "member.added",
-            {"user_id": caller.subject.id, "role": role},
-            "INSERT INTO conversation_members (conversation_id, user_id, role) VALUES (:id, :user, :role)",
-            user=caller.subject.id,
-            role=role,
-        )
+        # An account is known once it has written something.
+        await self._ask("POST", "/conversations", {"title": "Of wasps"}, by=caller)
+        await self._ask("POST", f"{self.path}/members", {"user_id": caller.subject.id, "role": role})
 
     async def remove(self, caller: Caller) -> None:
-        await self.happen(
-            "member.removed",
-            {"user_id": caller.subject.id},
-            "DELETE FROM conversation_members WHERE conversation_id = :id AND user_id = :user",
-            user=caller.subject.id,
-        )
-
-    async def happen(self, kind: str, data: object, statement: str, **values: object) -> None:
-        """A change with its event."""
-        await self.execute(
-            f"WITH done AS ({statement} RETURNING 1), changed AS ("
-            " UPDATE conversations SET last_event = last_event + 1 WHERE id = :id RETURNING last_event"
-            "), event AS ("
-            " INSERT INTO conversation_events (conversation_id, seq, type, data)"
-            " SELECT :id, last_event, :kind, CAST(:data AS jsonb) FROM changed"
-            ") SELECT pg_notify('kpi_conversations', :id || ' ' || last_event) FROM changed",
-            kind=kind,
-            data=json.dumps(data),
-            **values,
-        )
+        await self._ask("DELETE", f"{self.path}/members/{caller.subject.id}")
 
     async def delete(self) -> None:
-        await self.execute("DELETE FROM conversations WHERE id = :id")
-        await self.execute("SELECT pg_notify('kpi_conversations', :id || ' 0')")
+        await self._ask("DELETE", self.path)
+
+    async def _ask(self, method: str, path: str, body: object = None, *, by: Caller | None = None) -> None:
+        headers = (by or self.owner).headers
+        response = await self.client.request(method, self.addresses[0] + path, json=body, headers=headers)
+        assert response.is_success, response.text
 
     async def execute(self, statement: str, **values: object) -> None:
         async with self.database.writing() as connection:

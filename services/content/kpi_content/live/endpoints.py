@@ -14,8 +14,7 @@ from kpi_shared.streams import ReaderStream
 from starlette.routing import Match
 from starlette.types import Scope
 
-from kpi_content.conversations import repository as conversations
-from kpi_content.conversations import stream_repository
+from kpi_content.conversations import member_repository, stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
 from kpi_content.conversations.models import MemberRole
@@ -99,7 +98,7 @@ async def upload_message(
 ) -> Response:
     """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
-        own = await conversations.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
+        own = await member_repository.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
     if own is None or own == MemberRole.READER:
         raise ConversationNotFoundError if own is None else ReadOnlyMemberError
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})

@@ -15,12 +15,13 @@ from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, enc
 from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError, SearchBusyError
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter, Total
 from kpi_content.posts.responses import encode_page, read_response, write_response
 from kpi_content.posts.rows import ListedRow, encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
-from kpi_content.posts.search_places import take_place
+from kpi_content.search.errors import SearchBusyError
+from kpi_content.search.places import take_place
 
 router = Router(prefix="/posts", tags=["posts"])
 

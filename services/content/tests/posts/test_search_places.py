@@ -9,7 +9,7 @@ import pytest
 from content_support import Caller, Posts, assert_problem
 from fastapi import FastAPI
 from kpi_content.posts import filters, repository
-from kpi_content.posts.errors import SearchBusyError
+from kpi_content.search.errors import SearchBusyError
 from kpi_content.settings import ContentSettings
 from kpi_shared.places import Places
 

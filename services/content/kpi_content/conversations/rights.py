@@ -1,0 +1,15 @@
+"""What the roles of members allow."""
+
+from kpi_content.conversations.errors import ConversationNotFoundError, NotAnOwnerError
+from kpi_content.conversations.models import MemberRole
+
+
+def require_member(role: MemberRole | None) -> None:
+    if role is None:
+        raise ConversationNotFoundError
+
+
+def require_owner(role: MemberRole | None) -> None:
+    require_member(role)
+    if role is not MemberRole.OWNER:
+        raise NotAnOwnerError
