@@ -1,12 +1,14 @@
 """Streams and uploads whose tokens auth revokes: both end at once, and nothing of the upload is stored."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 from content_support import Caller, assert_problem
 from feed_stand_in import Mood
 from following_support import Follow, Following
+from kpi_content.live import uploads
 from live_support import Conversation, create_conversation, follow, send, wait_until
 from server_support import serve
 
@@ -52,14 +54,23 @@ async def test_a_stream_and_an_upload_end_when_their_session_does(
     assert await following.rows("SELECT id FROM messages") == []
 
 
-async def test_an_upload_whose_token_expires_keeps_what_came(following: Following, conversation: Conversation) -> None:
-    short = following.token(seconds=1.5)
-    sending = await send(conversation, by=caller_of(following, short))
+@pytest.mark.parametrize("least", [30.0, 0.0], ids=["longer", "as long"])
+async def test_an_upload_may_last_longer_than_its_token_for_some_time(
+    following: Following, conversation: Conversation, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    """Where revocations are followed. In the end what came is kept, since its author was not revoked."""
+    monkeypatch.setattr(uploads, "LEAST_SECONDS", least)
+    caller = caller_of(following, following.token(seconds=1))
+    sending = await send(conversation, by=caller)
     sending.write("begun")
-    response = await sending.response()
-    assert response.status_code == 401
-    assert response.headers["Location"]
-    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", True)]
+    if least:
+        await wait_until(lambda: datetime.now(UTC) > caller.subject.expires_at)
+        assert (await sending.end()).status_code == 201
+    else:
+        response = await sending.response()
+        assert_problem(response, 401, "unauthenticated")
+        assert response.headers["Location"]
+    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", not least)]
 
 
 async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
