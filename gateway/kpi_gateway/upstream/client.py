@@ -42,7 +42,7 @@ _ELSEWHERE = frozenset({502, 503, 504})
 _MAX_IDLE_SECONDS = 30.0
 # The interval at which late and idle connections are looked for; at most a tenth of the shortest timeout.
 _SWEEP_SECONDS = 0.1
-_LOG_SECONDS = 1.0
+_COMPLETE_SECONDS = 1.0
 
 
 class HttpClient:
@@ -73,7 +73,7 @@ class HttpClient:
             silence=settings.stream_silence_timeout,
         )
         self._sweeper: asyncio.TimerHandle | None = None
-        self._log_at = 0.0
+        self._complete_at = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -263,15 +263,17 @@ class HttpClient:
     def _sweep(self) -> None:
         """Close connections that are late or were silent for too long: cheaper than a timer for each request."""
         now = self._loop.time()
+        # Once a second: the streams, of which there may be many, and the log.
+        is_complete = now >= self._complete_at
         for connection in self._connections():
             round_trip = connection.round_trip
             if round_trip is None:
                 if now - connection.active_at > _MAX_IDLE_SECONDS:
                     connection.abort(UpstreamError())
-            elif connection.is_overdue(round_trip, now):
+            elif (is_complete or not round_trip.is_stream) and connection.is_overdue(round_trip, now):
                 connection.abandon(UpstreamTimeoutError())
-        if now >= self._log_at:
-            self._log_at = now + _LOG_SECONDS
+        if is_complete:
+            self._complete_at = now + _COMPLETE_SECONDS
             self._log_refusals()
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
 

@@ -6,6 +6,7 @@ from functools import partial
 import httpx
 import pytest
 from content_support import ADMIN, ANNA, BERT, Caller, Posts, caller
+from conversations_support import Conversations
 from fastapi import FastAPI
 from feed_stand_in import StandIn, stand_in
 from following_support import Follow, run_following
@@ -104,6 +105,18 @@ def posts(app: FastAPI, client: httpx.AsyncClient, anna: Caller) -> Posts:
 @pytest.fixture
 def committed_posts(committing_app: FastAPI, committing_client: httpx.AsyncClient, anna: Caller) -> Posts:
     return Posts(committing_app, committing_client, anna)
+
+
+@pytest.fixture
+def conversations(client: httpx.AsyncClient, posts: Posts, anna: Caller) -> Conversations:
+    return Conversations(client, posts, anna)
+
+
+@pytest.fixture
+def committed_conversations(
+    committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
+) -> Conversations:
+    return Conversations(committing_client, committed_posts, anna)
 
 
 @pytest.fixture

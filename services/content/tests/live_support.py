@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from content_support import Caller
@@ -35,8 +36,9 @@ class Reading:
 
     status: int = 0
     events: list[Event] = field(default_factory=list)
-    text: str = ""
+    received: str = ""
     is_over: bool = False
+    _rest: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, event_type: str) -> list[Any]:
@@ -51,8 +53,8 @@ class Reading:
         return max(event.id for event in self.events if event.id is not None)
 
     def take(self, text: str) -> None:
-        self.text += text
-        *blocks, self.text = self.text.split("\n\n")
+        self.received += text
+        *blocks, self._rest = (self._rest + text).split("\n\n")
         self.events += [event for block in blocks if (event := parse_event(block)) is not None]
 
 
@@ -114,6 +116,22 @@ class Conversation:
         shown: dict[str, Any] = response.json()
         return shown
 
+    async def share(self, caller: Caller, *, role: str = "writer") -> None:
+        # An account is known once it has written something.
+        await self._ask("POST", "/conversations", {"title": "Of wasps"}, by=caller)
+        await self._ask("POST", f"{self.path}/members", {"user_id": caller.subject.id, "role": role})
+
+    async def remove(self, caller: Caller) -> None:
+        await self._ask("DELETE", f"{self.path}/members/{caller.subject.id}")
+
+    async def delete(self) -> None:
+        await self._ask("DELETE", self.path)
+
+    async def _ask(self, method: str, path: str, body: object = None, *, by: Caller | None = None) -> None:
+        headers = (by or self.owner).headers
+        response = await self.client.request(method, self.addresses[0] + path, json=body, headers=headers)
+        assert response.is_success, response.text
+
     async def execute(self, statement: str, **values: object) -> None:
         async with self.database.writing() as connection:
             await connection.execute(text(statement), {"id": self.id, **values})
@@ -130,5 +148,59 @@ async def create_conversation(
 def environment_of(settings: ContentSettings, **more: str) -> dict[str, str]:
     url = settings.database_url.get_secret_value().replace("+psycopg", "")
     key = settings.paseto_secret_key.get_secret_value() if settings.paseto_secret_key else ""
-    patience = {"REQUEST_TIMEOUT": "20", "DATABASE_STATEMENT_TIMEOUT": "15"}
+    patience = {"REQUEST_TIMEOUT": "20", "UPLOAD_SILENCE_TIMEOUT": "2", "DATABASE_STATEMENT_TIMEOUT": "15"}
     return {"DATABASE_URL": url, "LISTEN_DATABASE_URL": url, "PASETO_SECRET_KEY": key, **patience, **more}
+
+
+class Sending:
+    """A streamed upload, whose body is written piece by piece; a response may come before its end.
+
+    Not httpx, which sends the whole body before it reads the response.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def write(self, *pieces: bytes | str) -> None:
+        """A text is a line with a delta."""
+        for piece in pieces:
+            data = piece if isinstance(piece, bytes) else json.dumps({"delta": piece}).encode() + b"\n"
+            if data:
+                self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def end(self) -> httpx.Response:
+        self._writer.write(b"0\r\n\r\n")
+        return await self.response()
+
+    async def response(self) -> httpx.Response:
+        async with asyncio.timeout(30):
+            head = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = httpx.Headers([(name, value) for name, _, value in (line.partition(": ") for line in head[1:-2])])
+            body = await self._reader.readexactly(int(headers["Content-Length"]))
+        self.leave()
+        return httpx.Response(int(head[0].split(" ")[1]), headers=headers, content=body)
+
+    def leave(self) -> None:
+        self._writer.close()
+
+
+async def send(
+    conversation: Conversation,
+    *,
+    by: Caller | None = None,
+    at: int = 0,
+    kind: str = "application/x-ndjson",
+    query: str = "?stream=true",
+) -> Sending:
+    address = urlsplit(conversation.addresses[at])
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    headers = {
+        "Host": address.netloc,
+        "Content-Type": kind,
+        "Transfer-Encoding": "chunked",
+        **(by or conversation.owner).headers,
+    }
+    lines = [f"POST {conversation.path}/messages{query} HTTP/1.1", *(f"{name}: {headers[name]}" for name in headers)]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    return Sending(reader, writer)

@@ -2,12 +2,13 @@
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
-from sqlalchemy import BigInteger, Text, bindparam, insert, literal_column, select
+from sqlalchemy import BigInteger, Text, bindparam, func, insert, literal_column, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.repository import author_name, join_author, remember_author
 from kpi_content.conversations.errors import ConversationNotFoundError
+from kpi_content.conversations.filters import Position
 from kpi_content.conversations.models import Conversation, Member, MemberRole
 from kpi_content.conversations.rows import COLUMNS, ConversationRow, make_conversation
 from kpi_content.conversations.writing_repository import caller, conversation
@@ -48,8 +49,30 @@ _visible = (
     .join(Member, col(Member.conversation_id) == _columns.id)
     .where(col(Member.user_id) == caller)
 )
-_get = Statement(_visible.where(_columns.id == conversation), make_conversation)
-_find_role = select(col(Member.role)).where(col(Member.conversation_id) == conversation, col(Member.user_id) == caller)
+_read = _visible.where(_columns.id == conversation)
+_get = Statement(_read, make_conversation)
+_activity = func.coalesce(_columns.last_message_at, _columns.created_at)
+_last = tuple_(bindparam("activity", type_=_columns.created_at.type), bindparam("last_id", type_=BigInteger))
+_listed = _visible.order_by(_activity.desc(), _columns.id.desc()).limit(bindparam("most", type_=BigInteger))
+# The conversations of one member are sorted for each page: their activity changes with every message.
+_first_page = Statement(_listed, make_conversation)
+_next_page = Statement(_listed.where(tuple_(_activity, _columns.id) < _last), make_conversation)
+# Not for strangers, who could otherwise make the members wait.
+_lock = text("""
+    SELECT last_number FROM conversations WHERE id = :conversation
+    AND EXISTS (SELECT FROM conversation_members WHERE conversation_id = :conversation AND user_id = :caller)
+    FOR NO KEY UPDATE
+""")
+_rename = text("UPDATE conversations SET title = :title, updated_at = clock_timestamp() WHERE id = :conversation")
+_hide = text("UPDATE conversations SET deleted_at = clock_timestamp() WHERE id = :conversation")
+_replace_owner = text("""
+    UPDATE conversations SET owner_id = (
+        SELECT user_id FROM conversation_members JOIN authors ON authors.id = user_id
+        WHERE conversation_id = :conversation AND role = 'owner' AND username IS NOT NULL
+        ORDER BY joined_at, user_id LIMIT 1
+    )
+    WHERE id = :conversation AND owner_id = :user
+""")
 
 
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:
@@ -62,14 +85,48 @@ async def get(connection: DirectConnection, *, conversation_id: int, caller_id: 
     return await _get.one_or_none(connection, {"conversation": conversation_id, "caller": caller_id})
 
 
-async def find_role(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> MemberRole | None:
-    """The caller's role; None if the caller is not a member."""
-    role = await connection.scalar(_find_role, {"conversation": conversation_id, "caller": caller_id})
-    return None if role is None else MemberRole(role)
-
-
 async def get_or_raise(connection: DirectConnection, *, conversation_id: int, caller_id: int) -> ConversationRow:
     row = await get(connection, conversation_id=conversation_id, caller_id=caller_id)
     if row is None:
         raise ConversationNotFoundError
     return row
+
+
+async def get_page(
+    connection: DirectConnection, *, caller_id: int, limit: int, after: Position | None
+) -> list[ConversationRow]:
+    values = {"caller": caller_id, "most": limit}
+    if after is None:
+        return await _first_page.all(connection, values)
+    return await _next_page.all(connection, values | {"activity": after.activity, "last_id": after.id})
+
+
+async def read(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> ConversationRow:
+    """A conversation of the caller's, as the transaction has left it."""
+    found = await connection.execute(_read, {"conversation": conversation_id, "caller": caller_id})
+    return make_conversation(found.one())
+
+
+async def lock(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> int:
+    """Lock a conversation of the caller's, and return its newest number; ConversationNotFoundError.
+
+    What is read after this is not changed by others until the end of the transaction.
+    """
+    number = await connection.scalar(_lock, {"conversation": conversation_id, "caller": caller_id})
+    if number is None:
+        raise ConversationNotFoundError
+    return int(number)
+
+
+async def rename(connection: AsyncConnection, *, conversation_id: int, title: str) -> None:
+    await connection.execute(_rename, {"conversation": conversation_id, "title": title})
+
+
+async def hide(connection: AsyncConnection, *, conversation_id: int) -> None:
+    """Leave the rest to ``forget_deleted``. It has no members any more, so it exists for nobody."""
+    await connection.execute(_hide, {"conversation": conversation_id})
+
+
+async def replace_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> None:
+    """Show the one who has been an owner for longest instead of ``user_id``, who is an owner no more."""
+    await connection.execute(_replace_owner, {"conversation": conversation_id, "user": user_id})

@@ -60,6 +60,24 @@ def add_number(member: CTE, content: ColumnElement[str]) -> CTE:
     )
 
 
+def remove_number(newest: CTE) -> CTE:
+    """Count one message less, and give its event a place. ``newest`` is the last message that stays, or no row."""
+    return (
+        update(Conversation)
+        .where(col(Conversation.id) == conversation)
+        .values(
+            last_event=Conversation.last_event + 1,
+            message_count=Conversation.message_count - 1,
+            last_message_at=select(newest.c.created_at).scalar_subquery(),
+            last_excerpt=select(newest.c.excerpt).scalar_subquery(),
+        )
+        .returning(
+            *(col(Conversation.id), col(Conversation.last_event)), func.clock_timestamp().label("last_message_at")
+        )
+        .cte("numbered")
+    )
+
+
 def mark_own_as_read(numbered: CTE) -> CTE:
     """The writer has read everything up to the new message."""
     return (

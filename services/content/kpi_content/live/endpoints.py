@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
 from kpi_shared.database import MAX_ID, DatabaseOfApp
-from kpi_shared.deadlines import MORE_BODY_BYTES, OWN_PACE
+from kpi_shared.deadlines import LASTS, MORE_BODY_BYTES, OWN_PACE
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import MediaTypeRoute, Router
 from kpi_shared.http.middleware import IS_HEAD
@@ -14,8 +14,7 @@ from kpi_shared.streams import ReaderStream
 from starlette.routing import Match
 from starlette.types import Scope
 
-from kpi_content.conversations import repository as conversations
-from kpi_content.conversations import stream_repository
+from kpi_content.conversations import member_repository, stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
 from kpi_content.conversations.models import MemberRole
@@ -63,6 +62,7 @@ async def follow_conversation(
         raise ConversationNotFoundError
     if request.scope.get(IS_HEAD):
         return Response(media_type=EVENT_STREAM, headers=_NO_STORE)
+    request.scope[LASTS] = True
     stream = EventStream(
         request.app.state.hub,
         conversation_id=conversation_id,
@@ -99,7 +99,7 @@ async def upload_message(
 ) -> Response:
     """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
-        own = await conversations.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
+        own = await member_repository.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
     if own is None or own == MemberRole.READER:
         raise ConversationNotFoundError if own is None else ReadOnlyMemberError
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from kpi_content.conversations.stream_repository import Start
-from kpi_content.live.hub import Hub
+from kpi_content.live.hub import Hub, Subscription
 from kpi_content.live.reading import LiveEvent
 
 KEEPALIVE_SECONDS = 15.0
@@ -43,46 +43,51 @@ class EventStream:
         self._is_reset = beginning.is_reset
         self._sent = beginning.after
         self._newest = newest
+        # Nothing follows: the client asks again, and finds out why.
+        self._is_over = False
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Each item is one or more complete events."""
+        """Each item is one or more complete events, or a comment."""
         yield self._begin()
-        async for chunk in self._send_missed():
-            yield chunk
-        if self._sent >= self._newest:
-            async for chunk in self._send_new():
-                yield chunk
+        while self._is_behind():
+            if missed := await self._read_missed():
+                yield missed
+            if self._is_over:
+                return
+        with self._hub.join(self._conversation_id, reader_id=self._reader_id, after=self._sent) as subscription:
+            while not subscription.is_cut:
+                is_last = subscription.is_over
+                if new := await _take(subscription):
+                    yield new
+                if is_last:
+                    return
 
     def _begin(self) -> bytes:
         place = f'{{"seq":{self._sent}}}'
         ready = format_sse_event(event="ready", data_str=place, id=str(self._sent), retry=_RETRY)
         return ready + format_sse_event(event="reset", data_str=place, id=str(self._sent)) if self._is_reset else ready
 
-    async def _send_missed(self) -> AsyncIterator[bytes]:
-        """Ends early if the reader has been removed, or events are missing: the client asks again, and finds out."""
-        while self._sent < max(self._newest, self._hub.place_of(self._conversation_id)) and not self._hub.is_ending:
-            self._newest = max(self._newest, self._hub.place_of(self._conversation_id))
-            events = await self._hub.read_page(self._conversation_id, after=self._sent)
-            if not events or events[0].seq != self._sent + 1:
-                return
-            end = next((at for at, event in enumerate(events, 1) if event.removed_id == self._reader_id), 0)
-            if data := join(events[: end or None]):
-                yield data
-            if end:
-                return
-            self._sent = events[-1].seq
+    def _is_behind(self) -> bool:
+        """Whether there are events that the hub will not deliver, since it has read them already."""
+        self._newest = max(self._newest, self._hub.place_of(self._conversation_id))
+        return self._sent < self._newest
 
-    async def _send_new(self) -> AsyncIterator[bytes]:
-        with self._hub.join(self._conversation_id, reader_id=self._reader_id, after=self._sent) as subscription:
-            while not subscription.is_cut:
-                is_last = subscription.is_over
-                events = await subscription.take(seconds=KEEPALIVE_SECONDS)
-                if data := join(events):
-                    yield data
-                elif not events and not subscription.is_over:
-                    yield KEEPALIVE_COMMENT
-                if is_last:
-                    return
+    async def _read_missed(self) -> bytes:
+        events = await self._hub.read_page(self._conversation_id, after=self._sent)
+        # The next one is missing where it has been deleted meanwhile, or the conversation has.
+        self._is_over = self._hub.is_ending or not events or events[0].seq != self._sent + 1
+        if self._is_over:
+            return b""
+        end = next((at for at, event in enumerate(events, 1) if event.removed_id == self._reader_id), None)
+        self._is_over = end is not None
+        self._sent = events[-1].seq
+        return join(events[:end])
+
+
+async def _take(subscription: Subscription) -> bytes:
+    """What comes within the time after which a comment is due, or that."""
+    events = await subscription.take(seconds=KEEPALIVE_SECONDS)
+    return KEEPALIVE_COMMENT if not events and not subscription.is_over else join(events)
 
 
 def join(events: Iterable[LiveEvent]) -> bytes:

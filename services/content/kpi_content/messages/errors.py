@@ -1,6 +1,6 @@
 """The problems of requests about messages."""
 
-from kpi_shared.errors import ForbiddenError, ProblemError
+from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError
 
 from kpi_content.conversations.errors import NothingHereError
 
@@ -21,3 +21,8 @@ class MessageChangedMeanwhileError(ProblemError):
     status = 412
     type = "changed-meanwhile"
     title = "The message has changed since the version in If-Match: read it again"
+
+
+class NumberNotGivenError(InvalidRequestError):
+    type = "number-not-given"
+    title = "No message has got this number yet"

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from kpi_content.conversations.rows import make_owner
+from kpi_content.conversations.rows import make_account
 from kpi_content.messages.schemas import MessagePublic
 
 # A message by the names of MessagePublic's fields, in their order.
@@ -19,7 +19,7 @@ _USERNAME = _AUTHOR_ID + 1
 
 def make_message(values: Sequence[Any]) -> MessageRow:
     message: MessageRow = dict(zip(FIELDS, values, strict=False))
-    message["author"] = make_owner(values[_AUTHOR_ID], values[_USERNAME])
+    message["author"] = make_account(values[_AUTHOR_ID], values[_USERNAME])
     return message
 
 

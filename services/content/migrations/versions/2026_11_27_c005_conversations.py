@@ -1,4 +1,4 @@
-"""conversations, conversation_members, messages, conversation_events
+"""conversations, conversation_members, messages, conversation_events; authors are found by name
 
 Revision ID: c005
 Revises: c004
@@ -45,6 +45,7 @@ def upgrade() -> None:
         ["deleted_at"],
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
+    op.create_index("ix_authors_username_lower", "authors", [sa.text("lower(username)")])
     _create_members()
     _create_messages()
     _create_events()
@@ -132,3 +133,4 @@ def downgrade() -> None:
     op.drop_table("messages")
     op.drop_table("conversation_members")
     op.drop_table("conversations")
+    op.drop_index("ix_authors_username_lower", "authors")
