@@ -10,9 +10,6 @@ from kpi_shared.database import Database
 
 log = structlog.get_logger(__name__)
 
-_HOUR = 3600.0
-# A run that fails is repeated after an hour: nothing depends on it.
-_SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 STEP = 1000
 _MOST_STEPS = 100
 
@@ -37,13 +34,14 @@ async def _run_in_steps(database: Database, forget: Forget, step: int) -> int:
 
 
 @asynccontextmanager
-async def keeping_tidy(tidy: Callable[[], Awaitable[dict[str, int]]]) -> AsyncIterator[None]:
-    """Call ``tidy`` every hour while the block runs."""
+async def keeping_tidy(tidy: Callable[[], Awaitable[dict[str, int]]], schedule: Schedule) -> AsyncIterator[None]:
+    """Call ``tidy`` again and again while the block runs, at once where there is more to delete."""
 
     async def step() -> bool:
-        deleted = await tidy()
-        log.info("housekeeping", **{name: count for name, count in deleted.items() if count})
-        return False
+        deleted = {name: count for name, count in (await tidy()).items() if count}
+        if deleted:
+            log.info("housekeeping", **deleted)
+        return any(count >= STEP * _MOST_STEPS for count in deleted.values())
 
-    async with running(repeat(step, _SCHEDULE, failure="housekeeping failed"), name="housekeeping"):
+    async with running(repeat(step, schedule, failure="housekeeping failed"), name="housekeeping"):
         yield

@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 from fastapi import FastAPI
+from kpi_shared.background import Schedule
 from kpi_shared.database import Database
 from kpi_shared.housekeeping import STEP, Forget, keeping_tidy, run_tasks
 from kpi_shared.idempotency import repository as idempotency_keys
@@ -25,6 +26,9 @@ from kpi_auth.webhooks import delivery_repository as webhook_deliveries
 from kpi_auth.webhooks import retention as webhooks
 
 KEPT = timedelta(days=30)
+_HOUR = 3600.0
+# A run that fails is repeated after an hour: nothing depends on it.
+_SCHEDULE = Schedule(interval=_HOUR, first_delay=60.0, first_backoff=_HOUR, longest_backoff=_HOUR)
 
 
 def _build_tasks(settings: AuthSettings) -> dict[str, Forget]:
@@ -54,5 +58,5 @@ async def tidy(database: Database, settings: AuthSettings, *, step: int = STEP) 
 
 
 async def housekeeping(app: FastAPI) -> AsyncIterator[None]:
-    async with keeping_tidy(partial(tidy, app.state.database, app.state.settings)):
+    async with keeping_tidy(partial(tidy, app.state.database, app.state.settings), _SCHEDULE):
         yield

@@ -4,7 +4,7 @@ from kpi_shared.idempotency.documents import IDEMPOTENCY_KEY
 from kpi_shared.idempotency.errors import RETRY_ERRORS
 from kpi_shared.idempotency.keys import owner_of
 from kpi_shared.idempotency.models import IdempotencyKeyColumns
-from kpi_shared.idempotency.once import NOT_PROCESSED, Once, OnceOnly, install_retry_handler
+from kpi_shared.idempotency.once import NOT_PROCESSED, Once, OnceOnly, StreamedOnce, install_retry_handler
 
 __all__ = [
     "IDEMPOTENCY_KEY",
@@ -13,6 +13,7 @@ __all__ = [
     "IdempotencyKeyColumns",
     "Once",
     "OnceOnly",
+    "StreamedOnce",
     "install_retry_handler",
     "owner_of",
 ]

@@ -42,10 +42,14 @@ Check = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class OnceOnly:
-    """One request that creates. ``owner`` is the caller, or a text for a request without one (``owner_of``)."""
+    """One request that creates. ``owner`` is the caller, or a text for a request without one (``owner_of``).
 
-    def __init__(self, request: Request) -> None:
+    ``has_body`` is False if the body is read as it comes, and does not identify the request.
+    """
+
+    def __init__(self, request: Request, *, has_body: bool = True) -> None:
         self._request = request
+        self._has_body = has_body
         self._database: Database = request.app.state.database
         self._key = parse_key(request.headers.getlist("idempotency-key"))
         self._claim: _Claim | None = None
@@ -105,7 +109,8 @@ class OnceOnly:
     async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:
         secrets: tuple[bytes, ...] = self._request.app.state.idempotency_secrets
         name = owner if isinstance(owner, str) else owner_of(owner)
-        return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), await fingerprint(self._request))
+        body = await self._request.body() if self._has_body else b""
+        return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), fingerprint(self._request, body))
 
 
 async def _end_if_processed(
@@ -123,7 +128,12 @@ async def _once(request: Request) -> OnceOnly:
     return OnceOnly(request)
 
 
+async def _streamed_once(request: Request) -> OnceOnly:
+    return OnceOnly(request, has_body=False)
+
+
 Once = Annotated[OnceOnly, Depends(_once)]
+StreamedOnce = Annotated[OnceOnly, Depends(_streamed_once)]
 
 
 def install_retry_handler(app: FastAPI) -> None:

@@ -17,7 +17,7 @@ from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
-from kpi_content.conversations.responses import encode_page, read_response, write_response
+from kpi_content.conversations.responses import encode_page, read_response
 from kpi_content.messages import repository, service
 from kpi_content.messages.errors import (
     MessageChangedMeanwhileError,
@@ -26,6 +26,7 @@ from kpi_content.messages.errors import (
     NumberNotGivenError,
 )
 from kpi_content.messages.filters import MessageFilter, Position, SearchFilter
+from kpi_content.messages.responses import created_response
 from kpi_content.messages.rows import encode_message
 from kpi_content.messages.schemas import (
     MessageCreate,
@@ -116,8 +117,7 @@ async def create_message(
     check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
     async with once.committing(caller, check=check) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
-        location = f"/conversations/{conversation_id}/messages/{row['id']}"
-        return await once.keep(write_response(encode_message(row), status=201, headers={"Location": location}))
+        return await once.keep(created_response(row))
 
 
 @router.get(
