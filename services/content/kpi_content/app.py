@@ -10,6 +10,9 @@ from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.conversations.member_endpoints import router as members
 from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
+from kpi_content.live.endpoints import router as live_streams
+from kpi_content.live.endpoints import uploads
+from kpi_content.live.worker import live
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
 from kpi_content.revocations.follower import check_feed, revocation_feed
@@ -31,8 +34,9 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        routers=[posts, votes, conversations, members, messages],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, housekeeping],
+        # An upload has the path of a message in one piece, and comes before it.
+        routers=[posts, votes, conversations, members, uploads, messages, live_streams],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

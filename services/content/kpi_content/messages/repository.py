@@ -1,11 +1,13 @@
 """The SQL of messages. A statement is built once; a request only binds its values."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -149,6 +151,7 @@ _forget_deleted = text("""
         WHERE deleted_at IS NOT NULL LIMIT :most FOR UPDATE OF messages SKIP LOCKED
     )
 """)
+_get_all = Statement(_all.where(_columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))), make_message)
 
 
 async def add(
@@ -237,3 +240,9 @@ def has_messages(conversation_id: SQLColumnExpression[int]) -> ColumnElement[boo
 async def forget_deleted(connection: AsyncConnection, *, most: int) -> int:
     """Delete messages of deleted conversations, and return how many there were."""
     return (await connection.execute(_forget_deleted, {"most": most})).rowcount
+
+
+async def get_all(connection: DirectConnection, *, message_ids: Sequence[int]) -> dict[int, MessageRow]:
+    """Those that exist, by their ids."""
+    rows = await _get_all.all(connection, {"ids": list(message_ids)})
+    return {row["id"]: row for row in rows}
