@@ -98,7 +98,15 @@ def test_generated_requests_conform_to_the_api_document(
             response = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)
             assert response.status_code == 201, response.text
         # A generated cursor has the right form, but the service has not issued it.
-        fuzz(address, token=token, folder=tmp_path, examples=10, excluded=["positive_data_acceptance"])
+        fuzz(
+            address,
+            token=token,
+            folder=tmp_path,
+            examples=10,
+            excluded=["positive_data_acceptance"],
+            # A response without an end.
+            excluded_paths=["/conversations/{conversation_id}/events"],
+        )
     assert "request failed" not in (tmp_path / "content.log").read_text()
 
 
