@@ -11,10 +11,12 @@ from fastapi import FastAPI
 from feed_stand_in import StandIn, stand_in
 from following_support import Follow, run_following
 from kpi_content.app import create_app
+from kpi_content.search.errors import SearchBusyError
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
+from kpi_shared.places import Places
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
@@ -117,6 +119,15 @@ def committed_conversations(
     committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
 ) -> Conversations:
     return Conversations(committing_client, committed_posts, anna)
+
+
+@pytest.fixture
+async def one_place(app: FastAPI) -> AsyncIterator[Places]:
+    """One place and one request that may wait for it."""
+    before = app.state.search_places
+    app.state.search_places = Places(1, waiting=1, patience=30, usual=0.01, refusal=SearchBusyError)
+    yield app.state.search_places
+    app.state.search_places = before
 
 
 @pytest.fixture
