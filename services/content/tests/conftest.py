@@ -64,7 +64,9 @@ async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application on its pool of real connections. All tables are emptied after the test."""
     yield running_app
     async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations CASCADE"))
+        await connection.execute(
+            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
+        )
 
 
 @pytest.fixture
@@ -153,5 +155,7 @@ async def follow(following_settings: ContentSettings, feeds: tuple[StandIn, Stan
     yield partial(run_following, following_settings, feeds)
     database = Database(following_settings)
     async with database.writing() as connection:
-        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations CASCADE"))
+        await connection.execute(
+            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
+        )
     await database.close()

@@ -3,7 +3,7 @@
 from conversations_support import Conversations
 from kpi_content.housekeeping import tidy
 
-NOTHING = {"old_events": 0, "messages": 0, "events": 0, "conversations": 0}
+NOTHING = {"idempotency_keys": 0, "old_events": 0, "messages": 0, "events": 0, "conversations": 0}
 TABLES = ("messages", "conversation_events", "conversations")
 
 

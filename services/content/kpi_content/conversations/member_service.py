@@ -9,6 +9,7 @@ from kpi_content.conversations import member_repository as members
 from kpi_content.conversations import repository
 from kpi_content.conversations.errors import (
     AlreadyMemberError,
+    ConversationNotFoundError,
     LastOwnerError,
     MemberLimitError,
     MemberNotFoundError,
@@ -37,6 +38,14 @@ async def add(connection: AsyncConnection, *, conversation_id: int, wanted: Memb
         connection, conversation_id=conversation_id, kind="member.added", user_id=user_id, role=wanted.role
     )
     return await members.read(connection, conversation_id=conversation_id, user_id=user_id)
+
+
+async def check_owner(connection: AsyncConnection, *, conversation_id: int, caller: Subject) -> None:
+    """ConversationNotFoundError or NotAnOwnerError."""
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller.id)
+    if role is None:
+        raise ConversationNotFoundError
+    require_owner(role)
 
 
 async def _find_account(connection: AsyncConnection, wanted: MemberAdd) -> int:

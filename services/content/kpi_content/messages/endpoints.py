@@ -1,5 +1,6 @@
 """Reading, searching, writing and deleting the messages of conversations."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -9,13 +10,14 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
-from kpi_content.conversations.responses import encode_page, read_response, write_response
+from kpi_content.conversations.responses import encode_page, read_response
 from kpi_content.messages import repository, service
 from kpi_content.messages.errors import (
     MessageChangedMeanwhileError,
@@ -24,6 +26,7 @@ from kpi_content.messages.errors import (
     NumberNotGivenError,
 )
 from kpi_content.messages.filters import MessageFilter, Position, SearchFilter
+from kpi_content.messages.responses import created_response
 from kpi_content.messages.rows import encode_message
 from kpi_content.messages.schemas import (
     MessageCreate,
@@ -104,16 +107,21 @@ async def list_messages(
     "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(*_HIDDEN, ReadOnlyMemberError),
+    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
 async def create_message(
-    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, database: DatabaseOfApp
+    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
 ) -> Response:
-    """Write a message, which gets the next number of the conversation. You have then read all up to it."""
-    async with database.committing() as connection:
+    """Write a message, which gets the next number of the conversation. You have then read all up to it.
+
+    With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
+    deltas, `application/x-ndjson` or `text/event-stream`.
+    """
+    check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, check=check) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
-    location = f"/conversations/{conversation_id}/messages/{row['id']}"
-    return write_response(encode_message(row), status=201, headers={"Location": location})
+        return await once.keep(created_response(row))
 
 
 @router.get(

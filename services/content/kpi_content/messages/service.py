@@ -42,9 +42,18 @@ async def create(
         is_interrupted=is_interrupted,
     )
     if row is None:
-        role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller.id)
-        raise ConversationNotFoundError if role is None else ReadOnlyMemberError
+        await check_writer(connection, conversation_id=conversation_id, caller=caller)
+        raise ReadOnlyMemberError
     return row
+
+
+async def check_writer(connection: AsyncConnection, *, conversation_id: int, caller: Subject) -> None:
+    """ConversationNotFoundError or ReadOnlyMemberError."""
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller.id)
+    if role is None:
+        raise ConversationNotFoundError
+    if role is MemberRole.READER:
+        raise ReadOnlyMemberError
 
 
 async def delete(
