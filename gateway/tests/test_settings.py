@@ -17,13 +17,16 @@ from pydantic import ValidationError
 def test_the_default_table_has_the_platforms_paths() -> None:
     table = RouteTable.of(GatewaySettings())
     found = {
-        path: table.match(f"/api/v1{path}".encode(), "POST") for path in ("/auth/login", "/users", "/posts/1", "/votes")
+        path: table.match(f"/api/v1{path}".encode(), "POST")
+        for path in ("/auth/login", "/users", "/posts/1", "/votes", "/conversations/1/messages", "/messages")
     }
     assert {path: match and match.route.upstream for path, match in found.items()} == {
         "/auth/login": "auth",
         "/users": "auth",
         "/posts/1": "content",
         "/votes": "content",
+        "/conversations/1/messages": "content",
+        "/messages": "content",
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
+from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -45,7 +46,7 @@ from kpi_content.messages.rows import FIELDS, MessageRow, make_message
 from kpi_content.messages.schemas import MessageCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
+from kpi_content.statements import Statement, get_direct
 
 _columns = Message.__table__.c  # type: ignore[attr-defined]
 _COLUMN_OF = {"interrupted": "is_interrupted"}
@@ -72,13 +73,12 @@ _added = (
 _about_added = func.jsonb_build_object(
     *("number", _added.c.number, "id", _added.c.id, "draft", bindparam("sent_draft", type_=Text))
 )
-_add = join_author(
+_shown_added = join_author(
     select(_added, author_name, notify(_numbered)).join(_numbered, _numbered.c.id == _added.c.conversation_id),
     _added.c.author_id,
-).add_cte(
-    mark_own_as_read(_numbered),
-    add_event(_numbered, kind="message.created", data=_about_added, beside=_added),
 )
+_event = add_event(_numbered, kind="message.created", data=_about_added, beside=_added)
+_add = Statement(_shown_added.add_cte(mark_own_as_read(_numbered), _event), make_message)
 _all = join_author_or_none(select(*_shown, _columns.author_id, author_name), _columns.author_id)
 _of_caller = join_caller(_all, _columns.conversation_id)
 _of_conversation = _columns.conversation_id == conversation
@@ -164,11 +164,17 @@ async def add(
     is_interrupted: bool,
 ) -> MessageRow | None:
     """Add the message with its event; None if the author may not write in the conversation."""
-    sent = {**message.model_dump(mode="json"), "draft": draft, "is_interrupted": is_interrupted}
-    values = {f"sent_{name}": value for name, value in sent.items()}
-    found = await connection.execute(_add, {**values, "conversation": conversation_id, "caller": author.id})
-    row = found.one_or_none()
-    return None if row is None else make_message(row)
+    metadata = None if message.metadata is None else Jsonb(message.metadata)
+    values = {
+        "sent_role": message.role.value,
+        "sent_content": message.content,
+        "sent_metadata": metadata,
+        "sent_draft": draft,
+        "sent_is_interrupted": is_interrupted,
+        "conversation": conversation_id,
+        "caller": author.id,
+    }
+    return await _add.one_or_none(await get_direct(connection), values)
 
 
 async def get(

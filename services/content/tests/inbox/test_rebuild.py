@@ -74,6 +74,19 @@ async def test_the_command_builds_the_same_rows(follow: Follow, following_settin
         assert (7, "again", 3, False) in await service.rows(ALL)
 
 
+async def test_members_of_conversations_stay(follow: Follow, following_settings: ContentSettings) -> None:
+    """Also those that auth does not know, as authors of posts do."""
+    async with follow() as service:
+        service.feeds[0].change(1, "account.created")
+        await eventually(lambda: service.settled)
+        service.app.state.revocations = None
+        made = await service.client.post("/conversations", json={"title": "Of bees"}, headers=service.token(user=502))
+        assert made.status_code == 201, made.text
+        await service.execute("INSERT INTO authors VALUES (600, 'unknown')")
+        await run(following_settings, service.feeds[0], "rebuild-inbox")
+        assert [row[0] for row in await service.rows(ALL)] == [1, 502]
+
+
 async def test_events_that_come_meanwhile_are_not_lost(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state that was read before an event, and is written after it, changes nothing."""
     async with follow() as service:
