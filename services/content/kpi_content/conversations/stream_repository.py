@@ -33,6 +33,13 @@ class Change(NamedTuple):
     event: StoredEvent | None
 
 
+# For statements that write nothing here: ``lock_writer`` is for those that do.
+MAY_WRITE = """
+    EXISTS (
+        SELECT FROM conversation_members
+        WHERE conversation_id = :conversation_id AND user_id = :user_id AND role <> 'reader'
+    )
+"""
 _AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
 _get_start: Statement[Start] = Statement(
     text("""

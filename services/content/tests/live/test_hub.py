@@ -22,7 +22,7 @@ READY = b'event: ready\ndata: {"seq":0}\nid: 0\nretry: 1000\n\n'
 
 
 class House:
-    """A hub that is told nothing, a conversation, and what is written in it."""
+    """A hub without notifications, a conversation, and what is written in it."""
 
     def __init__(self, hub: Hub, database: Database, owner: Caller, conversation_id: int) -> None:
         self.hub = hub

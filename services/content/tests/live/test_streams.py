@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -68,7 +69,7 @@ async def test_nothing_is_missed_or_doubled_while_a_reader_comes_and_goes(conver
             task = asyncio.create_task(
                 read_stream(conversation.events(at=turn % 2), conversation.owner.headers, reading, last=last)
             )
-            await wait_until(lambda reading=reading: len(reading.events) > 1)  # type: ignore[misc]
+            await wait_until(partial(reading.has_more_than, 1))
             await asyncio.sleep(0.02 * (turn % 4))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -160,3 +161,15 @@ async def test_a_stream_ends_with_its_conversation(conversation: Conversation) -
     async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
         await conversation.delete()
         await wait_until(lambda: reading.is_over)
+
+
+async def test_a_process_whose_listening_connection_is_lost_looks_by_itself(conversation: Conversation) -> None:
+    async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
+        await conversation.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'kpi-content-live'"
+        )
+        for number in (1, 2):
+            await conversation.write()
+            await wait_until(partial(reading.has_more_than, number))
+    assert reading.numbers == [1, 2]
