@@ -54,7 +54,8 @@ _get_start: Statement[Start] = Statement(
 )
 _get_page: Statement[StoredEvent] = Statement(
     text(f"""
-        SELECT conversation_id, seq, type, data, {_AGE} FROM conversation_events
+        SELECT conversation_id, seq, type, data, {_AGE}
+        FROM conversation_events JOIN conversations ON conversations.id = conversation_id AND deleted_at IS NULL
         WHERE conversation_id = :conversation_id AND seq > :after
         ORDER BY seq LIMIT :most
     """),  # noqa: S608 our own text
