@@ -27,12 +27,16 @@ class AccessEndedError(Exception):
 
 
 @asynccontextmanager
-async def while_permitted(revocations: Revocations | None, subject: Subject) -> AsyncIterator[None]:
+async def while_permitted(
+    revocations: Revocations | None, subject: Subject, *, least: float = 0.0
+) -> AsyncIterator[None]:
     """Cancel the block, and raise AccessEndedError, when the subject is revoked or its token expires.
 
-    In the task of the caller: a thousand streams that wait would need two thousand tasks more.
+    Where revocations are followed, an expiry is none: with ``least`` the block has so many seconds in any case. All in
+    the task of the caller, since a thousand streams that wait would need two thousand tasks more.
     """
-    limit = asyncio.timeout((subject.expires_at - datetime.now(UTC)).total_seconds())
+    seconds = (subject.expires_at - datetime.now(UTC)).total_seconds()
+    limit = asyncio.timeout(seconds if revocations is None else max(seconds, least))
     is_revoked = False
 
     def end() -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
 from kpi_shared.database import MAX_ID, DatabaseOfApp
-from kpi_shared.deadlines import MORE_BODY_BYTES, OWN_PACE
+from kpi_shared.deadlines import LASTS, MORE_BODY_BYTES, OWN_PACE
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import MediaTypeRoute, Router
 from kpi_shared.http.middleware import IS_HEAD
@@ -62,6 +62,7 @@ async def follow_conversation(
         raise ConversationNotFoundError
     if request.scope.get(IS_HEAD):
         return Response(media_type=EVENT_STREAM, headers=_NO_STORE)
+    request.scope[LASTS] = True
     stream = EventStream(
         request.app.state.hub,
         conversation_id=conversation_id,

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 # What follows the client's own end of the message is not waited for longer.
 _DONE_SECONDS = 1.0
+# The token of an API key expires a minute after its exchange, and a message may take longer.
+LEAST_SECONDS = 900.0
 # How long the end of the process waits for what is being stored.
 _STORE_SECONDS = 5.0
 
@@ -145,7 +147,7 @@ class Uploads:
     async def _receive(self, upload: Upload, body: AsyncIterator[bytes], caller: Subject) -> ProblemError | None:
         """The reason why the message is incomplete, or None. One whose author is revoked is dropped."""
         try:
-            async with while_permitted(self._revocations, caller):
+            async with while_permitted(self._revocations, caller, least=LEAST_SECONDS):
                 await upload.receive(body)
         except UploadError as error:
             return error
