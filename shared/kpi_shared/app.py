@@ -20,6 +20,7 @@ from kpi_shared.health import Check, NotReadyError, Remark, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
+from kpi_shared.idempotency import install_retry_handler
 from kpi_shared.migrations import current_revision, is_current, newest_revision
 from kpi_shared.server.options import ON_STOP, freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
@@ -86,6 +87,7 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.include_router(health_router(settings, version=version, checks=all_checks))
     install_error_handlers(app)
     install_database_handlers(app)
+    install_retry_handler(app)
     install_openapi(app)
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
@@ -105,6 +107,7 @@ def _lifespan(
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
         app.state.revocations = None
+        app.state.idempotency_secrets = ()
         app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())

@@ -71,7 +71,7 @@ def environment(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
 
 def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
     """What connects a part to this stack, without the settings of how it runs."""
-    settings = {}
+    settings: dict[str, str] = {}
     if part.has_database:
         # The stack has no pooler, so the address for LISTEN is the same.
         address = str(layout.secrets / f"{part.name}_database_url")

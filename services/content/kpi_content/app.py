@@ -8,6 +8,7 @@ from kpi_shared.paging import cursor_sealer
 from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
 from kpi_content.conversations.member_endpoints import router as members
+from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
 from kpi_content.live.endpoints import router as live_streams
 from kpi_content.live.endpoints import uploads
@@ -33,9 +34,9 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        # An upload has the path of a message in one piece, and the search that of a conversation: these come later.
-        routers=[posts, votes, uploads, messages, conversations, members, live_streams],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live],
+        # An upload has the path of a message in one piece, and comes before it.
+        routers=[posts, votes, conversations, members, uploads, messages, live_streams],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

@@ -54,6 +54,8 @@ class ContentSettings(ServiceSettings):
     # None: it looks twice a second. A streamed message of which nothing comes for so many seconds is interrupted.
     listen_database_url: DatabaseUrl | None = None
     upload_silence_timeout: float = Field(default=10.0, gt=0, le=300)
+    # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
+    conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
 
     # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
     # how many seconds, before the response is 503.

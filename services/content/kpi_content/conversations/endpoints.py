@@ -9,6 +9,7 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import ReadAccess, WriteAccess
 
@@ -63,14 +64,19 @@ async def list_conversations(
     return read_response(request, encode_page(page.rows, next_cursor=page.next))
 
 
-@router.post("", status_code=201, response_model=ConversationPublic, responses=problems(UnauthenticatedError))
-async def create_conversation(
-    conversation: ConversationCreate, caller: WriteAccess, database: DatabaseOfApp
-) -> Response:
+@router.post(
+    "",
+    status_code=201,
+    response_model=ConversationPublic,
+    responses=problems(UnauthenticatedError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
+)
+async def create_conversation(conversation: ConversationCreate, caller: WriteAccess, once: Once) -> Response:
     """Create a conversation, which only you can see until you share it."""
-    async with database.committing() as connection:
+    async with once.committing(caller) as connection:
         row = await service.create(connection, conversation=conversation, caller=caller)
-    return write_response(encode_conversation(row), status=201, headers={"Location": f"/conversations/{row['id']}"})
+        headers = {"Location": f"/conversations/{row['id']}"}
+        return await once.keep(write_response(encode_conversation(row), status=201, headers=headers))
 
 
 @router.get(

@@ -1,5 +1,6 @@
 """Sharing conversations."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -9,6 +10,7 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_NONE_MATCH, NOT_MODIFIED
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import ReadAccess, WriteAccess
@@ -68,15 +70,18 @@ async def list_members(
     "",
     status_code=201,
     response_model=MemberPublic,
-    responses=problems(*_HIDDEN, NotAnOwnerError, UnknownUserError, AlreadyMemberError, MemberLimitError),
+    responses=problems(
+        *(*_HIDDEN, NotAnOwnerError, UnknownUserError, AlreadyMemberError, MemberLimitError), *RETRY_ERRORS
+    ),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
-async def add_member(
-    conversation_id: ConversationId, member: MemberAdd, caller: WriteAccess, connection: Writer
-) -> Response:
+async def add_member(conversation_id: ConversationId, member: MemberAdd, caller: WriteAccess, once: Once) -> Response:
     """Share a conversation that you are an owner of: a reader reads, a writer also writes, an owner also shares."""
-    row = await member_service.add(connection, conversation_id=conversation_id, wanted=member, caller=caller)
-    location = f"/conversations/{conversation_id}/members/{row['user']['id']}"
-    return write_response(encode_member(row), status=201, headers={"Location": location})
+    check = partial(member_service.check_owner, conversation_id=conversation_id, caller=caller)
+    async with once.writing(caller, check=check) as connection:
+        row = await member_service.add(connection, conversation_id=conversation_id, wanted=member, caller=caller)
+        location = f"/conversations/{conversation_id}/members/{row['user']['id']}"
+        return await once.keep(write_response(encode_member(row), status=201, headers={"Location": location}))
 
 
 @router.get(

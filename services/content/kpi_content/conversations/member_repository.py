@@ -1,6 +1,6 @@
 """The SQL of the members of conversations.
 
-Rows of members are locked before the conversation: see ``writing_repository``.
+What writes here is called with the conversation locked: see ``writing_repository``.
 """
 
 from operator import itemgetter
@@ -21,13 +21,6 @@ from kpi_content.statements import Statement
 _members = Member.__table__.c  # type: ignore[attr-defined]
 _find_role = select(_members.role).where(_members.conversation_id == conversation, _members.user_id == caller)
 _find_role_directly = Statement(_find_role, itemgetter(0))
-_lock_all = text("""
-    SELECT user_id, role FROM conversation_members WHERE conversation_id = :conversation
-    ORDER BY user_id FOR NO KEY UPDATE
-""")
-_lock_one = text("""
-    SELECT role FROM conversation_members WHERE conversation_id = :conversation AND user_id = :user FOR UPDATE
-""")
 _IS_IT = "conversation_id = :conversation AND user_id = :user"
 _count = text("SELECT count(*) FROM conversation_members WHERE conversation_id = :conversation")
 _add = text("""
@@ -55,7 +48,7 @@ _add_gap = text("""
 
 # As a tsquery: the words of the caller's conversations in the search index of messages. With very many of them a search
 # is faster without, and the empty query changes nothing in it.
-MAX_SCOPE = 256
+MAX_SCOPE = 1000
 WORDS_OF_ALL = f"""
     CAST((
         SELECT CASE WHEN count(*) = 0 THEN quote_literal('#') WHEN count(*) <= {MAX_SCOPE}
@@ -88,20 +81,9 @@ def join_caller(statement: Select[*tuple[Any, ...]], of: SQLColumnExpression[int
     return statement.join(Member, col(Member.conversation_id) == of).where(col(Member.user_id) == caller)
 
 
-async def find_role(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> MemberRole | None:
-    """The caller's role; None if the caller is not a member."""
-    role = await connection.scalar(_find_role, {"conversation": conversation_id, "caller": caller_id})
-    return None if role is None else MemberRole(role)
-
-
-async def lock_all(connection: AsyncConnection, *, conversation_id: int) -> dict[int, MemberRole]:
-    """The roles of all members, by their ids; they stay as they are until the end of the transaction."""
-    found = await connection.execute(_lock_all, {"conversation": conversation_id})
-    return {user_id: MemberRole(role) for user_id, role in found}
-
-
-async def lock(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> MemberRole | None:
-    role = await connection.scalar(_lock_one, {"conversation": conversation_id, "user": user_id})
+async def find_role(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> MemberRole | None:
+    """The role of a member; None if the account is none."""
+    role = await connection.scalar(_find_role, {"conversation": conversation_id, "caller": user_id})
     return None if role is None else MemberRole(role)
 
 

@@ -9,24 +9,25 @@ from kpi_content.conversations import member_repository as members
 from kpi_content.conversations import repository
 from kpi_content.conversations.errors import (
     AlreadyMemberError,
+    ConversationNotFoundError,
     LastOwnerError,
     MemberLimitError,
     MemberNotFoundError,
     UnknownUserError,
 )
 from kpi_content.conversations.models import MemberRole
-from kpi_content.conversations.rights import require_member, require_owner
+from kpi_content.conversations.rights import require_owner
 from kpi_content.conversations.rows import MemberRow
 from kpi_content.conversations.schemas import MemberAdd
 
-# Deleting a message locks all of them for a moment.
+# Deleting a message or the conversation writes the rows of all of them.
 MAX_MEMBERS = 1000
 
 
 async def add(connection: AsyncConnection, *, conversation_id: int, wanted: MemberAdd, caller: Subject) -> MemberRow:
     """ConversationNotFoundError, NotAnOwnerError, UnknownUserError, AlreadyMemberError or MemberLimitError."""
-    await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    require_owner(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
+    locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    require_owner(locked.role)
     user_id = await _find_account(connection, wanted)
     is_full = await members.count(connection, conversation_id=conversation_id) >= MAX_MEMBERS
     if not await members.add(connection, conversation_id=conversation_id, user_id=user_id, role=wanted.role):
@@ -37,6 +38,14 @@ async def add(connection: AsyncConnection, *, conversation_id: int, wanted: Memb
         connection, conversation_id=conversation_id, kind="member.added", user_id=user_id, role=wanted.role
     )
     return await members.read(connection, conversation_id=conversation_id, user_id=user_id)
+
+
+async def check_owner(connection: AsyncConnection, *, conversation_id: int, caller: Subject) -> None:
+    """ConversationNotFoundError or NotAnOwnerError."""
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller.id)
+    if role is None:
+        raise ConversationNotFoundError
+    require_owner(role)
 
 
 async def _find_account(connection: AsyncConnection, wanted: MemberAdd) -> int:
@@ -53,9 +62,9 @@ async def change_role(
     connection: AsyncConnection, *, conversation_id: int, user_id: int, role: MemberRole, caller: Subject
 ) -> MemberRow:
     """ConversationNotFoundError, NotAnOwnerError, MemberNotFoundError or LastOwnerError."""
-    former = await _lock_member(
-        connection, conversation_id=conversation_id, user_id=user_id, caller=caller, may_be_self=False
-    )
+    locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    require_owner(locked.role)
+    former = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
     if former is not role:
         if former is MemberRole.OWNER:
             await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
@@ -69,9 +78,10 @@ async def change_role(
 
 async def remove(connection: AsyncConnection, *, conversation_id: int, user_id: int, caller: Subject) -> None:
     """Remove a member, or leave; errors as above."""
-    role = await _lock_member(
-        connection, conversation_id=conversation_id, user_id=user_id, caller=caller, may_be_self=True
-    )
+    locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    if user_id != caller.id:
+        require_owner(locked.role)
+    role = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
     if role is MemberRole.OWNER:
         await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
     await members.remove(connection, conversation_id=conversation_id, user_id=user_id)
@@ -79,15 +89,8 @@ async def remove(connection: AsyncConnection, *, conversation_id: int, user_id: 
     await events.record(connection, conversation_id=conversation_id, kind="member.removed", user_id=user_id)
 
 
-async def _lock_member(
-    connection: AsyncConnection, *, conversation_id: int, user_id: int, caller: Subject, may_be_self: bool
-) -> MemberRole:
-    """The member's role, for an owner or, with ``may_be_self``, for the member. The rights are those under the lock."""
-    check = require_member if may_be_self and user_id == caller.id else require_owner
-    check(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
-    role = await members.lock(connection, conversation_id=conversation_id, user_id=user_id)
-    await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    check(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
+async def _get_role(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> MemberRole:
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=user_id)
     if role is None:
         raise MemberNotFoundError
     return role

@@ -1,15 +1,34 @@
 """The SQL of conversations. A statement is built once; a request only binds its values."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
-from sqlalchemy import BigInteger, Text, bindparam, func, insert, literal_column, select, text, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    not_,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
 from kpi_content.authors.repository import author_name, join_author, remember_author
+from kpi_content.conversations import member_repository as members
 from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.conversations.filters import Position
-from kpi_content.conversations.models import Conversation, Member, MemberRole
+from kpi_content.conversations.models import Conversation, ConversationEvent, Member, MemberRole
 from kpi_content.conversations.rows import COLUMNS, ConversationRow, make_conversation
 from kpi_content.conversations.writing_repository import caller, conversation
 from kpi_content.statements import Statement
@@ -73,6 +92,17 @@ _replace_owner = text("""
     )
     WHERE id = :conversation AND owner_id = :user
 """)
+_is_unused = and_(
+    _columns.deleted_at.is_not(None),
+    not_(select(col(ConversationEvent.seq)).where(col(ConversationEvent.conversation_id) == _columns.id).exists()),
+)
+
+
+class Locked(NamedTuple):
+    """The caller's role, and the newest number."""
+
+    role: MemberRole
+    last_number: int
 
 
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:
@@ -107,15 +137,17 @@ async def read(connection: AsyncConnection, *, conversation_id: int, caller_id: 
     return make_conversation(found.one())
 
 
-async def lock(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> int:
-    """Lock a conversation of the caller's, and return its newest number; ConversationNotFoundError.
+async def lock(connection: AsyncConnection, *, conversation_id: int, caller_id: int) -> Locked:
+    """Lock a conversation of the caller's: nothing in it is changed by others until the end of the transaction.
 
-    What is read after this is not changed by others until the end of the transaction.
+    ConversationNotFoundError if the caller is no member.
     """
     number = await connection.scalar(_lock, {"conversation": conversation_id, "caller": caller_id})
-    if number is None:
+    # The caller may have been removed while this waited.
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller_id)
+    if number is None or role is None:
         raise ConversationNotFoundError
-    return int(number)
+    return Locked(role, int(number))
 
 
 async def rename(connection: AsyncConnection, *, conversation_id: int, title: str) -> None:
@@ -130,3 +162,15 @@ async def hide(connection: AsyncConnection, *, conversation_id: int) -> None:
 async def replace_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> None:
     """Show the one who has been an owner for longest instead of ``user_id``, who is an owner no more."""
     await connection.execute(_replace_owner, {"conversation": conversation_id, "user": user_id})
+
+
+async def forget_deleted(
+    connection: AsyncConnection,
+    *,
+    has_messages: Callable[[SQLColumnExpression[int]], ColumnElement[bool]],
+    most: int,
+) -> int:
+    """Delete conversations of which nothing else is left, and return how many there were."""
+    unused = select(_columns.id).where(_is_unused, not_(has_messages(_columns.id))).limit(most)
+    found = unused.with_for_update(skip_locked=True).scalar_subquery()
+    return (await connection.execute(delete(Conversation).where(_columns.id.in_(found)))).rowcount

@@ -1,15 +1,9 @@
 """What the roles of members allow."""
 
-from kpi_content.conversations.errors import ConversationNotFoundError, NotAnOwnerError
+from kpi_content.conversations.errors import NotAnOwnerError
 from kpi_content.conversations.models import MemberRole
 
 
-def require_member(role: MemberRole | None) -> None:
-    if role is None:
-        raise ConversationNotFoundError
-
-
-def require_owner(role: MemberRole | None) -> None:
-    require_member(role)
+def require_owner(role: MemberRole) -> None:
     if role is not MemberRole.OWNER:
         raise NotAnOwnerError

@@ -26,8 +26,8 @@ async def rename(
     condition: Condition | None = None,
 ) -> ConversationRow:
     """ConversationNotFoundError or NotAnOwnerError; ConversationChangedMeanwhileError if the condition fails."""
-    await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    require_owner(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
+    locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    require_owner(locked.role)
     await _check_version(connection, condition, conversation_id=conversation_id, caller=caller)
     await repository.rename(connection, conversation_id=conversation_id, title=title)
     await events.record(connection, conversation_id=conversation_id, kind="conversation.changed")
@@ -38,10 +38,8 @@ async def delete(
     connection: AsyncConnection, *, conversation_id: int, caller: Subject, condition: Condition | None = None
 ) -> None:
     """Take the conversation from all members at once; its rows are deleted in small steps. Errors as above."""
-    require_owner(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
-    roles = await members.lock_all(connection, conversation_id=conversation_id)
-    await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    require_owner(roles.get(caller.id))
+    locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    require_owner(locked.role)
     await _check_version(connection, condition, conversation_id=conversation_id, caller=caller)
     await members.remove_all(connection, conversation_id=conversation_id)
     await repository.hide(connection, conversation_id=conversation_id)

@@ -1,12 +1,25 @@
 """Pieces of statements that write in a conversation, for the nouns whose rows belong to one.
 
-Whoever changes something locks in one order: rows of members first, then the conversation. So nothing deadlocks, a
+Every change locks the conversation first: rows of members are locked by those only who hold it. So nothing deadlocks, a
 member who has been removed writes nothing more, and events have the order of what they describe.
 """
 
 from typing import Any
 
-from sqlalchemy import CTE, BigInteger, ColumnElement, Text, bindparam, cast, func, insert, literal, select, update
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    Text,
+    and_,
+    bindparam,
+    cast,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlmodel import col
 
 from kpi_content.conversations.models import Conversation, ConversationEvent, Member, MemberRole
@@ -20,13 +33,24 @@ caller = bindparam("caller", type_=BigInteger)
 
 
 def lock_writer() -> CTE:
-    """The row of the caller, if it is one of a member who may write: a statement begins with it."""
-    member = select(col(Member.conversation_id), col(Member.user_id)).where(
-        col(Member.conversation_id) == conversation,
-        col(Member.user_id) == caller,
-        col(Member.role) != MemberRole.READER.value,
+    """The row of the caller, if it is one of a member who may write: a statement begins with it.
+
+    Both locks follow a row to its newest version, so that what happened while they were waited for is seen.
+    """
+    its_member = and_(col(Member.conversation_id) == conversation, col(Member.user_id) == caller)
+    locked = (
+        select(col(Conversation.id))
+        # Not for strangers, who could otherwise make the members wait.
+        .where(col(Conversation.id) == conversation, select(col(Member.user_id)).where(its_member).exists())
+        .with_for_update(key_share=True)
+        .cte("locked")
     )
-    return member.with_for_update(key_share=True).cte("member")
+    member = (
+        select(col(Member.conversation_id), col(Member.user_id))
+        .join(locked, locked.c.id == col(Member.conversation_id))
+        .where(its_member, col(Member.role) != MemberRole.READER.value)
+    )
+    return member.with_for_update(key_share=True, of=Member).cte("member")
 
 
 def excerpt_of(content: ColumnElement[str]) -> ColumnElement[str]:

@@ -9,36 +9,37 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.media_types import MediaTypeRoute, Router
 from kpi_shared.http.middleware import IS_HEAD
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import StreamedOnce
+from kpi_shared.integers import Decimal
 from kpi_shared.security import ReadAccess, WriteAccess
 from kpi_shared.streams import ReaderStream
 from starlette.routing import Match
 from starlette.types import Scope
 
-from kpi_content.conversations import member_repository, stream_repository
+from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
-from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
-from kpi_content.conversations.models import MemberRole
-from kpi_content.conversations.responses import write_response
+from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
-from kpi_content.live.uploads import Upload, location_of
+from kpi_content.live.uploads import Upload
+from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
-from kpi_content.messages.rows import encode_message
 
-router = Router(prefix="/conversations/{conversation_id}", tags=["messages"])
+router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 
 # A message of 100,000 characters, each in an event of its own and escaped.
 _MORE_BYTES = 15 * 1024 * 1024
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events without an end", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
+_LAST = "The id of the last event that the client has; without it, the stream begins now"
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def _last_event(
-    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_ID)] = None,
-    after: Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
+    last_event_id: Annotated[Decimal | None, Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST)] = None,
+    after: Annotated[Decimal | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id
 
@@ -95,16 +96,17 @@ async def upload_message(
     conversation_id: ConversationId,
     caller: WriteAccess,
     database: DatabaseOfApp,
+    once: StreamedOnce,
     role: MessageRole = MessageRole.ASSISTANT,
 ) -> Response:
     """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
-        own = await member_repository.find_role(connection, conversation_id=conversation_id, caller_id=caller.id)
-    if own is None or own == MemberRole.READER:
-        raise ConversationNotFoundError if own is None else ReadOnlyMemberError
+        await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
+    # A message that is stored already is not read again.
+    await once.look_up(caller)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
     reader = create_reader(request.headers.get("content-type", ""))
-    upload = Upload(draft, reader, silence=request.app.state.settings.upload_silence_timeout)
-    row = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
-    return write_response(encode_message(row), status=201, headers={"Location": location_of(row)})
+    upload = Upload(draft, reader, once, silence=request.app.state.settings.upload_silence_timeout)
+    response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
+    return response

@@ -6,11 +6,14 @@ to the database is held meanwhile.
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
+from fastapi import Response
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database
 from kpi_shared.errors import ProblemError, UnauthenticatedError
+from kpi_shared.idempotency import OnceOnly
 from kpi_shared.revocations import Revocations
 from kpi_shared.streams import AccessEndedError, while_permitted
 
@@ -26,7 +29,7 @@ from kpi_content.live.errors import (
 )
 from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
-from kpi_content.messages.rows import MessageRow
+from kpi_content.messages.responses import created_response
 from kpi_content.messages.schemas import MessageCreate
 
 log = structlog.get_logger(__name__)
@@ -42,8 +45,9 @@ _STORE_SECONDS = 5.0
 class Upload:
     """``stop`` ends it early, as if its client had left."""
 
-    def __init__(self, draft: Draft, reader: DeltaReader, *, silence: float) -> None:
+    def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
+        self.once = once
         self._reader = reader
         self._silence = silence
         self._first: Delta | None = None
@@ -115,14 +119,14 @@ class Uploads:
         self._database = database
         self._revocations = revocations
         self._open: set[Upload] = set()
-        self._storing: set[asyncio.Task[MessageRow]] = set()
+        self._storing: set[asyncio.Task[Response]] = set()
         self._is_stopping = False
 
     def __len__(self) -> int:
         return len(self._open)
 
-    async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> MessageRow:
-        """The message, once it is stored; ProblemError if there is none, or with the Location of an incomplete one."""
+    async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
+        """The response, once the message is stored; ProblemError if it is incomplete, with its Location, or empty."""
         self._open.add(upload)
         if self._is_stopping:
             upload.stop()
@@ -136,13 +140,13 @@ class Uploads:
             self._open.discard(upload)
         storing = self._store(upload, caller=caller, is_interrupted=reason is not None)
         try:
-            row = await asyncio.shield(storing)
+            response = await asyncio.shield(storing)
         except EmptyUploadError as error:
             raise reason or error from None
         if reason is not None:
-            reason.headers["Location"] = location_of(row)
+            reason.headers["Location"] = response.headers["Location"]
             raise reason
-        return row
+        return response
 
     async def _receive(self, upload: Upload, body: AsyncIterator[bytes], caller: Subject) -> ProblemError | None:
         """The reason why the message is incomplete, or None. One whose author is revoked is dropped."""
@@ -157,36 +161,46 @@ class Uploads:
             return UnauthenticatedError("The access token has ended", invalid=True)
         return None
 
-    def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[MessageRow]":
+    def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[Response]":
         work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
         task = asyncio.create_task(work, name="upload")
         self._storing.add(task)
         task.add_done_callback(self._forget)
         return task
 
-    async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> MessageRow:
-        row: MessageRow | None = None
+    async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> Response:
+        response: Response | None = None
         await upload.draft.stop()
         try:
             if upload.message is None:
                 raise EmptyUploadError
             if self._revocations is not None:
                 self._revocations.require_known()
-            async with self._database.committing() as connection:
-                row = await service.create(
-                    connection,
-                    conversation_id=upload.draft.conversation_id,
-                    message=upload.message,
-                    caller=caller,
-                    draft=upload.draft.id,
-                    is_interrupted=is_interrupted,
-                )
+            response = await self._create(upload, upload.message, caller=caller, is_interrupted=is_interrupted)
         finally:
-            if row is None:
+            if response is None:
                 await upload.draft.end()
-        return row
+        return response
 
-    def _forget(self, task: "asyncio.Task[MessageRow]") -> None:
+    async def _create(
+        self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
+    ) -> Response:
+        conversation_id = upload.draft.conversation_id
+        check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+        # An interrupted message is not what the client wanted: its retry is another one.
+        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, check=check)
+        async with begun as connection:
+            row = await service.create(
+                connection,
+                conversation_id=conversation_id,
+                message=message,
+                caller=caller,
+                draft=upload.draft.id,
+                is_interrupted=is_interrupted,
+            )
+            return await upload.once.keep(created_response(row))
+
+    def _forget(self, task: "asyncio.Task[Response]") -> None:
         self._storing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.info("upload not stored", error=type(error).__name__)
@@ -201,7 +215,3 @@ class Uploads:
         """Wait until all that came is stored."""
         if self._storing:
             await asyncio.wait(self._storing, timeout=_STORE_SECONDS)
-
-
-def location_of(row: MessageRow) -> str:
-    return f"/conversations/{row['conversation_id']}/messages/{row['id']}"

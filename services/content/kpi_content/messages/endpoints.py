@@ -1,5 +1,6 @@
 """Reading, searching, writing and deleting the messages of conversations."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
@@ -9,13 +10,14 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
-from kpi_content.conversations.responses import encode_page, read_response, write_response
+from kpi_content.conversations.responses import encode_page, read_response
 from kpi_content.messages import repository, service
 from kpi_content.messages.errors import (
     MessageChangedMeanwhileError,
@@ -24,6 +26,7 @@ from kpi_content.messages.errors import (
     NumberNotGivenError,
 )
 from kpi_content.messages.filters import MessageFilter, Position, SearchFilter
+from kpi_content.messages.responses import created_response
 from kpi_content.messages.rows import encode_message
 from kpi_content.messages.schemas import (
     MessageCreate,
@@ -37,14 +40,14 @@ from kpi_content.messages.schemas import (
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
-router = Router(prefix="/conversations", tags=["messages"])
+router = Router(tags=["messages"])
 
 _MessageId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 _HIDDEN = (UnauthenticatedError, ConversationNotFoundError)
 
 
 @router.get(
-    "/search",
+    "/messages",
     response_model=MessagePage,
     responses=problems(UnauthenticatedError, InvalidCursorError, SearchBusyError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -57,7 +60,7 @@ async def search_messages(
     database: DatabaseOfApp,
 ) -> Response:
     """Search the messages of all conversations that you are a member of, newest first."""
-    found = SearchFilter(caller.id, query.q.strip(), query.conversation_id)
+    found = SearchFilter(caller.id, query.search.strip(), query.conversation_id)
     [before] = decode_cursor(query.cursor, of=found, sealer=cursors) if query.cursor else (MAX_ID,)
     with await take_place(request, caller):
         async with database.direct() as connection:
@@ -69,7 +72,7 @@ async def search_messages(
 
 
 @router.get(
-    "/{conversation_id}/messages",
+    "/conversations/{conversation_id}/messages",
     response_model=MessagePage,
     responses=problems(*_HIDDEN, InvalidCursorError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -101,23 +104,28 @@ async def list_messages(
 
 
 @router.post(
-    "/{conversation_id}/messages",
+    "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(*_HIDDEN, ReadOnlyMemberError),
+    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
 async def create_message(
-    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, database: DatabaseOfApp
+    conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
 ) -> Response:
-    """Write a message, which gets the next number of the conversation. You have then read all up to it."""
-    async with database.committing() as connection:
+    """Write a message, which gets the next number of the conversation. You have then read all up to it.
+
+    With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
+    deltas, `application/x-ndjson` or `text/event-stream`.
+    """
+    check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, check=check) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
-    location = f"/conversations/{conversation_id}/messages/{row['id']}"
-    return write_response(encode_message(row), status=201, headers={"Location": location})
+        return await once.keep(created_response(row))
 
 
 @router.get(
-    "/{conversation_id}/messages/{message_id}",
+    "/conversations/{conversation_id}/messages/{message_id}",
     response_model=MessagePublic,
     responses=problems(*_HIDDEN, MessageNotFoundError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -138,7 +146,7 @@ async def get_message(
 
 
 @router.delete(
-    "/{conversation_id}/messages/{message_id}",
+    "/conversations/{conversation_id}/messages/{message_id}",
     status_code=204,
     responses=problems(*_HIDDEN, MessageNotFoundError, NotYourMessageError, MessageChangedMeanwhileError),
     openapi_extra=IF_MATCH,
@@ -156,7 +164,7 @@ async def delete_message(
     )
 
 
-@router.put("/{conversation_id}/read", responses=problems(*_HIDDEN, NumberNotGivenError))
+@router.put("/conversations/{conversation_id}/read", responses=problems(*_HIDDEN, NumberNotGivenError))
 async def mark_as_read(
     conversation_id: ConversationId, mark: ReadMark, caller: WriteAccess, connection: Writer
 ) -> ReadState:

@@ -1,6 +1,8 @@
 """The SQL of messages. A statement is built once; a request only binds its values."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
@@ -9,6 +11,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Select,
     SQLColumnExpression,
     Text,
     and_,
@@ -16,6 +19,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal_column,
     select,
     text,
 )
@@ -84,16 +88,44 @@ _read = _all.where(_is_it)
 
 _place = bindparam("place", type_=BigInteger)
 _most = bindparam("most", type_=BigInteger)
-_in_conversation = _of_caller.where(_of_conversation).limit(_most)
-_forwards = Statement(_in_conversation.where(_columns.number > _place).order_by(_columns.number), make_message)
-_backwards = Statement(_in_conversation.where(_columns.number < _place).order_by(_columns.number.desc()), make_message)
+# The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
+# exists.
+_SIZES = (11, 26, 51, 101)
 
-_found = _of_caller.where(_columns.id < _place).order_by(_columns.id.desc()).limit(_most)
+
+@cache
+def page_statement(*, is_backwards: bool, size: int) -> Select[*tuple[Any, ...]]:
+    """The first ``size`` messages of a conversation after a place, or before it.
+
+    The number of rows is a part of the statement, so that the server makes one plan for that few rows and keeps it.
+    """
+    number = _columns.number
+    listed = _of_caller.where(_of_conversation, number < _place if is_backwards else number > _place)
+    in_order = listed.order_by(number.desc() if is_backwards else number.asc())
+    return in_order.limit(literal_column(str(size)))
+
+
+@cache
+def _page(*, is_backwards: bool, size: int) -> Statement[MessageRow]:
+    return Statement(page_statement(is_backwards=is_backwards, size=size), make_message)
+
+
+# Not an order that an index has: read in it, the newest messages of all others would come before the caller's own.
+_newest_first = (_columns.id + literal_column("0", BigInteger)).desc()
+_found = _of_caller.where(_columns.id < _place).order_by(_newest_first).limit(_most)
 _matches_in_all = matches("messages.search", and_also=WORDS_OF_ALL)
 _matches_in_one = matches("messages.search", and_also=WORD_OF_ONE)
+
+
+def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
+    """In one conversation, or in all that the caller may see."""
+    return _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
+
+
 # Which plan is right depends on the words and on what the caller may see.
-_search_all = Statement(_found.where(_matches_in_all), make_message, is_prepared=False)
-_search_one = Statement(_found.where(_of_conversation, _matches_in_one), make_message, is_prepared=False)
+_searches = {
+    in_one: Statement(search_statement(in_one=in_one), make_message, is_prepared=False) for in_one in (False, True)
+}
 
 _is_above = and_(_of_conversation, _columns.number > _place)
 _count_above = select(func.count()).select_from(Message).where(_is_above)
@@ -160,12 +192,16 @@ async def get_or_raise(
 async def get_page(
     connection: DirectConnection, *, conversation_id: int, caller_id: int, start: Position, limit: int
 ) -> list[MessageRow]:
-    """In the direction in which the list is read; ConversationNotFoundError if the caller is no member."""
-    values = {"conversation": conversation_id, "caller": caller_id, "place": start.number, "most": limit}
-    rows = await (_backwards if start.is_backwards else _forwards).all(connection, values)
+    """``limit`` rows, which is 101 at most, in the direction of reading.
+
+    ConversationNotFoundError if the caller is no member.
+    """
+    statement = _page(is_backwards=start.is_backwards, size=next(size for size in _SIZES if size >= limit))
+    values = {"conversation": conversation_id, "caller": caller_id, "place": start.number}
+    rows = await statement.all(connection, values)
     if not rows:
         await require_member(connection, conversation_id=conversation_id, caller_id=caller_id)
-    return rows
+    return rows[:limit]
 
 
 async def search(
@@ -175,7 +211,7 @@ async def search(
     terms = parse_search(search_filter.search)
     if not any(terms):
         return []
-    statement = _search_all if search_filter.conversation_id is None else _search_one
+    statement = _searches[search_filter.conversation_id is not None]
     values = {"caller": search_filter.member_id, "conversation": search_filter.conversation_id}
     return await statement.all(connection, {**terms._asdict(), **values, "place": before, "most": limit})
 

@@ -7,9 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_content.conversations import event_repository as events
 from kpi_content.conversations import member_repository as members
 from kpi_content.conversations import repository as conversations
-from kpi_content.conversations.errors import ReadOnlyMemberError
+from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
 from kpi_content.conversations.models import MemberRole
-from kpi_content.conversations.rights import require_member
 from kpi_content.messages import repository
 from kpi_content.messages.errors import (
     MessageChangedMeanwhileError,
@@ -43,9 +42,18 @@ async def create(
         is_interrupted=is_interrupted,
     )
     if row is None:
-        require_member(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
+        await check_writer(connection, conversation_id=conversation_id, caller=caller)
         raise ReadOnlyMemberError
     return row
+
+
+async def check_writer(connection: AsyncConnection, *, conversation_id: int, caller: Subject) -> None:
+    """ConversationNotFoundError or ReadOnlyMemberError."""
+    role = await members.find_role(connection, conversation_id=conversation_id, user_id=caller.id)
+    if role is None:
+        raise ConversationNotFoundError
+    if role is MemberRole.READER:
+        raise ReadOnlyMemberError
 
 
 async def delete(
@@ -61,13 +69,11 @@ async def delete(
     ConversationNotFoundError, MessageNotFoundError or NotYourMessageError; MessageChangedMeanwhileError if the
     condition fails.
     """
-    require_member(await members.find_role(connection, conversation_id=conversation_id, caller_id=caller.id))
-    roles = await members.lock_all(connection, conversation_id=conversation_id)
-    await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     row = await repository.read(connection, conversation_id=conversation_id, message_id=message_id)
     if row is None:
         raise MessageNotFoundError
-    if row["author"]["id"] != caller.id and roles.get(caller.id) is not MemberRole.OWNER:
+    if row["author"]["id"] != caller.id and locked.role is not MemberRole.OWNER:
         raise NotYourMessageError
     if condition is not None and not condition.matches_strongly(etag := etag_of(encode_message(row))):
         raise MessageChangedMeanwhileError(headers={"ETag": etag})
@@ -77,8 +83,8 @@ async def delete(
 
 async def mark_as_read(connection: AsyncConnection, *, conversation_id: int, number: int, caller: Subject) -> ReadState:
     """Move the caller's read mark, forwards or backwards; ConversationNotFoundError or NumberNotGivenError."""
-    require_member(await members.lock(connection, conversation_id=conversation_id, user_id=caller.id))
-    last = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
+    last = locked.last_number
     if number > last:
         raise NumberNotGivenError(f"The newest number is {last}")
     unread = 0
