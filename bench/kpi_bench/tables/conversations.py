@@ -320,5 +320,5 @@ Two gateways with a content each on one database, all on one core. Messages are 
 read through the second; the time is from sending the POST until the event has been read, at {RATE:g} messages/s. The
 streams are open at the second gateway, {STREAMS // CONVERSATIONS} to each of {CONVERSATIONS} conversations. Reads by id
 beside them come at {READS_PER_SECOND:g}/s through the same gateway and content. Memory is what both processes grew by,
-divided by the number of streams. Messages are written over {WRITERS} connections. Pages have {PAGE_LIMIT} messages, and
-are read from content directly."""
+divided by the number of streams. Messages are written over {WRITERS} connections. Pages have {PAGE_LIMIT} messages, are
+reached by following the cursors, and are read from content directly."""
