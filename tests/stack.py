@@ -43,7 +43,11 @@ def feed_settings(settings: Mapping[str, Mapping[str, str]]) -> dict[str, dict[s
     listening = {"INTERNAL_KEY": secrets.token_hex(32), "LISTEN_DATABASE_URL": auth["DATABASE_URL"]}
     return {
         "auth": {"INTERNAL_PORT": port, "FEED_KEY": key, **listening},
-        "content": {"AUTH_INTERNAL_URL": f"http://127.0.0.1:{port}", "FEED_KEY": key},
+        "content": {
+            "AUTH_INTERNAL_URL": f"http://127.0.0.1:{port}",
+            "FEED_KEY": key,
+            "LISTEN_DATABASE_URL": settings["content"]["DATABASE_URL"],
+        },
     }
 
 

@@ -39,3 +39,38 @@ def _print_document(package: str, folder: Path) -> str:
     result = subprocess.run(command, cwd=folder, env={}, capture_output=True, check=True)
     assert result.stderr == b""
     return result.stdout.decode()
+
+
+# POSTs that create something without an Idempotency-Key, and why.
+NOT_RETRIED = {
+    "/api/v1/bootstrap": "it works once by itself, and its code is the key",
+}
+# POSTs that replace something by a new secret, without a 201.
+RETRIED_TOO = {"/api/v1/webhooks/{webhook_id}/rotate-secret"}
+
+
+def test_every_post_that_creates_documents_its_safe_retries() -> None:
+    document = json.loads((Path(__file__).parents[1] / "docs" / "openapi.json").read_text())
+    posts = {path: item["post"] for path, item in document["paths"].items() if "post" in item}
+    creating = {path for path, operation in posts.items() if "201" in operation["responses"]}
+    assert len(creating) > 5
+    retried = set()
+    for path, operation in posts.items():
+        names = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "header"}
+        if "Idempotency-Key" in names:
+            retried.add(path)
+            assert {"400", "409", "422"} <= set(operation["responses"]), path
+            assert "Retry-After" in operation["responses"]["409"]["headers"], path
+            successes = [it for status, it in operation["responses"].items() if status.startswith("2")]
+            assert all("Idempotency-Replayed" in success["headers"] for success in successes), path
+    assert retried == creating - set(NOT_RETRIED) | RETRIED_TOO
+
+
+def test_no_other_method_has_an_idempotency_key() -> None:
+    document = json.loads((Path(__file__).parents[1] / "docs" / "openapi.json").read_text())
+    others = [item[method] for item in document["paths"].values() for method in item if method != "post"]
+    parameters = [
+        each for operation in others if isinstance(operation, dict) for each in operation.get("parameters", ())
+    ]
+    assert len(parameters) > 20
+    assert [each for each in parameters if each.get("name") == "Idempotency-Key"] == []

@@ -3,7 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
 from kpi_shared.addresses import parse_networks
@@ -14,7 +14,7 @@ from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
 from kpi_shared.http.refusals import Refusal
 from kpi_shared.places import Places
-from kpi_shared.server.options import freeze_garbage_collector
+from kpi_shared.server.options import ON_STOP, freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from starlette.responses import Response
@@ -33,6 +33,7 @@ from kpi_gateway.health import can_serve, upstream_checks
 from kpi_gateway.limits.keys import KeyLimits, LimitedRequest
 from kpi_gateway.limits.service import Decision, RateLimits
 from kpi_gateway.metrics import (
+    StreamCuts,
     UpstreamErrors,
     register_addresses,
     register_costly,
@@ -40,6 +41,7 @@ from kpi_gateway.metrics import (
     register_limits,
     register_places,
     register_retries,
+    register_streams,
 )
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
@@ -69,14 +71,15 @@ def create_app(settings: GatewaySettings | None = None, *, client: ClientFactory
     costly = CostlyPlaces(settings, table)
     register_costly(observation.metrics, costly.by_upstream)
     behind = Behind(costly)
+    proxy = Proxy(settings, UpstreamErrors(observation.metrics), StreamCuts(observation.metrics))
+    pages = create_pages(settings, table, _create_lifespan(settings, client, observation, limits, credentials, behind))
+    pages.state.on_stop = [proxy.end_streams]
     gateway = Gateway(
         table,
-        pages=create_pages(
-            settings, table, _create_lifespan(settings, client, observation, limits, credentials, behind)
-        ),
+        pages=pages,
         addresses=ClientAddresses(parse_networks(settings.trusted_proxies)),
         admission=Admission(limits, credentials, costly),
-        errors=UpstreamErrors(observation.metrics),
+        proxy=proxy,
         behind=behind,
     )
     app = observation.trace(Cors(gateway, origins=settings.allowed_origins))
@@ -148,15 +151,15 @@ class Gateway:
         pages: FastAPI,
         addresses: ClientAddresses,
         admission: Admission,
-        errors: UpstreamErrors,
+        proxy: Proxy,
         behind: Behind,
     ) -> None:
         self._table = table
-        self._proxy = Proxy(errors)
+        self._proxy = proxy
         self._pages = pages
         self._addresses = addresses
         self._limits, self._credentials, self._costly = admission
-        self._errors = errors
+        self._errors = proxy.errors
         self._behind = behind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -277,7 +280,7 @@ def _create_lifespan(
     behind: Behind,
 ) -> Lifespan[FastAPI]:
     @asynccontextmanager
-    async def lifespan(pages: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(pages: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
             if limits is not None:
@@ -288,6 +291,7 @@ def _create_lifespan(
             register_addresses(observation.metrics, upstreams.addresses)
             register_places(observation.metrics, upstreams.upstreams)
             register_retries(observation.metrics, upstreams.upstreams)
+            register_streams(observation.metrics, upstreams.streams)
             pages.state.by_name = behind.upstreams = upstreams.upstreams
             pages.state.upstreams = behind.client = _add_tracing(upstreams, observation)
             register_keys(observation.metrics, credentials.counts, credentials.exchange_counts)
@@ -296,7 +300,7 @@ def _create_lifespan(
                 keys = following_keys(settings, tokens, observation.metrics, behind.client, credentials.memory)
                 await stack.enter_async_context(keys)
             freeze_garbage_collector()
-            yield
+            yield {ON_STOP: pages.state.on_stop}
 
     return lifespan
 

@@ -1,10 +1,15 @@
 """The client's side of a forwarded request: its body, whether the client is still connected, and the total timeout."""
 
 import asyncio
+import re
+from math import inf
 from typing import Self
 
+from kpi_shared.deadlines import OWN_PACE
 from kpi_shared.http.middleware import BodyTooLargeError
 from starlette.types import Receive, Scope
+
+from kpi_gateway.upstream.streams import media_type_of
 
 # A body of up to this size is received before the upstream is involved: a client that sends it slowly then occupies
 # its own connection and nothing else.
@@ -12,6 +17,9 @@ _SPOOLED_BYTES = 128 * 1024
 # Most responses have begun before this, and for them nothing has to watch for a disconnect.
 _WATCH_AFTER_SECONDS = 0.1
 _TICK_SECONDS = 0.05
+# What a client that streams its body says so by.
+_STREAM_QUERY = re.compile(rb"(?:^|&)stream=true(?:&|$)")
+_STREAM_TYPES = frozenset({b"text/event-stream", b"application/x-ndjson"})
 
 
 class DownstreamGoneError(Exception):
@@ -37,6 +45,7 @@ class Downstream:
         "_watcher",
         "is_cancelled",
         "is_gone",
+        "is_stream",
         "is_uploading",
         "length",
     )
@@ -54,6 +63,8 @@ class Downstream:
         self._first = b""
         self.length: bytes | None = None
         self.is_uploading = False
+        # Whether the request or its response is a stream, which has no total timeout.
+        self.is_stream = False
         # Whether the client has disconnected, and whether the request was cancelled for that or for its timeout.
         self.is_gone = False
         self.is_cancelled = False
@@ -84,6 +95,13 @@ class Downstream:
         elif not self._is_late and now - self._began >= _WATCH_AFTER_SECONDS:
             self._is_late = True
             self._start_watcher()
+
+    def become_stream(self) -> None:
+        """The response is a stream: there is no more to check but whether the client disconnects."""
+        self.is_stream = True
+        self._ends = inf
+        self._is_late = True
+        self._start_watcher()
 
     def _cancel(self) -> None:
         if not self.is_cancelled and self._task is not None:
@@ -133,6 +151,45 @@ class Downstream:
         self._cancel()
 
 
+class StreamedUpload(Downstream):
+    """A body that is passed on as it arrives, for as long as it does, however slowly."""
+
+    __slots__ = ("_silence", "_waits_since")
+
+    def __init__(self, receive: Receive, *, limit: int, silence: float) -> None:
+        """``silence`` is the longest pause within the body, in seconds."""
+        super().__init__(receive, limit=limit, seconds=inf)
+        self.is_stream = True
+        self._silence = silence
+        # While it waits for the client, and not for the upstream to read.
+        self._waits_since = inf
+
+    async def body(self, scope: Scope) -> "bytes | Downstream | None":
+        has_body, self.length = _framing(scope)
+        if not has_body:
+            return None
+        if self.length is not None and int(self.length[:20]) > self._limit:
+            raise self._too_large()
+        self.is_uploading = True
+        scope[OWN_PACE] = True
+        return self
+
+    def check(self, now: float) -> None:
+        if now - self._waits_since > self._silence:
+            self._cancel()
+
+    async def _receive_piece(self) -> bytes:
+        self._waits_since = asyncio.get_running_loop().time()
+        piece = await super()._receive_piece()
+        self._waits_since = inf
+        return piece
+
+
+def is_streamed_upload(scope: Scope) -> bool:
+    """Whether a request with a query string says that its body is to be read while it is written."""
+    return bool(_STREAM_QUERY.search(scope["query_string"])) and media_type_of(scope["headers"]) in _STREAM_TYPES
+
+
 class Ticker:
     """Checks all requests in progress several times a second: a timer for each would cost more than most need."""
 
@@ -144,6 +201,10 @@ class Ticker:
         self._downstreams.add(downstream)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def release(self, downstream: Downstream) -> None:
+        """Check it no longer: a stream, of which there may be many."""
+        self._downstreams.discard(downstream)
 
     def remove(self, downstream: Downstream) -> None:
         self._downstreams.discard(downstream)

@@ -8,6 +8,7 @@ from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.places import Places
+from kpi_gateway.upstream.streams import StreamPlaces
 
 
 class UpstreamErrors:
@@ -29,6 +30,25 @@ class UpstreamErrors:
         self._counts[upstream, kind] += 1
 
 
+class StreamCuts:
+    """Streams that the gateway ended, by the reason: which side was slow or silent."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._counts: Counter[tuple[str, ...]] = Counter()
+        text = "Streams that were ended because one side was slow or silent"
+        metrics.add_counter("kpi_gateway_streams_cut", text, ("reason",), lambda: {**self._counts})
+
+    def count(self, reason: str) -> None:
+        self._counts[(reason,)] += 1
+
+
+def register_streams(metrics: Metrics, streams: StreamPlaces) -> None:
+    """Register metrics of the places of streams."""
+    metrics.add_gauge("kpi_gateway_streams_open", "Open streams", (), lambda: {(): streams.taken})
+    text = "Streams that got no place"
+    metrics.add_counter("kpi_gateway_streams_refused", text, (), lambda: {(): streams.refused})
+
+
 def register_addresses(metrics: Metrics, addresses: Callable[[], Iterable[tuple[str, Address]]]) -> None:
     """Register metrics of the upstreams' addresses; ``addresses`` is called at each scrape."""
 
@@ -37,7 +57,8 @@ def register_addresses(metrics: Metrics, addresses: Callable[[], Iterable[tuple[
 
     labels = ("upstream", "address")
     gauges: dict[str, tuple[str, Callable[[Address], float]]] = {
-        "in_flight": ("Requests in flight", lambda each: each.in_flight),
+        "in_flight": ("Requests in flight, without streams", lambda each: each.in_flight),
+        "streams": ("Open streams", lambda each: each.streams),
         "connections": ("Open connections, including idle ones", lambda each: len(each.open)),
         "connections_idle": ("Idle connections", lambda each: len(each.idle)),
         "out": ("1 while the address is out of rotation", lambda each: each.is_out),

@@ -17,7 +17,7 @@ DEVELOPMENT_ORIGINS = tuple(f"http://{host}:{port}" for port in (3000, 5173) for
 # Content-Type and a few others.
 EXPOSED_HEADERS = (
     *("Allow", "Authorization", "Content-Type", "ETag", "Location", "Retry-After", "WWW-Authenticate"),
-    *("X-Request-ID", "X-Response-Time"),
+    *("Idempotency-Replayed", "X-Request-ID", "X-Response-Time"),
     *("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit"),
 )
 

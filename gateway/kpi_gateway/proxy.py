@@ -3,13 +3,15 @@
 import asyncio
 
 import structlog
+from kpi_shared.deadlines import LASTS, READ_TOO_SLOWLY
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError, Ticker
+from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
 from kpi_gateway.headers import Peer, request_headers, response_headers
-from kpi_gateway.metrics import UpstreamErrors
+from kpi_gateway.metrics import StreamCuts, UpstreamErrors
 from kpi_gateway.routes import Match
+from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.contract import (
     SAME_ELSEWHERE,
     UpstreamClient,
@@ -44,23 +46,32 @@ class Proxy:
     A scope's ``client_address`` is what the upstream is told about the client.
     """
 
-    def __init__(self, errors: UpstreamErrors) -> None:
-        self._errors = errors
+    def __init__(self, settings: GatewaySettings, errors: UpstreamErrors, cuts: StreamCuts) -> None:
+        self.errors = errors
+        self._cuts = cuts
+        self._silence = settings.stream_silence_timeout
+        self._stream_limit = settings.stream_body_limit
         self._ticker = Ticker()
+        self._streams: set[UpstreamResponse] = set()
+        self._is_stopping = False
 
     async def forward(
         self, match: Match, upstreams: UpstreamClient, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Send the response; raises ProblemError, and only while no part of a response has been sent."""
         route = match.route
-        downstream = Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
+        downstream = (
+            StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
+            if scope["query_string"] and is_streamed_upload(scope)
+            else Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
+        )
         relay = _Relay(scope, send, match)
         self._ticker.add(downstream)
         try:
             request = _upstream_request(match, scope, await downstream.body(scope))
             response = await upstreams.send(request)
             try:
-                await relay.send(response)
+                await (self._relay_stream(response, downstream, relay) if response.is_stream else relay.send(response))
             finally:
                 response.close()
         except (DownstreamGoneError, ProblemError) as error:
@@ -78,14 +89,36 @@ class Proxy:
         finally:
             self._ticker.remove(downstream)
 
+    async def _relay_stream(self, response: UpstreamResponse, downstream: Downstream, relay: "_Relay") -> None:
+        """For as long as both sides take part."""
+        if not downstream.is_uploading:
+            self._ticker.release(downstream)
+        downstream.become_stream()
+        relay.scope[LASTS] = True
+        self._streams.add(response)
+        if self._is_stopping:
+            response.end()
+        try:
+            await relay.send(response)
+        finally:
+            self._streams.discard(response)
+
+    def end_streams(self) -> None:
+        """The server stops: clients resume elsewhere. Called several times."""
+        self._is_stopping = True
+        for response in self._streams:
+            response.end()
+
     def _handle_failure(self, error: Exception, downstream: Downstream, relay: "_Relay") -> None:
         """Log a request that broke off, and raise the problem to respond with if a response is still possible."""
+        if downstream.is_stream and (reason := _reason_of_cut(error, downstream, relay)):
+            self._cuts.count(reason)
         if downstream.is_gone:
             log.info("client disconnected")
         elif relay.has_begun:
             # The server closes the connection of an incomplete response, from which the client sees that it is
             # incomplete.
-            self._errors.count(relay.upstream, "broke-off")
+            self.errors.count(relay.upstream, "broke-off")
             log.warning("response broke off", upstream=relay.upstream, reason=_reason(error))
         elif isinstance(error, ProblemError):
             if isinstance(error, UpstreamError):
@@ -95,6 +128,15 @@ class Proxy:
             raise SlowUploadError
         else:
             raise UpstreamTimeoutError
+
+
+def _reason_of_cut(error: Exception, downstream: Downstream, relay: "_Relay") -> str | None:
+    """Why the gateway ended a stream, or None if another did."""
+    if downstream.is_gone:
+        return "slow-reader" if READ_TOO_SLOWLY in relay.scope else None
+    if downstream.is_cancelled:
+        return "silent-client"
+    return "silent-upstream" if isinstance(error, UpstreamTimeoutError) else None
 
 
 def _uncancel() -> None:
@@ -123,16 +165,17 @@ def _upstream_request(match: Match, scope: Scope, body: bytes | Downstream | Non
         match.route.timeouts,
         scope["client_network"],
         body is None and scope["method"] in _SAFE and not match.route.has_effects,
+        isinstance(body, StreamedUpload),
     )
 
 
 class _Relay:
     """Sends an upstream's response to the client."""
 
-    __slots__ = ("_match", "_scope", "_send", "has_begun", "upstream")
+    __slots__ = ("_match", "_send", "has_begun", "scope", "upstream")
 
     def __init__(self, scope: Scope, send: Send, match: Match) -> None:
-        self._scope = scope
+        self.scope = scope
         self._send = send
         self._match = match
         self.upstream = match.route.upstream
@@ -149,7 +192,7 @@ class _Relay:
                 headers.append(_RETRY_AFTER)
             if SAME_ELSEWHERE in response.headers:
                 # The service counts and logs its refusals.
-                self._scope["is_overload"] = True
+                self.scope["is_overload"] = True
         self.has_begun = True
         await self._send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = response.complete_body()

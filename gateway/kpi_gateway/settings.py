@@ -190,6 +190,9 @@ _ROUTES = (
     RouteSetting(prefix="/bootstrap", upstream="auth"),
     RouteSetting(prefix="/posts", upstream="content", costly_parameters=("search", "total")),
     RouteSetting(prefix="/votes", upstream="content"),
+    # Each needs a token, also a search: the service itself limits what one account may ask for.
+    RouteSetting(prefix="/conversations", upstream="content"),
+    RouteSetting(prefix="/messages", upstream="content", costly_parameters=("search",)),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
     *_post_routes("login", "/auth/exchange", seconds=_PROVIDER_SECONDS),
@@ -249,6 +252,14 @@ class GatewaySettings(OptionalTokenSettings):
     upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
     # The interval of the probes of each address, if an upstream has several, and the time that each may take.
     upstream_probe_interval: float = Field(default=0.5, gt=0, le=60)
+    # Streams that are open at once, in all; they take no place of ordinary requests.
+    stream_connections: int = Field(default=2_000, ge=1, le=100_000)
+    # How many of these one client address may use; not set: a tenth of them, since a stream does not end soon.
+    stream_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
+    # The longest pause within a stream, in either direction. Services send something every 15 s.
+    stream_silence_timeout: float = Field(default=45.0, gt=0, le=3600)
+    # Size of a streamed upload in bytes: 100,000 characters, each in an event of its own and escaped.
+    stream_body_limit: int = Field(default=16 * 1024 * 1024, ge=0)
     # After this many failures in a row an address is probed at once.
     upstream_max_failures: int = Field(default=3, ge=1, le=1000)
     # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.
@@ -305,6 +316,10 @@ class GatewaySettings(OptionalTokenSettings):
     @property
     def places_per_client(self) -> int:
         return self.upstream_connections_per_client or max(1, self.upstream_connections // 2)
+
+    @property
+    def streams_per_client(self) -> int:
+        return self.stream_connections_per_client or max(1, self.stream_connections // 10)
 
     @property
     def timeouts(self) -> Timeouts:

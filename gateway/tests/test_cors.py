@@ -7,6 +7,7 @@ import pytest
 from gateway_support import Echo, Wire, gateway, send_raw, serving
 from kpi_gateway.app import create_app
 from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.upstream.streams import StreamPlaces
 from kpi_shared.settings import SettingsError
 
 OWN = "https://app.example.com"
@@ -78,6 +79,7 @@ async def test_an_unexpected_error_allows_the_origin() -> None:
             pass
 
         upstreams: ClassVar[dict[str, object]] = {}
+        streams = StreamPlaces(1, per_client=1, silence=1.0)
 
         def addresses(self) -> list[object]:
             return []

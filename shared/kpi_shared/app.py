@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
+from typing import Any
 
 from fastapi import APIRouter, FastAPI
 
@@ -19,8 +20,9 @@ from kpi_shared.health import Check, NotReadyError, Remark, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
+from kpi_shared.idempotency import install_retry_handler
 from kpi_shared.migrations import current_revision, is_current, newest_revision
-from kpi_shared.server.options import freeze_garbage_collector
+from kpi_shared.server.options import ON_STOP, freeze_garbage_collector
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -75,6 +77,9 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.state.settings = settings
     app.state.metrics = observation.metrics
     app.state.observation = observation
+    # Called when the server stops, before it waits for the responses in progress, and once for each connection: what
+    # has no end of its own must end now. The server finds them in the state of the lifespan.
+    app.state.on_stop = []
     for router in routers:
         app.include_router(router)
     all_checks = _readiness_checks(app, settings)
@@ -82,6 +87,7 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.include_router(health_router(settings, version=version, checks=all_checks))
     install_error_handlers(app)
     install_database_handlers(app)
+    install_retry_handler(app)
     install_openapi(app)
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
@@ -95,12 +101,13 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
 
 def _lifespan(
     settings: ServiceSettings, resources: Sequence[Resource], observation: Observation
-) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+) -> Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]:
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         app.state.tokens = TokenCodec.of(settings)
         app.state.session_check = None
         app.state.revocations = None
+        app.state.idempotency_secrets = ()
         app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(observation.running())
@@ -111,7 +118,7 @@ def _lifespan(
             for resource in resources:
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
             freeze_garbage_collector()
-            yield
+            yield {ON_STOP: app.state.on_stop}
 
     return lifespan
 

@@ -12,6 +12,15 @@ from typing import Protocol
 
 # A request whose server answered in place of the application has (status, milliseconds) in this member of its scope.
 ANSWERED_BY_SERVER = "answered_by_server"
+# What the application sets in the scope of a request whose body comes at the client's own pace, and is longer than
+# others by so many bytes: it ends a silent one itself.
+OWN_PACE = "own_pace"
+MORE_BODY_BYTES = "more_body_bytes"
+# What it sets if the response has no end of its own: a client that closes its sending side has most likely left then,
+# and the server finds out at once.
+LASTS = "lasts"
+# What the server sets when it closes the connection of a client that does not read the response.
+READ_TOO_SLOWLY = "read_too_slowly"
 # How many requests ended each way: "expired" (answered 503 while they ran), "late" (answered 503 and not begun), "left"
 # (not begun, the client had left), "cancelled" (the client left while they ran).
 cut_requests: Counter[str] = Counter()

@@ -4,9 +4,8 @@ A revocation names what it hits by a number, never by a time: the clocks of repl
 later than the time that it wrote. See docs/adr/0041-revocation-by-number.md.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from math import inf
 from time import monotonic
@@ -26,11 +25,13 @@ class RevocationsUnknownError(UnavailableError):
 
 
 class _Reader:
-    """One that waits for the revocation of its subject."""
+    """One to whom the revocation of its subject matters while it lasts; ``end`` is called then."""
 
-    def __init__(self, subject: Subject) -> None:
+    __slots__ = ("end", "subject")
+
+    def __init__(self, subject: Subject, end: Callable[[], None]) -> None:
         self.subject = subject
-        self.ended = asyncio.Event()
+        self.end = end
 
 
 class Revocations:
@@ -58,7 +59,7 @@ class Revocations:
 
     @property
     def readers(self) -> int:
-        """How many wait, by their sessions."""
+        """How many are watched, by their sessions."""
         return sum(len(readers) for key, readers in self._readers.items() if isinstance(key, str))
 
     def check(self, subject: Subject) -> None:
@@ -123,19 +124,17 @@ class Revocations:
         for session_id in self._readers:
             self._end_readers(session_id)
 
-    async def wait(self, subject: Subject) -> None:
-        """Return when the subject is revoked, or its token has expired."""
-        reader = _Reader(subject)
+    @contextmanager
+    def watching(self, subject: Subject, end: Callable[[], None]) -> Iterator[None]:
+        """Call ``end`` when the subject is revoked during the block; at once, if it is revoked already."""
+        reader = _Reader(subject, end)
         keys = (subject.session_id, subject.id)
         for key in keys:
             self._readers.setdefault(key, set()).add(reader)
         try:
             if self._is_revoked(subject):
-                return
-            async with asyncio.timeout((subject.expires_at - datetime.now(UTC)).total_seconds()):
-                await reader.ended.wait()
-        except TimeoutError:
-            return
+                end()
+            yield
         finally:
             for key in keys:
                 self._remove_reader(key, reader)
@@ -149,7 +148,7 @@ class Revocations:
     def _end_readers(self, key: str | int) -> None:
         for reader in self._readers.get(key, ()):
             if self._is_revoked(reader.subject):
-                reader.ended.set()
+                reader.end()
 
     def _is_revoked(self, subject: Subject) -> bool:
         try:

@@ -23,7 +23,7 @@ _has_forbidden = re.compile(f"[{_FORBIDDEN}]").search
 _visible_in_plane = re.compile(f"[^{_INVISIBLE}]").finditer
 
 
-def _check_storable(value: str) -> str:
+def check_storable(value: str) -> str:
     """Refuse U+0000, which PostgreSQL cannot store, and lone surrogates, which UTF-8 cannot encode."""
     if "\0" in value:
         raise PydanticCustomError("nul_character", "Text must not contain the NUL character")
@@ -35,11 +35,11 @@ def _check_storable(value: str) -> str:
 
 
 def _check_secret(value: SecretStr) -> SecretStr:
-    _check_storable(value.get_secret_value())
+    check_storable(value.get_secret_value())
     return value
 
 
-StorableText = Annotated[str, AfterValidator(_check_storable)]
+StorableText = Annotated[str, AfterValidator(check_storable)]
 StorableSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 
 
@@ -52,7 +52,7 @@ def _check_line(value: object) -> object:
     if not isinstance(value, str):
         # The schema of text, which comes next, refuses it.
         return value
-    value = _check_storable(value.strip())
+    value = check_storable(value.strip())
     if _has_forbidden(value):
         reason = "Text must be one line, without control characters and without characters that change its direction"
         raise PydanticCustomError("one_line", reason)

@@ -85,11 +85,21 @@ async def test_a_stream_ends_with_its_readers_session(revocations: Revocations) 
         assert revocations.readers == 0
 
 
-async def test_a_stream_ends_with_its_readers_token(revocations: Revocations) -> None:
-    reading = Reading(revocations, seconds=0.2)
+@pytest.mark.parametrize("is_followed", [True, False], ids=["with revocations", "without"])
+async def test_a_stream_ends_with_its_readers_token(revocations: Revocations, *, is_followed: bool) -> None:
+    reading = Reading(revocations if is_followed else None, seconds=0.2)
     async with serve(reading.app()) as port:
         assert await asyncio.wait_for(read_all(port, "12", asyncio.Event()), 20)
         assert reading.closed == ["12"]
+
+
+async def test_a_stream_ends_with_its_client(revocations: Revocations) -> None:
+    reading = Reading(revocations)
+    async with serve(reading.app(), request_timeout=2.0) as port:
+        task = asyncio.create_task(read_all(port, "12", begun := asyncio.Event()))
+        await asyncio.wait_for(begun.wait(), 20)
+        task.cancel()
+        await wait_until(lambda: reading.closed == ["12"] and revocations.readers == 0)
 
 
 async def test_a_reader_who_takes_nothing_delays_no_end(revocations: Revocations) -> None:

@@ -31,6 +31,7 @@ SHORT = (
     "events",
     "feed-cut",
     "rotation-public",
+    "retries",
 )
 
 

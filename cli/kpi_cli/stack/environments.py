@@ -71,9 +71,11 @@ def environment(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
 
 def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
     """What connects a part to this stack, without the settings of how it runs."""
-    settings = {}
+    settings: dict[str, str] = {}
     if part.has_database:
-        settings["DATABASE_URL_FILE"] = str(layout.secrets / f"{part.name}_database_url")
+        # The stack has no pooler, so the address for LISTEN is the same.
+        address = str(layout.secrets / f"{part.name}_database_url")
+        settings |= {"DATABASE_URL_FILE": address, "LISTEN_DATABASE_URL_FILE": address}
     if part.is_gateway:
         settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
     if part.needs_token_key:
@@ -97,8 +99,6 @@ def _internal_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, st
     if part.has_internal_port:
         settings["INTERNAL_PORT"] = str(ports.internal_of(part))
         settings["BOOTSTRAP_FROM_LOOPBACK"] = "true"
-        # The stack has no pooler, so the address for LISTEN is the database's own.
-        settings["LISTEN_DATABASE_URL_FILE"] = str(layout.secrets / f"{part.name}_database_url")
     if part.is_gateway or part.follows_events:
         settings |= {it.internal_url_variable: f"http://{HOST}:{ports.internal_of(it)}" for it in serving}
     if serving and (part.is_gateway or part.has_internal_port):

@@ -106,6 +106,7 @@ def test_content_follows_auth_on_its_internal_port_with_a_key_of_its_own() -> No
     assert content["FEED_KEY_FILE"] == auth["FEED_KEY_FILE"] == "/nonexistent/secrets/feed_key"
     assert gateway["INTERNAL_KEY_FILE"] == auth["INTERNAL_KEY_FILE"] == "/nonexistent/secrets/internal_key"
     assert auth["LISTEN_DATABASE_URL_FILE"] == auth["DATABASE_URL_FILE"]
+    assert content["LISTEN_DATABASE_URL_FILE"] == content["DATABASE_URL_FILE"]
     # Each of the two has its own key only.
     assert "INTERNAL_KEY_FILE" not in content
     assert "FEED_KEY_FILE" not in gateway

@@ -18,6 +18,9 @@ from kpi_gateway.upstream.retries import RetryBudget
 
 log = structlog.get_logger(__name__)
 
+# An open stream as a share of a request in flight. It decides between addresses that are equally busy, so that streams
+# spread again after an address was restarted.
+_STREAM_LOAD = 1e-6
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -46,6 +49,7 @@ class Address:
         self.idle: list[Connection] = []
         self.open: set[Connection] = set()
         self.in_flight = 0
+        self.streams = 0
         self.is_out = False
         # In a row: requests without a response, and responses with a server error.
         self.failures = 0
@@ -122,6 +126,12 @@ class Upstream:
         address.in_flight -= 1
         self.places.give_back(client)
 
+    def enter_stream(self, address: Address) -> None:
+        address.streams += 1
+
+    def leave_stream(self, address: Address) -> None:
+        address.streams -= 1
+
     def has_other(self, address: Address) -> bool:
         """Whether another address is in rotation."""
         return any(other is not address and not other.is_out for other in self.addresses)
@@ -160,5 +170,5 @@ class Upstream:
         log.info("upstream address is back", upstream=self.name, address=address.url)
 
 
-def _load(address: Address) -> int:
-    return address.in_flight
+def _load(address: Address) -> float:
+    return address.in_flight + address.streams * _STREAM_LOAD

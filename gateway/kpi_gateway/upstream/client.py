@@ -27,6 +27,7 @@ from kpi_gateway.upstream.contract import (
 from kpi_gateway.upstream.places import Places
 from kpi_gateway.upstream.rotation import Rotation
 from kpi_gateway.upstream.sending import connect, write
+from kpi_gateway.upstream.streams import StreamPlaces, is_event_stream
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,7 @@ _ELSEWHERE = frozenset({502, 503, 504})
 _MAX_IDLE_SECONDS = 30.0
 # The interval at which late and idle connections are looked for; at most a tenth of the shortest timeout.
 _SWEEP_SECONDS = 0.1
-_LOG_SECONDS = 1.0
+_COMPLETE_SECONDS = 1.0
 
 
 class HttpClient:
@@ -66,8 +67,13 @@ class HttpClient:
             )
             for name, urls in settings.client_urls.items()
         }
+        self.streams = StreamPlaces(
+            settings.stream_connections,
+            per_client=settings.streams_per_client,
+            silence=settings.stream_silence_timeout,
+        )
         self._sweeper: asyncio.TimerHandle | None = None
-        self._log_at = 0.0
+        self._complete_at = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -137,7 +143,9 @@ class HttpClient:
 
         An address that fails, or responds with a server error of its own, becomes one of these.
         """
-        if not upstream.places.take_free(request.client):
+        if request.is_stream:
+            self.streams.take(request.client)
+        elif not upstream.places.take_free(request.client):
             await upstream.places.wait(request.client, deadline - self._loop.time())
         address = upstream.pick(failed)
         connection = None if failed else address.take_idle()
@@ -159,7 +167,29 @@ class HttpClient:
         elif round_trip.status in _SERVER_ERRORS and SAME_ELSEWHERE not in round_trip.headers:
             failed.append(address)
             upstream.note_server_error(address)
+        # Most responses have been received completely by now.
+        if round_trip.connection is not None and is_event_stream(round_trip.headers):
+            self._become_stream(upstream, address, request, round_trip)
         return round_trip
+
+    def _become_stream(
+        self, upstream: Upstream, address: Address, request: UpstreamRequest, round_trip: RoundTrip
+    ) -> None:
+        """Give its place back to ordinary requests and take one of a stream; StreamsBusyError if there is none."""
+        if not request.is_stream:
+            try:
+                self.streams.take(request.client)
+            except BaseException:
+                round_trip.close()
+                raise
+            upstream.leave(address, request.client)
+            upstream.enter_stream(address)
+            round_trip.on_end = partial(self._leave_stream, upstream, address, request.client)
+        round_trip.become_stream(self.streams.silence)
+
+    def _leave_stream(self, upstream: Upstream, address: Address, client: str) -> None:
+        upstream.leave_stream(address)
+        self.streams.give_back(client)
 
     async def _open_connection(
         self, upstream: Upstream, address: Address, request: UpstreamRequest, deadline: float
@@ -186,7 +216,7 @@ class HttpClient:
                 if connection := address.take_idle():
                     return address, connection
         except BaseException:
-            upstream.places.give_back(request.client)
+            (self.streams if request.is_stream else upstream.places).give_back(request.client)
             raise
 
     def _start(
@@ -208,7 +238,12 @@ class HttpClient:
             on_end=partial(upstream.leave, address, request.client),
             is_repeatable=is_first and request.is_repeatable,
         )
-        upstream.enter(address)
+        if request.is_stream:
+            upstream.enter_stream(address)
+            round_trip.on_end = partial(self._leave_stream, upstream, address, request.client)
+            round_trip.silence = self.streams.silence
+        else:
+            upstream.enter(address)
         try:
             # A streamed body's deadline begins at its end.
             is_complete = request.body is None or isinstance(request.body, bytes)
@@ -228,15 +263,17 @@ class HttpClient:
     def _sweep(self) -> None:
         """Close connections that are late or were silent for too long: cheaper than a timer for each request."""
         now = self._loop.time()
+        # Once a second: the streams, of which there may be many, and the log.
+        is_complete = now >= self._complete_at
         for connection in self._connections():
             round_trip = connection.round_trip
             if round_trip is None:
                 if now - connection.active_at > _MAX_IDLE_SECONDS:
                     connection.abort(UpstreamError())
-            elif connection.is_overdue(round_trip, now):
+            elif (is_complete or not round_trip.is_stream) and connection.is_overdue(round_trip, now):
                 connection.abandon(UpstreamTimeoutError())
-        if now >= self._log_at:
-            self._log_at = now + _LOG_SECONDS
+        if is_complete:
+            self._complete_at = now + _COMPLETE_SECONDS
             self._log_refusals()
         self._sweeper = self._loop.call_later(self._sweep_seconds, self._sweep)
 

@@ -7,6 +7,7 @@ and httpcore parses with h11, with which a server handles a fifth of the request
 """
 
 import asyncio
+import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import cast
@@ -21,6 +22,8 @@ _MAX_HEAD_BYTES = 64 * 1024
 # How much of a response is read ahead of a client that reads slowly.
 _HIGH_WATER = 256 * 1024
 _LOW_WATER = 64 * 1024
+# The same of a stream, of which there are many.
+_STREAM_HIGH_WATER = 64 * 1024
 # The statuses of a final response: not 1xx, and no number without a defined class.
 _FINAL = range(200, 600)
 _VERSIONS = frozenset({"1.1", "1.0"})
@@ -50,6 +53,7 @@ class RoundTrip:
         "headers",
         "is_repeatable",
         "is_sent",
+        "is_stream",
         "no_body",
         "on_end",
         "silence",
@@ -74,6 +78,7 @@ class RoundTrip:
         self.silence = silence
         self.on_end = on_end
         self.is_repeatable = is_repeatable
+        self.is_stream = False
         self.head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -111,6 +116,18 @@ class RoundTrip:
             self._more = asyncio.get_running_loop().create_future()
             await self._more
 
+    def become_stream(self, silence: float) -> None:
+        """The response lasts. Its connection is not used again: a new one costs nothing in comparison."""
+        self.is_stream = True
+        self.silence = silence
+        if self.connection is not None:
+            self.connection.retire()
+
+    def end(self) -> None:
+        """Complete the response with what has arrived of it."""
+        if self.connection is not None:
+            self.connection.cut_short()
+
     def close(self) -> None:
         """End the round trip: a connection whose response is not complete serves no other request."""
         if self.connection is not None:
@@ -125,7 +142,7 @@ class RoundTrip:
 
     @property
     def is_full(self) -> bool:
-        return self._buffered > _HIGH_WATER
+        return self._buffered > (_STREAM_HIGH_WATER if self.is_stream else _HIGH_WATER)
 
     def fail(self, error: BaseException) -> None:
         if self.head.done():
@@ -221,6 +238,18 @@ class Connection(asyncio.Protocol):
             self._reading = True
             self.active_at = self._loop.time()
             self._transport.resume_reading()
+
+    def retire(self) -> None:
+        """Close it after the response, of which the system reads no more ahead than the gateway does."""
+        self._keep_alive = False
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _STREAM_HIGH_WATER)
+
+    def cut_short(self) -> None:
+        """Close it as if the response were complete."""
+        round_trip, self.round_trip = self.round_trip, None
+        if round_trip is not None:
+            round_trip.finish()
+        self.abandon(UpstreamError("The response was cut short"))
 
     def abandon(self, error: BaseException) -> None:
         """As ``abort``, with a reset: the mere end of the data would mean a client that waits for its response."""

@@ -83,6 +83,8 @@ class UpstreamRequest(NamedTuple):
     client: str = ""
     # Whether it may be repeated at another address: it has no effects, and its body is complete.
     is_repeatable: bool = False
+    # Whether its body lasts for as long as it is written: it takes a place of a stream instead of an ordinary one.
+    is_stream: bool = False
 
 
 class UpstreamResponse(Protocol):
@@ -90,14 +92,19 @@ class UpstreamResponse(Protocol):
 
     ``complete_body`` returns the body if all of it has arrived, else None; ``chunks`` yields it as it arrives, and
     raises UpstreamError if it breaks off. ``close`` must be called: it closes the connection of an incomplete response.
+    A response that ``is_stream`` has given the place of its request back, and has one of a stream; ``end`` completes it
+    with what has arrived.
     """
 
     status: int
+    is_stream: bool
     headers: list[tuple[bytes, bytes]]
 
     def complete_body(self) -> bytes | None: ...
 
     def chunks(self) -> AsyncIterator[bytes]: ...
+
+    def end(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -106,7 +113,7 @@ class UpstreamClient(Protocol):
     async def send(self, request: UpstreamRequest) -> UpstreamResponse:
         """Return once the response's head is there.
 
-        Raises UpstreamError, UpstreamBusyError, or what the request's body raises.
+        Raises UpstreamError, UpstreamBusyError, StreamsBusyError, or what the request's body raises.
         """
 
 

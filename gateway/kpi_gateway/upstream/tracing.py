@@ -55,7 +55,9 @@ class _TracedResponse:
         self._span = span
         self.status = response.status
         self.headers = response.headers
+        self.is_stream = response.is_stream
         self.complete_body = response.complete_body
+        self.end = response.end
 
     async def chunks(self) -> AsyncIterator[bytes]:
         try:

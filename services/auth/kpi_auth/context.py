@@ -17,6 +17,9 @@ from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.tokens.api_key_texts import API_KEYS, KeyHasher
 from kpi_auth.tokens.refresh_tokens import RefreshTokens
 
+# The purpose of the keys that seal stored responses: some contain the text of an API key.
+IDEMPOTENCY = b"idempotency"
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
@@ -43,6 +46,7 @@ def install_tools(app: FastAPI) -> None:
     state.refresh_tokens = RefreshTokens(state.secret_keys)
     state.lifetimes = Lifetimes.of(state.settings)
     state.key_hasher = KeyHasher(state.secret_keys.derive(API_KEYS))
+    state.idempotency_secrets = state.secret_keys.derive(IDEMPOTENCY)
 
 
 def standalone_context(settings: AuthSettings, database: Database, hasher: PasswordHasher) -> Context:

@@ -8,6 +8,7 @@ from kpi_auth.audit import models as _audit  # noqa: F401
 from kpi_auth.bootstrap import models as _bootstrap  # noqa: F401
 from kpi_auth.codes import models as _codes  # noqa: F401
 from kpi_auth.events import models as _events  # noqa: F401
+from kpi_auth.idempotency import models as _idempotency  # noqa: F401
 from kpi_auth.identities import models as _identities  # noqa: F401
 from kpi_auth.mails import models as _mails  # noqa: F401
 from kpi_auth.outlets import models as _outlets  # noqa: F401

@@ -70,7 +70,10 @@ async def _truncate(database: Database) -> bool:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
             await connection.execute(
-                text("TRUNCATE webhooks, users, events, mails, attempts, audit_events, audit_checkpoints CASCADE")
+                text(
+                    "TRUNCATE webhooks, users, events, mails, attempts, audit_events, audit_checkpoints,"
+                    " idempotency_keys CASCADE"
+                )
             )
             await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
     except OperationalError as error:

@@ -6,10 +6,17 @@ from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
 from kpi_content import __version__
+from kpi_content.conversations.endpoints import router as conversations
+from kpi_content.conversations.member_endpoints import router as members
+from kpi_content.housekeeping import housekeeping
 from kpi_content.inbox.worker import inbox
+from kpi_content.live.endpoints import router as live_streams
+from kpi_content.live.endpoints import uploads
+from kpi_content.live.worker import live
+from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.posts.search_places import find_refusal, search_places
 from kpi_content.revocations.follower import check_feed, revocation_feed
+from kpi_content.search.places import find_refusal, search_places
 from kpi_content.settings import ContentSettings
 from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes
@@ -24,9 +31,12 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         tags={
             "posts": "Posts: reading, searching, writing",
             "votes": "Votes for posts",
+            "conversations": "Conversations: reading, writing, sharing",
+            "messages": "Messages of conversations",
         },
-        routers=[posts, votes],
-        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys],
+        # An upload has the path of a message in one piece, and comes before it.
+        routers=[posts, votes, conversations, members, uploads, messages, live_streams],
+        resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )
     app.state.hides_deleted = settings.hides_deleted

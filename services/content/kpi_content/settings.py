@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, Environment, SecretKey, ServiceSettings
+from kpi_shared.settings import CommaSeparated, DatabaseUrl, Environment, SecretKey, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
@@ -49,6 +49,13 @@ class ContentSettings(ServiceSettings):
     revocation_silence_limit: float = Field(default=10.0, ge=1, le=3600)
     # What becomes of the posts of a deleted account: they stay without its name, or are 404 and in no list.
     author_deletion: Literal["keep", "hide"] = "keep"
+
+    # A direct address of the database, without a pooler, on which a process hears what others write in conversations;
+    # None: it looks twice a second. A streamed message of which nothing comes for so many seconds is interrupted.
+    listen_database_url: DatabaseUrl | None = None
+    upload_silence_timeout: float = Field(default=10.0, gt=0, le=300)
+    # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
+    conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
 
     # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
     # how many seconds, before the response is 503.

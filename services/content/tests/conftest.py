@@ -6,14 +6,17 @@ from functools import partial
 import httpx
 import pytest
 from content_support import ADMIN, ANNA, BERT, Caller, Posts, caller
+from conversations_support import Conversations
 from fastapi import FastAPI
 from feed_stand_in import StandIn, stand_in
 from following_support import Follow, run_following
 from kpi_content.app import create_app
+from kpi_content.search.errors import SearchBusyError
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.migrations import upgrade
+from kpi_shared.places import Places
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_database
@@ -35,6 +38,8 @@ def settings(worker: str, secret_key: str) -> ContentSettings:
 @pytest.fixture(scope="session")
 async def running_app(settings: ContentSettings) -> AsyncIterator[FastAPI]:
     async with running(create_app(settings)) as app:
+        # The client of these tests reads a response whole, so streams end after their first event.
+        app.state.hub.end_streams()
         yield app
 
 
@@ -59,7 +64,9 @@ async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application on its pool of real connections. All tables are emptied after the test."""
     yield running_app
     async with running_app.state.database.writing() as connection:
-        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox"))
+        await connection.execute(
+            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
+        )
 
 
 @pytest.fixture
@@ -105,6 +112,27 @@ def committed_posts(committing_app: FastAPI, committing_client: httpx.AsyncClien
 
 
 @pytest.fixture
+def conversations(client: httpx.AsyncClient, posts: Posts, anna: Caller) -> Conversations:
+    return Conversations(client, posts, anna)
+
+
+@pytest.fixture
+def committed_conversations(
+    committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
+) -> Conversations:
+    return Conversations(committing_client, committed_posts, anna)
+
+
+@pytest.fixture
+async def one_place(app: FastAPI) -> AsyncIterator[Places]:
+    """One place and one request that may wait for it."""
+    before = app.state.search_places
+    app.state.search_places = Places(1, waiting=1, patience=30, usual=0.01, refusal=SearchBusyError)
+    yield app.state.search_places
+    app.state.search_places = before
+
+
+@pytest.fixture
 async def feeds() -> AsyncIterator[tuple[StandIn, StandIn]]:
     async with stand_in() as first, stand_in() as second:
         yield first, second
@@ -127,5 +155,7 @@ async def follow(following_settings: ContentSettings, feeds: tuple[StandIn, Stan
     yield partial(run_following, following_settings, feeds)
     database = Database(following_settings)
     async with database.writing() as connection:
-        await connection.execute(text("TRUNCATE authors, posts, votes, post_imports, inbox"))
+        await connection.execute(
+            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
+        )
     await database.close()

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kpi_shared.deadlines import ANSWERED_BY_SERVER
+from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
 from kpi_shared.http.refusals import Answer, FindRefusal
 from kpi_shared.telemetry.current_request import (
@@ -218,7 +218,7 @@ class BodyLimit:
         if length.isdigit() and int(length[:20]) > self.limit:
             await self._refuse(scope, receive, send)
             return
-        body = _CountedBody(receive, send, self.limit)
+        body = _CountedBody(scope, receive, send, self.limit)
         try:
             await self.app(scope, body.receive, body.send)
         except ClientDisconnect:
@@ -235,7 +235,8 @@ class BodyLimit:
 class _CountedBody:
     """Cuts a body off at the limit, and then suppresses the response of the application to the incomplete body."""
 
-    def __init__(self, receive: Receive, send: Send, limit: int) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._send = send
         self._left = limit
@@ -243,7 +244,7 @@ class _CountedBody:
 
     @property
     def is_too_large(self) -> bool:
-        return self._left < 0
+        return self._left < 0 and self._left + int(self._scope.get(MORE_BODY_BYTES, 0)) < 0
 
     async def receive(self) -> Message:
         message = await self._receive()

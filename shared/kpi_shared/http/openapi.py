@@ -192,15 +192,28 @@ _RETRY_AFTER = {
     }
 }
 _BY_STATUS = {"201": _LOCATION, "401": _CHALLENGE, "429": _RETRY_AFTER, "503": _RETRY_AFTER}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true` if this is the stored response to an earlier request with the same Idempotency-Key",
+        "schema": {"type": "string", "enum": ["true"]},
+    }
+}
 _ETAG = {"ETag": _header("The entity tag of this version, for If-Match and If-None-Match", '"3-1"')}
 
 
 def _describe_headers(operation: dict[str, Any]) -> None:
     """The headers of responses, except those that the gateway adds to every one."""
-    conditional = any(item["name"].lower() in {"if-none-match", "if-match"} for item in operation.get("parameters", ()))
+    sent = {item["name"].lower() for item in operation.get("parameters", ())}
+    conditional = not sent.isdisjoint({"if-none-match", "if-match"})
     for status, response in operation["responses"].items():
         headers = _BY_STATUS.get(status, {}) | response.get("headers", {})
         if status in {"200", "304", "412"} and conditional:
             headers = _ETAG | headers
+        if "idempotency-key" in sent:
+            headers = _headers_of_retries(status) | headers
         if headers:
             response["headers"] = headers
+
+
+def _headers_of_retries(status: str) -> dict[str, Any]:
+    return _REPLAYED if status.startswith("2") else _RETRY_AFTER if status == "409" else {}

@@ -15,6 +15,7 @@ import socket
 import struct
 import termios
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -48,6 +49,8 @@ PROBE_TICKS = 2
 MAX_EMPTY_LINES = 8
 # Connections over the limit that are kept until their first bytes arrive, so that their refusal can depend on these.
 MAX_KEPT_FOR_REFUSAL = 64
+# As much as the transport keeps itself before it is full, twice: more than is sent before the system can ask for more.
+UNSENT_BYTES = 128 * 1024
 # File descriptors that a process needs in addition to its client connections.
 _SPARE_FILES = 512
 
@@ -236,6 +239,16 @@ def reset(transport: asyncio.Transport) -> None:
     """Close at once and discard the send buffer, which the system would otherwise keep offering to the client."""
     transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def limit_unsent(transport: asyncio.Transport) -> None:
+    """Keep at most UNSENT_BYTES in the send buffer beyond what is on its way, so that a client that does not read costs
+    no more: the system's own limit is some megabytes for each connection.
+    """
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Not TCP: a Unix socket has a fixed limit.
+        with suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
 
 
 def raise_file_limit() -> None:

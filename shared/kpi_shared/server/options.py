@@ -6,10 +6,10 @@ from typing import Any
 
 from kpi_shared.server.connections import ConnectionLimits
 from kpi_shared.server.framing import MAX_HEAD_BYTES
-from kpi_shared.server.protocol import BoundedHttpProtocol
+from kpi_shared.server.protocol import ON_STOP, BoundedHttpProtocol
 from kpi_shared.server.refusals import RefusalHeaders
 
-__all__ = ["MAX_HEAD_BYTES", "BoundedHttpProtocol", "freeze_garbage_collector", "uvicorn_options"]
+__all__ = ["MAX_HEAD_BYTES", "ON_STOP", "BoundedHttpProtocol", "freeze_garbage_collector", "uvicorn_options"]
 
 # On every response, including refusals by the server. An application's own value replaces the default.
 SECURITY_HEADERS = (("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"))

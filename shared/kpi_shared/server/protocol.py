@@ -16,11 +16,12 @@ import structlog
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from kpi_shared.deadlines import LASTS, OWN_PACE, READ_TOO_SLOWLY
 from kpi_shared.http.refusals import Answer
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
-from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, reset
+from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, limit_unsent, reset
 from kpi_shared.server.exchange import Exchange, scope_of
 from kpi_shared.server.framing import BadFramingError, ChunkedBody, framing_of
 from kpi_shared.server.reading import HIGH_WATER_BYTES, ReadingProtocol
@@ -34,6 +35,10 @@ _MAX_DRAINED_BYTES = 32 * 1024 * 1024
 STOP_SECONDS = 0.5
 # How many requests of a connection are refused at once before others have their turn.
 REFUSED_IN_A_ROW = 20
+# After this time most clients that have left have answered with a reset; the others are found at the next tick.
+_PROBED_SECONDS = 0.1
+# A member of the lifespan's state: functions to call when the server stops. They must allow several calls.
+ON_STOP = "on_stop"
 
 
 class BoundedHttpProtocol(ReadingProtocol):
@@ -75,6 +80,7 @@ class BoundedHttpProtocol(ReadingProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._file = transport.get_extra_info("socket").fileno()
+        limit_unsent(transport)
         self._since = self._watch.now
         if self._watch.admit(self, self._peer):
             return
@@ -91,6 +97,8 @@ class BoundedHttpProtocol(ReadingProtocol):
         the connection ends after the next response, or if none is requested within STOP_SECONDS.
         """
         self._is_stopping = True
+        for end in self.app_state.get(ON_STOP, ()):
+            end()
         exchange: Any = self.cycle
         if exchange is None or exchange.response_complete:
             asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
@@ -297,6 +305,10 @@ class BoundedHttpProtocol(ReadingProtocol):
         if self._drained is not None or self._in_body or not self._responding:
             return False
         self._half_closed_at = self._watch.now
+        exchange: Any = self.cycle
+        if LASTS in exchange.scope:
+            exchange.probe()
+            self.loop.call_later(_PROBED_SECONDS, self._close_if_reset)
         return True
 
     # Slow clients.
@@ -322,7 +334,13 @@ class BoundedHttpProtocol(ReadingProtocol):
         """
         if ticks == bounds.PROBE_TICKS:
             cast("Exchange", self.cycle).probe()
-        elif self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        else:
+            self._close_if_reset()
+
+    def _close_if_reset(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self.transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.transport.abort()
 
     def _check_draining(self, now: int) -> None:
@@ -344,8 +362,8 @@ class BoundedHttpProtocol(ReadingProtocol):
             self.transport.close()
 
     def _check_body(self) -> None:
-        if self.flow.read_paused:
-            # The application, not the client, is slow.
+        if self.flow.read_paused or OWN_PACE in cast("Exchange", self.cycle).scope:
+            # The application, not the client, is slow; or it has another measure.
             self._pace_in = None
             return
         self._pace_in = self._pace_in or Pace()
@@ -365,5 +383,7 @@ class BoundedHttpProtocol(ReadingProtocol):
         if not waiting:
             return False
         log.info("slow reader closed", client=self._peer, waiting=waiting)
+        if self._responding:
+            cast("Exchange", self.cycle).scope[READ_TOO_SLOWLY] = True
         reset(self.transport)
         return True

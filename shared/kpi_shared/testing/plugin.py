@@ -13,6 +13,7 @@ _SETTINGS_OF_PARTS = (
     *("argon2_memory_kib", "argon2_time_cost", "argon2_parallelism", "hash_workers", "hash_queue"),
     *("auth_secret_key", "auth_previous_secret_keys"),
     *("auth_internal_url", "feed_key", "revocation_silence_limit", "author_deletion"),
+    *("listen_database_url", "upload_silence_timeout"),
     *("hash_patience", "search_places", "search_queue", "search_patience"),
     *("session_idle_days", "session_absolute_days", "session_limit", "refresh_grace_seconds", "failure_window"),
     *("failures_per_account_and_address", "failures_per_account", "failures_per_address", "mails_per_account"),

@@ -157,11 +157,12 @@ class Platform:
         part = name.rstrip("12")
         keys = {"auth": ("internal_key", "feed_key"), "content": ("feed_key",), "gateway": ("internal_key",)}[part]
         own = {key.upper(): self.server.secret(key) for key in keys}
-        if part != "auth":
-            urls = (f"http://127.0.0.1:{port}" for port in self.internal_ports.values())
-            return own | {"AUTH_INTERNAL_URL": ",".join(urls)}
-        database = self.server.url(part, f"drill_{part}", *self._database_ports(name))
-        return own | {"INTERNAL_PORT": str(self.internal_ports[name]), "LISTEN_DATABASE_URL": database}
+        if part != "gateway":
+            own["LISTEN_DATABASE_URL"] = self.server.url(part, f"drill_{part}", *self._database_ports(name))
+        if part == "auth":
+            return own | {"INTERNAL_PORT": str(self.internal_ports[name])}
+        urls = (f"http://127.0.0.1:{port}" for port in self.internal_ports.values())
+        return own | {"AUTH_INTERNAL_URL": ",".join(urls)}
 
     async def start(self) -> None:
         for service in SERVICES:

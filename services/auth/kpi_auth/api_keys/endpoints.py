@@ -9,6 +9,7 @@ from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.paging import Cursors, cut_page, encode_cursor
 from kpi_shared.security import OptionalReadAccess, ReadAccess, WriteAccess
 
@@ -53,17 +54,18 @@ _CHANGED = problems(
     "",
     status_code=201,
     response_model=ApiKeyCreated,
-    responses=problems(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyLimitError),
+    responses=problems(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyLimitError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
 )
-async def create_api_key(
-    wanted: ApiKeyCreate, caller: WriteAccess, context: CurrentContext, connection: Writer
-) -> Response:
+async def create_api_key(wanted: ApiKeyCreate, caller: WriteAccess, context: CurrentContext, once: Once) -> Response:
     """Create a key for programs. Its text is in this response only.
 
     Its scopes are at most those of your role or, if you use a key, of that key; so are its end, its networks and its
     rate limit.
     """
-    return created_response(await service.create(context, connection, caller=caller, wanted=wanted.columns))
+    async with once.writing(caller) as connection:
+        new = await service.create(context, connection, caller=caller, wanted=wanted.columns)
+        return await once.keep(created_response(new))
 
 
 @router.get("", responses=problems(UnauthenticatedError, ForbiddenError, InvalidCursorError))
@@ -121,17 +123,18 @@ async def delete_api_key(request: SentKeyRequest, context: CurrentContext, conne
     response_model=ApiKeyRotated,
     responses=_CHANGED
     | problems(UnauthenticatedError, NotYourKeyError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError)
-    | problems(KeyReplacedError, KeyNotActiveError, KeyLimitError),
-    openapi_extra=IF_MATCH,
+    | problems(KeyReplacedError, KeyNotActiveError, KeyLimitError, *RETRY_ERRORS),
+    openapi_extra={"parameters": [*IF_MATCH["parameters"], *IDEMPOTENCY_KEY["parameters"]]},
 )
 async def rotate_api_key(
-    request: SentKeyRequest, context: CurrentContext, connection: Writer, sent: Rotation | None = None
+    request: SentKeyRequest, context: CurrentContext, once: Once, sent: Rotation | None = None
 ) -> Response:
     """Replace a key of your own by a new one with the same rights. Both work for `grace_seconds`, at most 7 days."""
     wanted = sent or Rotation()
     grace = timedelta(seconds=wanted.grace_seconds)
-    rotated = await service.rotate(context, connection, request=request, grace=grace, expires_at=wanted.expires_at)
-    return rotated_response(rotated)
+    async with once.writing(request.caller) as connection:
+        rotated = await service.rotate(context, connection, request=request, grace=grace, expires_at=wanted.expires_at)
+        return await once.keep(rotated_response(rotated))
 
 
 @router.post("/{key_id}/deactivate", response_model=ApiKeyPublic, responses=_CHANGED, openapi_extra=IF_MATCH)

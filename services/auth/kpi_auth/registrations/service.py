@@ -3,8 +3,13 @@
 If the settings do not disclose taken names or addresses, both outcomes do the same work.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
 from kpi_shared.caller import Subject
 from kpi_shared.database import AnyRow
+from kpi_shared.idempotency import NOT_PROCESSED
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts import write_repository as accounts
@@ -27,8 +32,17 @@ from kpi_auth.sessions.session_check import check_again
 from kpi_auth.users.errors import FieldNotYoursError
 
 
-async def register(context: Context, *, user: Registration, caller: Subject | None) -> AnyRow | None:
-    """Add the user; raises UsernameTakenError or EmailTakenError. None if the outcome must not be disclosed."""
+class AdmittedUser(NamedTuple):
+    """A registration that is checked, counted and hashed; ``admin`` is the caller if that is an admin."""
+
+    user: Registration
+    password_hash: str
+    admin: Subject | None
+
+
+@asynccontextmanager
+async def admit_user(context: Context, *, user: Registration, caller: Subject | None) -> AsyncIterator[AdmittedUser]:
+    """What comes before the transaction, which is the block: the registration is not counted if it adds nothing."""
     admin = caller if caller is not None and caller.is_admin else None
     _check_rights(context, user, admin)
     # A registration for which there is no place in the hashing queue is refused first, and is not counted.
@@ -37,13 +51,18 @@ async def register(context: Context, *, user: Registration, caller: Subject | No
         # Always hashed, so that the time does not disclose the outcome; and before the transaction.
         password_hash = await context.hasher.hash(user.password.get_secret_value(), place=place)
     try:
-        row = await _add(context, user, password_hash, admin)
-    except (UsernameTakenError, EmailTakenError):
+        yield AdmittedUser(user, password_hash, admin)
+    except (UsernameTakenError, EmailTakenError, *NOT_PROCESSED):
         # No account was added and no mail was written.
         if admission is not None:
             await forgive(context, admission)
         raise
-    return row if admin is not None or context.settings.registration_tells_username else None
+
+
+async def add(context: Context, connection: AsyncConnection, *, new: AdmittedUser) -> AnyRow | None:
+    """Add the user; raises UsernameTakenError or EmailTakenError. None if the outcome must not be disclosed."""
+    row = await _add(context, connection, new)
+    return row if new.admin is not None or context.settings.registration_tells_username else None
 
 
 def _asker(context: Context, admin: Subject | None) -> Asker:
@@ -59,23 +78,23 @@ def _check_rights(context: Context, user: Registration, admin: Subject | None) -
         raise FieldNotYoursError(user.admin_fields)
 
 
-async def _add(context: Context, user: Registration, password_hash: str, admin: Subject | None) -> AnyRow | None:
+async def _add(context: Context, connection: AsyncConnection, new: AdmittedUser) -> AnyRow | None:
+    user, password_hash, admin = new
     account = user.to_account(password_hash=password_hash, email_signs_in=context.settings.discloses_email)
-    async with context.database.writing() as connection:
-        if admin is not None:
-            await accounts.guard_admins(connection)
-            await check_again(connection, admin)
-        discloses = context.settings.discloses_email or admin is not None
-        holder = await find_holder(connection, email=user.email, verified=not discloses)
-        # If taken addresses are disclosed, an address is not added a second time, even if it is not verified.
-        row = None if holder is not None and discloses else await accounts.add(connection, account)
-        if row is None:
-            await _handle_taken(context, connection, user, admin)
-            return None
-        to = Addressee(row.id, user.username, user.email, holder.username if holder else None)
-        await _welcome(context, connection, to, user)
-        await _record(context, connection, row.id, user, admin)
-        return row
+    if admin is not None:
+        await accounts.guard_admins(connection)
+        await check_again(connection, admin)
+    discloses = context.settings.discloses_email or admin is not None
+    holder = await find_holder(connection, email=user.email, verified=not discloses)
+    # If taken addresses are disclosed, an address is not added a second time, even if it is not verified.
+    row = None if holder is not None and discloses else await accounts.add(connection, account)
+    if row is None:
+        await _handle_taken(context, connection, user, admin)
+        return None
+    to = Addressee(row.id, user.username, user.email, holder.username if holder else None)
+    await _welcome(context, connection, to, user)
+    await _record(context, connection, row.id, user, admin)
+    return row
 
 
 async def _handle_taken(

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import Depends, Path, Query
 from kpi_shared.caller import Subject
 from kpi_shared.database import MAX_ID
+from kpi_shared.idempotency import Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, decode_cursor
 from kpi_shared.security import AdminAccess
@@ -27,8 +28,10 @@ class CheckedColumns(NamedTuple):
 
 
 async def _checked_create(
-    wanted: WebhookCreate, caller: AdminAccess, destinations: DestinationsOfApp
+    wanted: WebhookCreate, caller: AdminAccess, destinations: DestinationsOfApp, once: Once
 ) -> CheckedColumns:
+    # Of a webhook that exists, the URL need not resolve any more.
+    await once.look_up(caller)
     await _check_url(destinations, wanted.url)
     return CheckedColumns(caller, wanted.columns)
 

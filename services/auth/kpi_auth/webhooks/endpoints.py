@@ -8,6 +8,7 @@ from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.paging import Cursors, cut_page, encode_cursor
 from kpi_shared.security import AdminAccess
 
@@ -17,6 +18,7 @@ from kpi_auth.webhooks import delivery_repository, repository, service
 from kpi_auth.webhooks.dependencies import CheckedCreate, CheckedUpdate, SentDeliveryList, SentWebhookList, WebhookId
 from kpi_auth.webhooks.errors import WebhookLimitError, WebhookNotFoundError
 from kpi_auth.webhooks.filters import WebhookList
+from kpi_auth.webhooks.responses import secret_response
 from kpi_auth.webhooks.schemas import (
     DeliveryPage,
     DeliveryPublic,
@@ -34,14 +36,18 @@ _ADMIN = (UnauthenticatedError, ForbiddenError)
 _FOUND = problems(*_ADMIN, WebhookNotFoundError)
 
 
-@router.post("", status_code=201, responses=problems(*_ADMIN, WebhookLimitError))
-async def create_webhook(
-    request: CheckedCreate, response: Response, context: CurrentContext, connection: Writer
-) -> WebhookCreated:
+@router.post(
+    "",
+    status_code=201,
+    response_model=WebhookCreated,
+    responses=problems(*_ADMIN, WebhookLimitError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
+)
+async def create_webhook(request: CheckedCreate, context: CurrentContext, once: Once) -> Response:
     """Send events to a URL from now on; admins only. The secret that signs them is in this response only."""
-    new = await service.create(context, connection, caller=request.caller, wanted=request.columns)
-    response.headers["Location"] = f"/webhooks/{new.row.id}"
-    return WebhookCreated.with_secret(new.row, new.secret)
+    async with once.writing(request.caller) as connection:
+        new = await service.create(context, connection, caller=request.caller, wanted=request.columns)
+        return await once.keep(secret_response(new, status=201, headers={"Location": f"/webhooks/{new.row.id}"}))
 
 
 @router.get("", responses=problems(*_ADMIN, InvalidCursorError))
@@ -80,18 +86,24 @@ async def delete_webhook(
     await service.delete(context, connection, webhook_id=webhook_id, caller=caller)
 
 
-@router.post("/{webhook_id}/rotate-secret", responses=_FOUND)
+@router.post(
+    "/{webhook_id}/rotate-secret",
+    response_model=WebhookCreated,
+    responses=_FOUND | problems(*RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
+)
 async def rotate_webhook_secret(
     webhook_id: WebhookId,
     caller: AdminAccess,
     context: CurrentContext,
-    connection: Writer,
+    once: Once,
     sent: SecretRotation | None = None,
-) -> WebhookCreated:
+) -> Response:
     """Give a webhook a new secret; for `grace_seconds`, a day unless given, both sign. Admins only."""
     grace = timedelta(seconds=(sent or SecretRotation()).grace_seconds)
-    new = await service.rotate_secret(context, connection, webhook_id=webhook_id, caller=caller, grace=grace)
-    return WebhookCreated.with_secret(new.row, new.secret)
+    async with once.writing(caller) as connection:
+        new = await service.rotate_secret(context, connection, webhook_id=webhook_id, caller=caller, grace=grace)
+        return await once.keep(secret_response(new))
 
 
 @router.post("/{webhook_id}/replay", status_code=202, responses=_FOUND)

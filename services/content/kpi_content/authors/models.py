@@ -1,6 +1,6 @@
 """The authors table."""
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Text, text
 from sqlmodel import Field
 
 from kpi_content.tables import Table
@@ -17,6 +17,7 @@ class Author(Table, table=True):
     __table_args__ = (
         CheckConstraint("length(username) >= 1 AND length(username) <= 255", name="username_length"),
         CheckConstraint("is_deleted = (username IS NULL)", name="deleted_has_no_name"),
+        Index("ix_authors_username_lower", text("lower(username)")),
     )
 
     # The id is the user's, so it comes from no sequence here.

@@ -42,6 +42,7 @@ _project = text("""
     SET username = excluded.username, version = excluded.version, is_deleted = excluded.is_deleted
     WHERE known.version < excluded.version
 """)
+_find_by_name = text("SELECT id FROM authors WHERE lower(username) = lower(:username) LIMIT 2")
 _BATCH = 5_000
 _find_batch_end = text("""
     SELECT max(id) FROM (SELECT id FROM authors WHERE id > :after ORDER BY id LIMIT :most) AS batch
@@ -77,6 +78,13 @@ def join_author(statement: Select[*tuple[Any, ...]], owner_id: SQLColumnExpressi
     return statement.join(Author, col(Author.id) == owner_id)
 
 
+def join_author_or_none(
+    statement: Select[*tuple[Any, ...]], owner_id: SQLColumnExpression[int]
+) -> Select[*tuple[Any, ...]]:
+    """As ``join_author``, for ids that may have no row here any more: their name is NULL, too."""
+    return statement.outerjoin(Author, col(Author.id) == owner_id)
+
+
 def has_account(owner_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
     """Whether the author is not deleted, for a statement that need not join it."""
     account = Author.__table__.alias("account")  # type: ignore[attr-defined]
@@ -101,6 +109,18 @@ def remember_author() -> CTE:
         where=or_(is_newer, is_later),
     )
     return known.returning(col(Author.id)).cte("known")
+
+
+async def exists(connection: AsyncConnection, *, author_id: int) -> bool:
+    """Whether it is the id of an account that is known and not deleted."""
+    found = select(col(Author.id)).where(col(Author.id) == author_id, is_not_deleted)
+    return await connection.scalar(found) is not None
+
+
+async def find_by_name(connection: AsyncConnection, *, username: str) -> int | None:
+    """The account of that name; None if there is none or, while names move between accounts, more than one."""
+    found = (await connection.scalars(_find_by_name, {"username": username})).all()
+    return found[0] if len(found) == 1 else None
 
 
 async def remember_all(connection: AsyncConnection, *, usernames: Mapping[int, str]) -> None:

@@ -11,11 +11,13 @@ from typing import NamedTuple
 import structlog
 from kpi_shared.database import Database
 from pydantic import ValidationError
+from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors import repository as authors
 from kpi_content.authors.repository import Account, Batch
+from kpi_content.conversations.member_repository import is_member
 from kpi_content.feed.client import PAGE_SIZE, FeedClient
 from kpi_content.feed.errors import EventsGoneError, FeedError
 from kpi_content.feed.schemas import AccountState, FeedEvent
@@ -39,6 +41,8 @@ class Rebuilt(NamedTuple):
 
 
 UNKNOWN = Progress(-1, has_more=False)
+# What other tables refer to.
+_IS_NEEDED = or_(has_posts(authors.author_id), is_member(authors.author_id))
 
 
 async def read_page(database: Database, feed: FeedClient) -> Progress:
@@ -94,12 +98,12 @@ async def _probe(feed: FeedClient) -> None:
 
 
 async def _read_accounts(database: Database, feed: FeedClient, number: int) -> Rebuilt:
-    """Replace every author by the account that auth has now; authors of posts that auth does not know stay."""
+    """Replace every author by the account that auth has now; of those that auth does not know, what is needed stays."""
     try:
         await _for_each_batch(database, number, authors.mark)
         # After the marks, which any state replaces: one that was read earlier may be older than what was marked.
         rebuilt = await _copy_accounts(database, feed, number)
-        await _for_each_batch(database, number, partial(authors.settle, is_needed=has_posts(authors.author_id)))
+        await _for_each_batch(database, number, partial(authors.settle, is_needed=_IS_NEEDED))
         async with database.working() as connection:
             if not await repository.end_rebuild(connection, number, seq=rebuilt.seq):
                 raise RebuildTakenError

@@ -10,17 +10,19 @@ from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
+from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
 from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError, SearchBusyError
+from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter, Total
 from kpi_content.posts.responses import encode_page, read_response, write_response
 from kpi_content.posts.rows import ListedRow, encode_post, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
-from kpi_content.posts.search_places import take_place
+from kpi_content.search.errors import SearchBusyError
+from kpi_content.search.places import take_place
 
 router = Router(prefix="/posts", tags=["posts"])
 
@@ -106,12 +108,18 @@ async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess
     return read_response(request, encode_post(row))
 
 
-@router.post("", status_code=201, response_model=PostPublic, responses=problems(UnauthenticatedError))
-async def create_post(post: PostCreate, caller: WriteAccess, database: DatabaseOfApp) -> Response:
+@router.post(
+    "",
+    status_code=201,
+    response_model=PostPublic,
+    responses=problems(UnauthenticatedError, *RETRY_ERRORS),
+    openapi_extra=IDEMPOTENCY_KEY,
+)
+async def create_post(post: PostCreate, caller: WriteAccess, once: Once) -> Response:
     """Create a post. With ``published`` set to false it is a draft, which only its owner can see."""
-    async with database.direct() as connection:
+    async with once.direct(caller) as connection:
         row = await service.create(connection, post=post, caller=caller)
-    return write_response(row, status=201, headers={"Location": f"/posts/{row['id']}"})
+        return await once.keep(write_response(row, status=201, headers={"Location": f"/posts/{row['id']}"}))
 
 
 @router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)

@@ -1,6 +1,6 @@
 """The problems of requests about posts."""
 
-from kpi_shared.errors import ForbiddenError, ProblemError, UnavailableError
+from kpi_shared.errors import ForbiddenError, ProblemError
 
 
 class PostNotFoundError(ProblemError):
@@ -26,12 +26,3 @@ class ChangedMeanwhileError(ProblemError):
 class NotYourPostError(ForbiddenError):
     type = "not-your-post"
     title = "Only the owner may change a post"
-
-
-class SearchBusyError(UnavailableError):
-    """All places for searches and totals are taken. Reads by id and pages are not affected."""
-
-    type = "search-busy"
-    title = "Too many searches are running; try again shortly"
-    is_same_elsewhere = True
-    is_overload = True

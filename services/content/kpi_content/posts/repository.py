@@ -24,7 +24,6 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
-    text,
     tuple_,
     update,
 )
@@ -38,7 +37,8 @@ from kpi_content.posts.filters import MAX_TOTAL, Position, PostFilter, Sort, Sta
 from kpi_content.posts.models import Post
 from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post, make_post
 from kpi_content.posts.schemas import PostCreate
-from kpi_content.posts.search import parse_search
+from kpi_content.search.repository import matches
+from kpi_content.search.terms import parse_search
 from kpi_content.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
@@ -166,15 +166,7 @@ def _lock(*, hides_deleted: bool) -> Select[*tuple[Any, ...]]:
     return post.where(_post_id, may_remove).with_for_update(of=Post, key_share=True)
 
 
-# SearchTerms as one tsquery, in which an empty part changes nothing.
-_matches = text("""
-    posts.search @@ (
-        plainto_tsquery('english', :words)
-        && to_tsquery('simple', :phrases)
-        && (plainto_tsquery('english', :last_word) || to_tsquery('simple', :last_prefix))
-        && !! (to_tsquery('english', :excluded) || to_tsquery('simple', :excluded))
-    )
-""")
+_matches = matches("posts.search")
 
 
 def _condition(*, search: bool, mine: bool) -> ColumnElement[bool]:

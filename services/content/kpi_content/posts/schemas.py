@@ -1,12 +1,11 @@
 """The bodies of requests and responses about posts."""
 
-import unicodedata
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.integers import Decimal
 from kpi_shared.text import OneLine
-from pydantic import AfterValidator, BaseModel, Field, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
@@ -14,50 +13,15 @@ from sqlmodel import SQLModel
 from kpi_content.authors.schemas import AuthorPublic
 from kpi_content.posts.filters import CURSOR_PATTERN, Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
-from kpi_content.posts.search import MAX_EXCLUSIONS, MAX_WORDS, count_terms
+from kpi_content.search.schemas import Search, StreamSafe
 
-MAX_SEARCH = 200
 MAX_SKIP = 10_000
-# The Stream-Safe Text Format (Unicode Standard Annex 15, section 13). Real text has up to ten.
-MAX_MARKS = 30
-
-
-def _check_marks(text: str) -> str:
-    """Refuse a long run of combining marks: PostgreSQL takes quadratic time to normalise one, 10 s for 40,000."""
-    marks = 0
-    for character in "" if text.isascii() else text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
-        if marks > MAX_MARKS:
-            raise PydanticCustomError(
-                "too_many_marks", "Text must not contain more than {most} combining marks in a row", {"most": MAX_MARKS}
-            )
-    return text
-
-
-_StreamSafe = AfterValidator(_check_marks)
-
-Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), OneLine(), _StreamSafe]
+Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), OneLine(), StreamSafe]
 # PostgreSQL's text cannot contain NUL. StorableText would refuse it, too, but a pattern is also part of the API
 # document, where clients can find the rule.
-Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), _StreamSafe]
+Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), StreamSafe]
 
 
-def _check_terms(text: str) -> str:
-    """Refuse a search of many words: PostgreSQL compares each of them, exclusions with every post."""
-    found = count_terms(text)
-    if found.words > MAX_WORDS or found.exclusions > MAX_EXCLUSIONS:
-        raise PydanticCustomError(
-            "too_many_terms",
-            "A search must not contain more than {words} words and {exclusions} exclusions",
-            {"words": MAX_WORDS, "exclusions": MAX_EXCLUSIONS},
-        )
-    return text
-
-
-# Bytes in a URL that are not UTF-8 become the replacement character.
-Search = Annotated[
-    str, StringConstraints(max_length=MAX_SEARCH, pattern=r"^[^\x00\uFFFD]*$"), AfterValidator(_check_terms)
-]
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]
 
 

@@ -46,7 +46,7 @@ async def fill(posts: Posts) -> None:
     # Rows that other tests rolled back, and what autovacuum finds of them, are part of the costs that choose plans:
     # until the end of the test the tables have new files, locked for others. Busy machines fill them slowly.
     await posts.execute("SET LOCAL statement_timeout = '60s'")
-    await posts.execute("TRUNCATE authors, posts, votes, post_imports")
+    await posts.execute("TRUNCATE authors, posts, votes, post_imports CASCADE")
     await posts.add("the first, which makes the author known")
     await posts.execute(ADD_MANY, owner=ANNA, number=MANY)
     # VACUUM would do this for the search index, but cannot run in the test's transaction.

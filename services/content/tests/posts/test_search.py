@@ -12,8 +12,8 @@ from content_support import Posts
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from kpi_content.posts.search import MAX_EXCLUSIONS, MAX_WORDS, SearchTerms, count_terms, parse_search
-from kpi_content.posts.words import fold, split_words
+from kpi_content.search.terms import MAX_EXCLUSIONS, MAX_WORDS, SearchTerms, count_terms, parse_search
+from kpi_content.search.words import fold, split_words
 from kpi_content.settings import PART, ContentSettings
 from kpi_shared.migrations import upgrade
 from kpi_shared.testing.postgres import create_database

@@ -1,28 +1,16 @@
 """Searches and totals have few places of their own, bounded terms and bounded counts."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
 import httpx
 import pytest
 from content_support import Caller, Posts, assert_problem
-from fastapi import FastAPI
 from kpi_content.posts import filters, repository
-from kpi_content.posts.errors import SearchBusyError
 from kpi_content.settings import ContentSettings
 from kpi_shared.places import Places
 
 COSTLY = ("/posts?search=bees", "/posts?total=true", "/posts?search=bees&total=true&sort=top")
-
-
-@pytest.fixture
-async def one_place(app: FastAPI) -> AsyncIterator[Places]:
-    """One place and one request that may wait for it."""
-    before = app.state.search_places
-    app.state.search_places = Places(1, waiting=1, patience=30, usual=0.01, refusal=SearchBusyError)
-    yield app.state.search_places
-    app.state.search_places = before
 
 
 @pytest.mark.parametrize("path", COSTLY)

@@ -14,6 +14,7 @@ from kpi_drill.rows import (
     machine,
     nats,
     refresh_race,
+    retries,
     revocation,
     rotation,
 )
@@ -153,6 +154,13 @@ ROWS = (
         "`kpi keys rotate` every 10 s for 3 minutes, `v4.public`",
         "0 failed",
         rotation.rotate_public,
+        seconds=420,
+    ),
+    Row(
+        "retries",
+        "500 creating requests, their connections cut up to 3 times each, sent again with their `Idempotency-Key`",
+        "exactly 500 rows, every client has its response",
+        retries.send_again,
         seconds=420,
     ),
 )

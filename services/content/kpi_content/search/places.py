@@ -15,7 +15,7 @@ from kpi_shared.http.refusals import Refusal
 from kpi_shared.places import Places, Turn, register_metrics
 from starlette.types import Scope
 
-from kpi_content.posts.errors import SearchBusyError
+from kpi_content.search.errors import SearchBusyError
 
 # The duration of a search until searches have been measured, in seconds.
 _USUAL = 0.01

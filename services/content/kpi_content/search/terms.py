@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kpi_content.posts.words import fold, is_separator, split_words
+from kpi_content.search.words import fold, is_separator, split_words
 
 # A quoted phrase with an optional minus sign, or a run of characters other than white space.
 _TERM = re.compile(r'(?<!\S)(?P<minus>-?)"(?P<phrase>[^"]*)"|(?P<word>\S+)')

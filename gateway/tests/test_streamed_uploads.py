@@ -1,0 +1,139 @@
+"""Bodies that are read while they are written: passed on piece by piece, in a place of a stream, however slowly."""
+
+import asyncio
+
+import httpx
+import pytest
+from gateway_support import Wire, gateway, serving
+from kpi_shared.server import connections
+from kpi_shared.testing.process import free_port
+from stream_support import PATIENCE, Stage, count, until
+
+OPEN, CUT = "kpi_gateway_streams_open", "kpi_gateway_streams_cut_total"
+TARGET = "/conversations/1/messages?stream=true"
+
+
+def head_of(
+    target: str = TARGET, *, kind: str = "text/event-stream", framing: str = "Transfer-Encoding: chunked"
+) -> bytes:
+    lines = (f"POST {target} HTTP/1.1", "Host: a", f"Content-Type: {kind}", framing, "", "")
+    return "\r\n".join(lines).encode()
+
+
+def chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/x-ndjson; charset=utf-8"])
+async def test_each_piece_reaches_the_service_before_the_next_is_written(stage: Stage, kind: str) -> None:
+    port = free_port()
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, metrics_port=port) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of(kind=kind))
+        for number in range(3):
+            await wire.send(chunk(b"data: %d\n\n" % number))
+            await until(lambda number=number: b"".join(stage.received).endswith(b"data: %d\n\n" % number))  # type: ignore[misc]
+        await count(port, OPEN, 1)
+        await count(port, "kpi_gateway_upstream_places_taken", 0, upstream="content")
+        await wire.send(b"0\r\n\r\n")
+        assert b" 201 " in await wire.head()
+        await count(port, OPEN, 0)
+
+
+async def test_a_slow_upload_lasts_longer_than_other_requests_may(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Other bodies must arrive at a minimum rate, here in each tenth of a second.
+    monkeypatch.setattr(connections, "SECONDS_PER_TICK", 0.01)
+    short = {"upstream_total_timeout": 0.3, "upstream_silence_timeout": 0.2, "upstream_read_timeout": 0.2}
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, **short) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of())
+        for _ in range(4):
+            await wire.send(chunk(b"data: x\n\n"))
+            await asyncio.sleep(0.2)
+        await wire.send(b"0\r\n\r\n")
+        assert b" 201 " in await wire.head()
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("/conversations/1/messages", "text/event-stream"),
+        ("/conversations/1/messages?stream=false", "text/event-stream"),
+        (TARGET, "application/json"),
+    ],
+)
+async def test_other_bodies_are_complete_before_they_reach_the_service(stage: Stage, target: str, kind: str) -> None:
+    async with serving(stage) as upstream, gateway(content_url=upstream) as address, await Wire.to(address) as wire:
+        await wire.send(head_of(target, kind=kind) + chunk(b"data: 1\n\n"))
+        await asyncio.sleep(0.1)
+        assert not stage.received
+        await wire.send(b"0\r\n\r\n")
+        assert b" 201 " in await wire.head()
+        assert b"".join(stage.received) == b"data: 1\n\n"
+
+
+async def test_a_silent_upload_is_cut_on_both_sides(stage: Stage) -> None:
+    port = free_port()
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, metrics_port=port, stream_silence_timeout=0.3) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of() + chunk(b"data: 1\n\n"))
+        head = await wire.head()
+        assert b" 408 " in head
+        async with asyncio.timeout(PATIENCE):
+            await stage.upload_left.wait()
+        await count(port, CUT, 1, reason="silent-client")
+        await count(port, OPEN, 0)
+
+
+async def test_the_service_learns_that_a_client_left_during_its_upload(stage: Stage) -> None:
+    async with serving(stage) as upstream, gateway(content_url=upstream) as address:
+        async with await Wire.to(address) as wire:
+            await wire.send(head_of() + chunk(b"data: 1\n\n"))
+            await until(lambda: stage.received)
+        async with asyncio.timeout(PATIENCE):
+            await stage.upload_left.wait()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 200", "Transfer-Encoding: chunked"])
+async def test_an_upload_that_is_too_large_is_refused(stage: Stage, framing: str) -> None:
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, stream_body_limit=100, body_limit=10) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of(framing=framing) + chunk(b"x" * 150))
+        assert b" 413 " in await wire.head()
+
+
+async def test_uploads_need_a_place_of_a_stream(stage: Stage) -> None:
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, stream_connections=1) as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as client,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of() + chunk(b"data: 1\n\n"))
+        await until(lambda: stage.received)
+        kind = {"Content-Type": "application/x-ndjson"}
+        refused = await client.post(TARGET, content=b"{}\n", headers=kind)
+        assert (refused.status_code, refused.json()["type"]) == (503, "streams-busy")
+        assert (await client.post("/conversations/1/messages", json={})).status_code == 201
+        await wire.send(b"0\r\n\r\n")
+        assert b" 201 " in await wire.head()
+        assert (await client.post(TARGET, content=b"{}\n", headers=kind)).status_code == 201

@@ -1,0 +1,241 @@
+"""What happens in conversations, for the streams of this process: one reader of the tables for all of them.
+
+A notification says which conversation has changed. Without LISTEN, and in case one was lost, the hub also looks by
+itself at the conversations that are followed.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+
+import structlog
+from kpi_shared.background import Schedule, repeat
+from kpi_shared.database import Database
+from kpi_shared.database.listening import Listener
+
+from kpi_content.live import reading
+from kpi_content.live.reading import LiveEvent
+
+log = structlog.get_logger(__name__)
+
+# How often the hub looks by itself, without LISTEN and with it.
+POLL_SECONDS, CHECK_SECONDS = 0.5, 5.0
+_SCHEDULE = Schedule(interval=POLL_SECONDS, first_backoff=0.1, longest_backoff=1.0)
+# A stream whose client does not read is ended when more than this waits for it. The client begins again after the last
+# event that it has seen.
+MOST_WAITING, MOST_WAITING_BYTES = 500, 4 * 1024 * 1024
+# Parts of drafts that wait for a look at their conversation.
+_MOST_HELD = 1000
+
+
+class Subscription:
+    """The events for one stream, from a place in their order on."""
+
+    __slots__ = ("_after", "_arrival", "_bytes", "_events", "_reader_id", "is_cut", "is_over")
+
+    def __init__(self, *, reader_id: int, after: int) -> None:
+        self._reader_id = reader_id
+        self._after = after
+        self._events: deque[LiveEvent] = deque()
+        self._bytes = 0
+        self._arrival = asyncio.Event()
+        # Nothing more comes.
+        self.is_over = False
+        # Nor what has come and was not taken.
+        self.is_cut = False
+
+    def offer(self, event: LiveEvent) -> None:
+        """What comes after the removal of the reader is not for them."""
+        if self.is_over or 0 < event.seq <= self._after:
+            return
+        self._events.append(event)
+        self._bytes += len(event.data)
+        if event.removed_id == self._reader_id:
+            self.end()
+        self._arrival.set()
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._events) > MOST_WAITING or (self._bytes > MOST_WAITING_BYTES and len(self._events) > 1)
+
+    def end(self) -> None:
+        """After what has come."""
+        self.is_over = True
+        self._arrival.set()
+
+    def cut(self) -> None:
+        self.is_cut = True
+        self._events.clear()
+        self.end()
+
+    async def take(self, *, seconds: float) -> list[LiveEvent]:
+        """All events that wait, at once if there are any; else those that come within this time."""
+        if not self._events and not self.is_over:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._arrival.wait()
+        self._arrival.clear()
+        taken = list(self._events)
+        self._events.clear()
+        self._bytes = 0
+        return taken
+
+
+class _Channel:
+    """One conversation that is followed here, and the place up to which its events were read.
+
+    ``held`` are parts of drafts that wait for the next look, since a reader may have been removed before them.
+    """
+
+    __slots__ = ("held", "place", "subscriptions")
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.subscriptions: set[Subscription] = set()
+        self.held: list[LiveEvent] = []
+
+
+class Hub:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._channels: dict[int, _Channel] = {}
+        # The conversations to look at, and those that are being looked at.
+        self._stale: set[int] = set()
+        self._read: set[int] = set()
+        self._wake = asyncio.Event()
+        self._checked_at = 0.0
+        self.listener: Listener | None = None
+        self.is_ending = False
+        self.streams = 0
+        self.sent = 0
+        self.cut = 0
+        # How old the last event was when it was read, in seconds.
+        self.lag = 0.0
+
+    @property
+    def is_listening(self) -> bool:
+        return self.listener is not None and self.listener.is_listening
+
+    async def run(self) -> None:
+        await repeat(self.step, _SCHEDULE, failure="conversations unreadable", wake=self._wake)
+
+    def is_followed(self, conversation_id: int) -> bool:
+        return conversation_id in self._channels
+
+    # What is known to have happened.
+
+    def note(self, conversation_id: int, seq: int) -> None:
+        """A conversation has an event at this place, or for 0 is gone."""
+        channel = self._channels.get(conversation_id)
+        if channel is not None and (seq > channel.place or not seq):
+            self._look_at(conversation_id)
+
+    def note_draft(self, conversation_id: int, part: LiveEvent, *, is_ordered: bool) -> None:
+        """``is_ordered``: all that was committed before it has been noted."""
+        channel = self._channels.get(conversation_id)
+        if channel is None:
+            return
+        if not is_ordered:
+            self._look_at(conversation_id)
+        if conversation_id not in self._stale and conversation_id not in self._read:
+            self._deliver(channel, [part])
+        elif len(channel.held) < _MOST_HELD:
+            channel.held.append(part)
+
+    def look_at_all(self) -> None:
+        self._stale.update(self._channels)
+        self._wake.set()
+
+    def _look_at(self, conversation_id: int) -> None:
+        self._stale.add(conversation_id)
+        self._wake.set()
+
+    # Looking, and delivering.
+
+    async def step(self) -> bool:
+        """Look at all conversations that may have changed; True if there are more by then."""
+        if monotonic() - self._checked_at >= (CHECK_SECONDS if self.is_listening else POLL_SECONDS):
+            self._stale.update(self._channels)
+            self._checked_at = monotonic()
+        self._read, self._stale = self._stale & self._channels.keys(), set()
+        if self._read:
+            try:
+                await self._look()
+            except BaseException:
+                self._stale |= self._read
+                raise
+            finally:
+                self._read = set()
+        return bool(self._stale)
+
+    async def _look(self) -> None:
+        places = {each: self._channels[each].place for each in self._read}
+        found = await reading.read_changes(self._database, places)
+        for conversation_id, events in found.items():
+            if (channel := self._channels.get(conversation_id)) is not None:
+                self._apply(conversation_id, channel, events)
+        for conversation_id in self._read - self._stale:
+            if (channel := self._channels.get(conversation_id)) is not None and channel.held:
+                held, channel.held = channel.held, []
+                self._deliver(channel, held)
+
+    def _apply(self, conversation_id: int, channel: _Channel, events: list[LiveEvent]) -> None:
+        if not events:
+            # The conversation is gone, or its events are: its readers ask again, and get what is true then.
+            for subscription in channel.subscriptions:
+                subscription.end()
+            del self._channels[conversation_id]
+            return
+        channel.place = events[-1].seq
+        self.lag = events[-1].age
+        self._deliver(channel, events)
+        if len(events) == reading.MOST:
+            self._stale.add(conversation_id)
+
+    def _deliver(self, channel: _Channel, events: Iterable[LiveEvent]) -> None:
+        for event in events:
+            for subscription in channel.subscriptions:
+                subscription.offer(event)
+                self.sent += 1
+        for subscription in channel.subscriptions:
+            if subscription.is_full:
+                self.cut += 1
+                subscription.cut()
+
+    # Streams.
+
+    def place_of(self, conversation_id: int) -> int:
+        """The place up to which events were read for the streams that are open; 0 if there is none."""
+        channel = self._channels.get(conversation_id)
+        return channel.place if channel is not None else 0
+
+    async def read_page(self, conversation_id: int, *, after: int) -> list[LiveEvent]:
+        return await reading.read_page(self._database, conversation_id=conversation_id, after=after)
+
+    @contextmanager
+    def join(self, conversation_id: int, *, reader_id: int, after: int) -> Iterator[Subscription]:
+        """Receive what comes after the place, which must be ``place_of`` the conversation or a later one."""
+        channel = self._channels.get(conversation_id)
+        if channel is None:
+            channel = self._channels[conversation_id] = _Channel(after)
+            self._look_at(conversation_id)
+        subscription = Subscription(reader_id=reader_id, after=after)
+        channel.subscriptions.add(subscription)
+        self.streams += 1
+        if self.is_ending:
+            subscription.cut()
+        try:
+            yield subscription
+        finally:
+            self.streams -= 1
+            channel.subscriptions.discard(subscription)
+            if not channel.subscriptions and self._channels.get(conversation_id) is channel:
+                del self._channels[conversation_id]
+
+    def end_streams(self) -> None:
+        self.is_ending = True
+        for channel in self._channels.values():
+            for subscription in channel.subscriptions:
+                subscription.cut()

@@ -1,0 +1,115 @@
+"""Equal requests at once, over two applications on one database, on real connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+from content_support import Caller, Posts, assert_problem
+from fastapi import FastAPI
+from kpi_content.app import create_app
+from kpi_content.settings import ContentSettings
+from kpi_shared.testing.client import client_of, running
+from sqlalchemy import text
+
+POST = {"title": "Of bees", "content": "They dance."}
+AT_ONCE = 20
+_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass"
+
+
+@pytest.fixture
+async def second_client(settings: ContentSettings) -> AsyncIterator[httpx.AsyncClient]:
+    async with running(create_app(settings)) as app, client_of(app) as client:
+        yield client
+
+
+async def send(client: httpx.AsyncClient, by: Caller, key: str) -> httpx.Response:
+    return await client.post("/posts", json=POST, headers=by.headers | {"Idempotency-Key": key})
+
+
+async def count(posts: Posts) -> int:
+    return int((await posts.rows("SELECT count(*) FROM posts"))[0][0])
+
+
+@asynccontextmanager
+async def locked_posts(app: FastAPI) -> AsyncIterator[None]:
+    """No post can be added meanwhile."""
+    async with app.state.database.writing() as connection:
+        await connection.execute(text("LOCK TABLE posts IN SHARE MODE"))
+        yield
+
+
+async def wait_for_waiting(posts: Posts, number: int = 1) -> None:
+    async with asyncio.timeout(5):
+        while await posts.rows(_WAITING) != [(number,)]:  # noqa: ASYNC110 a state of the database
+            await asyncio.sleep(0.01)
+
+
+async def test_of_equal_requests_at_once_one_has_an_effect(
+    committing_client: httpx.AsyncClient, second_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
+) -> None:
+    clients = [committing_client, second_client] * (AT_ONCE // 2)
+    for round_number in range(3):
+        key = f"round-{round_number}"
+        responses = await asyncio.gather(*(send(client, anna, key) for client in clients))
+        created = [response for response in responses if response.status_code == 201]
+        fresh = [response for response in created if "Idempotency-Replayed" not in response.headers]
+        assert len(fresh) == 1
+        assert {response.content for response in created} == {fresh[0].content}
+        for response in responses:
+            if response.status_code != 201:
+                assert_problem(response, 409, "request-in-flight")
+                assert response.headers["Retry-After"] == "1"
+        later = await asyncio.gather(*(send(client, anna, key) for client in (committing_client, second_client)))
+        assert [(each.status_code, each.content) for each in later] == [(201, fresh[0].content)] * 2
+        assert await count(committed_posts) == round_number + 1
+
+
+async def test_while_the_first_request_is_in_flight_another_gets_409_from_each_replica(
+    committing_app: FastAPI,
+    committing_client: httpx.AsyncClient,
+    second_client: httpx.AsyncClient,
+    committed_posts: Posts,
+    anna: Caller,
+    bert: Caller,
+) -> None:
+    async with locked_posts(committing_app):
+        first = asyncio.create_task(send(committing_client, anna, "k"))
+        await wait_for_waiting(committed_posts)
+        for client in (committing_client, second_client):
+            assert_problem(await send(client, anna, "k"), 409, "request-in-flight")
+        # The key of another caller is another one.
+        other = asyncio.create_task(send(second_client, bert, "k"))
+        await wait_for_waiting(committed_posts, 2)
+    assert [(await first).status_code, (await other).status_code] == [201, 201]
+    again = await send(second_client, anna, "k")
+    assert (again.content, again.headers["Idempotency-Replayed"]) == ((await first).content, "true")
+    assert await count(committed_posts) == 2
+
+
+async def test_the_retry_of_a_request_that_timed_out_is_processed(
+    committing_app: FastAPI, committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
+) -> None:
+    async with locked_posts(committing_app):
+        assert (await send(committing_client, anna, "k")).status_code == 503
+    again = await send(committing_client, anna, "k")
+    assert (again.status_code, "Idempotency-Replayed" in again.headers) == (201, False)
+    assert await count(committed_posts) == 1
+
+
+async def test_the_retry_of_a_request_whose_client_left_is_processed(
+    committing_app: FastAPI, committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
+) -> None:
+    async with locked_posts(committing_app):
+        first = asyncio.create_task(send(committing_client, anna, "k"))
+        await wait_for_waiting(committed_posts)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+    # The server ends the abandoned statement when it finds out.
+    async with asyncio.timeout(5):
+        while (again := await send(committing_client, anna, "k")).status_code == 409:  # noqa: ASYNC110 as above
+            await asyncio.sleep(0.05)
+    assert again.status_code == 201, again.text
+    assert await count(committed_posts) == 1

@@ -1,0 +1,86 @@
+"""Streams and uploads whose tokens auth revokes: both end at once, and nothing of the upload is stored."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from content_support import Caller, assert_problem
+from feed_stand_in import Mood
+from following_support import Follow, Following
+from kpi_content.live import uploads
+from live_support import Conversation, create_conversation, follow, send, wait_until
+from server_support import serve
+
+
+@pytest.fixture
+async def following(follow: Follow) -> AsyncIterator[Following]:
+    async with follow(revocation_silence_limit=1.0) as following:
+        await wait_until(lambda: following.followed)
+        yield following
+
+
+def caller_of(following: Following, headers: dict[str, str]) -> Caller:
+    return Caller(following.tokens.verify(headers["Authorization"].removeprefix("Bearer ")), headers)
+
+
+@pytest.fixture
+async def conversation(following: Following) -> AsyncIterator[Conversation]:
+    """At a real server in this process."""
+    owner = caller_of(following, following.token())
+    async with serve(following.app, request_timeout=20) as port, httpx.AsyncClient(timeout=30) as client:
+        address = f"http://127.0.0.1:{port}"
+        yield await create_conversation((address, address), following.app.state.database, client, owner)
+
+
+async def test_a_stream_and_an_upload_end_when_their_session_does(
+    following: Following, conversation: Conversation
+) -> None:
+    other = following.token(sid="2")
+    async with (
+        follow(conversation.events(), conversation.owner.headers) as revoked,
+        follow(conversation.events(), other) as reading,
+    ):
+        sending = await send(conversation)
+        sending.write("mine")
+        await wait_until(lambda: bool(reading.of("message.delta")))
+        for feed in following.feeds:
+            feed.publish("session.ended", account_id=11, session_id=1, reason="logout")
+        response = await sending.response()
+        await wait_until(lambda: revoked.is_over and bool(reading.of("draft.ended")))
+        assert not reading.is_over
+    assert response.status_code == 401
+    assert "Location" not in response.headers
+    assert await following.rows("SELECT id FROM messages") == []
+
+
+@pytest.mark.parametrize("least", [30.0, 0.0], ids=["longer", "as long"])
+async def test_an_upload_may_last_longer_than_its_token_for_some_time(
+    following: Following, conversation: Conversation, monkeypatch: pytest.MonkeyPatch, least: float
+) -> None:
+    """Where revocations are followed. In the end what came is kept, since its author was not revoked."""
+    monkeypatch.setattr(uploads, "LEAST_SECONDS", least)
+    caller = caller_of(following, following.token(seconds=1))
+    sending = await send(conversation, by=caller)
+    sending.write("begun")
+    if least:
+        await wait_until(lambda: datetime.now(UTC) > caller.subject.expires_at)
+        assert (await sending.end()).status_code == 201
+    else:
+        response = await sending.response()
+        assert_problem(response, 401, "unauthenticated")
+        assert response.headers["Location"]
+    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", not least)]
+
+
+async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
+    following: Following, conversation: Conversation
+) -> None:
+    """What was revoked meanwhile is not known, and so no write is accepted."""
+    sending = await send(conversation)
+    sending.write("begun")
+    for feed in following.feeds:
+        feed.mood = Mood.SILENT
+    await wait_until(lambda: following.age > 1)
+    assert_problem(await sending.end(), 503, "revocations-unknown")
+    assert await following.rows("SELECT id FROM messages") == []

@@ -1,0 +1,162 @@
+"""Streams of conversations: one process writes, and the other is read."""
+
+import asyncio
+from datetime import timedelta
+
+import httpx
+import pytest
+from content_support import Caller, assert_problem
+from kpi_shared.caller import Role
+from kpi_shared.tokens import TokenCodec
+from live_support import Conversation, Reading, follow, read_stream, wait_until
+
+
+async def test_a_reader_has_what_another_replica_writes(conversation: Conversation) -> None:
+    async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
+        assert [(event.type, event.data, event.id) for event in reading.events] == [("ready", {"seq": 0}, 0)]
+        assert reading.received.startswith("event: ready\ndata: {")
+        assert "\nretry: 1000\n" in reading.received
+        written = await conversation.write("seen\nat once", at=0)
+        await wait_until(lambda: len(reading.events) == 2)
+        shown = reading.events[1]
+        assert (shown.id, shown.type) == (1, "message.created")
+        assert shown.data == {**written, "draft": None}
+
+
+async def test_a_stream_is_neither_compressed_nor_kept(conversation: Conversation) -> None:
+    headers = {**conversation.owner.headers, "Accept-Encoding": "zstd, gzip", "If-None-Match": "*"}
+    async with follow(conversation.events(), headers) as reading:
+        assert reading.status == 200
+        assert reading.headers["content-type"].startswith("text/event-stream")
+        assert reading.headers["cache-control"] == "no-store"
+        assert {"content-encoding", "etag", "content-length"}.isdisjoint(reading.headers)
+
+
+async def test_a_reader_who_begins_later_has_what_happens_from_then_on(conversation: Conversation) -> None:
+    await conversation.write("before")
+    async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
+        assert [(event.type, event.id) for event in reading.events] == [("ready", 1)]
+        await conversation.write("after")
+        await wait_until(lambda: bool(reading.of("message.created")))
+        assert reading.numbers == [2]
+
+
+@pytest.mark.parametrize("how", ["header", "parameter"])
+async def test_a_reader_who_comes_back_has_what_they_missed(conversation: Conversation, how: str) -> None:
+    for number in range(50):
+        await conversation.write(str(number), at=number % 2)
+    url, last = conversation.events(at=1), 3
+    if how == "parameter":
+        url, last = f"{url}/?after=3", None
+    async with follow(url, conversation.owner.headers, last=last) as reading:
+        await wait_until(lambda: len(reading.events) == 48)
+        await conversation.write("the next")
+        await wait_until(lambda: len(reading.events) == 49)
+    assert reading.events[0].data == {"seq": 3}
+    assert reading.numbers == list(range(4, 52))
+    assert [event.id for event in reading.events[1:]] == list(range(4, 52))
+
+
+async def test_nothing_is_missed_or_doubled_while_a_reader_comes_and_goes(conversation: Conversation) -> None:
+    """Each stream is cut at some moment, mostly while it is being joined, and the next begins where it ended."""
+    writing = [asyncio.create_task(write_all(conversation, at=at, count=60)) for at in (0, 1) for _ in range(2)]
+    numbers: list[int] = []
+    last, turn = 0, 0
+    async with asyncio.timeout(60):
+        while len(numbers) < 240:
+            reading = Reading()
+            task = asyncio.create_task(
+                read_stream(conversation.events(at=turn % 2), conversation.owner.headers, reading, last=last)
+            )
+            await wait_until(lambda reading=reading: len(reading.events) > 1)  # type: ignore[misc]
+            await asyncio.sleep(0.02 * (turn % 4))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            numbers += reading.numbers
+            last, turn = reading.last_id, turn + 1
+    await asyncio.gather(*writing)
+    assert numbers == list(range(1, 241))
+    assert turn > 5
+
+
+async def write_all(conversation: Conversation, *, at: int, count: int) -> None:
+    for number in range(count):
+        await conversation.write(str(number), at=at)
+
+
+@pytest.mark.parametrize("last", [1, 9], ids=["deleted", "never given"])
+async def test_a_place_that_is_not_kept_is_reset(conversation: Conversation, last: int) -> None:
+    for number in range(4):
+        await conversation.write(str(number))
+    await conversation.execute("DELETE FROM conversation_events WHERE conversation_id = :id AND seq < 3")
+    async with follow(conversation.events(), conversation.owner.headers, last=last) as reading:
+        await conversation.write("the next")
+        await wait_until(lambda: len(reading.events) == 3)
+    assert [(event.type, event.id) for event in reading.events] == [("ready", 4), ("reset", 4), ("message.created", 5)]
+    # The oldest that is kept can be read on from the place before it.
+    async with follow(conversation.events(), conversation.owner.headers, last=2) as reading:
+        await wait_until(lambda: len(reading.events) == 4)
+        assert reading.numbers == [3, 4, 5]
+
+
+async def test_a_reset_comes_too_where_all_events_are_deleted(conversation: Conversation) -> None:
+    await conversation.write()
+    await conversation.write()
+    await conversation.execute("DELETE FROM conversation_events WHERE conversation_id = :id")
+    async with follow(conversation.events(), conversation.owner.headers, last=1) as reading:
+        await wait_until(lambda: len(reading.events) == 2)
+        assert [event.type for event in reading.events] == ["ready", "reset"]
+    async with follow(conversation.events(), conversation.owner.headers, last=2) as reading:
+        assert [event.type for event in reading.events] == ["ready"]
+
+
+async def test_strangers_and_bad_places_get_a_problem(conversation: Conversation, bert: Caller, admin: Caller) -> None:
+    async def get(headers: dict[str, str], **more: str) -> httpx.Response:
+        return await conversation.client.get(conversation.events(), headers={**headers, **more})
+
+    assert_problem(await get({}), 401, "unauthenticated")
+    for stranger in (bert, admin):
+        assert_problem(await get(stranger.headers), 404, "conversation-not-found")
+    assert (await get(conversation.owner.headers, **{"Last-Event-ID": "x"})).status_code == 422
+    missing = f"{conversation.addresses[0]}/conversations/999999/events"
+    assert (await conversation.client.get(missing, headers=conversation.owner.headers)).status_code == 404
+
+
+async def test_head_has_no_stream(conversation: Conversation) -> None:
+    async with asyncio.timeout(20):
+        response = await conversation.client.head(conversation.events(), headers=conversation.owner.headers)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_stream_ends_with_its_token(conversation: Conversation, tokens: TokenCodec) -> None:
+    """Also where no feed of revocations is followed."""
+    owner = conversation.owner.subject
+    token = tokens.mint(
+        user_id=owner.id, username="anna", role=Role.USER, session_id="1", lifetime=timedelta(seconds=2)
+    )
+    async with follow(conversation.events(), {"Authorization": f"Bearer {token}"}) as reading:
+        await wait_until(lambda: reading.is_over)
+
+
+async def test_a_removed_member_has_nothing_that_came_after(conversation: Conversation, bert: Caller) -> None:
+    await conversation.share(bert)
+    async with (
+        follow(conversation.events(at=1), bert.headers, last=0) as reading,
+        follow(conversation.events(at=1), conversation.owner.headers, last=0) as other,
+    ):
+        await conversation.write("before")
+        await conversation.remove(bert)
+        await conversation.write("after")
+        await wait_until(lambda: reading.is_over and len(other.of("message.created")) == 2)
+    assert [message["content"] for message in reading.of("message.created")] == ["before"]
+    assert reading.events[-1].type == "member.removed"
+    assert reading.of("member.removed") == [{"user_id": bert.subject.id}]
+    response = await conversation.client.get(conversation.events(), headers=bert.headers)
+    assert_problem(response, 404, "conversation-not-found")
+
+
+async def test_a_stream_ends_with_its_conversation(conversation: Conversation) -> None:
+    async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
+        await conversation.delete()
+        await wait_until(lambda: reading.is_over)
