@@ -34,8 +34,8 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
             "conversations": "Conversations: reading, writing, sharing",
             "messages": "Messages of conversations",
         },
-        # An upload has the path of a message in one piece, and the search that of a conversation: these come later.
-        routers=[posts, votes, uploads, messages, conversations, members, live_streams],
+        # An upload has the path of a message in one piece, and comes before it.
+        routers=[posts, votes, conversations, members, uploads, messages, live_streams],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
     )

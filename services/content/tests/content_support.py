@@ -31,13 +31,13 @@ class Posts:
 
     def __init__(self, app: FastAPI, client: httpx.AsyncClient, author: Caller) -> None:
         self.app = app
-        self._client = client
+        self.client = client
         self.author = author
 
     async def add(self, title: str = "A title", *, by: Caller | None = None, **more: object) -> dict[str, Any]:
         """The new post from the response; its author is anna by default."""
         body = {"title": title, "content": "", **more}
-        response = await self._client.post("/posts", json=body, headers=(by or self.author).headers)
+        response = await self.client.post("/posts", json=body, headers=(by or self.author).headers)
         assert response.status_code == 201, response.text
         shown: dict[str, Any] = response.json()
         return shown

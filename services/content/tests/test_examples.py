@@ -6,12 +6,24 @@ from typing import Any
 import httpx
 import pytest
 from content_support import Caller, Posts
+from conversations_support import Conversations
 from kpi_content.app import create_app
 from kpi_content.settings import ContentSettings
 
 # The post that the example of a vote names.
 POST_ID = 1
-BODIES = {("post", "/posts"), ("put", "/posts/{post_id}"), ("patch", "/posts/{post_id}"), ("post", "/votes")}
+BODIES = {
+    ("post", "/posts"),
+    ("put", "/posts/{post_id}"),
+    ("patch", "/posts/{post_id}"),
+    ("post", "/votes"),
+    ("post", "/conversations"),
+    ("patch", "/conversations/{conversation_id}"),
+    ("post", "/conversations/{conversation_id}/members"),
+    ("patch", "/conversations/{conversation_id}/members/{user_id}"),
+    ("post", "/conversations/{conversation_id}/messages"),
+    ("put", "/conversations/{conversation_id}/read"),
+}
 
 
 @pytest.fixture
@@ -20,9 +32,17 @@ def document(settings: ContentSettings) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def post(posts: Posts) -> None:
+async def path(posts: Posts, conversations: Conversations) -> dict[str, int]:
+    """A post, and a conversation with a message and a member, that the examples are sent to."""
     await posts.add()
     await posts.execute("UPDATE posts SET id = :id", id=POST_ID)
+    address = await conversations.add()
+    await conversations.write(address)
+    await posts.execute("INSERT INTO authors (id, username) VALUES (2, 'reader'), (3, 'bert'), (4, 'member')")
+    added = {"user_id": 4, "role": "writer"}
+    response = await conversations.client.post(f"{address}/members", json=added, headers=conversations.owner.headers)
+    assert response.status_code == 201, response.text
+    return {"post_id": POST_ID, "conversation_id": int(address.rpartition("/")[2]), "user_id": 4, "message_id": 1}
 
 
 def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -37,32 +57,36 @@ def body_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str
     return schema
 
 
-@pytest.mark.usefixtures("post")
+def required_in_query(operation: dict[str, Any]) -> list[str]:
+    return [each["name"] for each in operation["parameters"] if each["in"] == "query" and each["required"]]
+
+
 async def test_every_example_of_a_body_works_when_it_is_sent(
-    client: httpx.AsyncClient, anna: Caller, document: dict[str, Any]
+    client: httpx.AsyncClient, anna: Caller, document: dict[str, Any], path: dict[str, int]
 ) -> None:
     sent = set()
-    for method, path, operation in operations(document):
+    for method, template, operation in operations(document):
         if "requestBody" in operation:
             for example in body_schema(document, operation)["examples"]:
-                address = path.format(post_id=POST_ID)
+                address = template.format_map(path)
                 response = await client.request(method, address, json=example, headers=anna.headers)
-                assert response.is_success, (method, path, response.text)
-                sent.add((method, path))
+                assert response.is_success, (method, template, response.text)
+                sent.add((method, template))
     assert sent == BODIES
 
 
-@pytest.mark.usefixtures("post")
 async def test_every_default_is_accepted_where_it_is_sent(
-    client: httpx.AsyncClient, anna: Caller, document: dict[str, Any]
+    client: httpx.AsyncClient, anna: Caller, document: dict[str, Any], path: dict[str, int]
 ) -> None:
     sent = set()
-    for method, path, operation in operations(document):
-        address = path.format(post_id=POST_ID)
+    for method, template, operation in operations(document):
+        address = template.format_map(path)
         for parameter in operation.get("parameters", []):
             if (default := parameter["schema"].get("default")) is not None:
-                query = {parameter["name"]: default}
-                with_default, without = await client.get(address, params=query), await client.get(address)
+                query = dict.fromkeys(required_in_query(operation), "text")
+                without = await client.get(address, params=query, headers=anna.headers)
+                query[parameter["name"]] = default
+                with_default = await client.get(address, params=query, headers=anna.headers)
                 assert (with_default.status_code, with_default.content) == (200, without.content), parameter
                 sent.add(parameter["name"])
         if "requestBody" in operation:
@@ -70,6 +94,6 @@ async def test_every_default_is_accepted_where_it_is_sent(
             defaults = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
             body = schema["examples"][0] | defaults
             response = await client.request(method, address, json=body, headers=anna.headers)
-            assert response.is_success, (method, path, response.text)
+            assert response.is_success, (method, template, response.text)
             sent |= defaults.keys()
-    assert sent == {"limit", "skip", "sort", "total", "mine", "published"}
+    assert sent == {"limit", "skip", "sort", "total", "mine", "published", "role"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 from content_support import Caller, Posts
+from conversations_support import Conversations
 from fastapi import FastAPI
 from kpi_content.app import create_app
 from kpi_content.settings import PART, ContentSettings
@@ -37,15 +38,31 @@ PUBLIC = {
 }
 
 
+ONES = {"post_id": 1, "conversation_id": 1, "message_id": 1, "user_id": 1}
+
+
 async def test_every_route_but_these_needs_a_token(client: httpx.AsyncClient, settings: ContentSettings) -> None:
     """Routes with an optional token look like protected ones in the API document, so each route is called."""
     refused = set()
     for operation in operations(create_app(settings).openapi()):
         method, _, path = operation.partition(" ")
-        response = await client.request(method, path.format(post_id=1), json={"title": "x", "content": ""})
+        response = await client.request(method, path.format_map(ONES), json={"title": "x", "content": ""})
         if response.status_code == 401:
             refused.add(operation)
     assert operations(create_app(settings).openapi()) - refused == PUBLIC
+
+
+async def make_path(posts: Posts, owner: Caller) -> dict[str, int]:
+    """A post, and a conversation of the caller with a message."""
+    conversations = Conversations(posts.client, posts, owner)
+    address = await conversations.add()
+    message = await conversations.write(address)
+    return {
+        "post_id": (await posts.add())["id"],
+        "conversation_id": int(address.rpartition("/")[2]),
+        "message_id": message["id"],
+        "user_id": owner.subject.id,
+    }
 
 
 async def test_a_405_names_all_methods_of_the_path(client: httpx.AsyncClient) -> None:
@@ -53,6 +70,14 @@ async def test_a_405_names_all_methods_of_the_path(client: httpx.AsyncClient) ->
         ("/posts", "GET, HEAD, POST"),
         ("/posts/1", "DELETE, GET, HEAD, PATCH, PUT"),
         ("/votes", "POST"),
+        ("/conversations", "GET, HEAD, POST"),
+        ("/messages", "GET, HEAD"),
+        ("/conversations/1", "DELETE, GET, HEAD, PATCH"),
+        ("/conversations/1/messages", "GET, HEAD, POST"),
+        ("/conversations/1/messages/1", "DELETE, GET, HEAD"),
+        ("/conversations/1/members", "GET, HEAD, POST"),
+        ("/conversations/1/members/1", "DELETE, GET, HEAD, PATCH"),
+        ("/conversations/1/read", "PUT"),
     ):
         response = await client.request("TRACE", path)
         assert (response.status_code, response.headers["Allow"]) == (405, allowed)
@@ -61,21 +86,21 @@ async def test_a_405_names_all_methods_of_the_path(client: httpx.AsyncClient) ->
 async def test_a_slash_at_the_end_makes_no_difference(
     client: httpx.AsyncClient, settings: ContentSettings, posts: Posts, admin: Caller
 ) -> None:
-    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    document, path = create_app(settings).openapi(), await make_path(posts, admin)
     assert await differences_with_slash(client, document, path=path, headers=admin.headers) == []
 
 
 async def test_head_is_answered_as_get_and_listed_with_it(
     client: httpx.AsyncClient, settings: ContentSettings, posts: Posts, admin: Caller
 ) -> None:
-    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    document, path = create_app(settings).openapi(), await make_path(posts, admin)
     assert await unexpected_heads(client, document, path=path, headers=admin.headers) == []
 
 
 async def test_no_get_writes(
     client: httpx.AsyncClient, app: FastAPI, settings: ContentSettings, posts: Posts, admin: Caller
 ) -> None:
-    document, path = create_app(settings).openapi(), {"post_id": (await posts.add())["id"]}
+    document, path = create_app(settings).openapi(), await make_path(posts, admin)
     assert await reads_that_write(client, app.state.database, document, path=path, headers=admin.headers) == set()
     assert operations_with_effects(document) == set()
 
@@ -97,6 +122,8 @@ def test_generated_requests_conform_to_the_api_document(
         for number in range(3):
             response = httpx.post(f"{address}/posts", json={"title": f"post {number}", "content": ""}, headers=headers)
             assert response.status_code == 201, response.text
+        made = httpx.post(f"{address}/conversations", json={"title": "bees"}, headers=headers)
+        assert made.status_code == 201, made.text
         # A generated cursor has the right form, but the service has not issued it.
         fuzz(address, token=token, folder=tmp_path, examples=10, excluded=["positive_data_acceptance"])
     assert "request failed" not in (tmp_path / "content.log").read_text()
@@ -120,7 +147,13 @@ async def test_titles_are_one_visible_line(
     token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     # All texts of bodies, except the ones of several lines.
     lines = [field for field in text_fields(create_app(settings).openapi()) if field.name != "content"]
-    assert {str(field) for field in lines} >= {"POST /posts body title", "PATCH /posts/{post_id} body title"}
+    assert {str(field) for field in lines} >= {
+        "POST /posts body title",
+        "PATCH /posts/{post_id} body title",
+        "POST /conversations body title",
+        "PATCH /conversations/{conversation_id} body title",
+        "POST /conversations/{conversation_id}/members body username",
+    }
     accepted = {
         str(field): await find_accepted_lines(client, field, {"Authorization": f"Bearer {token}"}) for field in lines
     }
@@ -132,9 +165,18 @@ async def test_a_body_of_another_type_is_unsupported(
 ) -> None:
     token = tokens.mint(user_id=1, username="root", role=Role.ADMIN, session_id="1", lifetime=timedelta(minutes=5))
     document = create_app(settings).openapi()
-    assert {"POST /posts", "PUT /posts/{post_id}", "PATCH /posts/{post_id}", "POST /votes"} == set(
-        operations_with_body(document)
-    )
+    assert {
+        "POST /posts",
+        "PUT /posts/{post_id}",
+        "PATCH /posts/{post_id}",
+        "POST /votes",
+        "POST /conversations",
+        "PATCH /conversations/{conversation_id}",
+        "POST /conversations/{conversation_id}/members",
+        "PATCH /conversations/{conversation_id}/members/{user_id}",
+        "POST /conversations/{conversation_id}/messages",
+        "PUT /conversations/{conversation_id}/read",
+    } == set(operations_with_body(document))
     assert await find_unexpected_responses(client, document, {"Authorization": f"Bearer {token}"}) == []
 
 

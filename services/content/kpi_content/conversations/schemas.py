@@ -79,13 +79,7 @@ _MEMBER_EXAMPLES: list[JsonDict] = [{"username": "bert", "role": "writer"}, {"us
 class MemberAdd(SQLModel):
     """An account, by its id or its name, and what it may do."""
 
-    model_config = {
-        "extra": "forbid",
-        "json_schema_extra": {
-            "examples": _MEMBER_EXAMPLES,  # type: ignore[dict-item]
-            "oneOf": [{"required": ["user_id"]}, {"required": ["username"]}],
-        },
-    }
+    model_config = {"extra": "forbid", "json_schema_extra": {"examples": _MEMBER_EXAMPLES}}  # type: ignore[dict-item]
 
     user_id: Annotated[Integer, Field(ge=1, le=MAX_ID)] | None = None
     username: Annotated[str, StringConstraints(min_length=1, max_length=MAX_USERNAME), OneLine()] | None = None

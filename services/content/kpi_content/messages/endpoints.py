@@ -40,14 +40,14 @@ from kpi_content.messages.schemas import (
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
-router = Router(prefix="/conversations", tags=["messages"])
+router = Router(tags=["messages"])
 
 _MessageId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 _HIDDEN = (UnauthenticatedError, ConversationNotFoundError)
 
 
 @router.get(
-    "/search",
+    "/messages",
     response_model=MessagePage,
     responses=problems(UnauthenticatedError, InvalidCursorError, SearchBusyError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -60,7 +60,7 @@ async def search_messages(
     database: DatabaseOfApp,
 ) -> Response:
     """Search the messages of all conversations that you are a member of, newest first."""
-    found = SearchFilter(caller.id, query.q.strip(), query.conversation_id)
+    found = SearchFilter(caller.id, query.search.strip(), query.conversation_id)
     [before] = decode_cursor(query.cursor, of=found, sealer=cursors) if query.cursor else (MAX_ID,)
     with await take_place(request, caller):
         async with database.direct() as connection:
@@ -72,7 +72,7 @@ async def search_messages(
 
 
 @router.get(
-    "/{conversation_id}/messages",
+    "/conversations/{conversation_id}/messages",
     response_model=MessagePage,
     responses=problems(*_HIDDEN, InvalidCursorError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -104,7 +104,7 @@ async def list_messages(
 
 
 @router.post(
-    "/{conversation_id}/messages",
+    "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
     responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
@@ -121,7 +121,7 @@ async def create_message(
 
 
 @router.get(
-    "/{conversation_id}/messages/{message_id}",
+    "/conversations/{conversation_id}/messages/{message_id}",
     response_model=MessagePublic,
     responses=problems(*_HIDDEN, MessageNotFoundError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
@@ -142,7 +142,7 @@ async def get_message(
 
 
 @router.delete(
-    "/{conversation_id}/messages/{message_id}",
+    "/conversations/{conversation_id}/messages/{message_id}",
     status_code=204,
     responses=problems(*_HIDDEN, MessageNotFoundError, NotYourMessageError, MessageChangedMeanwhileError),
     openapi_extra=IF_MATCH,
@@ -160,7 +160,7 @@ async def delete_message(
     )
 
 
-@router.put("/{conversation_id}/read", responses=problems(*_HIDDEN, NumberNotGivenError))
+@router.put("/conversations/{conversation_id}/read", responses=problems(*_HIDDEN, NumberNotGivenError))
 async def mark_as_read(
     conversation_id: ConversationId, mark: ReadMark, caller: WriteAccess, connection: Writer
 ) -> ReadState:

@@ -86,7 +86,7 @@ class MessageQuery(BaseModel):
 class SearchQuery(BaseModel):
     """The query parameters of the search."""
 
-    q: Annotated[
+    search: Annotated[
         Search,
         Field(
             description='Words, "quoted phrases" and -exclusions; the last word also matches as a prefix. Capitals and '

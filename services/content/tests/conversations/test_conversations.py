@@ -116,7 +116,7 @@ async def test_a_deleted_conversation_exists_for_nobody(
         for path in (address, f"{address}/messages", f"{address}/messages/{message['id']}", f"{address}/members"):
             assert_problem(await client.get(path, headers=member.headers), 404, "conversation-not-found")
         assert (await conversations.get("/conversations", by=member))["items"] == []
-        assert (await conversations.get("/conversations/search", by=member, q="hello"))["items"] == []
+        assert (await conversations.get("/messages", by=member, search="hello"))["items"] == []
         written = await client.post(f"{address}/messages", json={"content": "more"}, headers=member.headers)
         assert_problem(written, 404, "conversation-not-found")
     assert_problem(await client.delete(address, headers=anna.headers), 404, "conversation-not-found")

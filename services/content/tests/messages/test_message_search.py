@@ -11,7 +11,7 @@ from kpi_shared.places import Places
 
 
 async def found(conversations: Conversations, q: str, *, by: Caller | None = None, **params: object) -> list[str]:
-    page = await conversations.get("/conversations/search", by=by, q=q, **params)
+    page = await conversations.get("/messages", by=by, search=q, **params)
     return [item["content"] for item in page["items"]]
 
 
@@ -75,15 +75,15 @@ async def test_pages_follow_each_other(
         await conversations.write(addresses[number % 2], f"bees {number}")
     contents, cursor = [], None
     for _ in range(3):
-        params = {"q": "bees", "limit": "2"} | ({"cursor": cursor} if cursor else {})
-        page = await conversations.get("/conversations/search", **params)
+        params = {"search": "bees", "limit": "2"} | ({"cursor": cursor} if cursor else {})
+        page = await conversations.get("/messages", **params)
         contents += [item["content"] for item in page["items"]]
         cursor = page["next"]
     assert cursor is None
     assert contents == [f"bees {number}" for number in (4, 3, 2, 1, 0)]
-    cursor = (await conversations.get("/conversations/search", q="bees", limit=2))["next"]
-    for params, headers in (({"q": "wasps"}, anna.headers), ({"q": "bees"}, bert.headers)):
-        response = await client.get("/conversations/search", params=params | {"cursor": cursor}, headers=headers)
+    cursor = (await conversations.get("/messages", search="bees", limit=2))["next"]
+    for params, headers in (({"search": "wasps"}, anna.headers), ({"search": "bees"}, bert.headers)):
+        response = await client.get("/messages", params=params | {"cursor": cursor}, headers=headers)
         assert_problem(response, 422, "invalid-cursor")
 
 
@@ -105,7 +105,7 @@ async def test_a_search_without_a_place_is_refused_and_reads_go_on(
     conversations: Conversations, client: httpx.AsyncClient, anna: Caller, one_place: Places
 ) -> None:
     address = await conversations.add()
-    path = "/conversations/search?q=bees"
+    path = "/messages?search=bees"
     with await one_place.take("other"):
         waiting = asyncio.create_task(client.get(path, headers=anna.headers))
         while not one_place.waiting:  # noqa: ASYNC110 there is no event

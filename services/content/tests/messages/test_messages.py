@@ -62,9 +62,7 @@ async def test_the_longest_content_is_stored_and_found(conversations: Conversati
     content = "🐝" * (MAX_CONTENT - 5) + " wasp"
     message = await conversations.write(address, content)
     assert (await conversations.get(f"{address}/messages/{message['id']}"))["content"] == content
-    assert [item["id"] for item in (await conversations.get("/conversations/search", q="wasp"))["items"]] == [
-        message["id"]
-    ]
+    assert [item["id"] for item in (await conversations.get("/messages", search="wasp"))["items"]] == [message["id"]]
 
 
 async def test_many_long_words_are_stored(conversations: Conversations) -> None:
