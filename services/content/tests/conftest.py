@@ -38,6 +38,8 @@ def settings(worker: str, secret_key: str) -> ContentSettings:
 @pytest.fixture(scope="session")
 async def running_app(settings: ContentSettings) -> AsyncIterator[FastAPI]:
     async with running(create_app(settings)) as app:
+        # The client of these tests reads a response whole, so streams end after their first event.
+        app.state.hub.end_streams()
         yield app
 
 

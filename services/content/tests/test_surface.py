@@ -125,7 +125,15 @@ def test_generated_requests_conform_to_the_api_document(
         made = httpx.post(f"{address}/conversations", json={"title": "bees"}, headers=headers)
         assert made.status_code == 201, made.text
         # A generated cursor has the right form, but the service has not issued it.
-        fuzz(address, token=token, folder=tmp_path, examples=10, excluded=["positive_data_acceptance"])
+        fuzz(
+            address,
+            token=token,
+            folder=tmp_path,
+            examples=10,
+            excluded=["positive_data_acceptance"],
+            # A response without an end.
+            excluded_paths=["/conversations/{conversation_id}/events"],
+        )
     assert "request failed" not in (tmp_path / "content.log").read_text()
 
 

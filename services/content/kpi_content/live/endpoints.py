@@ -10,6 +10,7 @@ from kpi_shared.http.media_types import MediaTypeRoute, Router
 from kpi_shared.http.middleware import IS_HEAD
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import StreamedOnce
+from kpi_shared.integers import Decimal
 from kpi_shared.security import ReadAccess, WriteAccess
 from kpi_shared.streams import ReaderStream
 from starlette.routing import Match
@@ -32,12 +33,13 @@ _MORE_BYTES = 15 * 1024 * 1024
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events without an end", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
+_LAST = "The id of the last event that the client has; without it, the stream begins now"
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def _last_event(
-    last_event_id: Annotated[int | None, Header(ge=0, le=MAX_ID)] = None,
-    after: Annotated[int | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
+    last_event_id: Annotated[Decimal | None, Header(ge=0, le=MAX_ID, description=_LAST)] = None,
+    after: Annotated[Decimal | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id
 
