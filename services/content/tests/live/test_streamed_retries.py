@@ -8,7 +8,7 @@ from live_support import Conversation, follow, send, wait_until
 @pytest.fixture
 def keyed(conversation: Conversation) -> Caller:
     owner = conversation.owner
-    return Caller(owner.subject, {**owner.headers, "Idempotency-Key": "k"})
+    return Caller(owner.subject, {**owner.headers, "Idempotency-Key": f"of-{conversation.id}"})
 
 
 async def test_a_message_that_is_stored_is_not_read_again(conversation: Conversation, keyed: Caller) -> None:
