@@ -46,6 +46,7 @@ class Beginner:
     client: httpx.Client
     document: Json
     database: str
+    content_database: str
     mailbox: Mailbox
     auth_log: Path
     account: Json = field(default_factory=dict)
@@ -54,6 +55,8 @@ class Beginner:
     post_id: int = 0
     key: Json = field(default_factory=dict)
     webhook_id: int = 0
+    conversation_id: int = 0
+    member_id: int = 0
 
     def send(self, path: str, method: str, **secrets: str) -> httpx.Response:
         """Send the example of an operation, with secrets that an example cannot know in place of its own."""
@@ -63,7 +66,8 @@ class Beginner:
         response = self.client.request(
             method,
             path.format(
-                user_id=self.account.get("id"),
+                user_id=self.member_id if "/members/" in path else self.account.get("id"),
+                conversation_id=self.conversation_id,
                 post_id=self.post_id,
                 key_id=self.key.get("id"),
                 webhook_id=self.webhook_id,
@@ -104,6 +108,16 @@ class Beginner:
 
     def write_post(self, path: str) -> None:
         self.post_id = self.send(path, "post").json()["id"]
+
+    def begin_conversation(self, path: str) -> None:
+        self.conversation_id = self.send(path, "post").json()["id"]
+
+    def share(self, path: str) -> None:
+        """With the account of the example, which content would know from auth's feed."""
+        _, example = find_example(self.document, self.document["paths"][path]["post"])
+        with psycopg.connect(self.content_database, autocommit=True) as connection:
+            connection.execute("INSERT INTO authors (id, username) VALUES (4711, %s)", [example["username"]])
+        self.member_id = self.send(path, "post").json()["user"]["id"]
 
     def make_key(self, path: str) -> None:
         self.key = self.send(path, "post").json()
@@ -172,6 +186,12 @@ STEPS: dict[tuple[str, str], Step] = {
     ("put", "/posts/{post_id}"): sends("put"),
     ("patch", "/posts/{post_id}"): sends("patch"),
     ("post", "/votes"): sends("post"),
+    ("post", "/conversations"): Beginner.begin_conversation,
+    ("patch", "/conversations/{conversation_id}"): sends("patch"),
+    ("post", "/conversations/{conversation_id}/messages"): sends("post"),
+    ("put", "/conversations/{conversation_id}/read"): sends("put"),
+    ("post", "/conversations/{conversation_id}/members"): Beginner.share,
+    ("patch", "/conversations/{conversation_id}/members/{user_id}"): sends("patch"),
     ("post", "/api-keys"): Beginner.make_key,
     ("patch", "/api-keys/{key_id}"): sends("patch"),
     ("post", "/api-keys/{key_id}/rotate"): sends("post"),
@@ -223,8 +243,8 @@ def test_every_example_works_when_it_is_sent(new_stack: Stack, tmp_path: Path) -
             if "requestBody" in item.get(method, {})
         }
         assert with_body - WITHOUT_EXAMPLE == STEPS.keys()
-        database, mailbox = new_stack.settings["auth"]["DATABASE_URL"], Mailbox(new_stack.mails)
-        beginner = Beginner(client, document, database, mailbox, tmp_path / "auth.log")
+        databases = [new_stack.settings[service]["DATABASE_URL"] for service in ("auth", "content")]
+        beginner = Beginner(client, document, *databases, Mailbox(new_stack.mails), tmp_path / "auth.log")
         for (_method, path), step in STEPS.items():
             if path == "/auth/register":
                 beginner.make_room()

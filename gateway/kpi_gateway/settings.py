@@ -192,6 +192,7 @@ _ROUTES = (
     RouteSetting(prefix="/votes", upstream="content"),
     # Each needs a token, also a search: the service itself limits what one account may ask for.
     RouteSetting(prefix="/conversations", upstream="content"),
+    RouteSetting(prefix="/messages", upstream="content", costly_parameters=("search",)),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
     *_post_routes("login", "/auth/exchange", seconds=_PROVIDER_SECONDS),

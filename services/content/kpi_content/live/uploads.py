@@ -135,7 +135,7 @@ class Uploads:
         return len(self._open)
 
     async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
-        """The response, once the message is stored; ProblemError if it is incomplete, with its Location, or empty."""
+        """The response once it is stored; ProblemError if nothing is, or with the Location of what is incomplete."""
         self._open.add(upload)
         if self._is_stopping:
             upload.stop()
