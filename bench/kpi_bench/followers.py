@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 # How long to wait for messages after the last one is written, and for all streams to open.
-_LATE_SECONDS = 5.0
+LATE_SECONDS = 5.0
 _OPEN_SECONDS = 60.0
 # At a time, while streams are opened: the core of the servers has other work, too.
 _OPENING = 16
@@ -66,6 +66,10 @@ class _Writers:
         self.errors += not head.startswith(b"http/1.1 201")
         self._free.append((reader, writer))
 
+    def close(self) -> None:
+        for _, writer in self._free:
+            writer.close()
+
 
 async def _note_arrivals(reader: asyncio.StreamReader, times: list[float]) -> None:
     rest = b""
@@ -84,31 +88,32 @@ async def _write_steadily(writers: _Writers, rate: float, total: int) -> None:
             group.create_task(writers.write())
 
 
-async def _deliver(
+async def deliver(
     *, write: str, read: str, token: str, conversation: int, rate: float, seconds: float
 ) -> dict[str, Any]:
+    """Milliseconds from sending each message until its event is read. The first second only opens connections."""
     path = f"/api/v1/conversations/{conversation}"
     reader, writer = await _open_stream(read, f"{path}/events", token)
     times: list[float] = []
     noting = asyncio.create_task(_note_arrivals(reader, times))
     writers = _Writers(write, f"{path}/messages", token)
-    # Once before, so that the first connections are open.
     await _write_steadily(writers, rate, int(rate))
     await asyncio.sleep(0.5)
     times.clear()
+    writers.errors = 0
     total = int(rate * seconds)
-    gc.disable()
     await _write_steadily(writers, rate, total)
     with suppress(TimeoutError):
-        async with asyncio.timeout(_LATE_SECONDS):
+        async with asyncio.timeout(LATE_SECONDS):
             while len(times) < total:  # noqa: ASYNC110 an event for each message would take its time
                 await asyncio.sleep(0.01)
     noting.cancel()
     writer.close()
+    writers.close()
     return {"milliseconds": [1000 * each for each in times], "lost": total - len(times), "errors": writers.errors}
 
 
-async def _hold(*, read: str, tokens: Sequence[str], conversations: Sequence[int], count: int) -> dict[str, Any]:
+async def hold(*, read: str, tokens: Sequence[str], conversations: Sequence[int], count: int) -> dict[str, Any]:
     places = asyncio.Semaphore(_OPENING)
 
     async def follow(number: int) -> asyncio.StreamWriter:
@@ -137,7 +142,8 @@ async def _drain(reader: asyncio.StreamReader) -> None:
 
 def main() -> None:
     arguments = json.loads(sys.stdin.readline())
-    commands: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {"deliver": _deliver, "hold": _hold}
+    gc.disable()
+    commands: dict[str, Callable[..., Coroutine[Any, Any, dict[str, Any]]]] = {"deliver": deliver, "hold": hold}
     run = commands[sys.argv[1]]
     print(json.dumps(asyncio.run(run(**arguments))), flush=True)
 

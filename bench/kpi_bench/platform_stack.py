@@ -156,9 +156,8 @@ class Stack:
     def program(self, part: str, port: int, *, database: str) -> Program:
         own = environments.own_settings(self.database.layout, parts.get_or_raise(part), self.ports)
         if own.pop("DATABASE_URL_FILE", ""):
-            own["DATABASE_URL"] = self.database.url(part, database)
-        if own.pop("LISTEN_DATABASE_URL_FILE", ""):
-            own["LISTEN_DATABASE_URL"] = own["DATABASE_URL"]
+            own["DATABASE_URL"] = own["LISTEN_DATABASE_URL"] = self.database.url(part, database)
+        own.pop("LISTEN_DATABASE_URL_FILE", None)
         # A developer's settings in a part's own config folder must not affect the measurement.
         general = {"CONFIG_DIR": str(self._options.work), "LOG_FORMAT": "json", "AWS_SECRETS_ENABLED": "false"}
         # Metrics are collected as in production; a free port allows several services of one kind.

@@ -30,7 +30,9 @@ def next_step(ring: Ring, census: Census | None) -> str:
     if ring.active is None:
         return "no key is active, so no sign-in is possible: kpi keys rotate"
     if ring.rotation is None:
-        return "nothing is under way: kpi keys rotate begins a rotation"
+        left = ", ".join(key.kid for key in ring.in_state(State.VERIFY_ONLY))
+        more = f", and retires {left}" if left else ""
+        return f"nothing is under way: kpi keys rotate begins a rotation{more}"
     return f"{_describe_phase(ring, census)}: kpi keys rotate continues"
 
 

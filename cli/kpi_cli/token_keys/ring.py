@@ -97,6 +97,27 @@ class Ring:
         assert self.rotation is not None  # noqa: S101 only a rotation is confirmed
         return replace(self._note_rest(now), rotation=replace(self.rotation, retire_after=now + wait))
 
+    @property
+    def wait(self) -> timedelta:
+        """The time from when the old key last minted until it can be retired, as ``confirm`` has set it."""
+        assert self.rotation is not None and self.rotation.retire_after is not None  # noqa: S101, PT018 it was confirmed
+        return self.rotation.retire_after - self._rested_since
+
+    @property
+    def _rested_since(self) -> datetime:
+        assert self.rotation is not None  # noqa: S101 only during a rotation
+        return max((key.since for key in self.in_state(State.VERIFY_ONLY)), default=self.rotation.began)
+
+    def set_wait(self, wait: timedelta) -> "Ring":
+        """With another time until the old key can be retired, from the same moment on."""
+        assert self.rotation is not None  # noqa: S101 only a rotation waits
+        return replace(self, rotation=replace(self.rotation, retire_after=self._rested_since + wait))
+
+    def seconds_to_retire(self, now: datetime) -> float:
+        """Until the old key can be retired; 0 if that is now, or not known yet."""
+        after = self.rotation.retire_after if self.rotation is not None else None
+        return max(0.0, (after - now).total_seconds()) if after is not None else 0.0
+
     def _note_rest(self, now: datetime) -> "Ring":
         """The key that was active until this rotation may have minted until now, which ``retire`` has to know."""
         began = self.active.since if self.active is not None else now

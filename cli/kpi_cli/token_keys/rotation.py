@@ -50,7 +50,7 @@ class Rotator:
         with self.store.hold_rotation():
             killed = self._take_census().killed
             said: list[str] = []
-            ring = self.store.update(lambda it: _begin(_write_killed(it, killed, said), said))
+            ring = self.store.update(lambda it: self._begin(_write_killed(it, killed, said), said))
             # Only what is in the store is said.
             for sentence in said:
                 self.report(sentence)
@@ -61,6 +61,18 @@ class Rotator:
                 problem = f"another command has ended the rotation to {kid}"
                 raise FailureError("keys", problem, fix=f"{KPI} keys status, and {KPI} keys rotate again")
             return ring
+
+    def _begin(self, ring: Ring, said: list[str]) -> Ring:
+        if ring.rotation is None:
+            announced = ring.announce(now()) if ring.next is None else ring.resume(now())
+            said.append(f"announced {_kid(announced)}: every part has to know it before any mints with it")
+            return announced
+        said.append(f"continuing the rotation to {ring.rotation.kid}")
+        if ring.rotation.retire_after is not None and self.plan.wait is not None:
+            ring = ring.set_wait(timedelta(seconds=self.plan.wait))
+        if (left := ring.seconds_to_retire(now())) and self.plan.retire:
+            said.append(f"the old key is retired in {left:.0f} s")
+        return ring
 
     def _advance(self, ring: Ring) -> Ring:
         """The next step, or a pause before it is tried again."""
@@ -89,12 +101,12 @@ class Rotator:
         if self.plan.retire or not ring.is_rotating_to(kid):
             self._say(f"every part mints with it; the old key is retired in {wait.total_seconds():.0f} s")
             return ring
-        self._say("the old key still verifies; a later run retires it")
-        return self._update(kid, lambda it: it.retire(now(), older_than=wait).end_rotation())
+        return self._leave(kid)
 
     def _retire(self, ring: Ring) -> Ring:
-        assert ring.rotation is not None and ring.rotation.retire_after is not None  # noqa: S101, PT018 the step before
-        left = (ring.rotation.retire_after - now()).total_seconds()
+        left = ring.seconds_to_retire(now())
+        if left > 0 and not self.plan.retire:
+            return self._leave(_kid(ring))
         if left > 0:
             self._pause(min(left, self.store.pause_seconds), f"the old key is retired in {left:.0f} s")
             return self.store.read()
@@ -103,6 +115,11 @@ class Rotator:
         if gone := [key.kid for key in ring.in_state(State.RETIRED) if key.kid in old]:
             self._say(f"retired {', '.join(gone)}")
         return ring
+
+    def _leave(self, kid: str) -> Ring:
+        """End the rotation without the keys that are due, and with the one that is not."""
+        self._say("the old key still verifies; a later run retires it")
+        return self._update(kid, lambda it: it.retire(now(), older_than=it.wait).end_rotation())
 
     def _update(self, kid: str, step: Step) -> Ring:
         """The step, unless another command has ended this rotation meanwhile."""
@@ -149,12 +166,3 @@ def _write_killed(ring: Ring, killed: frozenset[str], said: list[str]) -> Ring:
         said.append(f"{kid} has been killed: the key ring says so again")
         ring = ring.kill(kid, now())
     return ring
-
-
-def _begin(ring: Ring, said: list[str]) -> Ring:
-    if ring.rotation is not None:
-        said.append(f"continuing the rotation to {ring.rotation.kid}")
-        return ring
-    announced = ring.announce(now()) if ring.next is None else ring.resume(now())
-    said.append(f"announced {_kid(announced)}: every part has to know it before any mints with it")
-    return announced

@@ -79,6 +79,28 @@ def test_a_run_that_is_stopped_is_continued_and_announces_no_second_key(house: H
     assert any(line.startswith("continuing the rotation") for line in house.said)
 
 
+def test_a_run_that_continues_has_its_own_wait_and_says_how_long_it_takes(house: House) -> None:
+    house.stop_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        house.rotate(wait=3600)
+    assert house.said[-1] == "every part mints with it; the old key is retired in 3600 s"
+    house.stop_after, before = None, house.slept
+    house.rotate(wait=60)
+    assert house.states == [State.ACTIVE, State.RETIRED]
+    assert 50 < house.slept - before <= 60
+    assert any("the old key is retired in " in line for line in house.said[-2:])
+
+
+def test_a_run_that_continues_without_waiting_leaves_the_old_key_to_a_later_one(house: House) -> None:
+    house.stop_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        house.rotate(wait=3600)
+    house.stop_after = 0
+    ring = house.rotate(retire=False)
+    assert (house.states, ring.rotation) == ([State.ACTIVE, State.VERIFY_ONLY], None)
+    assert next_step(ring, None).endswith(f"begins a rotation, and retires {ring.keys[1].kid}")
+
+
 def test_a_second_rotation_at_once_is_refused(house: House) -> None:
     with house.store.hold_rotation(), pytest.raises(FailureError, match="another rotation is under way"):
         house.rotate()

@@ -52,6 +52,9 @@ class Reading:
     def last_id(self) -> int:
         return max(event.id for event in self.events if event.id is not None)
 
+    def has_more_than(self, count: int) -> bool:
+        return len(self.events) > count
+
     def take(self, text: str) -> None:
         self.received += text
         *blocks, self._rest = (self._rest + text).split("\n\n")

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES
+from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES, OWN_PACE
 from kpi_shared.errors import PROBLEM_MEDIA_TYPE, ProblemError, problem_body, problem_response
 from kpi_shared.http.refusals import Answer, FindRefusal
 from kpi_shared.telemetry.current_request import (
@@ -97,7 +97,8 @@ class RequestContext:
             response.status, response.ms = answered, response.elapsed_ms()
         ms = response.ms if response.status else response.elapsed_ms()
         self._metrics.end(route, scope["method"], response.status, ms / 1000)
-        if ms > self._slow_ms:
+        # A body that comes at its client's own pace says nothing of this service.
+        if ms > self._slow_ms and OWN_PACE not in scope:
             self._log(log.warning, "slow request", scope, response, ms)
         # An error is always logged: its problem document contains the request id, which the log must contain, too.
         # Those of an overload are logged together: a line for each would add to it.

@@ -74,9 +74,11 @@ class OnceOnly:
         """As ``writing``; without a key each statement is a transaction."""
         return self._database.committing() if self._key is None else self._claiming(self._key, owner, check)
 
-    def direct(self, owner: Subject | str) -> AbstractAsyncContextManager[DirectConnection]:
+    def direct(
+        self, owner: Subject | str, *, check: Check | None = None
+    ) -> AbstractAsyncContextManager[DirectConnection]:
         """As ``committing``, with the driver's own connection."""
-        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner)
+        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner, check)
 
     async def keep(self, response: Response) -> Response:
         """The response, stored for retries. Call it last in the block of the transaction."""
@@ -87,9 +89,7 @@ class OnceOnly:
         return response
 
     @asynccontextmanager
-    async def _claiming(
-        self, key: str, owner: Subject | str, check: Check | None = None
-    ) -> AsyncIterator[AsyncConnection]:
+    async def _claiming(self, key: str, owner: Subject | str, check: Check | None) -> AsyncIterator[AsyncConnection]:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
@@ -102,8 +102,10 @@ class OnceOnly:
             yield connection
 
     @asynccontextmanager
-    async def _claiming_directly(self, key: str, owner: Subject | str) -> AsyncIterator[DirectConnection]:
-        async with self._claiming(key, owner) as connection:
+    async def _claiming_directly(
+        self, key: str, owner: Subject | str, check: Check | None
+    ) -> AsyncIterator[DirectConnection]:
+        async with self._claiming(key, owner, check) as connection:
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
     async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:

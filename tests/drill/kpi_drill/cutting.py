@@ -7,6 +7,7 @@ from enum import StrEnum
 
 _PIECE = 65_536
 FIELD = "X-Drill-Cut"
+_LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 _FIELD = re.compile(rb"\r\n" + FIELD.encode() + rb": ([a-z]+)\r\n")
 
 
@@ -24,7 +25,7 @@ class Cut(StrEnum):
 
 
 class CuttingProxy:
-    """Forwards to ``target``, a port on the loopback interface. A request and a response are one piece each."""
+    """Forwards to ``target``, a port on the loopback interface. A request is one piece."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -52,7 +53,7 @@ class CuttingProxy:
             task.add_done_callback(self._tasks.discard)
         out: asyncio.StreamWriter | None = None
         # A cancelled handler is reported as an error by asyncio.
-        with suppress(OSError, asyncio.CancelledError):
+        with suppress(OSError, EOFError, asyncio.CancelledError):
             back, out = await asyncio.open_connection("127.0.0.1", self._target)
             while request := await reader.read(_PIECE):
                 if await _pass(request, out, back, writer):
@@ -78,9 +79,15 @@ async def _pass(
         await out.drain()
         await asyncio.sleep(0.002)
         return True
-    response = await back.read(_PIECE)
-    if cut is Cut.LOST or not response:
+    response = await _read_response(back)
+    if cut is Cut.LOST:
         return True
     writer.write(response[: len(response) // 2] if cut is Cut.WHILE else response)
     await writer.drain()
     return cut is not None
+
+
+async def _read_response(back: asyncio.StreamReader) -> bytes:
+    head = await back.readuntil(b"\r\n\r\n")
+    found = _LENGTH.search(head)
+    return head + await back.readexactly(int(found[1]) if found else 0)

@@ -33,6 +33,13 @@ class Change(NamedTuple):
     event: StoredEvent | None
 
 
+# For statements that write nothing here: ``lock_writer`` is for those that do.
+MAY_WRITE = """
+    EXISTS (
+        SELECT FROM conversation_members
+        WHERE conversation_id = :conversation_id AND user_id = :user_id AND role <> 'reader'
+    )
+"""
 _AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
 _get_start: Statement[Start] = Statement(
     text("""
@@ -47,7 +54,8 @@ _get_start: Statement[Start] = Statement(
 )
 _get_page: Statement[StoredEvent] = Statement(
     text(f"""
-        SELECT conversation_id, seq, type, data, {_AGE} FROM conversation_events
+        SELECT conversation_id, seq, type, data, {_AGE}
+        FROM conversation_events JOIN conversations ON conversations.id = conversation_id AND deleted_at IS NULL
         WHERE conversation_id = :conversation_id AND seq > :after
         ORDER BY seq LIMIT :most
     """),  # noqa: S608 our own text

@@ -43,22 +43,25 @@ class _Lines:
     """Splits bytes into lines of text, which end with LF, CR LF or CR."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def split(self, data: bytes) -> Iterator[str]:
-        # A CR at the end may be the first half of a line end.
-        *lines, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest += data
+        # Only then, so that a long line in many pieces is not searched and copied for each of them.
+        if b"\n" in data:
+            # A CR at the end may be the first half of a line end.
+            *lines, self._rest = self._rest.replace(b"\r\n", b"\n").split(b"\n")
+            for line in lines:
+                yield from _decode(line)
         if len(self._rest) > _MOST_LINE:
             raise MalformedUploadError(f"A line has more than {_MOST_LINE} bytes")
-        for line in lines:
-            yield from _decode(line)
 
     def take_rest(self) -> Iterator[str]:
-        rest, self._rest = self._rest.removesuffix(b"\r"), b""
+        rest, self._rest = self._rest.removesuffix(b"\r"), bytearray()
         yield from _decode(rest)
 
 
-def _decode(line: bytes) -> Iterator[str]:
+def _decode(line: bytearray) -> Iterator[str]:
     try:
         yield from line.decode().split("\r")
     except UnicodeDecodeError:

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -35,6 +35,9 @@ class Draft:
         self._hub = hub
         self._database = database
         self._author = {"id": author.id, "username": author.username, "deleted": False}
+        # Called when the author may not write any more.
+        self.on_refusal: Callable[[], None] | None = None
+        self._author_id = author.id
         self._waiting: list[str] = []
         # How many characters have been sent.
         self._position = 0
@@ -56,14 +59,16 @@ class Draft:
 
     async def end(self) -> None:
         """Tell readers that no message follows. One that is stored has an event of its own."""
-        await self._publish([("draft.ended", {"draft": self.id})])
+        await self._publish([("draft.ended", {"draft": self.id})], is_end=True)
 
     async def _send_waiting(self) -> None:
         """At once, and then as long as there is more."""
         while self._waiting:
             text, self._waiting = "".join(self._waiting), []
             parts = [self._describe(text[at : at + _PART]) for at in range(0, len(text), _PART)]
-            await self._publish(parts)
+            if not await self._publish(parts) and self.on_refusal is not None:
+                self.on_refusal()
+                return
             self._is_pausing = True
             await asyncio.sleep(BATCH_SECONDS)
             self._is_pausing = False
@@ -74,17 +79,30 @@ class Draft:
         part = {"draft": self.id, "role": self.role, "author": self._author, "text": text, "position": position}
         return "message.delta", part
 
-    async def _publish(self, events: list[tuple[str, Mapping[str, Any]]]) -> None:
-        """A process that does not listen hears itself alone."""
+    async def _publish(self, events: list[tuple[str, Mapping[str, Any]]], *, is_end: bool = False) -> bool:
+        """False if the author may not write any more; the end is published nevertheless.
+
+        A process that does not listen hears itself alone.
+        """
         payloads = [to_json([self.conversation_id, *event]).decode() for event in events]
         try:
-            async with self._database.direct() as connection:
-                await repository.send_drafts(connection, payloads=payloads)
+            is_allowed = await self._send(payloads, is_end=is_end)
         except Exception as error:  # noqa: BLE001 the message itself is not lost
             log.warning("draft not sent", draft=self.id, error=type(error).__name__)
-        if not self._hub.is_listening:
+            return True
+        if is_allowed and not self._hub.is_listening:
             for payload in payloads:
                 receive_draft(self._hub, payload, is_ordered=False)
+        return is_allowed
+
+    async def _send(self, payloads: list[str], *, is_end: bool) -> bool:
+        async with self._database.direct() as connection:
+            if is_end:
+                await repository.send(connection, payloads=payloads)
+                return True
+            return await repository.send_of_writer(
+                connection, payloads=payloads, conversation_id=self.conversation_id, user_id=self._author_id
+            )
 
 
 def receive_draft(hub: Hub, payload: str, *, is_ordered: bool) -> None:

@@ -182,8 +182,8 @@ class Hub:
                 self._deliver(channel, held)
 
     def _apply(self, conversation_id: int, channel: _Channel, events: list[LiveEvent]) -> None:
-        if not events:
-            # The conversation is gone, or its events are: its readers ask again, and get what is true then.
+        if not events or events[0].seq != channel.place + 1:
+            # The conversation is gone, or events are: its readers ask again, and get what is true then.
             for subscription in channel.subscriptions:
                 subscription.end()
             del self._channels[conversation_id]

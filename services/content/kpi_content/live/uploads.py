@@ -54,11 +54,13 @@ class Upload:
         self._texts: list[str] = []
         self._length = 0
         self._limit = asyncio.timeout(None)
+        self._is_receiving = False
         self._is_stopped = False
+        draft.on_refusal = self.stop
 
     def stop(self) -> None:
         self._is_stopped = True
-        if not self._limit.expired():
+        if self._is_receiving and not self._limit.expired():
             self._limit.reschedule(0)
 
     def drop(self) -> None:
@@ -69,10 +71,7 @@ class Upload:
         """Returns at the regular end; UploadError is the reason of another one."""
         try:
             async with self._limit:
-                self._wait_for_more()
-                async for data in body:
-                    self._take(data)
-                    self._wait_for_more()
+                await self._take_all(body)
         except TimeoutError:
             if self._is_stopped:
                 raise StoppedUploadError from None
@@ -80,6 +79,16 @@ class Upload:
                 raise SilentUploadError from None
         for delta in self._reader.finish():
             self._add(delta)
+
+    async def _take_all(self, body: AsyncIterator[bytes]) -> None:
+        self._is_receiving = True
+        try:
+            self._wait_for_more()
+            async for data in body:
+                self._take(data)
+                self._wait_for_more()
+        finally:
+            self._is_receiving = False
 
     def _wait_for_more(self) -> None:
         seconds = _DONE_SECONDS if self._reader.is_done else self._silence
@@ -126,7 +135,7 @@ class Uploads:
         return len(self._open)
 
     async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
-        """The response, once the message is stored; ProblemError if it is incomplete, with its Location, or empty."""
+        """The response once it is stored; ProblemError if nothing is, or with the Location of what is incomplete."""
         self._open.add(upload)
         if self._is_stopping:
             upload.stop()

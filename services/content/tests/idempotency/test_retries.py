@@ -172,8 +172,8 @@ async def test_the_text_of_a_post_is_not_readable_in_the_table(
     assert "k-secret" not in row
 
 
-async def test_conversations_and_messages_are_created_once(
-    client: httpx.AsyncClient, posts: Posts, anna: Caller
+async def test_conversations_messages_and_members_are_created_once(
+    client: httpx.AsyncClient, posts: Posts, anna: Caller, bert: Caller
 ) -> None:
     async def send_twice(path: str, body: dict[str, object]) -> httpx.Response:
         headers = anna.headers | {"Idempotency-Key": path}
@@ -187,7 +187,16 @@ async def test_conversations_and_messages_are_created_once(
     for number in (1, 2):
         made = await send_twice(f"{address}/messages?x={number}", {"role": "user", "content": "They dance."})
         assert made.json()["number"] == number
-    assert await posts.rows("SELECT (SELECT count(*) FROM conversations), count(*) FROM messages") == [(1, 2)]
+    await posts.add(by=bert)
+    member = await send_twice(f"{address}/members", {"user_id": 22, "role": "owner"})
+    assert member.json()["user"]["username"] == "bert"
+    counted = "SELECT (SELECT count(*) FROM conversations), (SELECT count(*) FROM messages), count(*)"
+    assert await posts.rows(f"{counted} FROM conversation_members") == [(1, 2, 2)]
+    # Only an owner gets that response.
+    await client.patch(f"{address}/members/11", json={"role": "writer"}, headers=bert.headers)
+    headers = anna.headers | {"Idempotency-Key": f"{address}/members"}
+    refused = await client.post(f"{address}/members", json={"user_id": 22, "role": "owner"}, headers=headers)
+    assert refused.status_code == 403, refused.text
 
 
 async def test_a_removed_member_gets_no_stored_message(

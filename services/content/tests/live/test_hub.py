@@ -17,12 +17,13 @@ from kpi_content.messages.schemas import MessageCreate
 from kpi_shared.background import running
 from kpi_shared.database import Database
 from live_support import wait_until
+from sqlalchemy import text
 
 READY = b'event: ready\ndata: {"seq":0}\nid: 0\nretry: 1000\n\n'
 
 
 class House:
-    """A hub that is told nothing, a conversation, and what is written in it."""
+    """A hub without notifications, a conversation, and what is written in it."""
 
     def __init__(self, hub: Hub, database: Database, owner: Caller, conversation_id: int) -> None:
         self.hub = hub
@@ -162,6 +163,21 @@ async def test_without_notifications_each_part_of_a_draft_waits_for_a_look(house
         assert await subscription.take(seconds=0) == []
         await house.hub.step()
         assert [event.seq for event in await subscription.take(seconds=0)] == [1, 0]
+
+
+async def test_a_stream_ends_where_events_are_missing(house: House, live_database: Database) -> None:
+    """They were deleted before the hub could read them; its client asks again, and gets a reset."""
+    with house.hub.join(house.id, reader_id=1, after=0) as subscription:
+        await house.write(count=3)
+        async with live_database.working() as connection:
+            await connection.execute(
+                text("DELETE FROM conversation_events WHERE conversation_id = :id AND seq < 3"), {"id": house.id}
+            )
+        await house.hub.step()
+        assert subscription.is_over
+        assert await subscription.take(seconds=0) == []
+    assert not house.hub.is_followed(house.id)
+    assert [chunk async for chunk in house.stream(newest=3).chunks()] == [READY]
 
 
 def test_nothing_follows_the_removal_of_the_reader() -> None:

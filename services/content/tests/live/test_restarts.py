@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -86,8 +87,7 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(house: House, convers
     reading = [asyncio.create_task(read(each, at)) for at, each in enumerate(readings)]
     writing = asyncio.create_task(write())
     for number in (0, 1):
-        known = len(written)
-        await wait_until(lambda known=known: len(written) > known + 20)  # type: ignore[misc]
+        await wait_until(partial(has_more_than, written, len(written) + 20))
         await asyncio.to_thread(house.restart, number)
     is_writing = False
     await writing
@@ -100,6 +100,10 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(house: House, convers
     for number in (0, 1):
         house.stop(number)
     await asyncio.gather(*reading, return_exceptions=True)
+
+
+def has_more_than(numbers: list[int], count: int) -> bool:
+    return len(numbers) > count
 
 
 async def write_somewhere(conversation: Conversation, content: str) -> int:

@@ -84,3 +84,12 @@ async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
     await wait_until(lambda: following.age > 1)
     assert_problem(await sending.end(), 503, "revocations-unknown")
     assert await following.rows("SELECT id FROM messages") == []
+
+
+async def test_an_upload_that_begins_while_the_process_stops_is_refused(
+    following: Following, conversation: Conversation
+) -> None:
+    following.app.state.uploads.stop()
+    sending = await send(conversation)
+    sending.write("begun")
+    assert_problem(await sending.response(), 503, "upload-stopped")

@@ -1,7 +1,9 @@
 """Streams of conversations: one process writes, and the other is read."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
@@ -68,7 +70,7 @@ async def test_nothing_is_missed_or_doubled_while_a_reader_comes_and_goes(conver
             task = asyncio.create_task(
                 read_stream(conversation.events(at=turn % 2), conversation.owner.headers, reading, last=last)
             )
-            await wait_until(lambda reading=reading: len(reading.events) > 1)  # type: ignore[misc]
+            await wait_until(partial(reading.has_more_than, 1))
             await asyncio.sleep(0.02 * (turn % 4))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -160,3 +162,35 @@ async def test_a_stream_ends_with_its_conversation(conversation: Conversation) -
     async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
         await conversation.delete()
         await wait_until(lambda: reading.is_over)
+
+
+async def test_a_reader_who_does_not_read_is_cut_and_can_go_on(conversation: Conversation) -> None:
+    """More is written than is kept for one stream. What was sent before its end is complete."""
+    reading, headers = Reading(), conversation.owner.headers
+    async with (
+        httpx.AsyncClient(timeout=60) as client,
+        client.stream("GET", conversation.events(at=1), headers=headers) as response,
+    ):
+        texts = response.aiter_text()
+        reading.take(await anext(texts))
+        for _ in range(150):
+            await conversation.write("x" * 100_000)
+        with suppress(httpx.TransportError):
+            async for text in texts:
+                reading.take(text)
+    assert 0 < len(reading.numbers) < 150
+    async with follow(conversation.events(at=1), headers, last=reading.last_id) as resumed:
+        await wait_until(lambda: len(reading.numbers) + len(resumed.numbers) == 150)
+    assert reading.numbers + resumed.numbers == list(range(1, 151))
+
+
+async def test_a_process_whose_listening_connection_is_lost_looks_by_itself(conversation: Conversation) -> None:
+    async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
+        await conversation.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'kpi-content-live'"
+        )
+        for number in (1, 2):
+            await conversation.write()
+            await wait_until(partial(reading.has_more_than, number))
+    assert reading.numbers == [1, 2]
