@@ -46,9 +46,9 @@ _add_gap = text("""
     WHERE conversation_id = :conversation AND read_number < :number
 """)
 
-# As a tsquery: the words of the caller's conversations in the search index of messages. With very many of them a search
-# is faster without, and the empty query changes nothing in it.
-MAX_SCOPE = 1000
+# As a tsquery: the words of the caller's conversations in the search index of messages. With more of them, testing each
+# entry against all words costs more than reading entries of others; the empty query changes nothing in a search.
+MAX_SCOPE = 256
 WORDS_OF_ALL = f"""
     CAST((
         SELECT CASE WHEN count(*) = 0 THEN quote_literal('#') WHEN count(*) <= {MAX_SCOPE}

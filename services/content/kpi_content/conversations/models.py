@@ -61,7 +61,7 @@ class Conversation(Table, table=True):
     # Of the newest message that has not been deleted.
     last_message_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
     last_excerpt: str | None = Field(default=None, sa_type=Text)
-    # It has no members any more, so it exists for nobody; its messages are deleted in small steps.
+    # It has no members any more, so no one sees it; its messages are deleted in small steps.
     deleted_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
 
 

@@ -155,7 +155,7 @@ async def rename(connection: AsyncConnection, *, conversation_id: int, title: st
 
 
 async def hide(connection: AsyncConnection, *, conversation_id: int) -> None:
-    """Leave the rest to ``forget_deleted``. It has no members any more, so it exists for nobody."""
+    """Leave the rest to ``forget_deleted``. It has no members any more, so no one sees it."""
     await connection.execute(_hide, {"conversation": conversation_id})
 
 

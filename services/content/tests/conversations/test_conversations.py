@@ -103,7 +103,7 @@ async def test_only_owners_rename(
     assert (await conversations.events(address))[-1] == (2, "conversation.changed", {})
 
 
-async def test_a_deleted_conversation_exists_for_nobody(
+async def test_a_deleted_conversation_exists_for_no_member(
     conversations: Conversations, client: httpx.AsyncClient, anna: Caller, bert: Caller
 ) -> None:
     address = await conversations.add()

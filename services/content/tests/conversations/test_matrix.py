@@ -19,17 +19,17 @@ MEMBERS = {WRITER: "writer", READER: "reader", OTHER: "reader", REMOVED: "writer
 SECRET = "zebra"
 
 # What a caller gets: "yes", or the slug of the refusal. The keys are the owner's.
-CALLERS = ("owner", "writer", "reader", "removed", "stranger", "admin", "nobody", "read key", "write key", "admin key")
-_GONE, _NOBODY, _KEY = "conversation-not-found", "unauthenticated", "insufficient-scope"
-_STRANGERS = (_GONE, _GONE, _GONE, _NOBODY)
+CALLERS = ("owner", "writer", "reader", "removed", "stranger", "admin", "no token", "read key", "write key", "admin key")
+_GONE, _NO_TOKEN, _KEY = "conversation-not-found", "unauthenticated", "insufficient-scope"
+_STRANGERS = (_GONE, _GONE, _GONE, _NO_TOKEN)
 READ = ("yes", "yes", "yes", *_STRANGERS, "yes", "yes", "yes")
 WRITE = ("yes", "yes", "read-only-member", *_STRANGERS, _KEY, "yes", "yes")
 OWN = ("yes", "not-an-owner", "not-an-owner", *_STRANGERS, _KEY, "yes", "yes")
 MARK = ("yes", "yes", "yes", *_STRANGERS, _KEY, "yes", "yes")
 DELETE_MESSAGE = ("yes", "not-your-message", "not-your-message", *_STRANGERS, _KEY, "yes", "yes")
 # For everybody with a token: they see their own.
-LIST = (*("yes",) * 6, _NOBODY, "yes", "yes", "yes")
-CREATE = (*("yes",) * 6, _NOBODY, _KEY, "yes", "yes")
+LIST = (*("yes",) * 6, _NO_TOKEN, "yes", "yes", "yes")
+CREATE = (*("yes",) * 6, _NO_TOKEN, _KEY, "yes", "yes")
 
 _CONVERSATION = "/conversations/{conversation_id}"
 
@@ -131,7 +131,7 @@ async def test_everybody_gets_what_the_matrix_says(
     found = {}
     for name in CALLERS:
         filled = path.format_map(await prepare()) + slash
-        headers = callers[name].headers if name != "nobody" else {}
+        headers = callers[name].headers if name != "no token" else {}
         response = await client.request(method, filled, json=row.body, params=params, headers=headers)
         found[name] = result_of(response)
         is_member = name in {"owner", "writer", "reader"} or name.endswith("key")
@@ -144,11 +144,11 @@ async def test_everybody_gets_the_same_for_a_stream(
     client: httpx.AsyncClient, callers: dict[str, Caller], prepare: Prepare, slash: str
 ) -> None:
     """It has no end, so it is asked for its head, which comes after the same checks."""
-    statuses = {"yes": 200, _GONE: 404, _NOBODY: 401}
+    statuses = {"yes": 200, _GONE: 404, _NO_TOKEN: 401}
     found = {}
     for name in CALLERS:
         path = f"{_CONVERSATION}/events{slash}".format_map(await prepare())
-        headers = callers[name].headers if name != "nobody" else {}
+        headers = callers[name].headers if name != "no token" else {}
         found[name] = (await client.head(path, headers=headers)).status_code
     assert found == {name: statuses[right] for name, right in zip(CALLERS, STREAM.rights, strict=True)}
 
@@ -159,7 +159,7 @@ async def test_everybody_gets_the_same_for_a_streamed_message(
     found = {}
     for name in CALLERS:
         path = f"{_CONVERSATION}/messages".format_map(await prepare())
-        headers = callers[name].headers if name != "nobody" else {}
+        headers = callers[name].headers if name != "no token" else {}
         headers = headers | {"Content-Type": "application/x-ndjson"}
         body = b'{"delta": "text"}\n'
         response = await client.post(path, content=body, params={"stream": "true"}, headers=headers)

@@ -90,11 +90,11 @@ async def test_pages_follow_each_other(
 async def test_with_very_many_conversations_the_same_is_found(conversations: Conversations, bert: Caller) -> None:
     addresses = [await conversations.add() for _ in range(3)]
     await conversations.posts.execute("""
-        WITH more AS (INSERT INTO conversations (title, owner_id) SELECT 'more', 11 FROM generate_series(1, 1100)
+        WITH more AS (INSERT INTO conversations (title, owner_id) SELECT 'more', 11 FROM generate_series(1, 300)
             RETURNING id)
         INSERT INTO conversation_members (conversation_id, user_id, role) SELECT id, 11, 'owner' FROM more
     """)
-    assert member_repository.MAX_SCOPE < 1100
+    assert member_repository.MAX_SCOPE < 300
     for address in addresses:
         await conversations.write(address, "bees")
     await conversations.write(await conversations.add(by=bert), "bees of bert", by=bert)
