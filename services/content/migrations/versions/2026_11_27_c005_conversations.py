@@ -1,5 +1,7 @@
 """conversations, conversation_members, messages, conversation_events; authors are found by name
 
+Code before this one still works. While it does, its rebuild of the authors fails if it would delete a member.
+
 Revision ID: c005
 Revises: c004
 """

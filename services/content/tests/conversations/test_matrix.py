@@ -19,7 +19,16 @@ MEMBERS = {WRITER: "writer", READER: "reader", OTHER: "reader", REMOVED: "writer
 SECRET = "zebra"
 
 # What a caller gets: "yes", or the slug of the refusal. The keys are the owner's.
-CALLERS = ("owner", "writer", "reader", "removed", "stranger", "admin", "no token", "read key", "write key", "admin key")
+CALLERS = (
+    "owner",
+    "writer",
+    "reader",
+    "removed",
+    "stranger",
+    "admin",
+    "no token",
+    *(f"{scope} key" for scope in Scope),
+)
 _GONE, _NO_TOKEN, _KEY = "conversation-not-found", "unauthenticated", "insufficient-scope"
 _STRANGERS = (_GONE, _GONE, _GONE, _NO_TOKEN)
 READ = ("yes", "yes", "yes", *_STRANGERS, "yes", "yes", "yes")
