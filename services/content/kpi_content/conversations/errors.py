@@ -38,6 +38,14 @@ class ConversationChangedMeanwhileError(ProblemError):
     title = "The conversation has changed since the version in If-Match: read it again"
 
 
+class MemberChangedMeanwhileError(ProblemError):
+    """As above, of a member."""
+
+    status = 412
+    type = "changed-meanwhile"
+    title = "The member has changed since the version in If-Match: read it again"
+
+
 class MemberNotFoundError(NothingHereError):
     type = "member-not-found"
     title = "The conversation has no such member"

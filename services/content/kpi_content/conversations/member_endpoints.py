@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_NONE_MATCH, NOT_MODIFIED
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -21,6 +21,7 @@ from kpi_content.conversations.errors import (
     AlreadyMemberError,
     ConversationNotFoundError,
     LastOwnerError,
+    MemberChangedMeanwhileError,
     MemberLimitError,
     MemberNotFoundError,
     NotAnOwnerError,
@@ -104,14 +105,25 @@ async def get_member(
 @router.patch(
     "/{user_id}",
     response_model=MemberPublic,
-    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError),
+    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, MemberChangedMeanwhileError),
+    openapi_extra=IF_MATCH,
 )
 async def update_member(
-    conversation_id: ConversationId, user_id: _UserId, change: MemberUpdate, caller: WriteAccess, connection: Writer
+    conversation_id: ConversationId,
+    user_id: _UserId,
+    change: MemberUpdate,
+    caller: WriteAccess,
+    condition: IfMatch,
+    connection: Writer,
 ) -> Response:
     """Change the role of a member. One owner must stay."""
     row = await member_service.change_role(
-        connection, conversation_id=conversation_id, user_id=user_id, role=change.role, caller=caller
+        connection,
+        conversation_id=conversation_id,
+        user_id=user_id,
+        role=change.role,
+        caller=caller,
+        condition=condition,
     )
     return write_response(encode_member(row))
 
@@ -119,10 +131,13 @@ async def update_member(
 @router.delete(
     "/{user_id}",
     status_code=204,
-    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError),
+    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, MemberChangedMeanwhileError),
+    openapi_extra=IF_MATCH,
 )
 async def remove_member(
-    conversation_id: ConversationId, user_id: _UserId, caller: WriteAccess, connection: Writer
+    conversation_id: ConversationId, user_id: _UserId, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> None:
     """Remove a member, as an owner, or leave the conversation. One owner must stay."""
-    await member_service.remove(connection, conversation_id=conversation_id, user_id=user_id, caller=caller)
+    await member_service.remove(
+        connection, conversation_id=conversation_id, user_id=user_id, caller=caller, condition=condition
+    )

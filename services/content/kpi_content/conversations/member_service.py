@@ -1,6 +1,7 @@
 """Sharing a conversation: who may do it, and that an owner stays."""
 
 from kpi_shared.caller import Subject
+from kpi_shared.http.conditional import Condition, etag_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors import repository as authors
@@ -11,13 +12,14 @@ from kpi_content.conversations.errors import (
     AlreadyMemberError,
     ConversationNotFoundError,
     LastOwnerError,
+    MemberChangedMeanwhileError,
     MemberLimitError,
     MemberNotFoundError,
     UnknownUserError,
 )
 from kpi_content.conversations.models import MemberRole
 from kpi_content.conversations.rights import require_owner
-from kpi_content.conversations.rows import MemberRow
+from kpi_content.conversations.rows import MemberRow, encode_member
 from kpi_content.conversations.schemas import MemberAdd
 
 # Deleting a message or the conversation writes the rows of all of them.
@@ -59,12 +61,21 @@ async def _find_account(connection: AsyncConnection, wanted: MemberAdd) -> int:
 
 
 async def change_role(
-    connection: AsyncConnection, *, conversation_id: int, user_id: int, role: MemberRole, caller: Subject
+    connection: AsyncConnection,
+    *,
+    conversation_id: int,
+    user_id: int,
+    role: MemberRole,
+    caller: Subject,
+    condition: Condition | None = None,
 ) -> MemberRow:
-    """ConversationNotFoundError, NotAnOwnerError, MemberNotFoundError or LastOwnerError."""
+    """ConversationNotFoundError, NotAnOwnerError, MemberNotFoundError or LastOwnerError.
+
+    MemberChangedMeanwhileError if the condition fails.
+    """
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     require_owner(locked.role)
-    former = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
+    former = await _get_role(connection, condition, conversation_id=conversation_id, user_id=user_id)
     if former is not role:
         if former is MemberRole.OWNER:
             await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
@@ -76,12 +87,19 @@ async def change_role(
     return await members.read(connection, conversation_id=conversation_id, user_id=user_id)
 
 
-async def remove(connection: AsyncConnection, *, conversation_id: int, user_id: int, caller: Subject) -> None:
+async def remove(
+    connection: AsyncConnection,
+    *,
+    conversation_id: int,
+    user_id: int,
+    caller: Subject,
+    condition: Condition | None = None,
+) -> None:
     """Remove a member, or leave; errors as above."""
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     if user_id != caller.id:
         require_owner(locked.role)
-    role = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
+    role = await _get_role(connection, condition, conversation_id=conversation_id, user_id=user_id)
     if role is MemberRole.OWNER:
         await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
     await members.remove(connection, conversation_id=conversation_id, user_id=user_id)
@@ -89,10 +107,17 @@ async def remove(connection: AsyncConnection, *, conversation_id: int, user_id: 
     await events.record(connection, conversation_id=conversation_id, kind="member.removed", user_id=user_id)
 
 
-async def _get_role(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> MemberRole:
+async def _get_role(
+    connection: AsyncConnection, condition: Condition | None, *, conversation_id: int, user_id: int
+) -> MemberRole:
+    """The role before the change, if the condition matches the member as it is under the lock."""
     role = await members.find_role(connection, conversation_id=conversation_id, user_id=user_id)
     if role is None:
         raise MemberNotFoundError
+    if condition is not None:
+        row = await members.read(connection, conversation_id=conversation_id, user_id=user_id)
+        if not condition.matches_strongly(etag := etag_of(encode_member(row))):
+            raise MemberChangedMeanwhileError(headers={"ETag": etag})
     return role
 
 

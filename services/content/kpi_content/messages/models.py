@@ -24,17 +24,10 @@ from sqlmodel import Field
 from kpi_content.tables import Table
 
 MAX_CONTENT = 100_000
-# A tsvector holds 1 MiB. Folding may make a text longer, so the words beyond this many characters are not indexed.
-MAX_INDEXED = 100_000
-
-_WORDS = f'"left"(search_words(content), {MAX_INDEXED})'
-# As that of posts, and a word for the conversation, which no text contains: so a search reads only the index entries of
-# the conversations that the caller may see.
-SEARCH_VECTOR = (
-    f"((to_tsvector('simple'::regconfig, {_WORDS})"
-    f" || strip(to_tsvector('english'::regconfig, {_WORDS})))"
-    " || array_to_tsvector(ARRAY['#'::text || conversation_id]))"
-)
+# The database's function search_vector makes of a text what the search column of posts is. A tsvector holds 1 MiB, and
+# folding may make a text longer, so it leaves out what comes after 100,000 characters of the folded text. The word for the
+# conversation, which no text contains, lets a search read only the index entries of what the caller may see.
+SEARCH_VECTOR = "(search_vector(content) || array_to_tsvector(ARRAY['#'::text || conversation_id]))"
 
 
 class MessageRole(StrEnum):

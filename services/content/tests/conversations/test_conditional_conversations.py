@@ -78,6 +78,8 @@ WRITES: dict[str, tuple[str, Any]] = {
     "rename": ("PATCH", {"title": "New"}),
     "delete": ("DELETE", None),
     "delete message": ("DELETE", None),
+    "change member": ("PATCH", {"role": "writer"}),
+    "remove member": ("DELETE", None),
 }
 
 
@@ -87,11 +89,19 @@ WRITES: dict[str, tuple[str, Any]] = {
     [("{tag}", True), ("*", True), ('"a", {tag}', True), ("W/{tag}", False), ('"other"', False)],
 )
 async def test_a_write_happens_only_if_the_version_matches(
-    conversations: Conversations, client: httpx.AsyncClient, anna: Caller, write: str, form: str, matches: bool
+    conversations: Conversations,
+    client: httpx.AsyncClient,
+    anna: Caller,
+    bert: Caller,
+    write: str,
+    form: str,
+    matches: bool,
 ) -> None:
     conversation = await conversations.add()
+    await conversations.share(conversation, bert)
     message = await conversations.write(conversation)
-    address = f"{conversation}/messages/{message['id']}" if write == "delete message" else conversation
+    parts = {"message": f"/messages/{message['id']}", "member": "/members/22"}
+    address = conversation + parts.get(write.partition(" ")[2], "")
     before = await client.get(address, headers=anna.headers)
     method, body = WRITES[write]
     condition = {"If-Match": form.format(tag=before.headers["ETag"])}

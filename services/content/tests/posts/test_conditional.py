@@ -189,7 +189,12 @@ def test_every_resource_with_a_tag_honours_if_match(settings: ContentSettings) -
             assert ("header", "If-Match") in names, (method, path)
             assert "412" in operations[method]["responses"], (method, path)
             checked.add(f"{method} {path}")
-    assert checked == {f"{method} /posts/{{post_id}}" for method in ("put", "patch", "delete")}
+    assert checked == {
+        *(f"{method} /posts/{{post_id}}" for method in ("put", "patch", "delete")),
+        *(f"{method} /conversations/{{conversation_id}}" for method in ("patch", "delete")),
+        *(f"{method} /conversations/{{conversation_id}}/members/{{user_id}}" for method in ("patch", "delete")),
+        "delete /conversations/{conversation_id}/messages/{message_id}",
+    }
 
 
 async def test_responses_to_authenticated_requests_stay_out_of_shared_caches(
