@@ -89,14 +89,9 @@ WRITES: dict[str, tuple[str, Any]] = {
     [("{tag}", True), ("*", True), ('"a", {tag}', True), ("W/{tag}", False), ('"other"', False)],
 )
 async def test_a_write_happens_only_if_the_version_matches(
-    conversations: Conversations,
-    client: httpx.AsyncClient,
-    anna: Caller,
-    bert: Caller,
-    write: str,
-    form: str,
-    matches: bool,
+    conversations: Conversations, bert: Caller, write: str, form: str, matches: bool
 ) -> None:
+    client, anna = conversations.client, conversations.owner
     conversation = await conversations.add()
     await conversations.share(conversation, bert)
     message = await conversations.write(conversation)
