@@ -1,11 +1,17 @@
 """Many who write in one conversation at once, over real connections."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from random import Random
 
 import httpx
-from content_support import ADMIN, ANNA, BERT, Caller
+import pytest
+from content_support import ADMIN, ANNA, BERT, Caller, Posts
 from conversations_support import Conversations
+from fastapi import FastAPI
+from kpi_content.app import create_app
+from kpi_content.settings import ContentSettings
+from kpi_shared.testing.client import client_of, running
 
 WRITERS, EACH = 50, 4
 WRONG_COUNTS = """
@@ -19,10 +25,18 @@ OWNERS = """
 """
 
 
+@pytest.fixture
+async def patient(committing_app: FastAPI, settings: ContentSettings, anna: Caller) -> AsyncIterator[Conversations]:
+    """A service on the same database that waits for locks, however busy the machine is."""
+    waiting = {"database_pool_size": 20, "database_statement_timeout": 30, "database_pool_timeout": 30}
+    async with running(create_app(settings.model_copy(update=waiting))) as app, client_of(app) as client:
+        yield Conversations(client, Posts(app, client, anna), anna)
+
+
 async def test_fifty_writers_leave_no_gap_and_no_double(
-    committed_conversations: Conversations, anna: Caller, bert: Caller, admin: Caller
+    patient: Conversations, anna: Caller, bert: Caller, admin: Caller
 ) -> None:
-    conversations = committed_conversations
+    conversations = patient
     address = await conversations.add()
     for member in (bert, admin):
         await conversations.share(address, member, "writer")
@@ -78,10 +92,10 @@ class Actor:
 
 
 async def test_everything_at_once_ends_in_an_order(
-    committed_conversations: Conversations, anna: Caller, bert: Caller, admin: Caller
+    patient: Conversations, anna: Caller, bert: Caller, admin: Caller
 ) -> None:
     """Writing, deleting, reading, changing roles and leaving lock the same rows, and none waits for ever."""
-    conversations = committed_conversations
+    conversations = patient
     address = await conversations.add()
     for member in (bert, admin):
         await conversations.share(address, member, "owner")
