@@ -1,12 +1,15 @@
 """Bodies that are read while they are written: passed on piece by piece, in a place of a stream, however slowly."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from gateway_support import Wire, gateway, serving
+from gateway_support import Wire, gateway, responding, serving
 from kpi_shared.server import connections
 from kpi_shared.testing.process import free_port
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from stream_support import PATIENCE, Stage, count, until
 
 OPEN, CUT = "kpi_gateway_streams_open", "kpi_gateway_streams_cut_total"
@@ -83,6 +86,27 @@ async def test_other_bodies_are_complete_before_they_reach_the_service(stage: St
         await wire.send(b"0\r\n\r\n")
         assert b" 201 " in await wire.head()
         assert b"".join(stage.received) == b"data: 1\n\n"
+
+
+@pytest.mark.parametrize("target", ["/posts?stream=true", "/conversations/1?stream=true"])
+async def test_a_request_without_a_body_has_the_total_timeout(target: str) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.05)
+
+    async def respond(_request: Request) -> Response:
+        return StreamingResponse(trickle(), media_type="application/json")
+
+    async with (
+        serving(responding(respond)) as upstream,
+        gateway(content_url=upstream, upstream_total_timeout=0.3) as address,
+        await Wire.to(address) as wire,
+        asyncio.timeout(PATIENCE),
+    ):
+        await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nContent-Type: text/event-stream\r\n\r\n".encode())
+        assert b" 200 " in await wire.head()
+        assert not (await wire.rest()).endswith(b"0\r\n\r\n")
 
 
 async def test_a_silent_upload_is_cut_on_both_sides(stage: Stage) -> None:
