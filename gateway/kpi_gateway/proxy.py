@@ -62,7 +62,7 @@ class Proxy:
         route = match.route
         downstream = (
             StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
-            if scope["query_string"] and is_streamed_upload(scope)
+            if route.streams_bodies and scope["query_string"] and is_streamed_upload(scope)
             else Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
         )
         relay = _Relay(scope, send, match)

@@ -76,6 +76,7 @@ async def test_a_slow_upload_lasts_longer_than_other_requests_may(
         ("/conversations/1/messages", "text/event-stream"),
         ("/conversations/1/messages?stream=false", "text/event-stream"),
         (TARGET, "application/json"),
+        ("/posts?stream=true", "text/event-stream"),
     ],
 )
 async def test_other_bodies_are_complete_before_they_reach_the_service(stage: Stage, target: str, kind: str) -> None:
@@ -107,6 +108,16 @@ async def test_a_request_without_a_body_has_the_total_timeout(target: str) -> No
         await wire.send(f"GET {target} HTTP/1.1\r\nHost: a\r\nContent-Type: text/event-stream\r\n\r\n".encode())
         assert b" 200 " in await wire.head()
         assert not (await wire.rest()).endswith(b"0\r\n\r\n")
+
+
+async def test_the_body_limit_of_other_routes_applies_to_marked_bodies(stage: Stage) -> None:
+    async with (
+        serving(stage) as upstream,
+        gateway(content_url=upstream, body_limit=10) as address,
+        await Wire.to(address) as wire,
+    ):
+        await wire.send(head_of("/posts?stream=true") + chunk(b"x" * 50) + b"0\r\n\r\n")
+        assert b" 413 " in await wire.head()
 
 
 async def test_a_silent_upload_is_cut_on_both_sides(stage: Stage) -> None:
