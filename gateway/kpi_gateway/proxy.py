@@ -104,7 +104,7 @@ class Proxy:
             self._streams.discard(response)
 
     def end_streams(self) -> None:
-        """The server stops: clients resume elsewhere. Called several times."""
+        """The server stops: clients resume elsewhere."""
         self._is_stopping = True
         for response in self._streams:
             response.end()
