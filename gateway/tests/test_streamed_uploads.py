@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from gateway_support import Wire, gateway, responding, serving
+from gateway_support import Wire, closed_port, gateway, responding, serving
 from kpi_shared.server import connections
 from kpi_shared.testing.process import free_port
 from starlette.requests import Request
@@ -154,6 +154,34 @@ async def test_an_upload_that_is_too_large_is_refused(stage: Stage, framing: str
     ):
         await wire.send(head_of(framing=framing) + chunk(b"x" * 150))
         assert b" 413 " in await wire.head()
+
+
+async def test_an_upload_that_reaches_no_service_gives_its_place_back() -> None:
+    port = free_port()
+    async with (
+        gateway(content_url=closed_port(), metrics_port=port, stream_connections=1) as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as client,
+    ):
+        for _ in range(2):
+            refused = await client.post(TARGET, content=b"{}\n", headers={"Content-Type": "application/x-ndjson"})
+            assert (refused.status_code, refused.json()["type"]) == (502, "upstream-unreachable")
+        await count(port, OPEN, 0)
+        await count(port, "kpi_gateway_upstream_places_taken", 0, upstream="content")
+
+
+async def test_a_service_may_pause_in_its_reading_as_long_as_in_a_stream() -> None:
+    async def read_late(request: Request) -> Response:
+        await asyncio.sleep(1)
+        return Response(str(len(await request.body())), status_code=201)
+
+    body = b"x" * 15 * 1024 * 1024
+    async with (
+        serving(responding(read_late)) as upstream,
+        gateway(content_url=upstream, upstream_silence_timeout=0.2, upstream_read_timeout=0.2) as address,
+        httpx.AsyncClient(base_url=address, trust_env=False) as client,
+    ):
+        response = await client.post(TARGET, content=body, headers={"Content-Type": "text/event-stream"})
+        assert (response.status_code, response.text) == (201, str(len(body)))
 
 
 async def test_uploads_need_a_place_of_a_stream(stage: Stage) -> None:
