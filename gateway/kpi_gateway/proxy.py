@@ -7,7 +7,14 @@ from kpi_shared.deadlines import LASTS, READ_TOO_SLOWLY
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
+from kpi_gateway.downstream import (
+    Downstream,
+    DownstreamGoneError,
+    SlowUploadError,
+    StreamedUpload,
+    Ticker,
+    is_streamed_upload,
+)
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import StreamCuts, UpstreamErrors
 from kpi_gateway.routes import Match
@@ -32,12 +39,6 @@ _RETRIABLE = frozenset({502, 503, 504})
 _RETRY_AFTER = (b"retry-after", b"1")
 # RFC 9110, 10.2.2: the statuses for which Location has a meaning.
 _WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
-
-
-class SlowUploadError(ProblemError):
-    status = 408
-    type = "slow-upload"
-    title = "The request body did not arrive in time"
 
 
 class Proxy:
