@@ -7,7 +7,14 @@ from kpi_shared.deadlines import LASTS, READ_TOO_SLOWLY
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
+from kpi_gateway.downstream import (
+    Downstream,
+    DownstreamGoneError,
+    SlowUploadError,
+    StreamedUpload,
+    Ticker,
+    is_streamed_upload,
+)
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import StreamCuts, UpstreamErrors
 from kpi_gateway.routes import Match
@@ -34,12 +41,6 @@ _RETRY_AFTER = (b"retry-after", b"1")
 _WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
 
 
-class SlowUploadError(ProblemError):
-    status = 408
-    type = "slow-upload"
-    title = "The request body did not arrive in time"
-
-
 class Proxy:
     """Streams request bodies to upstreams and responses back, each piece when the other side has taken the last one.
 
@@ -62,7 +63,7 @@ class Proxy:
         route = match.route
         downstream = (
             StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
-            if scope["query_string"] and is_streamed_upload(scope)
+            if route.streams_bodies and scope["query_string"] and is_streamed_upload(scope)
             else Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
         )
         relay = _Relay(scope, send, match)
@@ -104,7 +105,7 @@ class Proxy:
             self._streams.discard(response)
 
     def end_streams(self) -> None:
-        """The server stops: clients resume elsewhere. Called several times."""
+        """The server stops: clients resume elsewhere."""
         self._is_stopping = True
         for response in self._streams:
             response.end()
