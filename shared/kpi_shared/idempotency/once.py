@@ -93,10 +93,10 @@ class OnceOnly:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
-            claimed = await repository.claim(connection, key_hash=key_hash)
+            is_locked = await repository.try_lock(connection, key_hash=key_hash)
             # Without the lock too: its holder may be another replay.
-            await _end_if_processed(connection, claimed.sealed, seal, check)
-            if not claimed.is_locked:
+            await _end_if_processed(connection, await repository.find(connection, key_hash=key_hash), seal, check)
+            if not is_locked:
                 raise RequestInFlightError
             self._claim = _Claim(connection, key_hash, seal)
             yield connection
