@@ -60,7 +60,9 @@ class OnceOnly:
             return
         key_hash, seal = await self._identify(self._key, owner)
         async with self._database.reading() as connection:
-            await _end_if_processed(connection, await repository.find(connection, key_hash=key_hash), seal)
+            sealed = await repository.find(connection, key_hash=key_hash)
+        if sealed is not None:
+            raise ProcessedBefore(seal.open(sealed))
 
     def writing(
         self, owner: Subject | str, *, check: Check | None = None
@@ -95,11 +97,17 @@ class OnceOnly:
         async with self._database.writing() as connection:
             is_locked = await repository.try_lock(connection, key_hash=key_hash)
             # Without the lock too: its holder may be another replay.
-            await _end_if_processed(connection, await repository.find(connection, key_hash=key_hash), seal, check)
-            if not is_locked:
-                raise RequestInFlightError
-            self._claim = _Claim(connection, key_hash, seal)
-            yield connection
+            sealed = await repository.find(connection, key_hash=key_hash)
+            if sealed is None:
+                if not is_locked:
+                    raise RequestInFlightError
+                self._claim = _Claim(connection, key_hash, seal)
+                yield connection
+                return
+            if check is not None:
+                await check(connection)
+        # After the transaction: it may be long.
+        raise ProcessedBefore(seal.open(sealed))
 
     @asynccontextmanager
     async def _claiming_directly(
@@ -113,17 +121,6 @@ class OnceOnly:
         name = owner if isinstance(owner, str) else owner_of(owner)
         body = await self._request.body() if self._has_body else b""
         return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), fingerprint(self._request, body))
-
-
-async def _end_if_processed(
-    connection: AsyncConnection, sealed: str | None, seal: ResponseSeal, check: Check | None = None
-) -> None:
-    if sealed is None:
-        return
-    response = seal.open(sealed)
-    if check is not None:
-        await check(connection)
-    raise ProcessedBefore(response)
 
 
 async def _once(request: Request) -> OnceOnly:

@@ -7,9 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 import httpx
 import pytest
 from content_support import Caller, Posts, assert_problem
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from kpi_content.app import create_app
 from kpi_content.settings import ContentSettings
+from kpi_shared.idempotency.sealing import ResponseSeal
 from kpi_shared.testing.client import client_of, running
 from sqlalchemy import Engine, event, text
 
@@ -87,6 +88,27 @@ async def test_while_the_first_request_is_in_flight_another_gets_409_from_each_r
     again = await send(second_client, anna, "k")
     assert (again.content, again.headers["Idempotency-Replayed"]) == ((await first).content, "true")
     assert await count(committed_posts) == 2
+
+
+async def test_a_stored_response_is_decrypted_when_its_transaction_has_ended(
+    committing_app: FastAPI,
+    committing_client: httpx.AsyncClient,
+    committed_posts: Posts,
+    anna: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = await send(committing_client, anna, "k")
+    queues = committing_app.state.database.queues.values()
+    connections = []
+    opening = ResponseSeal.open
+
+    def open_and_count(seal: ResponseSeal, sealed: str) -> Response:
+        connections.append(sum(queue.in_use for queue in queues))
+        return opening(seal, sealed)
+
+    monkeypatch.setattr(ResponseSeal, "open", open_and_count)
+    assert (await send(committing_client, anna, "k")).content == first.content
+    assert connections == [0]
 
 
 async def test_the_retry_of_a_request_that_timed_out_is_processed(
