@@ -38,7 +38,7 @@ class _Claim(NamedTuple):
 
 
 # What a stored response needs beside a valid token, such as still being a member: it raises if that is missing.
-Check = Callable[[AsyncConnection], Awaitable[None]]
+Requirement = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class OnceOnly:
@@ -65,22 +65,22 @@ class OnceOnly:
             raise ProcessedBefore(seal.open(sealed))
 
     def writing(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[AsyncConnection]:
         """The transaction; RequestInFlightError, KeyReusedError, or the end with the stored response."""
-        return self._database.writing() if self._key is None else self._claiming(self._key, owner, check)
+        return self._database.writing() if self._key is None else self._claiming(self._key, owner, require)
 
     def committing(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[AsyncConnection]:
         """As ``writing``; without a key each statement is a transaction."""
-        return self._database.committing() if self._key is None else self._claiming(self._key, owner, check)
+        return self._database.committing() if self._key is None else self._claiming(self._key, owner, require)
 
     def direct(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[DirectConnection]:
         """As ``committing``, with the driver's own connection."""
-        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner, check)
+        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner, require)
 
     async def keep(self, response: Response) -> Response:
         """The response, stored for retries. Call it last in the block of the transaction."""
@@ -91,7 +91,9 @@ class OnceOnly:
         return response
 
     @asynccontextmanager
-    async def _claiming(self, key: str, owner: Subject | str, check: Check | None) -> AsyncIterator[AsyncConnection]:
+    async def _claiming(
+        self, key: str, owner: Subject | str, require: Requirement | None
+    ) -> AsyncIterator[AsyncConnection]:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
@@ -104,16 +106,16 @@ class OnceOnly:
                 self._claim = _Claim(connection, key_hash, seal)
                 yield connection
                 return
-            if check is not None:
-                await check(connection)
+            if require is not None:
+                await require(connection)
         # After the transaction: it may be long.
         raise ProcessedBefore(seal.open(sealed))
 
     @asynccontextmanager
     async def _claiming_directly(
-        self, key: str, owner: Subject | str, check: Check | None
+        self, key: str, owner: Subject | str, require: Requirement | None
     ) -> AsyncIterator[DirectConnection]:
-        async with self._claiming(key, owner, check) as connection:
+        async with self._claiming(key, owner, require) as connection:
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
     async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:

@@ -195,9 +195,9 @@ class Uploads:
         self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
     ) -> Response:
         conversation_id = upload.draft.conversation_id
-        check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+        require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
         # An interrupted message is not what the client wanted: its retry is another one.
-        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, check=check)
+        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, require=require)
         async with begun as connection:
             row = await service.create(
                 connection,

@@ -118,8 +118,8 @@ async def create_message(
     With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
     deltas, `application/x-ndjson` or `text/event-stream`.
     """
-    check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
-    async with once.committing(caller, check=check) as connection:
+    require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, require=require) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
         return await once.keep(created_response(row))
 
