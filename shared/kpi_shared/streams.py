@@ -1,8 +1,8 @@
 """Long responses, which end when their reader's token does: it was only checked when they began."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,11 +58,11 @@ async def while_permitted(
 class ReaderStream(StreamingResponse):
     """Streams ``chunks`` to a reader until they end, the reader is revoked, or the reader's token expires.
 
-    Clients then ask again, with a new token if they can get one. Endpoints with a response that lasts must use this
-    class.
+    Clients then ask again, with a new token if they can get one. However it ends, the generator is closed at once.
+    Endpoints with a response that lasts must use this class.
     """
 
-    def __init__(self, request: Request, chunks: AsyncIterator[bytes], *, reader: Subject, **more: Any) -> None:  # noqa: ANN401 those of StreamingResponse
+    def __init__(self, request: Request, chunks: AsyncGenerator[bytes, None], *, reader: Subject, **more: Any) -> None:  # noqa: ANN401 those of StreamingResponse
         super().__init__(chunks, **more)
         self._chunks = chunks
         self._reader = reader
@@ -75,19 +75,18 @@ class ReaderStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async with while_permitted(self._revocations, self._reader):
+            async with aclosing(self._chunks), while_permitted(self._revocations, self._reader):
                 async for chunk in self._chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except AccessEndedError:
-            await self._end_early(send)
+            await _end_early(send)
         else:
             await send(_END)
 
-    async def _end_early(self, send: Send) -> None:
-        if (close := getattr(self._chunks, "aclose", None)) is not None:
-            await close()
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                await send(_END)
-        except TimeoutError:
-            raise ClientDisconnect from None
+
+async def _end_early(send: Send) -> None:
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await send(_END)
+    except TimeoutError:
+        raise ClientDisconnect from None
