@@ -159,7 +159,7 @@ async def test_after_24_hours_a_key_is_new_and_its_row_is_deleted(
     again = await send(client, anna, "new")
     assert (again.status_code, "Idempotency-Replayed" in again.headers) == (201, False)
     assert (await send(client, anna, "new")).content == again.content
-    assert (await tidy(app.state.database, app.state.settings, step=1))["idempotency_keys"] == 2
+    assert (await tidy(app.state.database, app.state.settings, most=1))["idempotency_keys"] == 2
     assert await posts.rows("SELECT count(*) FROM idempotency_keys") == [(1,)]
 
 
