@@ -19,7 +19,11 @@ from kpi_shared.streams import AccessEndedError, while_permitted
 
 from kpi_content.live.deltas import Delta, DeltaReader
 from kpi_content.live.drafts import Draft
-from kpi_content.live.errors import (
+from kpi_content.messages import service
+from kpi_content.messages.models import MAX_CONTENT
+from kpi_content.messages.responses import created_response
+from kpi_content.messages.schemas import MessageCreate
+from kpi_content.messages.upload_errors import (
     EmptyUploadError,
     MalformedUploadError,
     SilentUploadError,
@@ -27,10 +31,6 @@ from kpi_content.live.errors import (
     UploadError,
     UploadTooLongError,
 )
-from kpi_content.messages import service
-from kpi_content.messages.models import MAX_CONTENT
-from kpi_content.messages.responses import created_response
-from kpi_content.messages.schemas import MessageCreate
 
 log = structlog.get_logger(__name__)
 

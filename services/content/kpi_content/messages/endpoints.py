@@ -37,6 +37,7 @@ from kpi_content.messages.schemas import (
     ReadState,
     SearchQuery,
 )
+from kpi_content.messages.upload_documents import UPLOAD, UPLOAD_ERRORS
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
@@ -107,8 +108,8 @@ async def list_messages(
     "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
-    openapi_extra=IDEMPOTENCY_KEY,
+    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS, *UPLOAD_ERRORS),
+    openapi_extra={**UPLOAD, "parameters": [*UPLOAD["parameters"], *IDEMPOTENCY_KEY["parameters"]]},
 )
 async def create_message(
     conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
