@@ -215,7 +215,9 @@ class Uploads:
             log.info("upload not stored", error=type(error).__name__)
 
     def stop(self) -> None:
-        """End all of them, since the process ends."""
+        """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         for upload in self._open:
             upload.stop()
