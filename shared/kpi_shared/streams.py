@@ -32,8 +32,8 @@ async def while_permitted(
 ) -> AsyncIterator[None]:
     """Cancel the block, and raise AccessEndedError, when the subject is revoked or its token expires.
 
-    Where revocations are followed, an expiry is none: with ``least`` the block has so many seconds in any case. All in
-    the task of the caller, since a thousand streams that wait would need two thousand tasks more.
+    With ``least`` the block has at least so many seconds where revocations are followed, even if the token expires
+    before. All in the task of the caller, since a thousand streams that wait would need two thousand tasks more.
     """
     seconds = (subject.expires_at - datetime.now(UTC)).total_seconds()
     limit = asyncio.timeout(seconds if revocations is None else max(seconds, least))
