@@ -197,7 +197,11 @@ def test_nothing_follows_the_removal_of_the_reader() -> None:
 async def test_streams_are_ended_once_however_often_that_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the stop each connection says it: a thousand streams would be ended a thousand times each."""
     cuts: list[Subscription] = []
-    monkeypatch.setattr(Subscription, "cut", lambda subscription: cuts.append(subscription))
+
+    def note(subscription: Subscription) -> None:
+        cuts.append(subscription)
+
+    monkeypatch.setattr(Subscription, "cut", note)
     with (
         house.hub.join(house.id, reader_id=7, after=0) as one,
         house.hub.join(house.id, reader_id=8, after=0) as other,
