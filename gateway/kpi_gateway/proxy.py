@@ -37,8 +37,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Errors after which a retry may help.
 _RETRIABLE = frozenset({502, 503, 504})
 _RETRY_AFTER = (b"retry-after", b"1")
-# RFC 9110, 10.2.2: the statuses for which Location has a meaning.
-_WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
+# RFC 9110, 10.2.2: the statuses for which Location has a meaning. In an error it names what has been created all the
+# same, such as an upload that was interrupted.
+_WITH_LOCATION = frozenset({201, 202, *range(300, 600)})
 
 
 class Proxy:
@@ -188,7 +189,7 @@ class _Relay:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         elif response.status in _WITH_LOCATION:
             headers = [self._rewrite_location(pair) for pair in headers]
-        elif response.status in _RETRIABLE:
+        if response.status in _RETRIABLE:
             if not any(name == _RETRY_AFTER[0] for name, _ in headers):
                 headers.append(_RETRY_AFTER)
             if SAME_ELSEWHERE in response.headers:
