@@ -171,10 +171,13 @@ class Hub:
         return bool(self._stale)
 
     async def _look(self) -> None:
-        places = {each: self._channels[each].place for each in self._read}
+        channels = {each: self._channels[each] for each in self._read}
+        places = {each: channel.place for each, channel in channels.items()}
         found = await reading.read_changes(self._database, places)
         for conversation_id, events in found.items():
-            if (channel := self._channels.get(conversation_id)) is not None:
+            channel = channels[conversation_id]
+            # Its streams may have left meanwhile; the channel of those that came since then is another one.
+            if self._channels.get(conversation_id) is channel:
                 self._apply(conversation_id, channel, events)
         for conversation_id in self._read - self._stale:
             if (channel := self._channels.get(conversation_id)) is not None and channel.held:

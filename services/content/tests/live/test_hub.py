@@ -1,14 +1,14 @@
 """The hub of one process: what its streams get, when, and when they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from content_support import Caller
 from kpi_content.conversations import service as conversations
 from kpi_content.conversations.schemas import ConversationCreate
 from kpi_content.live import hub as hub_module
-from kpi_content.live import streams
+from kpi_content.live import reading, streams
 from kpi_content.live.hub import Hub, Subscription
 from kpi_content.live.reading import LiveEvent
 from kpi_content.live.streams import Beginning, EventStream
@@ -178,6 +178,30 @@ async def test_a_stream_ends_where_events_are_missing(house: House, live_databas
         assert await subscription.take(seconds=0) == []
     assert not house.hub.is_followed(house.id)
     assert [chunk async for chunk in house.stream(newest=3).chunks()] == [READY]
+
+
+async def test_a_reader_who_comes_back_during_a_look_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look began for a stream that has left, at an earlier place than that of the new one."""
+    read, is_found, may_return = reading.read_changes, asyncio.Event(), asyncio.Event()
+
+    async def read_late(database: Database, places: Mapping[int, int]) -> dict[int, list[LiveEvent]]:
+        found = await read(database, places)
+        is_found.set()
+        await may_return.wait()
+        return found
+
+    monkeypatch.setattr(reading, "read_changes", read_late)
+    with house.hub.join(house.id, reader_id=1, after=0):
+        await house.write()
+        looking = asyncio.create_task(house.hub.step())
+        await is_found.wait()
+    with house.hub.join(house.id, reader_id=1, after=1) as subscription:
+        may_return.set()
+        await looking
+        assert not subscription.is_over
+        await house.write()
+        await house.hub.step()
+        assert [event.seq for event in await subscription.take(seconds=0)] == [2]
 
 
 def test_nothing_follows_the_removal_of_the_reader() -> None:
