@@ -22,7 +22,8 @@ log = structlog.get_logger(__name__)
 
 # How often the hub looks by itself, without LISTEN and with it.
 POLL_SECONDS, CHECK_SECONDS = 0.5, 5.0
-_SCHEDULE = Schedule(interval=POLL_SECONDS, first_backoff=0.1, longest_backoff=1.0)
+# With its jitter, an interval is no longer than POLL_SECONDS.
+SCHEDULE = Schedule(interval=POLL_SECONDS * 0.9, first_backoff=0.1, longest_backoff=1.0)
 # A stream whose client does not read is ended when more than this waits for it. The client begins again after the last
 # event that it has seen.
 MOST_WAITING, MOST_WAITING_BYTES = 500, 4 * 1024 * 1024
@@ -119,7 +120,7 @@ class Hub:
         return self.listener is not None and self.listener.is_listening
 
     async def run(self) -> None:
-        await repeat(self.step, _SCHEDULE, failure="conversations unreadable", wake=self._wake)
+        await repeat(self.step, SCHEDULE, failure="conversations unreadable", wake=self._wake)
 
     def is_followed(self, conversation_id: int) -> bool:
         return conversation_id in self._channels
@@ -156,7 +157,7 @@ class Hub:
 
     async def step(self) -> bool:
         """Look at all conversations that may have changed; True if there are more by then."""
-        if monotonic() - self._checked_at >= (CHECK_SECONDS if self.is_listening else POLL_SECONDS):
+        if not self.is_listening or monotonic() - self._checked_at >= CHECK_SECONDS:
             self._stale.update(self._channels)
             self._checked_at = monotonic()
         self._read, self._stale = self._stale & self._channels.keys(), set()

@@ -73,6 +73,26 @@ async def test_without_notifications_the_hub_looks_by_itself(working_house: Hous
     assert not working_house.hub.is_followed(working_house.id)
 
 
+@pytest.mark.parametrize(("is_listening", "looks"), [(False, 3), (True, 1)])
+async def test_each_step_looks_unless_notifications_come(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, is_listening: bool, looks: int
+) -> None:
+    """With them the first one only, until it is time to check."""
+    found: list[int] = []
+
+    async def count(_database: Database, places: Mapping[int, int]) -> dict[int, list[LiveEvent]]:
+        found.extend(places)
+        return {}
+
+    monkeypatch.setattr(reading, "read_changes", count)
+    monkeypatch.setattr(Hub, "is_listening", is_listening)
+    with house.hub.join(house.id, reader_id=1, after=0):
+        for _ in range(3):
+            await house.hub.step()
+    assert found == [house.id] * looks
+    assert hub_module.SCHEDULE.interval * 1.1 <= hub_module.POLL_SECONDS
+
+
 async def test_one_look_serves_all_streams_and_none_holds_a_connection(
     working_house: House, live_database: Database
 ) -> None:
