@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from time import monotonic
 
 import structlog
@@ -27,6 +28,8 @@ SCHEDULE = Schedule(interval=POLL_SECONDS * 0.9, first_backoff=0.1, longest_back
 # A stream whose client does not read is ended when more than this waits for it. The client begins again after the last
 # event that it has seen.
 MOST_WAITING, MOST_WAITING_BYTES = 500, 4 * 1024 * 1024
+# Of one conversation, given to its streams at once: they take it before the next look gives them more.
+MOST_GIVEN_BYTES = MOST_WAITING_BYTES // 2
 # Parts of drafts that wait for a look at their conversation.
 _MOST_HELD = 1000
 
@@ -192,10 +195,11 @@ class Hub:
                 subscription.end()
             del self._channels[conversation_id]
             return
-        channel.place = events[-1].seq
-        self.lag = events[-1].age
-        self._deliver(channel, events)
-        if len(events) == reading.MOST:
+        given = _begin(events)
+        channel.place = given[-1].seq
+        self.lag = given[-1].age
+        self._deliver(channel, given)
+        if len(given) < len(events) or len(events) == reading.MOST:
             self._stale.add(conversation_id)
 
     def _deliver(self, channel: _Channel, events: Iterable[LiveEvent]) -> None:
@@ -243,3 +247,9 @@ class Hub:
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.cut()
+
+
+def _begin(events: list[LiveEvent]) -> list[LiveEvent]:
+    """As many of the first events as are given at once, one at least."""
+    totals = accumulate(len(event.data) for event in events)
+    return events[: max(1, sum(total <= MOST_GIVEN_BYTES for total in totals))]

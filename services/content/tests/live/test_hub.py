@@ -150,6 +150,20 @@ def test_a_reader_is_cut_by_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert subscription.is_full
 
 
+async def test_a_reader_who_takes_all_is_not_cut_by_large_messages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look finds more than may wait for a reader."""
+    monkeypatch.setattr(hub_module, "MOST_WAITING_BYTES", 8_000)
+    monkeypatch.setattr(hub_module, "MOST_GIVEN_BYTES", 4_000)
+    with house.hub.join(house.id, reader_id=1, after=0) as subscription:
+        await house.write("x" * 1_000, count=18)
+        await house.write("x" * 10_000, count=2)
+        taken: list[LiveEvent] = []
+        async with running(house.hub.run(), name="hub"), asyncio.timeout(30):
+            while len(taken) < 20 and not subscription.is_cut:
+                taken += await subscription.take(seconds=30)
+    assert [event.seq for event in taken] == list(range(1, 21))
+
+
 async def test_more_events_than_one_look_takes_all_come_in_their_order(working_house: House) -> None:
     with working_house.hub.join(working_house.id, reader_id=1, after=0) as subscription:
         await wait_until(lambda: working_house.hub.place_of(working_house.id) == 0)
