@@ -102,8 +102,6 @@ async def upload_message(
     """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
-    # A message that is stored already is not read again.
-    await once.look_up(caller)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
     reader = create_reader(request.headers.get("content-type", ""))

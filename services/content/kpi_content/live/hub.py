@@ -16,6 +16,7 @@ from kpi_shared.background import Schedule, repeat
 from kpi_shared.database import Database
 from kpi_shared.database.listening import Listener
 
+from kpi_content.conversations.stream_repository import Start
 from kpi_content.live import reading
 from kpi_content.live.reading import LiveEvent
 
@@ -189,7 +190,7 @@ class Hub:
                 self._deliver(channel, held)
 
     def _apply(self, conversation_id: int, channel: _Channel, events: list[LiveEvent]) -> None:
-        if not events or events[0].seq != channel.place + 1:
+        if not events or events[-1].seq != channel.place + len(events):
             # The conversation is gone, or events are: its readers ask again, and get what is true then.
             for subscription in channel.subscriptions:
                 subscription.end()
@@ -221,6 +222,9 @@ class Hub:
 
     async def read_page(self, conversation_id: int, *, after: int) -> list[LiveEvent]:
         return await reading.read_page(self._database, conversation_id=conversation_id, after=after)
+
+    async def read_start(self, conversation_id: int, *, reader_id: int) -> Start | None:
+        return await reading.read_start(self._database, conversation_id=conversation_id, reader_id=reader_id)
 
     @contextmanager
     def join(self, conversation_id: int, *, reader_id: int, after: int) -> Iterator[Subscription]:
