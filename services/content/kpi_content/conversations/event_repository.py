@@ -26,7 +26,8 @@ _forget = """
         FOR UPDATE OF conversation_events SKIP LOCKED
     )
 """
-_forget_old = text(_forget.format(which="WHERE occurred_at < now() - :kept"))
+# What is kept follows without a gap where the deletion stops.
+_forget_old = text(_forget.format(which="WHERE occurred_at < now() - :kept ORDER BY occurred_at, seq"))
 _forget_deleted = text(
     _forget.format(which="JOIN conversations ON conversations.id = conversation_id WHERE deleted_at IS NOT NULL")
 )

@@ -151,6 +151,12 @@ _forget_deleted = text("""
         WHERE deleted_at IS NOT NULL LIMIT :most FOR UPDATE OF messages SKIP LOCKED
     )
 """)
+_get_sizes: Statement[tuple[int, int]] = Statement(
+    select(_columns.id, func.octet_length(_columns.content)).where(
+        _columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
+    ),
+    lambda values: (values[0], values[1]),
+)
 _get_all = Statement(_all.where(_columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))), make_message)
 
 
@@ -246,6 +252,11 @@ def has_messages(conversation_id: SQLColumnExpression[int]) -> ColumnElement[boo
 async def forget_deleted(connection: AsyncConnection, *, most: int) -> int:
     """Delete messages of deleted conversations, and return how many there were."""
     return (await connection.execute(_forget_deleted, {"most": most})).rowcount
+
+
+async def get_sizes(connection: DirectConnection, *, message_ids: Sequence[int]) -> dict[int, int]:
+    """The bytes of the texts of those that exist, by their ids; the texts are not read for it."""
+    return dict(await _get_sizes.all(connection, {"ids": list(message_ids)}))
 
 
 async def get_all(connection: DirectConnection, *, message_ids: Sequence[int]) -> dict[int, MessageRow]:

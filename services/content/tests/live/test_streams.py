@@ -112,6 +112,22 @@ async def test_a_reset_comes_too_where_all_events_are_deleted(conversation: Conv
         assert [event.type for event in reading.events] == ["ready"]
 
 
+@pytest.mark.parametrize(("last", "before"), [(2, [3]), (3, [])], ids=["within a page", "at its beginning"])
+async def test_a_place_after_which_one_is_missing_is_reset(
+    conversation: Conversation, last: int, before: list[int]
+) -> None:
+    for number in range(6):
+        await conversation.write(str(number))
+    await conversation.execute("DELETE FROM conversation_events WHERE conversation_id = :id AND seq = 4")
+    async with follow(conversation.events(), conversation.owner.headers, last=last) as reading:
+        await wait_until(lambda: bool(reading.of("reset")))
+        await conversation.write("the next")
+        await wait_until(lambda: 7 in reading.numbers)
+        assert not reading.is_over
+    assert reading.numbers == [*before, 7]
+    assert reading.of("reset") == [{"seq": 6}]
+
+
 async def test_strangers_and_bad_places_get_a_problem(conversation: Conversation, bert: Caller, admin: Caller) -> None:
     async def get(headers: dict[str, str], **more: str) -> httpx.Response:
         return await conversation.client.get(conversation.events(), headers={**headers, **more})
