@@ -15,7 +15,7 @@ EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 # As several providers of language models end theirs.
 _DONE = "[DONE]"
 # A line, or the data of an event, may hold a whole message, escaped.
-_MOST_LINE = _MOST_EVENT = 1024 * 1024
+_MOST_LINE = _MOST_EVENT = 2 * 1024 * 1024
 
 
 class Delta(BaseModel):
