@@ -113,7 +113,7 @@ class Upload:
             self._first = delta
             self.draft.role = delta.role or self.draft.role
         elif delta.role is not None or delta.metadata is not None:
-            raise MalformedUploadError("Only the first delta may have a role and metadata")
+            raise MalformedUploadError(f"Line {self._reader.line}: only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
         if self._marks.is_too_long(text):
             raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
@@ -206,7 +206,7 @@ class Uploads:
         work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
         task = asyncio.create_task(work, name="upload")
         self._storing.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(partial(self._forget, upload.draft.conversation_id, caller.id))
         return task
 
     async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> _Stored:
@@ -249,10 +249,11 @@ class Uploads:
             response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
             return await upload.once.keep(response)
 
-    def _forget(self, task: "asyncio.Task[_Stored]") -> None:
+    def _forget(self, conversation_id: int, author_id: int, task: "asyncio.Task[_Stored]") -> None:
         self._storing.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("upload not stored", error=type(error).__name__)
+            values = {"conversation_id": conversation_id, "user_id": author_id}
+            log.info("upload not stored", error=type(error).__name__, **values)
 
     def stop(self) -> None:
         """End all of them, since the process ends."""
