@@ -28,6 +28,7 @@ from kpi_content.live.drafts import Draft
 from kpi_content.live.errors import (
     EmptyUploadError,
     MalformedUploadError,
+    RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
     UploadError,
@@ -51,7 +52,7 @@ _STORE_SECONDS = 5.0
 
 
 class Upload:
-    """``stop`` ends it early, as if its client had left."""
+    """``stop`` and ``refuse`` end it early; ``silence`` is in seconds."""
 
     def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
@@ -66,11 +67,20 @@ class Upload:
         self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
-        self._is_stopped = False
-        draft.on_refusal = self.stop
+        # Why it is to end early.
+        self._end: UploadError | None = None
+        draft.on_refusal = self.refuse
 
     def stop(self) -> None:
-        self._is_stopped = True
+        """Since the process ends."""
+        self._end_early(StoppedUploadError())
+
+    def refuse(self) -> None:
+        """Since its author may not write."""
+        self._end_early(RefusedUploadError())
+
+    def _end_early(self, reason: UploadError) -> None:
+        self._end = self._end or reason
         if self._is_receiving and not self._limit.expired():
             self._limit.reschedule(0)
 
@@ -84,8 +94,8 @@ class Upload:
             async with self._limit:
                 await self._take_all(body)
         except TimeoutError:
-            if self._is_stopped:
-                raise StoppedUploadError from None
+            if self._end is not None:
+                raise self._end from None
             if not self._reader.is_done:
                 raise SilentUploadError from None
         for delta in self._reader.finish():
@@ -103,7 +113,7 @@ class Upload:
 
     def _wait_for_more(self) -> None:
         seconds = _DONE_SECONDS if self._reader.is_done else self._silence
-        self._limit.reschedule(0 if self._is_stopped else asyncio.get_running_loop().time() + seconds)
+        self._limit.reschedule(0 if self._end is not None else asyncio.get_running_loop().time() + seconds)
 
     def _take(self, data: bytes) -> None:
         for delta in self._reader.read(data):
