@@ -1,11 +1,12 @@
 """The bodies of streamed uploads: deltas of a message as lines of JSON, or as Server-Sent Events."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 from kpi_shared.text import StorableText
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from kpi_content.live.errors import MalformedUploadError
 from kpi_content.messages.metadata import Metadata
@@ -121,19 +122,31 @@ class EventStream:
 
 
 def _parse_data(data: str) -> Delta:
-    return _parse_delta(data) if _is_delta(data) else _parse_delta(to_json({"delta": data}))
+    parsed = _try_json(data) if data.startswith("{") else None
+    return _validate(parsed if parsed is not None and "delta" in parsed else {"delta": data})
 
 
-def _is_delta(data: str) -> bool:
+def _try_json(data: str) -> dict[str, Any] | None:
     try:
-        return data.startswith("{") and "delta" in from_json(data)
+        return cast("dict[str, Any]", from_json(data))
     except ValueError:
-        return False
+        return None
 
 
-def _parse_delta(line: str | bytes) -> Delta:
-    try:
+def _validate(delta: dict[str, Any]) -> Delta:
+    with _malformed():
+        return Delta.model_validate(delta)
+
+
+def _parse_delta(line: str) -> Delta:
+    with _malformed():
         return Delta.model_validate_json(line)
+
+
+@contextmanager
+def _malformed() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"])) or "line"
