@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 from kpi_shared.errors import field_error
 from kpi_shared.text import StorableText
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from kpi_content.live.errors import MalformedUploadError
 from kpi_content.messages.metadata import Metadata
@@ -136,24 +137,36 @@ class EventStream:
             if data == _DONE:
                 self.is_done = True
             elif not self.is_done:
-                yield _parse_delta(data if _is_object(data) else to_json({"delta": data}), number=self.line)
+                yield _parse_data(data, number=self.line)
 
 
-def _is_object(data: str) -> bool:
+def _parse_data(data: str, *, number: int) -> Delta:
+    parsed = _try_json(data) if data.lstrip().startswith("{") else None
+    with _malformed(number):
+        # A provider's own objects are refused, and not shown as what a model has said.
+        return Delta.model_validate(parsed or {"delta": data})
+
+
+def _try_json(data: str) -> dict[str, Any] | None:
     try:
-        # A provider's own events are refused, and not shown as what a model has said.
-        return data.lstrip().startswith("{") and bool(from_json(data))
+        return cast("dict[str, Any]", from_json(data))
     except ValueError:
-        return False
+        return None
 
 
-def _parse_delta(data: str | bytes, *, number: int) -> Delta:
+def _parse_delta(line: str, *, number: int) -> Delta:
+    with _malformed(number):
+        return Delta.model_validate_json(line)
+
+
+@contextmanager
+def _malformed(number: int) -> Iterator[None]:
+    """``number`` is that of the first line of what is parsed."""
     try:
-        return Delta.model_validate_json(data)
+        yield
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         found = field_error({**first, "loc": ("body", *first["loc"])})
-        # The line is the first one of what was parsed.
         reason = re.sub(r" at line \d+ column (\d+)$", r" at column \1", found["detail"])
         place = "".join(f"{step}: " for step in first["loc"])
         raise MalformedUploadError(

@@ -40,6 +40,14 @@ class EmptyUploadError(UploadError):
         super().__init__(errors=[{"pointer": "#/body", "detail": "has no text", "type": "empty"}])
 
 
+class RefusedUploadError(UploadError):
+    """One who may write again by its end; else nothing is stored, and the problem is that of the rights."""
+
+    status = 403
+    type = "upload-refused"
+    title = "The author of the streamed message could not write in the conversation for a while"
+
+
 class StoppedUploadError(UploadError, UnavailableError):
     type = "upload-stopped"
     title = "The service is stopping; send the message again"

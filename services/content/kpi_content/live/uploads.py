@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import Response
+from kpi_shared.background import InFlight
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database
 from kpi_shared.errors import ProblemError, UnauthenticatedError
@@ -27,6 +28,7 @@ from kpi_content.live.drafts import Draft
 from kpi_content.live.errors import (
     EmptyUploadError,
     MalformedUploadError,
+    RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
     UploadError,
@@ -50,7 +52,7 @@ _STORE_SECONDS = 5.0
 
 
 class Upload:
-    """``stop`` ends it early, as if its client had left."""
+    """``stop`` and ``refuse`` end it early; ``silence`` is in seconds."""
 
     def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
@@ -65,11 +67,20 @@ class Upload:
         self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
-        self._is_stopped = False
-        draft.on_refusal = self.stop
+        # Why it is to end early.
+        self._end: UploadError | None = None
+        draft.on_refusal = self.refuse
 
     def stop(self) -> None:
-        self._is_stopped = True
+        """Since the process ends."""
+        self._end_early(StoppedUploadError())
+
+    def refuse(self) -> None:
+        """Since its author may not write."""
+        self._end_early(RefusedUploadError())
+
+    def _end_early(self, reason: UploadError) -> None:
+        self._end = self._end or reason
         if self._is_receiving and not self._limit.expired():
             self._limit.reschedule(0)
 
@@ -83,8 +94,8 @@ class Upload:
             async with self._limit:
                 await self._take_all(body)
         except TimeoutError:
-            if self._is_stopped:
-                raise StoppedUploadError from None
+            if self._end is not None:
+                raise self._end from None
             if not self._reader.is_done:
                 raise SilentUploadError from None
         for delta in self._reader.finish():
@@ -102,7 +113,7 @@ class Upload:
 
     def _wait_for_more(self) -> None:
         seconds = _DONE_SECONDS if self._reader.is_done else self._silence
-        self._limit.reschedule(0 if self._is_stopped else asyncio.get_running_loop().time() + seconds)
+        self._limit.reschedule(0 if self._end is not None else asyncio.get_running_loop().time() + seconds)
 
     def _take(self, data: bytes) -> None:
         for delta in self._reader.read(data):
@@ -148,7 +159,7 @@ class Uploads:
         self._revocations = revocations
         self._keys = keys
         self._open: set[Upload] = set()
-        self._storing: set[asyncio.Task[_Stored]] = set()
+        self._storing = InFlight()
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -203,10 +214,8 @@ class Uploads:
         return None
 
     def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[_Stored]":
-        work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
-        task = asyncio.create_task(work, name="upload")
-        self._storing.add(task)
-        task.add_done_callback(partial(self._forget, upload.draft.conversation_id, caller.id))
+        task = self._storing.start(self._write(upload, caller=caller, is_interrupted=is_interrupted))
+        task.add_done_callback(partial(_report_failure, upload.draft.conversation_id, caller.id))
         return task
 
     async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> _Stored:
@@ -249,12 +258,6 @@ class Uploads:
             response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
             return await upload.once.keep(response)
 
-    def _forget(self, conversation_id: int, author_id: int, task: "asyncio.Task[_Stored]") -> None:
-        self._storing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            values = {"conversation_id": conversation_id, "user_id": author_id}
-            log.info("upload not stored", error=type(error).__name__, **values)
-
     def stop(self) -> None:
         """End all of them, since the process ends."""
         self._is_stopping = True
@@ -262,9 +265,15 @@ class Uploads:
             upload.stop()
 
     async def finish(self) -> None:
-        """Wait until all that came is stored."""
-        if self._storing:
-            await asyncio.wait(self._storing, timeout=_STORE_SECONDS)
+        """Wait until all that came is stored; what takes too long is cancelled, before the database closes."""
+        await self._storing.finish(grace=_STORE_SECONDS)
+
+
+def _report_failure(conversation_id: int, author_id: int, task: "asyncio.Task[_Stored]") -> None:
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if error is not None:
+        values = {"conversation_id": conversation_id, "user_id": author_id}
+        log.info("upload not stored", error=type(error).__name__, **values)
 
 
 async def _add(
