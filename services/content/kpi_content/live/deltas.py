@@ -31,7 +31,7 @@ class Delta(BaseModel):
     metadata: Metadata | None = None
 
 
-class DeltaReader(Protocol):
+class DeltaParser(Protocol):
     """Turns the bytes of a body into deltas. ``is_done``: the client has said that nothing follows.
 
     ``line`` is the number of the line, from 1, with which the newest delta began.
@@ -81,7 +81,9 @@ class _Lines:
             yield each
 
 
-class JsonLines:
+class LineParser:
+    """Each line is a delta; empty ones are skipped."""
+
     def __init__(self) -> None:
         self._lines = _Lines()
         self.is_done = False
@@ -102,7 +104,7 @@ class JsonLines:
         return self._lines.number
 
 
-class EventStream:
+class EventParser:
     """Of each event only its data is used: a JSON object, which is a delta, or else the text itself."""
 
     def __init__(self) -> None:
@@ -174,5 +176,5 @@ def _malformed(number: int) -> Iterator[None]:
         ) from None
 
 
-def create_reader(content_type: str) -> DeltaReader:
-    return EventStream() if content_type.lower().startswith(EVENT_STREAM) else JsonLines()
+def create_parser(content_type: str) -> DeltaParser:
+    return EventParser() if content_type.lower().startswith(EVENT_STREAM) else LineParser()

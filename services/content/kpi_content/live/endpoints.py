@@ -20,7 +20,7 @@ from starlette.types import Scope
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
-from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
+from kpi_content.live.deltas import EVENT_STREAM, LINES, create_parser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import Upload
@@ -120,7 +120,7 @@ async def upload_message(
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
-    reader = create_reader(request.headers.get("content-type", ""))
-    upload = Upload(draft, reader, once, silence=request.app.state.settings.upload_silence_timeout)
+    parser = create_parser(request.headers.get("content-type", ""))
+    upload = Upload(draft, parser, once, silence=request.app.state.settings.upload_silence_timeout)
     response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
     return response

@@ -23,7 +23,7 @@ from kpi_shared.streams import AccessEndedError, while_permitted
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_content.live.deltas import Delta, DeltaReader
+from kpi_content.live.deltas import Delta, DeltaParser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.errors import (
     EmptyUploadError,
@@ -54,12 +54,12 @@ _STORE_SECONDS = 5.0
 class Upload:
     """``stop`` and ``refuse`` end it early; ``silence`` is in seconds."""
 
-    def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
+    def __init__(self, draft: Draft, parser: DeltaParser, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
         self.once = once
         # The hash of the Idempotency-Key.
         self.key: bytes | None = None
-        self._reader = reader
+        self._parser = parser
         self._silence = silence
         self._first: Delta | None = None
         self._texts: list[str] = []
@@ -96,9 +96,9 @@ class Upload:
         except TimeoutError:
             if self._end is not None:
                 raise self._end from None
-            if not self._reader.is_done:
+            if not self._parser.is_done:
                 raise SilentUploadError from None
-        for delta in self._reader.finish():
+        for delta in self._parser.finish():
             self._add(delta)
 
     async def _take_all(self, body: AsyncIterator[bytes]) -> None:
@@ -112,11 +112,11 @@ class Upload:
             self._is_receiving = False
 
     def _wait_for_more(self) -> None:
-        seconds = _DONE_SECONDS if self._reader.is_done else self._silence
+        seconds = _DONE_SECONDS if self._parser.is_done else self._silence
         self._limit.reschedule(0 if self._end is not None else asyncio.get_running_loop().time() + seconds)
 
     def _take(self, data: bytes) -> None:
-        for delta in self._reader.read(data):
+        for delta in self._parser.read(data):
             self._add(delta)
 
     def _add(self, delta: Delta) -> None:
@@ -124,7 +124,7 @@ class Upload:
             self._first = delta
             self.draft.role = delta.role or self.draft.role
         elif delta.role is not None or delta.metadata is not None:
-            raise MalformedUploadError(f"Line {self._reader.line}: only the first delta may have a role and metadata")
+            raise MalformedUploadError(f"Line {self._parser.line}: only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
         if self._marks.is_too_long(text):
             raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
