@@ -1,6 +1,9 @@
 """Deleting what deleted conversations leave behind, and old events."""
 
+from datetime import timedelta
+
 from conversations_support import Conversations
+from kpi_content.conversations import event_repository
 from kpi_content.housekeeping import tidy
 
 NOTHING = {"idempotency_keys": 0, "old_events": 0, "messages": 0, "events": 0, "conversations": 0}
@@ -49,3 +52,18 @@ async def test_events_are_kept_for_a_day(conversations: Conversations) -> None:
     assert await tidy(state.database, state.settings) == NOTHING | {"old_events": 1}
     assert [seq for seq, _, _ in await conversations.events(address)] == [2, 3]
     assert (await conversations.get(address))["message_count"] == 3
+
+
+async def test_the_oldest_events_are_deleted_first(conversations: Conversations) -> None:
+    """What is kept has no gap after one step, wherever the rows are."""
+    address = await conversations.add()
+    for _ in range(4):
+        await conversations.write(address)
+    for seq in (3, 1, 2, 4):
+        await conversations.posts.execute(
+            "UPDATE conversation_events SET occurred_at = now() - (40 - seq) * interval '1 hour' WHERE seq = :seq",
+            seq=seq,
+        )
+    async with conversations.posts.app.state.database.working() as connection:
+        assert await event_repository.forget_old(connection, kept=timedelta(hours=24), most=2) == 2
+    assert [seq for seq, _, _ in await conversations.events(address)] == [3, 4]

@@ -54,6 +54,12 @@ class OnceOnly:
         self._key = parse_key(request.headers.getlist("idempotency-key"))
         self._claim: _Claim | None = None
 
+    def hash_of(self, owner: Subject | str) -> bytes | None:
+        """By which the table knows the key; None without one."""
+        if self._key is None:
+            return None
+        return hash_key(self._key, owner if isinstance(owner, str) else owner_of(owner))
+
     async def look_up(self, owner: Subject | str) -> None:
         """End with the stored response, if there is one: before work that need not be done again."""
         if self._key is None:

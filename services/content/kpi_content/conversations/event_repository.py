@@ -26,14 +26,18 @@ _forget = """
         FOR UPDATE OF conversation_events SKIP LOCKED
     )
 """
-_forget_old = text(_forget.format(which="WHERE occurred_at < now() - :kept"))
+# What is kept follows without a gap where the deletion stops.
+_forget_old = text(_forget.format(which="WHERE occurred_at < now() - :kept ORDER BY occurred_at, seq"))
 _forget_deleted = text(
     _forget.format(which="JOIN conversations ON conversations.id = conversation_id WHERE deleted_at IS NOT NULL")
 )
 
 
 async def record(connection: AsyncConnection, *, conversation_id: int, kind: str, **data: object) -> None:
-    """Write the next event of a conversation, and wake its streams when the transaction commits."""
+    """Write the next event of a conversation, and wake its streams when the transaction commits.
+
+    The conversation must be locked: what the event tells of happens in the order of the events.
+    """
     values: Mapping[str, object] = {"conversation": conversation_id, "kind": kind, "data": json.dumps(data)}
     await connection.execute(_record, values)
 

@@ -1,6 +1,6 @@
 """Following a conversation, and messages that are streamed into one."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Query, Request, Response
 from kpi_shared.database import MAX_ID, DatabaseOfApp
@@ -13,24 +13,25 @@ from kpi_shared.idempotency import StreamedOnce
 from kpi_shared.integers import Decimal
 from kpi_shared.security import ReadAccess, WriteAccess
 from kpi_shared.streams import ReaderStream
+from pydantic import BeforeValidator
 from starlette.routing import Match
 from starlette.types import Scope
 
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
-from kpi_content.live.deltas import create_reader
+from kpi_content.live.deltas import create_parser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
-from kpi_content.messages.upload_documents import EVENT_STREAM, LINES, QUERY
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
 
 router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 
 # A message of 100,000 characters, each in an event of its own and escaped.
-_MORE_BYTES = 15 * 1024 * 1024
+_MORE_BYTES = 14 * 1024 * 1024
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events without an end", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }
@@ -38,8 +39,17 @@ _LAST = "The id of the last event that the client has; without it, the stream be
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+def _strip(value: object) -> object:
+    """White space around a value is no part of it (RFC 9110, 5.5)."""
+    return value.strip(" \t") if isinstance(value, str) else value
+
+
 async def _last_event(
-    last_event_id: Annotated[Decimal | None, Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST)] = None,
+    last_event_id: Annotated[
+        Decimal | None,
+        Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST),
+        BeforeValidator(_strip),
+    ] = None,
     after: Annotated[Decimal | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id
@@ -79,8 +89,13 @@ class _UploadRoute(MediaTypeRoute):
     """The same path and method as a message in one piece, which is another operation: its body is read as it comes."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        is_upload = scope["type"] == "http" and QUERY.encode() in scope["query_string"].split(b"&")
+        pieces = scope["query_string"].split(b"&") if scope["type"] == "http" else []
+        is_upload = any(piece.startswith(b"stream=") and piece != b"stream=false" for piece in pieces)
         return super().matches(scope) if is_upload else (Match.NONE, {})
+
+
+async def _require_stream(stream: Literal["true"]) -> None:
+    """Any other spelling is refused: the gateway streams with this one only."""
 
 
 uploads = Router(prefix="/conversations/{conversation_id}", route_class=_UploadRoute)
@@ -90,6 +105,7 @@ uploads = Router(prefix="/conversations/{conversation_id}", route_class=_UploadR
     "/messages",
     status_code=201,
     include_in_schema=False,
+    dependencies=[Depends(_require_stream)],
     openapi_extra={"requestBody": {"content": {EVENT_STREAM: {}, LINES: {}}}},
 )
 async def upload_message(
@@ -100,14 +116,12 @@ async def upload_message(
     once: StreamedOnce,
     role: MessageRole = MessageRole.ASSISTANT,
 ) -> Response:
-    """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
+    """Write a message while it is being generated: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
-    # A message that is stored already is not read again.
-    await once.look_up(caller)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
-    reader = create_reader(request.headers.get("content-type", ""))
-    upload = Upload(draft, reader, once, silence=request.app.state.settings.upload_silence_timeout)
+    parser = create_parser(request.headers.get("content-type", ""))
+    upload = Upload(draft, parser, once, silence=request.app.state.settings.upload_silence_timeout)
     response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
     return response

@@ -7,18 +7,25 @@ to the database is held meanwhile.
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import NamedTuple
 
 import structlog
 from fastapi import Response
+from kpi_shared.background import InFlight
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database
 from kpi_shared.errors import ProblemError, UnauthenticatedError
 from kpi_shared.idempotency import OnceOnly
+from kpi_shared.idempotency.errors import KeyReusedError, RequestInFlightError
+from kpi_shared.idempotency.once import ProcessedBefore
 from kpi_shared.revocations import Revocations
 from kpi_shared.streams import AccessEndedError, while_permitted
+from pydantic_core import from_json
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_content.live.deltas import Delta, DeltaReader
+from kpi_content.live.deltas import Delta, DeltaParser
 from kpi_content.live.drafts import Draft
+from kpi_content.live.keys import KeysInFlight
 from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.responses import created_response
@@ -26,11 +33,13 @@ from kpi_content.messages.schemas import MessageCreate
 from kpi_content.messages.upload_errors import (
     EmptyUploadError,
     MalformedUploadError,
+    RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
     UploadError,
     UploadTooLongError,
 )
+from kpi_content.search.schemas import MAX_MARKS, MarkRun
 
 log = structlog.get_logger(__name__)
 
@@ -43,23 +52,35 @@ _STORE_SECONDS = 5.0
 
 
 class Upload:
-    """``stop`` ends it early, as if its client had left."""
+    """``stop`` and ``refuse`` end it early; ``silence`` is in seconds."""
 
-    def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
+    def __init__(self, draft: Draft, parser: DeltaParser, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
         self.once = once
-        self._reader = reader
+        # The hash of the Idempotency-Key.
+        self.key: bytes | None = None
+        self._parser = parser
         self._silence = silence
         self._first: Delta | None = None
         self._texts: list[str] = []
         self._length = 0
+        self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
-        self._is_stopped = False
-        draft.on_refusal = self.stop
+        # Why it is to end early.
+        self._end: UploadError | None = None
+        draft.on_refusal = self.refuse
 
     def stop(self) -> None:
-        self._is_stopped = True
+        """Since the process ends."""
+        self._end_early(StoppedUploadError())
+
+    def refuse(self) -> None:
+        """Since its author may not write."""
+        self._end_early(RefusedUploadError())
+
+    def _end_early(self, reason: UploadError) -> None:
+        self._end = self._end or reason
         if self._is_receiving and not self._limit.expired():
             self._limit.reschedule(0)
 
@@ -73,11 +94,11 @@ class Upload:
             async with self._limit:
                 await self._take_all(body)
         except TimeoutError:
-            if self._is_stopped:
-                raise StoppedUploadError from None
-            if not self._reader.is_done:
+            if self._end is not None:
+                raise self._end from None
+            if not self._parser.is_done:
                 raise SilentUploadError from None
-        for delta in self._reader.finish():
+        for delta in self._parser.finish():
             self._add(delta)
 
     async def _take_all(self, body: AsyncIterator[bytes]) -> None:
@@ -91,11 +112,11 @@ class Upload:
             self._is_receiving = False
 
     def _wait_for_more(self) -> None:
-        seconds = _DONE_SECONDS if self._reader.is_done else self._silence
-        self._limit.reschedule(0 if self._is_stopped else asyncio.get_running_loop().time() + seconds)
+        seconds = _DONE_SECONDS if self._parser.is_done else self._silence
+        self._limit.reschedule(0 if self._end is not None else asyncio.get_running_loop().time() + seconds)
 
     def _take(self, data: bytes) -> None:
-        for delta in self._reader.read(data):
+        for delta in self._parser.read(data):
             self._add(delta)
 
     def _add(self, delta: Delta) -> None:
@@ -103,8 +124,10 @@ class Upload:
             self._first = delta
             self.draft.role = delta.role or self.draft.role
         elif delta.role is not None or delta.metadata is not None:
-            raise MalformedUploadError("Only the first delta may have a role and metadata")
+            raise MalformedUploadError(f"Line {self._parser.line}: only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
+        if self._marks.is_too_long(text):
+            raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
         if text:
             self._texts.append(text)
             self._length += len(text)
@@ -121,14 +144,22 @@ class Upload:
         return MessageCreate(role=self.draft.role, content="".join(self._texts), metadata=metadata)
 
 
+class _Stored(NamedTuple):
+    """``refusal`` is the reason why the whole message is stored as an interrupted one: its key has had another."""
+
+    response: Response
+    refusal: ProblemError | None = None
+
+
 class Uploads:
     """The uploads of this process. What has come is stored even if the client leaves, which cancels the request."""
 
-    def __init__(self, database: Database, revocations: Revocations | None) -> None:
+    def __init__(self, database: Database, revocations: Revocations | None, keys: KeysInFlight) -> None:
         self._database = database
         self._revocations = revocations
+        self._keys = keys
         self._open: set[Upload] = set()
-        self._storing: set[asyncio.Task[Response]] = set()
+        self._storing = InFlight()
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -136,6 +167,7 @@ class Uploads:
 
     async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
         """The response once it is stored; ProblemError if nothing is, or with the Location of what is incomplete."""
+        await self._take_key(upload, caller)
         self._open.add(upload)
         if self._is_stopping:
             upload.stop()
@@ -149,13 +181,24 @@ class Uploads:
             self._open.discard(upload)
         storing = self._store(upload, caller=caller, is_interrupted=reason is not None)
         try:
-            response = await asyncio.shield(storing)
+            response, refusal = await asyncio.shield(storing)
         except EmptyUploadError as error:
             raise reason or error from None
+        reason = reason or refusal
         if reason is not None:
             reason.headers["Location"] = response.headers["Location"]
             raise reason
         return response
+
+    async def _take_key(self, upload: Upload, caller: Subject) -> None:
+        """RequestInFlightError, or the end with the response of a message that is stored already: it is not read."""
+        upload.key = upload.once.hash_of(caller)
+        await self._keys.take(upload.key)
+        try:
+            await upload.once.look_up(caller)
+        except BaseException:
+            await self._keys.release(upload.key)
+            raise
 
     async def _receive(self, upload: Upload, body: AsyncIterator[bytes], caller: Subject) -> ProblemError | None:
         """The reason why the message is incomplete, or None. One whose author is revoked is dropped."""
@@ -170,49 +213,50 @@ class Uploads:
             return UnauthenticatedError("The access token has ended", invalid=True)
         return None
 
-    def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[Response]":
-        work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
-        task = asyncio.create_task(work, name="upload")
-        self._storing.add(task)
-        task.add_done_callback(self._forget)
+    def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[_Stored]":
+        task = self._storing.start(self._write(upload, caller=caller, is_interrupted=is_interrupted))
+        task.add_done_callback(partial(_report_failure, upload.draft.conversation_id, caller.id))
         return task
 
-    async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> Response:
-        response: Response | None = None
+    async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> _Stored:
+        stored: _Stored | None = None
+        if is_interrupted:
+            # Before readers see that: an interrupted message is not what the client wanted, so its retry is another.
+            await self._keys.release(upload.key)
         await upload.draft.stop()
         try:
             if upload.message is None:
                 raise EmptyUploadError
             if self._revocations is not None:
                 self._revocations.require_known()
-            response = await self._create(upload, upload.message, caller=caller, is_interrupted=is_interrupted)
+            stored = await self._create(upload, upload.message, caller=caller, is_interrupted=is_interrupted)
         finally:
-            if response is None:
+            await self._keys.release(upload.key)
+            if stored is None:
                 await upload.draft.end()
-        return response
+        return stored
 
     async def _create(
         self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
-    ) -> Response:
-        conversation_id = upload.draft.conversation_id
-        require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
-        # An interrupted message is not what the client wanted: its retry is another one.
-        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, require=require)
-        async with begun as connection:
-            row = await service.create(
-                connection,
-                conversation_id=conversation_id,
-                message=message,
-                caller=caller,
-                draft=upload.draft.id,
-                is_interrupted=is_interrupted,
-            )
-            return await upload.once.keep(created_response(row))
+    ) -> _Stored:
+        refusal: ProblemError | None = None
+        if not is_interrupted:
+            try:
+                return _Stored(await self._create_once(upload, message, caller=caller))
+            except ProcessedBefore as stored:
+                if _is_same(stored.response, message):
+                    raise
+                refusal = KeyReusedError()
+            except (KeyReusedError, RequestInFlightError) as error:
+                refusal = error
+        async with self._database.committing() as connection:
+            return _Stored(await _add(connection, upload, message, caller=caller, is_interrupted=True), refusal)
 
-    def _forget(self, task: "asyncio.Task[Response]") -> None:
-        self._storing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("upload not stored", error=type(error).__name__)
+    async def _create_once(self, upload: Upload, message: MessageCreate, *, caller: Subject) -> Response:
+        require = partial(service.check_writer, conversation_id=upload.draft.conversation_id, caller=caller)
+        async with upload.once.committing(caller, require=require) as connection:
+            response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
+            return await upload.once.keep(response)
 
     def stop(self) -> None:
         """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
@@ -223,6 +267,32 @@ class Uploads:
             upload.stop()
 
     async def finish(self) -> None:
-        """Wait until all that came is stored."""
-        if self._storing:
-            await asyncio.wait(self._storing, timeout=_STORE_SECONDS)
+        """Wait until all that came is stored; what takes too long is cancelled, before the database closes."""
+        await self._storing.finish(grace=_STORE_SECONDS)
+
+
+def _report_failure(conversation_id: int, author_id: int, task: "asyncio.Task[_Stored]") -> None:
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if error is not None:
+        values = {"conversation_id": conversation_id, "user_id": author_id}
+        log.info("upload not stored", error=type(error).__name__, **values)
+
+
+async def _add(
+    connection: AsyncConnection, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
+) -> Response:
+    row = await service.create(
+        connection,
+        conversation_id=upload.draft.conversation_id,
+        message=message,
+        caller=caller,
+        draft=upload.draft.id,
+        is_interrupted=is_interrupted,
+    )
+    return created_response(row)
+
+
+def _is_same(response: Response, message: MessageCreate) -> bool:
+    """Whether the response is about a message with the same role, content and metadata."""
+    stored = from_json(bytes(response.body))
+    return all(stored[name] == value for name, value in message.model_dump(mode="json").items())

@@ -66,9 +66,8 @@ async def search_messages(
     with await take_place(request, caller):
         async with database.direct() as connection:
             rows = await repository.search(connection, search_filter=found, before=before, limit=query.limit + 1)
-    page = cut_page(
-        rows, limit=query.limit, cursor_after=lambda row: encode_cursor((row["id"],), of=found, sealer=cursors)
-    )
+    limit = min(query.limit, repository.count_fitting(rows))
+    page = cut_page(rows, limit=limit, cursor_after=lambda row: encode_cursor((row["id"],), of=found, sealer=cursors))
     return read_response(request, encode_page(page.rows, next_cursor=page.next))
 
 
@@ -97,7 +96,7 @@ async def list_messages(
         )
     page = cut_page(
         rows,
-        limit=query.limit,
+        limit=min(query.limit, repository.count_fitting(rows)),
         cursor_after=lambda row: encode_cursor((start.is_backwards, row["number"]), of=listed, sealer=cursors),
     )
     in_order = page.rows[::-1] if start.is_backwards else page.rows
@@ -116,8 +115,8 @@ async def create_message(
 ) -> Response:
     """Write a message, which gets the next number of the conversation. You have then read all up to it.
 
-    With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
-    deltas, `application/x-ndjson` or `text/event-stream`.
+    With `stream=true` in the query, its text is taken while it is being generated, and shown to readers at once: from a
+    body of deltas, `application/x-ndjson` or `text/event-stream`.
     """
     require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
     async with once.committing(caller, require=require) as connection:

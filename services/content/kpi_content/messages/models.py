@@ -25,8 +25,8 @@ from kpi_content.tables import Table
 
 MAX_CONTENT = 100_000
 # The database's function search_vector makes of a text what the search column of posts is. A tsvector holds 1 MiB, and
-# folding may make a text longer, so what comes after 100,000 characters of the folded text is left out. The word for
-# the conversation, which no text contains, lets a search read only the index entries of what the caller may see.
+# a text may become longer when it is normalized and folded: what then comes after 100,000 characters is left out. The
+# word for the conversation, which no text contains, lets a search read only the entries of what the caller may see.
 SEARCH_VECTOR = "(search_vector(content) || array_to_tsvector(ARRAY['#'::text || conversation_id]))"
 
 
@@ -60,6 +60,6 @@ class Message(Table, table=True):
     # No foreign key: its check would need an index that nothing else uses.
     author_id: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    # Its upload ended before its end.
+    # Its upload was incomplete.
     is_interrupted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     search: str = Field(sa_column=Column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), nullable=False))

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -112,6 +113,22 @@ async def test_a_reset_comes_too_where_all_events_are_deleted(conversation: Conv
         assert [event.type for event in reading.events] == ["ready"]
 
 
+@pytest.mark.parametrize(("last", "before"), [(2, [3]), (3, [])], ids=["within a page", "at its beginning"])
+async def test_a_place_after_which_one_is_missing_is_reset(
+    conversation: Conversation, last: int, before: list[int]
+) -> None:
+    for number in range(6):
+        await conversation.write(str(number))
+    await conversation.execute("DELETE FROM conversation_events WHERE conversation_id = :id AND seq = 4")
+    async with follow(conversation.events(), conversation.owner.headers, last=last) as reading:
+        await wait_until(lambda: bool(reading.of("reset")))
+        await conversation.write("the next")
+        await wait_until(lambda: 7 in reading.numbers)
+        assert not reading.is_over
+    assert reading.numbers == [*before, 7]
+    assert reading.of("reset") == [{"seq": 6}]
+
+
 async def test_strangers_and_bad_places_get_a_problem(conversation: Conversation, bert: Caller, admin: Caller) -> None:
     async def get(headers: dict[str, str], **more: str) -> httpx.Response:
         return await conversation.client.get(conversation.events(), headers={**headers, **more})
@@ -122,6 +139,18 @@ async def test_strangers_and_bad_places_get_a_problem(conversation: Conversation
     assert (await get(conversation.owner.headers, **{"Last-Event-ID": "x"})).status_code == 422
     missing = f"{conversation.addresses[0]}/conversations/999999/events"
     assert (await conversation.client.get(missing, headers=conversation.owner.headers)).status_code == 404
+
+
+async def test_white_space_around_a_last_event_id_is_no_part_of_it(conversation: Conversation) -> None:
+    """Not with httpx, which does not send such a header."""
+    address = urlsplit(conversation.events())
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    fields = {"Host": address.netloc, **conversation.owner.headers, "Last-Event-ID": "0 \t", "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"HEAD {address.path} HTTP/1.1\r\n{head}\r\n".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
 
 
 async def test_head_has_no_stream(conversation: Conversation) -> None:

@@ -57,9 +57,11 @@ async def test_a_message_without_role_and_metadata_is_of_a_user(conversations: C
     assert (message["role"], message["metadata"]) == ("user", None)
 
 
-async def test_the_longest_content_is_stored_and_found(conversations: Conversations) -> None:
+@pytest.mark.parametrize("character", ["🐝", "가", "ộ", "a\u0301"], ids=["bee", "hangul", "composed", "decomposed"])
+async def test_the_longest_content_is_stored_and_found(conversations: Conversations, character: str) -> None:
+    """To its end, also where a part of its normalization makes it longer."""
     address = await conversations.add()
-    content = "🐝" * (MAX_CONTENT - 5) + " wasp"
+    content = (character * MAX_CONTENT)[: MAX_CONTENT - 5] + " wasp"
     message = await conversations.write(address, content)
     assert (await conversations.get(f"{address}/messages/{message['id']}"))["content"] == content
     assert [item["id"] for item in (await conversations.get("/messages", search="wasp"))["items"]] == [message["id"]]
@@ -129,7 +131,7 @@ async def test_what_is_no_json_of_the_standard_is_refused(
 
 @pytest.mark.parametrize(
     "change",
-    [{"content": ""}, {"content": "x" * (MAX_CONTENT + 1)}, {"content": "nul\0"}, {"role": "bee"}, {"unknown": 1}],
+    [{"content": ""}, {"content": "x" * (MAX_CONTENT + 1)}, {"content": "nul\0 "}, {"role": "bee"}, {"unknown": 1}],
 )
 async def test_a_message_that_is_not_valid_is_refused(
     conversations: Conversations, client: httpx.AsyncClient, anna: Caller, change: dict[str, Any]
@@ -138,6 +140,7 @@ async def test_a_message_that_is_not_valid_is_refused(
     body = {"content": "text", **change}
     response = await client.post(f"{address}/messages", json=body, headers=anna.headers)
     assert_problem(response, 422, "invalid-request")
+    assert ("must not contain the NUL character" in response.json()["detail"]) == ("nul" in body["content"])
     assert (await conversations.get(address))["last_number"] == 0
 
 
