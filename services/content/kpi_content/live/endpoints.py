@@ -20,12 +20,13 @@ from starlette.types import Scope
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
-from kpi_content.live.deltas import EVENT_STREAM, LINES, create_parser
+from kpi_content.live.deltas import create_parser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
 
 router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 

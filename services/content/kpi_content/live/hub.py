@@ -254,6 +254,9 @@ class Hub:
                 del self._followed[conversation_id]
 
     def end_streams(self) -> None:
+        """The first time, end those that are open; none begins then. Each connection calls this when it closes."""
+        if self.is_ending:
+            return
         self.is_ending = True
         for followed in self._followed.values():
             for subscription in followed.subscriptions:

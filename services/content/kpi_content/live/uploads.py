@@ -25,7 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.live.deltas import Delta, DeltaParser
 from kpi_content.live.drafts import Draft
-from kpi_content.live.errors import (
+from kpi_content.live.keys import KeysInFlight
+from kpi_content.messages import service
+from kpi_content.messages.models import MAX_CONTENT
+from kpi_content.messages.responses import created_response
+from kpi_content.messages.schemas import MessageCreate
+from kpi_content.messages.upload_errors import (
     EmptyUploadError,
     MalformedUploadError,
     RefusedUploadError,
@@ -34,11 +39,6 @@ from kpi_content.live.errors import (
     UploadError,
     UploadTooLongError,
 )
-from kpi_content.live.keys import KeysInFlight
-from kpi_content.messages import service
-from kpi_content.messages.models import MAX_CONTENT
-from kpi_content.messages.responses import created_response
-from kpi_content.messages.schemas import MessageCreate
 from kpi_content.search.schemas import MAX_MARKS, MarkRun
 
 log = structlog.get_logger(__name__)
@@ -253,13 +253,15 @@ class Uploads:
             return _Stored(await _add(connection, upload, message, caller=caller, is_interrupted=True), refusal)
 
     async def _create_once(self, upload: Upload, message: MessageCreate, *, caller: Subject) -> Response:
-        check = partial(service.check_writer, conversation_id=upload.draft.conversation_id, caller=caller)
-        async with upload.once.committing(caller, check=check) as connection:
+        require = partial(service.check_writer, conversation_id=upload.draft.conversation_id, caller=caller)
+        async with upload.once.committing(caller, require=require) as connection:
             response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
             return await upload.once.keep(response)
 
     def stop(self) -> None:
-        """End all of them, since the process ends."""
+        """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         for upload in self._open:
             upload.stop()
