@@ -12,6 +12,7 @@ from kpi_shared.http.middleware import BodyTooLargeError
 from kpi_content.messages.upload_errors import (
     EmptyUploadError,
     MalformedUploadError,
+    RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
     UploadTooLongError,
@@ -21,7 +22,7 @@ EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 QUERY = "stream=true"
 # With the common ones of the same statuses.
 UPLOAD_ERRORS = (
-    *(SilentUploadError, MalformedUploadError, EmptyUploadError),
+    *(RefusedUploadError, SilentUploadError, MalformedUploadError, EmptyUploadError),
     *(BodyTooLargeError, UploadTooLongError, UnavailableError, StoppedUploadError),
 )
 

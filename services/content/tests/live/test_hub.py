@@ -264,7 +264,7 @@ async def test_a_stream_holds_little_of_what_its_reader_has_missed(house: House)
 def test_events_that_are_sent_together_are_short() -> None:
     events = [LiveEvent(seq, b"x" * size) for seq, size in enumerate((1000, 1000, 100_000, 0, 1000))]
     assert list(map(len, streams.concatenate(events))) == [2000, 100_000, 1000]
-    assert list(streams.join([])) == []
+    assert list(streams.concatenate([])) == []
 
 
 async def test_a_reader_who_comes_back_during_a_look_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
