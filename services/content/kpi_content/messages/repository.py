@@ -112,14 +112,28 @@ def _page(*, is_backwards: bool, size: int) -> Statement[MessageRow]:
 
 # Not an order that an index has: read in it, the newest messages of all others would come before the caller's own.
 _newest_first = (_columns.id + literal_column("0", BigInteger)).desc()
-_found = _of_caller.where(_columns.id < _place).order_by(_newest_first).limit(_most)
-_matches_in_all = matches("messages.search", and_also=WORDS_OF_ALL)
-_matches_in_one = matches("messages.search", and_also=WORD_OF_ONE)
+_is_before = _columns.id < _place
+_in_one = (
+    _of_caller.where(_of_conversation, _is_before, matches("messages.search", and_also=WORD_OF_ONE))
+    .order_by(_newest_first)
+    .limit(_most)
+)
+# The index is read once, before anything is joined: PostgreSQL cannot estimate how many messages match, and would read
+# it once for each conversation of the caller, or all messages without it.
+_found = (
+    select(_columns.id, _columns.conversation_id)
+    .where(_is_before, matches("messages.search", and_also=WORDS_OF_ALL))
+    .cte("found")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+_newest_found = join_caller(select(_found.c.id), _found.c.conversation_id).order_by(_found.c.id.desc()).limit(_most)
+_page_found = _newest_found.subquery("page")
+_in_all = _all.join(_page_found, _page_found.c.id == _columns.id).order_by(_page_found.c.id.desc())
 
 
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
-    return _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
+    return _in_one if in_one else _in_all
 
 
 # Which plan is right depends on the words and on what the caller may see.
