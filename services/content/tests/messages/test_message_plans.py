@@ -28,7 +28,9 @@ ADD_CONVERSATIONS = """
 # Sizes at which the planner, if it may, reads the index once for each conversation of the caller, or all messages.
 FEW, MOST = 50, 5_000
 ADD_MEMBERS = """
-    WITH more AS (INSERT INTO authors (id, username) SELECT n, 'u' || n FROM generate_series(100, 1100) AS n RETURNING id)
+    WITH more AS (
+        INSERT INTO authors (id, username) SELECT n, 'u' || n FROM generate_series(100, 1100) AS n RETURNING id
+    )
     INSERT INTO conversation_members (conversation_id, user_id, role) SELECT :long, id, 'reader' FROM more
 """
 ADD_LONG_TEXTS = """
