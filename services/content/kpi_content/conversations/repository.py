@@ -1,13 +1,14 @@
 """The SQL of conversations. A statement is built once; a request only binds its values."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Select,
     SQLColumnExpression,
     Text,
     and_,
@@ -103,6 +104,12 @@ class Locked(NamedTuple):
 
     role: MemberRole
     last_number: int
+
+
+def select_counters() -> Select[*tuple[Any, ...]]:
+    """The newest number and the newest event of a conversation of the caller's; others count beside them."""
+    counters = select(_columns.last_number, _columns.last_event).where(_columns.id == conversation)
+    return members.join_caller(counters, _columns.id)
 
 
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:

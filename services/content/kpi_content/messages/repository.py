@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
@@ -28,6 +28,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors.repository import author_name, join_author, join_author_or_none
 from kpi_content.conversations.member_repository import WORD_OF_ONE, WORDS_OF_ALL, join_caller, require_member
+from kpi_content.conversations.repository import select_counters
 from kpi_content.conversations.writing_repository import (
     add_event,
     add_number,
@@ -141,8 +142,8 @@ _searches = {
     in_one: Statement(search_statement(in_one=in_one), make_message, is_prepared=False) for in_one in (False, True)
 }
 
-_is_above = and_(_of_conversation, _columns.number > _place)
-_count_above = select(func.count()).select_from(Message).where(_is_above)
+_above = select(func.count()).select_from(Message).where(_of_conversation, _columns.number > _place)
+_count_above = select_counters().add_columns(_above.scalar_subquery())
 _removed = (
     delete(Message).where(_is_it).returning(_columns.id, _columns.number, _columns.conversation_id).cte("removed")
 )
@@ -166,6 +167,14 @@ _forget_deleted = text("""
     )
 """)
 _get_all = Statement(_all.where(_columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))), make_message)
+
+
+class Counted(NamedTuple):
+    """A number of messages, and the newest number and event of their conversation at the same moment."""
+
+    last_number: int
+    last_event: int
+    count: int
 
 
 async def add(
@@ -242,10 +251,13 @@ async def read(connection: AsyncConnection, *, conversation_id: int, message_id:
     return None if row is None else make_message(row)
 
 
-async def count_above(connection: AsyncConnection, *, conversation_id: int, number: int) -> int:
-    return int(
-        (await connection.execute(_count_above, {"conversation": conversation_id, "place": number})).scalar_one()
-    )
+async def count_above(
+    connection: AsyncConnection, *, conversation_id: int, number: int, caller_id: int
+) -> Counted | None:
+    """How many messages are above the number; None if the caller is no member."""
+    values = {"conversation": conversation_id, "place": number, "caller": caller_id}
+    row = (await connection.execute(_count_above, values)).one_or_none()
+    return None if row is None else Counted._make(row)
 
 
 async def remove(connection: AsyncConnection, *, conversation_id: int, message_id: int) -> None:

@@ -83,16 +83,28 @@ async def delete(
 
 async def mark_as_read(connection: AsyncConnection, *, conversation_id: int, number: int, caller: Subject) -> ReadState:
     """Move the caller's read mark, forwards or backwards; ConversationNotFoundError or NumberNotGivenError."""
+    gaps, event = await _count_gaps(connection, conversation_id=conversation_id, number=number, caller=caller)
     locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    last = locked.last_number
-    if number > last:
-        raise NumberNotGivenError(f"The newest number is {last}")
-    unread = 0
-    if number < last:
-        unread = await repository.count_above(connection, conversation_id=conversation_id, number=number)
-    gaps = last - number - unread
+    gaps += await events.count_deleted(connection, conversation_id=conversation_id, after=event, number=number)
     if await members.mark(connection, conversation_id=conversation_id, user_id=caller.id, number=number, gaps=gaps):
         await events.record(
             connection, conversation_id=conversation_id, kind="conversation.read", user_id=caller.id, number=number
         )
-    return ReadState(read_number=number, unread=unread)
+    return ReadState(read_number=number, unread=locked.last_number - number - gaps)
+
+
+async def _count_gaps(
+    connection: AsyncConnection, *, conversation_id: int, number: int, caller: Subject
+) -> tuple[int, int]:
+    """How many messages above the number have been deleted, up to which event.
+
+    Before the lock, so that no writer waits for a long count.
+    """
+    counted = await repository.count_above(
+        connection, conversation_id=conversation_id, number=number, caller_id=caller.id
+    )
+    if counted is None:
+        raise ConversationNotFoundError
+    if number > counted.last_number:
+        raise NumberNotGivenError(f"The newest number is {counted.last_number}")
+    return counted.last_number - number - counted.count, counted.last_event
