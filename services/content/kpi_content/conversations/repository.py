@@ -21,6 +21,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -85,14 +86,12 @@ _lock = text("""
 """)
 _rename = text("UPDATE conversations SET title = :title, updated_at = clock_timestamp() WHERE id = :conversation")
 _hide = text("UPDATE conversations SET deleted_at = clock_timestamp() WHERE id = :conversation")
-_replace_owner = text("""
-    UPDATE conversations SET owner_id = (
-        SELECT user_id FROM conversation_members JOIN authors ON authors.id = user_id
-        WHERE conversation_id = :conversation AND role = 'owner' AND username IS NOT NULL
-        ORDER BY joined_at, user_id LIMIT 1
-    )
-    WHERE id = :conversation AND owner_id = :user
-""")
+_oldest_owner = members.select_owners().order_by(_members.joined_at, _members.user_id).limit(1).scalar_subquery()
+_replace_owner = (
+    update(Conversation)
+    .where(_columns.id == conversation, _columns.owner_id == bindparam("user", type_=BigInteger))
+    .values(owner_id=_oldest_owner)
+)
 _is_unused = and_(
     _columns.deleted_at.is_not(None),
     not_(select(col(ConversationEvent.seq)).where(col(ConversationEvent.conversation_id) == _columns.id).exists()),

@@ -9,6 +9,7 @@ from content_support import Caller, assert_problem
 from conversations_support import Conversations
 from kpi_content.conversations import member_service
 from kpi_content.conversations.schemas import MemberPublic
+from sqlalchemy import text
 
 UNKNOWN = 4711
 
@@ -202,3 +203,25 @@ async def test_of_two_owners_who_remove_each_other_one_does(
         assert sorted(response.status_code for response in responses) == [204, 404]
         stays = anna if responses[0].status_code == 204 else bert
         assert await roles(conversations, address, stays) == {stays.subject.username: "owner"}
+
+
+async def test_the_account_of_the_owner_who_stays_is_not_deleted_meanwhile(
+    committed_conversations: Conversations, anna: Caller, bert: Caller
+) -> None:
+    conversations = committed_conversations
+    address = await conversations.add()
+    await conversations.share(address, bert, "owner")
+    async with conversations.posts.app.state.database.writing() as connection:
+        # The request waits after its check.
+        await connection.execute(text("SELECT FROM conversation_members WHERE user_id = 11 FOR UPDATE"))
+        leaving = asyncio.create_task(
+            conversations.client.delete(f"{address}/members/11", headers=anna.headers),
+        )
+        await conversations.wait_for_locks(leaving)
+        deleting = asyncio.create_task(
+            conversations.posts.execute("UPDATE authors SET username = NULL, is_deleted = true WHERE id = 22")
+        )
+        await conversations.wait_for_locks(leaving, deleting)
+    assert (await leaving).status_code == 204
+    await deleting
+    assert (await conversations.get(address, by=bert))["owner"] == {"id": 22, "username": None, "deleted": True}

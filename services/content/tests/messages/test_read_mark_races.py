@@ -12,8 +12,6 @@ from kpi_content.messages.schemas import MessageCreate
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-
 
 @asynccontextmanager
 async def marking(
@@ -24,9 +22,7 @@ async def marking(
         await connection.execute(text(while_held), {"id": int(address.rpartition("/")[2])})
         request = conversations.client.put(f"{address}/read", json={"number": number}, headers=by.headers)
         task = asyncio.create_task(request)
-        async with asyncio.timeout(10):
-            while not await conversations.posts.rows(WAITING + " HAVING count(*) > 0"):  # noqa: ASYNC110 there is no event
-                await asyncio.sleep(0.01)
+        await conversations.wait_for_locks(task)
         yield connection, task
 
 
