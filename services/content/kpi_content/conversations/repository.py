@@ -111,6 +111,11 @@ def select_counters() -> Select[*tuple[Any, ...]]:
     return members.join_caller(counters, _columns.id)
 
 
+def join_deleted(statement: Select[*tuple[Any, ...]], of: SQLColumnExpression[int]) -> Select[*tuple[Any, ...]]:
+    """Only rows of deleted conversations, whose ids are ``of``."""
+    return statement.join(Conversation, _columns.id == of).where(_columns.deleted_at.is_not(None))
+
+
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:
     """Add a conversation; the same statement adds or renames its owner's author."""
     author = {"owner_id": owner.id, "username": owner.username, "version": owner.account_version or 0}

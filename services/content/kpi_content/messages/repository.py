@@ -22,13 +22,12 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
-    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors.repository import author_name, join_author, join_author_or_none
 from kpi_content.conversations.member_repository import WORD_OF_ONE, WORDS_OF_ALL, join_caller, require_member
-from kpi_content.conversations.repository import select_counters
+from kpi_content.conversations.repository import join_deleted, select_counters
 from kpi_content.conversations.writing_repository import (
     add_event,
     add_number,
@@ -160,21 +159,18 @@ _remove = select(notify(_left)).add_cte(
     _removed, add_event(_left, kind="message.deleted", data=_about_removed, beside=_removed)
 )
 # Some of those of deleted conversations, few enough for one short transaction.
-_forget_deleted = text("""
-    DELETE FROM messages WHERE id IN (
-        SELECT messages.id FROM messages JOIN conversations ON conversations.id = conversation_id
-        WHERE deleted_at IS NOT NULL LIMIT :most FOR UPDATE OF messages SKIP LOCKED
-    )
-""")
+_of_deleted = join_deleted(select(_columns.id), _columns.conversation_id).limit(_most)
+_forgotten = _of_deleted.with_for_update(skip_locked=True, of=Message).scalar_subquery()
+_forget_deleted = delete(Message).where(_columns.id.in_(_forgotten))
 _get_all = Statement(_all.where(_columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))), make_message)
 
 
 class Counted(NamedTuple):
-    """A number of messages, and the newest number and event of their conversation at the same moment."""
+    """How many messages are above a number, and the newest number and event of their conversation at that moment."""
 
     last_number: int
     last_event: int
-    count: int
+    above: int
 
 
 async def add(
@@ -254,7 +250,7 @@ async def read(connection: AsyncConnection, *, conversation_id: int, message_id:
 async def count_above(
     connection: AsyncConnection, *, conversation_id: int, number: int, caller_id: int
 ) -> Counted | None:
-    """How many messages are above the number; None if the caller is no member."""
+    """Messages above the number; None if the caller is no member."""
     values = {"conversation": conversation_id, "place": number, "caller": caller_id}
     row = (await connection.execute(_count_above, values)).one_or_none()
     return None if row is None else Counted._make(row)

@@ -107,4 +107,4 @@ async def _count_gaps(
         raise ConversationNotFoundError
     if number > counted.last_number:
         raise NumberNotGivenError(f"The newest number is {counted.last_number}")
-    return counted.last_number - number - counted.count, counted.last_event
+    return counted.last_number - number - counted.above, counted.last_event
