@@ -12,7 +12,6 @@ from kpi_content.conversations.errors import (
     AlreadyMemberError,
     ConversationNotFoundError,
     LastOwnerError,
-    MemberChangedMeanwhileError,
     MemberLimitError,
     MemberNotFoundError,
     UnknownUserError,
@@ -71,7 +70,7 @@ async def change_role(
 ) -> MemberRow:
     """ConversationNotFoundError, NotAnOwnerError, MemberNotFoundError or LastOwnerError.
 
-    MemberChangedMeanwhileError if the condition fails.
+    ChangedMeanwhileError if the condition fails.
     """
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     require_owner(locked.role)
@@ -116,8 +115,7 @@ async def _get_role(
         raise MemberNotFoundError
     if condition is not None:
         row = await members.read(connection, conversation_id=conversation_id, user_id=user_id)
-        if not condition.matches_strongly(etag := etag_of(encode_member(row))):
-            raise MemberChangedMeanwhileError(headers={"ETag": etag})
+        condition.require(etag_of(encode_member(row)))
     return role
 
 

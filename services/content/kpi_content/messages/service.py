@@ -11,7 +11,6 @@ from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnly
 from kpi_content.conversations.models import MemberRole
 from kpi_content.messages import repository
 from kpi_content.messages.errors import (
-    MessageChangedMeanwhileError,
     MessageNotFoundError,
     NotYourMessageError,
     NumberNotGivenError,
@@ -66,8 +65,8 @@ async def delete(
 ) -> None:
     """Delete the caller's own message or, as an owner, any.
 
-    ConversationNotFoundError, MessageNotFoundError or NotYourMessageError; MessageChangedMeanwhileError if the
-    condition fails.
+    ConversationNotFoundError, MessageNotFoundError or NotYourMessageError; ChangedMeanwhileError if the condition
+    fails.
     """
     locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     row = await repository.read(connection, conversation_id=conversation_id, message_id=message_id)
@@ -75,8 +74,8 @@ async def delete(
         raise MessageNotFoundError
     if row["author"]["id"] != caller.id and locked.role is not MemberRole.OWNER:
         raise NotYourMessageError
-    if condition is not None and not condition.matches_strongly(etag := etag_of(encode_message(row))):
-        raise MessageChangedMeanwhileError(headers={"ETag": etag})
+    if condition is not None:
+        condition.require(etag_of(encode_message(row)))
     await members.add_gap(connection, conversation_id=conversation_id, number=row["number"])
     await repository.remove(connection, conversation_id=conversation_id, message_id=message_id)
 
