@@ -49,7 +49,6 @@ async def _check_version(
     connection: AsyncConnection, condition: Condition | None, *, conversation_id: int, caller: Subject
 ) -> None:
     """Compare under the lock, so that of two writers with the same tag only one succeeds."""
-    if condition is None:
-        return
-    row = await repository.read(connection, conversation_id=conversation_id, caller_id=caller.id)
-    condition.require(etag_of(encode_conversation(row)))
+    if condition is not None:
+        row = await repository.read(connection, conversation_id=conversation_id, caller_id=caller.id)
+        condition.require(etag_of(encode_conversation(row)))
