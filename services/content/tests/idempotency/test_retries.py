@@ -151,8 +151,7 @@ async def test_after_24_hours_a_key_is_new_and_its_row_is_deleted(
 ) -> None:
     for key in ("old", "older", "new"):
         await send(client, anna, key)
-    hashes = [row[0] for row in await posts.rows("SELECT key_hash FROM idempotency_keys ORDER BY created_at")]
-    assert len(hashes) == 3
+    assert await posts.rows("SELECT count(*) FROM idempotency_keys") == [(3,)]
     await posts.execute("UPDATE idempotency_keys SET created_at = now() - interval '23 hours 59 minutes'")
     assert (await send(client, anna, "old")).headers["Idempotency-Replayed"] == "true"
     await posts.execute("UPDATE idempotency_keys SET created_at = now() - interval '24 hours 1 second'")
