@@ -85,6 +85,22 @@ async def test_an_upload_ends_with_its_api_key(following: Following, conversatio
     assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", True)]
 
 
+async def test_an_upload_ends_when_its_api_key_is_narrowed(following: Following, conversation: Conversation) -> None:
+    """And the next one begins."""
+    caller = caller_of(following, following.token(sid="key-5"))
+    sending = await send(conversation, by=caller)
+    sending.write("begun")
+    await wait_until(lambda: following.app.state.revocations.readers == 1)
+    for feed in following.feeds:
+        feed.publish("api_key.ended", account_id=11, api_key_id=5, reason="narrowed")
+        feed.publish("api_key.activated", account_id=11, api_key_id=5)
+    assert_problem(await sending.response(), 401, "unauthenticated")
+    sending = await send(conversation, by=caller)
+    sending.write("again")
+    assert (await sending.end()).status_code == 201
+    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("again", False)]
+
+
 async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
     following: Following, conversation: Conversation
 ) -> None:
