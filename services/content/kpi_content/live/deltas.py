@@ -8,11 +8,11 @@ from kpi_shared.text import StorableText
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
-from kpi_content.live.errors import MalformedUploadError
 from kpi_content.messages.metadata import Metadata
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM
+from kpi_content.messages.upload_errors import MalformedUploadError
 
-EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 # As several providers of language models end theirs.
 _DONE = "[DONE]"
 # A line may hold a whole message, escaped.

@@ -19,12 +19,13 @@ from starlette.types import Scope
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
-from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
+from kpi_content.live.deltas import create_reader
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES, QUERY
 
 router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 
@@ -78,7 +79,7 @@ class _UploadRoute(MediaTypeRoute):
     """The same path and method as a message in one piece, which is another operation: its body is read as it comes."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        is_upload = scope["type"] == "http" and b"stream=true" in scope["query_string"].split(b"&")
+        is_upload = scope["type"] == "http" and QUERY.encode() in scope["query_string"].split(b"&")
         return super().matches(scope) if is_upload else (Match.NONE, {})
 
 

@@ -235,6 +235,9 @@ class Hub:
                 del self._channels[conversation_id]
 
     def end_streams(self) -> None:
+        """The first time, end those that are open; none begins then. Each connection calls this when it closes."""
+        if self.is_ending:
+            return
         self.is_ending = True
         for channel in self._channels.values():
             for subscription in channel.subscriptions:

@@ -1,6 +1,6 @@
 """The Server-Sent Events of one reader: what they have missed, then what happens."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -46,7 +46,7 @@ class EventStream:
         # Nothing follows: the client asks again, and finds out why.
         self._is_over = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Each item is one or more complete events, or a comment."""
         yield self._begin()
         while self._is_behind():
@@ -81,14 +81,14 @@ class EventStream:
         end = next((at for at, event in enumerate(events, 1) if event.removed_id == self._reader_id), None)
         self._is_over = end is not None
         self._sent = events[-1].seq
-        return join(events[:end])
+        return concatenate(events[:end])
 
 
 async def _take(subscription: Subscription) -> bytes:
     """What comes within the time after which a comment is due, or that."""
     events = await subscription.take(seconds=KEEPALIVE_SECONDS)
-    return KEEPALIVE_COMMENT if not events and not subscription.is_over else join(events)
+    return KEEPALIVE_COMMENT if not events and not subscription.is_over else concatenate(events)
 
 
-def join(events: Iterable[LiveEvent]) -> bytes:
+def concatenate(events: Iterable[LiveEvent]) -> bytes:
     return b"".join([event.data for event in events])

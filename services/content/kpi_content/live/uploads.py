@@ -19,7 +19,11 @@ from kpi_shared.streams import AccessEndedError, while_permitted
 
 from kpi_content.live.deltas import Delta, DeltaReader
 from kpi_content.live.drafts import Draft
-from kpi_content.live.errors import (
+from kpi_content.messages import service
+from kpi_content.messages.models import MAX_CONTENT
+from kpi_content.messages.responses import created_response
+from kpi_content.messages.schemas import MessageCreate
+from kpi_content.messages.upload_errors import (
     EmptyUploadError,
     MalformedUploadError,
     SilentUploadError,
@@ -27,10 +31,6 @@ from kpi_content.live.errors import (
     UploadError,
     UploadTooLongError,
 )
-from kpi_content.messages import service
-from kpi_content.messages.models import MAX_CONTENT
-from kpi_content.messages.responses import created_response
-from kpi_content.messages.schemas import MessageCreate
 
 log = structlog.get_logger(__name__)
 
@@ -195,9 +195,9 @@ class Uploads:
         self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
     ) -> Response:
         conversation_id = upload.draft.conversation_id
-        check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+        require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
         # An interrupted message is not what the client wanted: its retry is another one.
-        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, check=check)
+        begun = self._database.committing() if is_interrupted else upload.once.committing(caller, require=require)
         async with begun as connection:
             row = await service.create(
                 connection,
@@ -215,7 +215,9 @@ class Uploads:
             log.info("upload not stored", error=type(error).__name__)
 
     def stop(self) -> None:
-        """End all of them, since the process ends."""
+        """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         for upload in self._open:
             upload.stop()

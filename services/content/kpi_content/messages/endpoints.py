@@ -37,6 +37,7 @@ from kpi_content.messages.schemas import (
     ReadState,
     SearchQuery,
 )
+from kpi_content.messages.upload_documents import UPLOAD, UPLOAD_ERRORS
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
@@ -106,8 +107,8 @@ async def list_messages(
     "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
-    openapi_extra=IDEMPOTENCY_KEY,
+    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS, *UPLOAD_ERRORS),
+    openapi_extra={**UPLOAD, "parameters": [*UPLOAD["parameters"], *IDEMPOTENCY_KEY["parameters"]]},
 )
 async def create_message(
     conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
@@ -117,8 +118,8 @@ async def create_message(
     With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
     deltas, `application/x-ndjson` or `text/event-stream`.
     """
-    check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
-    async with once.committing(caller, check=check) as connection:
+    require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, require=require) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
         return await once.keep(created_response(row))
 

@@ -1,9 +1,10 @@
 """The two forms of streamed uploads, however their bytes are cut."""
 
 import pytest
-from kpi_content.live.deltas import EVENT_STREAM, LINES, Delta, create_reader
-from kpi_content.live.errors import MalformedUploadError
+from kpi_content.live.deltas import Delta, create_reader
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
+from kpi_content.messages.upload_errors import MalformedUploadError
 
 LINES_BODY = '{"role":"system","metadata":{"a":1},"delta":"Bees é"}\r\n\n{"delta":" dance"}\n{"delta":"."}'.encode()
 EVENTS_BODY = (

@@ -194,6 +194,24 @@ def test_nothing_follows_the_removal_of_the_reader() -> None:
     assert [event.data for event in subscription._events] == [b"another's", b"own"]
 
 
+async def test_streams_are_ended_once_however_often_that_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the stop each connection says it: a thousand streams would be ended a thousand times each."""
+    cuts: list[Subscription] = []
+
+    def note(subscription: Subscription) -> None:
+        cuts.append(subscription)
+
+    monkeypatch.setattr(Subscription, "cut", note)
+    with (
+        house.hub.join(house.id, reader_id=7, after=0) as one,
+        house.hub.join(house.id, reader_id=8, after=0) as other,
+    ):
+        for _ in range(3):
+            house.hub.end_streams()
+    assert len(cuts) == 2
+    assert set(cuts) == {one, other}
+
+
 async def test_streams_end_when_the_process_stops_and_none_begins(working_house: House) -> None:
     chunks = working_house.stream().chunks()
     await anext(chunks)
