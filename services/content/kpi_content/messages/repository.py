@@ -95,20 +95,18 @@ _SIZES = (11, 26, 51, 101)
 PAGE_BYTES = 1024 * 1024
 
 
-def _bound_bytes(
-    page: Select[*tuple[Any, ...]], *, by: ColumnElement[int], is_backwards: bool
-) -> Select[*tuple[Any, ...]]:
+def _bound_bytes(page: Select[*tuple[Any, ...]], *, by: str, is_backwards: bool) -> Select[*tuple[Any, ...]]:
     """Only the first rows, up to the one with which their contents are longer than PAGE_BYTES.
 
     The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
     """
-    rows = page.subquery("page")
-    place = rows.c[by.key].desc() if is_backwards else rows.c[by.key].asc()
-    bytes_before = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
-    counted = select(*rows.c, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted")
-    *shown, bytes_before = counted.c
-    in_order = counted.c[by.key].desc() if is_backwards else counted.c[by.key].asc()
-    return select(*shown).where(bytes_before <= literal_column(str(PAGE_BYTES))).order_by(in_order)
+    rows = page.subquery("page").c
+    bytes_before = func.sum(func.octet_length(rows.content)).over(
+        order_by=rows[by].desc() if is_backwards else rows[by].asc(), rows=(None, -1)
+    )
+    counted = select(*rows, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted").c
+    fitting = select(*list(counted)[:-1]).where(counted.bytes_before <= literal_column(str(PAGE_BYTES)))
+    return fitting.order_by(counted[by].desc() if is_backwards else counted[by].asc())
 
 
 @cache
@@ -120,7 +118,7 @@ def page_statement(*, is_backwards: bool, size: int) -> Select[*tuple[Any, ...]]
     number = _columns.number
     listed = _of_caller.where(_of_conversation, number < _place if is_backwards else number > _place)
     in_order = listed.order_by(number.desc() if is_backwards else number.asc())
-    return _bound_bytes(in_order.limit(literal_column(str(size))), by=_columns.number, is_backwards=is_backwards)
+    return _bound_bytes(in_order.limit(literal_column(str(size))), by="number", is_backwards=is_backwards)
 
 
 @cache
@@ -138,7 +136,7 @@ _matches_in_one = matches("messages.search", and_also=WORD_OF_ONE)
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
     found = _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
-    return _bound_bytes(found, by=_columns.id, is_backwards=True)
+    return _bound_bytes(found, by="id", is_backwards=True)
 
 
 # Which plan is right depends on the words and on what the caller may see.
