@@ -95,9 +95,7 @@ _SIZES = (11, 26, 51, 101)
 PAGE_BYTES = 1024 * 1024
 
 
-def _bound_bytes(
-    page: Select[*tuple[Any, ...]], *, by: ColumnElement[int], is_backwards: bool
-) -> Select[*tuple[Any, ...]]:
+def _bound_bytes(page: Select[*tuple[Any, ...]], *, by: str, is_backwards: bool) -> Select[*tuple[Any, ...]]:
     """Only the first rows, up to the one with which their contents are longer than PAGE_BYTES.
 
     The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
@@ -120,7 +118,7 @@ def page_statement(*, is_backwards: bool, size: int) -> Select[*tuple[Any, ...]]
     number = _columns.number
     listed = _of_caller.where(_of_conversation, number < _place if is_backwards else number > _place)
     in_order = listed.order_by(number.desc() if is_backwards else number.asc())
-    return _bound_bytes(in_order.limit(literal_column(str(size))), by=_columns.number, is_backwards=is_backwards)
+    return _bound_bytes(in_order.limit(literal_column(str(size))), by="number", is_backwards=is_backwards)
 
 
 @cache
