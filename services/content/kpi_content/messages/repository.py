@@ -100,13 +100,13 @@ def _bound_bytes(page: Select[*tuple[Any, ...]], *, by: str, is_backwards: bool)
 
     The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
     """
-    rows, name = page.subquery("page"), str(by.key)
-    place = rows.c[name].desc() if is_backwards else rows.c[name].asc()
-    total = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
-    counted = select(*rows.c, func.coalesce(total, 0).label("bytes_before")).subquery("counted")
-    *shown, bytes_before = counted.c
-    in_order = counted.c[name].desc() if is_backwards else counted.c[name].asc()
-    return select(*shown).where(bytes_before <= literal_column(str(PAGE_BYTES))).order_by(in_order)
+    rows = page.subquery("page").c
+    bytes_before = func.sum(func.octet_length(rows.content)).over(
+        order_by=rows[by].desc() if is_backwards else rows[by].asc(), rows=(None, -1)
+    )
+    counted = select(*rows, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted").c
+    fitting = select(*list(counted)[:-1]).where(counted.bytes_before <= literal_column(str(PAGE_BYTES)))
+    return fitting.order_by(counted[by].desc() if is_backwards else counted[by].asc())
 
 
 @cache
@@ -149,7 +149,7 @@ _in_all = _all.join(_page_found, _page_found.c.id == _columns.id).order_by(_page
 
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
-    return _bound_bytes(_in_one if in_one else _in_all, by=_columns.id, is_backwards=True)
+    return _bound_bytes(_in_one if in_one else _in_all, by="id", is_backwards=True)
 
 
 # Which plan is right depends on the words and on what the caller may see.
