@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
+from kpi_shared import deadlines
 from kpi_shared.database import MAX_ID, DatabaseOfApp
 from kpi_shared.deadlines import LASTS, MORE_BODY_BYTES, OWN_PACE
 from kpi_shared.errors import UnauthenticatedError
@@ -22,7 +23,7 @@ from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
 from kpi_content.live.drafts import Draft
 from kpi_content.live.streams import EventStream, find_beginning
-from kpi_content.live.uploads import Upload
+from kpi_content.live.uploads import RETRY_SECONDS, Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
 
@@ -102,6 +103,7 @@ async def upload_message(
     """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
+    deadlines.extend(RETRY_SECONDS)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
     reader = create_reader(request.headers.get("content-type", ""))

@@ -60,7 +60,7 @@ async def _shorten(connection: DirectConnection, page: list[StoredEvent]) -> lis
     """The beginning of the page whose messages are not too long together; the first event in any case."""
     ids = _message_ids(page)
     sizes = await messages_repository.get_sizes(connection, message_ids=ids) if len(ids) > 1 else {}
-    totals = accumulate(sizes.get(event.data.get("id"), 0) for event in page)
+    totals = accumulate(sizes.get(event.data.get("id", 0), 0) for event in page)
     return [event for at, (event, total) in enumerate(zip(page, totals, strict=True)) if not at or total <= _PAGE_BYTES]
 
 
