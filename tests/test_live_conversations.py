@@ -178,6 +178,7 @@ async def test_the_code_of_the_document_follows_a_conversation_through_a_rolling
     await page.evaluate(
         f"""([conversation, token]) => {{
             {code}
+            window.follow = follow;
             window.seen = [];
             window.ended = follow(conversation, async () => token, (type, data) => seen.push([type, data]));
         }}""",
@@ -190,7 +191,7 @@ async def test_the_code_of_the_document_follows_a_conversation_through_a_rolling
         )
 
     await wait_for("ready", 1)
-    await shared.write("message 1\n\nin two paragraphs: é")
+    await shared.write("message 1\n\nin two paragraphs: é, and two\u2028lines")
     await wait_for("message.created", 1)
     for number in (0, 1):
         restarting = asyncio.create_task(asyncio.to_thread(house.restart, number))
@@ -201,6 +202,9 @@ async def test_the_code_of_the_document_follows_a_conversation_through_a_rolling
     await wait_for("message.created", 11)
     messages = [data for kind, data in await page.evaluate("seen") if kind == "message.created"]
     assert [message["number"] for message in messages] == list(range(1, 12))
-    assert messages[0]["content"] == "message 1\n\nin two paragraphs: é"
+    assert messages[0]["content"] == "message 1\n\nin two paragraphs: é, and two\u2028lines"
     await shared.client.delete(f"{shared.address}/members/{shared.other.id}", headers=shared.owner.headers)
     assert await page.evaluate("window.ended") == 404
+    assert await page.evaluate("follow('/api/v1/conversations/none', async () => 'x')") == 401
+    refused = "(token) => follow('/api/v1/conversations/none', async () => token)"
+    assert await page.evaluate(refused, shared.other.token) == 422

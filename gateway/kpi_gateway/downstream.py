@@ -17,7 +17,7 @@ _SPOOLED_BYTES = 128 * 1024
 # Most responses have begun before this, and for them nothing has to watch for a disconnect.
 _WATCH_AFTER_SECONDS = 0.1
 _TICK_SECONDS = 0.05
-# What a client that streams its body says so by.
+# A request with both of these asks that its body be read while it is written.
 _STREAM_QUERY = re.compile(rb"(?:^|&)stream=true(?:&|$)")
 _STREAM_TYPES = frozenset({b"text/event-stream", b"application/x-ndjson"})
 
@@ -74,12 +74,8 @@ class Downstream:
 
         Raises BodyTooLargeError, here if that is known already, or during the iteration.
         """
-        has_body, self.length = _framing(scope)
-        if not has_body:
+        if not self._begin_body(scope):
             return None
-        if self.length is not None and int(self.length[:20]) > self._limit:
-            raise self._too_large()
-        self.is_uploading = True
         pieces = []
         while self.is_uploading and self._taken <= _SPOOLED_BYTES:
             pieces.append(await self._receive_piece())
@@ -87,6 +83,14 @@ class Downstream:
         if self._is_late:
             self._start_watcher()
         return self if self.is_uploading else self._first
+
+    def _begin_body(self, scope: Scope) -> bool:
+        """Whether there is a body; BodyTooLargeError if its stated length is over the limit."""
+        has_body, self.length = _framing(scope)
+        if self.length is not None and int(self.length[:20]) > self._limit:
+            raise self._too_large()
+        self.is_uploading = has_body
+        return has_body
 
     def check(self, now: float) -> None:
         """Called at regular intervals while the request is in progress."""
@@ -165,12 +169,7 @@ class StreamedUpload(Downstream):
         self._waits_since = inf
 
     async def body(self, scope: Scope) -> "bytes | Downstream | None":
-        has_body, self.length = _framing(scope)
-        if not has_body:
-            return None
-        if self.length is not None and int(self.length[:20]) > self._limit:
-            raise self._too_large()
-        self.is_uploading = True
+        self._begin_body(scope)
         scope[OWN_PACE] = True
         return self
 
@@ -186,8 +185,10 @@ class StreamedUpload(Downstream):
 
 
 def is_streamed_upload(scope: Scope) -> bool:
-    """Whether a request with a query string says that its body is to be read while it is written."""
-    return bool(_STREAM_QUERY.search(scope["query_string"])) and media_type_of(scope["headers"]) in _STREAM_TYPES
+    """Whether a request has a body, and says that it is to be read while it is written."""
+    if not _STREAM_QUERY.search(scope["query_string"]) or media_type_of(scope["headers"]) not in _STREAM_TYPES:
+        return False
+    return _framing(scope)[0]
 
 
 class Ticker:

@@ -62,7 +62,7 @@ class Proxy:
         route = match.route
         downstream = (
             StreamedUpload(receive, limit=self._stream_limit, silence=self._silence)
-            if scope["query_string"] and is_streamed_upload(scope)
+            if route.streams_bodies and scope["query_string"] and is_streamed_upload(scope)
             else Downstream(receive, limit=route.body_limit, seconds=route.timeouts.total)
         )
         relay = _Relay(scope, send, match)
@@ -104,7 +104,7 @@ class Proxy:
             self._streams.discard(response)
 
     def end_streams(self) -> None:
-        """The server stops: clients resume elsewhere. Called several times."""
+        """The server stops: clients resume elsewhere."""
         self._is_stopping = True
         for response in self._streams:
             response.end()

@@ -28,6 +28,7 @@ class Route(NamedTuple):
     path_format: str
     # Found in the query string of a costly request.
     costly: re.Pattern[bytes] | None = None
+    streams_bodies: bool = False
 
 
 class Match(NamedTuple):
@@ -108,6 +109,7 @@ def _route(settings: GatewaySettings, row: RouteSetting) -> Route:
         row.has_effects,
         row.prefix,
         _costly(row),
+        row.streams_bodies,
     )
 
 

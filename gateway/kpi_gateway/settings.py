@@ -150,9 +150,10 @@ class RouteSetting(BaseModel):
 
     ``methods`` restricts the row to these methods, and ``exact`` to the prefix itself. ``limit`` names a policy that
     applies in addition to the general one; a GET that ``has_effects`` is never repeated, and one whose query has one of
-    the ``costly_parameters`` needs one of the few places for costly requests. Among the rows that match, the longest
-    prefix wins; with equal prefixes, the row that names methods wins. The other fields override the global settings for
-    this row: times in seconds, ``body_limit`` in bytes.
+    the ``costly_parameters`` needs one of the few places for costly requests. A row that ``streams_bodies`` passes on a
+    body while it is written if the request asks for that. Among the rows that match, the longest prefix wins; with
+    equal prefixes, the row that names methods wins. The other fields override the global settings for this row: times
+    in seconds, ``body_limit`` in bytes.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -168,6 +169,7 @@ class RouteSetting(BaseModel):
     limit: str | None = None
     has_effects: bool = False
     costly_parameters: tuple[str, ...] = ()
+    streams_bodies: bool = False
 
 
 # Of endpoints that call an identity provider: auth gives it 5 s.
@@ -191,7 +193,7 @@ _ROUTES = (
     RouteSetting(prefix="/posts", upstream="content", costly_parameters=("search", "total")),
     RouteSetting(prefix="/votes", upstream="content"),
     # Each needs a token, also a search: the service itself limits what one account may ask for.
-    RouteSetting(prefix="/conversations", upstream="content"),
+    RouteSetting(prefix="/conversations", upstream="content", streams_bodies=True),
     RouteSetting(prefix="/messages", upstream="content", costly_parameters=("search",)),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),

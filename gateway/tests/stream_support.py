@@ -22,6 +22,9 @@ class Stage:
         self.headers: dict[bytes, bytes] = {}
         self.open = 0
         self.begun = 0
+        # Streams that begin wait for this before they send anything.
+        self.may_begin = asyncio.Event()
+        self.may_begin.set()
         self.received: list[bytes] = []
         self.upload_left = asyncio.Event()
         self.sent = 0
@@ -55,6 +58,7 @@ class Stage:
             sending.cancel()
 
     async def _send_pieces(self, send: Send) -> None:
+        await self.may_begin.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", EVENTS)]})
         await send({"type": "http.response.body", "body": b": hello\n\n", "more_body": True})
         while (piece := await self.pieces.get()) is not None:

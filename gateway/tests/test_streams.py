@@ -166,6 +166,23 @@ async def test_an_address_that_goes_out_of_rotation_keeps_its_streams() -> None:
         assert await chunk_of(wire) == b"data: still here\n\n"
 
 
+async def test_streams_spread_again_over_an_address_that_was_out() -> None:
+    stages, port = (Stage(), Stage()), free_port()
+    stages[0].is_ready = False
+    async with (
+        serving(stages[0]) as first,
+        serving(stages[1]) as second,
+        gateway(content_url=(first, second), metrics_port=port, upstream_probe_interval=0.05) as address,
+        AsyncExitStack() as stack,
+    ):
+        for is_ready, expected in ((False, [0, 3]), (True, [3, 3])):
+            stages[0].is_ready = is_ready
+            await count(port, "kpi_gateway_upstream_out", not is_ready, upstream="content", address=first)
+            for _ in range(3):
+                await stack.enter_async_context(following(address))
+            assert [each.open for each in stages] == expected
+
+
 async def test_fields_of_streams_and_retries_pass_in_both_directions(stage: Stage) -> None:
     fields = {"Idempotency-Key": '"k"', "Last-Event-ID": "41", "Prefer": "wait=1", "If-Match": '"7"'}
     async with (

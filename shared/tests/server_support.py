@@ -68,6 +68,7 @@ class Running:
     def __init__(self, server: uvicorn.Server, port: int) -> None:
         self._server = server
         self.port = port
+        self.state = server.lifespan.state
 
     def stop(self) -> None:
         """Do what uvicorn does first when it is told to stop."""

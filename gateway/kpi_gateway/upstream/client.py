@@ -14,7 +14,7 @@ import structlog
 
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.upstream.balancing import Address, Upstream
-from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
+from kpi_gateway.upstream.connection import Connection, NoResponseError
 from kpi_gateway.upstream.contract import (
     SAME_ELSEWHERE,
     AddressOutError,
@@ -26,6 +26,7 @@ from kpi_gateway.upstream.contract import (
 )
 from kpi_gateway.upstream.places import Places
 from kpi_gateway.upstream.rotation import Rotation
+from kpi_gateway.upstream.round_trips import RoundTrip
 from kpi_gateway.upstream.sending import connect, write
 from kpi_gateway.upstream.streams import StreamPlaces, is_event_stream
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import structlog
 
 from kpi_gateway.upstream.balancing import Address, Upstream
-from kpi_gateway.upstream.connection import Connection, NoResponseError, RoundTrip
+from kpi_gateway.upstream.connection import Connection, NoResponseError
 from kpi_gateway.upstream.contract import (
     BrokenConnectionError,
     UpstreamError,
@@ -21,6 +21,7 @@ from kpi_gateway.upstream.contract import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from kpi_gateway.upstream.round_trips import RoundTrip
 from kpi_gateway.upstream.sending import connect, write
 
 log = structlog.get_logger(__name__)

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterable
 from functools import lru_cache
 
 from kpi_gateway.upstream.balancing import Address
-from kpi_gateway.upstream.connection import Connection, RoundTrip
+from kpi_gateway.upstream.connection import Connection
 from kpi_gateway.upstream.contract import UpstreamError, UpstreamRequest
+from kpi_gateway.upstream.round_trips import RoundTrip
 
 # RFC 9110, 8.6: a request with one of these has a Content-Length even without a body.
 _WITH_LENGTH = frozenset({b"POST", b"PUT", b"PATCH"})

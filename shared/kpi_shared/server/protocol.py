@@ -37,7 +37,7 @@ STOP_SECONDS = 0.5
 REFUSED_IN_A_ROW = 20
 # After this time most clients that have left have answered with a reset; the others are found at the next tick.
 _PROBED_SECONDS = 0.1
-# A member of the lifespan's state: functions to call when the server stops. They must allow several calls.
+# A member of the lifespan's state: functions to call once when the server stops.
 ON_STOP = "on_stop"
 
 
@@ -97,7 +97,8 @@ class BoundedHttpProtocol(ReadingProtocol):
         the connection ends after the next response, or if none is requested within STOP_SECONDS.
         """
         self._is_stopping = True
-        for end in self.app_state.get(ON_STOP, ()):
+        # All connections share the state, and the first one takes these out of it.
+        for end in self.app_state.pop(ON_STOP, ()):
             end()
         exchange: Any = self.cycle
         if exchange is None or exchange.response_complete:

@@ -4,10 +4,13 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from functools import partial
 from ipaddress import ip_network
 
 import pytest
 from kpi_shared.server.connections import ConnectionLimits, Pace
+from kpi_shared.server.options import ON_STOP
 from server_support import LARGE, App, run_server, serve
 
 Serving = Callable[..., Awaitable[int]]
@@ -344,3 +347,16 @@ async def test_an_idle_connection_ends_soon_after_the_server_stops() -> None:
         server.stop()
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_each_function_for_the_stop_is_called_once_for_all_connections() -> None:
+    calls: list[str] = []
+    async with run_server(App()) as server, AsyncExitStack() as stack:
+        server.state[ON_STOP] = [partial(calls.append, "streams"), partial(calls.append, "uploads")]
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            stack.callback(writer.close)
+            writer.write(GET % b"open")
+            await reader.readuntil(b"/open")
+        server.stop()
+    assert calls == ["streams", "uploads"]

@@ -14,8 +14,8 @@ from kpi_content.messages.models import MessageRole
 EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 # As several providers of language models end theirs.
 _DONE = "[DONE]"
-# A line may hold a whole message, escaped.
-_MOST_LINE = 1024 * 1024
+# A line, or the data of an event, may hold a whole message, escaped.
+_MOST_LINE = _MOST_EVENT = 1024 * 1024
 
 
 class Delta(BaseModel):
@@ -91,6 +91,7 @@ class EventStream:
     def __init__(self) -> None:
         self._lines = _Lines()
         self._data: list[str] = []
+        self._size = 0
         self.is_done = False
 
     def read(self, data: bytes) -> Iterator[Delta]:
@@ -107,8 +108,12 @@ class EventStream:
             name, _, value = line.partition(":")
             if name == "data":
                 self._data.append(value.removeprefix(" "))
+                # With the line end that joins it to the next, so that empty lines count, too.
+                self._size += len(value) + 1
+                if self._size > _MOST_EVENT:
+                    raise MalformedUploadError(f"The data of an event has more than {_MOST_EVENT} characters")
         elif self._data:
-            data, self._data = "\n".join(self._data), []
+            data, self._data, self._size = "\n".join(self._data), [], 0
             if data == _DONE:
                 self.is_done = True
             elif not self.is_done:

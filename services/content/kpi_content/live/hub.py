@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import accumulate
 from time import monotonic
 
 import structlog
@@ -23,10 +24,13 @@ log = structlog.get_logger(__name__)
 
 # How often the hub looks by itself, without LISTEN and with it.
 POLL_SECONDS, CHECK_SECONDS = 0.5, 5.0
-_SCHEDULE = Schedule(interval=POLL_SECONDS, first_backoff=0.1, longest_backoff=1.0)
+# With its jitter, an interval is no longer than POLL_SECONDS.
+SCHEDULE = Schedule(interval=POLL_SECONDS * 0.9, first_backoff=0.1, longest_backoff=1.0)
 # A stream whose client does not read is ended when more than this waits for it. The client begins again after the last
 # event that it has seen.
 MOST_WAITING, MOST_WAITING_BYTES = 500, 4 * 1024 * 1024
+# Of one conversation, given to its streams at once: they take it before the next look gives them more.
+MOST_GIVEN_BYTES = MOST_WAITING_BYTES // 2
 # Parts of drafts that wait for a look at their conversation.
 _MOST_HELD = 1000
 
@@ -120,7 +124,7 @@ class Hub:
         return self.listener is not None and self.listener.is_listening
 
     async def run(self) -> None:
-        await repeat(self.step, _SCHEDULE, failure="conversations unreadable", wake=self._wake)
+        await repeat(self.step, SCHEDULE, failure="conversations unreadable", wake=self._wake)
 
     def is_followed(self, conversation_id: int) -> bool:
         return conversation_id in self._channels
@@ -157,7 +161,7 @@ class Hub:
 
     async def step(self) -> bool:
         """Look at all conversations that may have changed; True if there are more by then."""
-        if monotonic() - self._checked_at >= (CHECK_SECONDS if self.is_listening else POLL_SECONDS):
+        if not self.is_listening or monotonic() - self._checked_at >= CHECK_SECONDS:
             self._stale.update(self._channels)
             self._checked_at = monotonic()
         self._read, self._stale = self._stale & self._channels.keys(), set()
@@ -172,10 +176,13 @@ class Hub:
         return bool(self._stale)
 
     async def _look(self) -> None:
-        places = {each: self._channels[each].place for each in self._read}
+        channels = {each: self._channels[each] for each in self._read}
+        places = {each: channel.place for each, channel in channels.items()}
         found = await reading.read_changes(self._database, places)
         for conversation_id, events in found.items():
-            if (channel := self._channels.get(conversation_id)) is not None:
+            channel = channels[conversation_id]
+            # Its streams may have left meanwhile; the channel of those that came since then is another one.
+            if self._channels.get(conversation_id) is channel:
                 self._apply(conversation_id, channel, events)
         for conversation_id in self._read - self._stale:
             if (channel := self._channels.get(conversation_id)) is not None and channel.held:
@@ -189,10 +196,11 @@ class Hub:
                 subscription.end()
             del self._channels[conversation_id]
             return
-        channel.place = events[-1].seq
-        self.lag = events[-1].age
-        self._deliver(channel, events)
-        if len(events) == reading.MOST:
+        given = _begin(events)
+        channel.place = given[-1].seq
+        self.lag = given[-1].age
+        self._deliver(channel, given)
+        if len(given) < len(events) or len(events) == reading.MOST:
             self._stale.add(conversation_id)
 
     def _deliver(self, channel: _Channel, events: Iterable[LiveEvent]) -> None:
@@ -243,3 +251,9 @@ class Hub:
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.cut()
+
+
+def _begin(events: list[LiveEvent]) -> list[LiveEvent]:
+    """As many of the first events as are given at once, one at least."""
+    totals = accumulate(len(event.data) for event in events)
+    return events[: max(1, sum(total <= MOST_GIVEN_BYTES for total in totals))]

@@ -41,6 +41,7 @@ from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.responses import created_response
 from kpi_content.messages.schemas import MessageCreate
+from kpi_content.search.schemas import MAX_MARKS, MarkRun
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ class Upload:
         self._first: Delta | None = None
         self._texts: list[str] = []
         self._length = 0
+        self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
         self._is_stopped = False
@@ -122,6 +124,8 @@ class Upload:
         elif delta.role is not None or delta.metadata is not None:
             raise MalformedUploadError("Only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
+        if self._marks.is_too_long(text):
+            raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
         if text:
             self._texts.append(text)
             self._length += len(text)

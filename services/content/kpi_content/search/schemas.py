@@ -13,15 +13,32 @@ MAX_SEARCH = 200
 MAX_MARKS = 30
 
 
+class MarkRun:
+    """Finds a long run of combining marks, which PostgreSQL takes quadratic time to normalise, 10 s for 40,000.
+
+    A text may come in parts: a run goes on from one to the next.
+    """
+
+    def __init__(self) -> None:
+        self._marks = 0
+
+    def is_too_long(self, text: str) -> bool:
+        """Whether there is one, up to the end of this part."""
+        if text and text.isascii():
+            self._marks = 0
+            return False
+        for character in text:
+            self._marks = self._marks + 1 if unicodedata.combining(character) else 0
+            if self._marks > MAX_MARKS:
+                return True
+        return False
+
+
 def _check_marks(text: str) -> str:
-    """Refuse a long run of combining marks: PostgreSQL takes quadratic time to normalise one, 10 s for 40,000."""
-    marks = 0
-    for character in "" if text.isascii() else text:
-        marks = marks + 1 if unicodedata.combining(character) else 0
-        if marks > MAX_MARKS:
-            raise PydanticCustomError(
-                "too_many_marks", "Text must not contain more than {most} combining marks in a row", {"most": MAX_MARKS}
-            )
+    if MarkRun().is_too_long(text):
+        raise PydanticCustomError(
+            "too_many_marks", "Text must not contain more than {most} combining marks in a row", {"most": MAX_MARKS}
+        )
     return text
 
 

@@ -70,6 +70,8 @@ def test_an_event_that_its_body_does_not_end_is_read() -> None:
         (EVENT_STREAM, b'data: {"delta": 1}\n\n'),
         (EVENT_STREAM, b"data: \x00\n\n"),
         (EVENT_STREAM, b"data: \xff\n\n"),
+        (EVENT_STREAM, b"data:" + b"x" * 600_000 + b"\ndata:" + b"x" * 600_000),
+        (EVENT_STREAM, b"data:\n" * 1_100_000),
     ],
 )
 def test_what_cannot_be_read_is_refused(kind: str, body: bytes) -> None:

@@ -1,14 +1,14 @@
 """The hub of one process: what its streams get, when, and when they end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from content_support import Caller
 from kpi_content.conversations import service as conversations
 from kpi_content.conversations.schemas import ConversationCreate
 from kpi_content.live import hub as hub_module
-from kpi_content.live import streams
+from kpi_content.live import reading, streams
 from kpi_content.live.hub import Hub, Subscription
 from kpi_content.live.reading import LiveEvent
 from kpi_content.live.streams import Beginning, EventStream
@@ -73,6 +73,26 @@ async def test_without_notifications_the_hub_looks_by_itself(working_house: Hous
     assert not working_house.hub.is_followed(working_house.id)
 
 
+@pytest.mark.parametrize(("is_listening", "looks"), [(False, 3), (True, 1)])
+async def test_each_step_looks_unless_notifications_come(
+    house: House, monkeypatch: pytest.MonkeyPatch, *, is_listening: bool, looks: int
+) -> None:
+    """With them the first one only, until it is time to check."""
+    found: list[int] = []
+
+    async def count(_database: Database, places: Mapping[int, int]) -> dict[int, list[LiveEvent]]:
+        found.extend(places)
+        return {}
+
+    monkeypatch.setattr(reading, "read_changes", count)
+    monkeypatch.setattr(Hub, "is_listening", is_listening)
+    with house.hub.join(house.id, reader_id=1, after=0):
+        for _ in range(3):
+            await house.hub.step()
+    assert found == [house.id] * looks
+    assert hub_module.SCHEDULE.interval * 1.1 <= hub_module.POLL_SECONDS
+
+
 async def test_one_look_serves_all_streams_and_none_holds_a_connection(
     working_house: House, live_database: Database
 ) -> None:
@@ -128,6 +148,20 @@ def test_a_reader_is_cut_by_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not subscription.is_full
     subscription.offer(LiveEvent(2, b"x"))
     assert subscription.is_full
+
+
+async def test_a_reader_who_takes_all_is_not_cut_by_large_messages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One look finds more than may wait for a reader."""
+    monkeypatch.setattr(hub_module, "MOST_WAITING_BYTES", 8_000)
+    monkeypatch.setattr(hub_module, "MOST_GIVEN_BYTES", 4_000)
+    with house.hub.join(house.id, reader_id=1, after=0) as subscription:
+        await house.write("x" * 1_000, count=18)
+        await house.write("x" * 10_000, count=2)
+        taken: list[LiveEvent] = []
+        async with running(house.hub.run(), name="hub"), asyncio.timeout(30):
+            while len(taken) < 20 and not subscription.is_cut:
+                taken += await subscription.take(seconds=30)
+    assert [event.seq for event in taken] == list(range(1, 21))
 
 
 async def test_more_events_than_one_look_takes_all_come_in_their_order(working_house: House) -> None:
@@ -213,6 +247,30 @@ def test_events_that_are_sent_together_are_short() -> None:
     events = [LiveEvent(seq, b"x" * size) for seq, size in enumerate((1000, 1000, 100_000, 0, 1000))]
     assert list(map(len, streams.join(events))) == [2000, 100_000, 1000]
     assert list(streams.join([])) == []
+
+
+async def test_a_reader_who_comes_back_during_a_look_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look began for a stream that has left, at an earlier place than that of the new one."""
+    read, is_found, may_return = reading.read_changes, asyncio.Event(), asyncio.Event()
+
+    async def read_late(database: Database, places: Mapping[int, int]) -> dict[int, list[LiveEvent]]:
+        found = await read(database, places)
+        is_found.set()
+        await may_return.wait()
+        return found
+
+    monkeypatch.setattr(reading, "read_changes", read_late)
+    with house.hub.join(house.id, reader_id=1, after=0):
+        await house.write()
+        looking = asyncio.create_task(house.hub.step())
+        await is_found.wait()
+    with house.hub.join(house.id, reader_id=1, after=1) as subscription:
+        may_return.set()
+        await looking
+        assert not subscription.is_over
+        await house.write()
+        await house.hub.step()
+        assert [event.seq for event in await subscription.take(seconds=0)] == [2]
 
 
 def test_nothing_follows_the_removal_of_the_reader() -> None:

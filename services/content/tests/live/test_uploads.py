@@ -9,6 +9,9 @@ from content_support import Caller, assert_problem
 from kpi_shared.database import Database
 from live_support import Conversation, Reading, failing_to_store, follow, send, wait_until
 
+# A combining acute accent.
+MARK = "\u0301"
+
 
 async def stored(conversation: Conversation, response: httpx.Response) -> dict[str, Any]:
     """The message that a response names."""
@@ -101,6 +104,17 @@ async def test_what_came_before_a_fault_is_kept(conversation: Conversation, bad:
     shown = await stored(conversation, response)
     assert shown["interrupted"]
     assert shown["content"] == "before " + "x" * (99_993 if status == 413 else 0)
+
+
+@pytest.mark.parametrize("parts", [["a" + MARK * 31], [MARK * 30, MARK], [MARK, *["", MARK] * 30]])
+async def test_a_long_run_of_marks_is_refused_however_it_comes(conversation: Conversation, parts: list[str]) -> None:
+    sending = await send(conversation)
+    sending.write("before", MARK * 30, "\nbefore", *parts)
+    response = await sending.response()
+    assert_problem(response, 422, "malformed-upload")
+    shown = await stored(conversation, response)
+    assert shown["interrupted"]
+    assert shown["content"] == "before" + MARK * 30 + "\nbefore" + "".join(parts[:-1])
 
 
 async def test_an_upload_of_which_nothing_comes_is_interrupted(conversation: Conversation) -> None:
