@@ -105,7 +105,7 @@ async def upload_message(
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
     deadlines.extend(RETRY_SECONDS)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
-    draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
+    draft = Draft(request.app.state.drafts, conversation_id=conversation_id, author=caller, role=role)
     reader = create_reader(request.headers.get("content-type", ""))
     upload = Upload(draft, reader, once, silence=request.app.state.settings.upload_silence_timeout)
     response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)

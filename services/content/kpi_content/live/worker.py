@@ -10,7 +10,7 @@ from kpi_shared.background import repeat, running
 from kpi_shared.database.listening import Listener
 
 from kpi_content.live import repository
-from kpi_content.live.drafts import receive_draft
+from kpi_content.live.drafts import Drafts, receive_draft
 from kpi_content.live.hub import Hub
 from kpi_content.live.keys import RENEWAL, KeysInFlight
 from kpi_content.live.uploads import Uploads
@@ -23,6 +23,7 @@ async def live(app: FastAPI) -> AsyncIterator[None]:
     """A resource below that of the revocations, with which uploads end."""
     settings: ContentSettings = app.state.settings
     app.state.hub = hub = Hub(app.state.database)
+    app.state.drafts = drafts = Drafts(hub, app.state.database)
     keys = KeysInFlight(app.state.database)
     app.state.uploads = uploads = Uploads(app.state.database, app.state.revocations, keys)
     listener = Listener(
@@ -39,6 +40,7 @@ async def live(app: FastAPI) -> AsyncIterator[None]:
     async with (
         running(listener.run(), name="listener of conversations"),
         running(hub.run(), name="conversations"),
+        running(drafts.run(), name="drafts"),
         running(renewal, name="keys of uploads"),
     ):
         try:

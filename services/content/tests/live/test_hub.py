@@ -150,7 +150,9 @@ def test_a_reader_is_cut_by_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert subscription.is_full
 
 
-async def test_a_reader_who_takes_all_is_not_cut_by_large_messages(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_who_takes_all_is_not_cut_by_large_messages(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One look finds more than may wait for a reader."""
     monkeypatch.setattr(hub_module, "MOST_WAITING_BYTES", 8_000)
     monkeypatch.setattr(hub_module, "MOST_GIVEN_BYTES", 4_000)
