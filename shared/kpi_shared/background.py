@@ -5,10 +5,11 @@ step that fails is repeated with exponential back-off: the rows that it works on
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from random import SystemRandom
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import structlog
 
@@ -16,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 # A step does one portion of work and returns whether there is more of it.
 Step = Callable[[], Awaitable[bool]]
+Result = TypeVar("Result")
 
 _random = SystemRandom()
 # Larger exponents reach every cap, and would overflow a float in the end.
@@ -86,11 +88,11 @@ class Lease(NamedTuple):
 
 
 class InFlight:
-    """Work that steps have started and do not wait for, at most ``limit`` pieces at a time."""
+    """Work that was started and is not waited for; ``free`` more pieces may be started, up to ``limit``."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int = sys.maxsize) -> None:
         self._limit = limit
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -99,10 +101,11 @@ class InFlight:
     def free(self) -> int:
         return self._limit - len(self._tasks)
 
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def wait_for_one(self) -> None:
         """Return when a piece has ended, or at once where none is in flight."""

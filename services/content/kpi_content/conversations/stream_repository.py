@@ -17,13 +17,10 @@ class Start(NamedTuple):
 
 
 class StoredEvent(NamedTuple):
-    """``age`` is in seconds."""
-
     conversation_id: int
     seq: int
     type: str
     data: dict[str, Any]
-    age: float
 
 
 class Change(NamedTuple):
@@ -46,12 +43,12 @@ _get_start: Statement[Start] = Statement(
     Start._make,
 )
 _get_page: Statement[StoredEvent] = Statement(
-    text(f"""
-        SELECT conversation_id, seq, type, data, {_AGE}
+    text("""
+        SELECT conversation_id, seq, type, data
         FROM conversation_events JOIN conversations ON conversations.id = conversation_id AND deleted_at IS NULL
         WHERE conversation_id = :conversation_id AND seq > :after
         ORDER BY seq LIMIT :most
-    """),  # noqa: S608 our own text
+    """),
     StoredEvent._make,
 )
 
@@ -72,18 +69,18 @@ def _make_change(values: Sequence[Any]) -> Change:
 
 # For all conversations at once: those that are as they are known to be have no row.
 _get_changes: Statement[Change] = Statement(
-    text(f"""
+    text("""
         SELECT known.id, new.*
         FROM unnest(CAST(:ids AS bigint[]), CAST(:places AS bigint[])) AS known (id, place)
         LEFT JOIN conversations ON conversations.id = known.id AND conversations.deleted_at IS NULL
         LEFT JOIN LATERAL (
-            SELECT seq, type, data, {_AGE} FROM conversation_events
+            SELECT seq, type, data FROM conversation_events
             WHERE conversation_id = conversations.id AND seq > known.place
             ORDER BY seq LIMIT :most
         ) AS new ON true
         WHERE conversations.last_event IS DISTINCT FROM known.place
         ORDER BY known.id, new.seq
-    """),  # noqa: S608 as above
+    """),
     _make_change,
 )
 

@@ -116,12 +116,17 @@ class Hub:
         self.streams = 0
         self.sent = 0
         self.cut = 0
-        # How old the last event was when it was read, in seconds.
-        self.lag = 0.0
+        # What had happened by then has been given to the streams.
+        self._done_at = monotonic()
 
     @property
     def is_listening(self) -> bool:
         return self.listener is not None and self.listener.is_listening
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds no step has succeeded; 0 without streams."""
+        return monotonic() - self._done_at if self.streams else 0.0
 
     async def run(self) -> None:
         await repeat(self.step, SCHEDULE, failure="conversations unreadable", wake=self._wake)
@@ -161,9 +166,10 @@ class Hub:
 
     async def step(self) -> bool:
         """Look at all conversations that may have changed; True if there are more by then."""
-        if not self.is_listening or monotonic() - self._checked_at >= CHECK_SECONDS:
+        began_at = monotonic()
+        if not self.is_listening or began_at - self._checked_at >= CHECK_SECONDS:
             self._stale.update(self._channels)
-            self._checked_at = monotonic()
+            self._checked_at = began_at
         self._read, self._stale = self._stale & self._channels.keys(), set()
         if self._read:
             try:
@@ -173,6 +179,7 @@ class Hub:
                 raise
             finally:
                 self._read = set()
+        self._done_at = began_at
         return bool(self._stale)
 
     async def _look(self) -> None:
@@ -180,10 +187,9 @@ class Hub:
         places = {each: channel.place for each, channel in channels.items()}
         found = await reading.read_changes(self._database, places)
         for conversation_id, events in found.items():
-            channel = channels[conversation_id]
             # Its streams may have left meanwhile; the channel of those that came since then is another one.
-            if self._channels.get(conversation_id) is channel:
-                self._apply(conversation_id, channel, events)
+            if self._channels.get(conversation_id) is channels[conversation_id]:
+                self._apply(conversation_id, channels[conversation_id], events)
         for conversation_id in self._read - self._stale:
             if (channel := self._channels.get(conversation_id)) is not None and channel.held:
                 held, channel.held = channel.held, []
@@ -198,7 +204,6 @@ class Hub:
             return
         given = _begin(events)
         channel.place = given[-1].seq
-        self.lag = given[-1].age
         self._deliver(channel, given)
         if len(given) < len(events) or len(events) == reading.MOST:
             self._stale.add(conversation_id)

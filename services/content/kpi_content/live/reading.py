@@ -28,7 +28,6 @@ class LiveEvent(NamedTuple):
     seq: int
     data: bytes
     removed_id: int = 0
-    age: float = 0.0
 
 
 async def read_changes(database: Database, places: Mapping[int, int]) -> dict[int, list[LiveEvent]]:
@@ -83,7 +82,7 @@ def _encode(event: StoredEvent, messages: Mapping[int, dict[str, Any]]) -> LiveE
         data = None if message is None else {**message, "draft": event.data["draft"]}
     removed_id = event.data["user_id"] if event.type == "member.removed" else 0
     sent = b"" if data is None else encode_event(event.type, data, seq=event.seq)
-    return LiveEvent(event.seq, sent, removed_id, event.age)
+    return LiveEvent(event.seq, sent, removed_id)
 
 
 def encode_event(event_type: str, data: Mapping[str, Any], *, seq: int = 0) -> bytes:

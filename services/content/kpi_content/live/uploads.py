@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import Response
-from kpi_shared.background import backoff
+from kpi_shared.background import InFlight, backoff
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database
 from kpi_shared.database.failures import is_unavailable
@@ -157,7 +157,7 @@ class Uploads:
         self._revocations = revocations
         self._keys = keys
         self._open: set[Upload] = set()
-        self._storing: set[asyncio.Task[_Stored]] = set()
+        self._storing = InFlight()
         self._is_stopping = False
 
     def __len__(self) -> int:
@@ -212,10 +212,8 @@ class Uploads:
         return None
 
     def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[_Stored]":
-        work = self._write(upload, caller=caller, is_interrupted=is_interrupted)
-        task = asyncio.create_task(work, name="upload")
-        self._storing.add(task)
-        task.add_done_callback(self._forget)
+        task = self._storing.start(self._write(upload, caller=caller, is_interrupted=is_interrupted))
+        task.add_done_callback(_report_failure)
         return task
 
     async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> _Stored:
@@ -280,11 +278,6 @@ class Uploads:
             response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
             return await upload.once.keep(response)
 
-    def _forget(self, task: "asyncio.Task[_Stored]") -> None:
-        self._storing.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.info("upload not stored", error=type(error).__name__)
-
     def stop(self) -> None:
         """End all of them, since the process ends."""
         self._is_stopping = True
@@ -292,9 +285,14 @@ class Uploads:
             upload.stop()
 
     async def finish(self) -> None:
-        """Wait until all that came is stored."""
-        if self._storing:
-            await asyncio.wait(self._storing, timeout=_STORE_SECONDS)
+        """Wait until all that came is stored; what takes too long is cancelled, before the database closes."""
+        await self._storing.finish(grace=_STORE_SECONDS)
+
+
+def _report_failure(task: "asyncio.Task[_Stored]") -> None:
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    if error is not None:
+        log.info("upload not stored", error=type(error).__name__)
 
 
 async def _add(

@@ -71,5 +71,5 @@ def _register_metrics(app: FastAPI, hub: Hub, uploads: Uploads) -> None:
     metrics.add_counter("kpi_live_cut", "Streams ended since their readers were too slow", (), lambda: {(): hub.cut})
     listening = "1 while the process listens for notifications; it polls otherwise"
     metrics.add_gauge("kpi_live_listening", listening, (), lambda: {(): float(hub.is_listening)})
-    lag = "How old the last event was when it was read, in seconds"
+    lag = "For how many seconds looking at followed conversations has not succeeded"
     metrics.add_gauge("kpi_live_lag_seconds", lag, (), lambda: {(): hub.lag})

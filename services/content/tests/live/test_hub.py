@@ -93,6 +93,24 @@ async def test_each_step_looks_unless_notifications_come(
     assert hub_module.SCHEDULE.interval * 1.1 <= hub_module.POLL_SECONDS
 
 
+async def test_the_lag_grows_while_looks_fail(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = 100.0
+    monkeypatch.setattr(hub_module, "monotonic", lambda: clock)
+    await house.hub.step()
+    with house.hub.join(house.id, reader_id=1, after=0):
+        clock += 7
+        with monkeypatch.context() as broken:
+            broken.setattr(reading, "read_changes", None)
+            with pytest.raises(TypeError):
+                await house.hub.step()
+        assert house.hub.lag == 7
+        await house.hub.step()
+        assert house.hub.lag == 0
+        clock += 1
+        assert house.hub.lag == 1
+    assert house.hub.lag == 0
+
+
 async def test_one_look_serves_all_streams_and_none_holds_a_connection(
     working_house: House, live_database: Database
 ) -> None:
@@ -150,9 +168,7 @@ def test_a_reader_is_cut_by_size_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert subscription.is_full
 
 
-async def test_a_reader_who_takes_all_is_not_cut_by_large_messages(
-    house: House, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_reader_who_takes_all_is_not_cut(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """One look finds more than may wait for a reader."""
     monkeypatch.setattr(hub_module, "MOST_WAITING_BYTES", 8_000)
     monkeypatch.setattr(hub_module, "MOST_GIVEN_BYTES", 4_000)
