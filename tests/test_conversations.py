@@ -1,5 +1,6 @@
 """Two people share a conversation, through the gateway."""
 
+import json
 import uuid
 
 import httpx
@@ -84,3 +85,22 @@ def test_a_deleted_account_keeps_its_messages_without_its_name(client: httpx.Cli
     body = {"user_id": ben.id, "role": "reader"}
     other = client.post(API, json={"title": "Another"}, headers=anna.headers).headers["location"]
     assert client.post(f"{other}/members", json=body, headers=anna.headers).json()["type"] == "unknown-user"
+
+
+def test_every_character_of_the_longest_message_may_be_escaped(client: httpx.Client) -> None:
+    headers = {**join(client).headers, "Content-Type": "application/json"}
+    address = client.post(API, json={"title": "Of bees"}, headers=headers).headers["location"]
+    bees = "🐝" * 100_000
+    # 12 bytes for each.
+    written = client.post(f"{address}/messages", content=json.dumps({"content": bees}), headers=headers)
+    assert written.status_code == 201, written.text
+    assert written.json()["content"] == bees
+    streamed = client.post(
+        f"{address}/messages?stream=true",
+        content=json.dumps({"delta": bees}),
+        headers={**headers, "Content-Type": "application/x-ndjson"},
+    )
+    assert streamed.status_code == 201, streamed.text
+    assert streamed.json()["content"] == bees
+    refused = client.post(f"{address}/messages", content=b" " * (2 * 1024 * 1024 + 1), headers=headers)
+    assert (refused.status_code, refused.json()["type"]) == (413, "body-too-large")

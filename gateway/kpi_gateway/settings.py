@@ -193,7 +193,8 @@ _ROUTES = (
     RouteSetting(prefix="/posts", upstream="content", costly_parameters=("search", "total")),
     RouteSetting(prefix="/votes", upstream="content"),
     # Each needs a token, also a search: the service itself limits what one account may ask for.
-    RouteSetting(prefix="/conversations", upstream="content", streams_bodies=True),
+    # A message of 100,000 characters may take 12 bytes for each.
+    RouteSetting(prefix="/conversations", upstream="content", streams_bodies=True, body_limit=2 * 1024 * 1024),
     RouteSetting(prefix="/messages", upstream="content", costly_parameters=("search",)),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),

@@ -29,7 +29,7 @@ from kpi_shared.telemetry.observation import Observation
 from kpi_shared.token_keys.following import following
 from kpi_shared.tokens import TokenCodec
 
-# 40,000 characters may take 12 bytes each if a client escapes them all.
+# Of a service that does not say otherwise. 40,000 characters may take 12 bytes each if a client escapes them all.
 MAX_BODY_BYTES = 1024 * 1024
 
 
@@ -51,6 +51,7 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     tags: Mapping[str, str],
     resources: Sequence[Resource] = (),
     checks: Mapping[str, AppCheck] | None = None,
+    max_body_bytes: int = MAX_BODY_BYTES,
 ) -> FastAPI:
     """``tags`` are the groups of operations in the API document, with their descriptions.
 
@@ -92,7 +93,7 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
     app.add_middleware(TrailingSlash)
-    app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit, limit=max_body_bytes)
     if observation.tracing is not None:
         app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)

@@ -21,6 +21,9 @@ from kpi_content.settings import ContentSettings
 from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes
 
+# 100,000 characters of a message may take 12 bytes each if a client escapes them all, and its metadata comes to that.
+_MAX_BODY_BYTES = 2 * 1024 * 1024
+
 
 def create_app(settings: ContentSettings | None = None) -> FastAPI:
     settings = settings or ContentSettings.load()
@@ -38,6 +41,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         routers=[posts, votes, conversations, members, uploads, messages, live_streams],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
         checks={"feed": check_feed} if settings.has_feed else {},
+        max_body_bytes=_MAX_BODY_BYTES,
     )
     app.state.hides_deleted = settings.hides_deleted
     refuse_early(app, find_refusal)

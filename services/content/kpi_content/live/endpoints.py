@@ -30,7 +30,7 @@ from kpi_content.messages.models import MessageRole
 router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 
 # A message of 100,000 characters, each in an event of its own and escaped.
-_MORE_BYTES = 15 * 1024 * 1024
+_MORE_BYTES = 14 * 1024 * 1024
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {"description": "Server-Sent Events without an end", "content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
 }

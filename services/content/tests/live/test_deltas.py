@@ -31,7 +31,8 @@ def test_deltas_are_the_same_however_the_body_is_cut(kind: str, body: bytes, siz
     ("data", "text"),
     [
         ("{", "{"),
-        ('{"a": 1}', '{"a": 1}'),
+        ("{}", "{}"),
+        ('{"a": 1} ...', '{"a": 1} ...'),
         ('["delta"]', '["delta"]'),
         ('"quoted"', '"quoted"'),
         ("[DONE] not", "[DONE] not"),
@@ -55,6 +56,37 @@ def test_an_event_that_its_body_does_not_end_is_read() -> None:
     assert [delta.delta for delta in read(EVENT_STREAM, b"data: a\n\ndata: b")] == ["a", "b"]
 
 
+@pytest.mark.parametrize(("kind", "body"), [(LINES, LINES_BODY), (EVENT_STREAM, EVENTS_BODY)], ids=["lines", "events"])
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_a_byte_order_mark_is_no_part_of_the_text(kind: str, body: bytes, size: int) -> None:
+    body = b"\xef\xbb\xbf" + body.replace(b"event: delta\nid: 7\n", b"")
+    found = read(kind, *(body[at : at + size] for at in range(0, len(body), size)))
+    assert [delta.delta for delta in found] == ["Bees é", " dance", "."]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "detail", "pointer"),
+    [
+        (LINES, b'{"delta": "a"}\n\n[x\n', "Line 3: Invalid JSON: expected value at column 2", "#/body"),
+        (LINES, b'{"delta": "a"}\r{"delta": 1}\n', "Line 2: delta: Input should be a valid string", "#/body/delta"),
+        (LINES, b'{"delta": "a"}\n{"delta": "\xff"}\n', "Line 2 is not UTF-8", "#/body"),
+        (
+            EVENT_STREAM,
+            b'data: a\n\ndata: {\ndata: "b": 1}\n\n',
+            "Line 3: b: Extra inputs are not permitted",
+            "#/body/b",
+        ),
+    ],
+)
+def test_a_fault_is_reported_with_its_line_and_its_place(kind: str, body: bytes, detail: str, pointer: str) -> None:
+    with pytest.raises(MalformedUploadError) as caught:
+        read(kind, body)
+    [error] = caught.value.errors or ()
+    assert (caught.value.detail, error["pointer"]) == (detail, pointer)
+    assert error["detail"]
+    assert error["type"]
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -66,12 +98,14 @@ def test_an_event_that_its_body_does_not_end_is_read() -> None:
         (LINES, b'{"role": "admin", "delta": "a"}\n'),
         (LINES, b'{"delta": "\xff"}\n'),
         (LINES, b'["delta"]\n'),
-        (LINES, b"x" * 1_100_000),
+        (LINES, b"x" * 2_100_000),
         (EVENT_STREAM, b'data: {"delta": 1}\n\n'),
+        (EVENT_STREAM, b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'),
+        (EVENT_STREAM, b'event: error\ndata:  {"message": "overloaded"}\n\n'),
         (EVENT_STREAM, b"data: \x00\n\n"),
         (EVENT_STREAM, b"data: \xff\n\n"),
-        (EVENT_STREAM, b"data:" + b"x" * 600_000 + b"\ndata:" + b"x" * 600_000),
-        (EVENT_STREAM, b"data:\n" * 1_100_000),
+        (EVENT_STREAM, b"data:" + b"x" * 1_100_000 + b"\ndata:" + b"x" * 1_100_000),
+        (EVENT_STREAM, b"data:\n" * 2_100_000),
     ],
 )
 def test_what_cannot_be_read_is_refused(kind: str, body: bytes) -> None:
