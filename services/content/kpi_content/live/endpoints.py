@@ -1,5 +1,7 @@
 """Following a conversation, and messages that are streamed into one."""
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -22,6 +24,8 @@ from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
 from kpi_content.live.drafts import Draft
+from kpi_content.live.errors import TooManyStreamsError
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import RETRY_SECONDS, Upload
 from kpi_content.messages import service as messages
@@ -48,7 +52,7 @@ async def _last_event(
 @router.get(
     "/events",
     response_class=Response,
-    responses=problems(UnauthenticatedError, ConversationNotFoundError) | _EVENTS,
+    responses=problems(UnauthenticatedError, ConversationNotFoundError, TooManyStreamsError) | _EVENTS,
 )
 async def follow_conversation(
     request: Request,
@@ -64,6 +68,8 @@ async def follow_conversation(
         raise ConversationNotFoundError
     if request.scope.get(IS_HEAD):
         return Response(media_type=EVENT_STREAM, headers=_NO_STORE)
+    open_streams: OpenByAccount = request.app.state.open_streams
+    open_streams.check(caller.id)
     request.scope[LASTS] = True
     stream = EventStream(
         request.app.state.hub,
@@ -72,7 +78,16 @@ async def follow_conversation(
         beginning=find_beginning(start, last_event),
         newest=start.last,
     )
-    return ReaderStream(request, stream.chunks(), reader=caller, media_type=EVENT_STREAM, headers=_NO_STORE)
+    chunks = _held(stream.chunks(), open_streams.holding(caller.id))
+    return ReaderStream(request, chunks, reader=caller, media_type=EVENT_STREAM, headers=_NO_STORE)
+
+
+async def _held(chunks: AsyncGenerator[bytes], holding: AbstractContextManager[None]) -> AsyncIterator[bytes]:
+    """From the first chunk on: a response that is never begun does not end."""
+    with holding:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
 
 class _UploadRoute(MediaTypeRoute):

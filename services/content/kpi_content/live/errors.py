@@ -36,3 +36,15 @@ class EmptyUploadError(UploadError):
 class StoppedUploadError(UploadError, UnavailableError):
     type = "upload-stopped"
     title = "The service stops; begin again with another message"
+
+
+class TooManyUploadsError(ProblemError):
+    status = 429
+    type = "too-many-uploads"
+    title = "The account is streaming as many messages as it may"
+
+
+class TooManyStreamsError(ProblemError):
+    status = 429
+    type = "too-many-streams"
+    title = "The account is following as many conversations as it may"

@@ -1,6 +1,6 @@
 """The Server-Sent Events of one reader: what they have missed, then what happens."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import NamedTuple
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -48,7 +48,7 @@ class EventStream:
         # Nothing follows: the client asks again, and finds out why.
         self._is_over = False
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """Each item is one or more complete events, or a comment."""
         yield self._begin()
         while self._is_behind():

@@ -33,10 +33,12 @@ from kpi_content.live.errors import (
     MalformedUploadError,
     SilentUploadError,
     StoppedUploadError,
+    TooManyUploadsError,
     UploadError,
     UploadTooLongError,
 )
 from kpi_content.live.keys import KeysInFlight
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.responses import created_response
@@ -152,7 +154,10 @@ class _Stored(NamedTuple):
 class Uploads:
     """The uploads of this process. What has come is stored even if the client leaves, which cancels the request."""
 
-    def __init__(self, database: Database, revocations: Revocations | None, keys: KeysInFlight) -> None:
+    def __init__(
+        self, database: Database, revocations: Revocations | None, keys: KeysInFlight, *, most_of_account: int
+    ) -> None:
+        self._accounts = OpenByAccount(most_of_account, refusal=TooManyUploadsError)
         self._database = database
         self._revocations = revocations
         self._keys = keys
@@ -165,6 +170,11 @@ class Uploads:
 
     async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
         """The response once it is stored; ProblemError if nothing is, or with the Location of what is incomplete."""
+        self._accounts.check(caller.id)
+        with self._accounts.holding(caller.id):
+            return await self._run(upload, body, caller)
+
+    async def _run(self, upload: Upload, body: AsyncIterator[bytes], caller: Subject) -> Response:
         await self._take_key(upload, caller)
         self._open.add(upload)
         if self._is_stopping:

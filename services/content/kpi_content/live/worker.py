@@ -11,8 +11,10 @@ from kpi_shared.database.listening import Listener
 
 from kpi_content.live import repository
 from kpi_content.live.drafts import Drafts, receive_draft
+from kpi_content.live.errors import TooManyStreamsError
 from kpi_content.live.hub import Hub
 from kpi_content.live.keys import RENEWAL, KeysInFlight
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.live.uploads import Uploads
 from kpi_content.settings import ContentSettings
 
@@ -25,7 +27,10 @@ async def live(app: FastAPI) -> AsyncIterator[None]:
     app.state.hub = hub = Hub(app.state.database)
     app.state.drafts = drafts = Drafts(hub, app.state.database)
     keys = KeysInFlight(app.state.database)
-    app.state.uploads = uploads = Uploads(app.state.database, app.state.revocations, keys)
+    app.state.uploads = uploads = Uploads(
+        app.state.database, app.state.revocations, keys, most_of_account=settings.uploads_per_account
+    )
+    app.state.open_streams = OpenByAccount(settings.streams_per_account, refusal=TooManyStreamsError)
     listener = Listener(
         settings.listen_database_url,
         name=f"{settings.part.program}-live",
