@@ -21,7 +21,9 @@ SESSIONS = 5
 
 @pytest.fixture
 def settings(worker: str, secret_key: str) -> dict[str, str]:
-    return service_settings(f"frozen_{worker}", secret_key)["auth"]
+    # Passwords are hashed cheaply: other tests run beside these, whose requests have the usual deadlines.
+    cheap = {"ARGON2_MEMORY_KIB": "64", "ARGON2_TIME_COST": "1"}
+    return service_settings(f"frozen_{worker}", secret_key)["auth"] | cheap
 
 
 @pytest.fixture

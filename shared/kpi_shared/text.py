@@ -4,7 +4,7 @@ import re
 import unicodedata
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
+from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, SecretStr
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 # Control characters, line and paragraph separators, and the embeddings, overrides and isolates of the bidirectional
@@ -40,6 +40,8 @@ def _check_secret(value: SecretStr) -> SecretStr:
 
 
 StorableText = Annotated[str, AfterValidator(check_storable)]
+# Beside StorableText: clients find the rule in the API document, and its own sentence in the error.
+WITHOUT_NUL = Field(json_schema_extra={"pattern": r"^[^\x00]*$"})
 StorableSecret = Annotated[SecretStr, AfterValidator(_check_secret)]
 
 

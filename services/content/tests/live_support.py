@@ -127,6 +127,9 @@ class Conversation:
     async def remove(self, caller: Caller) -> None:
         await self._ask("DELETE", f"{self.path}/members/{caller.subject.id}")
 
+    async def change_role(self, caller: Caller, role: str) -> None:
+        await self._ask("PATCH", f"{self.path}/members/{caller.subject.id}", {"role": role})
+
     async def delete(self) -> None:
         await self._ask("DELETE", self.path)
 

@@ -22,7 +22,7 @@ class ConversationNotFoundError(NothingHereError):
 
 class ReadOnlyMemberError(ForbiddenError):
     type = "read-only-member"
-    title = "A reader of a conversation writes no messages"
+    title = "Readers cannot write messages"
 
 
 class NotAnOwnerError(ForbiddenError):
@@ -72,3 +72,9 @@ class LastOwnerError(ProblemError):
 class UnknownUserError(InvalidRequestError):
     type = "unknown-user"
     title = "There is no such account, or it has not been seen here yet"
+
+    def __init__(self, field: str) -> None:
+        """``field`` named it."""
+        super().__init__(
+            errors=[{"pointer": f"#/body/{field}", "detail": "is no known account", "type": "unknown_user"}]
+        )

@@ -56,7 +56,7 @@ async def _find_account(connection: AsyncConnection, wanted: MemberAdd) -> int:
     else:
         found = await authors.find_by_name(connection, username=wanted.username or "")
     if found is None:
-        raise UnknownUserError
+        raise UnknownUserError("username" if wanted.user_id is None else "user_id")
     return found
 
 

@@ -37,7 +37,9 @@ class DeltaReader(Protocol):
     """
 
     is_done: bool
-    line: int
+
+    @property
+    def line(self) -> int: ...
 
     def read(self, data: bytes) -> Iterator[Delta]: ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractContextManager, aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Query, Request, Response
 from kpi_shared import deadlines
@@ -16,6 +16,7 @@ from kpi_shared.idempotency import StreamedOnce
 from kpi_shared.integers import Decimal
 from kpi_shared.security import ReadAccess, WriteAccess
 from kpi_shared.streams import ReaderStream
+from pydantic import BeforeValidator
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -42,8 +43,17 @@ _LAST = "The id of the last event that the client has; without it, the stream be
 _NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+def _strip(value: object) -> object:
+    """White space around a value is no part of it (RFC 9110, 5.5)."""
+    return value.strip(" \t") if isinstance(value, str) else value
+
+
 async def _last_event(
-    last_event_id: Annotated[Decimal | None, Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST)] = None,
+    last_event_id: Annotated[
+        Decimal | None,
+        Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST),
+        BeforeValidator(_strip),
+    ] = None,
     after: Annotated[Decimal | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id
@@ -94,8 +104,13 @@ class _UploadRoute(MediaTypeRoute):
     """The same path and method as a message in one piece, which is another operation: its body is read as it comes."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        is_upload = scope["type"] == "http" and b"stream=true" in scope["query_string"].split(b"&")
+        pieces = scope["query_string"].split(b"&") if scope["type"] == "http" else []
+        is_upload = any(piece.startswith(b"stream=") and piece != b"stream=false" for piece in pieces)
         return super().matches(scope) if is_upload else (Match.NONE, {})
+
+
+async def _require_stream(stream: Literal["true"]) -> None:
+    """Any other spelling is refused: the gateway streams with this one only."""
 
 
 uploads = Router(prefix="/conversations/{conversation_id}", route_class=_UploadRoute)
@@ -105,6 +120,7 @@ uploads = Router(prefix="/conversations/{conversation_id}", route_class=_UploadR
     "/messages",
     status_code=201,
     include_in_schema=False,
+    dependencies=[Depends(_require_stream)],
     openapi_extra={"requestBody": {"content": {EVENT_STREAM: {}, LINES: {}}}},
 )
 async def upload_message(
@@ -115,7 +131,7 @@ async def upload_message(
     once: StreamedOnce,
     role: MessageRole = MessageRole.ASSISTANT,
 ) -> Response:
-    """Write a message as it comes to be: readers see its deltas at once, and it is stored at their end."""
+    """Write a message while it is being generated: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
     deadlines.extend(RETRY_SECONDS)

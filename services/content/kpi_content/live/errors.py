@@ -12,6 +12,10 @@ class MalformedUploadError(UploadError):
     type = "malformed-upload"
     title = "The streamed message cannot be read"
 
+    def __init__(self, detail: str, *, pointer: str = "#/body", kind: str = "malformed") -> None:
+        """``detail`` names the line, which a pointer into the body cannot."""
+        super().__init__(detail, errors=[{"pointer": pointer, "detail": detail, "type": kind}])
+
 
 class UploadTooLongError(UploadError):
     status = 413
@@ -24,7 +28,7 @@ class SilentUploadError(UploadError):
 
     status = 408
     type = "upload-silent"
-    title = "Nothing came for too long"
+    title = "No data was received in time"
 
 
 class EmptyUploadError(UploadError):
@@ -32,10 +36,13 @@ class EmptyUploadError(UploadError):
     type = "empty-message"
     title = "The streamed message has no text"
 
+    def __init__(self) -> None:
+        super().__init__(errors=[{"pointer": "#/body", "detail": "has no text", "type": "empty"}])
+
 
 class StoppedUploadError(UploadError, UnavailableError):
     type = "upload-stopped"
-    title = "The service stops; begin again with another message"
+    title = "The service is stopping; send the message again"
 
 
 class TooManyUploadsError(ProblemError):

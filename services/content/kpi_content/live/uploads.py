@@ -124,7 +124,7 @@ class Upload:
             self._first = delta
             self.draft.role = delta.role or self.draft.role
         elif delta.role is not None or delta.metadata is not None:
-            raise MalformedUploadError("Only the first delta may have a role and metadata")
+            raise MalformedUploadError(f"Line {self._reader.line}: only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
         if self._marks.is_too_long(text):
             raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
@@ -223,7 +223,7 @@ class Uploads:
 
     def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[_Stored]":
         task = self._storing.start(self._write(upload, caller=caller, is_interrupted=is_interrupted))
-        task.add_done_callback(_report_failure)
+        task.add_done_callback(partial(_report_failure, upload.draft.conversation_id, caller.id))
         return task
 
     async def _write(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> _Stored:
@@ -299,10 +299,11 @@ class Uploads:
         await self._storing.finish(grace=_STORE_SECONDS)
 
 
-def _report_failure(task: "asyncio.Task[_Stored]") -> None:
+def _report_failure(conversation_id: int, author_id: int, task: "asyncio.Task[_Stored]") -> None:
     error = asyncio.CancelledError() if task.cancelled() else task.exception()
     if error is not None:
-        log.info("upload not stored", error=type(error).__name__)
+        values = {"conversation_id": conversation_id, "user_id": author_id}
+        log.info("upload not stored", error=type(error).__name__, **values)
 
 
 async def _add(

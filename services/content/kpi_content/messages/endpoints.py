@@ -115,8 +115,8 @@ async def create_message(
 ) -> Response:
     """Write a message, which gets the next number of the conversation. You have then read all up to it.
 
-    With `stream=true` in the query, its text is taken as it comes to be, and shown to readers at once: from a body of
-    deltas, `application/x-ndjson` or `text/event-stream`.
+    With `stream=true` in the query, its text is taken while it is being generated, and shown to readers at once: from a
+    body of deltas, `application/x-ndjson` or `text/event-stream`.
     """
     check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
     async with once.committing(caller, check=check) as connection:

@@ -25,4 +25,8 @@ class MessageChangedMeanwhileError(ProblemError):
 
 class NumberNotGivenError(InvalidRequestError):
     type = "number-not-given"
-    title = "No message has got this number yet"
+    title = "No message has this number yet"
+
+    def __init__(self, newest: int) -> None:
+        detail = f"The newest number is {newest}"
+        super().__init__(detail, errors=[{"pointer": "#/body/number", "detail": detail, "type": "not_given"}])

@@ -60,6 +60,6 @@ class Message(Table, table=True):
     # No foreign key: its check would need an index that nothing else uses.
     author_id: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
-    # Its upload ended before its end.
+    # Its upload was incomplete.
     is_interrupted: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     search: str = Field(sa_column=Column(TSVECTOR, Computed(SEARCH_VECTOR, persisted=True), nullable=False))

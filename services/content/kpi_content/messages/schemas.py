@@ -5,6 +5,7 @@ from typing import Annotated, Any, Self
 
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Decimal, Integer
+from kpi_shared.text import WITHOUT_NUL, StorableText
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -16,7 +17,7 @@ from kpi_content.messages.metadata import Metadata
 from kpi_content.messages.models import MAX_CONTENT, MessageRole
 from kpi_content.search.schemas import Search, StreamSafe
 
-Content = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), StreamSafe]
+Content = Annotated[StorableText, StringConstraints(min_length=1, max_length=MAX_CONTENT), WITHOUT_NUL, StreamSafe]
 _EXAMPLE: JsonDict = {"role": "user", "content": "How do bees tell the way?", "metadata": {"client": "web"}}
 
 
@@ -40,7 +41,7 @@ class MessagePublic(BaseModel):
     content: str
     metadata: dict[str, Any] | None
     created_at: datetime
-    interrupted: Annotated[bool, Field(description="Whether its upload ended before its end")]
+    interrupted: Annotated[bool, Field(description="Whether the upload was incomplete")]
     author: AuthorPublic
 
 

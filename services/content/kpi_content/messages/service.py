@@ -86,7 +86,7 @@ async def mark_as_read(connection: AsyncConnection, *, conversation_id: int, num
     locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     last = locked.last_number
     if number > last:
-        raise NumberNotGivenError(f"The newest number is {last}")
+        raise NumberNotGivenError(last)
     unread = 0
     if number < last:
         unread = await repository.count_above(connection, conversation_id=conversation_id, number=number)

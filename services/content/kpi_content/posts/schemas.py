@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.integers import Decimal
-from kpi_shared.text import OneLine
+from kpi_shared.text import WITHOUT_NUL, OneLine, StorableText
 from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
@@ -17,9 +17,7 @@ from kpi_content.search.schemas import Search, StreamSafe
 
 MAX_SKIP = 10_000
 Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), OneLine(), StreamSafe]
-# PostgreSQL's text cannot contain NUL. StorableText would refuse it, too, but a pattern is also part of the API
-# document, where clients can find the rule.
-Content = Annotated[str, StringConstraints(max_length=MAX_CONTENT, pattern=r"^[^\x00]*$"), StreamSafe]
+Content = Annotated[StorableText, StringConstraints(max_length=MAX_CONTENT), WITHOUT_NUL, StreamSafe]
 
 
 CursorText = Annotated[str, StringConstraints(pattern=CURSOR_PATTERN)]

@@ -51,7 +51,9 @@ async def test_an_account_that_is_not_known_is_no_member(
     await conversations.know(bert, admin)
     await conversations.posts.execute("UPDATE authors SET username = NULL, is_deleted = true WHERE id = 33")
     for body in ({"user_id": UNKNOWN}, {"username": "unknown"}, {"user_id": 33}, {"username": "root"}):
-        assert_problem(await add(client, address, anna, role="reader", **body), 422, "unknown-user")
+        refused = await add(client, address, anna, role="reader", **body)
+        assert_problem(refused, 422, "unknown-user")
+        assert [error["pointer"] for error in refused.json()["errors"]] == [f"#/body/{name}" for name in body]
     # A name moves from one account to another: until both events are here, it is not clear whose it is.
     await conversations.posts.execute("UPDATE authors SET username = 'Bert', is_deleted = false WHERE id = 33")
     assert_problem(await add(client, address, anna, role="reader", username="bert"), 422, "unknown-user")

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -138,6 +139,18 @@ async def test_strangers_and_bad_places_get_a_problem(conversation: Conversation
     assert (await get(conversation.owner.headers, **{"Last-Event-ID": "x"})).status_code == 422
     missing = f"{conversation.addresses[0]}/conversations/999999/events"
     assert (await conversation.client.get(missing, headers=conversation.owner.headers)).status_code == 404
+
+
+async def test_white_space_around_a_last_event_id_is_no_part_of_it(conversation: Conversation) -> None:
+    """Not with httpx, which does not send such a header."""
+    address = urlsplit(conversation.events())
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    fields = {"Host": address.netloc, **conversation.owner.headers, "Last-Event-ID": "0 \t", "Connection": "close"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"HEAD {address.path} HTTP/1.1\r\n{head}\r\n".encode())
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).split()[1] == b"200"
+    writer.close()
 
 
 async def test_head_has_no_stream(conversation: Conversation) -> None:

@@ -144,6 +144,7 @@ async def test_an_upload_without_text_is_no_message(conversation: Conversation, 
         sending.write(body)
         response = await sending.end()
         assert_problem(response, 422, "malformed-upload" if body == b"not JSON\n" else "empty-message")
+        assert [error["pointer"] for error in response.json()["errors"]] == ["#/body"]
         assert "Location" not in response.headers
         await wait_until(lambda: bool(reading.of("draft.ended")))
         await conversation.write("the next")
@@ -157,16 +158,19 @@ async def test_rights_are_checked_before_the_body_is_read(conversation: Conversa
         assert_problem(await (await send(conversation, by=bert)).response(), 403, "read-only-member")
 
 
-async def test_a_writer_who_is_removed_meanwhile_stores_nothing(conversation: Conversation, bert: Caller) -> None:
+@pytest.mark.parametrize(("role", "slug"), [(None, "conversation-not-found"), ("reader", "read-only-member")])
+async def test_a_writer_who_may_not_write_any_more_stores_nothing(
+    conversation: Conversation, bert: Caller, role: str | None, slug: str
+) -> None:
     await conversation.share(bert)
     async with follow(conversation.events(at=1), conversation.owner.headers) as reading:
         sending = await send(conversation, by=bert)
         sending.write("mine")
         await wait_until(lambda: text_of(reading) == "mine")
-        await conversation.remove(bert)
+        await (conversation.change_role(bert, role) if role else conversation.remove(bert))
         # Without an end of the body: the next part of the draft is refused, and is shown to no reader.
         sending.write("later")
-        assert_problem(await sending.response(), 404, "conversation-not-found")
+        assert_problem(await sending.response(), 403 if role else 404, slug)
         await wait_until(lambda: bool(reading.of("draft.ended")))
     assert text_of(reading) == "mine"
     assert reading.of("message.created") == []
@@ -178,6 +182,10 @@ async def test_a_writer_who_is_removed_meanwhile_stores_nothing(conversation: Co
         ("?stream=true", "application/json", 415),
         ("", "application/x-ndjson", 415),
         ("?stream=true&role=admin", "application/x-ndjson", 422),
+        ("?stream=True", "application/x-ndjson", 422),
+        ("?stream=1&role=user", "text/event-stream", 422),
+        ("?stream=yes", "application/json", 415),
+        ("?stream=false", "application/x-ndjson", 415),
     ],
 )
 async def test_an_upload_is_asked_for_by_its_query_and_its_type(
@@ -185,7 +193,11 @@ async def test_an_upload_is_asked_for_by_its_query_and_its_type(
 ) -> None:
     sending = await send(conversation, query=query, kind=kind)
     sending.write("text")
-    assert (await sending.end()).status_code == status
+    response = await sending.end()
+    assert response.status_code == status
+    if status == 422:
+        name = "role" if "role=admin" in query else "stream"
+        assert [error["pointer"] for error in response.json()["errors"]] == [f"#/query/{name}"]
 
 
 @pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])

@@ -129,7 +129,7 @@ async def test_what_is_no_json_of_the_standard_is_refused(
 
 @pytest.mark.parametrize(
     "change",
-    [{"content": ""}, {"content": "x" * (MAX_CONTENT + 1)}, {"content": "nul\0"}, {"role": "bee"}, {"unknown": 1}],
+    [{"content": ""}, {"content": "x" * (MAX_CONTENT + 1)}, {"content": "nul\0 "}, {"role": "bee"}, {"unknown": 1}],
 )
 async def test_a_message_that_is_not_valid_is_refused(
     conversations: Conversations, client: httpx.AsyncClient, anna: Caller, change: dict[str, Any]
@@ -138,6 +138,7 @@ async def test_a_message_that_is_not_valid_is_refused(
     body = {"content": "text", **change}
     response = await client.post(f"{address}/messages", json=body, headers=anna.headers)
     assert_problem(response, 422, "invalid-request")
+    assert ("must not contain the NUL character" in response.json()["detail"]) == ("nul" in body["content"])
     assert (await conversations.get(address))["last_number"] == 0
 
 

@@ -93,3 +93,4 @@ async def test_only_a_number_that_has_been_given_is_read(
     response = await client.put(f"{address}/read", json={"number": number}, headers=anna.headers)
     is_number = type(number) is int and number > 0
     assert_problem(response, 422, "number-not-given" if is_number else "invalid-request")
+    assert [error["pointer"] for error in response.json()["errors"]] == ["#/body/number"]
