@@ -6,10 +6,11 @@ from math import inf
 from typing import Self
 
 from kpi_shared.deadlines import OWN_PACE
+from kpi_shared.errors import ProblemError
 from kpi_shared.http.middleware import BodyTooLargeError
 from starlette.types import Receive, Scope
 
-from kpi_gateway.upstream.streams import media_type_of
+from kpi_gateway.upstream.streams import EVENT_STREAM, media_type_of
 
 # A body of up to this size is received before the upstream is involved: a client that sends it slowly then occupies
 # its own connection and nothing else.
@@ -19,11 +20,17 @@ _WATCH_AFTER_SECONDS = 0.1
 _TICK_SECONDS = 0.05
 # A request with both of these asks that its body be read while it is written.
 _STREAM_QUERY = re.compile(rb"(?:^|&)stream=true(?:&|$)")
-_STREAM_TYPES = frozenset({b"text/event-stream", b"application/x-ndjson"})
+STREAM_TYPES = frozenset({EVENT_STREAM, b"application/x-ndjson"})
 
 
 class DownstreamGoneError(Exception):
     """The client closed its connection before it had its response."""
+
+
+class SlowUploadError(ProblemError):
+    status = 408
+    type = "slow-upload"
+    title = "The request body did not arrive in time"
 
 
 class Downstream:
@@ -186,7 +193,7 @@ class StreamedUpload(Downstream):
 
 def is_streamed_upload(scope: Scope) -> bool:
     """Whether a request has a body, and says that it is to be read while it is written."""
-    if not _STREAM_QUERY.search(scope["query_string"]) or media_type_of(scope["headers"]) not in _STREAM_TYPES:
+    if not _STREAM_QUERY.search(scope["query_string"]) or media_type_of(scope["headers"]) not in STREAM_TYPES:
         return False
     return _framing(scope)[0]
 

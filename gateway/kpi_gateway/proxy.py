@@ -7,7 +7,14 @@ from kpi_shared.deadlines import LASTS, READ_TOO_SLOWLY
 from kpi_shared.errors import ProblemError
 from starlette.types import Receive, Scope, Send
 
-from kpi_gateway.downstream import Downstream, DownstreamGoneError, StreamedUpload, Ticker, is_streamed_upload
+from kpi_gateway.downstream import (
+    Downstream,
+    DownstreamGoneError,
+    SlowUploadError,
+    StreamedUpload,
+    Ticker,
+    is_streamed_upload,
+)
 from kpi_gateway.headers import Peer, request_headers, response_headers
 from kpi_gateway.metrics import StreamCuts, UpstreamErrors
 from kpi_gateway.routes import Match
@@ -30,14 +37,9 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Errors after which a retry may help.
 _RETRIABLE = frozenset({502, 503, 504})
 _RETRY_AFTER = (b"retry-after", b"1")
-# RFC 9110, 10.2.2: the statuses for which Location has a meaning.
-_WITH_LOCATION = frozenset({201, 202, *range(300, 400)})
-
-
-class SlowUploadError(ProblemError):
-    status = 408
-    type = "slow-upload"
-    title = "The request body did not arrive in time"
+# RFC 9110, 10.2.2: the statuses for which Location has a meaning. In an error it names what has been created all the
+# same, such as an upload that was interrupted.
+_WITH_LOCATION = frozenset({201, 202, *range(300, 600)})
 
 
 class Proxy:
@@ -187,7 +189,7 @@ class _Relay:
             headers = [pair for pair in headers if pair[0] != b"content-length"]
         elif response.status in _WITH_LOCATION:
             headers = [self._rewrite_location(pair) for pair in headers]
-        elif response.status in _RETRIABLE:
+        if response.status in _RETRIABLE:
             if not any(name == _RETRY_AFTER[0] for name, _ in headers):
                 headers.append(_RETRY_AFTER)
             if SAME_ELSEWHERE in response.headers:

@@ -183,10 +183,11 @@ async def test_cookies_are_forwarded_and_never_kept_for_another_client() -> None
     assert seen == ["mine=1", None]
 
 
-async def test_a_location_leads_through_the_gateway() -> None:
+@pytest.mark.parametrize("status", [201, 307, 422, 503])
+async def test_a_location_leads_through_the_gateway(status: int) -> None:
     async def respond(request: Request) -> Response:
         here = str(request.base_url).rstrip("/")
-        return Response(status_code=307, headers={"Location": request.query_params["to"].replace("HERE", here)})
+        return Response(status_code=status, headers={"Location": request.query_params["to"].replace("HERE", here)})
 
     expected = {
         "HERE/posts/7?x=1": "{form}/posts/7?x=1",

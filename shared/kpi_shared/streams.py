@@ -1,8 +1,8 @@
 """Long responses, which end when their reader's token does: it was only checked when they began."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,8 +32,8 @@ async def while_permitted(
 ) -> AsyncIterator[None]:
     """Cancel the block, and raise AccessEndedError, when the subject is revoked or its token expires.
 
-    Where revocations are followed, an expiry is none: with ``least`` the block has so many seconds in any case. All in
-    the task of the caller, since a thousand streams that wait would need two thousand tasks more.
+    With ``least`` the block has at least so many seconds where revocations are followed, even if the token expires
+    before. All in the task of the caller, since a thousand streams that wait would need two thousand tasks more.
     """
     seconds = (subject.expires_at - datetime.now(UTC)).total_seconds()
     limit = asyncio.timeout(seconds if revocations is None else max(seconds, least))
@@ -58,11 +58,11 @@ async def while_permitted(
 class ReaderStream(StreamingResponse):
     """Streams ``chunks`` to a reader until they end, the reader is revoked, or the reader's token expires.
 
-    Clients then ask again, with a new token if they can get one. Endpoints with a response that lasts must use this
-    class.
+    Clients then ask again, with a new token if they can get one. However it ends, the generator is closed at once.
+    Endpoints with a response that lasts must use this class.
     """
 
-    def __init__(self, request: Request, chunks: AsyncIterator[bytes], *, reader: Subject, **more: Any) -> None:  # noqa: ANN401 those of StreamingResponse
+    def __init__(self, request: Request, chunks: AsyncGenerator[bytes, None], *, reader: Subject, **more: Any) -> None:  # noqa: ANN401 those of StreamingResponse
         super().__init__(chunks, **more)
         self._chunks = chunks
         self._reader = reader
@@ -75,19 +75,18 @@ class ReaderStream(StreamingResponse):
     async def stream_response(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         try:
-            async with while_permitted(self._revocations, self._reader):
+            async with aclosing(self._chunks), while_permitted(self._revocations, self._reader):
                 async for chunk in self._chunks:
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
         except AccessEndedError:
-            await self._end_early(send)
+            await _end_early(send)
         else:
             await send(_END)
 
-    async def _end_early(self, send: Send) -> None:
-        if (close := getattr(self._chunks, "aclose", None)) is not None:
-            await close()
-        try:
-            async with asyncio.timeout(_END_SECONDS):
-                await send(_END)
-        except TimeoutError:
-            raise ClientDisconnect from None
+
+async def _end_early(send: Send) -> None:
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await send(_END)
+    except TimeoutError:
+        raise ClientDisconnect from None

@@ -1,7 +1,7 @@
 """Long responses over real connections: they end when their reader is revoked, and no other does."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -32,11 +32,11 @@ class Reading:
         async def stream(request: Request, session: str) -> Response:
             expires_at = datetime.now(UTC) + timedelta(seconds=self.seconds)
             reader = Subject(7, "anna", Role.USER, session, "t", expires_at, account_version=1)
-            return ReaderStream(request, self._chunks(session), reader=reader, media_type="text/plain")
+            return ReaderStream(request, self.chunks(session), reader=reader, media_type="text/plain")
 
         return app
 
-    async def _chunks(self, session: str) -> AsyncIterator[bytes]:
+    async def chunks(self, session: str) -> AsyncGenerator[bytes, None]:
         try:
             for number in range(1_000_000):
                 yield b"x" * 1_000_000 if self.is_large else f"{number}\n".encode()
@@ -121,11 +121,11 @@ async def test_a_reader_who_takes_nothing_delays_no_end(revocations: Revocations
 
 
 async def test_a_stream_that_ends_by_itself_or_fails_leaves_no_reader(revocations: Revocations) -> None:
-    async def two() -> AsyncIterator[bytes]:
+    async def two() -> AsyncGenerator[bytes, None]:
         yield b"one"
         yield b"two"
 
-    async def failing() -> AsyncIterator[bytes]:
+    async def failing() -> AsyncGenerator[bytes, None]:
         yield b"one"
         raise RuntimeError("while it was streaming")
 
@@ -142,3 +142,26 @@ async def test_a_stream_that_ends_by_itself_or_fails_leaves_no_reader(revocation
     with pytest.raises(RuntimeError):
         await ReaderStream(request, failing(), reader=subject).stream_response(send)  # type: ignore[arg-type]
     assert revocations.readers == 0
+
+
+async def test_a_stream_whose_task_is_cancelled_while_it_sends_is_closed_in_that_task(
+    revocations: Revocations,
+) -> None:
+    """The garbage collector would close it too, at some time."""
+    reading = Reading(revocations)
+    request = Request({"type": "http", "app": reading.app()})
+    subject = Subject(7, "anna", Role.USER, "1", "t", datetime.now(UTC) + timedelta(seconds=60))
+    is_full = asyncio.Event()
+
+    async def send(message: dict[str, object]) -> None:
+        if message.get("body"):
+            is_full.set()
+            await asyncio.Event().wait()
+
+    chunks = reading.chunks("1")
+    task = asyncio.create_task(ReaderStream(request, chunks, reader=subject).stream_response(send))  # type: ignore[arg-type]
+    await asyncio.wait_for(is_full.wait(), 20)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert reading.closed == ["1"]

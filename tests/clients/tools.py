@@ -121,7 +121,10 @@ _IGNORED_OF_OPENAPI_GENERATOR = {
 GENERATORS = [
     Generator(
         "openapi-python-client",
-        ("openapi-python-client", "generate", "--path", "{document}", "--meta", "none", "--output-path", "kpi_client"),
+        (
+            *("openapi-python-client", "generate", "--path", "{document}", "--meta", "none"),
+            *("--output-path", "kpi_client", "--config", str(HERE / "python" / "openapi_python_client.yaml")),
+        ),
         "with_openapi_python_client.py",
     ),
     Generator(

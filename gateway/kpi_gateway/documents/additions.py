@@ -13,6 +13,7 @@ from kpi_gateway.credentials.errors import (
     SeveralCredentialsError,
 )
 from kpi_gateway.documents.renaming import Json
+from kpi_gateway.downstream import STREAM_TYPES, SlowUploadError
 from kpi_gateway.limits.service import TooManyRequestsError
 from kpi_gateway.paths import InvalidPathError
 from kpi_gateway.upstream.contract import (
@@ -21,12 +22,16 @@ from kpi_gateway.upstream.contract import (
     UpstreamTimeoutError,
     UpstreamUnreachableError,
 )
+from kpi_gateway.upstream.streams import EVENT_STREAM, StreamsBusyError
 
 _IDENTIFIED = ("X-Request-ID", "X-Response-Time")
 _LIMITED = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset", "RateLimit-Policy", "RateLimit")
 _RETRIED = ("Retry-After",)
 _KEY_ERRORS = (SeveralCredentialsError, InvalidKeyError, NetworkRefusedError, ExchangeUnavailableError)
 _UPSTREAM_ERRORS = (UpstreamError, UpstreamUnreachableError, UpstreamBusyError, UpstreamTimeoutError)
+# Media types: of a body that may be a stream, and of a response that is one.
+_UPLOADS = frozenset(media_type.decode() for media_type in STREAM_TYPES)
+_EVENTS = EVENT_STREAM.decode()
 
 
 _TEXT = {"type": "string"}
@@ -55,6 +60,10 @@ HEADERS: Mapping[str, Json] = {
 def complete_forwarded(operation: Json) -> None:
     """Add the errors that the gateway may respond with instead of the service, and header fields."""
     _add_responses(operation, (InvalidPathError, TooManyRequestsError, *_UPSTREAM_ERRORS))
+    if "requestBody" in operation:
+        _add_responses(operation, [SlowUploadError])
+    if _has_stream(operation):
+        _add_responses(operation, [StreamsBusyError])
     if any(KEY_SCHEME in requirement for requirement in operation["security"]):
         _add_responses(operation, _KEY_ERRORS)
     _add_headers(operation, limited=True)
@@ -65,6 +74,13 @@ def complete_own(operation: Json, *, limited: bool) -> None:
     operation["security"] = []
     _add_responses(operation, [InvalidPathError, *([TooManyRequestsError] if limited else [])])
     _add_headers(operation, limited=limited)
+
+
+def _has_stream(operation: Json) -> bool:
+    """Whether its body or its response may be a stream, by their media types."""
+    uploads = operation.get("requestBody", {}).get("content", {})
+    responses = [response.get("content", {}) for response in operation["responses"].values()]
+    return not _UPLOADS.isdisjoint(uploads) or any(_EVENTS in content for content in responses)
 
 
 def _add_responses(operation: Json, errors: Iterable[type[ProblemError]]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from kpi_shared.errors import UnavailableError
 
-_EVENT_STREAM = b"text/event-stream"
+EVENT_STREAM = b"text/event-stream"
 # None becomes free by itself soon.
 _RETRY_SECONDS = 5
 
@@ -54,7 +54,7 @@ class StreamPlaces:
 
 def is_event_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     """Whether a message with these fields has events as its body; names are in lower case."""
-    return media_type_of(headers) == _EVENT_STREAM
+    return media_type_of(headers) == EVENT_STREAM
 
 
 def media_type_of(headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
 from gateway_support import closed_port, gateway, raw_upstream, send_raw, serving, table_of
 from kpi_gateway.documents.merging import Merger, ServiceDocument
+from kpi_gateway.upstream.streams import StreamsBusyError
 from pydantic import BaseModel
 
 TABLE = table_of({"/auth": "auth", "/posts": "content"})
@@ -122,6 +123,21 @@ def test_a_response_of_a_service_keeps_its_own_description_and_headers() -> None
     assert responses["429"]["headers"]["retry-after"] == {"description": "Later"}
     assert "Retry-After" not in responses["429"]["headers"]
     assert responses["503"] == {"$ref": "#/components/responses/Busy"}
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"requestBody": {"content": {"application/json": {}, "application/x-ndjson": {}}}},
+        {"requestBody": {"content": {"text/event-stream": {}}}},
+        {"responses": {"200": {"content": {"text/event-stream": {}}}}},
+    ],
+)
+def test_streams_have_the_refusal_for_want_of_a_place(operation: dict[str, Any]) -> None:
+    whole = merged(document("/auth", {}, refers("Item")), document("/posts", {}, operation))
+    auth, posts = (whole["paths"][f"/api/v1/{name}"]["get"]["responses"] for name in ("auth", "posts"))
+    assert StreamsBusyError.title not in auth["503"]["description"]
+    assert StreamsBusyError.title in posts["503"]["description"]
 
 
 def test_an_operation_keeps_the_alternative_to_a_token() -> None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from kpi_gateway.app import create_pages
 from kpi_gateway.documents.merging import ServiceDocument, merge
+from kpi_gateway.downstream import SlowUploadError
 from kpi_gateway.origins import EXPOSED_HEADERS
 from kpi_gateway.routes import RouteTable
 from kpi_gateway.settings import GatewaySettings
+from kpi_gateway.upstream.streams import StreamsBusyError
 
 Json = dict[str, Any]
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -118,8 +120,15 @@ def test_every_forwarded_operation_documents_the_errors_of_the_gateway(whole: Js
         assert "Too many requests" in responses["429"]["description"]
         assert "Retry-After" in responses["429"]["headers"], name
         assert "Retry-After" in responses["503"]["headers"], name
+        is_slow_upload = SlowUploadError.title in responses.get("408", {"description": ""})["description"]
+        assert is_slow_upload == ("requestBody" in operation), name
         for status, response in responses.items():
             assert (status[0] in "23" or status == "429") == (response["headers"].keys() >= LIMITS), (name, status)
+
+
+def test_a_stream_documents_that_there_may_be_no_place_for_it(whole: Json) -> None:
+    follow = whole["paths"]["/api/v1/conversations/{conversation_id}/events"]["get"]
+    assert StreamsBusyError.title in follow["responses"]["503"]["description"]
 
 
 def test_the_pages_of_the_gateway_itself_are_described_too(whole: Json) -> None:

@@ -39,7 +39,7 @@ async def find_names(accounts: Accounts, column: str, table: str) -> object:
 
 async def run_housekeeping(accounts: Accounts, settings: AuthSettings) -> dict[str, int]:
     """Run the housekeeping in steps of one row, so that it needs more than one step."""
-    return await tidy(accounts.app.state.database, settings, step=1)
+    return await tidy(accounts.app.state.database, settings, most=1)
 
 
 async def test_settled_mails_are_deleted_after_a_month_and_pending_ones_never(

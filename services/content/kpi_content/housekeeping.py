@@ -7,7 +7,7 @@ from functools import partial
 from fastapi import FastAPI
 from kpi_shared.background import Schedule
 from kpi_shared.database import Database
-from kpi_shared.housekeeping import STEP, Forget, keeping_tidy, run_tasks
+from kpi_shared.housekeeping import MOST, Forget, keeping_tidy, run_tasks
 from kpi_shared.idempotency import repository as idempotency_keys
 
 from kpi_content.conversations import event_repository as events
@@ -31,9 +31,9 @@ def _build_tasks(settings: ContentSettings) -> dict[str, Forget]:
     }
 
 
-async def tidy(database: Database, settings: ContentSettings, *, step: int = STEP) -> dict[str, int]:
+async def tidy(database: Database, settings: ContentSettings, *, most: int = MOST) -> dict[str, int]:
     """Run all tasks once and return the number of rows that each has deleted."""
-    return await run_tasks(database, _build_tasks(settings), step=step)
+    return await run_tasks(database, _build_tasks(settings), most=most)
 
 
 async def housekeeping(app: FastAPI) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ import pytest
 from content_support import Caller, Posts
 from conversations_support import Conversations
 from kpi_content.app import create_app
+from kpi_content.messages.upload_errors import UploadError
 from kpi_content.settings import ContentSettings
 
 # The post that the example of a vote names.
@@ -52,7 +53,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def body_schema(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
-    [content] = operation["requestBody"]["content"].values()
+    content = operation["requestBody"]["content"]["application/json"]
     schema: dict[str, Any] = document["components"]["schemas"][content["schema"]["$ref"].rpartition("/")[2]]
     return schema
 
@@ -73,6 +74,38 @@ async def test_every_example_of_a_body_works_when_it_is_sent(
                 assert response.is_success, (method, template, response.text)
                 sent.add((method, template))
     assert sent == BODIES
+
+
+UPLOADED = {
+    "application/x-ndjson": '{"delta": "They do: "}\n{"delta": "in circles."}\n',
+    "text/event-stream": "data: They do: \n\ndata: in circles.\n\ndata: [DONE]\n\n",
+}
+
+
+async def test_every_streamed_body_works_with_its_query_only(
+    client: httpx.AsyncClient, anna: Caller, document: dict[str, Any], path: dict[str, int]
+) -> None:
+    sent = set()
+    for method, template, operation in operations(document):
+        for media_type, described in operation.get("requestBody", {}).get("content", {}).items():
+            if (query := described.get("x-only-with-query")) is not None:
+                name, _, value = query.partition("=")
+                assert name in {each["name"] for each in operation["parameters"]}
+                address, headers = template.format_map(path), anna.headers | {"Content-Type": media_type}
+                body = {"content": UPLOADED[media_type], "headers": headers}
+                made = await client.request(method, address, params={name: value, "role": "system"}, **body)
+                assert made.status_code == 201, made.text
+                assert (made.json()["role"], made.json()["content"]) == ("system", "They do: in circles.")
+                assert (await client.request(method, address, **body)).status_code == 415
+                sent.add(media_type)
+    assert sent == UPLOADED.keys()
+
+
+def test_the_refusals_of_uploads_are_described(document: dict[str, Any]) -> None:
+    responses = document["paths"]["/conversations/{conversation_id}/messages"]["post"]["responses"]
+    assert {"408", "409", "413", "415", "422", "503"} <= responses.keys()
+    for error in UploadError.__subclasses__():
+        assert error.title in responses[str(int(error.status))]["description"]
 
 
 async def test_every_default_is_accepted_where_it_is_sent(

@@ -17,7 +17,7 @@ async def test_a_deleted_conversation_is_gone_after_small_steps(conversations: C
     await conversations.write(stays)
     await conversations.delete(goes)
     state = conversations.posts.app.state
-    assert await tidy(state.database, state.settings, step=2) == NOTHING | {
+    assert await tidy(state.database, state.settings, most=2) == NOTHING | {
         "messages": 5,
         "events": 5,
         "conversations": 1,
@@ -34,11 +34,11 @@ async def test_a_conversation_waits_until_it_is_empty(conversations: Conversatio
     await conversations.delete(address)
     state = conversations.posts.app.state
     # A run takes a hundred steps.
-    assert (await tidy(state.database, state.settings, step=1)) == NOTHING | {
+    assert (await tidy(state.database, state.settings, most=1)) == NOTHING | {
         "messages": 100,
         "events": 100,
     }
-    assert (await tidy(state.database, state.settings, step=1))["conversations"] == 1
+    assert (await tidy(state.database, state.settings, most=1))["conversations"] == 1
 
 
 async def test_events_are_kept_for_a_day(conversations: Conversations) -> None:

@@ -7,14 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import psycopg
-import structlog
 from psycopg.conninfo import make_conninfo
 from pydantic import SecretStr
 
 from kpi_shared.background import Schedule, repeat
 from kpi_shared.database_url import connection_arguments
-
-log = structlog.get_logger(__name__)
 
 _SCHEDULE = Schedule(interval=1.0, first_backoff=1.0, longest_backoff=30.0)
 

@@ -5,7 +5,7 @@ Content-Encoding. Starlette decodes a form as Latin-1 where it is not percent-en
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +20,8 @@ from kpi_shared.http.middleware import IS_HEAD
 FORM = "application/x-www-form-urlencoded"
 # A member of ``requestBody``: media types that the route accepts in addition to the ones that it describes.
 ALSO_ACCEPTED = "x-also-accepted"
+# A member of a media type in ``requestBody``: the query with which another route of the same path and method takes it.
+ONLY_WITH_QUERY = "x-only-with-query"
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _HINTS = {"POST": "Accept-Post", "PATCH": "Accept-Patch"}
 _not_ascii = re.compile(rb"[\x80-\xff]").sub
@@ -61,10 +63,15 @@ async def _refuse_head(handler: Handler, request: Request) -> Response:
 
 def _declared(route: APIRoute) -> frozenset[str]:
     body: dict[str, Any] = (route.openapi_extra or {}).get("requestBody", {})
-    extra = {*body.get("content", ()), *body.get(ALSO_ACCEPTED, ())}
+    extra = {*accepted_types(body), *body.get(ALSO_ACCEPTED, ())}
     if route.body_field is None:
         return frozenset(extra)
     return frozenset({*extra, getattr(route.body_field.field_info, "media_type", "application/json")})
+
+
+def accepted_types(body: Mapping[str, Any]) -> list[str]:
+    """The media types that a ``requestBody`` describes, without those of another route."""
+    return [name for name, described in body.get("content", {}).items() if ONLY_WITH_QUERY not in described]
 
 
 async def _check(handler: Handler, accepted: frozenset[str], request: Request) -> Response:

@@ -38,7 +38,7 @@ class _Claim(NamedTuple):
 
 
 # What a stored response needs beside a valid token, such as still being a member: it raises if that is missing.
-Check = Callable[[AsyncConnection], Awaitable[None]]
+Requirement = Callable[[AsyncConnection], Awaitable[None]]
 
 
 class OnceOnly:
@@ -66,25 +66,27 @@ class OnceOnly:
             return
         key_hash, seal = await self._identify(self._key, owner)
         async with self._database.reading() as connection:
-            await _end_if_processed(connection, await repository.find(connection, key_hash=key_hash), seal)
+            sealed = await repository.find(connection, key_hash=key_hash)
+        if sealed is not None:
+            raise ProcessedBefore(seal.open(sealed))
 
     def writing(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[AsyncConnection]:
         """The transaction; RequestInFlightError, KeyReusedError, or the end with the stored response."""
-        return self._database.writing() if self._key is None else self._claiming(self._key, owner, check)
+        return self._database.writing() if self._key is None else self._claiming(self._key, owner, require)
 
     def committing(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[AsyncConnection]:
         """As ``writing``; without a key each statement is a transaction."""
-        return self._database.committing() if self._key is None else self._claiming(self._key, owner, check)
+        return self._database.committing() if self._key is None else self._claiming(self._key, owner, require)
 
     def direct(
-        self, owner: Subject | str, *, check: Check | None = None
+        self, owner: Subject | str, *, require: Requirement | None = None
     ) -> AbstractAsyncContextManager[DirectConnection]:
         """As ``committing``, with the driver's own connection."""
-        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner, check)
+        return self._database.direct() if self._key is None else self._claiming_directly(self._key, owner, require)
 
     async def keep(self, response: Response) -> Response:
         """The response, stored for retries. Call it last in the block of the transaction."""
@@ -95,23 +97,31 @@ class OnceOnly:
         return response
 
     @asynccontextmanager
-    async def _claiming(self, key: str, owner: Subject | str, check: Check | None) -> AsyncIterator[AsyncConnection]:
+    async def _claiming(
+        self, key: str, owner: Subject | str, require: Requirement | None
+    ) -> AsyncIterator[AsyncConnection]:
         # Before the transaction: it may read the body.
         key_hash, seal = await self._identify(key, owner)
         async with self._database.writing() as connection:
-            claimed = await repository.claim(connection, key_hash=key_hash)
+            is_locked = await repository.try_lock(connection, key_hash=key_hash)
             # Without the lock too: its holder may be another replay.
-            await _end_if_processed(connection, claimed.sealed, seal, check)
-            if not claimed.is_locked:
-                raise RequestInFlightError
-            self._claim = _Claim(connection, key_hash, seal)
-            yield connection
+            sealed = await repository.find(connection, key_hash=key_hash)
+            if sealed is None:
+                if not is_locked:
+                    raise RequestInFlightError
+                self._claim = _Claim(connection, key_hash, seal)
+                yield connection
+                return
+            if require is not None:
+                await require(connection)
+        # After the transaction: it may be long.
+        raise ProcessedBefore(seal.open(sealed))
 
     @asynccontextmanager
     async def _claiming_directly(
-        self, key: str, owner: Subject | str, check: Check | None
+        self, key: str, owner: Subject | str, require: Requirement | None
     ) -> AsyncIterator[DirectConnection]:
-        async with self._claiming(key, owner, check) as connection:
+        async with self._claiming(key, owner, require) as connection:
             yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
 
     async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:
@@ -119,17 +129,6 @@ class OnceOnly:
         name = owner if isinstance(owner, str) else owner_of(owner)
         body = await self._request.body() if self._has_body else b""
         return hash_key(key, name), ResponseSeal(derive_keys(key, secrets), fingerprint(self._request, body))
-
-
-async def _end_if_processed(
-    connection: AsyncConnection, sealed: str | None, seal: ResponseSeal, check: Check | None = None
-) -> None:
-    if sealed is None:
-        return
-    response = seal.open(sealed)
-    if check is not None:
-        await check(connection)
-    raise ProcessedBefore(response)
 
 
 async def _once(request: Request) -> OnceOnly:

@@ -1,18 +1,15 @@
 """The SQL of the table of keys, which each service has one of."""
 
 from datetime import timedelta
-from typing import NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 KEPT = timedelta(hours=24)
 
-_FIND = "SELECT sealed_response FROM idempotency_keys WHERE key_hash = :key_hash AND created_at > now() - :kept"
-_find = text(_FIND)
-# The lock lasts until the end of the transaction, so that it also works through a pooler. The statement does not see
-# what the last holder of the lock has committed since the statement began: ``_store`` does.
-_claim = text(f"SELECT pg_try_advisory_xact_lock(:number) AS is_locked, ({_FIND}) AS sealed")
+_find = text("SELECT sealed_response FROM idempotency_keys WHERE key_hash = :key_hash AND created_at > now() - :kept")
+# The lock lasts until the end of the transaction, so that it also works through a pooler.
+_try_lock = text("SELECT pg_try_advisory_xact_lock(:number)")
 # A row from before may still be there.
 _store = text("""
     INSERT INTO idempotency_keys AS stored (key_hash, sealed_response) VALUES (:key_hash, :sealed)
@@ -28,26 +25,20 @@ _forget_old = text("""
 """)
 
 
-class Claimed(NamedTuple):
-    """Whether this transaction has the lock of the key until it ends, and the stored response."""
-
-    is_locked: bool
-    sealed: str | None
-
-
-async def claim(connection: AsyncConnection, *, key_hash: bytes) -> Claimed:
+async def try_lock(connection: AsyncConnection, *, key_hash: bytes) -> bool:
+    """Whether this transaction has the lock of the key until it ends."""
     number = int.from_bytes(key_hash[:8], "big", signed=True)
-    values = {"number": number, "key_hash": key_hash, "kept": KEPT}
-    return Claimed(*(await connection.execute(_claim, values)).one())
+    return bool(await connection.scalar(_try_lock, {"number": number}))
 
 
 async def find(connection: AsyncConnection, *, key_hash: bytes) -> str | None:
+    """The stored response. Only a statement after that of the lock sees what the last holder of the lock committed."""
     sealed: str | None = await connection.scalar(_find, {"key_hash": key_hash, "kept": KEPT})
     return sealed
 
 
 async def store(connection: AsyncConnection, *, key_hash: bytes, sealed: str) -> bool:
-    """False if the key has a response: another request has been processed since the claim."""
+    """False if the key has a response."""
     values = {"key_hash": key_hash, "sealed": sealed, "kept": KEPT}
     return bool(await connection.scalar(_store, values))
 

@@ -49,7 +49,7 @@ PROBE_TICKS = 2
 MAX_EMPTY_LINES = 8
 # Connections over the limit that are kept until their first bytes arrive, so that their refusal can depend on these.
 MAX_KEPT_FOR_REFUSAL = 64
-# As much as the transport keeps itself before it is full, twice: more than is sent before the system can ask for more.
+# Twice what the transport holds before its writer has to wait (64 KiB), so that the system always has more to send.
 UNSENT_BYTES = 128 * 1024
 # File descriptors that a process needs in addition to its client connections.
 _SPARE_FILES = 512

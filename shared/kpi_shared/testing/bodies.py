@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from kpi_shared.http.media_types import ALSO_ACCEPTED
+from kpi_shared.http.media_types import ALSO_ACCEPTED, accepted_types
 
 _OTHER = ("text/plain", "text/xml", "application/octet-stream", "multipart/form-data; boundary=x", "application/jsonp")
 _BODY = b'{"a": 1}'
@@ -14,7 +14,7 @@ def operations_with_body(document: dict[str, Any]) -> dict[str, list[str]]:
     """The media types that each operation with a body accepts, by ``METHOD /path``."""
     return {
         f"{method.upper()} {path}": sorted(
-            [*operation["requestBody"]["content"], *operation["requestBody"].get(ALSO_ACCEPTED, ())]
+            [*accepted_types(operation["requestBody"]), *operation["requestBody"].get(ALSO_ACCEPTED, ())]
         )
         for path, item in document["paths"].items()
         for method, operation in item.items()

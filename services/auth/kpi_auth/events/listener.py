@@ -3,21 +3,20 @@
 import asyncio
 
 import psycopg
-from kpi_shared.database.listening import Listener as SharedListener
+from kpi_shared.database.listening import Listener
 
 from kpi_auth.events import repository
 from kpi_auth.settings import AuthSettings
 
 
-class Listener(SharedListener):
-    def __init__(self, settings: AuthSettings, wake: asyncio.Event) -> None:
-        def wake_up(_notification: psycopg.Notify) -> None:
-            wake.set()
+def create_listener(settings: AuthSettings, wake: asyncio.Event) -> Listener:
+    def wake_up(_notification: psycopg.Notify) -> None:
+        wake.set()
 
-        super().__init__(
-            settings.listen_database_url,
-            name=f"{settings.part.program}-events",
-            listen=repository.listen,
-            on_begin=wake.set,
-            on_notification=wake_up,
-        )
+    return Listener(
+        settings.listen_database_url,
+        name=f"{settings.part.program}-events",
+        listen=repository.listen,
+        on_begin=wake.set,
+        on_notification=wake_up,
+    )

@@ -7,7 +7,7 @@ from kpi_shared.background import running
 from kpi_shared.database import Bounds, Database
 
 from kpi_auth.events.feed import CONNECTIONS, Feed
-from kpi_auth.events.listener import Listener
+from kpi_auth.events.listener import create_listener
 
 
 async def event_feed(app: FastAPI) -> AsyncIterator[None]:
@@ -16,7 +16,7 @@ async def event_feed(app: FastAPI) -> AsyncIterator[None]:
     database = Database(settings, bounds=Bounds.of_requests(settings))
     app.state.feed = feed = Feed(database)
     feed.register_metrics(app.state.metrics)
-    listener = Listener(settings, feed.wake)
+    listener = create_listener(settings, feed.wake)
     try:
         async with (
             running(database.watch(), name="watch of the events' connections"),

@@ -371,7 +371,7 @@ async def test_keys_are_deleted_a_month_after_their_end(accounts: Accounts, keys
         end = datetime.now(UTC) - timedelta(days=days)
         await accounts.execute("UPDATE api_keys SET expires_at = :end WHERE id = :id", end=end, id=key.id)
     await keys.add(anna, name="endless")
-    assert (await tidy(accounts.app.state.database, settings, step=1))["api_keys"] == 1
+    assert (await tidy(accounts.app.state.database, settings, most=1))["api_keys"] == 1
     names = await accounts.scalar("SELECT array_agg(name ORDER BY id) FROM api_keys")
     assert names == ["ends 29", "ends -1", "endless"]
 

@@ -8,9 +8,9 @@ from audit_support import Trail
 from kpi_auth.housekeeping import tidy
 
 
-async def run_housekeeping(trail: Trail, *, days: float | None = 30, step: int = 4) -> int:
+async def run_housekeeping(trail: Trail, *, days: float | None = 30, most: int = 4) -> int:
     settings = trail.settings.model_copy(update={"audit_keep_days": days})
-    return (await tidy(trail.database, settings, step=step)).get("audit", 0)
+    return (await tidy(trail.database, settings, most=most)).get("audit", 0)
 
 
 async def test_old_records_are_deleted_and_the_chain_stays_verifiable(trail: Trail) -> None:
@@ -115,7 +115,7 @@ async def test_several_replicas_may_run_at_once(trail: Trail) -> None:
     await trail.add(40, age=timedelta(days=31))
     await trail.add(5)
     await trail.chain()
-    deleted = await asyncio.gather(*(run_housekeeping(trail, step=3) for _ in range(4)))
-    deleted.append(await run_housekeeping(trail, step=3))
+    deleted = await asyncio.gather(*(run_housekeeping(trail, most=3) for _ in range(4)))
+    deleted.append(await run_housekeeping(trail, most=3))
     assert sum(deleted) == 40
     assert (await trail.verify()).problem is None

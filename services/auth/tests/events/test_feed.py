@@ -14,7 +14,7 @@ from kpi_auth.events import feed as feed_module
 from kpi_auth.events import repository
 from kpi_auth.events.errors import EventsGoneError, ReadOnlyFeedError
 from kpi_auth.events.feed import Feed
-from kpi_auth.events.listener import Listener
+from kpi_auth.events.listener import create_listener
 from kpi_auth.events.models import EventType, PlacedEvent
 from kpi_auth.events.payloads import SessionEnded
 from kpi_auth.events.streams import EventStream
@@ -269,7 +269,7 @@ async def test_a_stream_whose_events_are_deleted_meanwhile_ends(database: Databa
 async def test_a_commit_wakes_a_listener(database: Database, quiet_settings: AuthSettings) -> None:
     settings = quiet_settings.model_copy(update={"listen_database_url": quiet_settings.database_url})
     wake = asyncio.Event()
-    async with running(Listener(settings, wake).run(), name="listener"), asyncio.timeout(20):
+    async with running(create_listener(settings, wake).run(), name="listener"), asyncio.timeout(20):
         # At the start, since there may have been events before.
         await wake.wait()
         wake.clear()
@@ -286,7 +286,7 @@ async def test_a_listener_whose_connection_is_lost_listens_again(
 ) -> None:
     settings = quiet_settings.model_copy(update={"listen_database_url": quiet_settings.database_url})
     wake = asyncio.Event()
-    async with running(Listener(settings, wake).run(), name="listener"), asyncio.timeout(20):
+    async with running(create_listener(settings, wake).run(), name="listener"), asyncio.timeout(20):
         await wake.wait()
         async with database.reading() as connection:
             ended = await connection.scalar(
@@ -305,7 +305,7 @@ async def test_a_listener_whose_connection_is_lost_listens_again(
 
 async def test_there_is_no_listener_without_an_address(quiet_settings: AuthSettings) -> None:
     wake = asyncio.Event()
-    await Listener(quiet_settings, wake).run()
+    await create_listener(quiet_settings, wake).run()
     assert not wake.is_set()
 
 

@@ -34,7 +34,10 @@ _forget_deleted = text(
 
 
 async def record(connection: AsyncConnection, *, conversation_id: int, kind: str, **data: object) -> None:
-    """Write the next event of a conversation, and wake its streams when the transaction commits."""
+    """Write the next event of a conversation, and wake its streams when the transaction commits.
+
+    The conversation must be locked: what the event tells of happens in the order of the events.
+    """
     values: Mapping[str, object] = {"conversation": conversation_id, "kind": kind, "data": json.dumps(data)}
     await connection.execute(_record, values)
 

@@ -78,8 +78,8 @@ async def list_members(
 )
 async def add_member(conversation_id: ConversationId, member: MemberAdd, caller: WriteAccess, once: Once) -> Response:
     """Share a conversation that you are an owner of: a reader reads, a writer also writes, an owner also shares."""
-    check = partial(member_service.check_owner, conversation_id=conversation_id, caller=caller)
-    async with once.writing(caller, check=check) as connection:
+    require = partial(member_service.check_owner, conversation_id=conversation_id, caller=caller)
+    async with once.writing(caller, require=require) as connection:
         row = await member_service.add(connection, conversation_id=conversation_id, wanted=member, caller=caller)
         location = f"/conversations/{conversation_id}/members/{row['user']['id']}"
         return await once.keep(write_response(encode_member(row), status=201, headers={"Location": location}))

@@ -2,18 +2,19 @@
 
 import re
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol, cast
 
 from kpi_shared.errors import field_error
 from kpi_shared.text import StorableText
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
-from kpi_content.live.errors import MalformedUploadError
 from kpi_content.messages.metadata import Metadata
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM
+from kpi_content.messages.upload_errors import MalformedUploadError
 
-EVENT_STREAM, LINES = "text/event-stream", "application/x-ndjson"
 # As several providers of language models end theirs.
 _DONE = "[DONE]"
 # A line, or the data of an event, may hold a whole message, escaped.
@@ -30,7 +31,7 @@ class Delta(BaseModel):
     metadata: Metadata | None = None
 
 
-class DeltaReader(Protocol):
+class DeltaParser(Protocol):
     """Turns the bytes of a body into deltas. ``is_done``: the client has said that nothing follows.
 
     ``line`` is the number of the line, from 1, with which the newest delta began.
@@ -80,7 +81,9 @@ class _Lines:
             yield each
 
 
-class JsonLines:
+class LineParser:
+    """Each line is a delta; empty ones are skipped."""
+
     def __init__(self) -> None:
         self._lines = _Lines()
         self.is_done = False
@@ -101,7 +104,7 @@ class JsonLines:
         return self._lines.number
 
 
-class EventStream:
+class EventParser:
     """Of each event only its data is used: a JSON object, which is a delta, or else the text itself."""
 
     def __init__(self) -> None:
@@ -136,24 +139,36 @@ class EventStream:
             if data == _DONE:
                 self.is_done = True
             elif not self.is_done:
-                yield _parse_delta(data if _is_object(data) else to_json({"delta": data}), number=self.line)
+                yield _parse_data(data, number=self.line)
 
 
-def _is_object(data: str) -> bool:
+def _parse_data(data: str, *, number: int) -> Delta:
+    parsed = _try_json(data) if data.lstrip().startswith("{") else None
+    with _malformed(number):
+        # A provider's own objects are refused, and not shown as what a model has said.
+        return Delta.model_validate(parsed or {"delta": data})
+
+
+def _try_json(data: str) -> dict[str, Any] | None:
     try:
-        # A provider's own events are refused, and not shown as what a model has said.
-        return data.lstrip().startswith("{") and bool(from_json(data))
+        return cast("dict[str, Any]", from_json(data))
     except ValueError:
-        return False
+        return None
 
 
-def _parse_delta(data: str | bytes, *, number: int) -> Delta:
+def _parse_delta(line: str, *, number: int) -> Delta:
+    with _malformed(number):
+        return Delta.model_validate_json(line)
+
+
+@contextmanager
+def _malformed(number: int) -> Iterator[None]:
+    """``number`` is that of the first line of what is parsed."""
     try:
-        return Delta.model_validate_json(data)
+        yield
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         found = field_error({**first, "loc": ("body", *first["loc"])})
-        # The line is the first one of what was parsed.
         reason = re.sub(r" at line \d+ column (\d+)$", r" at column \1", found["detail"])
         place = "".join(f"{step}: " for step in first["loc"])
         raise MalformedUploadError(
@@ -161,5 +176,5 @@ def _parse_delta(data: str | bytes, *, number: int) -> Delta:
         ) from None
 
 
-def create_reader(content_type: str) -> DeltaReader:
-    return EventStream() if content_type.lower().startswith(EVENT_STREAM) else JsonLines()
+def create_parser(content_type: str) -> DeltaParser:
+    return EventParser() if content_type.lower().startswith(EVENT_STREAM) else LineParser()

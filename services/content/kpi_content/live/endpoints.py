@@ -1,6 +1,6 @@
 """Following a conversation, and messages that are streamed into one."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,7 @@ from starlette.types import Scope
 from kpi_content.conversations import stream_repository
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
-from kpi_content.live.deltas import EVENT_STREAM, LINES, create_reader
+from kpi_content.live.deltas import create_parser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.errors import TooManyStreamsError
 from kpi_content.live.limits import OpenByAccount
@@ -31,6 +31,7 @@ from kpi_content.live.streams import EventStream, find_beginning
 from kpi_content.live.uploads import RETRY_SECONDS, Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
 
 router = Router(prefix="/conversations/{conversation_id}", tags=["conversations"])
 
@@ -92,7 +93,9 @@ async def follow_conversation(
     return ReaderStream(request, chunks, reader=caller, media_type=EVENT_STREAM, headers=_NO_STORE)
 
 
-async def _held(chunks: AsyncGenerator[bytes], holding: AbstractContextManager[None]) -> AsyncIterator[bytes]:
+async def _held(
+    chunks: AsyncGenerator[bytes, None], holding: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
     """From the first chunk on: a response that is never begun does not end."""
     with holding:
         async with aclosing(chunks):
@@ -137,7 +140,7 @@ async def upload_message(
     deadlines.extend(RETRY_SECONDS)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
     draft = Draft(request.app.state.drafts, conversation_id=conversation_id, author=caller, role=role)
-    reader = create_reader(request.headers.get("content-type", ""))
-    upload = Upload(draft, reader, once, silence=request.app.state.settings.upload_silence_timeout)
+    parser = create_parser(request.headers.get("content-type", ""))
+    upload = Upload(draft, parser, once, silence=request.app.state.settings.upload_silence_timeout)
     response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)
     return response

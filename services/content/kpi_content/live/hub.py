@@ -88,7 +88,7 @@ class Subscription:
         return taken
 
 
-class _Channel:
+class _Followed:
     """One conversation that is followed here, and the place up to which its events were read.
 
     ``held`` are parts of drafts that wait for the next look, since a reader may have been removed before them.
@@ -103,9 +103,11 @@ class _Channel:
 
 
 class Hub:
+    """Gives the events of the conversations that are followed here to their streams, each in its order."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._channels: dict[int, _Channel] = {}
+        self._followed: dict[int, _Followed] = {}
         # The conversations to look at, and those that are being looked at.
         self._stale: set[int] = set()
         self._read: set[int] = set()
@@ -132,30 +134,30 @@ class Hub:
         await repeat(self.step, SCHEDULE, failure="conversations unreadable", wake=self._wake)
 
     def is_followed(self, conversation_id: int) -> bool:
-        return conversation_id in self._channels
+        return conversation_id in self._followed
 
     # What is known to have happened.
 
     def note(self, conversation_id: int, seq: int) -> None:
         """A conversation has an event at this place, or for 0 is gone."""
-        channel = self._channels.get(conversation_id)
-        if channel is not None and (seq > channel.place or not seq):
+        followed = self._followed.get(conversation_id)
+        if followed is not None and (seq > followed.place or not seq):
             self._look_at(conversation_id)
 
     def note_draft(self, conversation_id: int, part: LiveEvent, *, is_ordered: bool) -> None:
         """``is_ordered``: all that was committed before it has been noted."""
-        channel = self._channels.get(conversation_id)
-        if channel is None:
+        followed = self._followed.get(conversation_id)
+        if followed is None:
             return
         if not is_ordered:
             self._look_at(conversation_id)
         if conversation_id not in self._stale and conversation_id not in self._read:
-            self._deliver(channel, [part])
-        elif len(channel.held) < _MOST_HELD:
-            channel.held.append(part)
+            self._deliver(followed, [part])
+        elif len(followed.held) < _MOST_HELD:
+            followed.held.append(part)
 
     def look_at_all(self) -> None:
-        self._stale.update(self._channels)
+        self._stale.update(self._followed)
         self._wake.set()
 
     def _look_at(self, conversation_id: int) -> None:
@@ -168,9 +170,9 @@ class Hub:
         """Look at all conversations that may have changed; True if there are more by then."""
         began_at = monotonic()
         if not self.is_listening or began_at - self._checked_at >= CHECK_SECONDS:
-            self._stale.update(self._channels)
+            self._stale.update(self._followed)
             self._checked_at = began_at
-        self._read, self._stale = self._stale & self._channels.keys(), set()
+        self._read, self._stale = self._stale & self._followed.keys(), set()
         if self._read:
             try:
                 await self._look()
@@ -183,37 +185,37 @@ class Hub:
         return bool(self._stale)
 
     async def _look(self) -> None:
-        channels = {each: self._channels[each] for each in self._read}
-        places = {each: channel.place for each, channel in channels.items()}
+        looked_at = {each: self._followed[each] for each in self._read}
+        places = {each: followed.place for each, followed in looked_at.items()}
         found = await reading.read_changes(self._database, places)
         for conversation_id, events in found.items():
-            # Its streams may have left meanwhile; the channel of those that came since then is another one.
-            if self._channels.get(conversation_id) is channels[conversation_id]:
-                self._apply(conversation_id, channels[conversation_id], events)
+            # Its streams may have left meanwhile; those that came since then have joined another one.
+            if self._followed.get(conversation_id) is looked_at[conversation_id]:
+                self._apply(conversation_id, looked_at[conversation_id], events)
         for conversation_id in self._read - self._stale:
-            if (channel := self._channels.get(conversation_id)) is not None and channel.held:
-                held, channel.held = channel.held, []
-                self._deliver(channel, held)
+            if (followed := self._followed.get(conversation_id)) is not None and followed.held:
+                held, followed.held = followed.held, []
+                self._deliver(followed, held)
 
-    def _apply(self, conversation_id: int, channel: _Channel, events: list[LiveEvent]) -> None:
-        if not events or events[-1].seq != channel.place + len(events):
+    def _apply(self, conversation_id: int, followed: _Followed, events: list[LiveEvent]) -> None:
+        if not events or events[-1].seq != followed.place + len(events):
             # The conversation is gone, or events are: its readers ask again, and get what is true then.
-            for subscription in channel.subscriptions:
+            for subscription in followed.subscriptions:
                 subscription.end()
-            del self._channels[conversation_id]
+            del self._followed[conversation_id]
             return
         given = _begin(events)
-        channel.place = given[-1].seq
-        self._deliver(channel, given)
+        followed.place = given[-1].seq
+        self._deliver(followed, given)
         if len(given) < len(events) or len(events) == reading.MOST:
             self._stale.add(conversation_id)
 
-    def _deliver(self, channel: _Channel, events: Iterable[LiveEvent]) -> None:
+    def _deliver(self, followed: _Followed, events: Iterable[LiveEvent]) -> None:
         for event in events:
-            for subscription in channel.subscriptions:
+            for subscription in followed.subscriptions:
                 subscription.offer(event)
                 self.sent += 1
-        for subscription in channel.subscriptions:
+        for subscription in followed.subscriptions:
             if subscription.is_full:
                 self.cut += 1
                 subscription.cut()
@@ -222,8 +224,8 @@ class Hub:
 
     def place_of(self, conversation_id: int) -> int:
         """The place up to which events were read for the streams that are open; 0 if there is none."""
-        channel = self._channels.get(conversation_id)
-        return channel.place if channel is not None else 0
+        followed = self._followed.get(conversation_id)
+        return followed.place if followed is not None else 0
 
     async def read_page(self, conversation_id: int, *, after: int) -> list[LiveEvent]:
         return await reading.read_page(self._database, conversation_id=conversation_id, after=after)
@@ -234,12 +236,12 @@ class Hub:
     @contextmanager
     def join(self, conversation_id: int, *, reader_id: int, after: int) -> Iterator[Subscription]:
         """Receive what comes after the place, which must be ``place_of`` the conversation or a later one."""
-        channel = self._channels.get(conversation_id)
-        if channel is None:
-            channel = self._channels[conversation_id] = _Channel(after)
+        followed = self._followed.get(conversation_id)
+        if followed is None:
+            followed = self._followed[conversation_id] = _Followed(after)
             self._look_at(conversation_id)
         subscription = Subscription(reader_id=reader_id, after=after)
-        channel.subscriptions.add(subscription)
+        followed.subscriptions.add(subscription)
         self.streams += 1
         if self.is_ending:
             subscription.cut()
@@ -247,14 +249,17 @@ class Hub:
             yield subscription
         finally:
             self.streams -= 1
-            channel.subscriptions.discard(subscription)
-            if not channel.subscriptions and self._channels.get(conversation_id) is channel:
-                del self._channels[conversation_id]
+            followed.subscriptions.discard(subscription)
+            if not followed.subscriptions and self._followed.get(conversation_id) is followed:
+                del self._followed[conversation_id]
 
     def end_streams(self) -> None:
+        """The first time, end those that are open; none begins then. Each connection calls this when it closes."""
+        if self.is_ending:
+            return
         self.is_ending = True
-        for channel in self._channels.values():
-            for subscription in channel.subscriptions:
+        for followed in self._followed.values():
+            for subscription in followed.subscriptions:
                 subscription.cut()
 
 

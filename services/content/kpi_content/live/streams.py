@@ -48,12 +48,12 @@ class EventStream:
         # Nothing follows: the client asks again, and finds out why.
         self._is_over = False
 
-    async def chunks(self) -> AsyncGenerator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Each item is one or more complete events, or a comment."""
         yield self._begin()
         while self._is_behind():
             # The next page is not read before this one is sent.
-            for missed in join(await self._read_missed()):
+            for missed in concatenate(await self._read_missed()):
                 yield missed
             if self._is_over:
                 return
@@ -106,10 +106,10 @@ class EventStream:
 async def _take(subscription: Subscription) -> Iterable[bytes]:
     """What comes within the time after which a comment is due, or that."""
     events = await subscription.take(seconds=KEEPALIVE_SECONDS)
-    return (KEEPALIVE_COMMENT,) if not events and not subscription.is_over else join(events)
+    return (KEEPALIVE_COMMENT,) if not events and not subscription.is_over else concatenate(events)
 
 
-def join(events: Iterable[LiveEvent]) -> Iterator[bytes]:
+def concatenate(events: Iterable[LiveEvent]) -> Iterator[bytes]:
     """Events in their order; short ones together."""
     joined: list[bytes] = []
     length = 0

@@ -26,23 +26,24 @@ from kpi_shared.streams import AccessEndedError, while_permitted
 from pydantic_core import from_json
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_content.live.deltas import Delta, DeltaReader
+from kpi_content.live.deltas import Delta, DeltaParser
 from kpi_content.live.drafts import Draft
-from kpi_content.live.errors import (
-    EmptyUploadError,
-    MalformedUploadError,
-    SilentUploadError,
-    StoppedUploadError,
-    TooManyUploadsError,
-    UploadError,
-    UploadTooLongError,
-)
 from kpi_content.live.keys import KeysInFlight
 from kpi_content.live.limits import OpenByAccount
 from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.responses import created_response
 from kpi_content.messages.schemas import MessageCreate
+from kpi_content.messages.upload_errors import (
+    EmptyUploadError,
+    MalformedUploadError,
+    RefusedUploadError,
+    SilentUploadError,
+    StoppedUploadError,
+    TooManyUploadsError,
+    UploadError,
+    UploadTooLongError,
+)
 from kpi_content.search.schemas import MAX_MARKS, MarkRun
 
 log = structlog.get_logger(__name__)
@@ -59,14 +60,14 @@ _STORE_SECONDS = 5.0
 
 
 class Upload:
-    """``stop`` ends it early, as if its client had left."""
+    """``stop`` and ``refuse`` end it early; ``silence`` is in seconds."""
 
-    def __init__(self, draft: Draft, reader: DeltaReader, once: OnceOnly, *, silence: float) -> None:
+    def __init__(self, draft: Draft, parser: DeltaParser, once: OnceOnly, *, silence: float) -> None:
         self.draft = draft
         self.once = once
         # The hash of the Idempotency-Key.
         self.key: bytes | None = None
-        self._reader = reader
+        self._parser = parser
         self._silence = silence
         self._first: Delta | None = None
         self._texts: list[str] = []
@@ -74,13 +75,22 @@ class Upload:
         self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
-        self._is_stopped = False
         # Whether the statement that stores it has been sent.
         self.is_sent = False
-        draft.on_refusal = self.stop
+        # Why it is to end early.
+        self._end: UploadError | None = None
+        draft.on_refusal = self.refuse
 
     def stop(self) -> None:
-        self._is_stopped = True
+        """Since the process ends."""
+        self._end_early(StoppedUploadError())
+
+    def refuse(self) -> None:
+        """Since its author may not write."""
+        self._end_early(RefusedUploadError())
+
+    def _end_early(self, reason: UploadError) -> None:
+        self._end = self._end or reason
         if self._is_receiving and not self._limit.expired():
             self._limit.reschedule(0)
 
@@ -94,11 +104,11 @@ class Upload:
             async with self._limit:
                 await self._take_all(body)
         except TimeoutError:
-            if self._is_stopped:
-                raise StoppedUploadError from None
-            if not self._reader.is_done:
+            if self._end is not None:
+                raise self._end from None
+            if not self._parser.is_done:
                 raise SilentUploadError from None
-        for delta in self._reader.finish():
+        for delta in self._parser.finish():
             self._add(delta)
 
     async def _take_all(self, body: AsyncIterator[bytes]) -> None:
@@ -112,11 +122,11 @@ class Upload:
             self._is_receiving = False
 
     def _wait_for_more(self) -> None:
-        seconds = _DONE_SECONDS if self._reader.is_done else self._silence
-        self._limit.reschedule(0 if self._is_stopped else asyncio.get_running_loop().time() + seconds)
+        seconds = _DONE_SECONDS if self._parser.is_done else self._silence
+        self._limit.reschedule(0 if self._end is not None else asyncio.get_running_loop().time() + seconds)
 
     def _take(self, data: bytes) -> None:
-        for delta in self._reader.read(data):
+        for delta in self._parser.read(data):
             self._add(delta)
 
     def _add(self, delta: Delta) -> None:
@@ -124,7 +134,7 @@ class Upload:
             self._first = delta
             self.draft.role = delta.role or self.draft.role
         elif delta.role is not None or delta.metadata is not None:
-            raise MalformedUploadError(f"Line {self._reader.line}: only the first delta may have a role and metadata")
+            raise MalformedUploadError(f"Line {self._parser.line}: only the first delta may have a role and metadata")
         text = delta.delta[: MAX_CONTENT - self._length]
         if self._marks.is_too_long(text):
             raise MalformedUploadError(f"The text has more than {MAX_MARKS} combining marks in a row")
@@ -283,13 +293,15 @@ class Uploads:
             return _Stored(await _add(connection, upload, message, caller=caller, is_interrupted=True), refusal)
 
     async def _create_once(self, upload: Upload, message: MessageCreate, *, caller: Subject) -> Response:
-        check = partial(service.check_writer, conversation_id=upload.draft.conversation_id, caller=caller)
-        async with upload.once.committing(caller, check=check) as connection:
+        require = partial(service.check_writer, conversation_id=upload.draft.conversation_id, caller=caller)
+        async with upload.once.committing(caller, require=require) as connection:
             response = await _add(connection, upload, message, caller=caller, is_interrupted=False)
             return await upload.once.keep(response)
 
     def stop(self) -> None:
-        """End all of them, since the process ends."""
+        """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
+        if self._is_stopping:
+            return
         self._is_stopping = True
         for upload in self._open:
             upload.stop()

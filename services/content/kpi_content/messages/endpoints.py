@@ -37,6 +37,7 @@ from kpi_content.messages.schemas import (
     ReadState,
     SearchQuery,
 )
+from kpi_content.messages.upload_documents import UPLOAD, UPLOAD_ERRORS
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
@@ -65,9 +66,8 @@ async def search_messages(
     with await take_place(request, caller):
         async with database.direct() as connection:
             rows = await repository.search(connection, search_filter=found, before=before, limit=query.limit + 1)
-    page = cut_page(
-        rows, limit=query.limit, cursor_after=lambda row: encode_cursor((row["id"],), of=found, sealer=cursors)
-    )
+    limit = min(query.limit, repository.count_fitting(rows))
+    page = cut_page(rows, limit=limit, cursor_after=lambda row: encode_cursor((row["id"],), of=found, sealer=cursors))
     return read_response(request, encode_page(page.rows, next_cursor=page.next))
 
 
@@ -96,7 +96,7 @@ async def list_messages(
         )
     page = cut_page(
         rows,
-        limit=query.limit,
+        limit=min(query.limit, repository.count_fitting(rows)),
         cursor_after=lambda row: encode_cursor((start.is_backwards, row["number"]), of=listed, sealer=cursors),
     )
     in_order = page.rows[::-1] if start.is_backwards else page.rows
@@ -107,8 +107,8 @@ async def list_messages(
     "/conversations/{conversation_id}/messages",
     status_code=201,
     response_model=MessagePublic,
-    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS),
-    openapi_extra=IDEMPOTENCY_KEY,
+    responses=problems(*_HIDDEN, ReadOnlyMemberError, *RETRY_ERRORS, *UPLOAD_ERRORS),
+    openapi_extra={**UPLOAD, "parameters": [*UPLOAD["parameters"], *IDEMPOTENCY_KEY["parameters"]]},
 )
 async def create_message(
     conversation_id: ConversationId, message: MessageCreate, caller: WriteAccess, once: Once
@@ -118,8 +118,8 @@ async def create_message(
     With `stream=true` in the query, its text is taken while it is being generated, and shown to readers at once: from a
     body of deltas, `application/x-ndjson` or `text/event-stream`.
     """
-    check = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
-    async with once.committing(caller, check=check) as connection:
+    require = partial(service.check_writer, conversation_id=conversation_id, caller=caller)
+    async with once.committing(caller, require=require) as connection:
         row = await service.create(connection, conversation_id=conversation_id, message=message, caller=caller)
         return await once.keep(created_response(row))
 

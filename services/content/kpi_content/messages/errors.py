@@ -1,8 +1,8 @@
 """The problems of requests about messages."""
 
-from kpi_shared.errors import ForbiddenError, InvalidRequestError, ProblemError
+from kpi_shared.errors import ForbiddenError, InvalidRequestError
 
-from kpi_content.conversations.errors import NothingHereError
+from kpi_content.conversations.errors import ChangedMeanwhileError, NothingHereError
 
 
 class MessageNotFoundError(NothingHereError):
@@ -15,11 +15,7 @@ class NotYourMessageError(ForbiddenError):
     title = "Only its author and the owners of the conversation may delete a message"
 
 
-class MessageChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13. The response has the tag of the current version in its ETag header."""
-
-    status = 412
-    type = "changed-meanwhile"
+class MessageChangedMeanwhileError(ChangedMeanwhileError):
     title = "The message has changed since the version in If-Match: read it again"
 
 

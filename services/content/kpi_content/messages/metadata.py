@@ -6,25 +6,37 @@ from math import isfinite
 from typing import Annotated, Any
 
 from kpi_shared.text import check_storable
-from pydantic import AfterValidator, Field
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError, to_json
 
 MAX_BYTES = 16 * 1024
 MAX_DEPTH = 8
+# Each takes two bytes of JSON at least, as the numbers in [1,2] do.
+_MOST_VALUES = MAX_BYTES // 2
 
 
-def _check_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what is too deep, has texts or numbers that PostgreSQL does not store, or is too large, in this order."""
+def _check_metadata(metadata: object) -> object:
+    """Refuse what is too deep, has texts or numbers that PostgreSQL does not store, or is too large.
+
+    Of a large body only so much is read that it is known to be too large, since others wait meanwhile.
+    """
+    if not isinstance(metadata, dict):
+        # The schema, which comes next, refuses it.
+        return metadata
     extra = sum(_check_value(value) for value in _walk(metadata))
     if len(to_json(metadata)) + extra > MAX_BYTES:
-        raise PydanticCustomError("too_large", "Metadata must not take more than {most} bytes", {"most": MAX_BYTES})
+        raise _too_large()
     return metadata
 
 
 def _walk(metadata: dict[str, Any]) -> Iterator[object]:
     """All keys and values that are no containers, level by level: no recursion, however deep it is."""
     level: list[Any] = [metadata]
+    count = 0
     for _ in range(MAX_DEPTH):
+        count += sum(map(len, level))
+        if count > _MOST_VALUES:
+            raise _too_large()
         inner: list[Any] = []
         for container in level:
             if isinstance(container, dict):
@@ -37,6 +49,10 @@ def _walk(metadata: dict[str, Any]) -> Iterator[object]:
         level = inner
     if level:
         raise PydanticCustomError("too_deep", "Metadata must not have more than {most} levels", {"most": MAX_DEPTH})
+
+
+def _too_large() -> PydanticCustomError:
+    return PydanticCustomError("too_large", "Metadata must not take more than {most} bytes", {"most": MAX_BYTES})
 
 
 def _check_value(value: object) -> int:
@@ -52,6 +68,6 @@ def _check_value(value: object) -> int:
 
 Metadata = Annotated[
     dict[str, Any],
-    AfterValidator(_check_metadata),
+    BeforeValidator(_check_metadata),
     Field(description="Any JSON object of at most 16 KiB and 8 levels"),
 ]

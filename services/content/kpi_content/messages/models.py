@@ -25,8 +25,8 @@ from kpi_content.tables import Table
 
 MAX_CONTENT = 100_000
 # The database's function search_vector makes of a text what the search column of posts is. A tsvector holds 1 MiB, and
-# folding may make a text longer, so what comes after 100,000 characters of the folded text is left out. The word for
-# the conversation, which no text contains, lets a search read only the index entries of what the caller may see.
+# a text may become longer when it is normalized and folded: what then comes after 100,000 characters is left out. The
+# word for the conversation, which no text contains, lets a search read only the entries of what the caller may see.
 SEARCH_VECTOR = "(search_vector(content) || array_to_tsvector(ARRAY['#'::text || conversation_id]))"
 
 

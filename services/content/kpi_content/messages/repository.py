@@ -91,6 +91,24 @@ _most = bindparam("most", type_=BigInteger)
 # The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
 # exists.
 _SIZES = (11, 26, 51, 101)
+# Of the contents of a page, which JSON may make six times as long. It is more than the longest content.
+PAGE_BYTES = 1024 * 1024
+
+
+def _bound_bytes(
+    page: Select[*tuple[Any, ...]], *, by: ColumnElement[int], is_backwards: bool
+) -> Select[*tuple[Any, ...]]:
+    """Only the first rows, up to the one with which their contents are longer than PAGE_BYTES.
+
+    The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
+    """
+    rows = page.subquery("page")
+    place = rows.c[by.key].desc() if is_backwards else rows.c[by.key].asc()
+    bytes_before = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
+    counted = select(*rows.c, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted")
+    *shown, bytes_before = counted.c
+    in_order = counted.c[by.key].desc() if is_backwards else counted.c[by.key].asc()
+    return select(*shown).where(bytes_before <= literal_column(str(PAGE_BYTES))).order_by(in_order)
 
 
 @cache
@@ -102,7 +120,7 @@ def page_statement(*, is_backwards: bool, size: int) -> Select[*tuple[Any, ...]]
     number = _columns.number
     listed = _of_caller.where(_of_conversation, number < _place if is_backwards else number > _place)
     in_order = listed.order_by(number.desc() if is_backwards else number.asc())
-    return in_order.limit(literal_column(str(size)))
+    return _bound_bytes(in_order.limit(literal_column(str(size))), by=_columns.number, is_backwards=is_backwards)
 
 
 @cache
@@ -119,7 +137,8 @@ _matches_in_one = matches("messages.search", and_also=WORD_OF_ONE)
 
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
-    return _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
+    found = _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
+    return _bound_bytes(found, by=_columns.id, is_backwards=True)
 
 
 # Which plan is right depends on the words and on what the caller may see.
@@ -204,7 +223,7 @@ async def get_or_raise(
 async def get_page(
     connection: DirectConnection, *, conversation_id: int, caller_id: int, start: Position, limit: int
 ) -> list[MessageRow]:
-    """``limit`` rows, which is 101 at most, in the direction of reading.
+    """``limit`` rows, which is 101 at most, in the direction of reading; fewer, if they are long (``count_fitting``).
 
     ConversationNotFoundError if the caller is no member.
     """
@@ -216,10 +235,16 @@ async def get_page(
     return rows[:limit]
 
 
+def count_fitting(rows: Sequence[MessageRow]) -> int:
+    """How many rows a page may have: without the last one, if with it their contents are longer than PAGE_BYTES."""
+    length = sum(len(row["content"].encode()) for row in rows)
+    return len(rows) - (length > PAGE_BYTES)
+
+
 async def search(
     connection: DirectConnection, *, search_filter: SearchFilter, before: int, limit: int
 ) -> list[MessageRow]:
-    """Matching messages with ids below ``before``, newest first."""
+    """Matching messages with ids below ``before``, newest first; fewer, if they are long (``count_fitting``)."""
     terms = parse_search(search_filter.search)
     if not any(terms):
         return []

@@ -46,7 +46,10 @@ class MessagePublic(BaseModel):
 
 
 class MessagePage(BaseModel):
-    """A page of messages, and the cursor of the next page in the same direction, or null on the last page."""
+    """A page of messages, and the cursor of the next page in the same direction, or null on the last page.
+
+    Where messages are long, a page that is not the last one has fewer of them than `limit`.
+    """
 
     items: list[MessagePublic]
     next: str | None

@@ -1,21 +1,22 @@
 """Equal requests at once, over two applications on one database, on real connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 
 import httpx
 import pytest
 from content_support import Caller, Posts, assert_problem
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from kpi_content.app import create_app
 from kpi_content.settings import ContentSettings
+from kpi_shared.idempotency.sealing import ResponseSeal
 from kpi_shared.testing.client import client_of, running
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 
 POST = {"title": "Of bees", "content": "They dance."}
 AT_ONCE = 20
-_WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass"
+_POSTS = "relation = 'posts'::regclass"
 
 
 @pytest.fixture
@@ -40,9 +41,10 @@ async def locked_posts(app: FastAPI) -> AsyncIterator[None]:
         yield
 
 
-async def wait_for_waiting(posts: Posts, number: int = 1) -> None:
+async def wait_for_waiting(posts: Posts, number: int = 1, *, of: str = _POSTS) -> None:
+    waiting = f"SELECT count(*) FROM pg_locks WHERE NOT granted AND {of}"  # noqa: S608
     async with asyncio.timeout(5):
-        while await posts.rows(_WAITING) != [(number,)]:  # noqa: ASYNC110 a state of the database
+        while await posts.rows(waiting) != [(number,)]:  # noqa: ASYNC110 a state of the database
             await asyncio.sleep(0.01)
 
 
@@ -88,6 +90,27 @@ async def test_while_the_first_request_is_in_flight_another_gets_409_from_each_r
     assert await count(committed_posts) == 2
 
 
+async def test_a_stored_response_is_decrypted_when_its_transaction_has_ended(
+    committing_app: FastAPI,
+    committing_client: httpx.AsyncClient,
+    committed_posts: Posts,
+    anna: Caller,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first = await send(committing_client, anna, "k")
+    queues = committing_app.state.database.queues.values()
+    connections = []
+    opening = ResponseSeal.open
+
+    def open_and_count(seal: ResponseSeal, sealed: str) -> Response:
+        connections.append(sum(queue.in_use for queue in queues))
+        return opening(seal, sealed)
+
+    monkeypatch.setattr(ResponseSeal, "open", open_and_count)
+    assert (await send(committing_client, anna, "k")).content == first.content
+    assert connections == [0]
+
+
 async def test_the_retry_of_a_request_that_timed_out_is_processed(
     committing_app: FastAPI, committing_client: httpx.AsyncClient, committed_posts: Posts, anna: Caller
 ) -> None:
@@ -113,3 +136,58 @@ async def test_the_retry_of_a_request_whose_client_left_is_processed(
             await asyncio.sleep(0.05)
     assert again.status_code == 201, again.text
     assert await count(committed_posts) == 1
+
+
+_LATE = 4711
+
+
+@contextmanager
+def late_locks() -> Iterator[None]:
+    """Statements that try the lock of a key first wait, as slow ones would, until another lock is free."""
+
+    def change(_1: object, _2: object, statement: str, values: object, *_more: object) -> tuple[str, object]:
+        lock = "pg_try_advisory_xact_lock(%(number)s)"
+        late = f"(SELECT {lock} FROM (SELECT pg_advisory_xact_lock_shared({_LATE})) AS waited)"  # noqa: S608
+        return statement.replace(lock, late), values
+
+    event.listen(Engine, "before_cursor_execute", change, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_cursor_execute", change)
+
+
+async def test_a_retry_whose_claim_begins_before_the_first_attempt_is_committed_gets_its_response(
+    committing_app: FastAPI,
+    committing_client: httpx.AsyncClient,
+    second_client: httpx.AsyncClient,
+    committed_posts: Posts,
+    anna: Caller,
+    bert: Caller,
+) -> None:
+    """Were the effect tried again, its refusal (a member already) would hide that the first attempt succeeded."""
+    await committed_posts.add(by=bert)
+    made = await committing_client.post("/conversations", json={"title": "Of bees"}, headers=anna.headers)
+    path, headers = f"{made.headers['Location']}/members", anna.headers | {"Idempotency-Key": "k"}
+
+    async def add(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.post(path, json={"user_id": 22, "role": "reader"}, headers=headers)
+
+    async with AsyncExitStack() as delaying:
+        await lock(delaying, committing_app, f"SELECT pg_advisory_xact_lock({_LATE})")
+        async with AsyncExitStack() as blocking:
+            await lock(blocking, committing_app, "LOCK TABLE conversation_members IN SHARE MODE")
+            first = asyncio.create_task(add(committing_client))
+            await wait_for_waiting(committed_posts, of="relation = 'conversation_members'::regclass")
+            with late_locks():
+                retry = asyncio.create_task(add(second_client))
+                await wait_for_waiting(committed_posts, of="locktype = 'advisory'")
+        assert (await first).status_code == 201
+    assert ((await retry).status_code, (await retry).content) == (201, (await first).content)
+    assert (await retry).headers["Idempotency-Replayed"] == "true"
+
+
+async def lock(stack: AsyncExitStack, app: FastAPI, statement: str) -> None:
+    """Until the stack's end."""
+    connection = await stack.enter_async_context(app.state.database.writing())
+    await connection.execute(text(statement))

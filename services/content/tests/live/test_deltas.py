@@ -1,9 +1,10 @@
 """The two forms of streamed uploads, however their bytes are cut."""
 
 import pytest
-from kpi_content.live.deltas import EVENT_STREAM, LINES, Delta, create_reader
-from kpi_content.live.errors import MalformedUploadError
+from kpi_content.live.deltas import Delta, create_parser
 from kpi_content.messages.models import MessageRole
+from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
+from kpi_content.messages.upload_errors import MalformedUploadError
 
 LINES_BODY = '{"role":"system","metadata":{"a":1},"delta":"Bees é"}\r\n\n{"delta":" dance"}\n{"delta":"."}'.encode()
 EVENTS_BODY = (
@@ -13,9 +14,9 @@ EVENTS_BODY = (
 
 
 def read(kind: str, *pieces: bytes) -> list[Delta]:
-    reader = create_reader(kind)
-    found = [delta for piece in pieces for delta in reader.read(piece)]
-    return [*found, *reader.finish()]
+    parser = create_parser(kind)
+    found = [delta for piece in pieces for delta in parser.read(piece)]
+    return [*found, *parser.finish()]
 
 
 @pytest.mark.parametrize(("kind", "body"), [(LINES, LINES_BODY), (EVENT_STREAM, EVENTS_BODY)], ids=["lines", "events"])
@@ -45,11 +46,11 @@ def test_an_event_whose_data_is_no_delta_is_text(data: str, text: str) -> None:
 
 
 def test_the_end_of_an_upload_is_known_before_the_end_of_its_body() -> None:
-    reader = create_reader(EVENT_STREAM)
-    assert [delta.delta for delta in reader.read(b"data: a\n\ndata: [DO")] == ["a"]
-    assert not reader.is_done
-    assert list(reader.read(b"NE]\n\n")) == []
-    assert reader.is_done
+    parser = create_parser(EVENT_STREAM)
+    assert [delta.delta for delta in parser.read(b"data: a\n\ndata: [DO")] == ["a"]
+    assert not parser.is_done
+    assert list(parser.read(b"NE]\n\n")) == []
+    assert parser.is_done
 
 
 def test_an_event_that_its_body_does_not_end_is_read() -> None:

@@ -263,8 +263,8 @@ async def test_a_stream_holds_little_of_what_its_reader_has_missed(house: House)
 
 def test_events_that_are_sent_together_are_short() -> None:
     events = [LiveEvent(seq, b"x" * size) for seq, size in enumerate((1000, 1000, 100_000, 0, 1000))]
-    assert list(map(len, streams.join(events))) == [2000, 100_000, 1000]
-    assert list(streams.join([])) == []
+    assert list(map(len, streams.concatenate(events))) == [2000, 100_000, 1000]
+    assert list(streams.concatenate([])) == []
 
 
 async def test_a_reader_who_comes_back_during_a_look_goes_on(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +303,24 @@ def test_nothing_follows_the_removal_of_the_reader() -> None:
         subscription.offer(event)
     assert subscription.is_over
     assert [event.data for event in subscription._events] == [b"another's", b"own"]
+
+
+async def test_streams_are_ended_once_however_often_that_is_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the stop each connection says it: a thousand streams would be ended a thousand times each."""
+    cuts: list[Subscription] = []
+
+    def note(subscription: Subscription) -> None:
+        cuts.append(subscription)
+
+    monkeypatch.setattr(Subscription, "cut", note)
+    with (
+        house.hub.join(house.id, reader_id=7, after=0) as one,
+        house.hub.join(house.id, reader_id=8, after=0) as other,
+    ):
+        for _ in range(3):
+            house.hub.end_streams()
+    assert len(cuts) == 2
+    assert set(cuts) == {one, other}
 
 
 async def test_streams_end_when_the_process_stops_and_none_begins(working_house: House) -> None:

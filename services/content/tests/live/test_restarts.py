@@ -24,8 +24,8 @@ from live_support import (
 )
 
 
-class House:
-    """Two processes, each of which can be replaced at its address."""
+class Processes:
+    """Two of the service, each of which can be replaced at its address."""
 
     def __init__(self, settings: ContentSettings, folder: Path) -> None:
         self._environment = environment_of(settings, UPLOAD_SILENCE_TIMEOUT="30")
@@ -51,20 +51,20 @@ class House:
 
 
 @pytest.fixture
-def house(live_settings: ContentSettings, tmp_path: Path) -> Iterator[House]:
-    house = House(live_settings, tmp_path)
-    yield house
+def processes(live_settings: ContentSettings, tmp_path: Path) -> Iterator[Processes]:
+    processes = Processes(live_settings, tmp_path)
+    yield processes
     for number in (0, 1):
-        house.stop(number)
+        processes.stop(number)
 
 
 @pytest.fixture
-async def conversation(house: House, live_database: Database, anna: Caller) -> AsyncIterator[Conversation]:
+async def conversation(processes: Processes, live_database: Database, anna: Caller) -> AsyncIterator[Conversation]:
     async with httpx.AsyncClient(timeout=30) as client:
-        yield await create_conversation(house.addresses, live_database, client, anna)
+        yield await create_conversation(processes.addresses, live_database, client, anna)
 
 
-async def test_a_rolling_restart_loses_and_doubles_nothing(house: House, conversation: Conversation) -> None:
+async def test_a_rolling_restart_loses_and_doubles_nothing(processes: Processes, conversation: Conversation) -> None:
     """Each process is replaced, while one client writes and two read."""
     is_writing = True
     written: list[int] = []
@@ -88,7 +88,7 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(house: House, convers
     writing = asyncio.create_task(write())
     for number in (0, 1):
         await wait_until(partial(has_more_than, written, len(written) + 20))
-        await asyncio.to_thread(house.restart, number)
+        await asyncio.to_thread(processes.restart, number)
     is_writing = False
     await writing
     await wait_until(lambda: all(len(each.numbers) >= len(written) for each in readings))
@@ -98,7 +98,7 @@ async def test_a_rolling_restart_loses_and_doubles_nothing(house: House, convers
         assert each.of("reset") == []
         assert len(each.of("ready")) > 1
     for number in (0, 1):
-        house.stop(number)
+        processes.stop(number)
     await asyncio.gather(*reading, return_exceptions=True)
 
 

@@ -103,6 +103,26 @@ async def test_an_upload_whose_author_is_revoked_before_it_is_stored_is_not(
     assert await following.rows("SELECT id FROM messages") == []
 
 
+async def test_uploads_are_stopped_once_however_often_that_is_said(
+    following: Following, conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops = []
+    stop = uploads.Upload.stop
+
+    def stop_and_note(upload: uploads.Upload) -> None:
+        stops.append(upload)
+        stop(upload)
+
+    monkeypatch.setattr(uploads.Upload, "stop", stop_and_note)
+    sending = await send(conversation)
+    sending.write("begun")
+    await wait_until(lambda: len(following.app.state.uploads) == 1)
+    for _ in range(3):
+        following.app.state.uploads.stop()
+    assert_problem(await sending.response(), 503, "upload-stopped")
+    assert len(stops) == 1
+
+
 async def test_an_upload_that_begins_while_the_process_stops_is_refused(
     following: Following, conversation: Conversation
 ) -> None:

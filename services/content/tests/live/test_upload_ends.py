@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from content_support import Caller
+from content_support import Caller, assert_problem
 from conversations_support import Conversations
 from fastapi import FastAPI
-from kpi_content.live import uploads
+from kpi_content.live import repository, uploads
 from kpi_content.messages import service
 
 
@@ -45,3 +45,22 @@ async def test_what_cannot_be_stored_in_time_is_given_up_before_the_process_ends
         await app.state.uploads.finish()
         assert ended.is_set()
         await asyncio.wait({request})
+
+
+async def test_an_author_who_could_not_write_for_a_moment_is_refused(
+    committed_conversations: Conversations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader when a part of the draft was sent, and a writer again when the text was stored."""
+
+    async def refuse(*_args: object, **_named: object) -> bool:
+        return False
+
+    monkeypatch.setattr(repository, "send_of_writer", refuse)
+    made = committed_conversations
+    address = await made.add()
+    async with asyncio.timeout(20):
+        response = await upload(made.client, address, made.owner, is_endless=True)
+    assert_problem(response, 403, "upload-refused")
+    assert "Retry-After" not in response.headers
+    shown = await made.get(response.headers["Location"])
+    assert (shown["content"], shown["interrupted"]) == ("mine", True)

@@ -57,9 +57,11 @@ async def test_a_message_without_role_and_metadata_is_of_a_user(conversations: C
     assert (message["role"], message["metadata"]) == ("user", None)
 
 
-async def test_the_longest_content_is_stored_and_found(conversations: Conversations) -> None:
+@pytest.mark.parametrize("character", ["🐝", "가", "ộ", "a\u0301"], ids=["bee", "hangul", "composed", "decomposed"])
+async def test_the_longest_content_is_stored_and_found(conversations: Conversations, character: str) -> None:
+    """To its end, also where a part of its normalization makes it longer."""
     address = await conversations.add()
-    content = "🐝" * (MAX_CONTENT - 5) + " wasp"
+    content = (character * MAX_CONTENT)[: MAX_CONTENT - 5] + " wasp"
     message = await conversations.write(address, content)
     assert (await conversations.get(f"{address}/messages/{message['id']}"))["content"] == content
     assert [item["id"] for item in (await conversations.get("/messages", search="wasp"))["items"]] == [message["id"]]
