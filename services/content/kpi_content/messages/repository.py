@@ -102,13 +102,13 @@ def _bound_bytes(
 
     The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
     """
-    rows = page.subquery("page")
-    place = rows.c[by.key].desc() if is_backwards else rows.c[by.key].asc()
+    rows, key = page.subquery("page"), str(by.key)
+    place = rows.c[key].desc() if is_backwards else rows.c[key].asc()
     bytes_before = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
     counted = select(*rows.c, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted")
-    *shown, bytes_before = counted.c
-    in_order = counted.c[by.key].desc() if is_backwards else counted.c[by.key].asc()
-    return select(*shown).where(bytes_before <= literal_column(str(PAGE_BYTES))).order_by(in_order)
+    *shown, counted_bytes = counted.c
+    in_order = counted.c[key].desc() if is_backwards else counted.c[key].asc()
+    return select(*shown).where(counted_bytes <= literal_column(str(PAGE_BYTES))).order_by(in_order)
 
 
 @cache
