@@ -12,6 +12,7 @@ from kpi_auth.app import create_app as create_auth
 from kpi_auth.settings import AuthSettings
 from kpi_content.app import create_app as create_content
 from kpi_content.settings import ContentSettings
+from kpi_shared.http.conditional import ChangedMeanwhileError
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.client import client_of
 
@@ -74,3 +75,12 @@ def test_no_other_method_has_an_idempotency_key() -> None:
     ]
     assert len(parameters) > 20
     assert [each for each in parameters if each.get("name") == "Idempotency-Key"] == []
+
+
+def test_a_version_that_has_changed_is_one_problem_with_one_title() -> None:
+    """A type of problems has one title, whatever the request is about (RFC 9457, section 3.1.3)."""
+    document = json.loads((Path(__file__).parents[1] / "docs" / "openapi.json").read_text())
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    failed = [each["responses"]["412"] for each in operations if isinstance(each, dict) and "412" in each["responses"]]
+    assert len(failed) > 10
+    assert {response["description"] for response in failed} == {ChangedMeanwhileError.title}

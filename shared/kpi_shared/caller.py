@@ -51,7 +51,8 @@ class Subject:
     ``scopes`` are those of an API key, with all that they include; None for a person, who may do all that the role
     allows. ``account_version`` is that of the account when the token was minted, None from an auth that did not write
     it yet. ``role`` is narrowed: with scopes that do not include ``admin`` it is never that of an admin.
-    ``token_key_id`` is the ``kid`` of the key that opened the token.
+    ``token_key_id`` is the ``kid`` of the key that opened the token. ``api_key_ends_at`` is when its API key expires,
+    which nothing that lasts longer than the token may outlive; None if there is no such time.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Subject:
     scopes: frozenset[Scope] | None = None
     account_version: int | None = None
     token_key_id: str | None = None
+    api_key_ends_at: datetime | None = None
 
     @property
     def api_key_id(self) -> int | None:

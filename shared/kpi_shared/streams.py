@@ -33,10 +33,10 @@ async def while_permitted(
     """Cancel the block, and raise AccessEndedError, when the subject is revoked or its token expires.
 
     With ``least`` the block has at least so many seconds where revocations are followed, even if the token expires
-    before. All in the task of the caller, since a thousand streams that wait would need two thousand tasks more.
+    before, but none after the end of its API key. All in the task of the caller, since a thousand streams that wait
+    would need two thousand tasks more.
     """
-    seconds = (subject.expires_at - datetime.now(UTC)).total_seconds()
-    limit = asyncio.timeout(seconds if revocations is None else max(seconds, least))
+    limit = asyncio.timeout(_seconds_of(subject, least=0.0 if revocations is None else least))
     is_revoked = False
 
     def end() -> None:
@@ -53,6 +53,13 @@ async def while_permitted(
         if limit.expired():
             raise AccessEndedError(is_revoked=is_revoked) from None
         raise
+
+
+def _seconds_of(subject: Subject, *, least: float) -> float:
+    now = datetime.now(UTC)
+    seconds = max((subject.expires_at - now).total_seconds(), least)
+    end = subject.api_key_ends_at
+    return seconds if end is None else min(seconds, (end - now).total_seconds())
 
 
 class ReaderStream(StreamingResponse):

@@ -59,6 +59,13 @@ def test_a_token_contains_the_version_of_its_account() -> None:
     assert CODEC.verify(mint()).account_version is None
 
 
+def test_a_token_of_an_api_key_contains_the_end_of_the_key() -> None:
+    names = {"user_id": 7, "username": "anna", "session_id": "key-3", "lifetime": timedelta(minutes=1)}
+    end = datetime.now(UTC) + timedelta(days=1)
+    assert CODEC.verify(CODEC.mint(**names, role=Role.USER, api_key_ends_at=end)).api_key_ends_at == end
+    assert CODEC.verify(mint()).api_key_ends_at is None
+
+
 @pytest.mark.parametrize("version", ["3", 0, -1, 2**63, 1.0, True])
 def test_an_account_version_that_is_not_a_positive_integer_is_refused(version: object) -> None:
     with pytest.raises(InvalidTokenError):

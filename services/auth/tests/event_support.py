@@ -82,6 +82,8 @@ def _is_end(event_type: str) -> bool:
 def _check_keys(before: dict[str, bool], after: dict[str, bool], events: Any) -> None:
     ended = {str(event.data["api_key_id"]) for event in events if event.type == EventType.API_KEY_ENDED}
     assert {key for key, is_usable in before.items() if is_usable and not after.get(key)} <= ended
-    assert not any(after.get(key) for key in ended)
+    narrowed = {str(event.data["api_key_id"]) for event in events if event.data.get("reason") == "narrowed"}
+    assert {key for key in ended if after.get(key)} == narrowed
     activated = {str(event.data["api_key_id"]) for event in events if event.type == EventType.API_KEY_ACTIVATED}
-    assert activated == {key for key, is_usable in after.items() if is_usable and not before.get(key, True)}
+    usable = {key for key, is_usable in after.items() if is_usable}
+    assert activated == {key for key in usable if not before.get(key, True)} | narrowed

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, cast
 
 import psycopg
+from kpi_shared.database import get_direct
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -22,7 +22,6 @@ async def copy_text(connection: AsyncConnection, statement: str, lines: Iterable
 
 @asynccontextmanager
 async def _copy(connection: AsyncConnection, statement: str) -> AsyncIterator[psycopg.AsyncCopy]:
-    raw = await connection.get_raw_connection()
-    driver_connection = cast("psycopg.AsyncConnection[Any]", raw.driver_connection)
+    driver_connection = await get_direct(connection)
     async with driver_connection.cursor() as cursor, cursor.copy(statement.encode()) as copy:
         yield copy

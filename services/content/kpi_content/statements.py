@@ -4,13 +4,12 @@ For every request, SQLAlchemy would look up the compiled statement and wrap the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 from kpi_shared.database import DirectConnection
 from psycopg import AsyncCursor
 from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.psycopg import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.elements import CompilerElement
 
 RowT = TypeVar("RowT")
@@ -52,8 +51,3 @@ class Statement(Generic[RowT]):
 
     def _row_factory(self, _cursor: object) -> Callable[[Sequence[Any]], RowT]:
         return self._make
-
-
-async def get_direct(connection: AsyncConnection) -> DirectConnection:
-    """The driver's own connection, for a statement within the transaction of ``connection``."""
-    return cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)

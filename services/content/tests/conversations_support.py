@@ -1,10 +1,13 @@
 """Conversations for tests, through the service."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 import httpx
 from content_support import Caller, Posts
+
+_WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 class Conversations:
@@ -60,3 +63,13 @@ class Conversations:
         """The places, types and data of the events of a conversation."""
         statement = "SELECT seq, type, data FROM conversation_events WHERE conversation_id = :id ORDER BY seq"
         return await self.posts.rows(statement, id=int(address.rpartition("/")[2]))
+
+    async def wait_for_locks(self, *tasks: asyncio.Task[Any]) -> None:
+        """Until each of the tasks has ended or waits for a lock that somebody else holds."""
+        async with asyncio.timeout(10):
+            while await self._count_waiting() < sum(not task.done() for task in tasks):  # noqa: ASYNC110 no event
+                await asyncio.sleep(0.01)
+
+    async def _count_waiting(self) -> int:
+        [(count,)] = await self.posts.rows(_WAITING)
+        return int(count)

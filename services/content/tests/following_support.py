@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -41,8 +41,17 @@ class Following:
     def followed(self) -> bool:
         return self.age < 1
 
-    def token(self, *, sid: str = "1", version: int | None = 1, user: int = 11, seconds: float = 300) -> dict[str, str]:
+    def token(
+        self,
+        *,
+        sid: str = "1",
+        version: int | None = 1,
+        user: int = 11,
+        seconds: float = 300,
+        key_seconds: float | None = None,
+    ) -> dict[str, str]:
         scopes = [Scope.READ, Scope.WRITE] if sid.startswith("key-") else None
+        key_end = None if key_seconds is None else datetime.now(UTC) + timedelta(seconds=key_seconds)
         token = self.tokens.mint(
             user_id=user,
             username=f"user{user}",
@@ -51,6 +60,7 @@ class Following:
             lifetime=timedelta(seconds=seconds),
             account_version=version,
             scopes=scopes,
+            api_key_ends_at=key_end,
         )
         return {"Authorization": f"Bearer {token}"}
 

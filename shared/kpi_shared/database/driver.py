@@ -8,13 +8,14 @@ import asyncio
 from collections import Counter
 from contextlib import suppress
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from weakref import WeakSet
 
 import psycopg
 from psycopg.abc import Params, PQGen, Query
 from psycopg.errors import DataError, FeatureNotSupported, IntegrityError, LockNotAvailable
 from psycopg.pq import TransactionStatus
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.database.queue import Queue
 
@@ -182,3 +183,8 @@ class ServiceConnection(psycopg.AsyncConnection[Any]):
         self.plans = self.state.plans
         self._prepared.clear()
         yield from self._prepared.maintain_gen(self)
+
+
+async def get_direct(connection: AsyncConnection) -> ServiceConnection:
+    """The driver's own connection, for a statement within the transaction of ``connection``."""
+    return cast("ServiceConnection", (await connection.get_raw_connection()).driver_connection)

@@ -20,7 +20,7 @@ from sqlalchemy import ARRAY, BigInteger, bindparam, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from kpi_shared.database.driver import PoolState, ServiceConnection
+from kpi_shared.database.driver import PoolState, ServiceConnection, get_direct
 
 log = structlog.get_logger(__name__)
 
@@ -103,9 +103,7 @@ async def _watch_once(state: PoolState, engine: AsyncEngine) -> bool:
 
 async def _handle(state: PoolState, waits: list[_Wait], connection: AsyncConnection) -> None:
     rows = {row.pid: row for row in await connection.execute(_look, {"pids": [wait.pid for wait in waits]})}
-    driver_connection = (await connection.get_raw_connection()).driver_connection
-    assert isinstance(driver_connection, ServiceConnection)  # noqa: S101 the engine opens no other
-    if driver_connection.pgconn.backend_pid not in rows:
+    if (await get_direct(connection)).pgconn.backend_pid not in rows:
         return
     waits = [wait for wait in waits if not wait.is_over]
     for wait in waits:

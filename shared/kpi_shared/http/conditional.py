@@ -49,6 +49,14 @@ class MalformedConditionError(ProblemError):
     title = "If-Match and If-None-Match must be * or a list of quoted entity tags"
 
 
+class ChangedMeanwhileError(ProblemError):
+    """RFC 9110, section 15.5.13. The response has the tag of the current version in its ETag header."""
+
+    status = 412
+    type = "changed-meanwhile"
+    title = "It has changed since the version in If-Match: read it again"
+
+
 class _Tag(NamedTuple):
     is_weak: bool
     opaque: str
@@ -63,6 +71,11 @@ class Condition(NamedTuple):
     def matches_strongly(self, etag: str) -> bool:
         """Strong comparison: a weak tag never matches."""
         return self.any or any(not tag.is_weak and tag.opaque == etag for tag in self.tags)
+
+    def require(self, etag: str) -> None:
+        """ChangedMeanwhileError unless the current version, whose tag this is, matches strongly."""
+        if not self.matches_strongly(etag):
+            raise ChangedMeanwhileError(headers={"ETag": etag})
 
     def matches_weakly(self, etag: str) -> bool:
         return self.any or any(tag.opaque == etag for tag in self.tags)

@@ -6,13 +6,13 @@ A request whose key has a stored response ends with that response instead. Witho
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Annotated, NamedTuple, cast
+from typing import Annotated, NamedTuple
 
 from fastapi import Depends, FastAPI, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.caller import Subject
-from kpi_shared.database import Database, DirectConnection
+from kpi_shared.database import Database, DirectConnection, get_direct
 from kpi_shared.idempotency import repository
 from kpi_shared.idempotency.errors import KeyReusedError, RequestInFlightError
 from kpi_shared.idempotency.keys import hash_key, owner_of, parse_key
@@ -122,7 +122,7 @@ class OnceOnly:
         self, key: str, owner: Subject | str, require: Requirement | None
     ) -> AsyncIterator[DirectConnection]:
         async with self._claiming(key, owner, require) as connection:
-            yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
+            yield await get_direct(connection)
 
     async def _identify(self, key: str, owner: Subject | str) -> tuple[bytes, ResponseSeal]:
         secrets: tuple[bytes, ...] = self._request.app.state.idempotency_secrets

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_shared.database import Database, DirectConnection
+from kpi_shared.database import Database, DirectConnection, get_direct
 from kpi_shared.database.asking import Answer, Question
 from kpi_shared.database.driver import PoolState
 
@@ -39,7 +38,7 @@ class RollbackDatabase(Database):
     @asynccontextmanager
     async def direct(self) -> AsyncIterator[DirectConnection]:
         async with self.writing() as connection:
-            yield cast("DirectConnection", (await connection.get_raw_connection()).driver_connection)
+            yield await get_direct(connection)
 
     async def ask(self, question: Question[Answer]) -> Answer:
         async with self.reading() as connection:

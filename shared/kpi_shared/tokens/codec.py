@@ -90,10 +90,12 @@ class TokenCodec:
         lifetime: timedelta,
         account_version: int | None = None,
         scopes: Iterable[Scope] | None = None,
+        api_key_ends_at: datetime | None = None,
     ) -> str:
         """A new token, or NoActiveKeyError; ``scopes`` narrow it, None gives it all that the role allows.
 
         ``account_version`` is that of the row from which the name and the role were read.
+        ``api_key_ends_at`` may be later than the end of the token.
         """
         now = datetime.now(UTC).replace(microsecond=0)
         claims: dict[str, str | int] = {
@@ -112,6 +114,8 @@ class TokenCodec:
             claims["ver"] = account_version
         if scopes is not None:
             claims["scope"] = " ".join(scopes)
+        if api_key_ends_at is not None:
+            claims["key_exp"] = format_rfc3339(api_key_ends_at.astimezone(UTC))
         if self._minting is None:
             raise NoActiveKeyError
         return self._minting.make(json.dumps(claims).encode(), self._footer)
@@ -169,6 +173,7 @@ class TokenCodec:
             scopes=parse_scopes(claims["scope"]) if "scope" in claims else None,
             account_version=parse_version(claims["ver"]) if "ver" in claims else None,
             token_key_id=kid,
+            api_key_ends_at=parse_instant(claims["key_exp"]) if "key_exp" in claims else None,
         )
 
 

@@ -6,7 +6,7 @@ from fastapi import Depends, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.http.conditional import IF_MATCH
+from kpi_shared.http.conditional import IF_MATCH, ChangedMeanwhileError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -17,7 +17,6 @@ from kpi_auth.api_keys import repository, service
 from kpi_auth.api_keys.dependencies import KeyId, SentKeyRequest, SentListRequest
 from kpi_auth.api_keys.errors import (
     BeyondRightsError,
-    KeyChangedMeanwhileError,
     KeyHeldError,
     KeyInUseError,
     KeyLimitError,
@@ -46,7 +45,7 @@ router = Router(prefix="/api-keys", tags=["api-keys"], dependencies=[Depends(no_
 
 _CHANGED = problems(
     *(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError),
-    *(KeyInUseError, KeyChangedMeanwhileError),
+    *(KeyInUseError, ChangedMeanwhileError),
 )
 
 

@@ -52,14 +52,6 @@ class KeyNotActiveError(ProblemError):
     title = "Only an active API key can be rotated"
 
 
-class KeyChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13; the ETag of the response is the current version."""
-
-    status = 412
-    type = "changed-meanwhile"
-    title = "The API key has changed since the version in If-Match: read it again"
-
-
 class BeyondRightsError(ForbiddenError):
     """A key would be able to do more than its owner, or more than the key that asks for it."""
 

@@ -2,15 +2,12 @@
 
 from kpi_shared.http.conditional import Condition
 
-from kpi_auth.api_keys.errors import KeyChangedMeanwhileError
-
 
 def key_etag(*, version: int, key_id: int) -> str:
     return f'"{version}-k{key_id}"'
 
 
 def check_match(condition: Condition | None, *, version: int, key_id: int) -> None:
-    """Raise KeyChangedMeanwhileError if the condition is for another version."""
-    etag = key_etag(version=version, key_id=key_id)
-    if condition is not None and not condition.matches_strongly(etag):
-        raise KeyChangedMeanwhileError(headers={"ETag": etag})
+    """Raise ChangedMeanwhileError if the condition is for another version."""
+    if condition is not None:
+        condition.require(key_etag(version=version, key_id=key_id))

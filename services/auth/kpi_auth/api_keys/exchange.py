@@ -56,6 +56,7 @@ def _mint(context: Context, row: UsableKey, seconds: int) -> str:
         account_version=row.account_version,
         lifetime=timedelta(seconds=seconds),
         scopes=scopes,
+        api_key_ends_at=row.expires_at,
     )
 
 

@@ -83,6 +83,8 @@ class EndReason(StrEnum):
     DELETED = "deleted"
     REVOKED = "revoked"
     CLOSED = "closed"
+    # It is not: what was begun with it ends.
+    NARROWED = "narrowed"
 
 
 class RateLimit(SQLModel):

@@ -117,7 +117,7 @@ async def change(connection: AsyncConnection, *, before: AnyRow, values: Mapping
 
 
 async def _put_change(connection: AsyncConnection, before: AnyRow, after: AnyRow) -> None:
-    """The event of a key that ends, or works again. Other changes are in the next token, a minute later at most."""
+    """The event of a key that ends, or works again. Other changes are in the next token; see ``end_uses``, too."""
     if after.state == before.state or KeyState.ACTIVE not in {after.state, before.state}:
         return
     if after.state == KeyState.ACTIVE:
@@ -126,6 +126,13 @@ async def _put_change(connection: AsyncConnection, before: AnyRow, after: AnyRow
     else:
         ended = ApiKeyEnded(api_key_id=after.id, reason=after.state)
         await events.put(connection, EventType.API_KEY_ENDED, ended, account_id=after.user_id)
+
+
+async def end_uses(connection: AsyncConnection, *, key_id: int, user_id: int) -> None:
+    """End the streams and uploads that were begun with an active key, which goes on working."""
+    ended = ApiKeyEnded(api_key_id=key_id, reason=EndReason.NARROWED)
+    await events.put(connection, EventType.API_KEY_ENDED, ended, account_id=user_id)
+    await events.put(connection, EventType.API_KEY_ACTIVATED, ApiKeyActivated(api_key_id=key_id), account_id=user_id)
 
 
 async def delete(connection: AsyncConnection, *, key_id: int, reason: EndReason) -> bool:

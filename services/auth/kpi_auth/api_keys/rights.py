@@ -67,6 +67,16 @@ def check_manageable(caller: Subject, row: AnyRow) -> None:
         raise BeyondRightsError(["scopes"])
 
 
+def is_narrower(after: AnyRow, before: AnyRow) -> bool:
+    """Whether a key has lost something by a change: a scope, a network, or time."""
+    bounds = Bounds(frozenset(expand(after.scopes)), after.expires_at, parse_all(after.allowed_networks), None)
+    had_all = bounds.networks and not before.allowed_networks
+    had_no_end = bounds.expires_at is not None and before.expires_at is None
+    if had_all or had_no_end:
+        return True
+    return any(_exceeds(bounds, name, getattr(before, name)) for name in ("scopes", "expires_at", "allowed_networks"))
+
+
 def expand(scopes: Sequence[str]) -> tuple[Scope, ...]:
     return expand_scopes(Scope(scope) for scope in scopes)
 

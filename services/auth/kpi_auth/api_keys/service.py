@@ -29,7 +29,7 @@ from kpi_auth.api_keys.errors import (
 )
 from kpi_auth.api_keys.etags import check_match
 from kpi_auth.api_keys.fields import EndReason, KeyState
-from kpi_auth.api_keys.rights import Bounds, apply_bounds, check_manageable, find_bounds
+from kpi_auth.api_keys.rights import Bounds, apply_bounds, check_manageable, find_bounds, is_narrower
 from kpi_auth.audit.models import Event
 from kpi_auth.audit.service import record
 from kpi_auth.context import Context
@@ -101,6 +101,8 @@ async def change(
     if not changes:
         return row
     after = await repository.change(connection, before=row, values=changes)
+    if row.state == after.state == KeyState.ACTIVE and is_narrower(after, before=row):
+        await repository.end_uses(connection, key_id=row.id, user_id=row.user_id)
     await _record(context, connection, Event.API_KEY_CHANGED, request.caller, row, fields=sorted(changes))
     return after
 

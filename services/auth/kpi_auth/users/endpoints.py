@@ -7,7 +7,7 @@ from fastapi import Depends, Query, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import Reader, Writer
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.http.conditional import NOT_MODIFIED
+from kpi_shared.http.conditional import NOT_MODIFIED, ChangedMeanwhileError
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
@@ -25,7 +25,6 @@ from kpi_auth.responses import no_store
 from kpi_auth.users import service
 from kpi_auth.users.dependencies import ConfirmedHash, OfDeleted, SentUserRequest, UserId
 from kpi_auth.users.errors import (
-    ChangedMeanwhileError,
     FieldNotYoursError,
     LastAdminError,
     NotDeletedError,

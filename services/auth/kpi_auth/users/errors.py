@@ -35,11 +35,3 @@ class NotDeletedError(ProblemError):
     status = 409
     type = "not-deleted"
     title = "This user is not deleted"
-
-
-class ChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13; the ETag of the response is the current version."""
-
-    status = 412
-    type = "changed-meanwhile"
-    title = "The user has changed since the version in If-Match: read it again"

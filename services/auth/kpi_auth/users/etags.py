@@ -5,8 +5,6 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from kpi_shared.http.conditional import Condition, parse_condition
 
-from kpi_auth.users.errors import ChangedMeanwhileError
-
 
 def private_etag(version: int, user_id: int) -> str:
     """The tag of a user with all fields, as admins and the user see it.
@@ -24,9 +22,8 @@ def public_etag(version: int) -> str:
 
 def check_match(condition: Condition | None, *, version: int, user_id: int) -> None:
     """Raise ChangedMeanwhileError if the condition is for another version; callers who may write see all fields."""
-    etag = private_etag(version, user_id)
-    if condition is not None and not condition.matches_strongly(etag):
-        raise ChangedMeanwhileError(headers={"ETag": etag})
+    if condition is not None:
+        condition.require(private_etag(version, user_id))
 
 
 async def _if_match(

@@ -101,3 +101,38 @@ async def test_only_an_admin_activates_what_an_admin_deactivated(
     # From then on the owner decides again.
     for action in ("deactivate", "activate"):
         assert (await act(client, anna, key.id, action)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("made", "change", "is_narrower"),
+    [
+        ({}, {"scopes": "read"}, True),
+        ({}, {"scopes": "write"}, False),
+        ({"scopes": "read"}, {"scopes": "read write"}, False),
+        ({}, {"expires_at": "2050-01-01T00:00:00Z"}, True),
+        ({"expires_at": "2050-01-01T00:00:00Z"}, {"expires_at": "2049-01-01T00:00:00Z"}, True),
+        ({"expires_at": "2050-01-01T00:00:00Z"}, {"expires_at": None}, False),
+        ({}, {"allowed_networks": ["10.0.0.0/8"]}, True),
+        ({"allowed_networks": ["10.0.0.0/8"]}, {"allowed_networks": ["10.1.0.0/16"]}, True),
+        ({"allowed_networks": ["10.1.0.0/16"]}, {"allowed_networks": ["10.0.0.0/8"]}, False),
+        ({"allowed_networks": ["10.1.0.0/16"]}, {"allowed_networks": []}, False),
+        ({}, {"name": "another"}, False),
+    ],
+)
+async def test_what_was_begun_with_a_key_ends_when_the_key_is_narrowed(
+    accounts: Accounts,
+    keys: Keys,
+    client: httpx.AsyncClient,
+    made: dict[str, Any],
+    change: dict[str, Any],
+    is_narrower: bool,
+) -> None:
+    anna = await accounts.add("anna")
+    key = await keys.add(anna, **made)
+    response = await client.patch(f"/api-keys/{key.id}", json=change, headers=anna.headers)
+    assert response.status_code == 200, response.text
+    put = "SELECT string_agg(type, ' ' ORDER BY id) FROM events WHERE data ->> 'api_key_id' = CAST(:id AS text)"
+    assert await accounts.scalar(put, id=key.id) == ("api_key.ended api_key.activated" if is_narrower else None)
+    await client.post(f"/api-keys/{key.id}/deactivate", headers=anna.headers)
+    await client.patch(f"/api-keys/{key.id}", json={"scopes": "read"}, headers=anna.headers)
+    assert (await accounts.scalar(put, id=key.id)).endswith("api_key.ended")

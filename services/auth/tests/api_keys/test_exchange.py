@@ -190,6 +190,7 @@ async def test_a_token_never_outlives_its_key(accounts: Accounts, keys: Keys, ap
     assert found["expires_in"] == 9
     end = await accounts.scalar("SELECT expires_at FROM api_keys WHERE id = :id", id=key.id)
     assert datetime.fromisoformat(found["key_expires_at"]) == end
+    assert app.state.tokens.verify(found["access_token"]).api_key_ends_at == end
 
 
 @pytest.mark.parametrize(

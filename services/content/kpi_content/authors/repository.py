@@ -85,6 +85,11 @@ def join_author_or_none(
     return statement.outerjoin(Author, col(Author.id) == owner_id)
 
 
+def keep_author(statement: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Lock the joined authors that it finds: their accounts are not deleted before the transaction ends."""
+    return statement.with_for_update(read=True, of=Author)
+
+
 def has_account(owner_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
     """Whether the author is not deleted, for a statement that need not join it."""
     account = Author.__table__.alias("account")  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ from fastapi import Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, ChangedMeanwhileError, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -16,7 +16,6 @@ from kpi_shared.security import ReadAccess, WriteAccess
 from kpi_content.conversations import repository, service
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import (
-    ConversationChangedMeanwhileError,
     ConversationNotFoundError,
     NotAnOwnerError,
 )
@@ -33,9 +32,7 @@ from kpi_content.conversations.schemas import (
 
 router = Router(prefix="/conversations", tags=["conversations"])
 
-_owner_only = problems(
-    UnauthenticatedError, NotAnOwnerError, ConversationNotFoundError, ConversationChangedMeanwhileError
-)
+_owner_only = problems(UnauthenticatedError, NotAnOwnerError, ConversationNotFoundError, ChangedMeanwhileError)
 
 
 @router.get(

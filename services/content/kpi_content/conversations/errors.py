@@ -30,21 +30,6 @@ class NotAnOwnerError(ForbiddenError):
     title = "Only an owner of the conversation may do this"
 
 
-class ChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13. The response has the tag of the current version in its ETag header."""
-
-    status = 412
-    type = "changed-meanwhile"
-
-
-class ConversationChangedMeanwhileError(ChangedMeanwhileError):
-    title = "The conversation has changed since the version in If-Match: read it again"
-
-
-class MemberChangedMeanwhileError(ChangedMeanwhileError):
-    title = "The member has changed since the version in If-Match: read it again"
-
-
 class MemberNotFoundError(NothingHereError):
     type = "member-not-found"
     title = "The conversation has no such member"

@@ -18,6 +18,11 @@ _record = text(f"""
     )
     SELECT pg_notify('{CHANNEL}', id || ' ' || last_event) FROM moved
 """)  # noqa: S608 our own text
+_count_deleted = text("""
+    SELECT count(*) FROM conversation_events
+    WHERE conversation_id = :conversation AND seq > :after AND type = 'message.deleted'
+        AND CAST(data ->> 'number' AS bigint) > :number
+""")
 # No event has this place.
 _announce_end = text(f"SELECT pg_notify('{CHANNEL}', CAST(:conversation AS bigint) || ' 0')")
 _forget = """
@@ -40,6 +45,12 @@ async def record(connection: AsyncConnection, *, conversation_id: int, kind: str
     """
     values: Mapping[str, object] = {"conversation": conversation_id, "kind": kind, "data": json.dumps(data)}
     await connection.execute(_record, values)
+
+
+async def count_deleted(connection: AsyncConnection, *, conversation_id: int, after: int, number: int) -> int:
+    """How many messages with numbers above ``number`` have been deleted since the event ``after``, a moment ago."""
+    values = {"conversation": conversation_id, "after": after, "number": number}
+    return int((await connection.execute(_count_deleted, values)).scalar_one())
 
 
 async def announce_end(connection: AsyncConnection, *, conversation_id: int) -> None:

@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, ChangedMeanwhileError, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -21,7 +21,6 @@ from kpi_content.conversations.errors import (
     AlreadyMemberError,
     ConversationNotFoundError,
     LastOwnerError,
-    MemberChangedMeanwhileError,
     MemberLimitError,
     MemberNotFoundError,
     NotAnOwnerError,
@@ -105,7 +104,7 @@ async def get_member(
 @router.patch(
     "/{user_id}",
     response_model=MemberPublic,
-    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, MemberChangedMeanwhileError),
+    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, ChangedMeanwhileError),
     openapi_extra=IF_MATCH,
 )
 async def update_member(
@@ -131,7 +130,7 @@ async def update_member(
 @router.delete(
     "/{user_id}",
     status_code=204,
-    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, MemberChangedMeanwhileError),
+    responses=problems(*_HIDDEN, NotAnOwnerError, MemberNotFoundError, LastOwnerError, ChangedMeanwhileError),
     openapi_extra=IF_MATCH,
 )
 async def remove_member(

@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, ColumnElement, Select, SQLColumnExpression, b
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
-from kpi_content.authors.repository import author_name, join_author
+from kpi_content.authors.repository import author_name, is_not_deleted, join_author, keep_author
 from kpi_content.conversations.errors import ConversationNotFoundError, MemberNotFoundError
 from kpi_content.conversations.models import Member, MemberRole
 from kpi_content.conversations.rows import MemberRow, make_member
@@ -32,11 +32,6 @@ _add = text("""
 _change_role = text(f"UPDATE conversation_members SET role = :role WHERE {_IS_IT}")  # noqa: S608 our own text
 _remove = text(f"DELETE FROM conversation_members WHERE {_IS_IT}")  # noqa: S608 as above
 _remove_all = text("DELETE FROM conversation_members WHERE conversation_id = :conversation")
-# An account that has been deleted can do nothing for the others.
-_has_other_owner = text("""
-    SELECT 1 FROM conversation_members JOIN authors ON authors.id = user_id
-    WHERE conversation_id = :conversation AND role = 'owner' AND user_id <> :user AND username IS NOT NULL LIMIT 1
-""")
 _mark = text(f"""
     UPDATE conversation_members SET read_number = :number, read_gaps = :gaps
     WHERE {_IS_IT} AND read_number <> :number RETURNING user_id
@@ -69,6 +64,15 @@ _page = Statement(
     .limit(bindparam("most", type_=BigInteger)),
     make_member,
 )
+
+
+def select_owners() -> Select[*tuple[Any, ...]]:
+    """The ids of those owners of the conversation whose accounts are not deleted: the others can do nothing."""
+    owners = select(_members.user_id).where(_members.conversation_id == conversation)
+    return join_author(owners, _members.user_id).where(_members.role == MemberRole.OWNER.value, is_not_deleted)
+
+
+_find_other_owner = keep_author(select_owners().where(_members.user_id != _user).limit(1))
 
 
 def is_member(user_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
@@ -110,8 +114,8 @@ async def remove_all(connection: AsyncConnection, *, conversation_id: int) -> No
 
 
 async def has_other_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> bool:
-    """Whether the conversation has an owner without this one, whose account is not deleted."""
-    return await connection.scalar(_has_other_owner, {"conversation": conversation_id, "user": user_id}) is not None
+    """Whether the conversation has an owner without this one, whose account is not deleted in this transaction."""
+    return await connection.scalar(_find_other_owner, {"conversation": conversation_id, "user": user_id}) is not None
 
 
 async def mark(connection: AsyncConnection, *, conversation_id: int, user_id: int, number: int, gaps: int) -> bool:

@@ -12,7 +12,6 @@ from kpi_content.conversations.errors import (
     AlreadyMemberError,
     ConversationNotFoundError,
     LastOwnerError,
-    MemberChangedMeanwhileError,
     MemberLimitError,
     MemberNotFoundError,
     UnknownUserError,
@@ -71,11 +70,12 @@ async def change_role(
 ) -> MemberRow:
     """ConversationNotFoundError, NotAnOwnerError, MemberNotFoundError or LastOwnerError.
 
-    MemberChangedMeanwhileError if the condition fails.
+    ChangedMeanwhileError if the condition fails.
     """
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     require_owner(locked.role)
-    former = await _get_role(connection, condition, conversation_id=conversation_id, user_id=user_id)
+    former = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
+    await _check_version(connection, condition, conversation_id=conversation_id, user_id=user_id)
     if former is not role:
         if former is MemberRole.OWNER:
             await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
@@ -99,7 +99,8 @@ async def remove(
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     if user_id != caller.id:
         require_owner(locked.role)
-    role = await _get_role(connection, condition, conversation_id=conversation_id, user_id=user_id)
+    role = await _get_role(connection, conversation_id=conversation_id, user_id=user_id)
+    await _check_version(connection, condition, conversation_id=conversation_id, user_id=user_id)
     if role is MemberRole.OWNER:
         await _require_other_owner(connection, conversation_id=conversation_id, user_id=user_id)
     await members.remove(connection, conversation_id=conversation_id, user_id=user_id)
@@ -107,18 +108,20 @@ async def remove(
     await events.record(connection, conversation_id=conversation_id, kind="member.removed", user_id=user_id)
 
 
-async def _get_role(
-    connection: AsyncConnection, condition: Condition | None, *, conversation_id: int, user_id: int
-) -> MemberRole:
-    """The role before the change, if the condition matches the member as it is under the lock."""
+async def _get_role(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> MemberRole:
     role = await members.find_role(connection, conversation_id=conversation_id, user_id=user_id)
     if role is None:
         raise MemberNotFoundError
+    return role
+
+
+async def _check_version(
+    connection: AsyncConnection, condition: Condition | None, *, conversation_id: int, user_id: int
+) -> None:
+    """Compare under the lock, so that of two writers with the same tag only one succeeds."""
     if condition is not None:
         row = await members.read(connection, conversation_id=conversation_id, user_id=user_id)
-        if not condition.matches_strongly(etag := etag_of(encode_member(row))):
-            raise MemberChangedMeanwhileError(headers={"ETag": etag})
-    return role
+        condition.require(etag_of(encode_member(row)))
 
 
 async def _require_other_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> None:

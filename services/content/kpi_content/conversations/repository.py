@@ -1,13 +1,14 @@
 """The SQL of conversations. A statement is built once; a request only binds its values."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Select,
     SQLColumnExpression,
     Text,
     and_,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     select,
     text,
     tuple_,
+    update,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -84,14 +86,12 @@ _lock = text("""
 """)
 _rename = text("UPDATE conversations SET title = :title, updated_at = clock_timestamp() WHERE id = :conversation")
 _hide = text("UPDATE conversations SET deleted_at = clock_timestamp() WHERE id = :conversation")
-_replace_owner = text("""
-    UPDATE conversations SET owner_id = (
-        SELECT user_id FROM conversation_members JOIN authors ON authors.id = user_id
-        WHERE conversation_id = :conversation AND role = 'owner' AND username IS NOT NULL
-        ORDER BY joined_at, user_id LIMIT 1
-    )
-    WHERE id = :conversation AND owner_id = :user
-""")
+_oldest_owner = members.select_owners().order_by(_members.joined_at, _members.user_id).limit(1).scalar_subquery()
+_replace_owner = (
+    update(Conversation)
+    .where(_columns.id == conversation, _columns.owner_id == bindparam("user", type_=BigInteger))
+    .values(owner_id=_oldest_owner)
+)
 _is_unused = and_(
     _columns.deleted_at.is_not(None),
     not_(select(col(ConversationEvent.seq)).where(col(ConversationEvent.conversation_id) == _columns.id).exists()),
@@ -103,6 +103,17 @@ class Locked(NamedTuple):
 
     role: MemberRole
     last_number: int
+
+
+def select_counters() -> Select[*tuple[Any, ...]]:
+    """The newest number and the newest event of a conversation of the caller's; others count beside them."""
+    counters = select(_columns.last_number, _columns.last_event).where(_columns.id == conversation)
+    return members.join_caller(counters, _columns.id)
+
+
+def join_deleted(statement: Select[*tuple[Any, ...]], of: SQLColumnExpression[int]) -> Select[*tuple[Any, ...]]:
+    """Only rows of deleted conversations, whose ids are ``of``."""
+    return statement.join(Conversation, _columns.id == of).where(_columns.deleted_at.is_not(None))
 
 
 async def add(connection: AsyncConnection, *, title: str, owner: Subject) -> ConversationRow:

@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_content.conversations import event_repository as events
 from kpi_content.conversations import member_repository as members
 from kpi_content.conversations import repository
-from kpi_content.conversations.errors import ConversationChangedMeanwhileError
 from kpi_content.conversations.rights import require_owner
 from kpi_content.conversations.rows import ConversationRow, encode_conversation
 from kpi_content.conversations.schemas import ConversationCreate
@@ -25,7 +24,7 @@ async def rename(
     caller: Subject,
     condition: Condition | None = None,
 ) -> ConversationRow:
-    """ConversationNotFoundError or NotAnOwnerError; ConversationChangedMeanwhileError if the condition fails."""
+    """ConversationNotFoundError or NotAnOwnerError; ChangedMeanwhileError if the condition fails."""
     locked = await repository.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     require_owner(locked.role)
     await _check_version(connection, condition, conversation_id=conversation_id, caller=caller)
@@ -50,8 +49,6 @@ async def _check_version(
     connection: AsyncConnection, condition: Condition | None, *, conversation_id: int, caller: Subject
 ) -> None:
     """Compare under the lock, so that of two writers with the same tag only one succeeds."""
-    if condition is None:
-        return
-    row = await repository.read(connection, conversation_id=conversation_id, caller_id=caller.id)
-    if not condition.matches_strongly(etag := etag_of(encode_conversation(row))):
-        raise ConversationChangedMeanwhileError(headers={"ETag": etag})
+    if condition is not None:
+        row = await repository.read(connection, conversation_id=conversation_id, caller_id=caller.id)
+        condition.require(etag_of(encode_conversation(row)))

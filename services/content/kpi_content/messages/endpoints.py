@@ -7,7 +7,7 @@ from fastapi import Path, Query, Request, Response
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, ChangedMeanwhileError, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -20,7 +20,6 @@ from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnly
 from kpi_content.conversations.responses import encode_page, read_response
 from kpi_content.messages import repository, service
 from kpi_content.messages.errors import (
-    MessageChangedMeanwhileError,
     MessageNotFoundError,
     NotYourMessageError,
     NumberNotGivenError,
@@ -148,7 +147,7 @@ async def get_message(
 @router.delete(
     "/conversations/{conversation_id}/messages/{message_id}",
     status_code=204,
-    responses=problems(*_HIDDEN, MessageNotFoundError, NotYourMessageError, MessageChangedMeanwhileError),
+    responses=problems(*_HIDDEN, MessageNotFoundError, NotYourMessageError, ChangedMeanwhileError),
     openapi_extra=IF_MATCH,
 )
 async def delete_message(

@@ -2,7 +2,7 @@
 
 from kpi_shared.errors import ForbiddenError, InvalidRequestError
 
-from kpi_content.conversations.errors import ChangedMeanwhileError, NothingHereError
+from kpi_content.conversations.errors import NothingHereError
 
 
 class MessageNotFoundError(NothingHereError):
@@ -13,10 +13,6 @@ class MessageNotFoundError(NothingHereError):
 class NotYourMessageError(ForbiddenError):
     type = "not-your-message"
     title = "Only its author and the owners of the conversation may delete a message"
-
-
-class MessageChangedMeanwhileError(ChangedMeanwhileError):
-    title = "The message has changed since the version in If-Match: read it again"
 
 
 class NumberNotGivenError(InvalidRequestError):

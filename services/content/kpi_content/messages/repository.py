@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
-from kpi_shared.database import DirectConnection
+from kpi_shared.database import DirectConnection, get_direct
 from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
@@ -22,12 +22,12 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
-    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors.repository import author_name, join_author, join_author_or_none
 from kpi_content.conversations.member_repository import WORD_OF_ONE, WORDS_OF_ALL, join_caller, require_member
+from kpi_content.conversations.repository import join_deleted, select_counters
 from kpi_content.conversations.writing_repository import (
     add_event,
     add_number,
@@ -46,7 +46,7 @@ from kpi_content.messages.rows import FIELDS, MessageRow, make_message
 from kpi_content.messages.schemas import MessageCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement, get_direct
+from kpi_content.statements import Statement
 
 _columns = Message.__table__.c  # type: ignore[attr-defined]
 _COLUMN_OF = {"interrupted": "is_interrupted"}
@@ -95,20 +95,18 @@ _SIZES = (11, 26, 51, 101)
 PAGE_BYTES = 1024 * 1024
 
 
-def _bound_bytes(
-    page: Select[*tuple[Any, ...]], *, by: ColumnElement[int], is_backwards: bool
-) -> Select[*tuple[Any, ...]]:
+def _bound_bytes(page: Select[*tuple[Any, ...]], *, by: str, is_backwards: bool) -> Select[*tuple[Any, ...]]:
     """Only the first rows, up to the one with which their contents are longer than PAGE_BYTES.
 
     The length of a content is known without reading it. ``by`` is the column that the page is in the order of.
     """
-    rows, key = page.subquery("page"), str(by.key)
-    place = rows.c[key].desc() if is_backwards else rows.c[key].asc()
-    bytes_before = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
-    counted = select(*rows.c, func.coalesce(bytes_before, 0).label("bytes_before")).subquery("counted")
-    *shown, counted_bytes = counted.c
-    in_order = counted.c[key].desc() if is_backwards else counted.c[key].asc()
-    return select(*shown).where(counted_bytes <= literal_column(str(PAGE_BYTES))).order_by(in_order)
+    rows = page.subquery("page")
+    place = rows.c[by].desc() if is_backwards else rows.c[by].asc()
+    total = func.sum(func.octet_length(rows.c.content)).over(order_by=place, rows=(None, -1))
+    counted = select(*rows.c, func.coalesce(total, 0).label("bytes_before")).subquery("counted")
+    *shown, bytes_before = counted.c
+    in_order = counted.c[by].desc() if is_backwards else counted.c[by].asc()
+    return select(*shown).where(bytes_before <= literal_column(str(PAGE_BYTES))).order_by(in_order)
 
 
 @cache
@@ -120,7 +118,7 @@ def page_statement(*, is_backwards: bool, size: int) -> Select[*tuple[Any, ...]]
     number = _columns.number
     listed = _of_caller.where(_of_conversation, number < _place if is_backwards else number > _place)
     in_order = listed.order_by(number.desc() if is_backwards else number.asc())
-    return _bound_bytes(in_order.limit(literal_column(str(size))), by=_columns.number, is_backwards=is_backwards)
+    return _bound_bytes(in_order.limit(literal_column(str(size))), by="number", is_backwards=is_backwards)
 
 
 @cache
@@ -130,15 +128,28 @@ def _page(*, is_backwards: bool, size: int) -> Statement[MessageRow]:
 
 # Not an order that an index has: read in it, the newest messages of all others would come before the caller's own.
 _newest_first = (_columns.id + literal_column("0", BigInteger)).desc()
-_found = _of_caller.where(_columns.id < _place).order_by(_newest_first).limit(_most)
-_matches_in_all = matches("messages.search", and_also=WORDS_OF_ALL)
-_matches_in_one = matches("messages.search", and_also=WORD_OF_ONE)
+_is_before = _columns.id < _place
+_in_one = (
+    _of_caller.where(_of_conversation, _is_before, matches("messages.search", and_also=WORD_OF_ONE))
+    .order_by(_newest_first)
+    .limit(_most)
+)
+# The index is read once, before anything is joined: PostgreSQL cannot estimate how many messages match, and would read
+# it once for each conversation of the caller, or all messages without it.
+_found = (
+    select(_columns.id, _columns.conversation_id)
+    .where(_is_before, matches("messages.search", and_also=WORDS_OF_ALL))
+    .cte("found")
+    .prefix_with("MATERIALIZED", dialect="postgresql")
+)
+_newest_found = join_caller(select(_found.c.id), _found.c.conversation_id).order_by(_found.c.id.desc()).limit(_most)
+_page_found = _newest_found.subquery("page")
+_in_all = _all.join(_page_found, _page_found.c.id == _columns.id).order_by(_page_found.c.id.desc())
 
 
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
-    found = _found.where(_of_conversation, _matches_in_one) if in_one else _found.where(_matches_in_all)
-    return _bound_bytes(found, by=_columns.id, is_backwards=True)
+    return _bound_bytes(_in_one if in_one else _in_all, by=_columns.id, is_backwards=True)
 
 
 # Which plan is right depends on the words and on what the caller may see.
@@ -146,8 +157,8 @@ _searches = {
     in_one: Statement(search_statement(in_one=in_one), make_message, is_prepared=False) for in_one in (False, True)
 }
 
-_is_above = and_(_of_conversation, _columns.number > _place)
-_count_above = select(func.count()).select_from(Message).where(_is_above)
+_above = select(func.count()).select_from(Message).where(_of_conversation, _columns.number > _place)
+_count_above = select_counters().add_columns(_above.scalar_subquery())
 _removed = (
     delete(Message).where(_is_it).returning(_columns.id, _columns.number, _columns.conversation_id).cte("removed")
 )
@@ -164,12 +175,9 @@ _remove = select(notify(_left)).add_cte(
     _removed, add_event(_left, kind="message.deleted", data=_about_removed, beside=_removed)
 )
 # Some of those of deleted conversations, few enough for one short transaction.
-_forget_deleted = text("""
-    DELETE FROM messages WHERE id IN (
-        SELECT messages.id FROM messages JOIN conversations ON conversations.id = conversation_id
-        WHERE deleted_at IS NOT NULL LIMIT :most FOR UPDATE OF messages SKIP LOCKED
-    )
-""")
+_of_deleted = join_deleted(select(_columns.id), _columns.conversation_id).limit(_most)
+_forgotten = _of_deleted.with_for_update(skip_locked=True, of=Message).scalar_subquery()
+_forget_deleted = delete(Message).where(_columns.id.in_(_forgotten))
 _get_sizes: Statement[tuple[int, int]] = Statement(
     select(_columns.id, func.octet_length(_columns.content)).where(
         _columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))
@@ -177,6 +185,14 @@ _get_sizes: Statement[tuple[int, int]] = Statement(
     lambda values: (values[0], values[1]),
 )
 _get_all = Statement(_all.where(_columns.id == func.any(bindparam("ids", type_=ARRAY(BigInteger)))), make_message)
+
+
+class Counted(NamedTuple):
+    """How many messages are above a number, and the newest number and event of their conversation at that moment."""
+
+    last_number: int
+    last_event: int
+    above: int
 
 
 async def add(
@@ -259,10 +275,13 @@ async def read(connection: AsyncConnection, *, conversation_id: int, message_id:
     return None if row is None else make_message(row)
 
 
-async def count_above(connection: AsyncConnection, *, conversation_id: int, number: int) -> int:
-    return int(
-        (await connection.execute(_count_above, {"conversation": conversation_id, "place": number})).scalar_one()
-    )
+async def count_above(
+    connection: AsyncConnection, *, conversation_id: int, number: int, caller_id: int
+) -> Counted | None:
+    """Messages above the number; None if the caller is no member."""
+    values = {"conversation": conversation_id, "place": number, "caller": caller_id}
+    row = (await connection.execute(_count_above, values)).one_or_none()
+    return None if row is None else Counted._make(row)
 
 
 async def remove(connection: AsyncConnection, *, conversation_id: int, message_id: int) -> None:

@@ -11,7 +11,6 @@ from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnly
 from kpi_content.conversations.models import MemberRole
 from kpi_content.messages import repository
 from kpi_content.messages.errors import (
-    MessageChangedMeanwhileError,
     MessageNotFoundError,
     NotYourMessageError,
     NumberNotGivenError,
@@ -66,8 +65,8 @@ async def delete(
 ) -> None:
     """Delete the caller's own message or, as an owner, any.
 
-    ConversationNotFoundError, MessageNotFoundError or NotYourMessageError; MessageChangedMeanwhileError if the
-    condition fails.
+    ConversationNotFoundError, MessageNotFoundError or NotYourMessageError; ChangedMeanwhileError if the condition
+    fails.
     """
     locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
     row = await repository.read(connection, conversation_id=conversation_id, message_id=message_id)
@@ -75,24 +74,36 @@ async def delete(
         raise MessageNotFoundError
     if row["author"]["id"] != caller.id and locked.role is not MemberRole.OWNER:
         raise NotYourMessageError
-    if condition is not None and not condition.matches_strongly(etag := etag_of(encode_message(row))):
-        raise MessageChangedMeanwhileError(headers={"ETag": etag})
+    if condition is not None:
+        condition.require(etag_of(encode_message(row)))
     await members.add_gap(connection, conversation_id=conversation_id, number=row["number"])
     await repository.remove(connection, conversation_id=conversation_id, message_id=message_id)
 
 
 async def mark_as_read(connection: AsyncConnection, *, conversation_id: int, number: int, caller: Subject) -> ReadState:
     """Move the caller's read mark, forwards or backwards; ConversationNotFoundError or NumberNotGivenError."""
+    gaps, event = await _count_gaps(connection, conversation_id=conversation_id, number=number, caller=caller)
     locked = await conversations.lock(connection, conversation_id=conversation_id, caller_id=caller.id)
-    last = locked.last_number
-    if number > last:
-        raise NumberNotGivenError(last)
-    unread = 0
-    if number < last:
-        unread = await repository.count_above(connection, conversation_id=conversation_id, number=number)
-    gaps = last - number - unread
+    gaps += await events.count_deleted(connection, conversation_id=conversation_id, after=event, number=number)
     if await members.mark(connection, conversation_id=conversation_id, user_id=caller.id, number=number, gaps=gaps):
         await events.record(
             connection, conversation_id=conversation_id, kind="conversation.read", user_id=caller.id, number=number
         )
-    return ReadState(read_number=number, unread=unread)
+    return ReadState(read_number=number, unread=locked.last_number - number - gaps)
+
+
+async def _count_gaps(
+    connection: AsyncConnection, *, conversation_id: int, number: int, caller: Subject
+) -> tuple[int, int]:
+    """How many messages above the number have been deleted, up to which event.
+
+    Before the lock, so that no writer waits for a long count.
+    """
+    counted = await repository.count_above(
+        connection, conversation_id=conversation_id, number=number, caller_id=caller.id
+    )
+    if counted is None:
+        raise ConversationNotFoundError
+    if number > counted.last_number:
+        raise NumberNotGivenError(counted.last_number)
+    return counted.last_number - number - counted.above, counted.last_event

@@ -7,7 +7,7 @@ from kpi_shared.caller import Subject
 from kpi_shared.cursors import InvalidCursorError
 from kpi_shared.database import MAX_ID, Database, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
-from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, IfMatch
+from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, ChangedMeanwhileError, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
@@ -16,7 +16,7 @@ from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, enc
 from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
+from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
 from kpi_content.posts.filters import Position, PostFilter, Total
 from kpi_content.posts.responses import encode_page, read_response, write_response
 from kpi_content.posts.rows import ListedRow, encode_post, position_of

@@ -15,14 +15,6 @@ class PostNotFoundError(ProblemError):
         super().__init__(headers={"Cache-Control": "no-cache", "Vary": "Authorization"})
 
 
-class ChangedMeanwhileError(ProblemError):
-    """RFC 9110, section 15.5.13. The response has the tag of the current version in its ETag header."""
-
-    status = 412
-    type = "changed-meanwhile"
-    title = "The post has changed since the version in If-Match: read it again"
-
-
 class NotYourPostError(ForbiddenError):
     type = "not-your-post"
     title = "Only the owner may change a post"

@@ -10,7 +10,7 @@ from kpi_shared.http.conditional import Condition, etag_of
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts import repository
-from kpi_content.posts.errors import ChangedMeanwhileError, NotYourPostError, PostNotFoundError
+from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
 from kpi_content.posts.rows import PostRow, encode_post
 from kpi_content.posts.schemas import PostCreate
 
@@ -73,8 +73,8 @@ async def _check_version(
     if condition is None:
         return
     row = await repository.lock(connection, post_id=post_id, **right._asdict())
-    if row is not None and not condition.matches_strongly(etag := etag_of(encode_post(row))):
-        raise ChangedMeanwhileError(headers={"ETag": etag})
+    if row is not None:
+        condition.require(etag_of(encode_post(row)))
 
 
 async def _refusal(connection: AsyncConnection, *, post_id: int, right: _Right) -> ProblemError:

@@ -9,6 +9,7 @@ from content_support import Caller, assert_problem
 from conversations_support import Conversations
 from kpi_content.conversations import member_service
 from kpi_content.conversations.schemas import MemberPublic
+from sqlalchemy import text
 
 UNKNOWN = 4711
 
@@ -173,34 +174,42 @@ async def test_the_list_of_members_has_pages(conversations: Conversations, bert:
     assert second["next"] is None
 
 
-async def test_of_two_owners_who_leave_at_once_one_stays(
-    committed_conversations: Conversations, anna: Caller, bert: Caller
+@pytest.mark.parametrize(("by_anna", "by_bert", "late"), [(11, 22, 409), (22, 11, 404)])
+async def test_of_two_owners_who_leave_or_remove_each_other_at_once_one_stays(
+    committed_conversations: Conversations, anna: Caller, bert: Caller, by_anna: int, by_bert: int, late: int
 ) -> None:
     conversations = committed_conversations
     for _ in range(5):
         address = await conversations.add()
         await conversations.share(address, bert, "owner")
         responses = await asyncio.gather(
-            conversations.client.delete(f"{address}/members/11", headers=anna.headers),
-            conversations.client.delete(f"{address}/members/22", headers=bert.headers),
+            conversations.client.delete(f"{address}/members/{by_anna}", headers=anna.headers),
+            conversations.client.delete(f"{address}/members/{by_bert}", headers=bert.headers),
         )
-        assert sorted(response.status_code for response in responses) == [204, 409]
-        stays = bert if responses[0].status_code == 204 else anna
-        shown = await conversations.get(address, by=stays)
-        assert (shown["owner"]["id"], shown["role"]) == (stays.subject.id, "owner")
-
-
-async def test_of_two_owners_who_remove_each_other_one_does(
-    committed_conversations: Conversations, anna: Caller, bert: Caller
-) -> None:
-    conversations = committed_conversations
-    for _ in range(5):
-        address = await conversations.add()
-        await conversations.share(address, bert, "owner")
-        responses = await asyncio.gather(
-            conversations.client.delete(f"{address}/members/22", headers=anna.headers),
-            conversations.client.delete(f"{address}/members/11", headers=bert.headers),
-        )
-        assert sorted(response.status_code for response in responses) == [204, 404]
-        stays = anna if responses[0].status_code == 204 else bert
+        assert sorted(response.status_code for response in responses) == [204, late]
+        removed = by_anna if responses[0].status_code == 204 else by_bert
+        stays = bert if removed == 11 else anna
         assert await roles(conversations, address, stays) == {stays.subject.username: "owner"}
+        assert (await conversations.get(address, by=stays))["owner"]["id"] == stays.subject.id
+
+
+async def test_the_account_of_the_owner_who_stays_is_not_deleted_meanwhile(
+    committed_conversations: Conversations, anna: Caller, bert: Caller
+) -> None:
+    conversations = committed_conversations
+    address = await conversations.add()
+    await conversations.share(address, bert, "owner")
+    async with conversations.posts.app.state.database.writing() as connection:
+        # The request waits after its check.
+        await connection.execute(text("SELECT FROM conversation_members WHERE user_id = 11 FOR UPDATE"))
+        leaving = asyncio.create_task(
+            conversations.client.delete(f"{address}/members/11", headers=anna.headers),
+        )
+        await conversations.wait_for_locks(leaving)
+        deleting = asyncio.create_task(
+            conversations.posts.execute("UPDATE authors SET username = NULL, is_deleted = true WHERE id = 22")
+        )
+        await conversations.wait_for_locks(leaving, deleting)
+    assert (await leaving).status_code == 204
+    await deleting
+    assert (await conversations.get(address, by=bert))["owner"] == {"id": 22, "username": None, "deleted": True}

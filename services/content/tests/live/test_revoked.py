@@ -74,6 +74,34 @@ async def test_an_upload_may_last_longer_than_its_token_for_some_time(
     assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", not least)]
 
 
+async def test_an_upload_ends_with_its_api_key(following: Following, conversation: Conversation) -> None:
+    """Though it may outlive the key's token."""
+    caller = caller_of(following, following.token(sid="key-5", seconds=1, key_seconds=2))
+    sending = await send(conversation, by=caller)
+    sending.write("begun")
+    response = await sending.response()
+    assert_problem(response, 401, "unauthenticated")
+    assert caller.subject.api_key_ends_at is not None
+    assert datetime.now(UTC) >= caller.subject.api_key_ends_at > caller.subject.expires_at
+    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("begun", True)]
+
+
+async def test_an_upload_ends_when_its_api_key_is_narrowed(following: Following, conversation: Conversation) -> None:
+    """And the next one begins."""
+    caller = caller_of(following, following.token(sid="key-5"))
+    sending = await send(conversation, by=caller)
+    sending.write("begun")
+    await wait_until(lambda: following.app.state.revocations.readers == 1)
+    for feed in following.feeds:
+        feed.publish("api_key.ended", account_id=11, api_key_id=5, reason="narrowed")
+        feed.publish("api_key.activated", account_id=11, api_key_id=5)
+    assert_problem(await sending.response(), 401, "unauthenticated")
+    sending = await send(conversation, by=caller)
+    sending.write("again")
+    assert (await sending.end()).status_code == 201
+    assert await following.rows("SELECT content, is_interrupted FROM messages") == [("again", False)]
+
+
 async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
     following: Following, conversation: Conversation
 ) -> None:
