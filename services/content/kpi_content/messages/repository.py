@@ -149,7 +149,7 @@ _in_all = _all.join(_page_found, _page_found.c.id == _columns.id).order_by(_page
 
 def search_statement(*, in_one: bool) -> Select[*tuple[Any, ...]]:
     """In one conversation, or in all that the caller may see."""
-    return _bound_bytes(_in_one if in_one else _in_all, by=_columns.id, is_backwards=True)
+    return _bound_bytes(_in_one if in_one else _in_all, by="id", is_backwards=True)
 
 
 # Which plan is right depends on the words and on what the caller may see.
