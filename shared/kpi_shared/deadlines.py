@@ -50,3 +50,10 @@ def arrival() -> float:
     """When the current request was complete, by ``time.monotonic``; it may have waited unread. Now, outside one."""
     request = current_deadline.get()
     return monotonic() if request is None or request.deadline == inf else request.deadline - request.timeout
+
+
+def extend(seconds: float) -> None:
+    """Give the current request so much more time."""
+    if (request := current_deadline.get()) is not None:
+        request.timeout += seconds
+        request.deadline += seconds

@@ -132,7 +132,7 @@ class Revocations:
         for key in keys:
             self._readers.setdefault(key, set()).add(reader)
         try:
-            if self._is_revoked(subject):
+            if self.is_revoked(subject):
                 end()
             yield
         finally:
@@ -147,10 +147,11 @@ class Revocations:
 
     def _end_readers(self, key: str | int) -> None:
         for reader in self._readers.get(key, ()):
-            if self._is_revoked(reader.subject):
+            if self.is_revoked(reader.subject):
                 reader.end()
 
-    def _is_revoked(self, subject: Subject) -> bool:
+    def is_revoked(self, subject: Subject) -> bool:
+        """As ``check``, and for a token that was verified earlier, whose key may have been killed since."""
         try:
             self.check(subject)
         except InvalidTokenError:

@@ -88,6 +88,7 @@ def _second_replica(stack: Stack, options: Options) -> Iterator[tuple[Server, Se
     ports = {part: free_port() for part in ("content", "gateway")}
     urls = {part: f"http://127.0.0.1:{port}" for part, port in ports.items()}
     content = stack.program("content", ports["content"], database=Stack.CONTENT)
+    content = replace(content, environment={**content.environment, "STREAMS_PER_ACCOUNT": str(STREAMS)})
     gateway = stack.program("gateway", ports["gateway"], database="")
     settings = {
         "CONTENT_URL": urls["content"],

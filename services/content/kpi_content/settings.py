@@ -54,6 +54,9 @@ class ContentSettings(ServiceSettings):
     # None: it looks twice a second. A streamed message of which nothing comes for so many seconds is interrupted.
     listen_database_url: DatabaseUrl | None = None
     upload_silence_timeout: float = Field(default=10.0, gt=0, le=300)
+    # Messages that one account may stream at once, and streams of conversations that it may have open, in each process.
+    uploads_per_account: int = Field(default=8, ge=1, le=1000)
+    streams_per_account: int = Field(default=50, ge=1, le=10_000)
     # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
     conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
 

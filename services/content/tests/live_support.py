@@ -143,6 +143,21 @@ class Conversation:
             await connection.execute(text(statement), {"id": self.id, **values})
 
 
+@asynccontextmanager
+async def failing_to_store(database: Database, conversation_id: int, *, how: str) -> AsyncIterator[None]:
+    """Its row is locked during the block; at its end, the first statement that waits for it fails."""
+    failing = text(
+        f"SELECT {how}(pid) FROM pg_stat_activity"  # noqa: S608 a name of ours
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with database.writing() as holding:
+        await holding.execute(text("SELECT FROM conversations WHERE id = :id FOR UPDATE"), {"id": conversation_id})
+        yield
+        async with asyncio.timeout(20), database.reading() as connection:
+            while not (await connection.execute(failing)).all():  # noqa: ASYNC110 it waits in the database
+                await asyncio.sleep(0.01)
+
+
 async def create_conversation(
     addresses: tuple[str, str], database: Database, client: httpx.AsyncClient, owner: Caller
 ) -> Conversation:

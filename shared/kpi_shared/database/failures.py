@@ -22,6 +22,19 @@ _TOOK_TOO_LONG = (QueryCanceled, LockNotAvailable, DeadlockDetected, Serializati
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, FeatureNotSupported)
 
 
+def is_unavailable(error: Exception, *, is_certain: bool) -> bool:
+    """Whether a retry may succeed. ``is_certain``: and the server has said itself that the statement has failed.
+
+    After a connection that was lost, the statement may have had its effect, or may still have it.
+    """
+    if isinstance(error, UnavailableError):
+        return True
+    reason = getattr(error, "orig", error)
+    if not isinstance(reason, (*_TOOK_TOO_LONG, *_UNAVAILABLE)):
+        return False
+    return not is_certain or reason.sqlstate is not None
+
+
 def install_database_handlers(app: FastAPI) -> None:
     """Respond with 503 and Retry-After if the database is unavailable."""
     for kind in (DBAPIError, psycopg.Error):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from math import inf
 
 import pytest
-from kpi_shared.deadlines import ANSWERED_BY_SERVER, remaining
+from kpi_shared.deadlines import ANSWERED_BY_SERVER, extend, remaining
 from kpi_shared.server import connections
 from kpi_shared.server.options import uvicorn_options
 from server_support import App, serve
@@ -52,7 +52,9 @@ class Waiting(App):
             self.remaining = remaining()
             self.entered.set()
             await asyncio.Event().wait()
-        if path == "/post":
+        if path == "/longer":
+            extend(TIMEOUT)
+        if path in {"/post", "/longer"}:
             await request.body()
             self.remaining = remaining()
             await asyncio.Event().wait()
@@ -170,6 +172,17 @@ async def test_a_chunked_body_has_the_same_deadline(port: int) -> None:
         client.writer.write(b"POST /post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
         await asyncio.sleep(2 * TIMEOUT)
         assert_expired(*await client.ask(b"0\r\n\r\n"), request_id=b"")
+
+
+@pytest.mark.parametrize("comes", ["at once", "later"])
+async def test_the_application_may_extend_the_deadline(app: Waiting, port: int, comes: str) -> None:
+    """Before the body is complete, and after."""
+    async with Client.to(port) as client:
+        head = b"POST /longer HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n"
+        client.writer.write(head if comes == "later" else head + b"hi")
+        await asyncio.sleep(TIMEOUT / 2)
+        assert_expired(*await client.ask(b"hi" if comes == "later" else b""), request_id=b"")
+    assert TIMEOUT < app.remaining <= 2 * TIMEOUT
 
 
 @pytest.mark.parametrize("request_line", [b"HEAD /forever HTTP/1.1", b"GET /forever HTTP/1.0"])

@@ -30,13 +30,7 @@ class Change(NamedTuple):
     event: StoredEvent | None
 
 
-# For statements that write nothing here: ``lock_writer`` is for those that do.
-MAY_WRITE = """
-    EXISTS (
-        SELECT FROM conversation_members
-        WHERE conversation_id = :conversation_id AND user_id = :user_id AND role <> 'reader'
-    )
-"""
+_AGE = "CAST(extract(epoch FROM clock_timestamp() - occurred_at) AS float8)"
 _get_start: Statement[Start] = Statement(
     text("""
         SELECT conversations.last_event, (
@@ -57,6 +51,16 @@ _get_page: Statement[StoredEvent] = Statement(
     """),
     StoredEvent._make,
 )
+
+
+def may_write(conversation_id: str, user_id: str) -> str:
+    """The condition for two columns in statements that write nothing here: ``lock_writer`` is for those that do."""
+    return f"""
+        EXISTS (
+            SELECT FROM conversation_members AS member
+            WHERE member.conversation_id = {conversation_id} AND member.user_id = {user_id} AND member.role <> 'reader'
+        )
+    """
 
 
 def _make_change(values: Sequence[Any]) -> Change:

@@ -1,8 +1,11 @@
 """Following a conversation, and messages that are streamed into one."""
 
+from collections.abc import AsyncGenerator
+from contextlib import AbstractContextManager, aclosing
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Header, Query, Request, Response
+from kpi_shared import deadlines
 from kpi_shared.database import MAX_ID, DatabaseOfApp
 from kpi_shared.deadlines import LASTS, MORE_BODY_BYTES, OWN_PACE
 from kpi_shared.errors import UnauthenticatedError
@@ -22,8 +25,10 @@ from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError
 from kpi_content.live.deltas import create_parser
 from kpi_content.live.drafts import Draft
+from kpi_content.live.errors import TooManyStreamsError
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.live.streams import EventStream, find_beginning
-from kpi_content.live.uploads import Upload
+from kpi_content.live.uploads import RETRY_SECONDS, Upload
 from kpi_content.messages import service as messages
 from kpi_content.messages.models import MessageRole
 from kpi_content.messages.upload_documents import EVENT_STREAM, LINES
@@ -58,7 +63,7 @@ async def _last_event(
 @router.get(
     "/events",
     response_class=Response,
-    responses=problems(UnauthenticatedError, ConversationNotFoundError) | _EVENTS,
+    responses=problems(UnauthenticatedError, ConversationNotFoundError, TooManyStreamsError) | _EVENTS,
 )
 async def follow_conversation(
     request: Request,
@@ -74,6 +79,8 @@ async def follow_conversation(
         raise ConversationNotFoundError
     if request.scope.get(IS_HEAD):
         return Response(media_type=EVENT_STREAM, headers=_NO_STORE)
+    open_streams: OpenByAccount = request.app.state.open_streams
+    open_streams.check(caller.id)
     request.scope[LASTS] = True
     stream = EventStream(
         request.app.state.hub,
@@ -82,7 +89,18 @@ async def follow_conversation(
         beginning=find_beginning(start, last_event),
         newest=start.last,
     )
-    return ReaderStream(request, stream.chunks(), reader=caller, media_type=EVENT_STREAM, headers=_NO_STORE)
+    chunks = _held(stream.chunks(), open_streams.holding(caller.id))
+    return ReaderStream(request, chunks, reader=caller, media_type=EVENT_STREAM, headers=_NO_STORE)
+
+
+async def _held(
+    chunks: AsyncGenerator[bytes, None], holding: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
+    """From the first chunk on: a response that is never begun does not end."""
+    with holding:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
 
 
 class _UploadRoute(MediaTypeRoute):
@@ -119,8 +137,9 @@ async def upload_message(
     """Write a message while it is being generated: readers see its deltas at once, and it is stored at their end."""
     async with database.committing() as connection:
         await messages.check_writer(connection, conversation_id=conversation_id, caller=caller)
+    deadlines.extend(RETRY_SECONDS)
     request.scope.update({OWN_PACE: True, MORE_BODY_BYTES: _MORE_BYTES})
-    draft = Draft(request.app.state.hub, database, conversation_id=conversation_id, author=caller, role=role)
+    draft = Draft(request.app.state.drafts, conversation_id=conversation_id, author=caller, role=role)
     parser = create_parser(request.headers.get("content-type", ""))
     upload = Upload(draft, parser, once, silence=request.app.state.settings.upload_silence_timeout)
     response: Response = await request.app.state.uploads.run(upload, request.stream(), caller=caller)

@@ -7,13 +7,16 @@ to the database is held meanwhile.
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count
+from time import monotonic
 from typing import NamedTuple
 
 import structlog
 from fastapi import Response
-from kpi_shared.background import InFlight
+from kpi_shared.background import InFlight, backoff
 from kpi_shared.caller import Subject
 from kpi_shared.database import Database
+from kpi_shared.database.failures import is_unavailable
 from kpi_shared.errors import ProblemError, UnauthenticatedError
 from kpi_shared.idempotency import OnceOnly
 from kpi_shared.idempotency.errors import KeyReusedError, RequestInFlightError
@@ -26,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_content.live.deltas import Delta, DeltaParser
 from kpi_content.live.drafts import Draft
 from kpi_content.live.keys import KeysInFlight
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.messages import service
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.responses import created_response
@@ -36,6 +40,7 @@ from kpi_content.messages.upload_errors import (
     RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
+    TooManyUploadsError,
     UploadError,
     UploadTooLongError,
 )
@@ -47,6 +52,9 @@ log = structlog.get_logger(__name__)
 _DONE_SECONDS = 1.0
 # The token of an API key expires a minute after its exchange, and a message may take longer.
 LEAST_SECONDS = 900.0
+# For how long storing is tried again while the database is unavailable.
+RETRY_SECONDS = 4.0
+_FIRST_BACKOFF, _LONGEST_BACKOFF = 0.1, 1.0
 # How long the end of the process waits for what is being stored.
 _STORE_SECONDS = 5.0
 
@@ -67,6 +75,8 @@ class Upload:
         self._marks = MarkRun()
         self._limit = asyncio.timeout(None)
         self._is_receiving = False
+        # Whether the statement that stores it has been sent.
+        self.is_sent = False
         # Why it is to end early.
         self._end: UploadError | None = None
         draft.on_refusal = self.refuse
@@ -154,7 +164,10 @@ class _Stored(NamedTuple):
 class Uploads:
     """The uploads of this process. What has come is stored even if the client leaves, which cancels the request."""
 
-    def __init__(self, database: Database, revocations: Revocations | None, keys: KeysInFlight) -> None:
+    def __init__(
+        self, database: Database, revocations: Revocations | None, keys: KeysInFlight, *, most_of_account: int
+    ) -> None:
+        self._accounts = OpenByAccount(most_of_account, refusal=TooManyUploadsError)
         self._database = database
         self._revocations = revocations
         self._keys = keys
@@ -167,6 +180,11 @@ class Uploads:
 
     async def run(self, upload: Upload, body: AsyncIterator[bytes], *, caller: Subject) -> Response:
         """The response once it is stored; ProblemError if nothing is, or with the Location of what is incomplete."""
+        self._accounts.check(caller.id)
+        with self._accounts.holding(caller.id):
+            return await self._run(upload, body, caller)
+
+    async def _run(self, upload: Upload, body: AsyncIterator[bytes], caller: Subject) -> Response:
         await self._take_key(upload, caller)
         self._open.add(upload)
         if self._is_stopping:
@@ -210,7 +228,7 @@ class Uploads:
         except AccessEndedError as error:
             if error.is_revoked:
                 upload.drop()
-            return UnauthenticatedError("The access token has ended", invalid=True)
+            return _access_ended()
         return None
 
     def _store(self, upload: Upload, *, caller: Subject, is_interrupted: bool) -> "asyncio.Task[_Stored]":
@@ -227,14 +245,36 @@ class Uploads:
         try:
             if upload.message is None:
                 raise EmptyUploadError
-            if self._revocations is not None:
-                self._revocations.require_known()
-            stored = await self._create(upload, upload.message, caller=caller, is_interrupted=is_interrupted)
+            stored = await self._create_patiently(upload, upload.message, caller=caller, is_interrupted=is_interrupted)
         finally:
             await self._keys.release(upload.key)
             if stored is None:
                 await upload.draft.end()
         return stored
+
+    async def _create_patiently(
+        self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
+    ) -> _Stored:
+        """Also if the database is unavailable for a moment, since the client may not be able to repeat its stream."""
+        end = monotonic() + RETRY_SECONDS
+        for failures in count(1):
+            self._require_permission(caller)
+            upload.is_sent = False
+            try:
+                return await self._create(upload, message, caller=caller, is_interrupted=is_interrupted)
+            except Exception as error:
+                pause = backoff(failures, first=_FIRST_BACKOFF, longest=_LONGEST_BACKOFF)
+                if monotonic() + pause > end or not is_unavailable(error, is_certain=upload.is_sent):
+                    raise
+                log.info("upload not stored yet", error=type(error).__name__)
+            await asyncio.sleep(pause)
+        raise AssertionError("a count has no end")
+
+    def _require_permission(self, caller: Subject) -> None:
+        if self._revocations is not None:
+            self._revocations.require_known()
+            if self._revocations.is_revoked(caller):
+                raise _access_ended()
 
     async def _create(
         self, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
@@ -281,6 +321,7 @@ def _report_failure(conversation_id: int, author_id: int, task: "asyncio.Task[_S
 async def _add(
     connection: AsyncConnection, upload: Upload, message: MessageCreate, *, caller: Subject, is_interrupted: bool
 ) -> Response:
+    upload.is_sent = True
     row = await service.create(
         connection,
         conversation_id=upload.draft.conversation_id,
@@ -290,6 +331,10 @@ async def _add(
         is_interrupted=is_interrupted,
     )
     return created_response(row)
+
+
+def _access_ended() -> UnauthenticatedError:
+    return UnauthenticatedError("The access token has ended", invalid=True)
 
 
 def _is_same(response: Response, message: MessageCreate) -> bool:

@@ -10,9 +10,11 @@ from kpi_shared.background import repeat, running
 from kpi_shared.database.listening import Listener
 
 from kpi_content.live import repository
-from kpi_content.live.drafts import receive_draft
+from kpi_content.live.drafts import Drafts, receive_draft
+from kpi_content.live.errors import TooManyStreamsError
 from kpi_content.live.hub import Hub
 from kpi_content.live.keys import RENEWAL, KeysInFlight
+from kpi_content.live.limits import OpenByAccount
 from kpi_content.live.uploads import Uploads
 from kpi_content.settings import ContentSettings
 
@@ -23,8 +25,12 @@ async def live(app: FastAPI) -> AsyncIterator[None]:
     """A resource below that of the revocations, with which uploads end."""
     settings: ContentSettings = app.state.settings
     app.state.hub = hub = Hub(app.state.database)
+    app.state.drafts = drafts = Drafts(hub, app.state.database)
     keys = KeysInFlight(app.state.database)
-    app.state.uploads = uploads = Uploads(app.state.database, app.state.revocations, keys)
+    app.state.uploads = uploads = Uploads(
+        app.state.database, app.state.revocations, keys, most_of_account=settings.uploads_per_account
+    )
+    app.state.open_streams = OpenByAccount(settings.streams_per_account, refusal=TooManyStreamsError)
     listener = Listener(
         settings.listen_database_url,
         name=f"{settings.part.program}-live",
@@ -39,6 +45,7 @@ async def live(app: FastAPI) -> AsyncIterator[None]:
     async with (
         running(listener.run(), name="listener of conversations"),
         running(hub.run(), name="conversations"),
+        running(drafts.run(), name="drafts"),
         running(renewal, name="keys of uploads"),
     ):
         try:

@@ -15,6 +15,7 @@ from kpi_content.messages.upload_errors import (
     RefusedUploadError,
     SilentUploadError,
     StoppedUploadError,
+    TooManyUploadsError,
     UploadTooLongError,
 )
 
@@ -23,7 +24,7 @@ QUERY = "stream=true"
 # With the common ones of the same statuses.
 UPLOAD_ERRORS = (
     *(RefusedUploadError, SilentUploadError, MalformedUploadError, EmptyUploadError),
-    *(BodyTooLargeError, UploadTooLongError, UnavailableError, StoppedUploadError),
+    *(BodyTooLargeError, UploadTooLongError, UnavailableError, StoppedUploadError, TooManyUploadsError),
 )
 
 _PARAMETERS = [

@@ -51,3 +51,9 @@ class RefusedUploadError(UploadError):
 class StoppedUploadError(UploadError, UnavailableError):
     type = "upload-stopped"
     title = "The service is stopping; send the message again"
+
+
+class TooManyUploadsError(ProblemError):
+    status = 429
+    type = "too-many-uploads"
+    title = "The account is streaming as many messages as it may"

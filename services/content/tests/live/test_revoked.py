@@ -1,5 +1,6 @@
 """Streams and uploads whose tokens auth revokes: both end at once, and nothing of the upload is stored."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from content_support import Caller, assert_problem
 from feed_stand_in import Mood
 from following_support import Follow, Following
 from kpi_content.live import uploads
-from live_support import Conversation, create_conversation, follow, send, wait_until
+from live_support import Conversation, create_conversation, failing_to_store, follow, send, wait_until
 from server_support import serve
 
 
@@ -111,6 +112,22 @@ async def test_an_upload_that_ends_while_the_feed_is_silent_is_refused(
         feed.mood = Mood.SILENT
     await wait_until(lambda: following.age > 1)
     assert_problem(await sending.end(), 503, "revocations-unknown")
+    assert await following.rows("SELECT id FROM messages") == []
+
+
+async def test_an_upload_whose_author_is_revoked_before_it_is_stored_is_not(
+    following: Following, conversation: Conversation
+) -> None:
+    """The first attempt fails, and the next one finds out."""
+    sending = await send(conversation)
+    sending.write("mine")
+    async with failing_to_store(conversation.database, conversation.id, how="pg_cancel_backend"):
+        responding = asyncio.create_task(sending.end())
+        await wait_until(lambda: len(following.app.state.uploads) == 0)
+        for feed in following.feeds:
+            feed.publish("session.ended", account_id=11, session_id=1, reason="logout")
+        await wait_until(lambda: following.app.state.revocations.is_revoked(conversation.owner.subject))
+    assert_problem(await responding, 401, "unauthenticated")
     assert await following.rows("SELECT id FROM messages") == []
 
 

@@ -52,10 +52,10 @@ async def test_an_author_who_could_not_write_for_a_moment_is_refused(
 ) -> None:
     """A reader when a part of the draft was sent, and a writer again when the text was stored."""
 
-    async def refuse(*_args: object, **_named: object) -> bool:
-        return False
+    async def refuse(*_args: object, **_named: object) -> list[int]:
+        return []
 
-    monkeypatch.setattr(repository, "send_of_writer", refuse)
+    monkeypatch.setattr(repository, "send_of_writers", refuse)
     made = committed_conversations
     address = await made.add()
     async with asyncio.timeout(20):

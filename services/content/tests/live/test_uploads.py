@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from content_support import Caller, assert_problem
-from live_support import Conversation, Reading, follow, send, wait_until
+from kpi_shared.database import Database
+from live_support import Conversation, Reading, failing_to_store, follow, send, wait_until
 
 # A combining acute accent.
 MARK = "\u0301"
@@ -197,3 +198,22 @@ async def test_an_upload_is_asked_for_by_its_query_and_its_type(
     if status == 422:
         name = "role" if "role=admin" in query else "stream"
         assert [error["pointer"] for error in response.json()["errors"]] == [f"#/query/{name}"]
+
+
+@pytest.mark.parametrize("how", ["pg_cancel_backend", "pg_terminate_backend"])
+@pytest.mark.parametrize("key", ["", "of-bees"])
+async def test_an_upload_is_stored_when_the_database_is_available_again(
+    conversation: Conversation, live_database: Database, how: str, key: str
+) -> None:
+    owner = conversation.owner
+    headers = {**owner.headers, "Idempotency-Key": f"{key}-{conversation.id}"} if key else owner.headers
+    sending = await send(conversation, by=Caller(owner.subject, headers))
+    sending.write("kept")
+    async with failing_to_store(live_database, conversation.id, how=how):
+        responding = asyncio.create_task(sending.end())
+    response = await responding
+    assert response.status_code == 201, response.text
+    shown = await conversation.client.get(
+        f"{conversation.addresses[0]}{conversation.path}/messages", headers=owner.headers
+    )
+    assert [(message["content"], message["interrupted"]) for message in shown.json()["items"]] == [("kept", False)]
