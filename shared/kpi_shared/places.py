@@ -113,6 +113,9 @@ class Places:
     in vain is refused at once. When it is full, the request of the source that uses most is refused, be it the new one
     or one that waits. Uses are compared by their magnitude, so that among similar sources the first to come is the
     first to be served. ``usual`` is the expected duration of a turn in seconds, until turns have been measured.
+
+    While requests wait, a place rests after each turn for ``rest`` times as long as the turn took: the processor that
+    turns keep busy is then free for others part of the time.
     """
 
     # By how much of the patience a request precedes one that has used twice as much and came at the same time.
@@ -121,7 +124,14 @@ class Places:
     _similar = 1
 
     def __init__(
-        self, total: int, *, waiting: int, patience: float, usual: float, refusal: Callable[[], ProblemError]
+        self,
+        total: int,
+        *,
+        waiting: int,
+        patience: float,
+        usual: float,
+        refusal: Callable[[], ProblemError],
+        rest: float = 0.0,
     ) -> None:
         self.total = total
         self.taken = 0
@@ -130,6 +140,7 @@ class Places:
         self._patience = patience
         self._refusal = refusal
         self._average = usual
+        self._rest = rest
         self._waiting: list[_Waiter] = []
         self._claims: dict[Hashable, int] = {}
         self._usage = Usage()
@@ -208,9 +219,16 @@ class Places:
         return Turn(self, sources)
 
     def _take_back(self, sources: Sources, seconds: float) -> None:
-        self._average = max(_SHORTEST, self._average + (seconds - self._average) * _NEWEST)
+        rest = seconds * self._rest
+        self._average = max(_SHORTEST, self._average + (seconds + rest - self._average) * _NEWEST)
         self._charge(sources, seconds)
         self._release(sources)
+        if rest and self._waiting:
+            asyncio.get_running_loop().call_later(rest, self._give_to_next)
+        else:
+            self._give_to_next()
+
+    def _give_to_next(self) -> None:
         self.taken -= 1
         # A request that is being cancelled leaves the queue by itself, in the next turn of the loop.
         best = min((each for each in self._waiting if not each.future.done()), key=_turn_of, default=None)

@@ -231,6 +231,26 @@ async def test_a_request_that_is_cancelled_as_it_is_displaced_leaves_nothing() -
     assert_idle(queue.places)
 
 
+async def test_a_place_rests_after_a_turn_while_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rests = 1000.0, []
+    monkeypatch.setattr(module, "monotonic", lambda: now)
+    places = Places(1, waiting=3, patience=30, usual=0.01, refusal=UnavailableError, rest=0.5)
+    queue = Queue(places)
+    turn = await places.take("a")
+    await queue.ask("next", "a")
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *rest: rests.append(rest))
+    now += 4
+    turn.give_back()
+    ((seconds, give_to_next),) = rests
+    assert (seconds, queue.served, places.taken) == (2.0, [], 1)
+    give_to_next()
+    assert await queue.finish() == set()
+    assert queue.served == ["next"]
+    # The last turn is followed by no rest: no request waits.
+    assert len(rests) == 1
+    assert_idle(places)
+
+
 async def test_a_turn_is_given_back_once() -> None:
     places = make(total=2)
     turn: Turn = await places.take("a")

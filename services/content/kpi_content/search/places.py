@@ -17,6 +17,8 @@ from starlette.types import Scope
 
 from kpi_content.search.errors import SearchBusyError
 
+# Of two replicas beside their database on two processors, searches would otherwise keep both busy all the time.
+_REST = 0.5
 # The duration of a search until searches have been measured, in seconds.
 _USUAL = 0.01
 # Names of the parameters that make a list costly, as clients write them. Another spelling is refused later.
@@ -33,6 +35,7 @@ async def search_places(app: FastAPI) -> AsyncIterator[None]:
         patience=settings.search_patience,
         usual=_USUAL,
         refusal=SearchBusyError,
+        rest=_REST,
     )
     register_metrics(app.state.metrics, "search", app.state.search_places)
     yield
