@@ -17,7 +17,7 @@ _RETRY_SECONDS = 5
 
 class StreamsBusyError(UnavailableError):
     type = "streams-busy"
-    title = "As many streams are open as the gateway has places for, in all or for this client"
+    title = "Too many streams are open at the gateway, in all or for this client"
 
     def __init__(self) -> None:
         super().__init__(retry_after=_RETRY_SECONDS)

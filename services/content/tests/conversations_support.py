@@ -65,7 +65,7 @@ class Conversations:
         return await self.posts.rows(statement, id=int(address.rpartition("/")[2]))
 
     async def wait_for_locks(self, *tasks: asyncio.Task[Any]) -> None:
-        """Until each of the tasks has ended or waits for a lock that somebody else holds."""
+        """Until each of the tasks has ended or waits for a lock that another transaction holds."""
         async with asyncio.timeout(10):
             while await self._count_waiting() < sum(not task.done() for task in tasks):  # noqa: ASYNC110 no event
                 await asyncio.sleep(0.01)

@@ -69,7 +69,7 @@ def rows_read(plan: list[dict[str, Any]]) -> float:
 
 
 async def fill(conversations: Conversations, *, of_others: int = 200) -> int:
-    """The id of anna's conversation with many messages; the others are of somebody else."""
+    """The id of anna's conversation with many messages; the others belong to another user."""
     execute = conversations.posts.execute
     await execute("SET LOCAL statement_timeout = '60s'")
     await execute("TRUNCATE conversations CASCADE")
