@@ -88,7 +88,8 @@ def _second_replica(stack: Stack, options: Options) -> Iterator[tuple[Server, Se
     ports = {part: free_port() for part in ("content", "gateway")}
     urls = {part: f"http://127.0.0.1:{port}" for part, port in ports.items()}
     content = stack.program("content", ports["content"], database=Stack.CONTENT)
-    content = replace(content, environment={**content.environment, "STREAMS_PER_ACCOUNT": str(STREAMS)})
+    # One account opens all streams, again in each round, when those of the round before may not be closed yet.
+    content = replace(content, environment={**content.environment, "STREAMS_PER_ACCOUNT": str(3 * STREAMS)})
     gateway = stack.program("gateway", ports["gateway"], database="")
     settings = {
         "CONTENT_URL": urls["content"],
