@@ -51,7 +51,7 @@ class Draft:
             self._drafts.note(self)
 
     async def stop(self) -> None:
-        """Send no part any more."""
+        """Send no more parts."""
         self._waiting.clear()
         await self._drafts.remove(self)
 
@@ -80,7 +80,7 @@ class Draft:
 
 
 class Drafts:
-    """Those of this process. One statement sends what waits of all of them: a transaction each would be too many.
+    """The drafts of this process. One statement sends what waits of all of them: a transaction each would be too many.
 
     A process that does not listen hears itself alone.
     """
@@ -97,7 +97,7 @@ class Drafts:
         await repeat(self._step, _SCHEDULE, failure="drafts not sent", wake=self._wake)
 
     def note(self, draft: Draft) -> None:
-        """It has something to send."""
+        """Note that the draft has something to send."""
         self._waiting[draft] = None
         self._wake.set()
 

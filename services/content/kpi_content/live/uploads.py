@@ -82,11 +82,11 @@ class Upload:
         draft.on_refusal = self.refuse
 
     def stop(self) -> None:
-        """Since the process ends."""
+        """End early: the process is stopping."""
         self._end_early(StoppedUploadError())
 
     def refuse(self) -> None:
-        """Since its author may not write."""
+        """End early: its author may not write any more."""
         self._end_early(RefusedUploadError())
 
     def _end_early(self, reason: UploadError) -> None:
