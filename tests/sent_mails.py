@@ -13,7 +13,9 @@ _TIMEOUT_SECONDS = 20.0
 _LINK = re.compile(r"https?://\S+#code=(\S+)")
 # A line that separates the files and occurs in no mail.
 _BETWEEN = "=====next-mail====="
-_READ_ALL = f'for file in /mails/*.eml; do [ -e "$file" ] && echo \'{_BETWEEN}\' && cat "$file"; done; true'
+_READ_ALL = (
+    f'for file in /mails/*.eml; do [ -e "$file" ] && echo \'{_BETWEEN}\' && echo "$file" && cat "$file"; done; true'
+)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ class Mailbox:
             return [path.read_text("utf-8") for path in sorted(self._folder.glob("*.eml"), key=_number)]
         command = ["docker", "compose", "exec", "-T", "auth", "sh", "-c", _READ_ALL]
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-        return result.stdout.split(f"{_BETWEEN}\n")[1:]
+        # The shell sorts mails of one second by their templates, not by their numbers.
+        files = [part.partition("\n") for part in result.stdout.split(f"{_BETWEEN}\n")[1:]]
+        return [text for name, _, text in sorted(files, key=lambda file: _number(Path(file[0])))]
 
 
 def _number(path: Path) -> int:
