@@ -195,7 +195,7 @@ _ROUTES = (
     # Each needs a token, also a search: the service itself limits what one account may ask for.
     # A message of 100,000 characters may take 12 bytes for each.
     RouteSetting(prefix="/conversations", upstream="content", streams_bodies=True, body_limit=2 * 1024 * 1024),
-    RouteSetting(prefix="/messages", upstream="content", costly_parameters=("search",)),
+    RouteSetting(prefix="/messages", upstream="content"),
     # Endpoints that accept a password, a code or an external token, which an attacker could guess.
     *_post_routes("login", "/auth/login", "/auth/login/json", "/auth/change-password", "/auth/change-email"),
     *_post_routes("login", "/auth/exchange", seconds=_PROVIDER_SECONDS),

@@ -78,8 +78,8 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.state.settings = settings
     app.state.metrics = observation.metrics
     app.state.observation = observation
-    # Called when the server stops, before it waits for the responses in progress, and once for each connection: what
-    # has no end of its own must end now. The server finds them in the state of the lifespan.
+    # Each is called once when the server stops, before it waits for the responses in progress: what has no end of its
+    # own must end now. The server finds them in the state of the lifespan.
     app.state.on_stop = []
     for router in routers:
         app.include_router(router)

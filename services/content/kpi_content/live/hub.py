@@ -254,7 +254,7 @@ class Hub:
                 del self._followed[conversation_id]
 
     def end_streams(self) -> None:
-        """The first time, end those that are open; none begins then. Each connection calls this when it closes."""
+        """End those that are open; none begins after this. A second call does nothing."""
         if self.is_ending:
             return
         self.is_ending = True

@@ -299,7 +299,7 @@ class Uploads:
             return await upload.once.keep(response)
 
     def stop(self) -> None:
-        """End all of them, since the process ends. Each connection calls this when it closes; only once it counts."""
+        """End all of them, since the process ends. A second call does nothing."""
         if self._is_stopping:
             return
         self._is_stopping = True
