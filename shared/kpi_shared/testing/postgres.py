@@ -15,6 +15,14 @@ URL_VARIABLE = "TEST_DATABASE_URL"
 _OPTIONS = """
     TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'
 """
+# The data is for one run only and need not survive a crash. Each test worker may run several stacks at once, whose
+# processes open up to eleven connections each.
+_CONFIGURATION = """
+fsync = off
+synchronous_commit = off
+full_page_writes = off
+max_connections = 500
+"""
 
 
 class TestServer:
@@ -37,7 +45,9 @@ class TestServer:
         self._server.ensure_pgdata_inited()
         # The data is for one run only and need not survive a crash.
         with (data / "postgresql.conf").open("a") as configuration:
-            configuration.write("\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\n")
+            configuration.write(
+                "\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 500\n"
+            )
         self._server.start()
         self.url: str = self._server.get_uri()
 
