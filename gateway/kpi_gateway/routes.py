@@ -8,6 +8,8 @@ from urllib.parse import unquote_to_bytes
 from kpi_gateway.settings import GatewaySettings, RouteSetting, Timeouts
 
 API = "/api/v1"
+# Health checks are frequent and must not be refused.
+UNLIMITED = b"/health"
 
 
 class Route(NamedTuple):

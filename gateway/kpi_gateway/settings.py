@@ -1,5 +1,6 @@
 """The gateway's settings: the upstreams, the route table, rate limits, and which origins browsers may call from."""
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -80,6 +81,10 @@ _STRICTER = {
     "reset": PolicySetting(requests=5),
     CREDENTIALS: PolicySetting(requests=20),
 }
+
+
+def _describe_policies(policies: Mapping[str, PolicySetting]) -> str:
+    return json.dumps({name: policy.model_dump() for name, policy in policies.items()})
 
 
 def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
@@ -220,62 +225,185 @@ class GatewaySettings(OptionalTokenSettings):
 
     part: ClassVar[Part] = PART
 
-    auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
-    content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
-    # The addresses of auth's internal port, and the key by which the gateway is known there; None: no API keys.
-    auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = None
-    internal_key: SecretKey | None = None
-    # Further upstreams by name.
-    upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
-    routes: tuple[RouteSetting, ...] = _ROUTES
-    # Not set: those of front ends in development.
-    cors_origins: Annotated[Origins | None, NoDecode] = None
-    # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
-    trusted_proxies: Networks = ()
-    # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
-    max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
-    # How many times the limits of an address apply to a /48 of IPv6, connections and rate limits alike.
-    ipv6_site_factor: int = Field(default=8, ge=1, le=65_536)
-    # Strict-Transport-Security in every response in production; 0 omits it.
-    hsts_seconds: int = Field(default=31_536_000, ge=0)
+    auth_url: UpstreamUrls = Field(
+        default=("http://127.0.0.1:8001",),
+        title="The services",
+        description="Auth's address; several addresses are separated by commas.",
+    )
+    content_url: UpstreamUrls = Field(default=("http://127.0.0.1:8002",), description="Content's, in the same form.")
+    auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = Field(
+        default=None,
+        description="Auth's internal port, where API keys are exchanged; several addresses are separated by commas. "
+        "Not set: no API key is accepted.",
+        examples=["http://127.0.0.1:8011"],
+    )
+    internal_key: SecretKey | None = Field(
+        default=None,
+        description="64 hex digits by which the gateway is known there, the same as INTERNAL_KEY in auth's settings.",
+    )
 
-    upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
-    # From the complete request to the start of its response, with all waits and a second attempt.
-    upstream_read_timeout: float = Field(default=2.5, gt=0, le=600)
-    # The longest pause within a body, in either direction; at least the read timeout.
-    upstream_silence_timeout: float = Field(default=15.0, gt=0, le=600)
-    # The whole round trip, including both bodies.
-    upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
-    upstream_connections: int = Field(default=100, ge=1, le=10_000)
-    # How many of these one client address may use; not set: half of them.
-    upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
-    # How many costly requests are in flight at once for each address of a service: enough to keep it busy.
-    costly_requests_per_address: int = Field(default=4, ge=1, le=1000)
-    # How long a request waits for a place when all are in use; it is refused at once if that will not be enough.
-    upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
-    # The interval of the probes of each address, if an upstream has several, and the time that each may take.
-    upstream_probe_interval: float = Field(default=0.5, gt=0, le=60)
-    # Streams that are open at once, in all; they take no place of ordinary requests.
-    stream_connections: int = Field(default=2_000, ge=1, le=100_000)
-    # How many of these one client address may use; not set: a tenth of them, since a stream does not end soon.
-    stream_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
-    # The longest pause within a stream, in either direction. Services send something every 15 s.
-    stream_silence_timeout: float = Field(default=45.0, gt=0, le=3600)
-    # Size of a streamed upload in bytes: 100,000 characters, each in an event of its own and escaped.
-    stream_body_limit: int = Field(default=16 * 1024 * 1024, ge=0)
-    # After this many failures in a row an address is probed at once.
-    upstream_max_failures: int = Field(default=3, ge=1, le=1000)
-    # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.
-    body_limit: int = Field(default=1024 * 1024, ge=0)
+    upstreams: dict[str, UpstreamUrls] = Field(
+        default_factory=dict,
+        title="The route table",
+        description="Further upstreams by name, as JSON.",
+        examples=['{"billing": "http://127.0.0.1:8003"}'],
+    )
+    routes: tuple[RouteSetting, ...] = Field(
+        default=_ROUTES,
+        description="The whole route table, as JSON; it replaces the default in kpi_gateway/settings.py, including "
+        'the stricter limits of its rows. A row has a "prefix" and an "upstream". It may be restricted to some '
+        '"methods" or to its "exact" address, name a policy as "limit", and have its own "body_limit", '
+        '"connect_timeout", "read_timeout" and "total_timeout". GETs of a row with "has_effects": true are never '
+        "repeated at another address.",
+        examples=['[{"prefix": "/auth", "upstream": "auth"}, {"prefix": "/invoices", "upstream": "billing"}]'],
+    )
 
-    rate_limit_enabled: bool = True
-    # For each client address, and separately for each token subject.
-    rate_limit_requests: Requests = 1000
-    rate_limit_window: WindowSeconds = 60
-    # The stricter policies that rows of the route table refer to.
-    rate_limit_policies: PolicySettings = Field(default_factory=dict)
-    # Where replicas share their counts; without it each process counts on its own.
-    rate_limit_storage_url: StorageUrl | None = None
+    cors_origins: Annotated[Origins | None, NoDecode] = Field(
+        default=None,
+        title="Clients",
+        description="Browsers on these origins, separated by commas, may call the API with credentials: scheme://host "
+        "or scheme://host:port, without a path, a wildcard or a default port. Not set: ports 3000 and 5173 of "
+        "localhost and 127.0.0.1 with APP_ENV=development; otherwise only the gateway's own origin.",
+        examples=["https://app.example.com"],
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted, separated by "
+        "commas. Not set: the field is ignored.",
+        examples=["10.0.0.0/8"],
+    )
+    max_connections_per_address: int = Field(
+        default=2_000,
+        ge=1,
+        le=1_000_000,
+        description="Simultaneous connections of one client address (IPv6: of one /64); trusted proxies have no limit.",
+    )
+    ipv6_site_factor: int = Field(
+        default=8,
+        ge=1,
+        le=65_536,
+        description="A /48 of IPv6 has this many times the limits of an address: connections and rate limits.",
+    )
+    hsts_seconds: int = Field(
+        default=31_536_000,
+        ge=0,
+        description="Seconds of Strict-Transport-Security, which is sent with APP_ENV=production; 0 omits it.",
+    )
+    # 40,000 characters may take 12 bytes each when a client escapes them all.
+    body_limit: int = Field(default=1024 * 1024, ge=0, description="Maximum size of a request body in bytes.")
+
+    rate_limit_enabled: bool = Field(
+        default=True,
+        title="Rate limits: further requests get 429 with Retry-After",
+        description="false: there are none.",
+    )
+    rate_limit_requests: Requests = Field(
+        default=1000,
+        description="Requests that one client address (IPv6: one /64) may make in any window, and separately each "
+        "account of a token. Windows are approximated from two counters, so in the worst case twice as many pass "
+        "within one.",
+    )
+    rate_limit_window: WindowSeconds = Field(default=60, description="The length of that window in seconds.")
+    rate_limit_policies: PolicySettings = Field(
+        default_factory=dict,
+        description="Stricter policies, per client address, that rows of the route table refer to, as JSON; those "
+        'that are left out keep these defaults. "credentials" counts wrong API keys.',
+        examples=[_describe_policies(_STRICTER)],
+    )
+    rate_limit_storage_url: StorageUrl | None = Field(
+        default=None,
+        description="A Redis or Valkey in which replicas of the gateway share their counts: redis://, rediss://, "
+        "valkey:// or valkeys://. Not set: each process counts on its own.",
+        examples=["redis://:<password>@redis:6379/0"],
+    )
+
+    upstream_connect_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        title="Timeouts of requests to services, in seconds",
+        description="To connect.",
+    )
+    upstream_read_timeout: float = Field(
+        default=2.5,
+        gt=0,
+        le=600,
+        description="From the complete request to the start of the response, with all waits and a second attempt.",
+    )
+    upstream_silence_timeout: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="The longest pause within a body, in either direction; at least UPSTREAM_READ_TIMEOUT.",
+    )
+    upstream_total_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="The whole request, with both bodies."
+    )
+
+    upstream_connections: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        title="Requests in flight",
+        description="How many are in flight per upstream at once; further ones wait.",
+    )
+    upstream_connections_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="How many of these one client address may use. Not set: half of them.",
+        examples=["50"],
+    )
+    upstream_queue_timeout: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="How many seconds a request waits for its turn. It is refused at once if that will not be enough.",
+    )
+    costly_requests_per_address: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="Costly requests without a token (searches and totals) in flight for each address of a service; "
+        "twice as many wait.",
+    )
+    upstream_probe_interval: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="Of several addresses of an upstream, each is asked whether it is ready at this interval in "
+        "seconds.",
+    )
+    upstream_max_failures: int = Field(
+        default=3, ge=1, le=1000, description="After this many failures in a row an address is asked at once."
+    )
+
+    # They take no place of ordinary requests.
+    stream_connections: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        title="Streams: Server-Sent Events, and bodies with stream=true",
+        description="Streams that are open at once in a process.",
+    )
+    stream_connections_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="How many of these one client address may use. Not set: a tenth of them.",
+        examples=["200"],
+    )
+    # Services send something every 15 s.
+    stream_silence_timeout: float = Field(
+        default=45.0,
+        gt=0,
+        le=3600,
+        description="The longest pause within a stream, in either direction, in seconds.",
+    )
+    # 100,000 characters, each in an event of its own and escaped.
+    stream_body_limit: int = Field(
+        default=16 * 1024 * 1024, ge=0, description="Maximum size of a streamed body in bytes."
+    )
 
     @property
     def server_options(self) -> dict[str, Any]:

@@ -103,28 +103,72 @@ class PartSettings(BaseSettings):
     # The AWS secret from which the settings were last read, for error messages.
     secret_in_use: ClassVar[str | None] = None
 
-    app_env: Environment = Environment.DEVELOPMENT
-    debug: bool = False
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    log_format: Literal["json", "console"] = "json"
-    aws_secrets_enabled: bool = False
-    aws_secret_name: str | None = None
-    aws_region: str | None = None
-    aws_endpoint_url: str | None = None
+    # Operators read the descriptions: config/.env.example and `kpi config` are made from them. A ``title`` begins a group
+    # there, and ``examples`` are shown where the default says too little.
+    app_env: Environment = Field(
+        default=Environment.DEVELOPMENT,
+        title="General",
+        description="Which installation this is. It selects config/.env.NAME, and production has stricter rules.",
+    )
+    debug: bool = Field(default=False, description="Log every request, and serve /docs on this part too.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least important lines that are logged."
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="The form of the log: a JSON object per line, or text for a terminal."
+    )
+    shutdown_seconds: int = Field(
+        default=10, ge=1, le=600, description="How long a stop waits for requests in flight, in seconds."
+    )
 
-    # The port of GET /metrics, in addition to the public port; 0 or unset: no metrics.
-    metrics_port: int = Field(default=0, ge=0, lt=2**16)
-    metrics_host: str = "127.0.0.1"
-    # The number of ports from that one on, one for each process of this part; --workers sets it.
-    metrics_ports: int = Field(default=1, ge=1, le=1000)
-    # How long a stop waits for requests in progress.
-    shutdown_seconds: int = Field(default=10, ge=1, le=600)
-    # A request whose response starts later than this is logged as a warning.
-    slow_request_seconds: float = Field(default=1.0, gt=0, le=3600)
-    # Traces are exported to this collector. The OpenTelemetry library reads its further standard variables itself.
-    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_check_collector)] | None = None
-    otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
-    otel_traces_exporter: Literal["otlp", "none"] = "otlp"
+    metrics_port: int = Field(
+        default=0,
+        ge=0,
+        lt=2**16,
+        title="Metrics, logs of slow requests and traces",
+        description="The port of GET /metrics (Prometheus), in addition to the public port: a different one for each "
+        "part on one machine. With --workers N each process has its own: this port and the N - 1 after it. 0: none.",
+        examples=["9100"],
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="The address that serves the metrics.")
+    metrics_ports: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="How many ports from METRICS_PORT on are this part's, one for each process; --workers sets it.",
+    )
+    slow_request_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        le=3600,
+        description="A request whose response takes longer than this to begin is logged as a warning.",
+    )
+    otel_exporter_otlp_endpoint: Annotated[str, AfterValidator(_check_collector)] | None = Field(
+        default=None,
+        description="The OpenTelemetry collector that gets the traces, by OTLP over HTTP. The standard's other OTEL_ "
+        "variables apply if they are environment variables. Not set: no traces.",
+        examples=["http://127.0.0.1:4318"],
+    )
+    otel_exporter_otlp_protocol: Literal["http/protobuf"] = Field(
+        default="http/protobuf", description="The only protocol that is supported."
+    )
+    otel_traces_exporter: Literal["otlp", "none"] = Field(
+        default="otlp", description="none: no traces, although there is an endpoint."
+    )
+
+    aws_secrets_enabled: bool = Field(
+        default=False,
+        title="AWS Secrets Manager",
+        description="Read secrets from AWS Secrets Manager; they override what is set otherwise. Of this part these "
+        "can be there: {aws_overrides}.",
+    )
+    aws_secret_name: str | None = Field(
+        default=None, description="The secret's name; its text is a JSON object.", examples=["kpi-one/{part}"]
+    )
+    aws_region: str | None = Field(default=None, description="Its region.", examples=["eu-central-1"])
+    aws_endpoint_url: str | None = Field(
+        default=None, description="An endpoint other than AWS's own.", examples=["http://127.0.0.1:5000"]
+    )
 
     @property
     def findings(self) -> list[dict[str, object]]:
@@ -182,18 +226,37 @@ class _TokenBaseSettings(PartSettings):
     # Whether this part mints tokens: with the purpose public it alone has secret keys.
     mints_tokens: ClassVar[bool] = False
 
-    token_purpose: Purpose = Purpose.LOCAL
-    # The key ring as a file, which is read again whenever it changes, and its text, which an AWS secret may contain. It
-    # takes the place of PASETO_SECRET_KEY (docs/adr/0043-key-ring.md).
-    paseto_keys_file: Path | None = None
-    paseto_keys: Annotated[SecretStr, BeforeValidator(_write_json)] | None = None
+    token_purpose: Purpose = Field(
+        default=Purpose.LOCAL,
+        title="Keys of the access tokens (docs/keys.md): a key ring, or one key",
+        description="local: all parts share each key. public: only auth has secret keys, which needs a key ring.",
+    )
+    # It takes the place of PASETO_SECRET_KEY (docs/adr/0043-key-ring.md).
+    paseto_keys_file: Path | None = Field(
+        default=None,
+        description="The key ring, a JSON file that is read again whenever it changes, so that keys are replaced "
+        "while everything runs: .venv/bin/kpi keys rotate",
+        examples=["/run/kpi/{ring_file}"],
+    )
+    paseto_keys: Annotated[SecretStr, BeforeValidator(_write_json)] | None = Field(
+        default=None, description="The text of the key ring, as an AWS secret contains it; usually not set elsewhere."
+    )
     # After the ring, which decides whether it is required. The classes below say how.
     paseto_secret_key: SecretStr | None
-    # Seconds between two readings of the AWS secret for its PASETO_KEYS.
-    aws_secrets_refresh: float = Field(default=30, ge=1, le=86_400)
-    paseto_previous_keys: SecretKeys = ()
-    token_issuer: str = "kpi-one"  # noqa: S105 a claim of every token
-    token_audience: str = "kpi-one"  # noqa: S105 as above
+    paseto_previous_keys: SecretKeys = Field(
+        default=(),
+        description="Keys for which no new tokens are issued, but whose tokens are still accepted; separated by "
+        "commas.",
+    )
+    token_issuer: str = Field(default="kpi-one", description="The claim iss of every token, the same in all parts.")
+    token_audience: str = Field(default="kpi-one", description="The claim aud of every token, the same in all parts.")
+    aws_secrets_refresh: float = Field(
+        default=30,
+        ge=1,
+        le=86_400,
+        title="AWS Secrets Manager",
+        description="Seconds between two readings of the secret for its PASETO_KEYS.",
+    )
 
     @property
     def ring_file(self) -> Path | None:
@@ -281,14 +344,21 @@ class TokenSettings(_TokenBaseSettings):
     """For a service, which requires the keys of the tokens."""
 
     paseto_secret_key: Annotated[SecretStr, AfterValidator(_check_presence)] = Field(
-        SecretStr(""), validate_default=True
+        SecretStr(""),
+        validate_default=True,
+        description="Required without a key ring. One key, 64 hex digits, the same in all parts. To generate a key: "
+        ".venv/bin/kpi keys new",
     )
 
 
 class OptionalTokenSettings(_TokenBaseSettings):
     """For a part that opens tokens only if it has the keys."""
 
-    paseto_secret_key: SecretKey | None = None
+    paseto_secret_key: SecretKey | None = Field(
+        default=None,
+        description="One key, 64 hex digits, the same as of the services, if they have no key ring. Without any keys, "
+        "requests are limited by client address only, and not by the account of their token.",
+    )
 
     @property
     def has_token_keys(self) -> bool:
@@ -315,19 +385,43 @@ DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
 class DatabaseSettings(PartSettings):
     """The PostgreSQL database of the part. Times are in seconds."""
 
-    database_url: DatabaseUrl
-    database_echo: bool = False
-    database_pool_size: int = Field(default=5, ge=1, le=100)
-    # Both are less than REQUEST_TIMEOUT by default, so that the response can say what took too long.
-    database_pool_timeout: float = Field(default=1.8, gt=0, le=60)
-    database_statement_timeout: float = Field(default=1.8, gt=0, le=600)
+    database_url: DatabaseUrl = Field(
+        title="Database",
+        description="A database of the part's own. Special characters in the password are percent-encoded (@ is %40). "
+        "The form is libpq's, so several hosts are possible, of which the primary is used: "
+        "postgresql://USER:PASSWORD@h1:5432,h2:5432/NAME",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
+    )
+    database_pool_size: int = Field(
+        default=5, ge=1, le=100, description="The number of connections for reads, and the same number for writes."
+    )
+    database_pool_timeout: float = Field(
+        default=1.8,
+        gt=0,
+        le=60,
+        description="How long a request waits for a connection, in seconds: less than REQUEST_TIMEOUT, so that the "
+        "response can name the reason.",
+    )
+    database_statement_timeout: float = Field(
+        default=1.8,
+        gt=0,
+        le=600,
+        description="How long a statement may take, in seconds; waiting for a lock has three quarters of it.",
+    )
+    database_echo: bool = Field(default=False, description="Log every SQL statement.")
 
 
 class ServiceSettings(DatabaseSettings, TokenSettings):
     """For a service: a database and the key of the tokens."""
 
-    # Seconds until the response to a complete request must start. The gateway may set another for each request.
-    request_timeout: float = Field(default=2.0, gt=0, le=30)
+    request_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        le=30,
+        title="Requests",
+        description="The response to a complete request must begin within this many seconds, unless the gateway sets "
+        "another time for its route; then it is 503.",
+    )
 
     @property
     def server_options(self) -> dict[str, Any]:

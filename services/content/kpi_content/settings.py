@@ -38,33 +38,78 @@ _Addresses = Annotated[CommaSeparated, AfterValidator(_check_addresses)]
 class ContentSettings(ServiceSettings):
     part: ClassVar[Part] = PART
 
-    # Networks whose X-Forwarded-For is trusted, separated by commas.
-    trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
+    auth_internal_url: Annotated[_Addresses | None, NoDecode] = Field(
+        default=None,
+        title="What auth revokes and renames",
+        description="Auth's internal port; several addresses are separated by commas. There this service reads which "
+        "sessions have ended and which accounts have changed. Not set: tokens are trusted until they expire.",
+        examples=["http://127.0.0.1:8011"],
+    )
+    feed_key: SecretKey | None = Field(
+        default=None,
+        description="64 hex digits by which this service is known there, the same as FEED_KEY in auth's settings.",
+    )
+    revocation_silence_limit: float = Field(
+        default=10.0,
+        ge=1,
+        le=3600,
+        description="If auth has been silent for so many seconds, writes are refused (503); reads go on.",
+    )
+    author_deletion: Literal["keep", "hide"] = Field(
+        default="keep",
+        description="keep: posts of a deleted account stay, without its name. hide: they are 404 and in no list until "
+        "it is restored.",
+    )
 
-    # The addresses of auth's internal port, separated by commas, and the key by which its feed knows this service;
-    # None: what auth revokes and renames is not known here.
-    auth_internal_url: Annotated[_Addresses | None, NoDecode] = None
-    feed_key: SecretKey | None = None
-    # When the feed has said nothing for so many seconds, writes are refused.
-    revocation_silence_limit: float = Field(default=10.0, ge=1, le=3600)
-    # What becomes of the posts of a deleted account: they stay without its name, or are 404 and in no list.
-    author_deletion: Literal["keep", "hide"] = "keep"
+    listen_database_url: DatabaseUrl | None = Field(
+        default=None,
+        title="Conversations",
+        description="The database without a pooler in between: there this service hears what happens in "
+        "conversations. Not set: it looks twice a second.",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
+    )
+    upload_silence_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="A streamed message of which nothing comes for so many seconds is stored as interrupted.",
+    )
+    uploads_per_account: int = Field(
+        default=8, ge=1, le=1000, description="Messages that one account may stream at once, in each process."
+    )
+    streams_per_account: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Streams of conversations that one account may have open, in each process.",
+    )
+    conversation_events_keep_hours: int = Field(
+        default=24,
+        ge=1,
+        le=24 * 365,
+        description="For how many hours the events of conversations are kept, so that a client which was away reads "
+        "on where it stopped.",
+    )
 
-    # A direct address of the database, without a pooler, on which a process hears what others write in conversations;
-    # None: it looks twice a second. A streamed message of which nothing comes for so many seconds is interrupted.
-    listen_database_url: DatabaseUrl | None = None
-    upload_silence_timeout: float = Field(default=10.0, gt=0, le=300)
-    # Messages that one account may stream at once, and streams of conversations that it may have open, in each process.
-    uploads_per_account: int = Field(default=8, ge=1, le=1000)
-    streams_per_account: int = Field(default=50, ge=1, le=10_000)
-    # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
-    conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
-
-    # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
-    # how many seconds, before the response is 503.
-    search_places: int | None = Field(default=None, ge=1, le=100)
-    search_queue: int = Field(default=64, ge=0, le=1000)
-    search_patience: float = Field(default=1.5, gt=0, le=60)
+    search_places: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        title="Searches and totals",
+        description="How many run at once. Not set: a quarter of the connections for reads.",
+        examples=["1"],
+    )
+    search_queue: int = Field(
+        default=64, ge=0, le=1000, description="How many may wait for them; beyond that the response is 503."
+    )
+    search_patience: float = Field(
+        default=1.5, gt=0, le=60, description="How long each may wait, in seconds, before the response is 503."
+    )
+    trusted_proxies: Networks = Field(
+        default=("127.0.0.0/8", "::1/128"),
+        description="Networks of the proxies whose X-Forwarded-For is trusted, separated by commas: anonymous "
+        "searches are shared fairly by client address.",
+    )
 
     @property
     def has_feed(self) -> bool:
