@@ -101,7 +101,7 @@ clients-test: $(STAMP) ## Generate clients with other projects' generators, and 
 
 lock: $(STAMP) ## Compile the lock files from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
-	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
+	echo "requirements-dev.txt" && $(COMPILE) $(PROJECTS) --all-extras --group dev -o requirements-dev.txt && \
 	echo "requirements-bench.txt" && $(COMPILE) --group pyproject.toml:bench -c requirements-dev.txt -o requirements-bench.txt && \
 	echo "requirements-clients.txt" && $(COMPILE) --group pyproject.toml:clients -o requirements-clients.txt && \
 	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
