@@ -50,7 +50,7 @@ def add_to_list(source: str, name: str, item: str, *, after: str = "") -> str:
         return _insert_into_empty(source, collection, item)
     behind = [node for node in items if after and after in _text_of(source, node)]
     number = items.index(behind[-1] if behind else items[-1])
-    gap_end = _range(items[number + 1])[0] if number + 1 < len(items) else _inner_end(source, collection)
+    gap_end = _range(items[number + 1])[0] if number + 1 < len(items) else _inner_end(collection)
     return _insert_behind(source, _range(items[number])[1], gap_end, item)
 
 
@@ -63,12 +63,13 @@ def _find_collection(source: str, name: str) -> Collection:
 
 def _values_of(tree: ast.AST, name: str) -> Iterator[ast.expr | None]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.keyword) and node.arg == name:
-            yield node.value
-        elif isinstance(node, ast.Assign) and any(ast.unparse(target) == name for target in node.targets):
-            yield node.value
-        elif isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == name:
-            yield node.value
+        match node:
+            case ast.keyword(arg=known, value=value) if known == name:
+                yield value
+            case ast.Assign(targets=[ast.Name(id=known)], value=value) if known == name:
+                yield value
+            case ast.AnnAssign(target=ast.Name(id=known), value=value) if known == name:
+                yield value
 
 
 # An item of a dictionary is a key, or None for ``**other``, with its value.
@@ -112,7 +113,7 @@ def _insert_into_empty(source: str, collection: Collection, item: str) -> str:
     return _insert_at(source, start, f"{item}," if isinstance(collection, ast.Tuple) else item)
 
 
-def _inner_end(source: str, collection: Collection) -> tuple[int, int]:
+def _inner_end(collection: Collection) -> tuple[int, int]:
     """Where the closing bracket is; a tuple may have none."""
     end = (collection.end_lineno or 0, collection.end_col_offset or 0)
     is_bare = isinstance(collection, ast.Tuple) and _range((None, collection.elts[-1]))[1] == end
