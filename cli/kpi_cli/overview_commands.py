@@ -22,8 +22,9 @@ def print_routes(
 ) -> None:
     """List the operations of the API: path, service, who may call it, and the gateway's limits. Nothing has to run.
 
-    public: everyone. read, write: an account, or an API key with this scope. admin: an admin, or their API key with this
-    scope. person: an account that has signed in; no API key.
+    public: everyone. read, write: an account, or an API key with this scope.
+
+    admin: an admin, or an admin's API key with this scope. person: an account that has signed in; no API key.
     """
     wanted = routes.Filter(service=service, method=method, path=path, access=access)
     routes.print_routes(wanted, as_json=as_json)

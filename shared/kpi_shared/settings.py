@@ -103,8 +103,8 @@ class PartSettings(BaseSettings):
     # The AWS secret from which the settings were last read, for error messages.
     secret_in_use: ClassVar[str | None] = None
 
-    # Operators read the descriptions: config/.env.example and `kpi config` are made from them. A ``title`` begins a group
-    # there, and ``examples`` are shown where the default says too little.
+    # Operators read the descriptions: config/.env.example and `kpi config` are made from them. A ``title`` begins a
+    # group there, and ``examples`` are shown where the default says too little.
     app_env: Environment = Field(
         default=Environment.DEVELOPMENT,
         title="General",
