@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from kpi_gateway.documents.merging import ServiceDocument, merge
 from kpi_gateway.documents.renaming import Json
 from kpi_gateway.routes import API, UNLIMITED, Route, RouteTable
-from kpi_gateway.settings import ADDRESS, PART, SUBJECT, GatewaySettings, PolicySetting
+from kpi_gateway.setting_types import ADDRESS, SUBJECT, PolicySetting
+from kpi_gateway.settings import PART, GatewaySettings
 
 _DOCUMENTS = TypeAdapter(dict[str, ServiceDocument])
 
