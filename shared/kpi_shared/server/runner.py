@@ -17,15 +17,17 @@ from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
+from kpi_shared.setting_reports.report import report
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
 from kpi_shared.telemetry.logging import configure_logging
 
 # sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
-_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
-database to the newest revision; openapi: print the OpenAPI document; import-...: add documents from standard input, one
-JSON object per line; others: read one JSON object from standard input and print one"""
+_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; settings: print as
+JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
+OpenAPI document; import-...: add documents from standard input, one JSON object per line; others: read one JSON object
+from standard input and print one"""
 
 # A command that only one part has: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]
@@ -57,7 +59,7 @@ def _create_parser(
 ) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
     of_services = ["migrate", "openapi"] if issubclass(settings, DatabaseSettings) else []
-    known = ["serve", "check", *of_services, *commands]
+    known = ["serve", "check", "settings", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
     parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
@@ -81,6 +83,9 @@ def _dispatch(
 ) -> int:
     if options.command == "check":
         return _check(part, settings)
+    if options.command == "settings":
+        print(json.dumps(report(settings)))
+        return 0
     if options.command == "migrate":
         return _migrate(part)
     # The gateway has a command of that name, which reads the documents of the services.
