@@ -6,5 +6,5 @@ A service has ``seeding/`` with a module for each noun, which is found by its na
     NOTE = "a sentence"          # printed after the run, such as a password
     async def seed(connection: AsyncConnection, *, count: int) -> int: ...
 
-``seed`` brings its table to ``count`` rows of its own and returns how many it has added, so that a second run adds none.
+``seed`` brings its table to ``count`` rows and returns how many it has added, so that a second run adds none.
 """

@@ -1,4 +1,4 @@
-"""The base class of factories. Only modules of a ``seeding`` folder import it: polyfactory is an extra of the services."""
+"""The base class of factories. Only ``seeding`` folders import it, because polyfactory is an extra of the services."""
 
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -23,6 +23,6 @@ class NumberedFactory(ModelFactory[ModelT], Generic[ModelT]):
         raise NotImplementedError
 
     @classmethod
-    def process_kwargs(cls, **kwargs: Any) -> dict[str, Any]:
+    def process_kwargs(cls, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 polyfactory's own
         cls.last_number += 1
         return super().process_kwargs(**(cls.describe(cls.last_number) | kwargs))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +17,7 @@ _MOST_OTHERS = 1_000
 async def fill(
     connection: AsyncConnection,
     model: type,
-    factory: type[NumberedFactory[BaseModel]],
+    factory: type[NumberedFactory[Any]],
     *,
     count: int,
     links: Mapping[str, str | Sequence[Any]] | None = None,
@@ -47,9 +46,7 @@ async def _find_others(connection: AsyncConnection, given: str | Sequence[Any]) 
     return found
 
 
-def _make_row(
-    factory: type[NumberedFactory[BaseModel]], others: Mapping[str, Sequence[Any]], turn: int
-) -> dict[str, object]:
+def _make_row(factory: type[NumberedFactory[Any]], others: Mapping[str, Sequence[Any]], turn: int) -> dict[str, object]:
     """The columns of one row: what a client would send, and what the service adds, such as the owner."""
     linked = {name: values[turn % len(values)] for name, values in others.items()}
     fields = factory.__model__.model_fields

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table, column, func, select, table
+from sqlalchemy import ColumnClause, Table, column, func, select, table
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -18,7 +18,8 @@ async def count_rows(connection: AsyncConnection, of: Table) -> tuple[int, int]:
 async def find_values(connection: AsyncConnection, *, place: str, most: int) -> Sequence[Any]:
     """The newest values of ``posts.id``."""
     name, _, key = place.partition(".")
-    newest = select(column(key)).select_from(table(name)).order_by(column(key).desc()).limit(most)
+    value: ColumnClause[Any] = column(key)
+    newest = select(value).select_from(table(name)).order_by(value.desc()).limit(most)
     return (await connection.scalars(newest)).all()
 
 
