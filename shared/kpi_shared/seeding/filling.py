@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Table
+from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_shared.seeding import repository
@@ -27,13 +27,13 @@ async def fill(
     ``links`` says which values a column takes in turn: ``{"post_id": "posts.id"}`` those of another table, or some that
     are given, for what is in another service's database.
     """
-    table: Table = model.__table__  # type: ignore[attr-defined]
-    number, factory.last_number = await repository.count_rows(connection, table)
+    number = await repository.count_rows(connection, model)
     if number >= count:
         return 0
+    factory.last_number = await repository.find_highest_id(connection, model)
     others = {name: await _find_others(connection, given) for name, given in (links or {}).items()}
     rows = [_make_row(factory, others, turn) for turn in range(count - number)]
-    return await repository.add_rows(connection, table, rows)
+    return await repository.add_rows(connection, model, rows)
 
 
 async def _find_others(connection: AsyncConnection, given: str | Sequence[Any]) -> Sequence[Any]:
@@ -50,5 +50,5 @@ def _make_row(factory: type[NumberedFactory[Any]], others: Mapping[str, Sequence
     """The columns of one row: what a client would send, and what the service adds, such as the owner."""
     linked = {name: values[turn % len(values)] for name, values in others.items()}
     fields = factory.__model__.model_fields
-    sent = factory.build(**{name: value for name, value in linked.items() if name in fields})
+    sent: BaseModel = factory.build(**{name: value for name, value in linked.items() if name in fields})
     return sent.model_dump() | linked

@@ -8,11 +8,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-async def count_rows(connection: AsyncConnection, of: Table) -> tuple[int, int]:
-    """How many rows the table has, and its highest id."""
-    counted = select(func.count(), func.coalesce(func.max(of.c.id), 0))
-    number, highest = (await connection.execute(counted)).one()
-    return number, highest
+async def count_rows(connection: AsyncConnection, model: type) -> int:
+    return int(await connection.scalar(select(func.count()).select_from(_table_of(model))) or 0)
+
+
+async def find_highest_id(connection: AsyncConnection, model: type) -> int:
+    """The highest id of a table, 0 if it is empty."""
+    return int(await connection.scalar(select(func.max(_table_of(model).c.id))) or 0)
 
 
 async def find_values(connection: AsyncConnection, *, place: str, most: int) -> Sequence[Any]:
@@ -23,7 +25,13 @@ async def find_values(connection: AsyncConnection, *, place: str, most: int) -> 
     return (await connection.scalars(newest)).all()
 
 
-async def add_rows(connection: AsyncConnection, to: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+async def add_rows(connection: AsyncConnection, model: type, rows: Sequence[Mapping[str, Any]]) -> int:
     """Add rows except those whose unique values are taken, and return how many were added."""
+    to = _table_of(model)
     added = insert(to).on_conflict_do_nothing().returning(to.c.id)
     return len((await connection.execute(added, rows)).all())
+
+
+def _table_of(model: type) -> Table:
+    found: Table = model.__table__  # type: ignore[attr-defined]
+    return found

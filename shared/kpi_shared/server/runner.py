@@ -26,8 +26,9 @@ EX_CONFIG = 78
 
 _COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
 database to the newest revision; openapi: print the OpenAPI document; seed: add made-up rows for development;
-show-database: print where the database is, and its revision; empty-database: drop all that is in the database that standard
-input names; import-...: add documents from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
+show-database: print where the database is, and its revision; empty-database: drop all that is in the database that
+standard input names; import-...: add documents from standard input, one JSON object per line; others: read one JSON
+object from standard input and print one"""
 
 # The commands of every part that has a database.
 _ON_DATABASE = ("seed", "show-database", "empty-database")
