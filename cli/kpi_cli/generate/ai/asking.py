@@ -29,7 +29,7 @@ def ask(endpoint: Endpoint, messages: list[dict[str, str]], *, patience: float =
 
 
 _CHECK = "check KPI_AI_URL, and that the endpoint runs"
-_REASONS = {
+_REASONS: dict[type[Exception], str] = {
     httpx.ConnectTimeout: "it does not accept a connection",
     httpx.ConnectError: "no connection could be made",
     httpx.RemoteProtocolError: "its response is not HTTP, or ended early",

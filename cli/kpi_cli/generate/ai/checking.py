@@ -1,6 +1,7 @@
-"""Whether the words of an answer are a command of ``kpi make`` as a person may type it. What is not known is refused."""
+"""Whether the words of an answer are a command of ``kpi make`` with valid arguments. What is not known is refused."""
 
-from typer import Context
+from typing import Any
+
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
@@ -9,14 +10,15 @@ from kpi_cli.generate.ai.answers import Command, refuse
 
 # The options that a plan may have, by the names of their parameters. One that is added to a command later is refused
 # until it stands here: it could overwrite files, as force does.
-_ALLOWED = frozenset(
-    "name service fields plural public protected admin access soft_deletes belongs_to noun values status method message".split()
-)
+_ALLOWED = {
+    *("name", "service", "noun", "fields", "plural", "belongs_to", "soft_deletes"),
+    *("access", "public", "protected", "admin", "method", "status", "values", "message"),
+}
 _FORBIDDEN_COMMANDS = frozenset({"undo"})
 
 
-def parse(group: TyperGroup, command: Command, number: int) -> Context:
-    """The command, parsed as one that is typed; FailureError says which of the plan is refused, and why."""
+def parse(group: TyperGroup, command: Command, number: int) -> dict[str, Any]:
+    """The parameters of the command; FailureError says which one of the plan is refused, and why."""
     if len(command) < 2 or command[0] != "make":  # noqa: PLR2004 the group and its command
         raise refuse(number, f"is no command of kpi make: {command}")
     name, *arguments = command[1:]
@@ -29,21 +31,17 @@ def parse(group: TyperGroup, command: Command, number: int) -> Context:
         context = known.make_context(f"kpi make {name}", arguments, help_option_names=[])
     except TyperException as error:
         raise refuse(number, f"is not valid: {command}: {error.format_message()}") from None
-    _check_options(context, command, number)
-    return context
-
-
-def _check_paths(command: Command, number: int) -> None:
-    if any(sign in word for word in command for sign in ("/", "\\", "..", "~")):
-        raise refuse(number, f"has a path: {command}")
-
-
-def _check_options(context: Context, command: Command, number: int) -> None:
     for parameter in context.params:
         source = context.get_parameter_source(parameter)
         if source is not None and source.name == "COMMANDLINE" and parameter not in _ALLOWED:
             option = "--" + parameter.removeprefix("as_").replace("_", "-")
             raise refuse(number, f"has the option {option}, which a plan may not have: {command}")
+    return {name: value for name, value in context.params.items() if name in _ALLOWED}
+
+
+def _check_paths(command: Command, number: int) -> None:
+    if any(sign in word for word in command for sign in ("/", "\\", "..", "~")):
+        raise refuse(number, f"has a path: {command}")
 
 
 def describe(failure: FailureError, command: Command, number: int) -> FailureError:

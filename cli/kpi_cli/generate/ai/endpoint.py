@@ -55,9 +55,7 @@ def _find_problem(url: str, *, may_be_plain: bool) -> str | None:
     if parts.query or parts.fragment:
         return "has a query or a fragment; it must end with the path of the API"
     if parts.scheme == "http" and not (may_be_plain or _is_loopback(parts.hostname)):
-        return "is not encrypted (http:) and not on this machine; to send words and key there all the same," + (
-            " set KPI_AI_ALLOW_HTTP=1"
-        )
+        return "is not encrypted (http:) and not on this machine; KPI_AI_ALLOW_HTTP=1 sends words and key all the same"
     return None
 
 
