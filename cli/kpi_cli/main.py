@@ -19,6 +19,7 @@ from kpi_cli import (
     make_commands,
     overview_commands,
     parts,
+    spellings,
 )
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
@@ -296,8 +297,11 @@ def main() -> None:
     _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    understood = spellings.understand(sys.argv[1:])
+    for note in understood.notes:
+        print(f"kpi: {note}", file=sys.stderr)
     try:
-        app()
+        app(understood.arguments)
     except FailureError as failure:
         _exit(failure)
     except OSError as error:
