@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from kpi_cli import layout, parts
-from kpi_cli.operations import routes, settings
+from kpi_cli.operations import logs, routes, settings
+from kpi_cli.operations.log_records import Level
 
 app = typer.Typer()
 
@@ -53,3 +54,25 @@ def print_config(
         settings.write_examples(layout.find(), chosen, as_json=as_json)
     else:
         settings.print_settings(layout.find(), chosen, only_changed=only_changed, as_json=as_json)
+
+
+@app.command("logs")
+def print_logs(  # noqa: PLR0913 each option is a parameter
+    part: Annotated[str | None, typer.Argument(help=f"{', '.join(logs.NAMES)}; all by default.")] = None,
+    *,
+    request: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only lines of the request with this X-Request-ID, in all parts.")
+    ] = None,
+    level: Annotated[Level | None, typer.Option(help="Only lines of this level or a more important one.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only lines of this time until now: 30s, 10m, 2h or 1d.")] = None,
+    count: Annotated[
+        int, typer.Option("--lines", "-n", min=1, max=1_000_000, help="How many of the newest lines; not with --since.")
+    ] = 200,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print what is added, until Ctrl-C.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON list; with --follow an object per line.")
+    ] = False,
+) -> None:
+    """Print the local stack's logs, all parts in the order of time. In containers: docker compose logs."""
+    wanted = logs.build_filter(request, level, since)
+    logs.print_logs(layout.find(), part, wanted, count=count, follow=follow, as_json=as_json)

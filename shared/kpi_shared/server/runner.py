@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -102,11 +103,9 @@ def _parse_port(text: str) -> int:
 def _dispatch(
     part: Part, settings: type[PartSettings], options: argparse.Namespace, commands: Mapping[str, Command]
 ) -> int:
-    if options.command == "check":
-        return _check(part, settings)
-    if options.command == "settings":
-        print(json.dumps(report(settings)))
-        return 0
+    about_settings = {"check": partial(_check, part, settings), "settings": partial(_print_settings, settings)}
+    if options.command in about_settings:
+        return about_settings[options.command]()
     if options.command == "migrate":
         return _migrate(part)
     if options.command in _ON_DATABASE:
@@ -216,6 +215,12 @@ def _print_openapi(part: Part, settings: type[PartSettings]) -> int:
     # Without validation there are only defaults. The application is not started, so no required setting is read.
     document = create_app(settings.model_construct()).openapi()
     print(json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _print_settings(settings: type[PartSettings]) -> int:
+    """Print one JSON object for ``kpi config``, also if the settings are not valid; it contains no secret."""
+    print(json.dumps(report(settings)))
     return 0
 
 
