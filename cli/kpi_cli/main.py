@@ -16,6 +16,7 @@ from kpi_cli import (
     event_commands,
     key_commands,
     layout,
+    mail_commands,
     make_commands,
     overview_commands,
     parts,
@@ -23,7 +24,7 @@ from kpi_cli import (
 )
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
-from kpi_cli.operations import audit, doctor, openapi, part_commands, users
+from kpi_cli.operations import audit, completion, doctor, openapi, part_commands, users
 from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ user_app = typer.Typer(
 app.add_typer(user_app)
 app.add_typer(api_key_commands.app)
 app.add_typer(overview_commands.app)
+app.add_typer(mail_commands.app)
 app.command("bootstrap")(api_key_commands.bootstrap)
 audit_app = typer.Typer(
     name="audit",
@@ -297,11 +299,13 @@ def main() -> None:
     _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if completion.VARIABLE in os.environ:
+        completion.prepare()
     understood = spellings.understand(sys.argv[1:])
     for note in understood.notes:
         print(f"kpi: {note}", file=sys.stderr)
     try:
-        app(understood.arguments)
+        app(understood.arguments, prog_name="kpi")
     except FailureError as failure:
         _exit(failure)
     except OSError as error:
