@@ -6,7 +6,7 @@ document of ``GET /openapi.json`` to standard output. A refusal is one sentence 
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,7 +27,7 @@ def print_openapi(settings: GatewaySettings) -> int:
 
     table = RouteTable.of(settings)
     try:
-        documents = _parse_documents(sys.stdin.buffer.read(), table.upstreams)
+        documents = _parse_documents(sys.stdin.buffer.read(), table.upstreams, settings.upstream_urls)
     except InputError as error:
         sys.stderr.write(f"{settings.part.program}: {error}\n")
         return 1
@@ -36,8 +36,11 @@ def print_openapi(settings: GatewaySettings) -> int:
     return 0
 
 
-def _parse_documents(data: bytes, upstreams: Sequence[str]) -> dict[str, ServiceDocument | None]:
-    """The documents in the order of the route table, which decides about equal names in them."""
+def _parse_documents(data: bytes, upstreams: Sequence[str], known: Iterable[str]) -> dict[str, ServiceDocument | None]:
+    """The documents in the order of the route table, which decides about equal names in them.
+
+    A service that no route leads to yet has a document without effect.
+    """
     try:
         documents = _DOCUMENTS.validate_json(data)
     except ValidationError as error:
@@ -46,6 +49,6 @@ def _parse_documents(data: bytes, upstreams: Sequence[str]) -> dict[str, Service
         raise InputError(f"{field}: {first['msg']}") from None
     if missing := [name for name in upstreams if name not in documents]:
         raise InputError(f"no document for {', '.join(missing)}")
-    if unknown := sorted(set(documents) - set(upstreams)):
+    if unknown := sorted(set(documents) - set(upstreams) - set(known)):
         raise InputError(f"no route leads to {', '.join(unknown)}")
     return {name: documents[name] for name in upstreams}

@@ -10,7 +10,7 @@ from kpi_shared.addresses import Networks, parse_networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
-from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings, SecretKey
+from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings, PartSettings, SecretKey
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode
 
@@ -215,13 +215,23 @@ _ROUTES = (
 )
 
 
-class GatewaySettings(OptionalTokenSettings):
+class ServiceAddresses(PartSettings):
+    """The addresses of each service: ``billing_url`` for the rows of the route table with the upstream ``billing``."""
+
+    auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
+    content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
+
+    @property
+    def service_urls(self) -> dict[str, tuple[str, ...]]:
+        names = [name for name in ServiceAddresses.model_fields if name not in PartSettings.model_fields]
+        return {name.removesuffix("_url"): getattr(self, name) for name in names}
+
+
+class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
     """The gateway's settings; times are in seconds. With the token key, rate limits also apply per token subject."""
 
     part: ClassVar[Part] = PART
 
-    auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
-    content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
     # The addresses of auth's internal port, and the key by which the gateway is known there; None: no API keys.
     auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = None
     internal_key: SecretKey | None = None
@@ -298,7 +308,7 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
-        return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
+        return {**self.service_urls, **self.upstreams}
 
     @property
     def client_urls(self) -> Mapping[str, tuple[str, ...]]:
