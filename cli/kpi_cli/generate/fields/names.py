@@ -15,17 +15,18 @@ _MAX_NAME = 30
 
 def parse_names(text: str, *, plural: str | None = None) -> Names:
     """``OrderItem``, ``order_item`` or ``order-items``; ``plural`` is for a noun whose plural inflect does not know."""
-    words = _split(text)
+    words = split_words(text)
     if plural is None:
-        words, plural_words = _inflect(words)
+        words, plural_words = inflect_words(words)
     else:
-        plural_words = _split(plural)
+        plural_words = split_words(plural)
     names = Names(words=words, plural_words=plural_words)
     _check(names, text)
     return names
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split_words(text: str) -> tuple[str, ...]:
+    """The words of a name, in lower case."""
     words = tuple(word.lower() for word in _BOUNDARY.split(text.strip()))
     if not words or not all(map(_WORD.fullmatch, words)):
         sentence = f"{text!r} is no name: it consists of words of ASCII letters and digits, as OrderItem or order_item"
@@ -43,7 +44,7 @@ def _check(names: Names, text: str) -> None:
         raise FailureError("make", f"a resource cannot be named {text!r}: {reason}", fix="choose another name", code=2)
 
 
-def _inflect(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def inflect_words(words: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The singular and the plural, from either of them."""
     import inflect  # noqa: PLC0415 - it takes 0.2 s, which only these commands need
 

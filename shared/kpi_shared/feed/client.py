@@ -7,12 +7,12 @@ from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
 import httpx
-from kpi_shared.token_keys.reports import HOLDERS_PATH, Holding, KilledKeys
 from pydantic import BaseModel, ValidationError
 
-from kpi_content.feed.errors import EventsGoneError, FeedError
-from kpi_content.feed.schemas import AccountPage, EventPage, Snapshot
-from kpi_content.settings import ContentSettings
+from kpi_shared.feed.errors import EventsGoneError, FeedError
+from kpi_shared.feed.schemas import AccountPage, EventPage, Snapshot
+from kpi_shared.feed.settings import FollowerSettings
+from kpi_shared.token_keys.reports import HOLDERS_PATH, Holding, KilledKeys
 
 # The stream has a heartbeat every 0.2 s.
 SILENCE_SECONDS = 0.6
@@ -44,7 +44,7 @@ class FeedClient:
         )
 
     @classmethod
-    def of(cls, settings: ContentSettings) -> Self | None:
+    def of(cls, settings: FollowerSettings) -> Self | None:
         """None without the settings of the feed."""
         if settings.auth_internal_url is None or settings.feed_key is None:
             return None

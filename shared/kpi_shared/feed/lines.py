@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.schemas import FeedEvent, Heartbeat, line_adapter
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.schemas import FeedEvent, Heartbeat, line_adapter
 
 # An event that ends all sessions of an account, a thousand at most, has about twenty kilobytes.
 _MAX_LINE = 1024 * 1024

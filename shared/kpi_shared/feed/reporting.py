@@ -3,11 +3,10 @@
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
-from kpi_shared.background import running
-from kpi_shared.token_keys.reports import Holding, KeyReporter
 
-from kpi_content.feed.client import FeedClient
-from kpi_content.settings import PART
+from kpi_shared.background import running
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.token_keys.reports import Holding, KeyReporter
 
 
 async def token_keys(app: FastAPI) -> AsyncIterator[None]:
@@ -19,6 +18,6 @@ async def token_keys(app: FastAPI) -> AsyncIterator[None]:
     async def send(holding: Holding) -> list[str]:
         return (await client.ask_any(lambda address: client.report_keys(address, holding))).killed
 
-    reporter = KeyReporter(app.state.tokens, part=PART.name, send=send)
+    reporter = KeyReporter(app.state.tokens, part=app.state.settings.part.name, send=send)
     async with running(reporter.run(), name="token keys"):
         yield

@@ -10,18 +10,18 @@ from typing import NoReturn
 
 import structlog
 from fastapi import FastAPI
+
 from kpi_shared.background import backoff, running
-from kpi_shared.health import NotReadyError, Remark
+from kpi_shared.feed.applying import apply_event, apply_snapshot
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.hearing import Hearing
+from kpi_shared.feed.lines import LineReader
+from kpi_shared.feed.schemas import FeedEvent, Heartbeat
+from kpi_shared.feed.settings import NO_FEED, FollowerSettings
+from kpi_shared.health import AppCheck, NotReadyError, Remark
 from kpi_shared.revocations import Revocations
 from kpi_shared.settings import Environment
-
-from kpi_content.feed.client import FeedClient
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.lines import LineReader
-from kpi_content.feed.schemas import FeedEvent, Heartbeat
-from kpi_content.revocations.applying import apply_event, apply_snapshot
-from kpi_content.revocations.hearing import Hearing
-from kpi_content.settings import NO_FEED, ContentSettings
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +127,7 @@ class Follower:
 
 async def revocation_feed(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``kpi_shared.security``: follow the feed while the service runs, if there is one."""
-    settings: ContentSettings = app.state.settings
+    settings: FollowerSettings = app.state.settings
     client = FeedClient.of(settings)
     app.state.feed_client = client
     if client is None:
@@ -162,6 +162,11 @@ def _register_metrics(app: FastAPI, follower: Follower, revocations: Revocations
     metrics.add_counter(
         "kpi_revocation_feed_reconnects", "Streams of the feed that ended", (), lambda: {(): follower.reconnects}
     )
+
+
+def feed_checks(settings: FollowerSettings) -> dict[str, AppCheck]:
+    """What ``build_service`` needs for the readiness of a service that follows the feed."""
+    return {"feed": check_feed} if settings.has_feed else {}
 
 
 async def check_feed(app: FastAPI) -> Remark | None:

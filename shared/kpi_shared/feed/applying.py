@@ -5,12 +5,11 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from kpi_shared.caller import is_key_session_id, key_session_id
-from kpi_shared.revocations import Revocations
 from pydantic import ValidationError
 
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.schemas import (
+from kpi_shared.caller import is_key_session_id, key_session_id
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.schemas import (
     AccountState,
     ApiKeyChanged,
     FeedEvent,
@@ -21,6 +20,7 @@ from kpi_content.feed.schemas import (
     Snapshot,
     revocations_adapter,
 )
+from kpi_shared.revocations import Revocations
 
 # The longest life of a token that the settings of auth allow, for an event that does not say.
 _LONGEST_LIFE = 24 * 3600.0

@@ -1,8 +1,8 @@
 """How old what a stream says is, by the clock of this process, whose clock is compared with no other."""
 
-from kpi_content.feed.client import SILENCE_SECONDS
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.schemas import Heartbeat
+from kpi_shared.feed.client import SILENCE_SECONDS
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.schemas import Heartbeat
 
 # Heartbeats for so long make an address a good one: it is asked again at once after a failure.
 _GOOD_SECONDS = 1.0
