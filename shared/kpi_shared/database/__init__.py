@@ -1,7 +1,7 @@
 """The PostgreSQL database of a part."""
 
 from kpi_shared.database.asking import ReadOnlyDatabaseError
-from kpi_shared.database.dependencies import DatabaseOfApp, Reader, Writer
+from kpi_shared.database.dependencies import DatabaseOfApp, DirectWriter, Reader, Writer
 from kpi_shared.database.driver import ServiceConnection as DirectConnection
 from kpi_shared.database.driver import get_direct
 from kpi_shared.database.failures import install_database_handlers
@@ -16,6 +16,7 @@ __all__ = [
     "Database",
     "DatabaseOfApp",
     "DirectConnection",
+    "DirectWriter",
     "ReadOnlyDatabaseError",
     "Reader",
     "Writer",

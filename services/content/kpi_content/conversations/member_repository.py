@@ -16,7 +16,7 @@ from kpi_content.conversations.errors import ConversationNotFoundError, MemberNo
 from kpi_content.conversations.models import Member, MemberRole
 from kpi_content.conversations.rows import MemberRow, make_member
 from kpi_content.conversations.writing_repository import caller, conversation
-from kpi_content.statements import Statement
+from kpi_shared.database.statements import Statement
 
 _members = Member.__table__.c  # type: ignore[attr-defined]
 _find_role = select(_members.role).where(_members.conversation_id == conversation, _members.user_id == caller)

@@ -33,7 +33,7 @@ from kpi_content.conversations.filters import Position
 from kpi_content.conversations.models import Conversation, ConversationEvent, Member, MemberRole
 from kpi_content.conversations.rows import COLUMNS, ConversationRow, make_conversation
 from kpi_content.conversations.writing_repository import caller, conversation
-from kpi_content.statements import Statement
+from kpi_shared.database.statements import Statement
 
 _columns = Conversation.__table__.c  # type: ignore[attr-defined]
 _members = Member.__table__.c  # type: ignore[attr-defined]

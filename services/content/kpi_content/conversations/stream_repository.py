@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from kpi_shared.database import DirectConnection
 from sqlalchemy import text
 
-from kpi_content.statements import Statement
+from kpi_shared.database.statements import Statement
 
 
 class Start(NamedTuple):

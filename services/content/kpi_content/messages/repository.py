@@ -46,7 +46,7 @@ from kpi_content.messages.rows import FIELDS, MessageRow, make_message
 from kpi_content.messages.schemas import MessageCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
+from kpi_shared.database.statements import Statement
 
 _columns = Message.__table__.c  # type: ignore[attr-defined]
 _COLUMN_OF = {"interrupted": "is_interrupted"}

@@ -39,7 +39,7 @@ from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
+from kpi_shared.database.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
 # Where a post stands in the order of time; the expression of the indexes.
