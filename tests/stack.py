@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import free_port, run_command, start_part
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import free_port, start_part
 
 PASSWORD = "a quiet red bicycle"
 
@@ -30,9 +30,8 @@ def service_settings(worker: str, secret_key: str) -> dict[str, dict[str, str]]:
     """Each service's environment, with a new and migrated database."""
     found = {}
     for service in ("auth", "content"):
-        url = create_database(f"e2e_{service}_{worker}")
+        url = create_migrated_database(f"kpi_{service}", f"e2e_{service}_{worker}")
         found[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
-        run_command(f"kpi_{service}", "migrate", settings=found[service])
     return found
 
 

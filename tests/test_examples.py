@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import run_command, wait_until
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import wait_until
 from sent_mails import Mailbox
 from stack import Stack, run_stack
 
@@ -31,9 +31,8 @@ def new_stack(worker: str, secret_key: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without users and posts: the examples must work for its first user."""
     settings = {}
     for service in ("auth", "content"):
-        url = create_database(f"examples_{service}_{worker}")
+        url = create_migrated_database(f"kpi_{service}", f"examples_{service}_{worker}")
         settings[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
-        run_command(f"kpi_{service}", "migrate", settings=settings[service])
     settings["auth"]["WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
     with run_stack(settings, tmp_path) as stack:
         yield stack

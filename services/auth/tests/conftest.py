@@ -9,13 +9,12 @@ from auth_support import Accounts, empty
 from event_support import Watcher
 from fastapi import FastAPI
 from kpi_auth.app import create_app
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks.destinations import Destinations
-from kpi_shared.migrations import upgrade
 from kpi_shared.settings import Environment
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from pydantic import SecretStr
 from webhook_support import FixedResolver
 
@@ -26,8 +25,8 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
 
     Hashing is as cheap as argon2 allows.
     """
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"auth_{worker}")),
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"auth_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         app_env=Environment.PRODUCTION,
         mail_url=SecretStr("smtp://localhost:1"),
@@ -39,8 +38,6 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
         argon2_memory_kib=64,
         argon2_time_cost=1,
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture(scope="session")

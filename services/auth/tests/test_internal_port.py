@@ -16,23 +16,21 @@ from auth_support import PASSWORD, registration
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
 from kpi_shared.testing.client import running
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import clean_environment, free_port, launch_part, wait_until
 from pydantic import SecretStr
 
 
 @pytest.fixture(scope="module")
 def environment(worker: str, secret_key: str) -> dict[str, str]:
-    found = {
-        "DATABASE_URL": create_database(f"auth_internal_{worker}"),
+    return {
+        "DATABASE_URL": create_migrated_database("kpi_auth", f"auth_internal_{worker}"),
         "PASETO_SECRET_KEY": secret_key,
         "AUTH_SECRET_KEY": secrets.token_hex(32),
         "INTERNAL_KEY": secrets.token_hex(32),
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
     }
-    run_command("kpi_auth", "migrate", settings=found)
-    return found
 
 
 def create_key(address: str, username: str) -> str:

@@ -12,14 +12,13 @@ from feed_stand_in import StandIn, stand_in
 from following_support import Follow, run_following
 from kpi_content.app import create_app
 from kpi_content.search.errors import SearchBusyError
-from kpi_content.settings import PART, ContentSettings
+from kpi_content.settings import ContentSettings
 from kpi_shared.caller import Role
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
 from kpi_shared.places import Places
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -27,12 +26,10 @@ from sqlalchemy import text
 
 @pytest.fixture(scope="session")
 def settings(worker: str, secret_key: str) -> ContentSettings:
-    settings = ContentSettings(
-        database_url=SecretStr(create_database(f"content_{worker}")),
+    return ContentSettings(
+        database_url=SecretStr(create_migrated_database("kpi_content", f"content_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture(scope="session")
@@ -141,12 +138,10 @@ async def feeds() -> AsyncIterator[tuple[StandIn, StandIn]]:
 @pytest.fixture(scope="session")
 def following_settings(worker: str, secret_key: str) -> ContentSettings:
     """The settings of a database of its own, into which services write in the background."""
-    settings = ContentSettings(
-        database_url=SecretStr(create_database(f"content_following_{worker}")),
+    return ContentSettings(
+        database_url=SecretStr(create_migrated_database("kpi_content", f"content_following_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture

@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 from audit_support import Trail
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from pydantic import SecretStr
 
 
 @pytest.fixture(scope="session")
 def own_settings(worker: str, settings: AuthSettings) -> AuthSettings:
-    own = settings.model_copy(update={"database_url": SecretStr(create_database(f"audit_{worker}"))})
-    upgrade(PART, own)
-    return own
+    return settings.model_copy(
+        update={"database_url": SecretStr(create_migrated_database("kpi_auth", f"audit_{worker}"))}
+    )
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from fastapi import Request
 from kpi_auth.audit.responses import check_reader
 from kpi_auth.settings import AuthSettings
 from kpi_shared.errors import ForbiddenError
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import launch_part, read_log, run_command, wait_until
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import launch_part, read_log, wait_until
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
 # About 20 MB, several times what the system keeps for a client that reads slowly.
@@ -86,7 +86,7 @@ class Admin:
 @pytest.fixture(scope="module")
 def service(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     log = tmp_path_factory.mktemp("audit") / "auth.log"
-    database_url = create_database(f"audit_export_{worker}")
+    database_url = create_migrated_database("kpi_auth", f"audit_export_{worker}")
     settings = {
         "DATABASE_URL": database_url,
         "PASETO_SECRET_KEY": secret_key,
@@ -94,7 +94,6 @@ def service(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFacto
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
     }
-    run_command("kpi_auth", "migrate", settings=settings)
     with launch_part("kpi_auth", settings, log=log) as part:
         service = Service(part.address, database_url, log)
         service.sql(_ADD)

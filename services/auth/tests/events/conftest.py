@@ -3,10 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from pydantic import SecretStr
 from sqlalchemy import text
 
@@ -15,10 +14,8 @@ CONNECTIONS = 12
 
 @pytest.fixture(scope="package")
 def quiet_settings(settings: AuthSettings, worker: str) -> AuthSettings:
-    address = SecretStr(create_database(f"auth_events_{worker}"))
-    quiet = settings.model_copy(update={"database_url": address, "database_pool_size": CONNECTIONS})
-    upgrade(PART, quiet)
-    return quiet
+    address = SecretStr(create_migrated_database("kpi_auth", f"auth_events_{worker}"))
+    return settings.model_copy(update={"database_url": address, "database_pool_size": CONNECTIONS})
 
 
 @pytest.fixture

@@ -12,14 +12,14 @@ import pytest
 from auth_support import PASSWORD, registration
 from feed_support import FeedClient, events_of
 from kpi_auth.events import repository
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import PartProcess, free_port, launch_part, run_command
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import PartProcess, free_port, launch_part
 
 
 @pytest.fixture(scope="module")
 def environment(worker: str, secret_key: str) -> dict[str, str]:
-    found = {
-        "DATABASE_URL": create_database(f"auth_streams_{worker}"),
+    return {
+        "DATABASE_URL": create_migrated_database("kpi_auth", f"auth_streams_{worker}"),
         "PASETO_SECRET_KEY": secret_key,
         "INTERNAL_PORT": str(free_port()),
         "INTERNAL_KEY": secrets.token_hex(32),
@@ -27,8 +27,6 @@ def environment(worker: str, secret_key: str) -> dict[str, str]:
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
     }
-    run_command("kpi_auth", "migrate", settings=found)
-    return found
 
 
 @pytest.fixture(scope="module")

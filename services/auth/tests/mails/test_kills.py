@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from auth_support import context_with
 from kpi_auth.mails.outbox import Mail, Template
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import PartProcess, launch_part
 from mail_support import MailServer, put, rows, serving
 from pydantic import SecretStr
@@ -42,13 +41,11 @@ class KillingServer(MailServer):
 
 @pytest.fixture
 def settings(worker: str, secret_key: str) -> AuthSettings:
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"kills_{worker}")),
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"kills_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         mail_url=SecretStr("smtp://127.0.0.1:9"),
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @asynccontextmanager

@@ -19,11 +19,10 @@ from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.mails.transports import NO_HOOKS, Hooks, Letter
 from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, MailWorkerTimes, delay_after
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
 from kpi_shared.testing.client import running
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import start_part
 from mail_support import ANNA, LINK, MailServer, WatchedDatabase, close_to_all, execute, put, rows, serving, smtp, until
 from pydantic import SecretStr
@@ -36,14 +35,12 @@ QUICK = MailWorkerTimes(poll=0.01, lease=600, lanes=4, grace=30)
 @pytest.fixture(scope="module")
 def mail_settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> AuthSettings:
     """A separate database, since these tests commit."""
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"mails_{worker}")),
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"mails_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         mail_url=SecretStr(tmp_path_factory.mktemp("mails").as_uri()),
         mail_from="KPI-One <no-reply@kpi.example.com>",
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
 from kpi_shared.testing.metrics import Scrape
 from kpi_shared.testing.nats_server import Broker, run_broker
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import PartProcess, free_port, launch_part, read_log, run_command, wait_for_records
 from nats_support import client, read_stream
 from outlet_support import assert_complete, outlet, until_delivered
@@ -24,15 +24,13 @@ from pydantic import SecretStr
 
 @pytest.fixture
 def environment(worker: str, secret_key: str) -> dict[str, str]:
-    found = {
-        "DATABASE_URL": create_database(f"auth_outlets_{worker}_{secrets.token_hex(2)}"),
+    return {
+        "DATABASE_URL": create_migrated_database("kpi_auth", f"auth_outlets_{worker}_{secrets.token_hex(2)}"),
         "PASETO_SECRET_KEY": secret_key,
         "AUTH_SECRET_KEY": secrets.token_hex(32),
         "ARGON2_MEMORY_KIB": "64",
         "ARGON2_TIME_COST": "1",
     }
-    run_command("kpi_auth", "migrate", settings=found)
-    return found
 
 
 @pytest.fixture

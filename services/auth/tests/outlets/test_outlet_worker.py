@@ -15,14 +15,13 @@ from kpi_auth.outlets.channels import Channel
 from kpi_auth.outlets.nats_transport import NatsStream, NatsTransport
 from kpi_auth.outlets.retention import find_needed
 from kpi_auth.outlets.worker import OutletTimes, OutletWorker
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.nats_urls import nats_servers
 from kpi_shared.background import running
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.testing.nats_server import Broker, run_broker
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from mail_support import execute
 from nats_support import STREAM, Received, client, read_stream
 from outlet_support import assert_complete, newest, outlet, put, until, until_delivered
@@ -38,11 +37,10 @@ QUICK = OutletTimes(
 @pytest.fixture(scope="module")
 def outlet_settings(worker: str, secret_key: str) -> AuthSettings:
     """A separate database, since these tests commit."""
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"outlets_{worker}")), paseto_secret_key=SecretStr(secret_key)
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"outlets_{worker}")),
+        paseto_secret_key=SecretStr(secret_key),
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture

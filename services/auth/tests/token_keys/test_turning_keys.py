@@ -13,8 +13,8 @@ import httpx
 import psycopg
 import pytest
 from auth_support import PASSWORD, registration
-from kpi_shared.testing.postgres import create_database
-from kpi_shared.testing.process import clean_environment, free_port, launch_part, run_command, wait_until
+from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.testing.process import clean_environment, free_port, launch_part, wait_until
 from ring_support import MadeKey, make_local, make_public, ring_text
 
 KEY_OF = {"content": "FEED_KEY", "gateway": "INTERNAL_KEY"}
@@ -76,9 +76,7 @@ def kid_of(token: str) -> str:
 
 @pytest.fixture(scope="module")
 def database_url(worker: str) -> str:
-    url = create_database(f"auth_turning_{worker}")
-    run_command("kpi_auth", "migrate", settings={"DATABASE_URL": url})
-    return url
+    return create_migrated_database("kpi_auth", f"auth_turning_{worker}")
 
 
 @pytest.fixture(params=["local", "public"])

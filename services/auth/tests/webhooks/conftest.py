@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from auth_support import context_with
 from kpi_auth.context import Context
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks.destinations import Destinations, SystemResolver
 from kpi_auth.webhooks.transports import HttpTransport, Timeouts
 from kpi_auth.webhooks.worker import WebhookTimes, WebhookWorker
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from pydantic import SecretStr
 from sqlalchemy import text
 from webhook_support import NewWorker, sign_in_root
@@ -22,14 +21,12 @@ QUICK = WebhookTimes(poll=0.01, lease=600, slow=600, first_delay=0.01, longest_d
 
 @pytest.fixture(scope="module")
 def webhook_settings(worker: str, secret_key: str) -> AuthSettings:
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"webhooks_{worker}")),
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"webhooks_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         webhook_allowed_networks=("127.0.0.0/8",),
         webhook_allow_http=True,
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @pytest.fixture

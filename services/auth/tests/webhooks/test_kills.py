@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 from auth_support import context_with
 from kpi_auth.events import repository as events
-from kpi_auth.settings import PART, AuthSettings
+from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks import repository
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import PartProcess, launch_part
 from pydantic import SecretStr
 from webhook_support import Message, Receiver, add_webhook, publish, receiving, rows, sign_in_root, status
@@ -26,13 +25,11 @@ EVENTS = len(ACCOUNTS) * len(KILLS)
 
 @pytest.fixture
 def settings(worker: str, secret_key: str) -> AuthSettings:
-    settings = AuthSettings(
-        database_url=SecretStr(create_database(f"webhook_kills_{worker}")),
+    return AuthSettings(
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"webhook_kills_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         webhook_allowed_networks=("127.0.0.0/8",),
     )
-    upgrade(PART, settings)
-    return settings
 
 
 @asynccontextmanager

@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import httpx
-from kpi_auth.settings import PART, AuthSettings
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_auth.settings import AuthSettings
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import free_port, run_command, start_part
 from pydantic import SecretStr
 from webhook_support import Receiver, receiving, verify
@@ -37,9 +36,9 @@ def act(address: str, url: str, metrics_port: int) -> tuple[str, int, str]:
 
 async def test_a_change_arrives_signed(worker: str, secret_key: str, tmp_path: Path) -> None:
     settings = AuthSettings(
-        database_url=SecretStr(create_database(f"webhook_service_{worker}")), paseto_secret_key=SecretStr(secret_key)
+        database_url=SecretStr(create_migrated_database("kpi_auth", f"webhook_service_{worker}")),
+        paseto_secret_key=SecretStr(secret_key),
     )
-    upgrade(PART, settings)
     metrics_port = free_port()
     environment = {
         "DATABASE_URL": settings.database_url.get_secret_value(),

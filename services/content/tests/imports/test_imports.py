@@ -14,9 +14,8 @@ from content_support import Posts
 from fastapi import FastAPI
 from kpi_content.imports import repository
 from kpi_content.imports.command import check_posts, import_posts
-from kpi_content.settings import PART, ContentSettings
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_content.settings import ContentSettings
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import clean_environment
 from pydantic import SecretStr
 from sqlalchemy import text
@@ -199,8 +198,7 @@ async def test_refreshing_the_statistics_restores_the_timeouts(running_app: Fast
 
 
 def test_the_command_runs_as_a_program(worker: str, secret_key: str) -> None:
-    url = create_database(f"content_import_{worker}")
-    upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
+    url = create_migrated_database("kpi_content", f"content_import_{worker}")
     result = subprocess.run(
         [sys.executable, "-m", "kpi_content", "import-posts"],
         env=clean_environment({"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}),

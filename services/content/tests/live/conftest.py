@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from content_support import Caller
-from kpi_content.settings import PART, ContentSettings
+from kpi_content.settings import ContentSettings
 from kpi_shared.database import Database
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import start_part
 from live_support import Conversation, create_conversation, environment_of
 from pydantic import SecretStr
@@ -16,10 +15,8 @@ from pydantic import SecretStr
 
 @pytest.fixture(scope="session")
 def live_settings(worker: str, secret_key: str) -> ContentSettings:
-    url = SecretStr(create_database(f"content_live_{worker}"))
-    settings = ContentSettings(database_url=url, listen_database_url=url, paseto_secret_key=SecretStr(secret_key))
-    upgrade(PART, settings)
-    return settings
+    url = SecretStr(create_migrated_database("kpi_content", f"content_live_{worker}"))
+    return ContentSettings(database_url=url, listen_database_url=url, paseto_secret_key=SecretStr(secret_key))
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,10 @@ from pathlib import Path
 import httpx
 from content_support import assert_problem
 from feed_stand_in import KEY, StandIn, eventually
-from kpi_content.settings import PART, ContentSettings
 from kpi_shared.caller import Role
-from kpi_shared.migrations import upgrade
-from kpi_shared.testing.postgres import create_database
+from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import launch_part
 from kpi_shared.tokens import TokenCodec
-from pydantic import SecretStr
 
 LIMIT = 1.0
 
@@ -21,8 +18,7 @@ LIMIT = 1.0
 async def test_after_a_stop_the_age_is_the_real_one(
     worker: str, secret_key: str, tokens: TokenCodec, feeds: tuple[StandIn, StandIn], tmp_path: Path
 ) -> None:
-    url = create_database(f"content_frozen_{worker}")
-    upgrade(PART, ContentSettings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secret_key)))
+    url = create_migrated_database("kpi_content", f"content_frozen_{worker}")
     environment = {
         "DATABASE_URL": url,
         "PASETO_SECRET_KEY": secret_key,
