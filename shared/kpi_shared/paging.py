@@ -58,7 +58,7 @@ class PositionFormat:
 
 
 class PositionBytes(Protocol):
-    """How positions become bytes, and bytes the same positions again. ``PositionFormat`` is for the shortest cursors."""
+    """How positions become bytes, and bytes positions. ``PositionFormat`` is for the shortest cursors."""
 
     def pack(self, position: Sequence[Any]) -> bytes: ...
 

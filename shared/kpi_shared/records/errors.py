@@ -27,11 +27,3 @@ class UnknownReferenceError(InvalidRequestError):
             f"{field} names nothing that exists",
             errors=[{"pointer": f"#/body/{field}", "detail": "names nothing that exists", "type": "unknown_reference"}],
         )
-
-
-class StillReferencedError(ProblemError):
-    """A row cannot be deleted while rows of another table name it."""
-
-    status = 409
-    type = "still-referenced"
-    title = "Something else still refers to this: delete that first"

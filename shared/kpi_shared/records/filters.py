@@ -83,7 +83,7 @@ class Filters:
     def shape(self) -> Shape:
         return Shape(
             Order.parse(self.sort),
-            self.search is not None,
+            self._text is not None,
             _used(self.equal),
             _used(self.at_least),
             _used(self.at_most),
@@ -95,7 +95,11 @@ class Filters:
         """The values that a statement of the shape binds."""
         groups = {"equal": self.equal, "from": self.at_least, "to": self.at_most}
         values = {f"{group}_{name}": each[name] for group, each in groups.items() for name in _used(each)}
-        return values if self.search is None else {**values, "search": self.search}
+        return values if self._text is None else {**values, "search": self._text}
+
+    @property
+    def _text(self) -> str | None:
+        return (self.search or "").strip() or None
 
 
 def _used(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ def write_time(**more: Any) -> Any:  # noqa: ANN401 SQLModel's own arguments and
     return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, **more)
 
 
-def optional_time() -> Any:  # noqa: ANN401 as above
+def deletion_time() -> Any:  # noqa: ANN401 as above
+    """When the row was deleted, in a table that keeps deleted rows; NULL before that."""
     return Field(default=None, sa_type=DateTime(timezone=True))
 
 

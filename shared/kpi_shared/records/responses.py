@@ -47,6 +47,7 @@ def read_response(request: Request, body: bytes) -> Response:
     return json_response(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
 
 
-def write_response(body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def write_response(row: RecordRow, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """What was written, with the tag that a read of it would have."""
+    body = encode_row(row)
     return Response(body, status, {"ETag": etag_of(body), **(headers or {})}, media_type="application/json")

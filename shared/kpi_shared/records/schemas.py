@@ -3,9 +3,8 @@
 from typing import Annotated, Any, Generic, Self, TypeVar
 
 from fastapi import Path
-from pydantic import BaseModel, Field, GetJsonSchemaHandler, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, StringConstraints, model_validator
 from pydantic_core import CoreSchema, PydanticCustomError
-from sqlmodel import SQLModel
 
 from kpi_shared.database import MAX_ID
 from kpi_shared.integers import Decimal
@@ -60,10 +59,10 @@ def may_be_left_out() -> Any:  # noqa: ANN401 pydantic's own result
     return Field(default_factory=lambda: None)
 
 
-class Changes(SQLModel):
+class Changes(BaseModel):
     """The base of bodies with some fields of a row. The fields that are left out stay unchanged."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="after")
     def _require_change(self) -> Self:
