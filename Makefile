@@ -11,8 +11,9 @@ SEED ?= 1
 SECONDS ?= 4
 
 UV := .kpi/tools/bin/uv
-PACKAGES := shared services/auth services/content gateway cli
-LOCKED := services/auth services/content gateway
+SERVICES := $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
+PACKAGES := shared $(SERVICES) gateway cli
+LOCKED := $(SERVICES) gateway
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 
 # The stamp's name has a checksum of the folder's path: after a checkout is moved, its virtual environment is created again.
@@ -63,11 +64,11 @@ check: $(STAMP) ## Run the static checks and test the migrations: style, types, 
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
-	.venv/bin/lint-imports
-	.venv/bin/python -m kpi_shared.testing.check_sql services/auth services/content
+	.venv/bin/python -m kpi_shared.testing.check_imports
+	.venv/bin/python -m kpi_shared.testing.check_sql $(SERVICES)
 	$(TEST_ENVIRONMENT) .venv/bin/kpi openapi --check docs/openapi.json
 	@tests/clients/lint
-	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations services/auth services/content
+	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations $(SERVICES)
 
 load: $(STAMP) ## Load the sample posts with their authors and votes into the stack, running or stopped
 	@.venv/bin/kpi load $(FILE)
@@ -100,7 +101,7 @@ clients-test: $(STAMP) ## Generate clients with other projects' generators, and 
 
 lock: $(STAMP) ## Compile the lock files from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
-	echo "requirements-dev.txt" && $(COMPILE) pyproject.toml --group dev -o requirements-dev.txt && \
+	echo "requirements-dev.txt" && $(COMPILE) $(PROJECTS) --all-extras --group dev -o requirements-dev.txt && \
 	echo "requirements-bench.txt" && $(COMPILE) --group pyproject.toml:bench -c requirements-dev.txt -o requirements-bench.txt && \
 	echo "requirements-clients.txt" && $(COMPILE) --group pyproject.toml:clients -o requirements-clients.txt && \
 	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
@@ -108,7 +109,7 @@ lock: $(STAMP) ## Compile the lock files from the pyproject.toml files (ARGS=--u
 # The same range as in the packages' build requirements, so that uv builds them without downloading the build backend.
 UV_WANTED := uv>=0.9,<0.14
 COMPILE = $(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-header $(ARGS) \
-	$(addprefix --no-emit-package ,kpi-shared kpi-auth kpi-content kpi-gateway kpi-cli)
+	$(addprefix --no-emit-package kpi-,$(notdir $(PACKAGES)))
 
 install: $(STAMP) ## Install uv into .kpi/tools and the locked workspace into .venv, and nothing else
 

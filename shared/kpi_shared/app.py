@@ -1,6 +1,6 @@
 """The FastAPI application of a service: middleware, error handlers and health checks."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import cache, partial
 from typing import Any
@@ -16,7 +16,7 @@ from kpi_shared.database import (
     register_pool_metrics,
 )
 from kpi_shared.errors import install_error_handlers
-from kpi_shared.health import Check, NotReadyError, Remark, health_router
+from kpi_shared.health import AppCheck, Check, NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
 from kpi_shared.http.openapi import COMMON_PROBLEMS, describe_tags, install_openapi, operation_id
@@ -35,10 +35,6 @@ MAX_BODY_BYTES = 1024 * 1024
 
 # Something that a service creates at the start and closes at the end, in reverse order.
 Resource = Callable[[FastAPI], AsyncIterator[None]]
-# A check of readiness that reads the state of the application.
-AppCheck = Callable[[FastAPI], Awaitable[Remark | None]]
-
-
 _COMMON_TAGS = {"health": "Whether the service works"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal
 
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel
 
 from kpi_shared.errors import UnavailableError
@@ -23,6 +23,8 @@ class Remark(str):
 
 # A check raises NotReadyError, or any other exception, if it fails; it may return a remark.
 Check = Callable[[], Awaitable[Remark | None]]
+# One that reads the state of the application.
+AppCheck = Callable[[FastAPI], Awaitable[Remark | None]]
 
 
 # A gateway is to take an address out of rotation within two seconds.

@@ -2,6 +2,8 @@
 
 from fastapi import FastAPI
 from kpi_shared.app import build_service
+from kpi_shared.feed.follower import feed_checks, revocation_feed
+from kpi_shared.feed.reporting import token_keys
 from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
 
@@ -15,10 +17,8 @@ from kpi_content.live.endpoints import uploads
 from kpi_content.live.worker import live
 from kpi_content.messages.endpoints import router as messages
 from kpi_content.posts.endpoints import router as posts
-from kpi_content.revocations.follower import check_feed, revocation_feed
 from kpi_content.search.places import find_refusal, search_places
 from kpi_content.settings import ContentSettings
-from kpi_content.token_keys import token_keys
 from kpi_content.votes.endpoints import router as votes
 
 # 100,000 characters of a message may take 12 bytes each if a client escapes them all, and its metadata comes to that.
@@ -40,7 +40,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
         # An upload has the path of a message in one piece, and comes before it.
         routers=[posts, votes, conversations, members, uploads, messages, live_streams],
         resources=[cursor_sealer, search_places, revocation_feed, inbox, token_keys, live, housekeeping],
-        checks={"feed": check_feed} if settings.has_feed else {},
+        checks=feed_checks(settings),
         max_body_bytes=_MAX_BODY_BYTES,
     )
     app.state.hides_deleted = settings.hides_deleted

@@ -2,7 +2,8 @@
 
 import pytest
 from feed_stand_in import KEY
-from kpi_content.settings import NO_FEED, ContentSettings
+from kpi_content.settings import ContentSettings
+from kpi_shared.feed.settings import NO_FEED
 from kpi_shared.settings import Environment, SettingsError
 
 

@@ -15,8 +15,9 @@ from kpi_shared.telemetry.log_writer import LogWriter
 
 log = structlog.get_logger(__name__)
 
-# Only their loggers may log details.
-OUR_PACKAGES = ("kpi_shared", "kpi_kit", "kpi_auth", "kpi_content", "kpi_gateway")
+# Only loggers of our packages may log details: those of these two, and of the part itself.
+_LIBRARIES = ("kpi_shared", "kpi_kit")
+_OUR_PREFIX = "kpi_"
 # The form of API keys, for which scanners look, and what a line has in its place.
 _KEY = re.compile(r"(kpi_(?:live|test)_[1-9][0-9]{0,18}_)[0-9A-Za-z]{49}")
 _MASKED = r"\1***"
@@ -26,6 +27,8 @@ _writers: dict[int, LogWriter] = {}
 
 def configure_logging(*, part: str, level: str, form: Literal["json", "console"], stream: TextIO | None = None) -> None:
     """Send the records of structlog and of the standard library through one chain; ``stream`` is standard output.
+
+    ``part`` is the name of its program, ``kpi-auth``, whose package is ``kpi_auth``.
 
     Tracebacks in the log have no local variables, since these may hold passwords and tokens.
     """
@@ -53,7 +56,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     root.handlers = [handler]
     # Libraries have no lower level than INFO: at DEBUG, botocore logs a whole secret.
     root.setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level]))
-    for package in OUR_PACKAGES:
+    for package in (*_LIBRARIES, part.replace("-", "_")):
         logging.getLogger(package).setLevel(level if level == "DEBUG" else logging.NOTSET)
     # The middleware logs each request, with its id.
     logging.getLogger("uvicorn.access").disabled = True
@@ -65,7 +68,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
 
 def _is_ours_or_no_detail(record: logging.LogRecord) -> bool:
     """Also for a library that sets the level of its own logger, or whose user does."""
-    return record.levelno >= logging.INFO or record.name.partition(".")[0] in OUR_PACKAGES
+    return record.levelno >= logging.INFO or record.name.startswith(_OUR_PREFIX)
 
 
 def dropped_lines() -> int:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 
 import pytest
 
@@ -23,6 +24,12 @@ _SETTINGS_OF_PARTS = (
     *("rate_limit_storage_url", "supabase_url", "supabase_jwt_secret"),
 )
 _SERVER = pytest.StashKey[TestServer]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Make the test helpers of every service importable; the setting ``pythonpath`` has no patterns."""
+    sys.path[:0] = map(str, early_config.rootpath.glob("services/*/tests"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

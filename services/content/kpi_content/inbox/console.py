@@ -12,18 +12,19 @@ from typing import Any
 
 import psycopg
 from kpi_shared.database import Database
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.lines import LineReader
+from kpi_shared.feed.schemas import Heartbeat
+from kpi_shared.feed.settings import NO_FEED
 from kpi_shared.operations import reason_of
 from kpi_shared.telemetry.logging import configure_logging
 from sqlalchemy.exc import SQLAlchemyError
 
 from kpi_content.authors import repository as authors
-from kpi_content.feed.client import FeedClient
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.lines import LineReader
-from kpi_content.feed.schemas import Heartbeat
 from kpi_content.inbox import repository, service
 from kpi_content.inbox.errors import RebuildTakenError
-from kpi_content.settings import NO_FEED, ContentSettings
+from kpi_content.settings import ContentSettings
 
 _Work = Callable[[Database, FeedClient], Awaitable[dict[str, Any]]]
 

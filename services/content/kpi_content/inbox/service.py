@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import structlog
 from kpi_shared.database import Database
+from kpi_shared.feed.client import PAGE_SIZE, FeedClient
+from kpi_shared.feed.errors import EventsGoneError, FeedError
+from kpi_shared.feed.schemas import AccountState, FeedEvent
 from pydantic import ValidationError
 from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,9 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from kpi_content.authors import repository as authors
 from kpi_content.authors.repository import Account, Batch
 from kpi_content.conversations.member_repository import is_member
-from kpi_content.feed.client import PAGE_SIZE, FeedClient
-from kpi_content.feed.errors import EventsGoneError, FeedError
-from kpi_content.feed.schemas import AccountState, FeedEvent
 from kpi_content.inbox import repository
 from kpi_content.inbox.errors import RebuildTakenError
 from kpi_content.posts.repository import has_posts

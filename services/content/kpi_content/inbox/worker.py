@@ -6,10 +6,10 @@ from time import monotonic
 
 from fastapi import FastAPI
 from kpi_shared.background import Schedule, repeat, running
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.feed.follower import Follower
 
-from kpi_content.feed.client import FeedClient
 from kpi_content.inbox import service
-from kpi_content.revocations.follower import Follower
 
 # The stream wakes the loop for a change of an account; other events only move the cursor.
 _SCHEDULE = Schedule(interval=1.0, first_backoff=0.25, longest_backoff=10.0)

@@ -7,8 +7,8 @@ import pytest
 from content_support import assert_problem
 from feed_stand_in import StandIn, eventually
 from following_support import Follow, Following
-from kpi_content.feed import client as feed_client
 from kpi_content.inbox import service as inbox_service
+from kpi_shared.feed import client as feed_client
 
 ALL = "SELECT id, username, version, is_deleted FROM authors ORDER BY id"
 

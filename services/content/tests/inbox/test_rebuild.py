@@ -8,10 +8,10 @@ import httpx
 import pytest
 from feed_stand_in import KEY, StandIn, eventually
 from following_support import Follow, Following
-from kpi_content.feed.client import FeedClient
-from kpi_content.feed.errors import FeedError
 from kpi_content.inbox import service as inbox_service
 from kpi_content.settings import ContentSettings
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.feed.errors import FeedError
 from kpi_shared.testing.process import run_command
 
 ALL = "SELECT id, username, version, is_deleted FROM authors ORDER BY id"

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from feed_stand_in import eventually
 from following_support import Follow, Following
-from kpi_content.feed.client import FeedClient
 from kpi_content.inbox import service as inbox_service
 from kpi_content.inbox.errors import RebuildTakenError
+from kpi_shared.feed.client import FeedClient
 
 ALL = "SELECT id, username, version, is_deleted FROM authors ORDER BY id"
 TURN_IS_OVER = "UPDATE inbox SET held_until = now() - interval '1 s'"

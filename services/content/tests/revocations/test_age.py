@@ -6,10 +6,10 @@ from time import monotonic
 import pytest
 from feed_stand_in import Mood, StandIn, eventually
 from following_support import Follow
-from kpi_content.feed.errors import FeedError
-from kpi_content.feed.schemas import Heartbeat, Snapshot
-from kpi_content.revocations.applying import apply_snapshot
-from kpi_content.revocations.hearing import Hearing
+from kpi_shared.feed.applying import apply_snapshot
+from kpi_shared.feed.errors import FeedError
+from kpi_shared.feed.hearing import Hearing
+from kpi_shared.feed.schemas import Heartbeat, Snapshot
 from kpi_shared.revocations import Revocations
 
 SNAPSHOT = "/internal/feed/revocations"

@@ -1,0 +1,143 @@
+"""Carries out a plan: in a copy of the checkout first, and in the checkout if all of it has worked there."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from kpi_cli.errors import KPI, FailureError
+from kpi_cli.generate import records, scratch, showing, writing
+from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
+from kpi_cli.generate.editing import AnchorError
+from kpi_cli.generate.scratch import File
+from kpi_cli.layout import Layout
+
+
+def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json: bool) -> bool:
+    """Make what the plan says, or show it; false if everything is there already.
+
+    Whatever fails, the checkout stays as it was. ``force``: overwrite files that exist with other contents.
+    """
+    began = time.monotonic()
+    with records.hold(layout), scratch.copy(layout.checkout) as root:
+        for change in plan.changes:
+            _make(root, change)
+        format_code(root, _paths(plan.changes))
+        if not force:
+            _refuse_others(layout, root, plan.changes)
+        for step in plan.steps:
+            step(root)
+        made = scratch.find_changes(layout.checkout, root).keys() - set(_paths(plan.changes))
+        format_code(root, sorted(made))
+        files = scratch.find_changes(layout.checkout, root)
+        shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
+        if dry_run and not as_json:
+            showing.print_preview(Console(), layout.checkout, files)
+        if files and not dry_run:
+            path, record = records.create(layout, plan.title, files)
+            writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+    took = round(time.monotonic() - began, 1)
+    if as_json:
+        print(json.dumps(shown | {"notes": list(plan.notes), "seconds": took}))
+    elif not dry_run:
+        _report(plan, files, shown["files"], took)
+    return bool(files)
+
+
+def _paths(changes: Sequence[Change]) -> list[str]:
+    return list(dict.fromkeys(change.path for change in changes))
+
+
+def _make(root: Path, change: Change) -> None:
+    path = root / change.path
+    if isinstance(change, NewFile):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(change.text, encoding="utf-8")
+        path.chmod(0o755 if change.is_executable else 0o644)
+        return
+    if not path.is_file():
+        raise FailureError("make", f"{change.path} does not exist, and would have to be changed")
+    try:
+        path.write_text(change.change(path.read_text(encoding="utf-8")), encoding="utf-8")
+    except AnchorError as error:
+        raise FailureError("make", f"{change.path} cannot be changed: there is {error}") from error
+
+
+def format_code(root: Path, paths: Sequence[str]) -> None:
+    """Bring the Python files among these into the form of the house."""
+    names = [path for path in paths if path.endswith(".py") and (root / path).exists()]
+    if names:
+        _run_ruff(root, "check", "--fix", "--exit-zero", *names)
+        _run_ruff(root, "format", *names)
+
+
+def _run_ruff(root: Path, command: str, *arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "ruff", command, "--quiet", "--no-cache", *arguments],
+        cwd=root,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if result.returncode:
+        log = result.stderr.splitlines()[-10:]
+        raise FailureError("make", "the new code could not be brought into its form", log=log)
+
+
+def _refuse_others(layout: Layout, root: Path, changes: Sequence[Change]) -> None:
+    """Refuse to overwrite files that the developer has, or has changed."""
+    edited = {change.path for change in changes if isinstance(change, Edit)}
+    found = []
+    for path in _paths([change for change in changes if isinstance(change, NewFile)]):
+        there = scratch.read(layout.checkout / path)
+        if there is not None and path not in edited and there != scratch.read(root / path):
+            found.append(path)
+    if found:
+        raise FailureError(
+            "make",
+            f"{_join(found)} {'exists' if len(found) == 1 else 'exist'} with other contents",
+            fix="--dry-run shows the difference, and --force overwrites",
+        )
+
+
+def _join(paths: Sequence[str]) -> str:
+    *others, last = paths
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _report(plan: Plan, files: Mapping[str, File], rows: Sequence[Mapping[str, str]], took: float) -> None:
+    if not files:
+        print(f"kpi: {plan.title}: everything is there already, and nothing was changed")
+        return
+    print(f"kpi: made {plan.title} in {took} s")
+    for row in rows:
+        print(f"  {row['change']:8}{row['path']}")
+    for note in (*plan.notes, f"take it back: {KPI} make undo"):
+        print(f"  {note}")
+
+
+def undo(layout: Layout, *, as_json: bool) -> None:
+    """Take the last command back, if its files are as it left them."""
+    with records.hold(layout):
+        record = records.newest(layout)
+        if record is None:
+            raise FailureError("make", "there is nothing to take back")
+        if changed := records.find_changed(layout, record):
+            raise FailureError(
+                "make",
+                f"{_join(changed)} {'has' if len(changed) == 1 else 'have'} changed since {record.title} was made",
+                fix="restore what was written, or remove it by hand",
+            )
+        files = {**record.before, str(record.path): None}
+        writing.replace_files(layout.checkout, records.journal(layout), files, emptied=record.folders)
+    if as_json:
+        rows = [
+            {"path": path, "change": "removed" if was is None else "restored"} for path, was in record.before.items()
+        ]
+        print(json.dumps({"title": record.title, "files": rows}))
+    else:
+        print(f"kpi: took back {record.title}: {len(record.before)} files are as they were before")

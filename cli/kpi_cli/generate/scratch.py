@@ -1,0 +1,87 @@
+"""A copy of the checkout in which a plan is tried: what fails there has changed nothing."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# Of a checkout without git, such as an unpacked archive; caches are in no checkout of git.
+_IGNORED = {".git", ".kpi", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_CACHES = {"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".import_linter_cache", ".hypothesis"}
+
+
+@dataclass(frozen=True)
+class File:
+    """A file as it is at one moment."""
+
+    content: bytes
+    is_executable: bool = False
+
+    @property
+    def hash(self) -> str:
+        return hashlib.sha256(self.content + (b"x" if self.is_executable else b"-")).hexdigest()
+
+
+def read(path: Path) -> File | None:
+    """The file, or None where there is none."""
+    try:
+        return File(path.read_bytes(), bool(path.stat().st_mode & 0o100))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+@contextmanager
+def copy(checkout: Path) -> Iterator[Path]:
+    """A temporary folder with all files of the checkout that git has or would add."""
+    with tempfile.TemporaryDirectory(prefix="kpi-make-", ignore_cleanup_errors=True) as name:
+        root = Path(name).resolve() / checkout.name
+        root.mkdir()
+        for path in list_files(checkout):
+            source, target = checkout / path, root / path
+            # A deleted file is listed until its deletion is committed; a submodule is listed as a file.
+            if source.is_symlink() or source.is_file():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target, follow_symlinks=False)
+        yield root
+
+
+def list_files(checkout: Path) -> list[str]:
+    """The files of a checkout, relative to it, without those that git ignores."""
+    command = ["git", "-C", str(checkout), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    # A hook of git sets variables that name its repository.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        result = subprocess.run(command, env=environment, capture_output=True, check=False)
+    except FileNotFoundError:
+        return sorted(_walk(checkout, _IGNORED))
+    if result.returncode:
+        return sorted(_walk(checkout, _IGNORED))
+    return sorted(set(os.fsdecode(result.stdout).split("\0")) - {""})
+
+
+def find_changes(checkout: Path, root: Path) -> dict[str, File]:
+    """The files of the copy that are new or differ from those in the checkout."""
+    found = {}
+    for path in sorted(_walk(root, _CACHES)):
+        if not (root / path).is_symlink() and (file := read(root / path)) != read(checkout / path) and file:
+            found[path] = file
+    return found
+
+
+def _walk(root: Path, ignored: set[str]) -> Iterator[str]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in ignored]
+        yield from ((Path(folder) / name).relative_to(root).as_posix() for name in names)
+
+
+def environment(root: Path) -> Mapping[str, str]:
+    """The environment of a Python program that imports the packages of this copy, and keeps no bytecode there."""
+    folders = [root / name for name in ("shared", "gateway", "cli")]
+    services = sorted(path for path in (root / "services").glob("*") if path.is_dir())
+    paths = os.pathsep.join(str(path) for path in (*services, *folders))
+    return {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
