@@ -2,7 +2,7 @@
 
 import typer
 
-from kpi_cli import layout
+from kpi_cli import layout, make_piece_commands
 from kpi_cli.generate import applying
 from kpi_cli.generate.options import Json
 
@@ -17,3 +17,6 @@ app = typer.Typer(
 def undo(*, as_json: Json = False) -> None:
     """Take back the last command of kpi make, if its files are unchanged; again for the one before it."""
     applying.undo(layout.find(), as_json=as_json)
+
+
+make_piece_commands.add_to(app)

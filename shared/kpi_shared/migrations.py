@@ -18,7 +18,7 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
 
 # An arbitrary constant that identifies the lock between two migrating processes.
-_ADVISORY_LOCK = 7_352_061
+LOCK_BETWEEN_MIGRATIONS = 7_352_061
 _TABLE = "alembic_version"
 
 
@@ -90,7 +90,7 @@ def _import_models(package: str) -> None:
 def _migrate(connection: Connection, metadata: MetaData) -> None:
     # A session lock, outside the transaction: the second of two deployments waits, then has nothing to do.
     connection.execute(text("SET lock_timeout = '60s'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_BETWEEN_MIGRATIONS})
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.commit()
     # A transaction for each revision, so that a lock of one is not held while the next one reads a whole table.
@@ -99,7 +99,7 @@ def _migrate(connection: Connection, metadata: MetaData) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_BETWEEN_MIGRATIONS})
     connection.commit()
 
 
