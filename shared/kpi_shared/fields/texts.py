@@ -49,4 +49,4 @@ HttpAddress = Annotated[
     AfterValidator(_normalize_url),
     PydanticField(json_schema_extra={"format": "uri"}),
 ]
-Uuid = Annotated[UUID, BeforeValidator(_require_uuid)]
+UuidText = Annotated[UUID, BeforeValidator(_require_uuid)]

@@ -52,7 +52,7 @@ _CLASS_NAMES = frozenset(_CLASS_NAMES_WORDS.split())
 # Variables, modules and packages of generated code.
 _VARIABLES_WORDS = """
     app caller changes col condition connection context database delete endpoints errors func insert kpi_shared limit
-    migrations models order repository request response router rows schemas select service session settings skip
+    migrations models repository request response router rows schemas select service session settings skip
     statement tests update
 """
 _VARIABLES = frozenset(_VARIABLES_WORDS.split())
