@@ -1,4 +1,4 @@
-"""The places outside of its folder that a resource needs: the application, the order of imports, the gateway, rights."""
+"""The places outside of its folder that a resource needs: application, order of imports, gateway, rights."""
 
 import re
 from collections.abc import Iterator
@@ -35,9 +35,8 @@ def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
 
 def _include(app: str, spec: ResourceSpec) -> str:
     names = spec.names
-    app = editing.add_import(
-        app, f"from {spec.service.package}.{names.plural}.endpoints import router as {names.plural}"
-    )
+    module = f"{spec.service.package}.{names.plural}.endpoints"
+    app = editing.add_import(app, f"from {module} import router as {names.plural}")
     app = editing.add_to_list(app, "tags", f'"{names.path}": "{names.plural_title.capitalize()}: {_describe(spec)}"')
     return editing.add_to_list(app, "routers", names.plural)
 
@@ -69,23 +68,19 @@ def _find_nouns(spec: ResourceSpec, checkout: Path) -> Iterator[str]:
         yield "authors"
     tables = {field.foreign.table for field in spec.fields if field.foreign is not None}
     for file in (checkout / spec.service.folder / spec.service.package).glob("*/models.py"):
-        found = re.findall(r'^    __tablename__ = "(\w+)"', file.read_text(encoding="utf-8"), re.MULTILINE)
-        if tables & {*found}:
+        if tables & {*re.findall(r'__tablename__ = "(\w+)"', file.read_text(encoding="utf-8"))}:
             yield file.parent.name
 
 
 def _route(settings: str, spec: ResourceSpec) -> str:
-    options = {"prefix": f"/{spec.names.path}", "upstream": spec.service.name}
-    values = "".join(f', {name}="{value}"' for name, value in options.items()).removeprefix(", ")
+    values = f'prefix="/{spec.names.path}", upstream="{spec.service.name}"'
     if spec.access is Access.PUBLIC:
-        values += (
-            ', costly_parameters=("search", "total")'
-            if "search" in _describe(spec)
-            else ', costly_parameters=("total",)'
-        )
-    sizes = [field.max or 0 for field in spec.fields if field.kind in _FILES]
-    if max(sizes, default=0) > _BODY_LIMIT:
-        values += f", body_limit={max(sizes)}"
+        # Those with a token have limits of their own.
+        costly = '"search", "total"' if "search" in _describe(spec) else '"total",'
+        values += f", costly_parameters=({costly})"
+    largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
+    if largest > _BODY_LIMIT:
+        values += f", body_limit={largest}"
     return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}"')
 
 
