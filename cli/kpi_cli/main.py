@@ -10,7 +10,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, api_key_commands, event_commands, key_commands, layout, make_commands, parts
+from kpi_cli import (
+    __version__,
+    api_key_commands,
+    db_commands,
+    event_commands,
+    key_commands,
+    layout,
+    make_commands,
+    parts,
+)
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import audit, doctor, openapi, part_commands, users
@@ -26,6 +35,7 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
+app.add_typer(db_commands.app)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
