@@ -26,12 +26,12 @@ EX_CONFIG = 78
 
 _COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
 database to the newest revision; openapi: print the OpenAPI document; seed: add made-up rows for development;
-show-database: print where the database is, and its revision; empty-database: drop all that is in the database that
-standard input names; import-...: add documents from standard input, one JSON object per line; others: read one JSON
-object from standard input and print one"""
+show-database: print where the database is, and its revision; renew-database: drop all that is in the database that
+standard input names, and migrate it; import-...: add documents from standard input, one JSON object per line; others:
+read one JSON object from standard input and print one"""
 
 # The commands of every part that has a database.
-_ON_DATABASE = ("seed", "show-database", "empty-database")
+_ON_DATABASE = ("seed", "show-database", "renew-database")
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
@@ -132,7 +132,7 @@ def _run_on_database(part: Part, options: argparse.Namespace) -> int:
         return command.run(part, settings, chosen)
     from kpi_shared import database_commands  # noqa: PLC0415
 
-    work = database_commands.show if options.command == "show-database" else database_commands.empty
+    work = database_commands.show if options.command == "show-database" else database_commands.renew
     return work(part, settings)
 
 
