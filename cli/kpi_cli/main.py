@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, api_key_commands, event_commands, key_commands, layout, make_commands, parts, spellings
+from kpi_cli import (
+    __version__,
+    api_key_commands,
+    event_commands,
+    key_commands,
+    layout,
+    make_commands,
+    overview_commands,
+    parts,
+    spellings,
+)
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import audit, doctor, openapi, part_commands, users
@@ -35,6 +45,7 @@ user_app = typer.Typer(
 )
 app.add_typer(user_app)
 app.add_typer(api_key_commands.app)
+app.add_typer(overview_commands.app)
 app.command("bootstrap")(api_key_commands.bootstrap)
 audit_app = typer.Typer(
     name="audit",

@@ -17,15 +17,22 @@ from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
-from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
+from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError, database_settings_of
 from kpi_shared.telemetry.logging import configure_logging
 
+_MOST_SEEDS = 1_000_000
 # sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
 _COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
-database to the newest revision; openapi: print the OpenAPI document; import-...: add documents from standard input, one
-JSON object per line; others: read one JSON object from standard input and print one"""
+database to the newest revision; openapi: print the OpenAPI document; seed: add made-up rows for development;
+show-database: print where the database is, and its revision; empty-database: drop all that is in the database that
+standard input names; import-...: add documents from standard input, one JSON object per line; others: read one JSON
+object from standard input and print one"""
+
+# The commands of every part that has a database.
+_ON_DATABASE = ("seed", "show-database", "empty-database")
+_OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]
@@ -56,7 +63,7 @@ def _create_parser(
     part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
 ) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
-    of_services = ["migrate", "openapi"] if issubclass(settings, DatabaseSettings) else []
+    of_services = list(_OF_SERVICES) if issubclass(settings, DatabaseSettings) else []
     known = ["serve", "check", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
@@ -67,7 +74,22 @@ def _create_parser(
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, help="sets LOG_LEVEL (default: info)")
+    if of_services:
+        _add_options_of_seed(parser.add_argument_group("seed"))
     return parser
+
+
+def _add_options_of_seed(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--seeder", help="run only this one, and those whose rows it needs (default: all)")
+    group.add_argument("--count", type=_parse_count, default=100, help="rows of each seeder (default: %(default)s)")
+    group.add_argument("--allow-production", action="store_true", help="seed even where APP_ENV is production")
+    group.add_argument("--json", action="store_true", help="print each step as a JSON object on a line")
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {_MOST_SEEDS:,}")
+    return int(text)
 
 
 def _parse_port(text: str) -> int:
@@ -83,6 +105,8 @@ def _dispatch(
         return _check(part, settings)
     if options.command == "migrate":
         return _migrate(part)
+    if options.command in _ON_DATABASE:
+        return _run_on_database(part, options)
     # The gateway has a command of that name, which reads the documents of the services.
     if options.command == "openapi" and options.command not in commands:
         return _print_openapi(part, settings)
@@ -90,6 +114,26 @@ def _dispatch(
     if options.command in commands:
         return commands[options.command](loaded)
     return _serve(part, loaded, options)
+
+
+def _run_on_database(part: Part, options: argparse.Namespace) -> int:
+    """Like a migration, these commands need the settings of the database and no key."""
+    # The image of the gateway, which has no database, lacks the libraries that these modules import.
+    settings = database_settings_of(part).load()
+    if options.command == "seed":
+        from kpi_shared.seeding import command  # noqa: PLC0415
+
+        chosen = command.SeedOptions(
+            count=options.count,
+            seeder=options.seeder,
+            allow_production=options.allow_production,
+            as_json=options.json,
+        )
+        return command.run(part, settings, chosen)
+    from kpi_shared import database_commands  # noqa: PLC0415
+
+    work = database_commands.show if options.command == "show-database" else database_commands.empty
+    return work(part, settings)
 
 
 def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> int:

@@ -128,6 +128,12 @@ async def find_by_name(connection: AsyncConnection, *, username: str) -> int | N
     return found[0] if len(found) == 1 else None
 
 
+async def find_names(connection: AsyncConnection, *, most: int) -> dict[int, str]:
+    """The names of the newest accounts that are not deleted, by id."""
+    newest = select(col(Author.id), col(Author.username)).where(is_not_deleted).order_by(col(Author.id).desc())
+    return {row.id: row.username for row in await connection.execute(newest.limit(most))}
+
+
 async def remember_all(connection: AsyncConnection, *, usernames: Mapping[int, str]) -> None:
     """Add or update many authors, in a statement of its own; ``usernames`` are keyed by user id."""
     await connection.execute(_remember_all, {"ids": list(usernames), "usernames": list(usernames.values())})
