@@ -12,6 +12,7 @@ from rich.console import Console
 
 from kpi_cli import (
     __version__,
+    ai_command,
     api_key_commands,
     event_commands,
     key_commands,
@@ -36,6 +37,7 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
+app.command("ai")(ai_command.make_from_words)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
