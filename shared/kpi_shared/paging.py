@@ -57,6 +57,14 @@ class PositionFormat:
         return tuple(values)
 
 
+class PositionBytes(Protocol):
+    """How positions become bytes, and bytes positions. ``PositionFormat`` is for the shortest cursors."""
+
+    def pack(self, position: Sequence[Any]) -> bytes: ...
+
+    def unpack(self, data: bytes) -> tuple[Any, ...]: ...
+
+
 class PagedList(Protocol):
     """What cursors need of a list: which rows it has, in which order. A noun's filter has both properties."""
 
@@ -65,7 +73,7 @@ class PagedList(Protocol):
         """Names the list with its filter and its order; no two lists of the platform have the same."""
 
     @property
-    def position_format(self) -> PositionFormat: ...
+    def position_format(self) -> PositionBytes: ...
 
 
 class Page(NamedTuple, Generic[RowT]):

@@ -7,6 +7,7 @@ from typing import Any
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import (
     CTE,
     Boolean,
@@ -39,7 +40,6 @@ from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
 # Where a post stands in the order of time; the expression of the indexes.
