@@ -12,6 +12,7 @@ from rich.console import Console
 
 from kpi_cli import (
     __version__,
+    ai_command,
     api_key_commands,
     db_commands,
     event_commands,
@@ -38,6 +39,7 @@ secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
 app.add_typer(db_commands.app)
+app.command("ai")(ai_command.make_from_words)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
