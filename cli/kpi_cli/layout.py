@@ -41,6 +41,16 @@ class Layout:
         return self.home / "migrations.json"
 
     @property
+    def sample_data(self) -> Path:
+        """The posts of ``kpi load``, which a project of one's own need not have."""
+        return self.checkout / "data" / "hacker_news.jsonl.gz"
+
+    @property
+    def answers(self) -> Path:
+        """What ``kpi new`` writes: a checkout that has it is a project of one's own, not the platform."""
+        return self.checkout / ".copier-answers.yml"
+
+    @property
     def lock(self) -> Path:
         return self.home / "lock"
 

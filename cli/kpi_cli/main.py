@@ -10,7 +10,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from kpi_cli import __version__, api_key_commands, event_commands, key_commands, layout, make_commands, parts
+from kpi_cli import (
+    PRODUCT,
+    __version__,
+    api_key_commands,
+    event_commands,
+    key_commands,
+    layout,
+    make_commands,
+    parts,
+    project_commands,
+)
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
 from kpi_cli.operations import audit, doctor, openapi, part_commands, users
@@ -18,7 +28,7 @@ from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
-    help="KPI-One: start the stack, load data, make keys, migrate.",
+    help=f"{PRODUCT}: start the stack, load data, make keys, migrate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +36,8 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
+app.command("new")(project_commands.new)
+app.command("upgrade")(project_commands.upgrade)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
@@ -177,7 +189,10 @@ def load(
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
-    chosen = file or where.checkout / "data" / "hacker_news.jsonl.gz"
+    if file is None and not where.sample_data.exists():
+        fix = f"{KPI} load FILE, or {KPI} upgrade --with sample-data"
+        raise FailureError("load", "this project was made without the sample posts", fix=fix, code=2)
+    chosen = file or where.sample_data
     loader.load(where, Path(where.shorten(chosen)), Console())
 
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
+from kpi_shared.product import PRODUCT
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
@@ -55,7 +56,9 @@ def main(
 def _create_parser(
     part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {part.package}", description=f"The {part.name} part of {PRODUCT}."
+    )
     of_services = ["migrate", "openapi"] if issubclass(settings, DatabaseSettings) else []
     known = ["serve", "check", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)

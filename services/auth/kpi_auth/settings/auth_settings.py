@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
+from kpi_shared.product import PRODUCT
 from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -111,7 +112,9 @@ class AuthSettings(ServiceSettings):
     public_url: Annotated[str, AfterValidator(_check_public_url)] = "http://127.0.0.1:8000"
     # None: no mail is sent, and requests that need one are refused.
     mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = None
-    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = "KPI-One <no-reply@localhost>"
+    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = (
+        f"{PRODUCT} <no-reply@localhost>"
+    )
     # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
     mail_worker: bool = True
 
