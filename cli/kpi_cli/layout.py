@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+# What kpi new writes into a project of one's own; Copier reads it too.
+ANSWERS = ".copier-answers.yml"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -47,8 +50,8 @@ class Layout:
 
     @property
     def answers(self) -> Path:
-        """What ``kpi new`` writes: a checkout that has it is a project of one's own, not the platform."""
-        return self.checkout / ".copier-answers.yml"
+        """A checkout that has it is a project of one's own, not the platform."""
+        return self.checkout / ANSWERS
 
     @property
     def lock(self) -> Path:

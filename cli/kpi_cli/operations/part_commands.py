@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NoReturn
 
-from kpi_cli import parts
+from kpi_cli import parts, revisions
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.parts import Part
@@ -57,7 +57,8 @@ def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
         _run_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
     elif action == "new":
         part = _require_service(name, 'new {} -m "..."')
-        options = ["--autogenerate", "--rev-id", _next_revision(layout, part), "-m", message or ""]
+        name = revisions.choose_name(layout.checkout / part.folder, is_own_project=layout.answers.exists())
+        options = ["--autogenerate", "--rev-id", name, "-m", message or ""]
         _run_alembic(layout, part, ["revision", *options], migrated=True)
     else:
         _upgrade(layout, None if name is None else _get_with_database(name))
@@ -87,14 +88,6 @@ def _require_service(name: str | None, words: str) -> Part:
             code=2,
         )
     return _get_with_database(name)
-
-
-def _next_revision(layout: Layout, part: Part) -> str:
-    """The identifier after the newest one: ``a003`` after ``a002``."""
-    files = (layout.checkout / part.folder / "migrations" / "versions").glob("*.py")
-    found = [match for file in files if (match := re.search(r"_([a-z])(\d{3})_", file.name))]
-    letter = found[0][1] if found else part.name[0]
-    return f"{letter}{max((int(match[2]) for match in found), default=0) + 1:03}"
 
 
 def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:

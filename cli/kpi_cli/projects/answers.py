@@ -7,9 +7,9 @@ from pathlib import Path
 import yaml
 
 from kpi_cli.errors import FailureError
+from kpi_cli.layout import ANSWERS
 from kpi_cli.projects.extras import Extra
 
-FILE = ".copier-answers.yml"
 _HEAD = "# What this project was made from; kpi upgrade reads and writes it.\n"
 
 
@@ -50,8 +50,8 @@ def parse(text: str) -> Answers:
     values = found if isinstance(found, Mapping) else {}
     texts = [value for name in ("name", "_src_path", "_commit") if isinstance(value := values.get(name), str) and value]
     if len(texts) < 3:  # noqa: PLR2004 - the three of the line above
-        sentence = f"{FILE} does not say what the project was made from"
-        raise FailureError("upgrade", sentence, fix=f"git checkout HEAD -- {FILE}")
+        sentence = f"{ANSWERS} does not say what the project was made from"
+        raise FailureError("upgrade", sentence, fix=f"git checkout HEAD -- {ANSWERS}")
     name, source, commit = texts
     extras = frozenset(extra for extra in Extra if values.get(extra.value.replace("-", "_")) is True)
     return Answers(name, source, commit, extras)
@@ -60,10 +60,10 @@ def parse(text: str) -> Answers:
 def read(checkout: Path) -> Answers:
     """The answers of a project; raises FailureError for a checkout that ``kpi new`` has not made."""
     try:
-        return parse((checkout / FILE).read_text("utf-8"))
+        return parse((checkout / ANSWERS).read_text("utf-8"))
     except FileNotFoundError as error:
         raise FailureError(
             "upgrade",
-            f"{checkout} was not made by kpi new: it has no {FILE}",
+            f"{checkout} was not made by kpi new: it has no {ANSWERS}",
             fix="git pull, in a clone of the platform",
         ) from error

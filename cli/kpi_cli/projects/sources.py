@@ -66,6 +66,4 @@ def _resolve(repository: Path, address: str, ref: str | None) -> str:
         if result.returncode == 0:
             return result.stdout.strip()
     wanted = "commit" if ref is None else f"tag, branch or commit {ref}"
-    raise FailureError(
-        "source", f"{address} has no {wanted}", fix="git -C FOLDER log, or git ls-remote URL, lists them"
-    )
+    raise FailureError("source", f"{address} has no {wanted}", fix="git ls-remote lists tags and branches")

@@ -7,11 +7,9 @@ from typing import Any
 
 import yaml
 from copier import run_copy
-from copier.errors import CopierError
-from jinja2 import TemplateError
 
 from kpi_cli.errors import FailureError
-from kpi_cli.projects import answers as answers_file
+from kpi_cli.layout import ANSWERS
 from kpi_cli.projects.answers import Answers
 from kpi_cli.projects.sources import Source
 
@@ -27,14 +25,16 @@ def render(source: Source, answers: Answers, target: Path) -> None:
         template = _read_template(files, source)
         try:
             run_copy(str(files), target, answers.data(), defaults=True, quiet=True, skip_tasks=True)
-        except (CopierError, TemplateError, ValueError) as error:
+        except OSError:
+            raise
+        except Exception as error:
             sentence = f"the copier.yml of {source.address} cannot be used: {error}"
             raise FailureError("source", sentence, fix="choose another --from or --ref") from error
     try:
         _write_names(target, template["_names"], answers)
     except (KeyError, TypeError, AttributeError) as error:
         raise FailureError("source", f"the _names in the copier.yml of {source.address} cannot be read") from error
-    (target / answers_file.FILE).write_text(answers.text(), encoding="utf-8")
+    (target / ANSWERS).write_text(answers.text(), encoding="utf-8")
 
 
 def _read_template(files: Path, source: Source) -> Mapping[str, Any]:

@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kpi_cli import revisions
 from kpi_cli.errors import FailureError
-from kpi_cli.layout import Layout
+from kpi_cli.layout import ANSWERS, Layout
 from kpi_cli.projects import answers as answers_file
-from kpi_cli.projects import git, merging, revisions, sources, trees
+from kpi_cli.projects import git, histories, merging, sources, trees
 from kpi_cli.projects.answers import Answers
 from kpi_cli.projects.extras import Extra
+from kpi_cli.projects.histories import Moved
 from kpi_cli.projects.merging import Conflict, Merge
-from kpi_cli.projects.revisions import Moved
 from kpi_cli.projects.sources import Source
 
 # How many of the platform's commits the message of the project's commit names.
@@ -70,23 +71,23 @@ def upgrade(
         trees.render(source, before, step.made)
         trees.render(source, after, step.wanted)
         # What stands in the project, so that a change of the address is no conflict.
-        (step.made / answers_file.FILE).write_bytes((checkout / answers_file.FILE).read_bytes())
+        (step.made / ANSWERS).write_bytes((checkout / ANSWERS).read_bytes())
         _check_migrations(checkout, step)
         place = checkout
         if dry_run:
             place = Path(room) / "copy"
             git.run(checkout, "clone", "--quiet", "--shared", str(checkout), str(place))
-        return _merge(place, step, Path(room) / "index")
+        return _merge(checkout, place, step, Path(room) / "index")
 
 
 def _require_clean(checkout: Path) -> None:
     root = git.attempt(checkout, "rev-parse", "--show-toplevel").stdout.strip()
     if not root or Path(root).resolve() != checkout.resolve():
         raise FailureError("upgrade", f"{checkout} is not a git repository of its own", fix="git init, add and commit")
-    if changed := git.run(checkout, "status", "--porcelain").splitlines():
+    if git.run(checkout, "status", "--porcelain"):
         raise FailureError(
             "upgrade",
-            f"{len(changed)} files have changes that are not committed, and an upgrade could not be told from them",
+            "there are changes that are not committed, and an upgrade could not be told from them",
             fix="git add -A && git commit, or git stash -u",
         )
 
@@ -102,33 +103,42 @@ def _require_later(source: Source, before: Answers) -> None:
         raise FailureError("upgrade", f"{source.version} is older than what is here, {source.describe(before.commit)}")
 
 
-def _revision_names(folder: Path) -> frozenset[str]:
-    return frozenset(name for versions in folder.glob(revisions.VERSIONS) for name in revisions.read(versions))
-
-
 def _check_migrations(checkout: Path, step: _Step) -> None:
-    made, wanted = _revision_names(step.made), _revision_names(step.wanted)
-    for versions in checkout.glob(revisions.VERSIONS):
-        own = {name: found for name, found in revisions.read(versions).items() if name not in made}
-        revisions.check_names(own, wanted - made)
+    made, wanted = histories.read_names(step.made), histories.read_names(step.wanted)
+    for service in checkout.glob(histories.SERVICES):
+        own = {name: found for name, found in revisions.read(service).items() if name not in made}
+        histories.check_names(own, wanted - made)
 
 
-def _merge(place: Path, step: _Step, index: Path) -> Upgrade:
+def _merge(checkout: Path, place: Path, step: _Step, index: Path) -> Upgrade:
     former = git.run(place, "rev-parse", "HEAD").strip()
     first = git.write_tree(place, step.made, index)
     second = git.write_tree(place, step.wanted, index)
     message = _message(step)
     base = _commit_tree(place, first, "The project as it was made")
-    changes = git.list_names(place, "diff", "--no-renames", "--name-status", first, second)
+    changes = _changes(place, first, second)
+    _keep_ignored(checkout, [file for letter, file in changes if letter == "A"])
     merge = merging.pick(place, _commit_tree(place, second, message, "-p", base))
-    incoming = _revision_names(step.wanted) - _revision_names(step.made)
+    incoming = histories.read_names(step.wanted) - histories.read_names(step.made)
     moved, problems = _join_migrations(place, incoming)
     merge = replace(merge, conflicts=(*merge.conflicts, *problems))
     _conclude(place, merge, moved)
-    pairs = tuple(zip(changes[::2], changes[1::2], strict=True))
     commits = len(step.source.subjects(step.before.commit))
     before, after = (step.source.describe(answers.commit) for answers in (step.before, step.after))
-    return Upgrade(before, after, former, commits, pairs, merge, moved)
+    return Upgrade(before, after, former, commits, changes, merge, moved)
+
+
+def _changes(place: Path, first: str, second: str) -> tuple[tuple[str, str], ...]:
+    words = git.list_names(place, "diff", "--no-renames", "--name-status", first, second)
+    return tuple(zip(words[::2], words[1::2], strict=True))
+
+
+def _keep_ignored(checkout: Path, added: Sequence[str]) -> None:
+    """Refuse to write over files that git ignores, and so could not bring back."""
+    tracked = set(git.list_names(checkout, "ls-files"))
+    if lost := [file for file in added if file not in tracked and (checkout / file).exists()]:
+        sentence = f"the platform adds {', '.join(lost)}, where this project has a file that git ignores"
+        raise FailureError("upgrade", sentence, fix="move that file, or commit it by git add --force")
 
 
 def _message(step: _Step) -> str:
@@ -144,10 +154,10 @@ def _commit_tree(place: Path, tree: str, message: str, *options: str) -> str:
 
 def _join_migrations(place: Path, incoming: frozenset[str]) -> tuple[tuple[Moved, ...], list[Conflict]]:
     moved, problems = [], []
-    for versions in sorted(place.glob(revisions.VERSIONS)):
-        folder = str(versions.relative_to(place))
+    for service in sorted(place.glob(histories.SERVICES)):
+        folder = str(service.relative_to(place))
         try:
-            found = revisions.join(versions, incoming)
+            found = histories.join(service, incoming)
         except FailureError as failure:
             problems.append(Conflict(folder, None, f"{failure.sentence}: {failure.fix}"))
         else:
