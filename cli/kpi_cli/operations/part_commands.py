@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import NoReturn
 
-from kpi_cli import parts
+from kpi_cli import parts, revisions
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.parts import Part
@@ -90,15 +90,8 @@ def _require_service(name: str | None, words: str) -> Part:
 
 def revision_arguments(layout: Layout, part: Part, message: str) -> list[str]:
     """Alembic's, for a migration with the next number."""
-    return ["revision", "--autogenerate", "--rev-id", _next_revision(layout, part), "-m", message]
-
-
-def _next_revision(layout: Layout, part: Part) -> str:
-    """The identifier after the newest one: ``a003`` after ``a002``."""
-    files = (layout.checkout / part.folder / "migrations" / "versions").glob("*.py")
-    found = [match for file in files if (match := re.search(r"_([a-z])(\d{3})_", file.name))]
-    letter = found[0][1] if found else part.name[0]
-    return f"{letter}{max((int(match[2]) for match in found), default=0) + 1:03}"
+    name = revisions.choose_name(layout.checkout / part.folder, is_own_project=layout.answers.exists())
+    return ["revision", "--autogenerate", "--rev-id", name, "-m", message]
 
 
 def _migrate_with_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
