@@ -143,7 +143,9 @@ KINDS: dict[Kind, KindInfo] = {
     Kind.TIME: _text("time", '`"08:30:00"`, without a time zone', "opens_at:time"),
     Kind.EMAIL: _text("text", "e-mail address, in lower case in responses", "contact:email"),
     Kind.URL: _text("text", "address of http or https, at most 2,000 characters", "website:url"),
-    Kind.UUID: _text("uuid", "UUID with hyphens, in lower case in responses", "external_id:uuid:unique", more=("foreign",)),
+    Kind.UUID: _text(
+        "uuid", "UUID with hyphens, in lower case in responses", "external_id:uuid:unique", more=("foreign",)
+    ),
     Kind.JSON: KindInfo(
         rules=(*_PRESENCE, "default"),
         postgresql="jsonb",

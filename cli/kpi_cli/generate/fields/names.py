@@ -3,7 +3,7 @@
 import re
 
 from kpi_cli.errors import FailureError
-from kpi_cli.generate.fields.words import MAX_IDENTIFIER, why_no_resource
+from kpi_cli.generate.fields.words import why_no_resource
 from kpi_cli.generate.specs import Names
 
 # Where a word begins: OrderItem, and HTTPServer as http, server.

@@ -83,7 +83,9 @@ def _parse_kind(name: str, text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        raise _failure(name, f"{text!r} is no kind{suggest(text, list(Kind))}", fix=f"one of {', '.join(Kind)}") from None
+        raise _failure(
+            name, f"{text!r} is no kind{suggest(text, list(Kind))}", fix=f"one of {', '.join(Kind)}"
+        ) from None
 
 
 def _parse_owner(name: str, rules: str | None) -> FieldSpec:
@@ -99,7 +101,9 @@ def _parse_choices(name: str, kind: Kind, text: str | None) -> tuple[str, ...]:
         return ()
     choices = tuple(choice.strip() for choice in (text or "").split("|"))
     if not all(len(choice) <= _MAX_CHOICE and _CHOICE.fullmatch(choice) for choice in choices):
-        sentence = f"the choices of an enum are words of at most {_MAX_CHOICE} ASCII letters and digits with _ or - between"
+        sentence = (
+            f"the choices of an enum are words of at most {_MAX_CHOICE} ASCII letters and digits with _ or - between"
+        )
         raise _failure(name, sentence, fix=f'write it as -f "{name}:enum(draft|open|closed)"')
     if len({choice.upper().replace("-", "_") for choice in choices}) < len(choices):
         raise _failure(name, "two of its choices are the same but for capitals and hyphens")
