@@ -12,11 +12,13 @@ from shlex import quote
 from typing import NoReturn
 
 from kpi_cli import parts, revisions
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.errors import KPI, FailureError, suggest
 from kpi_cli.layout import Layout
 from kpi_cli.operations import outputs
 from kpi_cli.parts import Part
 from kpi_cli.stack import environments, found_keys, local_database
+
+_OPTIONS = ("--json", "--message", "--help")
 
 
 def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
@@ -80,6 +82,11 @@ def _migrate(layout: Layout, words: Sequence[str], message: str | None) -> dict[
 
 
 def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
+    # Words that begin with a hyphen are passed on, since a revision may be -2.
+    unknown = next((word for word in rest if word.startswith("--")), None)
+    if unknown is not None:
+        problem = f"no such option: {unknown}{suggest(unknown, _OPTIONS)}"
+        raise FailureError("migrate", problem, fix=f"{KPI} migrate --help", code=2)
     new = f'{KPI} migrate new {rest[0] if rest else parts.WITH_DATABASE[0].name} -m "add bios"'
     if action == "new" and not (message or "").strip():
         problem, fix = "a new migration needs a message", new
