@@ -60,7 +60,7 @@ def test_a_misspelt_command_or_option_gets_a_suggestion_at_each_level() -> None:
     for found in find_commands():
         words = found.path.split()[1:]
         # What these do not know is for the program that they become.
-        if found.command.ignore_unknown_options and found.path != "kpi migrate":
+        if found.command.context_settings.get("ignore_unknown_options") and found.path != "kpi migrate":
             continue
         if hasattr(found.command, "list_commands"):
             known = found.command.list_commands(found.context)[0]

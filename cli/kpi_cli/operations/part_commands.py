@@ -55,7 +55,7 @@ def _has_settings(layout: Layout, part: Part) -> bool:
     return bool(files) or environments.names_database() or bool(os.environ.get("AWS_SECRETS_ENABLED"))
 
 
-def migrate(layout: Layout, words: Sequence[str], message: str | None, *, as_json: bool) -> None:
+def migrate(layout: Layout, words: Sequence[str], message: str | None, *, as_json: bool = False) -> None:
     """Upgrade, downgrade, or write a new migration, for the database that DATABASE_URL names or the local stack's."""
     if as_json:
         with outputs.on_standard_error():
@@ -83,7 +83,7 @@ def _migrate(layout: Layout, words: Sequence[str], message: str | None) -> dict[
 
 def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
     # Words that begin with a hyphen are passed on, since a revision may be -2.
-    unknown = next((word for word in rest if word.startswith("--")), None)
+    unknown = next((word for word in rest[:1] if word.startswith("--")), None)
     if unknown is not None:
         problem = f"no such option: {unknown}{suggest(unknown, _OPTIONS)}"
         raise FailureError("migrate", problem, fix=f"{KPI} migrate --help", code=2)
