@@ -18,22 +18,18 @@ def check_field(spec: FieldSpec) -> None:
 
 
 def _find_contradiction(spec: FieldSpec) -> str | None:
-    bounds = [spec.ge, spec.gt, spec.le, spec.lt]
+    has_default, is_foreign = spec.default is not None, spec.foreign is not None
+    is_bounded = any(bound is not None for bound in (spec.ge, spec.gt, spec.le, spec.lt, spec.min, spec.max))
     contradictions = {
         "required and nullable contradict each other": spec.required and spec.nullable,
-        "required and default contradict each other: what has a default may be left out": spec.required
-        and spec.default is not None,
-        "unique and default contradict each other: two rows without a value would be equal": spec.unique
-        and spec.default is not None,
+        "required and default contradict each other: what has a default may be left out": spec.required and has_default,
+        "unique and default contradict each other: it would be taken at once": spec.unique and has_default,
         "unique and index say the same: what is unique has an index": spec.unique and spec.index,
         "ge and gt are two lower bounds, of which one is enough": spec.ge is not None and spec.gt is not None,
         "le and lt are two upper bounds, of which one is enough": spec.le is not None and spec.lt is not None,
-        "foreign and bounds contradict each other: the other table says which values there are": spec.foreign
-        is not None
-        and any(bound is not None for bound in [*bounds, spec.min, spec.max]),
-        "foreign and default contradict each other: no row of the other table is sure to exist": spec.foreign
-        is not None
-        and spec.default is not None,
+        "foreign and bounds contradict each other: the other table has the bounds": is_foreign and is_bounded,
+        "foreign and default contradict each other: that row may not exist": is_foreign and has_default,
+        "foreign and index say the same: what refers to a row has an index": is_foreign and spec.index,
     }
     return next((reason for reason, is_so in contradictions.items() if is_so), None)
 

@@ -5,8 +5,10 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,9 +17,6 @@ from kpi_cli.generate.fields.kinds import KINDS, MAX_EMAIL, MAX_URL
 from kpi_cli.generate.specs import FieldSpec, Kind
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,17})?")
-SLUG_PATTERN = "^[a-z0-9]+(-[a-z0-9]+)*$"
-PHONE_PATTERN = r"^\+[1-9][0-9]{6,14}$"
-COLOR_PATTERN = "^#[0-9a-f]{6}$"
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
@@ -25,6 +24,8 @@ _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 _EMAIL = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
 _URL = re.compile(r"https?://([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[0-9]{1,5})?(/[!-~]*)?")
 _MAX_PORT = 65535
+# RFC 5321, 4.5.3.1.1.
+_MAX_LOCAL = 64
 _MAX_JSON_DEPTH = 8
 _MAX_JSON_BYTES = 1024
 
@@ -47,7 +48,8 @@ def read_default(spec: FieldSpec) -> Any:  # noqa: ANN401 the kinds have differe
         return _read_number_default(spec, text)
     if spec.kind is Kind.ENUM:
         return _require(text in spec.choices, text, f"one of {', '.join(spec.choices)}")
-    return _READERS[spec.kind](text, spec)
+    value = _READERS[spec.kind](text)
+    return _check_length(text, spec) if spec.kind in {Kind.STRING, Kind.TEXT, Kind.SLUG} else value
 
 
 def _require(is_met: bool, text: str, expected: str) -> str:
@@ -99,22 +101,20 @@ def _is_plain(text: str, *, allowed: str = "") -> bool:
     )
 
 
-def _read_string(text: str, spec: FieldSpec) -> str:
+def _read_string(text: str) -> str:
     is_line = _is_plain(text) and text == text.strip() and any(unicodedata.category(c)[0] in "LNPS" for c in text)
-    _require(is_line, text, "one line of text without control characters")
-    return _check_length(text, spec)
+    return _require(is_line, text, "one line of text without control characters")
 
 
-def _read_text(text: str, spec: FieldSpec) -> str:
-    _require(_is_plain(text, allowed="\n\t"), text, "text without control characters")
-    return _check_length(text, spec)
+def _read_text(text: str) -> str:
+    return _require(_is_plain(text, allowed="\n\t"), text, "text without control characters")
 
 
-def _read_boolean(text: str, spec: FieldSpec) -> bool:
+def _read_boolean(text: str) -> bool:
     return _require(text in {"true", "false"}, text, "true or false") == "true"
 
 
-def _read_datetime(text: str, spec: FieldSpec) -> datetime:
+def _read_datetime(text: str) -> datetime:
     expected = "a time in the form of RFC 3339, such as 2026-03-31T08:30:00Z"
     _require(_DATE.match(text) is not None and text[10:11] == "T", text, expected)
     try:
@@ -130,33 +130,33 @@ def _has_offset(text: str) -> bool:
     return re.search("(Z|[+-][0-9]{2}:[0-9]{2})$", text) is not None
 
 
-def _read_date(text: str, spec: FieldSpec) -> date:
+def _read_date(text: str) -> date:
     _require(_DATE.fullmatch(text) is not None, text, "a date such as 2026-03-31")
     return date.fromisoformat(text)
 
 
-def _read_time(text: str, spec: FieldSpec) -> time:
+def _read_time(text: str) -> time:
     _require(_TIME.fullmatch(text) is not None, text, "a time such as 08:30:00")
     return time.fromisoformat(text)
 
 
-def _read_email(text: str, spec: FieldSpec) -> str:
+def _read_email(text: str) -> str:
     local, _, _ = text.partition("@")
-    is_email = _EMAIL.fullmatch(text) is not None and len(local) <= 64 and len(text) <= MAX_EMAIL  # noqa: PLR2004 RFC 5321
+    is_email = _EMAIL.fullmatch(text) is not None and len(local) <= _MAX_LOCAL and len(text) <= MAX_EMAIL
     return _require(is_email, text, "an e-mail address in lower case")
 
 
-def _read_url(text: str, spec: FieldSpec) -> str:
+def _read_url(text: str) -> str:
     is_url = _URL.fullmatch(text) is not None and len(text) < MAX_URL and (urlsplit(text).port or 0) <= _MAX_PORT
     _require(is_url and not set(text) & set('"<>\\^`{|}'), text, "an address such as https://example.com/page")
     return text if urlsplit(text).path else f"{text}/"
 
 
-def _read_uuid(text: str, spec: FieldSpec) -> UUID:
+def _read_uuid(text: str) -> UUID:
     return UUID(_require(_UUID.fullmatch(text) is not None, text, "a UUID in lower case with hyphens"))
 
 
-def _read_json(text: str, spec: FieldSpec) -> Any:  # noqa: ANN401
+def _read_json(text: str) -> Any:  # noqa: ANN401
     expected = f"JSON of at most {_MAX_JSON_BYTES} bytes and {_MAX_JSON_DEPTH} levels, and not null"
     try:
         value = json.loads(_require(len(text.encode()) <= _MAX_JSON_BYTES, text, expected))
@@ -175,23 +175,19 @@ def _is_bounded(value: object, depth: int) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _read_ip(text: str, spec: FieldSpec) -> Any:  # noqa: ANN401
+def _read_ip(text: str) -> Any:  # noqa: ANN401
     _require("%" not in text and "/" not in text, text, "an address such as 192.0.2.1 or 2001:db8::1")
     return ipaddress.ip_address(text)
 
 
-def _read_pattern(text: str, spec: FieldSpec) -> str:
-    pattern, expected = _PATTERNS[spec.kind]
-    _require(re.fullmatch(pattern.strip("^$"), text) is not None, text, expected)
-    return _check_length(text, spec) if spec.kind is Kind.SLUG else text
+def _read_pattern(text: str, *, pattern: str, expected: str) -> str:
+    return _require(re.fullmatch(pattern, text) is not None, text, expected)
 
 
-_PATTERNS = {
-    Kind.SLUG: (SLUG_PATTERN, "lower-case words with hyphens between, such as red-chair"),
-    Kind.PHONE: (PHONE_PATTERN, "a number in the form of E.164, such as +4930123456"),
-    Kind.COLOR: (COLOR_PATTERN, "a color such as #ff8000"),
-}
-_READERS = {
+_SLUGS = "lower-case words with hyphens between, such as red-chair"
+_PHONES = "a number in the form of E.164, such as +4930123456"
+_COLORS = "a color such as #ff8000"
+_READERS: dict[Kind, Callable[[str], Any]] = {
     Kind.STRING: _read_string,
     Kind.TEXT: _read_text,
     Kind.BOOLEAN: _read_boolean,
@@ -203,7 +199,7 @@ _READERS = {
     Kind.UUID: _read_uuid,
     Kind.JSON: _read_json,
     Kind.IP: _read_ip,
-    Kind.SLUG: _read_pattern,
-    Kind.PHONE: _read_pattern,
-    Kind.COLOR: _read_pattern,
+    Kind.SLUG: partial(_read_pattern, pattern="[a-z0-9]+(-[a-z0-9]+)*", expected=_SLUGS),
+    Kind.PHONE: partial(_read_pattern, pattern="[+][1-9][0-9]{6,14}", expected=_PHONES),
+    Kind.COLOR: partial(_read_pattern, pattern="#[0-9a-f]{6}", expected=_COLORS),
 }

@@ -8,111 +8,16 @@ from difflib import get_close_matches
 MAX_IDENTIFIER = 63
 
 # The words of pg_get_keywords() that are reserved, for functions and types too: in SQL they stand in quotes.
-SQL_RESERVED = frozenset(
-    [
-        "all",
-        "analyse",
-        "analyze",
-        "and",
-        "any",
-        "array",
-        "as",
-        "asc",
-        "asymmetric",
-        "authorization",
-        "binary",
-        "both",
-        "case",
-        "cast",
-        "check",
-        "collate",
-        "collation",
-        "column",
-        "concurrently",
-        "constraint",
-        "create",
-        "cross",
-        "current_catalog",
-        "current_date",
-        "current_role",
-        "current_schema",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "default",
-        "deferrable",
-        "desc",
-        "distinct",
-        "do",
-        "else",
-        "end",
-        "except",
-        "false",
-        "fetch",
-        "for",
-        "foreign",
-        "freeze",
-        "from",
-        "full",
-        "grant",
-        "group",
-        "having",
-        "ilike",
-        "in",
-        "initially",
-        "inner",
-        "intersect",
-        "into",
-        "is",
-        "isnull",
-        "join",
-        "lateral",
-        "leading",
-        "left",
-        "like",
-        "limit",
-        "localtime",
-        "localtimestamp",
-        "natural",
-        "not",
-        "notnull",
-        "null",
-        "offset",
-        "on",
-        "only",
-        "or",
-        "order",
-        "outer",
-        "overlaps",
-        "placing",
-        "primary",
-        "references",
-        "returning",
-        "right",
-        "select",
-        "session_user",
-        "similar",
-        "some",
-        "symmetric",
-        "system_user",
-        "table",
-        "tablesample",
-        "then",
-        "to",
-        "trailing",
-        "true",
-        "union",
-        "unique",
-        "user",
-        "using",
-        "variadic",
-        "verbose",
-        "when",
-        "where",
-        "window",
-        "with",
-    ]
-)
+_SQL_RESERVED_WORDS = """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
+    from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+    returning right select session_user similar some symmetric system_user table tablesample then to trailing true union
+    unique user using variadic verbose when where window with
+"""
+SQL_RESERVED = frozenset(_SQL_RESERVED_WORDS.split())
 
 # Columns of each resource, and the query parameters of its list.
 _TAKEN_BY_RESOURCES = {
@@ -130,120 +35,27 @@ _TAKEN_BY_RESOURCES = {
 }
 
 # Attributes of SQLModel and pydantic classes. A test compares them with the installed versions.
-CLASS_ATTRIBUTES = frozenset(
-    [
-        "construct",
-        "copy",
-        "dict",
-        "fields",
-        "from_orm",
-        "json",
-        "metadata",
-        "parse_file",
-        "parse_obj",
-        "parse_raw",
-        "query",
-        "registry",
-        "schema",
-        "schema_json",
-        "sqlmodel_update",
-        "update_forward_refs",
-        "validate",
-    ]
-)
+_CLASS_ATTRIBUTES_WORDS = """
+    construct copy dict fields from_orm json metadata parse_file parse_obj parse_raw query registry schema schema_json
+    sqlmodel_update update_forward_refs validate
+"""
+CLASS_ATTRIBUTES = frozenset(_CLASS_ATTRIBUTES_WORDS.split())
 
 # Classes that generated modules import or define beside the resource's own, in lower case.
-_CLASS_NAMES = frozenset(
-    [
-        "annotated",
-        "any",
-        "base",
-        "check_constraint",
-        "computed",
-        "cursors",
-        "database",
-        "date",
-        "datetime",
-        "decimal",
-        "depends",
-        "double",
-        "enum",
-        "field",
-        "file",
-        "filter",
-        "foreign_key",
-        "identity",
-        "index",
-        "inet",
-        "integer",
-        "jsonb",
-        "mapping",
-        "named_tuple",
-        "numeric",
-        "once",
-        "page",
-        "path",
-        "position",
-        "query",
-        "request",
-        "response",
-        "row",
-        "router",
-        "self",
-        "sequence",
-        "sort",
-        "str_enum",
-        "subject",
-        "table",
-        "text",
-        "time",
-        "total",
-        "unique_constraint",
-        "uuid",
-        "writer",
-        "boolean",
-        "big_integer",
-        "date_time",
-        "column",
-    ]
-)
+_CLASS_NAMES_WORDS = """
+    annotated any base big_integer boolean check_constraint column computed cursors database date date_time datetime
+    decimal depends double enum field file filter foreign_key identity index inet integer jsonb mapping named_tuple
+    numeric once page path position query request response router row self sequence sort str_enum subject table text
+    time total unique_constraint uuid writer
+"""
+_CLASS_NAMES = frozenset(_CLASS_NAMES_WORDS.split())
 # Variables, modules and packages of generated code.
-_VARIABLES = frozenset(
-    [
-        "app",
-        "caller",
-        "changes",
-        "col",
-        "condition",
-        "connection",
-        "context",
-        "database",
-        "endpoints",
-        "errors",
-        "func",
-        "kpi_shared",
-        "limit",
-        "migrations",
-        "models",
-        "order",
-        "repository",
-        "request",
-        "response",
-        "router",
-        "rows",
-        "schemas",
-        "select",
-        "service",
-        "session",
-        "settings",
-        "skip",
-        "statement",
-        "tests",
-        "update",
-        "delete",
-        "insert",
-    ]
-)
+_VARIABLES_WORDS = """
+    app caller changes col condition connection context database delete endpoints errors func insert kpi_shared limit
+    migrations models repository request response router rows schemas select service session settings skip
+    statement tests update
+"""
+_VARIABLES = frozenset(_VARIABLES_WORDS.split())
 
 
 def suggest(word: str, words: list[str]) -> str:
