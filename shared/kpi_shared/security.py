@@ -41,6 +41,14 @@ def require_person(subject: Subject) -> None:
         raise PersonRequiredError
 
 
+def require_admin(subject: Subject | None) -> None:
+    """For an endpoint that demands an admin for some requests only; ``AdminAccess`` does for all."""
+    if subject is None:
+        raise UnauthenticatedError
+    if not subject.is_admin:
+        raise ForbiddenError("Only an admin is allowed to do this")
+
+
 async def _tokens(request: Request) -> TokenCodec:
     codec: TokenCodec = request.app.state.tokens
     return codec
@@ -119,8 +127,7 @@ class _RequiredCaller(_OptionalCaller):
 class _Admin(_RequiredCaller):
     def _check(self, subject: Subject) -> None:
         super()._check(subject)
-        if not subject.is_admin:
-            raise ForbiddenError("Only an admin is allowed to do this")
+        require_admin(subject)
 
 
 class _Person(_RequiredCaller):

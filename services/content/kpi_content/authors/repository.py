@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kpi_shared.records.shown_repository import AccountField
 from sqlalchemy import (
     CTE,
     ColumnElement,
@@ -114,6 +115,10 @@ def remember_author() -> CTE:
         where=or_(is_newer, is_later),
     )
     return known.returning(col(Author.id)).cte("known")
+
+
+# For nouns with plain rows, which show the author as ``owner``.
+OWNER = AccountField("owner", author_name, join_author, remember_author)
 
 
 async def exists(connection: AsyncConnection, *, author_id: int) -> bool:

@@ -6,11 +6,12 @@ For every request, SQLAlchemy would look up the compiled statement and wrap the 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from kpi_shared.database import DirectConnection
 from psycopg import AsyncCursor
 from sqlalchemy import Executable
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 from sqlalchemy.sql.elements import CompilerElement
+
+from kpi_shared.database.driver import ServiceConnection as DirectConnection
 
 RowT = TypeVar("RowT")
 
