@@ -63,6 +63,7 @@ class AuthSettings(ServiceSettings):
         description="Required for production, and with a key ring. 64 other hex digits, for this service only: "
         "refresh tokens, API keys and the chain of audit records depend on it, so it is replaced deliberately. "
         "Without it, replacing PASETO_SECRET_KEY ends sessions and API keys.",
+        examples=[""],
     )
     auth_previous_secret_keys: SecretKeys = Field(
         default=(),
