@@ -1,6 +1,9 @@
 """Alembic for a service: the code of its ``env.py``, and the revision of a database."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from logging.config import dictConfig
+from pkgutil import iter_modules
 from typing import Any
 
 from alembic import command, context
@@ -66,6 +69,7 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     given: DatabaseSettings | None = context.config.attributes.get("settings")
     if given is None:
         _log_to_standard_error()
+    _import_models(part.package)
     url = (given or database_settings_of(part).load()).database_url.get_secret_value()
     # A short lock timeout: a waiting migration would block the queries of the service behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
@@ -74,6 +78,13 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     with engine.connect() as connection:
         _migrate(connection, metadata)
     engine.dispose()
+
+
+def _import_models(package: str) -> None:
+    """Register the tables of all nouns of a service, by importing ``package.noun.models`` of each that has tables."""
+    for noun in iter_modules(import_module(package).__path__, f"{package}."):
+        if noun.ispkg and find_spec(f"{noun.name}.models"):
+            import_module(f"{noun.name}.models")
 
 
 def _migrate(connection: Connection, metadata: MetaData) -> None:
