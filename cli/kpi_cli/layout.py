@@ -41,6 +41,10 @@ class Layout:
         return self.home / "migrations.json"
 
     @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
+
+    @property
     def lock(self) -> Path:
         return self.home / "lock"
 
