@@ -124,7 +124,7 @@ _WRITTEN = (
     (r"\(astext_type=sa\.Text\(\)\)", "()"),
 )
 # So that it fits into a line of 120 characters behind its indentation.
-_MAX_TEXT = 90
+_MAX_TEXT = 80
 _OF_POSTGRESQL = re.compile(r"\bpostgresql\.([A-Z]\w*)\(")
 
 
