@@ -104,6 +104,10 @@ def _test(name: Name, service: Service, noun: In = None) -> None:
     """A file of tests for a noun, with a first test that holds."""
 
 
+def _event(name: Name, service: Service, fields: Fields = None) -> None:
+    """A type of event of auth, with its payload: kpi make event account.suspended -s auth -f reason:string:required."""
+
+
 _PIECES: dict[str, Callable[..., None]] = {
     "repository": _repository,
     "service-layer": _service_layer,
@@ -113,4 +117,5 @@ _PIECES: dict[str, Callable[..., None]] = {
     "test": _test,
     "error": _error,
     "enum": _enum,
+    "event": _event,
 }

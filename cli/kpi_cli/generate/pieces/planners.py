@@ -3,12 +3,13 @@
 from collections.abc import Callable
 
 from kpi_cli.generate.changes import Plan
-from kpi_cli.generate.pieces import migrations, programs, rules, trials
+from kpi_cli.generate.pieces import events, migrations, programs, rules, trials
 
 PLANNERS: dict[str, Callable[..., Plan]] = {
     "command": programs.plan_command,
     "enum": rules.plan_enum,
     "error": rules.plan_error,
+    "event": events.plan_event,
     "middleware": programs.plan_middleware,
     "migration": migrations.plan_migration,
     "repository": rules.plan_repository,
