@@ -13,6 +13,7 @@ from kpi_cli.errors import KPI, FailureError
 from kpi_cli.generate import local_stack, records, scratch, showing, writing
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.editing import AnchorError
+from kpi_cli.generate.scratch import File
 from kpi_cli.layout import Layout
 
 
