@@ -16,21 +16,26 @@ _SERVED_EVERYWHERE = {"api", "docs", "health", "metrics", "redoc"}
 
 def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
     checkout: Path,
-    name: str,
     *,
+    name: str,
     service: str,
-    fields: Iterable[str] = (),
-    belongs_to: Iterable[str] = (),
+    fields: Iterable[str] | None = None,
+    belongs_to: Iterable[str] | None = None,
     plural: str | None = None,
-    access: Access = Access.PROTECTED,
     soft_deletes: bool = False,
+    public: bool = False,
+    protected: bool = False,
+    admin: bool = False,
 ) -> ResourceSpec:
     """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout."""
+    chosen = [access for access, is_set in zip(Access, (public, protected, admin), strict=True) if is_set]
+    if len(chosen) > 1:
+        raise FailureError("make", f"--{chosen[0]} and --{chosen[1]} contradict each other", code=2)
     spec, names = get_service(checkout, service), parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
     _check_names(checkout, spec, names, tables)
-    parsed = parse_fields(fields)
-    parents = [_belong_to(table, spec, tables) for table in belongs_to]
+    parsed = parse_fields(fields or ())
+    parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]
     _check_foreign(parsed, spec, tables)
     if twice := {field.name for field in parents} & {field.name for field in parsed}:
         raise FailureError("make", f"there are two fields named {twice.pop()}", code=2)
@@ -39,7 +44,7 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
         service=spec,
         fields=(*parents, *(field for field in parsed if field.kind is not Kind.OWNER)),
         owner=next((field.name for field in parsed if field.kind is Kind.OWNER), None),
-        access=access,
+        access=chosen[0] if chosen else Access.PROTECTED,
         soft_deletes=soft_deletes,
         belongs_to=tuple(field.foreign.table for field in parents if field.foreign),
     )

@@ -4,20 +4,29 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.resource import plan_resource
+from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, Kind, ResourceSpec
 
 # A noun stands below these, whatever it imports.
 _ABOVE_NOUNS = {"app", "seeding", "housekeeping"}
 # Rights stand in one column.
-_WIDTH = 61
+_WIDTH = 60
 _READ = {Access.PUBLIC: "public", Access.PROTECTED: "read", Access.ADMIN: "admin"}
 _WRITE = {Access.PUBLIC: "write", Access.PROTECTED: "write", Access.ADMIN: "admin"}
 _FILES = {Kind.FILE, Kind.IMAGE}
 # Of a row of the gateway's table that does not say it.
 _BODY_LIMIT = 1024 * 1024
+
+
+def plan_wired_resource(checkout: Path, **options: Any) -> Plan:  # noqa: ANN401 of specify_resource
+    """All of ``kpi make resource``: the noun and the places that it needs outside of its folder."""
+    spec = specify_resource(checkout, **options)
+    return wire(plan_resource(spec, checkout), spec, checkout)
 
 
 def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
@@ -30,7 +39,11 @@ def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
         Edit("tests/rights.txt", lambda text: _allow(text, spec)),
     )
     made = (steps.write_migration(service.folder, names.plural.replace("_", " ")), steps.write_openapi)
-    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made))
+    notes = (
+        f"its tests: .venv/bin/pytest {service.folder}/tests/{names.plural}",
+        f"its address, through the gateway: /api/v1/{names.path}",
+    )
+    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made), notes=(*plan.notes, *notes))
 
 
 def _include(app: str, spec: ResourceSpec) -> str:
@@ -86,7 +99,7 @@ def _route(settings: str, spec: ResourceSpec) -> str:
 
 def _allow(rights: str, spec: ResourceSpec) -> str:
     known = {line.rpartition(" ")[0].strip() for line in rights.splitlines()}
-    lines = [f"{name:{_WIDTH}}{right}" for name, right in _list_rights(spec) if name not in known]
+    lines = [f"{name:{_WIDTH}} {right}" for name, right in _list_rights(spec) if name not in known]
     return rights + "".join(f"{line}\n" for line in lines)
 
 
