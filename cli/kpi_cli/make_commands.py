@@ -44,6 +44,7 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
     """
     from kpi_cli.generate import applying  # noqa: PLC0415 - only these commands need what it imports
     from kpi_cli.generate.resource import plan_resource  # noqa: PLC0415 - as above
+    from kpi_cli.generate.resource_tests import add_tests  # noqa: PLC0415 - as above
     from kpi_cli.generate.specifying import specify_resource  # noqa: PLC0415
     from kpi_cli.generate.wiring import wire  # noqa: PLC0415
 
@@ -61,7 +62,7 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
         soft_deletes=soft_deletes,
         access=chosen[0] if chosen else Access.PROTECTED,
     )
-    plan = wire(plan_resource(spec, where.checkout), spec, where.checkout)
+    plan = wire(add_tests(plan_resource(spec, where.checkout), spec), spec, where.checkout)
     applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
 
 
