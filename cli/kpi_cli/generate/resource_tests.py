@@ -1,7 +1,7 @@
 """The tests and the seeder of a resource."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,7 @@ def _describe(spec: ResourceSpec, fields: Sequence[FieldCode]) -> dict[str, Any]
     return {
         "sent": sent,
         "compact": print_compactly,
+        "join": _join,
         "parents": {field.name: field.foreign_table for field in sent if field.foreign_table is not None},
         "is_for_admins": spec.access is Access.ADMIN,
         "shown_otherwise": [field for field in sent if field.shown_as],
@@ -75,6 +76,10 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
 def _default_of(spec: ResourceSpec, name: str) -> Any:  # noqa: ANN401 JSON
     field = next(each for each in spec.fields if each.name == name)
     return None if field.default is None else to_json_value(read_default(field))
+
+
+def _join(values: Iterable[object]) -> str:
+    return ", ".join(map(print_compactly, values))
 
 
 def _print_other_list(sorted_fields: Sequence[FieldCode], sent: Sequence[FieldCode]) -> str:
