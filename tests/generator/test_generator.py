@@ -1,7 +1,9 @@
 """``kpi make resource`` as a new user runs it: what it makes is checked, tested and called, and no line is edited."""
 
 import re
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +25,21 @@ def test_the_mixes_have_every_kind_and_rule() -> None:
     assert words >= RULES | {"foreign", "default"}
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Not pytest's: the tests that run in the clone would close it to PostgreSQL, whose programs are below it."""
+    with tempfile.TemporaryDirectory(prefix="kpi-generator-", ignore_cleanup_errors=True) as name:
+        yield Path(name).resolve()
+
+
 @pytest.mark.parametrize("mix", MIXES, ids=lambda mix: mix.name)
 def test_a_resource_is_made_tested_served_and_taken_back(
-    tmp_path: Path, mix: Mix, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+    folder: Path, mix: Mix, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     is_whole = request.config.getoption("--generator")
     if mix is not PRODUCT and not is_whole:
         pytest.skip("with --generator only: one mix shows that the parts fit together")
-    clone = Clone.make(tmp_path / "clone")
+    clone = Clone.make(folder / "clone")
     if mix.service != "content":
         clone.kpi("make", "service", mix.service)
         clone.run("make", "-s", "install")
@@ -44,7 +53,7 @@ def test_a_resource_is_made_tested_served_and_taken_back(
         made = wait_for_created(client, mix.path, body, writer)
         with capsys.disabled():
             seconds = time.monotonic() - began
-            print(f"\n{mix.name}: {seconds:.1f} s from the command to the first 201 through the gateway")
+            print(f"\n{mix.name}: {seconds:.1f} s from the command to the first 201 through the gateway")  # noqa: T201
         use(client, mix, made, writer)
         clone.check(mix.service, *tests_of(mix), is_whole=is_whole)
         clone.kpi("make", "undo")
