@@ -9,6 +9,7 @@ from typing import Any
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
 from kpi_cli.generate.resource import plan_resource
+from kpi_cli.generate.resource_tests import add_tests
 from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, Kind, ResourceSpec
 
@@ -26,7 +27,7 @@ _BODY_LIMIT = 1024 * 1024
 def plan_wired_resource(checkout: Path, **options: Any) -> Plan:  # noqa: ANN401 of specify_resource
     """All of ``kpi make resource``: the noun and the places that it needs outside of its folder."""
     spec = specify_resource(checkout, **options)
-    return wire(plan_resource(spec, checkout), spec, checkout)
+    return wire(add_tests(plan_resource(spec, checkout), spec), spec, checkout)
 
 
 def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
