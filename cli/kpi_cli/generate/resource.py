@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from kpi_cli.generate.changes import NewFile, Plan
+from kpi_cli.generate.fields.catalogue import code_of
 from kpi_cli.generate.fields.code import FieldCode, Filter
+from kpi_cli.generate.fields.printing import print_value
 from kpi_cli.generate.rendering import render
-from kpi_cli.generate.specs import Access, FieldSpec, Kind, ResourceSpec
+from kpi_cli.generate.specs import Access, ResourceSpec
 
 _FILES = ("__init__", "endpoints", "service", "repository", "models", "schemas", "errors")
 _READ_ACCESS = {
@@ -16,6 +18,9 @@ _READ_ACCESS = {
     Access.ADMIN: "AdminAccess",
 }
 _WRITE_ACCESS = {Access.PUBLIC: "WriteAccess", Access.PROTECTED: "WriteAccess", Access.ADMIN: "AdminAccess"}
+
+# What schemas.py imports, whatever the fields are.
+_SCHEMA_NAMES = {"Annotated", "Any", "BaseModel", "Changes", "Field", "ListQuery", "Literal"}
 
 
 def plan_resource(spec: ResourceSpec, _checkout: Path) -> Plan:
@@ -32,7 +37,7 @@ def _plan_files(spec: ResourceSpec) -> Iterable[NewFile]:
 
 def resource_values(spec: ResourceSpec) -> dict[str, Any]:
     """What the templates of a resource print: names, the codes of fields, and which parts there are."""
-    codes = [_code_of(each) for each in spec.fields]
+    codes = _collect_codes(spec)
     fixed = {each.name for each in spec.fields if each.foreign is not None and each.foreign.cascades}
     return {
         "spec": spec,
@@ -42,6 +47,7 @@ def resource_values(spec: ResourceSpec) -> dict[str, Any]:
         "package": f"{spec.service.package}.{spec.names.plural}",
         "id_name": f"{spec.names.singular}_id",
         "fields": codes,
+        "type_names": _name_types(spec, codes),
         **_name_accesses(spec),
         **_name_errors(spec, codes),
         **_word(spec),
@@ -49,6 +55,26 @@ def resource_values(spec: ResourceSpec) -> dict[str, Any]:
         **_describe_lists(codes),
         **_collect_parts(spec, codes),
     }
+
+
+def _collect_codes(spec: ResourceSpec) -> list[FieldCode]:
+    return [code_of(each, spec.names, soft_deletes=spec.soft_deletes) for each in spec.fields]
+
+
+def _name_types(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, str]:
+    """Types of fields that are written out get a name, since a body with all fields and one with some have both."""
+    taken = _SCHEMA_NAMES | {name for code in codes for line in code.schema_imports for name in _imported(line)}
+    names: dict[str, str] = {}
+    for code in codes:
+        if code.sent_type.startswith("Annotated["):
+            name = _camel(code.name)
+            names.setdefault(code.sent_type, f"{spec.names.class_name}{name}" if name in taken else name)
+    return names
+
+
+def _imported(line: str) -> list[str]:
+    """The names of ``from x import a, b``."""
+    return line.partition(" import ")[2].split(", ")
 
 
 def _name_accesses(spec: ResourceSpec) -> dict[str, Any]:
@@ -101,9 +127,9 @@ def _split_bodies(spec: ResourceSpec, codes: Sequence[FieldCode], fixed: set[str
         "fixed_codes": [code for code in sent if code.name in fixed],
         # What a PUT takes: without fields that cannot be changed it is what a POST takes.
         "replace_class": f"{name}Replace" if fixed else f"{name}Create",
-        "example": {code.name: code.example for code in sent},
-        "changed_example": {code.name: code.example for code in changeable},
-        "update_example": {code.name: code.other_example for code in changeable[:1]},
+        "example": print_value({code.name: code.example for code in sent}),
+        "changed_example": print_value({code.name: code.example for code in changeable}),
+        "update_example": print_value({code.name: code.other_example for code in changeable[:1]}),
     }
 
 
@@ -134,35 +160,5 @@ def _collect_parts(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, 
         "model_constants": [constant for code in codes for constant in code.model_constants],
         "model_imports": sorted({line for code in codes for line in code.model_imports}),
         "schema_imports": sorted({line for code in codes for line in code.schema_imports}),
-        "schema_constants": [],
+        "schema_constants": [name for code in codes for name in code.model_names],
     }
-
-
-def _code_of(each: FieldSpec) -> FieldCode:
-    assert each.kind in {Kind.STRING, Kind.TEXT}  # noqa: S101 - the others come with the codes of all kinds
-    most = each.max or (255 if each.kind is Kind.STRING else 10_000)
-    line = ", OneLine()" if each.kind is Kind.STRING else ""
-    return FieldCode(
-        name=each.name,
-        title=each.name.replace("_", " "),
-        model_type="str | None" if each.nullable else "str",
-        model_value="Field(default=None, sa_type=Text)" if each.nullable else "Field(sa_type=Text)",
-        table_args=(
-            f'CheckConstraint("length({each.name}) <= {most}", name="{each.name}_length")',
-            *((f'UniqueConstraint("{each.name}")',) if each.unique else ()),
-        ),
-        model_imports=frozenset({"from sqlalchemy import CheckConstraint, Text, UniqueConstraint"}),
-        sent_type=f"Annotated[str, StringConstraints(max_length={most}){line}]",
-        is_nullable=each.nullable,
-        default=repr(each.default) if each.default is not None else "None" if each.nullable else None,
-        shown_type="str | None" if each.nullable else "str",
-        schema_imports=frozenset({"from pydantic import StringConstraints", "from kpi_shared.text import OneLine"}),
-        example=f"A {each.name}",
-        other_example=f"Another {each.name}",
-        sample=f'f"{each.name} {{number}}"',
-        sort_type="str" if each.kind is Kind.STRING else None,
-        is_searchable=True,
-        is_unique=each.unique,
-        filter=Filter.EXACT if each.unique else None,
-        filter_type="str",
-    )

@@ -23,10 +23,10 @@ WHOLE_TEXT = BeforeValidator(read_decimal)
 
 Int32 = Annotated[int, Field(ge=MIN_INT32, le=MAX_INT32), WHOLE]
 Int64 = Annotated[int, Field(ge=MIN_INT64, le=MAX_INT64), WHOLE]
-RowId = Annotated[int, Field(ge=1, le=MAX_INT64), WHOLE]
+Reference = Annotated[int, Field(ge=1, le=MAX_INT64), WHOLE]
 Int32Text = Annotated[int, Field(ge=MIN_INT32, le=MAX_INT32), WHOLE_TEXT]
 Int64Text = Annotated[int, Field(ge=MIN_INT64, le=MAX_INT64), WHOLE_TEXT]
-RowIdText = Annotated[int, Field(ge=1, le=MAX_INT64), WHOLE_TEXT]
+ReferenceText = Annotated[int, Field(ge=1, le=MAX_INT64), WHOLE_TEXT]
 
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 FiniteText = Annotated[float, Field(allow_inf_nan=False)]

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -10,36 +9,11 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from kpi_shared.cursors import CursorSealer
-from kpi_shared.paging import encode_cursor
+from kpi_shared.paging import PAGE_SIZES, Start, encode_cursor
 
 # A position is JSON with the value that the list is sorted by, at most 255 characters of text; a cursor is longer.
 CURSOR_PATTERN = r"^[A-Za-z0-9_-]{24,2000}$"
-# To count more rows than this, PostgreSQL would read all of them for one number that few clients need exactly.
-MAX_TOTAL = 10_000
-# The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
-# exists. The number is a part of the statement, so that the server makes one plan for that few rows and keeps it.
-PAGE_SIZES = (11, 26, 51, 101)
 NEWEST_FIRST = "new"
-
-
-class Start(Enum):
-    """How a page is reached: it is the first one, follows skipped rows, or follows a position."""
-
-    FIRST = auto()
-    SKIP = auto()
-    AFTER = auto()
-
-
-class Total(NamedTuple):
-    """The number of rows of a list; with more than MAX_TOTAL it is that, and not exact."""
-
-    rows: int
-    is_exact: bool
-
-    @classmethod
-    def of(cls, counted: int) -> "Total":
-        """``counted`` stops at one more than MAX_TOTAL."""
-        return cls(min(counted, MAX_TOTAL), counted <= MAX_TOTAL)
 
 
 class Order(NamedTuple):

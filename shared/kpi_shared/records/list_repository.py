@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 
 from kpi_shared.database.statements import Statement
-from kpi_shared.records.filters import MAX_TOTAL, Order, Shape, Start
+from kpi_shared.paging import MAX_TOTAL, Start
+from kpi_shared.records.filters import Order, Shape
 from kpi_shared.records.models import split_expression
 from kpi_shared.records.responses import RecordRow
 from kpi_shared.records.shown_repository import Joined, ShownTable

@@ -17,11 +17,11 @@ from kpi_shared.caller import Subject
 from kpi_shared.cursors import CursorSealer
 from kpi_shared.database import DirectConnection
 from kpi_shared.database.statements import Statement
-from kpi_shared.paging import check_start, cut_page, decode_cursor
+from kpi_shared.paging import Page, Total, check_start, cut_page, decode_cursor
 from kpi_shared.records.errors import RowNotFoundError, UnknownReferenceError, ValueTakenError
-from kpi_shared.records.filters import Filters, ListRequest, PagedRecords, Total, key_format
+from kpi_shared.records.filters import Filters, ListRequest, PagedRecords, key_format
 from kpi_shared.records.list_repository import count_statement, page_statement
-from kpi_shared.records.responses import RecordPage, RecordRow
+from kpi_shared.records.responses import RecordRow
 from kpi_shared.records.schemas import ListQuery
 from kpi_shared.records.shown_repository import AccountField, ShownTable
 
@@ -65,7 +65,7 @@ class Records:
         after = decode_cursor(query.cursor, of=listed, sealer=cursors) if query.cursor else None
         return ListRequest(listed, query.limit, query.skip, after, query.total, cursors)
 
-    async def get_page(self, connection: DirectConnection, request: ListRequest) -> RecordPage:
+    async def get_page(self, connection: DirectConnection, request: ListRequest) -> Page[RecordRow]:
         filters = request.listed.filters
         shape, values = filters.shape, filters.values
         key, last_id = request.after or (None, None)
@@ -75,7 +75,7 @@ class Records:
         if request.has_total:
             total = Total.of(await count_statement(self._shown, shape).one(connection, values))
         page = cut_page(rows[: request.limit + 1], limit=request.limit, cursor_after=request.cursor_after)
-        return RecordPage(page.rows, page.next, total)
+        return page._replace(total=total)
 
     async def get(self, connection: DirectConnection, row_id: int) -> RecordRow | None:
         return await self._get.one_or_none(connection, {"id": row_id})

@@ -1,25 +1,16 @@
 """Rows as the bytes of a response body. FastAPI would validate each, and build objects from it before it encodes it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic_core import to_json
 
 from kpi_shared.http.conditional import Condition, etag_of, json_response
-from kpi_shared.records.filters import Total
+from kpi_shared.paging import Page
 
 # A row by the names of its noun's public fields, in their order.
 RecordRow = dict[str, Any]
-
-
-class RecordPage(NamedTuple):
-    """A page of a list. ``total`` is None if the client did not ask for it."""
-
-    rows: Sequence[RecordRow]
-    next: str | None
-    total: Total | None = None
-
 
 # Every read is revalidated, which costs the client no body where nothing has changed. A request with a token may see
 # more, so its response is private, and a response that is cached for others must not be used for it.
@@ -27,12 +18,17 @@ _SHARED = {"Cache-Control": "no-cache", "Vary": "Authorization"}
 _PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
+def make_account(user_id: int, username: str | None) -> dict[str, Any]:
+    """An account as rows show it. One without a name has been deleted."""
+    return {"id": user_id, "username": username, "deleted": username is None}
+
+
 def encode_row(row: RecordRow) -> bytes:
     """The body of a row, which its entity tag is a hash of."""
     return to_json(row)
 
 
-def encode_page(page: RecordPage) -> bytes:
+def encode_page(page: Page[RecordRow]) -> bytes:
     counted = {} if page.total is None else {"total": page.total.rows, "total_is_exact": page.total.is_exact}
     return to_json({"items": page.rows, "next": page.next, **counted})
 

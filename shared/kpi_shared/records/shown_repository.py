@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import Insert, Update
 from sqlmodel import SQLModel
 
-from kpi_shared.records.responses import RecordRow
+from kpi_shared.records.responses import RecordRow, make_account
 
 Joined = Select[*tuple[Any, ...]]
 
@@ -86,7 +86,5 @@ class ShownTable:
     def make(self, values: Sequence[Any]) -> RecordRow:
         row = dict(zip(self._names, values, strict=False))
         if self._account is not None:
-            username = values[-1]
-            account_id = row[self._account.field]
-            row[self._account.field] = {"id": account_id, "username": username, "deleted": username is None}
+            row[self._account.field] = make_account(row[self._account.field], values[-1])
         return row

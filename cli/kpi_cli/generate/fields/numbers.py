@@ -44,7 +44,7 @@ def _decimal_import(spec: FieldSpec) -> set[str]:
 def code_integer(spec: FieldSpec) -> KindCode:
     sql_type, bits = _INTEGERS[spec.kind]
     least, most = map(int, allowed_range(spec))
-    name = "RowId" if spec.foreign else f"Int{bits}"
+    name = "Reference" if spec.foreign else f"Int{bits}"
     imports = {f"{_NUMBERS} {name}"}
     sent, filter_type = name, f"{name}Text"
     if _has_bounds(spec):
