@@ -11,10 +11,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import wait_until
 from sent_mails import Mailbox
-from stack import Stack, run_stack
+from stack import Stack, run_stack, service_settings
 
 Json = dict[str, Any]
 
@@ -30,10 +29,7 @@ METHODS = ("post", "put", "patch", "delete")
 @pytest.fixture
 def new_stack(worker: str, secret_key: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without users and posts: the examples must work for its first user."""
-    settings = {}
-    for service in ("auth", "content"):
-        url = create_migrated_database(f"kpi_{service}", f"examples_{service}_{worker}")
-        settings[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
+    settings = service_settings(f"examples_{worker}", secret_key)
     settings["auth"]["WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
     with run_stack(settings, tmp_path) as stack:
         yield stack

@@ -4,6 +4,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+# What kpi new writes into a project of one's own; Copier reads it too.
+ANSWERS = ".copier-answers.yml"
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -39,6 +42,16 @@ class Layout:
     @property
     def migrations(self) -> Path:
         return self.home / "migrations.json"
+
+    @property
+    def sample_data(self) -> Path:
+        """The posts of ``kpi load``, which a project of one's own need not have."""
+        return self.checkout / "data" / "hacker_news.jsonl.gz"
+
+    @property
+    def answers(self) -> Path:
+        """A checkout that has it is a project of one's own, not the platform."""
+        return self.checkout / ANSWERS
 
     @property
     def lock(self) -> Path:

@@ -11,15 +11,18 @@ import typer
 from rich.console import Console
 
 from kpi_cli import (
+    PRODUCT,
     __version__,
     ai_command,
     api_key_commands,
+    db_commands,
     event_commands,
     key_commands,
     layout,
     make_commands,
     overview_commands,
     parts,
+    project_commands,
     spellings,
 )
 from kpi_cli.errors import KPI, FailureError
@@ -29,7 +32,7 @@ from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
-    help="KPI-One: start the stack, load data, make keys, migrate.",
+    help=f"{PRODUCT}: start the stack, load data, make keys, migrate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,7 +40,10 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
+app.add_typer(db_commands.app)
 app.command("ai")(ai_command.make_from_words)
+app.command("new")(project_commands.new)
+app.command("upgrade")(project_commands.upgrade)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
@@ -190,7 +196,10 @@ def load(
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
-    chosen = file or where.checkout / "data" / "hacker_news.jsonl.gz"
+    if file is None and not where.sample_data.exists():
+        fix = f"{KPI} load FILE, or {KPI} upgrade --with sample-data"
+        raise FailureError("load", "this project was made without the sample posts", fix=fix, code=2)
+    chosen = file or where.sample_data
     loader.load(where, Path(where.shorten(chosen)), Console())
 
 

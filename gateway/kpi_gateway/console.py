@@ -7,7 +7,7 @@ A refusal is one sentence on standard error.
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kpi_shared.http.openapi import ACCESS, METHODS
 from pydantic import TypeAdapter, ValidationError
@@ -39,7 +39,7 @@ def _print(settings: GatewaySettings, make: Callable[[Json, RouteTable], Json]) 
 
     table = RouteTable.of(settings)
     try:
-        documents = _parse_documents(sys.stdin.buffer.read(), table.upstreams)
+        documents = _parse_documents(sys.stdin.buffer.read(), table.upstreams, settings.upstream_urls)
     except InputError as error:
         sys.stderr.write(f"{settings.part.program}: {error}\n")
         return 1
@@ -77,8 +77,11 @@ def _list_limits(settings: GatewaySettings, path: str, route: Route | None) -> l
     return [{"policy": name, "requests": it.requests, "window": it.window} for name, it in names.items()]
 
 
-def _parse_documents(data: bytes, upstreams: Sequence[str]) -> dict[str, ServiceDocument | None]:
-    """The documents in the order of the route table, which decides about equal names in them."""
+def _parse_documents(data: bytes, upstreams: Sequence[str], known: Iterable[str]) -> dict[str, ServiceDocument | None]:
+    """The documents in the order of the route table, which decides about equal names in them.
+
+    A service that no route leads to yet has a document without effect.
+    """
     try:
         documents = _DOCUMENTS.validate_json(data)
     except ValidationError as error:
@@ -87,6 +90,6 @@ def _parse_documents(data: bytes, upstreams: Sequence[str]) -> dict[str, Service
         raise InputError(f"{field}: {first['msg']}") from None
     if missing := [name for name in upstreams if name not in documents]:
         raise InputError(f"no document for {', '.join(missing)}")
-    if unknown := sorted(set(documents) - set(upstreams)):
+    if unknown := sorted(set(documents) - set(upstreams) - set(known)):
         raise InputError(f"no route leads to {', '.join(unknown)}")
     return {name: documents[name] for name in upstreams}

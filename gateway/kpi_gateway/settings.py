@@ -8,7 +8,7 @@ from kpi_shared.addresses import Networks, parse_networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
-from kpi_shared.settings import Environment, OptionalTokenSettings, SecretKey
+from kpi_shared.settings import Environment, OptionalTokenSettings, PartSettings, SecretKey
 from pydantic import Field, model_validator
 from pydantic_settings import NoDecode
 
@@ -75,10 +75,8 @@ _ROUTES = (
 )
 
 
-class GatewaySettings(OptionalTokenSettings):
-    """The gateway's settings; times are in seconds. With the token key, rate limits also apply per token subject."""
-
-    part: ClassVar[Part] = PART
+class ServiceAddresses(PartSettings):
+    """The addresses of each service: ``billing_url`` for the rows of the route table with the upstream ``billing``."""
 
     auth_url: UpstreamUrls = Field(
         default=("http://127.0.0.1:8001",),
@@ -86,6 +84,18 @@ class GatewaySettings(OptionalTokenSettings):
         description="Auth's address; several addresses are separated by commas.",
     )
     content_url: UpstreamUrls = Field(default=("http://127.0.0.1:8002",), description="Content's, in the same form.")
+
+    @property
+    def service_urls(self) -> dict[str, tuple[str, ...]]:
+        names = [name for name in ServiceAddresses.model_fields if name not in PartSettings.model_fields]
+        return {name.removesuffix("_url"): getattr(self, name) for name in names}
+
+
+class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
+    """The gateway's settings; times are in seconds. With the token key, rate limits also apply per token subject."""
+
+    part: ClassVar[Part] = PART
+
     auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = Field(
         default=None,
         description="Auth's internal port, where API keys are exchanged; several addresses are separated by commas. "
@@ -281,7 +291,7 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
-        return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
+        return {**self.service_urls, **self.upstreams}
 
     @property
     def client_urls(self) -> Mapping[str, tuple[str, ...]]:

@@ -10,18 +10,24 @@ from kpi_cli.errors import FailureError
 from kpi_cli.parts import GATEWAY, SERVICES, Part
 
 
-def ask_gateway(command: str) -> dict[str, Any]:
-    """The result of a command of the gateway that gets the documents of all services."""
+def ask_gateway(command: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The result of a command of the gateway that gets the documents of all services.
+
+    Without an ``environment`` the gateway has the settings of the shell.
+    """
     with ThreadPoolExecutor() as pool:
         documents = list(pool.map(lambda service: _ask(service, "openapi"), SERVICES))
     by_service = {service.name: document for service, document in zip(SERVICES, documents, strict=True)}
-    return _ask(GATEWAY, command, by_service)
+    return _ask(GATEWAY, command, by_service, environment)
 
 
-def _ask(part: Part, command: str, given: Mapping[str, object] | None = None) -> dict[str, Any]:
+def _ask(
+    part: Part, command: str, given: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run a command of a part and return the JSON object that it prints."""
     result = subprocess.run(
         part.command(command),
+        env=environment,
         input="" if given is None else json.dumps(given),
         capture_output=True,
         encoding="utf-8",

@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from kpi_cli.errors import KPI, FailureError
-from kpi_cli.operations import part_documents, tables
+from kpi_cli.layout import Layout
+from kpi_cli.operations import part_documents, part_environments, tables
+from kpi_cli.parts import GATEWAY
 
 _COLUMNS = ("method", "path", "service", "operation", "access", "limits")
 # What a filter finds beside its own name: an operation that is public and does more for a known caller is public.
@@ -42,9 +44,9 @@ class Filter:
         )
 
 
-def print_routes(wanted: Filter, *, as_json: bool) -> None:
+def print_routes(layout: Layout, wanted: Filter, *, as_json: bool) -> None:
     """Print the operations: nothing has to be running."""
-    routes = part_documents.ask_gateway("routes")["routes"]
+    routes = part_documents.ask_gateway("routes", part_environments.find(layout, GATEWAY))["routes"]
     _check(wanted, routes)
     found = [route for route in routes if wanted.accepts(route)]
     if as_json:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -15,8 +16,10 @@ import uvicorn
 
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
+from kpi_shared.product import PRODUCT
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
+from kpi_shared.setting_reports.report import report
 from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError, database_settings_of
 from kpi_shared.telemetry.logging import configure_logging
 
@@ -24,14 +27,14 @@ _MOST_SEEDS = 1_000_000
 # sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
-_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
-database to the newest revision; openapi: print the OpenAPI document; seed: add made-up rows for development;
-show-database: print where the database is, and its revision; empty-database: drop all that is in the database that
-standard input names; import-...: add documents from standard input, one JSON object per line; others: read one JSON
-object from standard input and print one"""
+_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; settings: print as
+JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
+OpenAPI document; seed: add made-up rows for development; show-database: print where the database is, and its revision;
+renew-database: drop all that is in the database that standard input names, and migrate it; import-...: add documents
+from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
 
 # The commands of every part that has a database.
-_ON_DATABASE = ("seed", "show-database", "empty-database")
+_ON_DATABASE = ("seed", "show-database", "renew-database")
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
@@ -62,9 +65,11 @@ def main(
 def _create_parser(
     part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {part.package}", description=f"The {part.name} part of {PRODUCT}."
+    )
     of_services = list(_OF_SERVICES) if issubclass(settings, DatabaseSettings) else []
-    known = ["serve", "check", *of_services, *commands]
+    known = ["serve", "check", "settings", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
     parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
@@ -101,8 +106,9 @@ def _parse_port(text: str) -> int:
 def _dispatch(
     part: Part, settings: type[PartSettings], options: argparse.Namespace, commands: Mapping[str, Command]
 ) -> int:
-    if options.command == "check":
-        return _check(part, settings)
+    about_settings = {"check": partial(_check, part, settings), "settings": partial(_print_settings, settings)}
+    if options.command in about_settings:
+        return about_settings[options.command]()
     if options.command == "migrate":
         return _migrate(part)
     if options.command in _ON_DATABASE:
@@ -132,7 +138,7 @@ def _run_on_database(part: Part, options: argparse.Namespace) -> int:
         return command.run(part, settings, chosen)
     from kpi_shared import database_commands  # noqa: PLC0415
 
-    work = database_commands.show if options.command == "show-database" else database_commands.empty
+    work = database_commands.show if options.command == "show-database" else database_commands.renew
     return work(part, settings)
 
 
@@ -212,6 +218,12 @@ def _print_openapi(part: Part, settings: type[PartSettings]) -> int:
     # Without validation there are only defaults. The application is not started, so no required setting is read.
     document = create_app(settings.model_construct()).openapi()
     print(json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _print_settings(settings: type[PartSettings]) -> int:
+    """Print one JSON object for ``kpi config``, also if the settings are not valid; it contains no secret."""
+    print(json.dumps(report(settings)))
     return 0
 
 

@@ -133,16 +133,15 @@ class PartSettings(BaseSettings):
             return cls()
         except ValidationError as error:
             secret = f" (AWS secret {cls.secret_in_use!r} is in use)" if cls.secret_in_use else ""
-            raise SettingsError(_describe_errors(error) + secret) from None
+            raise SettingsError("; ".join(describe_errors(error)) + secret) from None
         except ValueError as error:
             # pydantic-settings and AwsSecretSource report an unreadable source this way.
             raise SettingsError(str(error)) from None
 
 
-def _describe_errors(error: ValidationError) -> str:
-    return "; ".join(
-        f"{_variable_name(item['loc'])}: {_describe_error(item)}" for item in error.errors(include_input=False)
-    )
+def describe_errors(error: ValidationError) -> list[str]:
+    """Each with the name of its setting, and without its value."""
+    return [f"{_variable_name(item['loc'])}: {_describe_error(item)}" for item in error.errors(include_input=False)]
 
 
 def _variable_name(location: tuple[int | str, ...]) -> str:

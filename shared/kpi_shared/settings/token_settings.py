@@ -144,6 +144,7 @@ class TokenSettings(_TokenBaseSettings):
         validate_default=True,
         description="Required without a key ring. One key, 64 hex digits, the same in all parts. To generate a key: "
         ".venv/bin/kpi keys new",
+        examples=[""],
     )
 
 
