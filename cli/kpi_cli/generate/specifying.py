@@ -24,11 +24,16 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
     plural: str | None = None,
     access: Access = Access.PROTECTED,
     soft_deletes: bool = False,
+    is_piece: bool = False,
 ) -> ResourceSpec:
-    """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout."""
+    """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout.
+
+    ``is_piece``: the noun may be there, with other files.
+    """
     spec, names = get_service(checkout, service), parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
-    _check_names(checkout, spec, names, tables)
+    if not (is_piece and (checkout / spec.folder / spec.package / names.plural / "__init__.py").exists()):
+        _check_names(checkout, spec, names, tables)
     parsed = parse_fields(fields)
     parents = [_belong_to(table, spec, tables) for table in belongs_to]
     _check_foreign(parsed, spec, tables)

@@ -102,3 +102,16 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
         if field.kind in _FILES:
             yield from ((f"{method} {row}/{field.name}", write) for method in ("PUT", "DELETE"))
             yield f"GET {row}/{field.name}", read
+
+
+def place_noun(spec: ResourceSpec, checkout: Path) -> Edit:
+    """The place of a noun alone in the order of imports."""
+    return Edit(f"{spec.service.folder}/.importlinter", lambda text: _order(text, spec, checkout))
+
+
+def open_noun(spec: ResourceSpec) -> tuple[Edit, ...]:
+    """The routes of a noun alone: in the application, and through the gateway."""
+    return (
+        Edit(f"{spec.service.folder}/{spec.service.package}/app.py", lambda text: _include(text, spec)),
+        Edit("gateway/kpi_gateway/settings.py", lambda text: _route(text, spec)),
+    )

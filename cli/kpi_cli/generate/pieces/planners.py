@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from kpi_cli.generate.changes import Plan
-from kpi_cli.generate.pieces import events, migrations, programs, rules, trials
+from kpi_cli.generate.pieces import events, migrations, programs, rules, tables, trials
 
 PLANNERS: dict[str, Callable[..., Plan]] = {
     "command": programs.plan_command,
@@ -12,7 +12,8 @@ PLANNERS: dict[str, Callable[..., Plan]] = {
     "event": events.plan_event,
     "middleware": programs.plan_middleware,
     "migration": migrations.plan_migration,
-    "repository": rules.plan_repository,
-    "service-layer": rules.plan_service_layer,
+    "model": tables.plan_model,
+    "repository": tables.plan_repository,
+    "service-layer": tables.plan_service_layer,
     "test": trials.plan_test,
 }
