@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kpi_cli import layout, make_piece_commands
+from kpi_cli import layout, make_piece_commands, make_service_command
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.options import DryRun, Force, Json
 from kpi_cli.generate.specs import Access
@@ -63,6 +63,9 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
     )
     plan = wire(plan_resource(spec, where.checkout), spec, where.checkout)
     applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
+
+
+app.command("service")(make_service_command.make_service)
 
 
 @app.command("undo")
