@@ -54,6 +54,10 @@ class Layout:
         return self.checkout / ANSWERS
 
     @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
+
+    @property
     def lock(self) -> Path:
         return self.home / "lock"
 

@@ -82,7 +82,7 @@ def _enum(
     service: Service = "content",
     noun: In = None,
 ) -> None:
-    """The values of a column, as a StrEnum and as the text of its CHECK, in the models.py of its noun."""
+    """The values of a column, as a StrEnum of which its CHECK is made, in the models.py of its noun."""
 
 
 def _model(
@@ -96,6 +96,24 @@ def _model(
     ] = None,
 ) -> None:
     """A table with its migration, in the models.py of a new noun."""
+
+
+def _endpoint(  # noqa: PLR0913 each is an option
+    name: Name,
+    *,
+    service: Service = "content",
+    noun: Annotated[
+        str | None, typer.Option("--in", metavar="NOUN", help="The noun it is an endpoint of; by default NAME itself.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="get, post, put, patch or delete.")] = "get",
+    path: Annotated[
+        str | None, typer.Option(help="Behind the address of the noun, as /{post_id}/archive; by default its name.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="It needs no token.")] = False,
+    protected: Annotated[bool, typer.Option("--protected", "-p", help="It needs a token.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="It is for admins.")] = False,
+) -> None:
+    """An endpoint with its right, its route and a test: of a new noun, or of one that there is."""
 
 
 def _repository(
@@ -134,6 +152,7 @@ def _event(name: Name, service: Service = "auth", fields: Fields = None) -> None
 
 _PIECES: dict[str, Callable[..., None]] = {
     "model": _model,
+    "endpoint": _endpoint,
     "repository": _repository,
     "service-layer": _service_layer,
     "migration": _migration,

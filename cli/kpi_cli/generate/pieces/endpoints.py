@@ -84,14 +84,24 @@ def plan_endpoint(  # noqa: PLR0913 each option of the command is a parameter
     changes: list[Change] = [*_begin(house, spec), *_write(endpoint)]
     return Plan(
         title=f"endpoint {endpoint.operation} of {service}",
-        changes=(*changes, allow([(f"{endpoint.method.upper()} /api/v1{endpoint.prefix}{endpoint.path}", endpoint.right)])),
+        changes=(
+            *changes,
+            allow([(f"{endpoint.method.upper()} /api/v1{endpoint.prefix}{endpoint.path}", endpoint.right)]),
+        ),
         steps=(steps.write_openapi,),
         notes=("make up, then call it at /api/v1" + endpoint.prefix + endpoint.path,),
     )
 
 
 def _specify(  # noqa: PLR0913 what the command has
-    house: House, name: str, spec: ResourceSpec | None, noun: str | None, *, method: str, path: str | None, access: Access
+    house: House,
+    name: str,
+    spec: ResourceSpec | None,
+    noun: str | None,
+    *,
+    method: str,
+    path: str | None,
+    access: Access,
 ) -> _Endpoint:
     if method not in METHODS:
         raise FailureError("make", f"{method} is no method of an endpoint; they are {', '.join(METHODS)}", code=2)
@@ -171,7 +181,9 @@ def _add_endpoint(source: str, *, endpoint: _Endpoint) -> str:
 
 
 def _describe(endpoint: _Endpoint) -> str:
-    return f"Get {endpoint.title.lower()}" if endpoint.method == "get" else sentence(tuple(endpoint.function.split("_")))
+    return (
+        f"Get {endpoint.title.lower()}" if endpoint.method == "get" else sentence(tuple(endpoint.function.split("_")))
+    )
 
 
 def _require_equal(source: str, block: str, endpoint: _Endpoint) -> None:

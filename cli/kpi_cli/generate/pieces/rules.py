@@ -77,20 +77,21 @@ def _owners(source: str, slug: str) -> list[str]:
 
 
 def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str], noun: str | None = None) -> Plan:
-    """The values of a column, as a StrEnum and as the text of its CHECK."""
+    """The values of a column, from which check_choice makes its CHECK."""
     house = open_house(checkout, service)
     noun = find_noun(house, name, noun)
-    constant = "_".join(split_words(name)).upper()
     column = split_words(name)[-1]
-    block = render("pieces/enum.py.j2", class_name=class_name(name), constant=constant, members=_members(values))
+    block = render("pieces/enum.py.j2", class_name=class_name(name), members=_members(values))
     change = add_block(
         house,
         house.path(noun, "models.py"),
         docstring=f"The values of {names_of_noun(noun).plural_title}.",
         imports=["from enum import StrEnum"],
         block=block,
+        # So that a table can name it.
+        before="^class ",
     )
-    note = f'of a column: CheckConstraint(f"{column} {{{constant}_KNOWN}}", name="{column}_known") in __table_args__'
+    note = f'of a column: check_choice("{column}", {class_name(name)}) of kpi_shared.fields.checks in __table_args__'
     return Plan(title=f"enum {class_name(name)} in {service}/{noun}", changes=(change,), notes=(note,))
 
 
