@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import wait_until
 from sent_mails import Mailbox
-from stack import Stack, run_stack
+from stack import Stack, run_stack, service_settings
 
 Json = dict[str, Any]
 
@@ -29,10 +29,7 @@ METHODS = ("post", "put", "patch", "delete")
 @pytest.fixture
 def new_stack(worker: str, secret_key: str, tmp_path: Path) -> Iterator[Stack]:
     """A stack without users and posts: the examples must work for its first user."""
-    settings = {}
-    for service in ("auth", "content"):
-        url = create_migrated_database(f"kpi_{service}", f"examples_{service}_{worker}")
-        settings[service] = {"DATABASE_URL": url, "PASETO_SECRET_KEY": secret_key}
+    settings = service_settings(f"examples_{worker}", secret_key)
     settings["auth"]["WEBHOOK_ALLOWED_NETWORKS"] = "127.0.0.0/8"
     with run_stack(settings, tmp_path) as stack:
         yield stack
@@ -56,6 +53,8 @@ class Beginner:
     webhook_id: int = 0
     conversation_id: int = 0
     member_id: int = 0
+    # Of rows of other lists, by the names of their parameters.
+    row_ids: dict[str, int] = field(default_factory=dict)
 
     def send(self, path: str, method: str, **secrets: str) -> httpx.Response:
         """Send the example of an operation, with secrets that an example cannot know in place of its own."""
@@ -70,6 +69,7 @@ class Beginner:
                 post_id=self.post_id,
                 key_id=self.key.get("id"),
                 webhook_id=self.webhook_id,
+                **self.row_ids,
             ),
             headers={"Authorization": f"Bearer {self.tokens['access_token']}"} if self.tokens else {},
             **({"data": body} if media_type == FORM else {"json": body}),
@@ -107,6 +107,11 @@ class Beginner:
 
     def write_post(self, path: str) -> None:
         self.post_id = self.send(path, "post").json()["id"]
+
+    def add_row(self, path: str) -> None:
+        """To a list ``/things``, whose rows are ``/things/{thing_id}``."""
+        row = self.send(path, "post").json()
+        self.row_ids |= dict.fromkeys(find_rows(self.document, path), row["id"])
 
     def begin_conversation(self, path: str) -> None:
         self.conversation_id = self.send(path, "post").json()["id"]
@@ -218,6 +223,26 @@ STEPS: dict[tuple[str, str], Step] = {
 WITHOUT_EXAMPLE = {("post", "/auth/exchange")}
 
 
+def takes_example(operation: Json) -> bool:
+    """Whether it has a body that is no file."""
+    return bool({FORM, "application/json"} & operation.get("requestBody", {}).get("content", {}).keys())
+
+
+def find_rows(document: Json, path: str) -> list[str]:
+    """The parameters of the paths of the rows of a list."""
+    return re.findall(rf"(?m)^{re.escape(path)}/{{(\w+)}}$", "\n".join(document["paths"]))
+
+
+def find_plain_steps(document: Json, operations: set[tuple[str, str]]) -> dict[tuple[str, str], Step]:
+    """Rows are added to lists and then changed. An operation of another shape needs a step above."""
+    lists = [path for method, path in operations if method == "post" and find_rows(document, API + path)]
+    # A row may name a row of a list before it by its id, which is 1.
+    lists.sort(key=lambda path: [*document["paths"]].index(API + path))
+    steps: dict[tuple[str, str], Step] = {("post", path): Beginner.add_row for path in lists}
+    changes = [(method, path) for method, path in operations if method != "post" and path.rpartition("/")[0] in lists]
+    return steps | {(method, path): sends(method) for method, path in changes}
+
+
 def find_example(document: Json, operation: Json) -> tuple[str, Json]:
     """The media type and the example that the documentation fills in."""
     media_type, media = next(iter(operation["requestBody"]["content"].items()))
@@ -239,12 +264,14 @@ def test_every_example_works_when_it_is_sent(new_stack: Stack, tmp_path: Path) -
             (method, path.removeprefix(API))
             for path, item in document["paths"].items()
             for method in METHODS
-            if "requestBody" in item.get(method, {})
+            if takes_example(item.get(method, {}))
         }
-        assert with_body - WITHOUT_EXAMPLE == STEPS.keys()
+        # By the admin, whose steps are the last.
+        steps = STEPS | find_plain_steps(document, with_body - WITHOUT_EXAMPLE - STEPS.keys())
+        assert with_body - WITHOUT_EXAMPLE == steps.keys()
         databases = [new_stack.settings[service]["DATABASE_URL"] for service in ("auth", "content")]
         beginner = Beginner(client, document, *databases, Mailbox(new_stack.mails), tmp_path / "auth.log")
-        for (_method, path), step in STEPS.items():
+        for (_method, path), step in steps.items():
             if path == "/auth/register":
                 beginner.make_room()
             step(beginner, API + path)

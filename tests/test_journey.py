@@ -94,4 +94,6 @@ def test_one_document_describes_every_part(client: httpx.Client) -> None:
 
 
 def test_health_names_each_upstream(client: httpx.Client) -> None:
-    assert client.get("/health/ready").json()["checks"] == {"auth": "ok", "content": "ok"}
+    checks = client.get("/health/ready").json()["checks"]
+    assert {"auth", "content"} <= checks.keys()
+    assert set(checks.values()) == {"ok"}

@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import httpx
 import pytest
+from kpi_cli.parts import SERVICES
 from kpi_shared.testing.process import clean_environment, run_command
 from moto.server import ThreadedMotoServer
 from ring_support import make_local, ring_text
@@ -71,8 +72,9 @@ def test_a_rotation_in_aws_reaches_parts_that_run(installation: Installation) ->
     with httpx.Client(base_url=installation.stack.gateway, timeout=30) as client:
         anna = join(client)
         before = installation.kpi("status", *place)["keys"][0]
-        assert before["held_by"] == {"auth": "1 of 1", "content": "1 of 1"}
-        rotated = installation.kpi("rotate", *place, "--copy", "e2e/content", "--wait", "3")
+        assert before["held_by"] == {part.name: "1 of 1" for part in SERVICES}
+        copies = [word for part in SERVICES if part.name != "auth" for word in ("--copy", f"e2e/{part.name}")]
+        rotated = installation.kpi("rotate", *place, *copies, "--wait", "3")
         assert rotated["active"] != before["kid"]
         assert [key["state"] for key in installation.kpi("status", *place)["keys"]] == ["active", "retired"]
         again = client.post("/auth/login", json={"username": anna.username, "password": PASSWORD}).json()

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 from kpi_shared.testing.process import free_port, run_command
+from kpi_shared.testing.rights import read_rights
 from stack import PASSWORD, Stack, join, run_stack, service_settings
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.json"
-TABLE = Path(__file__).parent / "rights.txt"
+API = "/api/v1"
 METHODS = {"get", "put", "post", "delete", "patch"}
 # What each caller gets: "yes" stands for every response that is about the request and not about the caller.
 CALLERS = ("nobody", "read key", "write key", "admin key", "user", "admin")
@@ -37,14 +38,14 @@ NO_ID = 2**62
 RENEWAL = 20.0
 
 
-def read_table() -> dict[str, str]:
-    lines = [line.rpartition(" ") for line in TABLE.read_text().splitlines() if line and not line.startswith("#")]
-    return {operation.strip(): right for operation, _, right in lines}
-
-
 def find_operations() -> list[str]:
     paths = json.loads(DOCUMENT.read_text())["paths"]
-    return [f"{method.upper()} {path}" for path, item in paths.items() for method in item if method in METHODS]
+    return [
+        f"{method.upper()} {path.removeprefix(API)}"
+        for path, item in paths.items()
+        for method in item
+        if method in METHODS
+    ]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def callers(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_every_operation_has_a_line() -> None:
-    table = read_table()
+    table = read_rights()
     assert set(table) == set(find_operations())
     assert set(table.values()) == set(EXPECTED)
 
@@ -110,11 +111,11 @@ def test_every_operation_has_a_line() -> None:
 def test_everybody_gets_what_the_table_says(callers: Callers) -> None:
     unexpected = []
     known, made_at = {}, -RENEWAL
-    for operation, right in read_table().items():
+    for operation, right in read_rights().items():
         if time.monotonic() - made_at >= RENEWAL:
             known, made_at = {caller: callers.headers(caller) for caller in CALLERS}, time.monotonic()
         for caller, expected in zip(CALLERS, EXPECTED[right], strict=True):
-            ends_session = operation == "POST /api/v1/auth/logout"
+            ends_session = operation == "POST /auth/logout"
             headers = callers.headers(caller) if ends_session else known[caller]
             found = call(callers.stack, operation, headers)
             if found != expected:
@@ -128,7 +129,7 @@ def call(stack: Stack, operation: str, headers: dict[str, str]) -> str:
         path = f"{path[: path.index('{')]}{NO_ID}{path[path.index('}') + 1 :]}"
     # A body that no operation accepts: what is refused for it has passed the check of the caller.
     body = {"json": {"unknown": 1}} if method != "GET" else {}
-    response = httpx.request(method, stack.gateway + path, headers=headers, timeout=30, **body)  # type: ignore[arg-type]
+    response = httpx.request(method, stack.gateway + API + path, headers=headers, timeout=30, **body)  # type: ignore[arg-type]
     is_problem = response.headers.get("content-type") == "application/problem+json"
     slug = response.json()["type"] if is_problem else ""
     assert response.status_code < 500, (operation, response.text)

@@ -13,13 +13,17 @@ from rich.console import Console
 from kpi_cli import (
     PRODUCT,
     __version__,
+    ai_command,
     api_key_commands,
+    db_commands,
     event_commands,
     key_commands,
     layout,
     make_commands,
+    overview_commands,
     parts,
     project_commands,
+    spellings,
 )
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
@@ -38,6 +42,8 @@ app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
 app.command("new")(project_commands.new)
 app.command("upgrade")(project_commands.upgrade)
+app.add_typer(db_commands.app)
+app.command("ai")(ai_command.make_from_words)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
@@ -47,6 +53,7 @@ user_app = typer.Typer(
 )
 app.add_typer(user_app)
 app.add_typer(api_key_commands.app)
+app.add_typer(overview_commands.app)
 app.command("bootstrap")(api_key_commands.bootstrap)
 audit_app = typer.Typer(
     name="audit",
@@ -301,8 +308,11 @@ def main() -> None:
     _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    understood = spellings.understand(sys.argv[1:])
+    for note in understood.notes:
+        print(f"kpi: {note}", file=sys.stderr)
     try:
-        app()
+        app(understood.arguments)
     except FailureError as failure:
         _exit(failure)
     except OSError as error:

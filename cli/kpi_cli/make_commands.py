@@ -1,10 +1,13 @@
 """``kpi make``: every function here reads its options, calls one module and prints."""
 
+from typing import Annotated
+
 import typer
 
-from kpi_cli import layout
-from kpi_cli.generate import applying
-from kpi_cli.generate.options import Json
+from kpi_cli import layout, make_piece_commands
+from kpi_cli.errors import FailureError
+from kpi_cli.generate.options import DryRun, Force, Json
+from kpi_cli.generate.specs import Access
 
 app = typer.Typer(
     name="make",
@@ -13,7 +16,61 @@ app = typer.Typer(
 )
 
 
+@app.command("resource")
+def make_resource(  # noqa: PLR0913 each option is a parameter
+    name: Annotated[str, typer.Argument(help="The noun in the singular, as OrderItem or order-item.")],
+    service: Annotated[str, typer.Option("--service", "-s", help="The service that it goes into.")] = "content",
+    fields: Annotated[
+        list[str] | None,
+        typer.Option("--field", "-f", metavar="NAME:KIND:RULES", help="As price:money:required,ge:0 (repeatable)."),
+    ] = None,
+    belongs_to: Annotated[
+        list[str] | None,
+        typer.Option("--belongs-to", metavar="TABLE", help="Its rows go with a row of this table (repeatable)."),
+    ] = None,
+    plural: Annotated[str | None, typer.Option(help="The plural, where the usual one is wrong.")] = None,
+    *,
+    soft_deletes: Annotated[bool, typer.Option("--soft-deletes", help="Admins can restore what was deleted.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Reading needs no token.")] = False,
+    protected: Annotated[bool, typer.Option("--protected", "-p", help="All needs a token (the default).")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="All is for admins.")] = False,
+    dry_run: DryRun = False,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Write a noun with its table, endpoints, migration, tests and route through the gateway.
+
+    kpi make resource Product -f title:string:required,max:200 -f price:money:required,ge:0 -f owner:owner
+    """
+    from kpi_cli.generate import applying  # noqa: PLC0415 - only these commands need what it imports
+    from kpi_cli.generate.resource import plan_resource  # noqa: PLC0415 - as above
+    from kpi_cli.generate.specifying import specify_resource  # noqa: PLC0415
+    from kpi_cli.generate.wiring import wire  # noqa: PLC0415
+
+    chosen = [access for access, is_set in zip(Access, (public, protected, admin), strict=True) if is_set]
+    if len(chosen) > 1:
+        raise FailureError("make", f"--{chosen[0]} and --{chosen[1]} contradict each other", code=2)
+    where = layout.find()
+    spec = specify_resource(
+        where.checkout,
+        name,
+        service=service,
+        fields=fields or (),
+        belongs_to=belongs_to or (),
+        plural=plural,
+        soft_deletes=soft_deletes,
+        access=chosen[0] if chosen else Access.PROTECTED,
+    )
+    plan = wire(plan_resource(spec, where.checkout), spec, where.checkout)
+    applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
+
+
 @app.command("undo")
 def undo(*, as_json: Json = False) -> None:
     """Take back the last command of kpi make, if its files are unchanged; again for the one before it."""
+    from kpi_cli.generate import applying  # noqa: PLC0415 - as above
+
     applying.undo(layout.find(), as_json=as_json)
+
+
+make_piece_commands.add_to(app)

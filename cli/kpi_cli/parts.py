@@ -26,6 +26,8 @@ class Part:
     port: int
     # The ANSI colour of its name in front of its log lines.
     colour: int
+    # The user of its container, and that user's group.
+    uid: int
     has_database: bool = False
     needs_token_key: bool = False
     # It makes tokens; the other parts that have keys of tokens verify them only.
@@ -59,6 +61,9 @@ class Part:
         return (sys.executable, "-m", self.package, *arguments)
 
 
+# In containers, the group of the parts that follow events: it may read the key of the feed.
+FOLLOWERS_GID = 10100
+
 # A stack stops its parts in the opposite order, so the gateway, which depends on all others, is last.
 PARTS: tuple[Part, ...] = (
     Part(
@@ -67,6 +72,7 @@ PARTS: tuple[Part, ...] = (
         folder="services/auth",
         port=8001,
         colour=36,
+        uid=10001,
         has_database=True,
         needs_token_key=True,
         mints_tokens=True,
@@ -80,6 +86,7 @@ PARTS: tuple[Part, ...] = (
         folder="services/content",
         port=8002,
         colour=32,
+        uid=10002,
         has_database=True,
         needs_token_key=True,
         follows_events=True,
@@ -91,6 +98,7 @@ PARTS: tuple[Part, ...] = (
         folder="gateway",
         port=8000,
         colour=35,
+        uid=10003,
         needs_token_key=True,
         is_gateway=True,
     ),

@@ -8,16 +8,35 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
-from kpi_cli import PRODUCT
+from kpi_cli import PRODUCT, parts
 from kpi_cli.layout import Layout
 from kpi_cli.stack import card, state
 from kpi_shared.testing.process import free_port
 
-FAKES = Path(__file__).parent / "fakes"
+_FAKES = Path(__file__).parent / "fakes"
 PATIENCE_SECONDS = 60
+
+
+@cache
+def _make_stand_ins() -> "TemporaryDirectory[str]":
+    """A folder with a stand-in for each part, as a package of the part's name; it is deleted at the end of the run."""
+    folder = TemporaryDirectory(prefix="kpi-stand-ins-")
+    for part in parts.PARTS:
+        make_stand_in(Path(folder.name), part.name)
+    return folder
+
+
+def make_stand_in(folder: Path, name: str) -> None:
+    """Make ``python -m kpi_NAME`` a stand-in for that part, for a PYTHONPATH with the folder."""
+    package = folder / f"kpi_{name}"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").touch()
+    (package / "__main__.py").write_text(f'from fake_part import main\n\nmain("{name}")\n')
 
 
 class Checkout:
@@ -27,7 +46,7 @@ class Checkout:
         self.folder = folder
         self.home = folder / "home"
         self.orders = folder / "orders"
-        self.settings: dict[str, str] = {"PYTHONPATH": str(FAKES)}
+        self.settings: dict[str, str] = {"PYTHONPATH": f"{_FAKES}:{_make_stand_ins().name}"}
         self.orders.mkdir(exist_ok=True)
         self.home.mkdir(exist_ok=True)
         (self.home / "ports.json").write_text(json.dumps({"gateway": free_port()}))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from kpi_cli.layout import find
+from kpi_cli.parts import PARTS
 
 CHECKOUT = find().checkout
 TOOLS = ("make", "sh", "echo", "awk", "cksum", "cut", "pwd", "rm", "touch", "env", "grep", "head", "tr", "ps")
@@ -18,7 +19,7 @@ def bare(tmp_path: Path) -> Path:
     """A copy of the Makefile and the files that it reads, and a PATH without a Python."""
     for name in ("Makefile", "requirements-uv.txt", "requirements-dev.txt", "pyproject.toml"):
         shutil.copy(CHECKOUT / name, tmp_path)
-    for part in ("shared", "services/auth", "services/content", "gateway", "cli"):
+    for part in ("shared", *(part.folder for part in PARTS), "cli"):
         (tmp_path / part).mkdir(parents=True)
         shutil.copy(CHECKOUT / part / "pyproject.toml", tmp_path / part)
     (tmp_path / "bin").mkdir()

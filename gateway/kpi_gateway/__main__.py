@@ -4,10 +4,10 @@ import sys
 
 from kpi_shared.server.runner import main
 
-from kpi_gateway.console import print_openapi
+from kpi_gateway.console import print_openapi, print_routes
 from kpi_gateway.settings import PART, GatewaySettings
 
-COMMANDS = {"openapi": print_openapi}
+COMMANDS = {"openapi": print_openapi, "routes": print_routes}
 
 if __name__ == "__main__":
     sys.exit(main(PART, GatewaySettings, commands=COMMANDS))

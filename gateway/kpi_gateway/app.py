@@ -47,7 +47,7 @@ from kpi_gateway.metrics import (
 from kpi_gateway.paths import check_target
 from kpi_gateway.proxy import Proxy
 from kpi_gateway.refusals import BUSY
-from kpi_gateway.routes import Match, RouteTable
+from kpi_gateway.routes import UNLIMITED, Match, RouteTable
 from kpi_gateway.settings import GatewaySettings
 from kpi_gateway.token_keys import find_tokens, following_keys
 from kpi_gateway.upstream.balancing import Upstream
@@ -56,8 +56,6 @@ from kpi_gateway.upstream.contract import UpstreamBusyError, UpstreamClient, Ups
 
 # Creates the client in the lifespan and closes it there; tests pass another one.
 ClientFactory = Callable[[GatewaySettings], AbstractAsyncContextManager[HttpClient]]
-# Health checks are frequent and must not be refused.
-_UNLIMITED = b"/health"
 # Services know of Authorization only, and caches of no other field that is a credential.
 _VARY_BY_KEY = (b"vary", b"X-API-Key, Octopus-API-Key")
 
@@ -184,7 +182,7 @@ class Gateway:
             await BUSY.send(scope, send)
             return
         keyed = None
-        if match is not None or not path.startswith(_UNLIMITED):
+        if match is not None or not path.startswith(UNLIMITED):
             presented = [pair for pair in scope["headers"] if pair[0] in FIELDS]
             if presented and (key := find_key(presented)) is not None:
                 match, keyed = await self._exchange_key(key, client, match, scope)

@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from kpi_gateway.settings import GatewaySettings, RouteSetting, Timeouts
+from kpi_gateway.setting_types import RouteSetting, Timeouts
+from kpi_gateway.settings import GatewaySettings
 
 API = "/api/v1"
+# Health checks are frequent and must not be refused.
+UNLIMITED = b"/health"
 
 
 class Route(NamedTuple):

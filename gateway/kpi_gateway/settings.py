@@ -1,20 +1,29 @@
 """The gateway's settings: the upstreams, the route table, rate limits, and which origins browsers may call from."""
 
-import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Self
 
 from kpi_shared.addresses import Networks, parse_networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.server.connections import ConnectionLimits
-from kpi_shared.settings import CommaSeparated, Environment, OptionalTokenSettings, SecretKey
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from kpi_shared.settings import Environment, OptionalTokenSettings, PartSettings, SecretKey
+from pydantic import Field, model_validator
 from pydantic_settings import NoDecode
 
-from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, parse_base, refusal_headers
+from kpi_gateway.origins import DEVELOPMENT_ORIGINS, Origins, refusal_headers
+from kpi_gateway.setting_types import (
+    STRICTER,
+    PolicySettings,
+    Requests,
+    RouteSetting,
+    StorageUrl,
+    Timeouts,
+    UpstreamUrls,
+    WindowSeconds,
+    describe_policies,
+)
 
 PART = Part(name="gateway", package="kpi_gateway", port=8000)
 
@@ -22,155 +31,6 @@ PART = Part(name="gateway", package="kpi_gateway", port=8000)
 INTERNAL = "auth-internal"
 NO_KEYS = "AUTH_INTERNAL_URL and INTERNAL_KEY are not set: no API key is accepted"
 _SET_KEYS = "set AUTH_INTERNAL_URL to the internal port of auth, and INTERNAL_KEY to the same key as there"
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
-_STORES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss"}
-_STORE_PORT = 6379
-# Paths that the gateway serves itself; no route may use them.
-_RESERVED = ("/api", "/docs", "/health", "/openapi.json", "/redoc")
-
-
-# A service gets at least this much time, even if what came before took all of it.
-_LEAST_SECONDS = 0.1
-
-
-class Timeouts(NamedTuple):
-    """In seconds: to connect, from the complete request to the start of the response including all waits before it, the
-    longest pause within a body, and the whole round trip.
-    """
-
-    connect: float
-    read: float
-    silence: float
-    total: float
-
-    def spend(self, seconds: float) -> Self:
-        """The same with that much less time for the response to begin."""
-        return self._replace(read=max(_LEAST_SECONDS, self.read - seconds))
-
-
-# The policies that apply on every route: per client address, and per token subject.
-ADDRESS = "address"
-SUBJECT = "subject"
-# The policy of wrong API keys per client address, and the one that an API key may have of its own.
-CREDENTIALS = "credentials"
-OWN = "key"
-# Follows the name of a policy that counts a /48 of IPv6.
-SITE_SUFFIX = "-site"
-_MAX_REQUESTS = 1_000_000
-_DAY_SECONDS = 86_400
-_POLICY_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-
-Requests = Annotated[int, Field(ge=1, le=_MAX_REQUESTS)]
-WindowSeconds = Annotated[int, Field(ge=1, le=_DAY_SECONDS)]
-
-
-class PolicySetting(BaseModel):
-    """At most ``requests`` in any ``window`` seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    requests: Requests
-    window: WindowSeconds = 60
-
-
-# Enough for a person in a browser, too few for guessing. Rows of the route table refer to these by name.
-_STRICTER = {
-    "login": PolicySetting(requests=20),
-    "registration": PolicySetting(requests=10),
-    "reset": PolicySetting(requests=5),
-    CREDENTIALS: PolicySetting(requests=20),
-}
-
-
-def _add_default_policies(values: dict[str, PolicySetting]) -> dict[str, PolicySetting]:
-    for name in values:
-        # The name is part of a header field and of the store's keys.
-        if not _POLICY_NAME.fullmatch(name) or name in {ADDRESS, SUBJECT, OWN} or name.endswith(SITE_SUFFIX):
-            raise ValueError(f"{name!r} is not a policy name; use lower-case letters, digits and hyphens")
-    return {**_STRICTER, **values}
-
-
-# By name; policies that are left out keep their defaults.
-PolicySettings = Annotated[
-    dict[str, PolicySetting], AfterValidator(_add_default_policies), Field(validate_default=True)
-]
-
-
-def _parse_upstream(value: str) -> str:
-    base = parse_base(value.rstrip("/"))
-    if base is None:
-        raise ValueError(f"{value!r} is not an upstream address; use http://host or http://host:port, with no path")
-    return base
-
-
-def _check_prefix(value: str) -> str:
-    if not _PREFIX.fullmatch(value):
-        raise ValueError(f"{value!r} is not a prefix; use one or more plain segments such as /posts")
-    if any(value == own or value.startswith(f"{own}/") for own in _RESERVED):
-        raise ValueError(f"{value!r} is a path that the gateway serves itself")
-    return value
-
-
-def _parse_upstreams(values: tuple[str, ...]) -> tuple[str, ...]:
-    if not values:
-        raise ValueError("an upstream needs at least one address")
-    return tuple(dict.fromkeys(_parse_upstream(value) for value in values))
-
-
-# One or more addresses, separated by commas.
-UpstreamUrls = Annotated[CommaSeparated, AfterValidator(_parse_upstreams)]
-
-
-def _parse_storage_url(value: SecretStr) -> SecretStr:
-    """An address that the Redis client accepts; Valkey uses the same protocol. Messages never show the password."""
-    scheme, _, rest = value.get_secret_value().partition("://")
-    if scheme not in _STORES or not rest:
-        raise ValueError(f"an address of the form {', '.join(f'{name}://' for name in _STORES)} host:port is required")
-    try:
-        parts = urlsplit(f"{_STORES[scheme]}://{rest}")
-        # Reading the port validates it.
-        named = parts.hostname and parts.port != 0
-    except ValueError:
-        named = None
-    if not named:
-        raise ValueError("the address has no valid host and port")
-    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
-        raise ValueError("only a database number may follow the host and port")
-    # The client has no default port.
-    netloc = parts.netloc if parts.port else f"{parts.netloc.rstrip(':')}:{_STORE_PORT}"
-    return SecretStr(parts._replace(netloc=netloc).geturl())
-
-
-StorageUrl = Annotated[SecretStr, AfterValidator(_parse_storage_url)]
-Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-
-
-class RouteSetting(BaseModel):
-    """One row of the route table: requests under ``prefix`` go to ``upstream``.
-
-    ``methods`` restricts the row to these methods, and ``exact`` to the prefix itself. ``limit`` names a policy that
-    applies in addition to the general one; a GET that ``has_effects`` is never repeated, and one whose query has one of
-    the ``costly_parameters`` needs one of the few places for costly requests. A row that ``streams_bodies`` passes on a
-    body while it is written if the request asks for that. Among the rows that match, the longest prefix wins; with
-    equal prefixes, the row that names methods wins. The other fields override the global settings for this row: times
-    in seconds, ``body_limit`` in bytes.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    prefix: Annotated[str, AfterValidator(_check_prefix)]
-    upstream: str
-    connect_timeout: float | None = Field(default=None, gt=0, le=60)
-    read_timeout: float | None = Field(default=None, gt=0, le=600)
-    total_timeout: float | None = Field(default=None, gt=0, le=3600)
-    body_limit: int | None = Field(default=None, ge=0)
-    methods: tuple[Method, ...] = ()
-    exact: bool = False
-    limit: str | None = None
-    has_effects: bool = False
-    costly_parameters: tuple[str, ...] = ()
-    streams_bodies: bool = False
-
 
 # Of endpoints that call an identity provider: auth gives it 5 s.
 _PROVIDER_SECONDS = 7.0
@@ -215,67 +75,200 @@ _ROUTES = (
 )
 
 
-class GatewaySettings(OptionalTokenSettings):
+class ServiceAddresses(PartSettings):
+    """The addresses of each service: ``billing_url`` for the rows of the route table with the upstream ``billing``."""
+
+    auth_url: UpstreamUrls = Field(
+        default=("http://127.0.0.1:8001",),
+        title="The services",
+        description="Auth's address; several addresses are separated by commas.",
+    )
+    content_url: UpstreamUrls = Field(default=("http://127.0.0.1:8002",), description="Content's, in the same form.")
+
+    @property
+    def service_urls(self) -> dict[str, tuple[str, ...]]:
+        names = [name for name in ServiceAddresses.model_fields if name not in PartSettings.model_fields]
+        return {name.removesuffix("_url"): getattr(self, name) for name in names}
+
+
+class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
     """The gateway's settings; times are in seconds. With the token key, rate limits also apply per token subject."""
 
     part: ClassVar[Part] = PART
 
-    auth_url: UpstreamUrls = ("http://127.0.0.1:8001",)
-    content_url: UpstreamUrls = ("http://127.0.0.1:8002",)
-    # The addresses of auth's internal port, and the key by which the gateway is known there; None: no API keys.
-    auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = None
-    internal_key: SecretKey | None = None
-    # Further upstreams by name.
-    upstreams: dict[str, UpstreamUrls] = Field(default_factory=dict)
-    routes: tuple[RouteSetting, ...] = _ROUTES
-    # Not set: those of front ends in development.
-    cors_origins: Annotated[Origins | None, NoDecode] = None
-    # Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted.
-    trusted_proxies: Networks = ()
-    # Connections of one client address (IPv6: of one /64); trusted proxies have no limit.
-    max_connections_per_address: int = Field(default=2_000, ge=1, le=1_000_000)
-    # How many times the limits of an address apply to a /48 of IPv6, connections and rate limits alike.
-    ipv6_site_factor: int = Field(default=8, ge=1, le=65_536)
-    # Strict-Transport-Security in every response in production; 0 omits it.
-    hsts_seconds: int = Field(default=31_536_000, ge=0)
+    auth_internal_url: Annotated[UpstreamUrls | None, NoDecode] = Field(
+        default=None,
+        description="Auth's internal port, where API keys are exchanged; several addresses are separated by commas. "
+        "Not set: no API key is accepted.",
+        examples=["http://127.0.0.1:8011"],
+    )
+    internal_key: SecretKey | None = Field(
+        default=None,
+        description="64 hex digits by which the gateway is known there, the same as INTERNAL_KEY in auth's settings.",
+    )
 
-    upstream_connect_timeout: float = Field(default=2.0, gt=0, le=60)
-    # From the complete request to the start of its response, with all waits and a second attempt.
-    upstream_read_timeout: float = Field(default=2.5, gt=0, le=600)
-    # The longest pause within a body, in either direction; at least the read timeout.
-    upstream_silence_timeout: float = Field(default=15.0, gt=0, le=600)
-    # The whole round trip, including both bodies.
-    upstream_total_timeout: float = Field(default=60.0, gt=0, le=3600)
-    upstream_connections: int = Field(default=100, ge=1, le=10_000)
-    # How many of these one client address may use; not set: half of them.
-    upstream_connections_per_client: int | None = Field(default=None, ge=1, le=10_000)
-    # How many costly requests are in flight at once for each address of a service: enough to keep it busy.
-    costly_requests_per_address: int = Field(default=4, ge=1, le=1000)
-    # How long a request waits for a place when all are in use; it is refused at once if that will not be enough.
-    upstream_queue_timeout: float = Field(default=1.0, gt=0, le=60)
-    # The interval of the probes of each address, if an upstream has several, and the time that each may take.
-    upstream_probe_interval: float = Field(default=0.5, gt=0, le=60)
-    # Streams that are open at once, in all; they take no place of ordinary requests.
-    stream_connections: int = Field(default=2_000, ge=1, le=100_000)
-    # How many of these one client address may use; not set: a tenth of them, since a stream does not end soon.
-    stream_connections_per_client: int | None = Field(default=None, ge=1, le=100_000)
-    # The longest pause within a stream, in either direction. Services send something every 15 s.
-    stream_silence_timeout: float = Field(default=45.0, gt=0, le=3600)
-    # Size of a streamed upload in bytes: 100,000 characters, each in an event of its own and escaped.
-    stream_body_limit: int = Field(default=16 * 1024 * 1024, ge=0)
-    # After this many failures in a row an address is probed at once.
-    upstream_max_failures: int = Field(default=3, ge=1, le=1000)
-    # Size of a request body in bytes. 40,000 characters may take 12 bytes each when a client escapes them all.
-    body_limit: int = Field(default=1024 * 1024, ge=0)
+    upstreams: dict[str, UpstreamUrls] = Field(
+        default_factory=dict,
+        title="The route table",
+        description="Further upstreams by name, as JSON.",
+        examples=['{"billing": "http://127.0.0.1:8003"}'],
+    )
+    routes: tuple[RouteSetting, ...] = Field(
+        default=_ROUTES,
+        description="The whole route table, as JSON; it replaces the default in kpi_gateway/settings.py, including "
+        'the stricter limits of its rows. A row has a "prefix" and an "upstream". It may be restricted to some '
+        '"methods" or to its "exact" address, name a policy as "limit", and have its own "body_limit", '
+        '"connect_timeout", "read_timeout" and "total_timeout". GETs of a row with "has_effects": true are never '
+        "repeated at another address.",
+        examples=['[{"prefix": "/auth", "upstream": "auth"}, {"prefix": "/invoices", "upstream": "billing"}]'],
+    )
 
-    rate_limit_enabled: bool = True
-    # For each client address, and separately for each token subject.
-    rate_limit_requests: Requests = 1000
-    rate_limit_window: WindowSeconds = 60
-    # The stricter policies that rows of the route table refer to.
-    rate_limit_policies: PolicySettings = Field(default_factory=dict)
-    # Where replicas share their counts; without it each process counts on its own.
-    rate_limit_storage_url: StorageUrl | None = None
+    cors_origins: Annotated[Origins | None, NoDecode] = Field(
+        default=None,
+        title="Clients",
+        description="Browsers on these origins, separated by commas, may call the API with credentials: scheme://host "
+        "or scheme://host:port, without a path, a wildcard or a default port. Not set: ports 3000 and 5173 of "
+        "localhost and 127.0.0.1 with APP_ENV=development; otherwise only the gateway's own origin.",
+        examples=["https://app.example.com"],
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Networks of the proxies in front of the gateway, whose X-Forwarded-For is trusted, separated by "
+        "commas. Not set: the field is ignored.",
+        examples=["10.0.0.0/8"],
+    )
+    max_connections_per_address: int = Field(
+        default=2_000,
+        ge=1,
+        le=1_000_000,
+        description="Simultaneous connections of one client address (IPv6: of one /64); trusted proxies have no limit.",
+    )
+    ipv6_site_factor: int = Field(
+        default=8,
+        ge=1,
+        le=65_536,
+        description="A /48 of IPv6 has this many times the limits of an address: connections and rate limits.",
+    )
+    hsts_seconds: int = Field(
+        default=31_536_000,
+        ge=0,
+        description="Seconds of Strict-Transport-Security, which is sent with APP_ENV=production; 0 omits it.",
+    )
+    # 40,000 characters may take 12 bytes each when a client escapes them all.
+    body_limit: int = Field(default=1024 * 1024, ge=0, description="Maximum size of a request body in bytes.")
+
+    rate_limit_enabled: bool = Field(
+        default=True,
+        title="Rate limits: further requests get 429 with Retry-After",
+        description="false: there are none.",
+    )
+    rate_limit_requests: Requests = Field(
+        default=1000,
+        description="Requests that one client address (IPv6: one /64) may make in any window, and separately each "
+        "account of a token. Windows are approximated from two counters, so in the worst case twice as many pass "
+        "within one.",
+    )
+    rate_limit_window: WindowSeconds = Field(default=60, description="The length of that window in seconds.")
+    rate_limit_policies: PolicySettings = Field(
+        default_factory=dict,
+        description="Stricter policies, per client address, that rows of the route table refer to, as JSON; those "
+        'that are left out keep these defaults. "credentials" counts wrong API keys.',
+        examples=[describe_policies(STRICTER)],
+    )
+    rate_limit_storage_url: StorageUrl | None = Field(
+        default=None,
+        description="A Redis or Valkey in which replicas of the gateway share their counts: redis://, rediss://, "
+        "valkey:// or valkeys://. Not set: each process counts on its own.",
+        examples=["redis://:<password>@redis:6379/0"],
+    )
+
+    upstream_connect_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        le=60,
+        title="Timeouts of requests to services, in seconds",
+        description="To connect.",
+    )
+    upstream_read_timeout: float = Field(
+        default=2.5,
+        gt=0,
+        le=600,
+        description="From the complete request to the start of the response, with all waits and a second attempt.",
+    )
+    upstream_silence_timeout: float = Field(
+        default=15.0,
+        gt=0,
+        le=600,
+        description="The longest pause within a body, in either direction; at least UPSTREAM_READ_TIMEOUT.",
+    )
+    upstream_total_timeout: float = Field(
+        default=60.0, gt=0, le=3600, description="The whole request, with both bodies."
+    )
+
+    upstream_connections: int = Field(
+        default=100,
+        ge=1,
+        le=10_000,
+        title="Requests in flight",
+        description="How many are in flight per upstream at once; further ones wait.",
+    )
+    upstream_connections_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        le=10_000,
+        description="How many of these one client address may use. Not set: half of them.",
+        examples=["50"],
+    )
+    upstream_queue_timeout: float = Field(
+        default=1.0,
+        gt=0,
+        le=60,
+        description="How many seconds a request waits for its turn. It is refused at once if that will not be enough.",
+    )
+    costly_requests_per_address: int = Field(
+        default=4,
+        ge=1,
+        le=1000,
+        description="Costly requests without a token (searches and totals) in flight for each address of a service; "
+        "twice as many wait.",
+    )
+    upstream_probe_interval: float = Field(
+        default=0.5,
+        gt=0,
+        le=60,
+        description="Of several addresses of an upstream, each is asked whether it is ready at this interval in "
+        "seconds.",
+    )
+    upstream_max_failures: int = Field(
+        default=3, ge=1, le=1000, description="After this many failures in a row an address is asked at once."
+    )
+
+    # They take no place of ordinary requests.
+    stream_connections: int = Field(
+        default=2_000,
+        ge=1,
+        le=100_000,
+        title="Streams: Server-Sent Events, and bodies with stream=true",
+        description="Streams that are open at once in a process.",
+    )
+    stream_connections_per_client: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="How many of these one client address may use. Not set: a tenth of them.",
+        examples=["200"],
+    )
+    # Services send something every 15 s.
+    stream_silence_timeout: float = Field(
+        default=45.0,
+        gt=0,
+        le=3600,
+        description="The longest pause within a stream, in either direction, in seconds.",
+    )
+    # 100,000 characters, each in an event of its own and escaped.
+    stream_body_limit: int = Field(
+        default=16 * 1024 * 1024, ge=0, description="Maximum size of a streamed body in bytes."
+    )
 
     @property
     def server_options(self) -> dict[str, Any]:
@@ -298,7 +291,7 @@ class GatewaySettings(OptionalTokenSettings):
 
     @property
     def upstream_urls(self) -> Mapping[str, tuple[str, ...]]:
-        return {"auth": self.auth_url, "content": self.content_url, **self.upstreams}
+        return {**self.service_urls, **self.upstreams}
 
     @property
     def client_urls(self) -> Mapping[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ _CANONICAL = re.compile("0|-?[1-9][0-9]*")
 _MAX_DIGITS = 19
 
 
-def _read_decimal(value: object) -> object:
+def read_decimal(value: object) -> object:
     """Texts come from paths and queries. An integer is a default."""
     if not isinstance(value, str):
         return require_integer(value)
@@ -34,6 +34,6 @@ def require_integer(value: object) -> object:
 
 
 # In a path or a query.
-Decimal = Annotated[int, BeforeValidator(_read_decimal)]
+Decimal = Annotated[int, BeforeValidator(read_decimal)]
 # In a JSON body.
 Integer = Annotated[int, BeforeValidator(require_integer)]

@@ -1,6 +1,9 @@
 """Alembic for a service: the code of its ``env.py``, and the revision of a database."""
 
+from importlib import import_module
+from importlib.util import find_spec
 from logging.config import dictConfig
+from pkgutil import iter_modules
 from typing import Any
 
 from alembic import command, context
@@ -15,7 +18,7 @@ from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings, database_settings_of
 
 # An arbitrary constant that identifies the lock between two migrating processes.
-_ADVISORY_LOCK = 7_352_061
+LOCK_BETWEEN_MIGRATIONS = 7_352_061
 _TABLE = "alembic_version"
 
 
@@ -66,6 +69,7 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     given: DatabaseSettings | None = context.config.attributes.get("settings")
     if given is None:
         _log_to_standard_error()
+    _import_models(part.package)
     url = (given or database_settings_of(part).load()).database_url.get_secret_value()
     # A short lock timeout: a waiting migration would block the queries of the service behind it.
     options = "-c lock_timeout=5000 -c statement_timeout=300000 -c timezone=UTC"
@@ -76,10 +80,17 @@ def run_env(*, part: Part, metadata: MetaData) -> None:
     engine.dispose()
 
 
+def _import_models(package: str) -> None:
+    """Register the tables of all nouns of a service, by importing ``package.noun.models`` of each that has tables."""
+    for noun in iter_modules(import_module(package).__path__, f"{package}."):
+        if noun.ispkg and find_spec(f"{noun.name}.models"):
+            import_module(f"{noun.name}.models")
+
+
 def _migrate(connection: Connection, metadata: MetaData) -> None:
     # A session lock, outside the transaction: the second of two deployments waits, then has nothing to do.
     connection.execute(text("SET lock_timeout = '60s'"))
-    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_BETWEEN_MIGRATIONS})
     connection.execute(text("SET lock_timeout = '5s'"))
     connection.commit()
     # A transaction for each revision, so that a lock of one is not held while the next one reads a whole table.
@@ -88,7 +99,7 @@ def _migrate(connection: Connection, metadata: MetaData) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
-    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _ADVISORY_LOCK})
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_BETWEEN_MIGRATIONS})
     connection.commit()
 
 

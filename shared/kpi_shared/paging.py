@@ -6,6 +6,7 @@ A list asks its repository for ``limit + 1`` rows; the extra row only shows that
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from fastapi import Depends, FastAPI, Request
@@ -18,7 +19,33 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CODES: dict[type, str] = {int: "q", datetime: "q", float: "d"}
 
+# To count more rows than this, PostgreSQL would read all of them for one number that few clients need exactly.
+MAX_TOTAL = 10_000
+# The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
+# exists. The number is a part of the statement, so that the server makes one plan for that few rows and keeps it.
+PAGE_SIZES = (11, 26, 51, 101)
+
 RowT = TypeVar("RowT")
+
+
+class Start(Enum):
+    """How a page is reached: it is the first one, follows skipped rows, or follows a position."""
+
+    FIRST = auto()
+    SKIP = auto()
+    AFTER = auto()
+
+
+class Total(NamedTuple):
+    """The number of rows of a list; with more than MAX_TOTAL it is that, and not exact."""
+
+    rows: int
+    is_exact: bool
+
+    @classmethod
+    def of(cls, counted: int) -> "Total":
+        """``counted`` stops at one more than MAX_TOTAL."""
+        return cls(min(counted, MAX_TOTAL), counted <= MAX_TOTAL)
 
 
 class PositionFormat:
@@ -57,6 +84,14 @@ class PositionFormat:
         return tuple(values)
 
 
+class PositionBytes(Protocol):
+    """How positions become bytes, and bytes positions. ``PositionFormat`` is for the shortest cursors."""
+
+    def pack(self, position: Sequence[Any]) -> bytes: ...
+
+    def unpack(self, data: bytes) -> tuple[Any, ...]: ...
+
+
 class PagedList(Protocol):
     """What cursors need of a list: which rows it has, in which order. A noun's filter has both properties."""
 
@@ -65,14 +100,18 @@ class PagedList(Protocol):
         """Names the list with its filter and its order; no two lists of the platform have the same."""
 
     @property
-    def position_format(self) -> PositionFormat: ...
+    def position_format(self) -> PositionBytes: ...
 
 
 class Page(NamedTuple, Generic[RowT]):
-    """The rows of one page, and the cursor of the next page, or None at the end of the list."""
+    """The rows of one page, and the cursor of the next page, or None at the end of the list.
+
+    ``total`` is None if it was not asked for.
+    """
 
     rows: Sequence[RowT]
     next: str | None
+    total: Total | None = None
 
 
 def encode_cursor(position: Sequence[Any], *, of: PagedList, sealer: CursorSealer) -> str:

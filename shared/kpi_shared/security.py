@@ -14,7 +14,7 @@ from fastapi.security import OAuth2PasswordBearer
 
 from kpi_shared.caller import Scope, Subject
 from kpi_shared.errors import ForbiddenError, UnauthenticatedError
-from kpi_shared.http.openapi import OPTIONAL_SCHEME, PERSON_SCHEME, SCHEME
+from kpi_shared.http.openapi import Access
 from kpi_shared.revocations import Revocations
 from kpi_shared.tokens import InvalidTokenError, TokenCodec
 
@@ -39,6 +39,14 @@ def require_person(subject: Subject) -> None:
     """For an endpoint that demands a person for some requests only; ``PersonAccess`` does for all."""
     if subject.scopes is not None:
         raise PersonRequiredError
+
+
+def require_admin(subject: Subject | None) -> None:
+    """For an endpoint that demands an admin for some requests only; ``AdminAccess`` does for all."""
+    if subject is None:
+        raise UnauthenticatedError
+    if not subject.is_admin:
+        raise ForbiddenError("Only an admin is allowed to do this")
 
 
 async def _tokens(request: Request) -> TokenCodec:
@@ -78,9 +86,11 @@ def _require_known_revocations(request: Request) -> None:
 class _OptionalCaller(OAuth2PasswordBearer):
     """The caller, as a single dependency: each further one would cost more than parsing the header."""
 
-    def __init__(self, scope: Scope, *, scheme_name: str = OPTIONAL_SCHEME) -> None:
+    def __init__(self, scope: Scope, access: Access) -> None:
         # Services have no path prefix; the gateway rewrites the address in the merged document.
-        super().__init__(tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=scheme_name)
+        super().__init__(
+            tokenUrl="/auth/login", refreshUrl="/auth/refresh", auto_error=False, scheme_name=access.scheme
+        )
         self._scope = scope
         self._changes = scope is not Scope.READ
 
@@ -107,9 +117,6 @@ class _OptionalCaller(OAuth2PasswordBearer):
 
 
 class _RequiredCaller(_OptionalCaller):
-    def __init__(self, scope: Scope, *, scheme_name: str = SCHEME) -> None:
-        super().__init__(scope, scheme_name=scheme_name)
-
     async def __call__(self, request: Request) -> Subject:  # type: ignore[override]
         subject = await super().__call__(request)
         if subject is None:
@@ -120,8 +127,7 @@ class _RequiredCaller(_OptionalCaller):
 class _Admin(_RequiredCaller):
     def _check(self, subject: Subject) -> None:
         super()._check(subject)
-        if not subject.is_admin:
-            raise ForbiddenError("Only an admin is allowed to do this")
+        require_admin(subject)
 
 
 class _Person(_RequiredCaller):
@@ -129,9 +135,9 @@ class _Person(_RequiredCaller):
         require_person(subject)
 
 
-OptionalReadAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.READ))]
-OptionalWriteAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.WRITE))]
-ReadAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.READ))]
-WriteAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.WRITE))]
-AdminAccess = Annotated[Subject, Depends(_Admin(Scope.ADMIN))]
-PersonAccess = Annotated[Subject, Depends(_Person(Scope.WRITE, scheme_name=PERSON_SCHEME))]
+OptionalReadAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.READ, Access.PUBLIC))]
+OptionalWriteAccess = Annotated[Subject | None, Depends(_OptionalCaller(Scope.WRITE, Access.PUBLIC_WRITE))]
+ReadAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.READ, Access.READ))]
+WriteAccess = Annotated[Subject, Depends(_RequiredCaller(Scope.WRITE, Access.WRITE))]
+AdminAccess = Annotated[Subject, Depends(_Admin(Scope.ADMIN, Access.ADMIN))]
+PersonAccess = Annotated[Subject, Depends(_Person(Scope.WRITE, Access.PERSON))]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from kpi_cli import parts
 from stack import PASSWORD, Person, Stack, join
 
 pytestmark = [
@@ -20,7 +21,9 @@ pytestmark = [
     pytest.mark.skipif("KPI_GATEWAY_URL" not in os.environ, reason="make compose-test runs these"),
 ]
 BASE = "python:3.13-slim-trixie"
-PARTS = ("auth", "content", "gateway")
+PARTS = tuple(part.name for part in parts.PARTS)
+WITH_DATABASE = tuple(part.name for part in parts.WITH_DATABASE)
+JOBS = ("databases", "keys", *(f"{name}-migrate" for name in WITH_DATABASE))
 LARGEST = 250 * 1000 * 1000
 
 
@@ -84,7 +87,10 @@ def test_only_auth_and_the_gateway_have_an_external_network() -> None:
         names = container(service)["NetworkSettings"]["Networks"]
         internal = {name: json.loads(docker("network", "inspect", name))[0]["Internal"] for name in names}
         open_networks[service] = [name.rpartition("_")[2] for name in names if not internal[name]]
-    assert open_networks == {"postgres": [], "auth": ["mail"], "content": [], "gateway": ["outside"]}
+    assert {name: networks for name, networks in open_networks.items() if networks} == {
+        "auth": ["mail"],
+        "gateway": ["outside"],
+    }
 
 
 def test_a_mail_becomes_a_file_in_a_volume_and_auth_sees_the_clients_address(client: httpx.Client) -> None:
@@ -120,7 +126,7 @@ def test_an_image_is_small_and_labelled_and_contains_only_its_part(part: str) ->
     assert sorted(packages) == sorted([f"kpi-{part}", "kpi-shared"])
 
 
-@pytest.mark.parametrize("service", ["postgres", "keys", "auth-migrate", "content-migrate", *PARTS])
+@pytest.mark.parametrize("service", ["postgres", *JOBS, *PARTS])
 def test_inspect_history_and_logs_show_no_secret(service: str) -> None:
     url = compose("exec", "-T", "auth", "cat", "/run/kpi/auth_database_url").strip()
     ring = json.loads(compose("exec", "-T", "auth", "cat", "/run/kpi/paseto_keys.json"))
@@ -135,14 +141,13 @@ def test_inspect_history_and_logs_show_no_secret(service: str) -> None:
 
 
 def test_a_part_cannot_read_the_secrets_of_another() -> None:
-    for part, other in (("auth", "content"), ("content", "auth"), ("gateway", "auth"), ("gateway", "content")):
+    pairs = [(part, other) for part in PARTS for other in WITH_DATABASE if part != other]
+    for part, other in pairs:
         with pytest.raises(subprocess.CalledProcessError):
             compose("exec", "-T", part, "cat", f"/run/kpi/{other}_database_url")
-    for part, names in {
-        "content": ("postgres_password", "auth_secret_key", "internal_key"),
-        "gateway": ("postgres_password", "auth_secret_key", "feed_key"),
-    }.items():
-        for name in names:
+    others = {name: "internal_key" for name in WITH_DATABASE if name != "auth"} | {"gateway": "feed_key"}
+    for part, key in others.items():
+        for name in ("postgres_password", "auth_secret_key", key):
             with pytest.raises(subprocess.CalledProcessError):
                 compose("exec", "-T", part, "cat", f"/run/kpi/{name}")
 

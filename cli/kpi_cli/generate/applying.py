@@ -24,15 +24,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     """
     began = time.monotonic()
     with records.hold(layout), scratch.copy(layout.checkout) as root:
-        for change in plan.changes:
-            _make(root, change)
-        format_code(root, _paths(plan.changes))
-        if not force:
-            _refuse_others(layout, root, plan.changes)
-        for step in plan.steps:
-            step(root)
-        made = scratch.find_changes(layout.checkout, root).keys() - set(_paths(plan.changes))
-        format_code(root, sorted(made))
+        carry_out(layout.checkout, root, plan, force=force)
         files = scratch.find_changes(layout.checkout, root)
         shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
         if dry_run and not as_json:
@@ -46,6 +38,26 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     elif not dry_run:
         _report(plan, files, shown["files"], took)
     return bool(files)
+
+
+def carry_out(checkout: Path, root: Path, plan: Plan, *, force: bool = False) -> None:
+    """Make what the plan says in ``root``, a copy of the checkout, in which other plans may have been made before."""
+    news = _paths([change for change in plan.changes if isinstance(change, NewFile)])
+    there = {path: scratch.read(root / path) for path in news}
+    make(root, plan)
+    format_code(root, _paths(plan.changes))
+    if not force:
+        _refuse_others(root, plan, there)
+    for step in plan.steps:
+        step(root)
+    made = scratch.find_changes(checkout, root).keys() - set(_paths(plan.changes))
+    format_code(root, sorted(made))
+
+
+def make(root: Path, plan: Plan) -> None:
+    """The changes of the plan alone, without its steps."""
+    for change in plan.changes:
+        _make(root, change)
 
 
 def _paths(changes: Sequence[Change]) -> list[str]:
@@ -88,14 +100,14 @@ def _run_ruff(root: Path, command: str, *arguments: str) -> None:
         raise FailureError("make", "the new code could not be brought into its form", log=log)
 
 
-def _refuse_others(layout: Layout, root: Path, changes: Sequence[Change]) -> None:
+def _refuse_others(root: Path, plan: Plan, there: Mapping[str, File | None]) -> None:
     """Refuse to overwrite files that the developer has, or has changed."""
-    edited = {change.path for change in changes if isinstance(change, Edit)}
-    found = []
-    for path in _paths([change for change in changes if isinstance(change, NewFile)]):
-        there = scratch.read(layout.checkout / path)
-        if there is not None and path not in edited and there != scratch.read(root / path):
-            found.append(path)
+    edited = {change.path for change in plan.changes if isinstance(change, Edit)}
+    found = [
+        path
+        for path, file in there.items()
+        if file is not None and path not in edited and file != scratch.read(root / path)
+    ]
     if found:
         raise FailureError(
             "make",

@@ -7,6 +7,7 @@ brings the new lines into their form and order.
 import ast
 import re
 from collections.abc import Iterator
+from configparser import ConfigParser
 
 Collection = ast.List | ast.Tuple | ast.Set | ast.Dict
 
@@ -55,7 +56,12 @@ def add_to_list(source: str, name: str, item: str, *, after: str = "") -> str:
 
 
 def _find_collection(source: str, name: str) -> Collection:
-    found = [value for value in _values_of(ast.parse(source), name) if isinstance(value, Collection)]
+    values = [*_values_of(ast.parse(source), name)]
+    match values:
+        # ``tags=_TAGS``
+        case [ast.Name(id=other)] if other != name:
+            return _find_collection(source, other)
+    found = [value for value in values if isinstance(value, Collection)]
     if len(found) != 1:
         raise AnchorError(f"{'no' if not found else 'more than one'} list named {name}")
     return found[0]
@@ -187,29 +193,45 @@ def add_module(source: str, contract: str, package: str) -> str:
 
 def add_layer_member(source: str, contract: str, beside: str, name: str) -> str:
     """Add a module to the layer of a contract of .importlinter that has the member ``beside``."""
-    first, last = _find_values(source, contract, "layers")
-    lines = source.splitlines(keepends=True)
-    members = [[each.strip(" ()\n") for each in re.split(r"[|:]", line)] for line in lines[first:last]]
-    if any(name in layer for layer in members):
+    layers = read_layers(source, contract)
+    if any(name in layer for layer in layers):
         return source
-    number = next((first + number for number, layer in enumerate(members) if beside in layer), None)
-    if number is None:
-        raise AnchorError(f"no layer with {beside} in the contract {contract}")
+    number = _find_layer(source, contract, beside)
+    lines = source.splitlines(keepends=True)
     lines[number] = f"{lines[number].rstrip()} | {name}\n"
     return "".join(lines)
 
 
 def add_layer(source: str, contract: str, above: str, name: str) -> str:
     """Add a layer of its own to a contract of .importlinter, above the layer that has the member ``above``."""
-    first, last = _find_values(source, contract, "layers")
-    lines = source.splitlines()
-    members = [[each.strip(" ()") for each in re.split(r"[|:]", line)] for line in lines[first:last]]
-    if any(name in layer for layer in members):
+    if any(name in layer for layer in read_layers(source, contract)):
         return source
-    number = next((first + number for number, layer in enumerate(members) if above in layer), None)
-    if number is None:
-        raise AnchorError(f"no layer with {above} in the contract {contract}")
-    return _insert_lines(source, number, f"    {name}")
+    return _insert_lines(source, _find_layer(source, contract, above), f"    {name}")
+
+
+def read_layers(source: str, contract: str) -> list[list[str]]:
+    """The members of each layer of a contract of .importlinter, the highest first."""
+    first, last = _find_values(source, contract, "layers")
+    return [[each.strip(" ()") for each in re.split(r"[|:]", line)] for line in source.splitlines()[first:last]]
+
+
+def find_contract(source: str, container: str) -> str:
+    """The contract of .importlinter that has a container which the regular expression matches."""
+    config = ConfigParser(interpolation=None)
+    config.read_string(source)
+    for section in config.sections():
+        containers = config[section].get("containers", "").split()
+        if any(re.fullmatch(container, each) for each in containers):
+            return section.rpartition(":")[2]
+    raise AnchorError(f"no contract with a container {container}")
+
+
+def _find_layer(source: str, contract: str, member: str) -> int:
+    """The number of its line, counted from 0."""
+    for number, layer in enumerate(read_layers(source, contract)):
+        if member in layer:
+            return _find_values(source, contract, "layers")[0] + number
+    raise AnchorError(f"no layer with {member} in the contract {contract}")
 
 
 def _add_value(source: str, contract: str, key: str, value: str, *, after: str = "") -> str:

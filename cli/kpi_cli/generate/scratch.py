@@ -14,6 +14,9 @@ from pathlib import Path
 _IGNORED = {".git", ".kpi", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 _CACHES = {"__pycache__", ".ruff_cache", ".mypy_cache", ".pytest_cache", ".import_linter_cache", ".hypothesis"}
 
+# What a program needs of the user's environment.
+_KEPT = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "TEST_DATABASE_URL"}
+
 
 @dataclass(frozen=True)
 class File:
@@ -80,8 +83,13 @@ def _walk(root: Path, ignored: set[str]) -> Iterator[str]:
 
 
 def environment(root: Path) -> Mapping[str, str]:
-    """The environment of a Python program that imports the packages of this copy, and keeps no bytecode there."""
-    folders = [root / name for name in ("shared", "gateway", "cli")]
-    services = sorted(path for path in (root / "services").glob("*") if path.is_dir())
-    paths = os.pathsep.join(str(path) for path in (*services, *folders))
-    return {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
+    """The environment of a Python program that imports the packages of this copy, without the settings of the user."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("LC_")}
+    folders = [path for path in (root / "services").glob("*") if path.is_dir()]
+    folders += [root / name for name in ("shared", "gateway", "cli")]
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(map(str, folders)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUTF8": "1",
+    }

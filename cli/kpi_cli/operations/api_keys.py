@@ -1,19 +1,17 @@
 """``kpi api-key`` and ``kpi bootstrap``: API keys and the first admin, through the auth service's own commands."""
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.operations import auth_commands, tables
+from kpi_cli.operations.durations import parse_duration
 from kpi_cli.stack import local_database
 
 _COLUMNS = ("id", "owner_id", "name", "prefix", "scopes", "state", "expires_at", "last_used_at", "uses")
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class State(StrEnum):
@@ -24,26 +22,18 @@ class State(StrEnum):
     EXPIRED = "expired"
 
 
-def parse_duration(text: str) -> int:
-    """Seconds of ``30s``, ``15m``, ``12h`` or ``7d``."""
-    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if found is None:
-        raise FailureError("api-key", f"{text!r} is not a time", fix="write it as 30s, 15m, 12h or 7d", code=2)
-    return int(found[1]) * _UNITS[found[2]]
-
-
 def create(layout: Layout, request: Mapping[str, Any], *, expires_in: str | None, as_json: bool) -> None:
     """Make a key for an account and print it once."""
     sent = {name: value for name, value in request.items() if value is not None}
     if expires_in is not None:
-        sent["expires_at"] = (datetime.now(UTC) + timedelta(seconds=parse_duration(expires_in))).isoformat()
+        sent["expires_at"] = (datetime.now(UTC) + timedelta(seconds=parse_duration("api-key", expires_in))).isoformat()
     made = _run(layout, "create-api-key", sent)
     _print_new(made, f"made the API key {made['id']} ({made['name']})", as_json=as_json)
 
 
 def rotate(layout: Layout, *, key_id: int, grace: str, as_json: bool) -> None:
     """Replace a key by a new one and print that once."""
-    request = {"id": key_id, "grace_seconds": parse_duration(grace)}
+    request = {"id": key_id, "grace_seconds": parse_duration("api-key", grace)}
     made = _run(layout, "rotate-api-key", request)
     sentence = f"the API key {made['id']} replaces {key_id}, which works until {made['replaced_expires_at']}"
     _print_new(made, sentence, as_json=as_json)

@@ -54,12 +54,10 @@ def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
     _check_words(action, rest, message)
     if action == "downgrade":
         revision = rest[1] if len(rest) > 1 else "-1"
-        _run_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
+        _migrate_with_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
     elif action == "new":
         part = _require_service(name, 'new {} -m "..."')
-        name = revisions.choose_name(layout.checkout / part.folder, is_own_project=layout.answers.exists())
-        options = ["--autogenerate", "--rev-id", name, "-m", message or ""]
-        _run_alembic(layout, part, ["revision", *options], migrated=True)
+        _migrate_with_alembic(layout, part, revision_arguments(layout, part, message or ""), migrated=True)
     else:
         _upgrade(layout, None if name is None else _get_with_database(name))
 
@@ -90,8 +88,22 @@ def _require_service(name: str | None, words: str) -> Part:
     return _get_with_database(name)
 
 
-def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
-    """Run Alembic with the service's own configuration; ``migrated``: on a database at the newest migration."""
+def revision_arguments(layout: Layout, part: Part, message: str) -> list[str]:
+    """Alembic's, for a migration with the next number."""
+    name = revisions.choose_name(layout.checkout / part.folder, is_own_project=layout.answers.exists())
+    return ["revision", "--autogenerate", "--rev-id", name, "-m", message]
+
+
+def _migrate_with_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
+    """``migrated``: on a database at the newest migration."""
+    with _database_environment(layout, part) as environment:
+        if migrated and (code := subprocess.run(part.command("migrate"), env=environment, check=False).returncode):
+            raise FailureError(part.name, f"its migrations ended with exit code {code}", code=code)
+        print(run_alembic(layout, part, arguments, environment), end="")
+
+
+def run_alembic(layout: Layout, part: Part, arguments: Sequence[str], environment: dict[str, str]) -> str:
+    """Run Alembic with the service's own configuration, and return its output, which its log is no part of."""
     file = str(layout.checkout / part.folder / "alembic.ini")
     if "%" in file:
         problem = (
@@ -99,15 +111,15 @@ def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrat
         )
         raise FailureError(part.name, problem, fix="move the checkout", code=2)
     command = [sys.executable, "-m", "alembic", "-c", file, *arguments]
-    with _database_environment(layout, part) as environment:
-        if migrated and (code := subprocess.run(part.command("migrate"), env=environment, check=False).returncode):
-            raise FailureError(part.name, f"its migrations ended with exit code {code}", code=code)
-        # The paths that Alembic prints are then relative to the checkout.
-        code = subprocess.run(command, env=environment, cwd=layout.checkout, check=False).returncode
-    if code:
+    # The paths that Alembic prints are then relative to the checkout.
+    result = subprocess.run(
+        command, env=environment, cwd=layout.checkout, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if code := result.returncode:
         raise FailureError(
             part.name, f"alembic {arguments[0]} ended with exit code {code}", fix=f"{KPI} doctor", code=code
         )
+    return result.stdout
 
 
 @contextmanager

@@ -20,3 +20,8 @@ def print_rows(columns: Sequence[str], items: Iterable[Mapping[str, Any]]) -> No
         # Text does not interpret markup, which a name or an address may contain.
         table.add_row(*(Text(cell) for cell in row))
     Console().print(table)
+
+
+def report_problem(sentence: str) -> None:
+    """Print a message on standard error, where it is not part of the result."""
+    print(f"kpi: {sentence}", file=sys.stderr)

@@ -24,6 +24,11 @@ def strip_colours(line: str) -> str:
     return _COLOUR.sub("", line)
 
 
+def replace_controls(text: str) -> str:
+    """A text without the characters that a terminal would take for commands; colours included."""
+    return text.translate(_REPLACEMENTS)
+
+
 class LogView:
     """Prints messages and, from ``follow`` to ``unfollow``, log lines; only ``close`` waits for the reader."""
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kpi_cli.parts import WITH_DATABASE, Part
+from kpi_cli.parts import FOLLOWERS_GID, GATEWAY, PARTS, WITH_DATABASE, Part
 from kpi_cli.secret_files import hand_over, read, write
 
 
@@ -24,7 +24,7 @@ def _make_password() -> str:
 
 MAKERS: dict[str, Callable[[], str]] = {
     "auth_secret_key": _make_key,
-    # How the gateway is known on the internal port of auth, and how content is.
+    # How the gateway is known on the internal port of auth, and how the services that read its events are.
     "internal_key": _make_key,
     "feed_key": _make_key,
     "postgres_password": _make_password,
@@ -67,6 +67,17 @@ def write_database_urls(directory: Path, host: str) -> None:
             write(path, url)
 
 
+def list_owners() -> list[str]:
+    """Which user, and which group, may read a file in containers: ``FILE=UID`` or ``FILE=UID:GID``."""
+    auth = next(part for part in PARTS if part.has_internal_port)
+    return [
+        *(f"{part.name}_database_url={part.uid}" for part in WITH_DATABASE),
+        *(f"{name}={auth.uid}" for name in ("auth_secret_key", *PREVIOUS_KEYS)),
+        f"internal_key={auth.uid}:{GATEWAY.uid}",
+        f"feed_key={auth.uid}:{FOLLOWERS_GID}",
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a program; prints names, never values."""
     parser = argparse.ArgumentParser(
@@ -75,13 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("directory", type=Path, metavar="DIRECTORY")
     parser.add_argument("--database-host", metavar="HOST:PORT", help="write the database URLs of the services too")
     parser.add_argument(
-        "--owner", action="append", default=[], metavar="FILE=UID[:GID]", help="give a file to a user (repeatable)"
+        "--containers", action="store_true", help="let the user of each part's container read what the part needs"
     )
     options = parser.parse_args(arguments)
     made = ensure(options.directory)
     if options.database_host:
         write_database_urls(options.directory, options.database_host)
-    hand_over(options.directory, options.owner)
+    if options.containers:
+        hand_over(options.directory, list_owners())
     print(f"vault: made {', '.join(made)}" if made else "vault: all secrets exist already")
     return 0
 

@@ -1,6 +1,6 @@
 """A stand-in for a part: its command line and its behaviour towards a supervisor, without any function.
 
-Tests put ``fakes`` on PYTHONPATH, so that ``python -m kpi_auth`` finds these instead of the real parts. Files in the
+In the tests' checkouts PYTHONPATH is such that ``python -m kpi_auth`` finds this instead of the real part. Files in the
 folder that FAKE_ORDERS names control one that runs.
 """
 

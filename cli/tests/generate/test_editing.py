@@ -29,6 +29,7 @@ def create() -> App:
             "posts": "Posts",
         },
         routers=[posts],
+        names=NAMES,
     )
 '''
 
@@ -54,13 +55,14 @@ def create() -> App:
             '"posts": "Posts",\n',
             '"posts": "Posts",\n            "votes": "Votes",\n',
         ),
+        (lambda text: editing.add_to_list(text, "names", '"c"'), '["ä", "b"]', '["ä", "b", "c"]'),
         (lambda text: editing.add_to_list(text, "routers", "votes"), "[posts]", "[posts, votes]"),
         (lambda text: editing.add_line_after(text, r"^EMPTY", "FULL = 1"), "= {}\n", "= {}\nFULL = 1\n"),
         (lambda text: editing.add_line_before(text, r"^EMPTY", "FULL = 1"), "EMPTY:", "FULL = 1\nEMPTY:"),
         (
             lambda text: editing.add_at_end(text, "\n\nX = 1\n"),
-            "routers=[posts],\n    )\n",
-            "routers=[posts],\n    )\n\n\nX = 1\n",
+            "names=NAMES,\n    )\n",
+            "names=NAMES,\n    )\n\n\nX = 1\n",
         ),
     ],
 )
@@ -147,6 +149,12 @@ layers =
 modules =
     kpi_a
 """
+
+
+def test_a_contract_is_found_by_its_containers() -> None:
+    assert editing.find_contract(CONTRACTS, r"kpi\..*") == "content"
+    with pytest.raises(AnchorError, match="no contract with a container other"):
+        editing.find_contract(CONTRACTS, "other")
 
 
 @pytest.mark.parametrize(

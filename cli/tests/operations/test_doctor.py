@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 from cli_harness import Checkout
+from kpi_cli import parts
 
 
 def test_doctor_finds_nothing_wrong_and_leaves_nothing_running(checkout: Checkout) -> None:
@@ -58,10 +59,10 @@ def test_doctor_reports_the_processes_of_a_killed_run_and_does_not_end_them(chec
     stack.stop(signal.SIGKILL)
     orphans = checkout.processes()
     found = findings(checkout.kpi("doctor", "--json"))
-    assert len(orphans) == 4
+    assert len(orphans) == len(parts.PARTS) + 1
     assert all(orphan.is_running() for orphan in orphans)
     assert all(str(orphan.pid) in found["leftovers"]["detail"] for orphan in orphans)
-    for name in ("auth", "content", "gateway", "postgres"):
+    for name in (*(part.name for part in parts.PARTS), "postgres"):
         assert f"{name} (pid " in found["leftovers"]["detail"]
     assert found["leftovers"]["fix"].endswith(", or stop them and start again: make up")
     assert found["gateway port"]["detail"].endswith("is in use by a process that a killed run left")

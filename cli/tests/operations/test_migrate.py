@@ -5,6 +5,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from kpi_cli import parts
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout, find
 from kpi_cli.operations import part_commands
@@ -78,7 +79,7 @@ def test_migrations_are_undone_and_new_ones_written(url: str, layout: Layout) ->
         (
             ["upgrade"],
             None,
-            "neither a service (auth or content) nor downgrade or new",
+            f"neither a service ({parts.join_names(parts.WITH_DATABASE, 'or')}) nor downgrade or new",
             "kpi migrate --help",
         ),
     ],

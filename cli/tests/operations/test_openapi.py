@@ -4,13 +4,9 @@ import json
 
 import pytest
 from cli_harness import Checkout
+from kpi_cli.parts import SERVICES
 
-MERGED = {
-    "merged": {
-        "auth": {"openapi": "3.1.0", "title": "auth é"},
-        "content": {"openapi": "3.1.0", "title": "content é"},
-    }
-}
+MERGED = {"merged": {part.name: {"openapi": "3.1.0", "title": f"{part.name} é"} for part in SERVICES}}
 
 
 def test_the_merged_document_is_printed_or_written_and_nothing_is_started(empty_checkout: Checkout) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cli_harness import Checkout
+from kpi_cli import parts
 
 
 def test_migrate_uses_the_database_that_database_url_names(checkout: Checkout) -> None:
@@ -20,18 +21,19 @@ def test_migrate_uses_the_database_that_database_url_names(checkout: Checkout) -
     assert unnamed.returncode == 1
     assert "DATABASE_URL names one database" in unnamed.stderr
     assert without.returncode == 2
-    assert without.stderr == "kpi: gateway: it has no database; the parts with one are auth and content\n"
+    with_database = parts.join_names(parts.WITH_DATABASE, "and")
+    assert without.stderr == f"kpi: gateway: it has no database; the parts with one are {with_database}\n"
 
 
 def test_run_passes_options_and_the_exit_code_on(checkout: Checkout) -> None:
     helped = checkout.kpi("run", "auth", "--help")
     failed = checkout.kpi("run", "auth", "--nonsense")
-    unknown = checkout.kpi("run", "billing")
+    unknown = checkout.kpi("run", "unknown")
     assert helped.returncode == 0
     assert "--port" in helped.stdout
     assert failed.returncode == 2
     assert unknown.returncode == 2
-    assert "there is no such part; the parts are auth, content and gateway" in unknown.stderr
+    assert f"there is no such part; the parts are {parts.join_names(parts.PARTS, 'and')}" in unknown.stderr
 
 
 @pytest.mark.parametrize(

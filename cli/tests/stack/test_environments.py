@@ -101,7 +101,7 @@ def test_settings_that_the_stack_does_not_make_itself_reach_the_parts(monkeypatc
 def test_content_follows_auth_on_its_internal_port_with_a_key_of_its_own() -> None:
     layout = Layout(checkout=Path("/nonexistent"), home=Path("/nonexistent"))
     ports = Ports({**PORTS.by_name, "auth_internal": 4})
-    auth, content, gateway = (environments.own_settings(layout, part, ports) for part in parts.PARTS)
+    auth, content, gateway = (environments.own_settings(layout, part, ports) for part in (AUTH, CONTENT, parts.GATEWAY))
     assert content["AUTH_INTERNAL_URL"] == gateway["AUTH_INTERNAL_URL"] == "http://127.0.0.1:4"
     assert content["FEED_KEY_FILE"] == auth["FEED_KEY_FILE"] == "/nonexistent/secrets/feed_key"
     assert gateway["INTERNAL_KEY_FILE"] == auth["INTERNAL_KEY_FILE"] == "/nonexistent/secrets/internal_key"

@@ -6,7 +6,7 @@ import pytest
 from cli_harness import free_port
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
-from kpi_cli.parts import GATEWAY
+from kpi_cli.parts import GATEWAY, PARTS
 from kpi_cli.stack import ports
 
 
@@ -18,7 +18,7 @@ def layout(tmp_path: Path) -> Layout:
 def test_all_ports_differ_and_are_remembered(layout: Layout) -> None:
     first, _ = ports.choose(layout, None)
     second, notice = ports.choose(layout, None)
-    assert len(set(first.by_name.values())) == 8
+    assert len(set(first.by_name.values())) == 2 * len(PARTS) + 2
     assert second == first
     assert notice == ""
 

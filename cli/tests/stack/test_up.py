@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 from cli_harness import Checkout
-from kpi_cli import PRODUCT
+from kpi_cli import PRODUCT, parts
 from kpi_shared.testing.process import wait_until
 
 
@@ -48,7 +48,7 @@ def test_secrets_are_private_files_and_appear_in_no_process(checkout: Checkout) 
     logged = "".join(log.read_text() for log in (checkout.home / "logs").iterdir())
     stack.stop()
 
-    assert len(secrets) == 10
+    assert len(secrets) == 6 + 2 * len(parts.WITH_DATABASE)
     modes = {stat.S_IMODE(file.stat().st_mode) for file in (checkout.home / "secrets").iterdir()}
     assert modes == {0o600}
     assert stat.S_IMODE((checkout.home / "secrets").stat().st_mode) == 0o700
@@ -76,7 +76,7 @@ def test_start_after_kill_9_ends_the_processes_of_the_last_run(checkout: Checkou
     second.wait_for("the last run was killed")
     second.wait_until_ready()
 
-    assert len(orphans) == 4
+    assert len(orphans) == len(parts.PARTS) + 1
     assert not any(orphan.is_running() for orphan in orphans)
     assert second.get("/") == b"ok"
     assert second.stop() == 0
@@ -91,7 +91,7 @@ def test_status_after_kill_9_names_what_still_runs_and_the_command_that_ends_it(
 
     assert status.returncode == 1
     assert "it was killed, but some of its processes are still running: " in status.stderr
-    for name in ("auth", "content", "gateway", "postgres"):
+    for name in (*(part.name for part in parts.PARTS), "postgres"):
         assert f"{name} (pid " in status.stderr
     assert as_json["status"] == "killed"
     assert sorted(map(int, as_json["left_pids"].split())) == pids
@@ -209,7 +209,7 @@ def test_ctrl_c_reports_each_process_in_one_line(checkout: Checkout) -> None:
     stack = checkout.up(MAIL_URL="smtp://user:secret@mail.example:25").wait_until_ready()
     card = checkout.kpi("status").stdout
     assert stack.stop() == 0
-    names = ("gateway", "content", "auth", "postgres")
+    names = (*(part.name for part in reversed(parts.PARTS)), "postgres")
     # What the parts log while they stop, as their stand-ins do, is in their files.
     assert stack.lines[stack.lines.index("kpi      | stopping") + 1 :] == [
         f"kpi      | {text}" for text in (*(f"{name} stopped" for name in names), "stopped")

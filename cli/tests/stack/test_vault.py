@@ -6,11 +6,12 @@ from pathlib import Path
 
 import kpi_cli
 import pytest
+from kpi_cli.parts import WITH_DATABASE
 from kpi_cli.stack import vault
 
 NAMES = {
     *("auth_secret_key", "internal_key", "feed_key"),
-    *("postgres_password", "auth_database_password", "content_database_password"),
+    *("postgres_password", *(f"{part.name}_database_password" for part in WITH_DATABASE)),
 }
 
 
@@ -73,9 +74,16 @@ def test_database_urls_hold_the_services_own_password(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of files")
 def test_files_are_given_to_the_users_of_containers(tmp_path: Path) -> None:
-    run(tmp_path, "--owner", "postgres_password=999", "--owner", "internal_key=10001:10002")
-    run(tmp_path, "--owner", "postgres_password=999", "--owner", "internal_key=10001:10002")
-    one, other = (tmp_path / name for name in ("postgres_password", "internal_key"))
-    assert (one.stat().st_uid, stat.S_IMODE(one.stat().st_mode)) == (999, 0o400)
-    assert (other.stat().st_uid, other.stat().st_gid, stat.S_IMODE(other.stat().st_mode)) == (10001, 10002, 0o440)
+    for _ in range(2):
+        run(tmp_path, "--database-host", "database:5432", "--containers")
+    found = {file.name: (file.stat(), stat.S_IMODE(file.stat().st_mode)) for file in tmp_path.iterdir()}
+    readers = {name: (status.st_uid, status.st_gid) for name, (status, mode) in found.items() if mode == 0o440}
+    owners = {name: status.st_uid for name, (status, mode) in found.items() if mode == 0o400}
+    assert readers == {"internal_key": (10001, 10003), "feed_key": (10001, 10100)}
+    own = {f"{part.name}_database_url": part.uid for part in WITH_DATABASE}
+    assert owners == {"auth_secret_key": 10001, **dict.fromkeys(vault.PREVIOUS_KEYS, 10001), **own}
+    # No container but the database's own, in which root reads them, has these.
+    assert {name for name, (_, mode) in found.items() if mode == 0o600} == {
+        name for name in NAMES if name.endswith("_password")
+    }
     assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o711

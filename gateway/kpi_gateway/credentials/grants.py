@@ -5,7 +5,7 @@ from typing import NamedTuple, Self
 from kpi_shared.addresses import Network, parse_address, parse_networks
 from pydantic import BaseModel, ConfigDict, Field
 
-from kpi_gateway.settings import PolicySetting
+from kpi_gateway.setting_types import PolicySetting
 
 # A key is refused everywhere 5 s after its end (docs/api-keys.md); the rest is for what is on its way.
 MAX_SECONDS = 4.5

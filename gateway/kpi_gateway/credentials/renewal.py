@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from kpi_gateway.credentials.presented import AUTHORIZATION, Pair
 from kpi_gateway.credentials.service import Credentials, KeyedRequest
-from kpi_gateway.settings import Timeouts
+from kpi_gateway.setting_types import Timeouts
 from kpi_gateway.upstream.contract import UpstreamClient, UpstreamRequest, UpstreamResponse
 
 # RFC 6750, 3.1: the token is expired, revoked or invalid, so the service has done nothing else, whatever the method.

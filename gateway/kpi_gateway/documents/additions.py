@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kpi_shared.errors import ProblemError
-from kpi_shared.http.openapi import KEY_SCHEME, problems
+from kpi_shared.http.openapi import ACCESS, KEY_SCHEME, Access, problems
 
 from kpi_gateway.credentials.errors import (
     ExchangeUnavailableError,
@@ -72,6 +72,7 @@ def complete_forwarded(operation: Json) -> None:
 def complete_own(operation: Json, *, limited: bool) -> None:
     """The same for a page of the gateway itself, which is public; those for health checks have no rate limit."""
     operation["security"] = []
+    operation[ACCESS] = Access.PUBLIC
     _add_responses(operation, [InvalidPathError, *([TooManyRequestsError] if limited else [])])
     _add_headers(operation, limited=limited)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from kpi_gateway.limits.memory import Hit, LimitOutcome
 from kpi_gateway.limits.policies import PolicyGroup
 from kpi_gateway.limits.service import Headers, RateLimits, TooManyRequestsError, judge
-from kpi_gateway.settings import CREDENTIALS, SITE_SUFFIX, SUBJECT, PolicySetting
+from kpi_gateway.setting_types import CREDENTIALS, SITE_SUFFIX, SUBJECT, PolicySetting
 
 _MAX_BLOCKED = 10_000
 # Failures are counted as requests that change something are, also while the store is down.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from kpi_gateway.settings import ADDRESS, OWN, SITE_SUFFIX, SUBJECT, PolicySetting
+from kpi_gateway.setting_types import ADDRESS, OWN, SITE_SUFFIX, SUBJECT, PolicySetting
 
 # How many different quotas of API keys have a policy in memory.
 _MAX_OWN = 1000

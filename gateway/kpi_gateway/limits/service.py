@@ -19,7 +19,8 @@ from kpi_gateway.limits.memory import Hit, LimitOutcome, MemoryWindows, Usage
 from kpi_gateway.limits.policies import Policies, Policy, PolicyGroup
 from kpi_gateway.limits.redis import STORE_ERRORS, RedisWindows
 from kpi_gateway.limits.subjects import Subjects
-from kpi_gateway.settings import OWN, GatewaySettings, PolicySetting
+from kpi_gateway.setting_types import OWN, PolicySetting
+from kpi_gateway.settings import GatewaySettings
 
 log = structlog.get_logger(__name__)
 

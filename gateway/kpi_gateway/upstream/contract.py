@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple, Protocol
 
 from kpi_shared.errors import ProblemError, UnavailableError, current_request_id
 
-from kpi_gateway.settings import Timeouts
+from kpi_gateway.setting_types import Timeouts
 
 # A service marks with this field an error that says nothing about this address: all others would respond the same.
 SAME_ELSEWHERE = (b"x-retry-elsewhere", b"no")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.security import OAuth2PasswordBearer
-from gateway_support import closed_port, gateway, raw_upstream, send_raw, serving, table_of
+from gateway_support import ROUTES, closed_port, gateway, raw_upstream, send_raw, serving, table_of
 from kpi_gateway.documents.merging import Merger, ServiceDocument
 from kpi_gateway.upstream.streams import StreamsBusyError
 from kpi_shared.product import PRODUCT
@@ -224,9 +224,10 @@ def _references(node: object) -> set[str]:
 
 
 def print_openapi(documents: object) -> subprocess.CompletedProcess[str]:
+    routes = [row.model_dump(mode="json", exclude_defaults=True) for row in ROUTES]
     return subprocess.run(
         [sys.executable, "-m", "kpi_gateway", "openapi"],
-        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C"},
+        env={**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "ROUTES": json.dumps(routes)},
         input=documents if isinstance(documents, str) else json.dumps(documents),
         encoding="utf-8",
         capture_output=True,

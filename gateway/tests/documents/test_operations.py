@@ -34,7 +34,7 @@ def describe(package: str) -> ServiceDocument:
 def whole() -> Json:
     settings = GatewaySettings()
     table = RouteTable.of(settings)
-    documents = {"auth": describe("kpi_auth"), "content": describe("kpi_content")}
+    documents = {name: describe(f"kpi_{name}") for name in table.upstreams}
     # As clients read it.
     merged: Json = json.loads(json.dumps(merge(create_pages(settings, table).openapi(), table, documents)))
     return merged

@@ -14,27 +14,62 @@ PART = Part(name="content", package="kpi_content", port=8002)
 class ContentSettings(FollowerSettings):
     part: ClassVar[Part] = PART
 
-    # Networks whose X-Forwarded-For is trusted, separated by commas.
-    trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
+    author_deletion: Literal["keep", "hide"] = Field(
+        default="keep",
+        title="Posts",
+        description="keep: posts of a deleted account stay, without its name. hide: they are 404 and in no list until "
+        "it is restored.",
+    )
 
-    # What becomes of the posts of a deleted account: they stay without its name, or are 404 and in no list.
-    author_deletion: Literal["keep", "hide"] = "keep"
+    listen_database_url: DatabaseUrl | None = Field(
+        default=None,
+        title="Conversations",
+        description="The database without a pooler in between: there this service hears what happens in "
+        "conversations. Not set: it looks twice a second.",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
+    )
+    upload_silence_timeout: float = Field(
+        default=10.0,
+        gt=0,
+        le=300,
+        description="A streamed message of which nothing comes for so many seconds is stored as interrupted.",
+    )
+    uploads_per_account: int = Field(
+        default=8, ge=1, le=1000, description="Messages that one account may stream at once, in each process."
+    )
+    streams_per_account: int = Field(
+        default=50,
+        ge=1,
+        le=10_000,
+        description="Streams of conversations that one account may have open, in each process.",
+    )
+    conversation_events_keep_hours: int = Field(
+        default=24,
+        ge=1,
+        le=24 * 365,
+        description="For how many hours the events of conversations are kept, so that a client which was away reads "
+        "on where it stopped.",
+    )
 
-    # A direct address of the database, without a pooler, on which a process hears what others write in conversations;
-    # None: it looks twice a second. A streamed message of which nothing comes for so many seconds is interrupted.
-    listen_database_url: DatabaseUrl | None = None
-    upload_silence_timeout: float = Field(default=10.0, gt=0, le=300)
-    # Messages that one account may stream at once, and streams of conversations that it may have open, in each process.
-    uploads_per_account: int = Field(default=8, ge=1, le=1000)
-    streams_per_account: int = Field(default=50, ge=1, le=10_000)
-    # For how long the events of conversations are kept, so that a client can read on where it stopped, in hours.
-    conversation_events_keep_hours: int = Field(default=24, ge=1, le=24 * 365)
-
-    # Searches and totals that run at once (not set: a quarter of the connections for reads), how many may wait, and for
-    # how many seconds, before the response is 503.
-    search_places: int | None = Field(default=None, ge=1, le=100)
-    search_queue: int = Field(default=64, ge=0, le=1000)
-    search_patience: float = Field(default=1.5, gt=0, le=60)
+    search_places: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        title="Searches and totals",
+        description="How many run at once. Not set: a quarter of the connections for reads.",
+        examples=["1"],
+    )
+    search_queue: int = Field(
+        default=64, ge=0, le=1000, description="How many may wait for them; beyond that the response is 503."
+    )
+    search_patience: float = Field(
+        default=1.5, gt=0, le=60, description="How long each may wait, in seconds, before the response is 503."
+    )
+    trusted_proxies: Networks = Field(
+        default=("127.0.0.0/8", "::1/128"),
+        description="Networks of the proxies whose X-Forwarded-For is trusted, separated by commas: anonymous "
+        "searches are shared fairly by client address.",
+    )
 
     @property
     def hides_deleted(self) -> bool:

@@ -17,11 +17,10 @@ from kpi_shared.caller import Role
 from kpi_shared.database import Database
 from kpi_shared.places import Places
 from kpi_shared.testing.client import client_of, running
-from kpi_shared.testing.database import roll_back_after
+from kpi_shared.testing.database import empty_tables, roll_back_after
 from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
-from sqlalchemy import text
 
 
 @pytest.fixture(scope="session")
@@ -61,9 +60,7 @@ async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
     """The running application on its pool of real connections. All tables are emptied after the test."""
     yield running_app
     async with running_app.state.database.writing() as connection:
-        await connection.execute(
-            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
-        )
+        await empty_tables(connection)
 
 
 @pytest.fixture
@@ -150,7 +147,5 @@ async def follow(following_settings: ContentSettings, feeds: tuple[StandIn, Stan
     yield partial(run_following, following_settings, feeds)
     database = Database(following_settings)
     async with database.writing() as connection:
-        await connection.execute(
-            text("TRUNCATE authors, posts, votes, post_imports, inbox, conversations, idempotency_keys CASCADE")
-        )
+        await empty_tables(connection)
     await database.close()

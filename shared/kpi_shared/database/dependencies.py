@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from kpi_shared.database.driver import ServiceConnection, get_direct
 from kpi_shared.database.pools import Database
 
 
@@ -27,7 +28,14 @@ async def _writer(database: DatabaseOfApp) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-# With this scope both end with the endpoint function, before the response is sent: a client that has its response finds
+async def _direct_writer(database: DatabaseOfApp) -> AsyncIterator[ServiceConnection]:
+    async with database.writing() as connection:
+        yield await get_direct(connection)
+
+
+# With this scope all end with the endpoint function, before the response is sent: a client that has its response finds
 # the row, and a slow client holds no connection.
 Reader = Annotated[AsyncConnection, Depends(_reader, scope="function")]
 Writer = Annotated[AsyncConnection, Depends(_writer, scope="function")]
+# The driver's own connection, within a transaction.
+DirectWriter = Annotated[ServiceConnection, Depends(_direct_writer, scope="function")]

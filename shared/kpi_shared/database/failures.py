@@ -6,6 +6,7 @@ from fastapi import FastAPI, Request, Response
 from psycopg.errors import (
     DeadlockDetected,
     FeatureNotSupported,
+    ForeignKeyViolation,
     LockNotAvailable,
     QueryCanceled,
     ReadOnlySqlTransaction,
@@ -13,13 +14,21 @@ from psycopg.errors import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from kpi_shared.errors import UnavailableError, problem_response
+from kpi_shared.errors import ProblemError, UnavailableError, problem_response
 
 log = structlog.get_logger(__name__)
 
 _TOOK_TOO_LONG = (QueryCanceled, LockNotAvailable, DeadlockDetected, SerializationFailure)
 # FeatureNotSupported: a prepared statement that is out of date (see driver.py). Its connection is dropped.
 _UNAVAILABLE = (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction, FeatureNotSupported)
+
+
+class StillReferencedError(ProblemError):
+    """A row cannot be deleted while rows of another table, whose foreign key does not cascade, name it."""
+
+    status = 409
+    type = "still-referenced"
+    title = "Something else still refers to this: delete that first"
 
 
 def is_unavailable(error: Exception, *, is_certain: bool) -> bool:
@@ -36,16 +45,18 @@ def is_unavailable(error: Exception, *, is_certain: bool) -> bool:
 
 
 def install_database_handlers(app: FastAPI) -> None:
-    """Respond with 503 and Retry-After if the database is unavailable."""
+    """Respond with 503 and Retry-After if the database is unavailable, and with 409 to a DELETE that it refuses."""
     for kind in (DBAPIError, psycopg.Error):
-        app.add_exception_handler(kind, _render_unavailable)
+        app.add_exception_handler(kind, _render_failure)
 
 
-async def _render_unavailable(request: Request, error: Exception) -> Response:
+async def _render_failure(request: Request, error: Exception) -> Response:
     reason = getattr(error, "orig", error)
     if isinstance(reason, _TOOK_TOO_LONG):
         log.warning("statement cancelled", reason=type(reason).__name__)
         return problem_response(UnavailableError("The database took too long; a retry may succeed"), request)
+    if isinstance(reason, ForeignKeyViolation) and request.method == "DELETE":
+        return problem_response(StillReferencedError(), request)
     if not isinstance(reason, _UNAVAILABLE):
         # An error of our own, for which a retry is of no use.
         raise error

@@ -35,12 +35,23 @@ _Addresses = Annotated[CommaSeparated, AfterValidator(_check_addresses)]
 class FollowerSettings(ServiceSettings):
     """For a service that reads what auth revokes."""
 
-    # The addresses of auth's internal port, separated by commas, and the key by which its feed knows this service;
-    # None: what auth revokes and renames is not known here.
-    auth_internal_url: Annotated[_Addresses | None, NoDecode] = None
-    feed_key: SecretKey | None = None
-    # When the feed has said nothing for so many seconds, writes are refused.
-    revocation_silence_limit: float = Field(default=10.0, ge=1, le=3600)
+    auth_internal_url: Annotated[_Addresses | None, NoDecode] = Field(
+        default=None,
+        title="What auth revokes (docs/events.md)",
+        description="Auth's internal port; several addresses are separated by commas. There this service reads which "
+        "sessions have ended and which accounts have changed. Not set: tokens are trusted until they expire.",
+        examples=["http://127.0.0.1:8011"],
+    )
+    feed_key: SecretKey | None = Field(
+        default=None,
+        description="64 hex digits by which this service is known there, the same as FEED_KEY in auth's settings.",
+    )
+    revocation_silence_limit: float = Field(
+        default=10.0,
+        ge=1,
+        le=3600,
+        description="If auth has been silent for so many seconds, writes are refused (503); reads go on.",
+    )
 
     @property
     def has_feed(self) -> bool:

@@ -1,6 +1,7 @@
 """What the framework's OpenAPI document does not say: problem documents, headers, exact integers, optional tokens."""
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,12 +19,29 @@ from kpi_shared.http.media_types import UnsupportedMediaTypeError
 from kpi_shared.http.middleware import BodyTooLargeError
 
 Responses = dict[int | str, dict[str, Any]]
-# The security scheme of operations that require a token. The framework cannot document that a token is optional, so
-# operations with one have a scheme of another name, which is replaced.
+# Who may call an operation, in each operation of the document.
+ACCESS = "x-access"
+
+
+class Access(StrEnum):
+    """Who may call an operation. The dependency that checks it has its name, so that the document says the same."""
+
+    PUBLIC = "public"
+    # Public, and an API key needs the scope ``write``.
+    PUBLIC_WRITE = "public-write"
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+    PERSON = "person"
+
+    @property
+    def scheme(self) -> str:
+        """The name of its security scheme, which is replaced in the document: the framework has no other place."""
+        return f"access {self.value}"
+
+
+# The security scheme of operations that accept a token.
 SCHEME = "password"
-OPTIONAL_SCHEME = "password or nothing"
-# Of operations that refuse API keys.
-PERSON_SCHEME = "password only"
 # At the gateway an API key is accepted instead of a token.
 KEY_SCHEME = "apiKey"
 _KEY_DEFINITION = {
@@ -79,6 +97,7 @@ def install_openapi(app: FastAPI) -> None:
         _describe_integers(document)
         _replace_schemes(document["components"].get("securitySchemes", {}))
         for operation in operations(document["paths"]):
+            operation[ACCESS] = _access(operation)
             _complete_security(operation)
             _describe_missing_scope(operation)
             _describe_optional_body(operation)
@@ -118,20 +137,20 @@ def _describe_integer(schema: dict[str, Any]) -> None:
     schema.setdefault("format", "int32" if schema.get("maximum", _INT64.stop) <= _INT32_MAX else "int64")
 
 
-_METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+METHODS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def operations(paths: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """All operations of a document's paths."""
     for item in paths.values():
         for method, operation in item.items():
-            if method in _METHODS and isinstance(operation, dict):
+            if method in METHODS and isinstance(operation, dict):
                 yield operation
 
 
 def _replace_schemes(schemes: dict[str, Any]) -> None:
-    for name in (OPTIONAL_SCHEME, PERSON_SCHEME):
-        ours = schemes.pop(name, None)
+    for access in Access:
+        ours = schemes.pop(access.scheme, None)
         if ours is not None:
             schemes.setdefault(SCHEME, ours)
     if SCHEME in schemes:
@@ -143,19 +162,34 @@ def _replace_schemes(schemes: dict[str, Any]) -> None:
 ANONYMOUS: dict[str, Any] = {"security": [{}]}
 
 
+# From the one that admits most callers to the one that admits fewest.
+_ORDER = (Access.PUBLIC, Access.PUBLIC_WRITE, Access.READ, Access.WRITE, Access.ADMIN, Access.PERSON)
+
+
+def _scheme_names(operation: Mapping[str, Any]) -> set[str]:
+    return {name for requirement in operation.get("security", ()) for name in requirement}
+
+
+def _access(operation: Mapping[str, Any]) -> Access:
+    """The strictest of the rights that its dependencies demand; without any of them it is public."""
+    names = _scheme_names(operation)
+    found = [access for access in _ORDER if access.scheme in names]
+    return found[-1] if found else Access.PUBLIC
+
+
 def _complete_security(operation: dict[str, Any]) -> None:
     """A key is an alternative to a token, except where a person is required.
 
     OpenAPI 3.1, 4.8.30: an empty requirement says that the operation also works without either. A route that names it
     itself (``ANONYMOUS``) is documented without a token at all.
     """
-    names = {name for requirement in operation.get("security", ()) for name in requirement}
-    if PERSON_SCHEME in names:
+    is_public = operation[ACCESS] in {Access.PUBLIC, Access.PUBLIC_WRITE}
+    if operation[ACCESS] is Access.PERSON:
         operation["security"] = [{SCHEME: []}]
-    elif OPTIONAL_SCHEME in names and {} in operation["security"]:
+    elif is_public and {} in operation.get("security", ()):
         operation["security"] = []
-    elif names:
-        anonymous: list[dict[str, Any]] = [] if SCHEME in names else [{}]
+    elif _scheme_names(operation):
+        anonymous: list[dict[str, Any]] = [{}] if is_public else []
         operation["security"] = [*anonymous, {SCHEME: []}, {KEY_SCHEME: []}]
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
@@ -18,15 +19,23 @@ from kpi_shared.parts import Part
 from kpi_shared.product import PRODUCT
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
-from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError
+from kpi_shared.setting_reports.report import report
+from kpi_shared.settings import DatabaseSettings, Environment, PartSettings, SettingsError, database_settings_of
 from kpi_shared.telemetry.logging import configure_logging
 
+_MOST_SEEDS = 1_000_000
 # sysexits.h: "something was found in an unconfigured or misconfigured state".
 EX_CONFIG = 78
 
-_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; migrate: upgrade the
-database to the newest revision; openapi: print the OpenAPI document; import-...: add documents from standard input, one
-JSON object per line; others: read one JSON object from standard input and print one"""
+_COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; settings: print as
+JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
+OpenAPI document; seed: add made-up rows for development; show-database: print where the database is, and its revision;
+renew-database: drop all that is in the database that standard input names, and migrate it; import-...: add documents
+from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
+
+# The commands of every part that has a database.
+_ON_DATABASE = ("seed", "show-database", "renew-database")
+_OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
 Command = Callable[[Any], int]
@@ -59,8 +68,8 @@ def _create_parser(
     parser = argparse.ArgumentParser(
         prog=f"python -m {part.package}", description=f"The {part.name} part of {PRODUCT}."
     )
-    of_services = ["migrate", "openapi"] if issubclass(settings, DatabaseSettings) else []
-    known = ["serve", "check", *of_services, *commands]
+    of_services = list(_OF_SERVICES) if issubclass(settings, DatabaseSettings) else []
+    known = ["serve", "check", "settings", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
     environments = [item.value for item in Environment]
     parser.add_argument("--env", "--environment", dest="environment", choices=environments, help="sets APP_ENV")
@@ -70,7 +79,22 @@ def _create_parser(
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     levels = ["debug", "info", "warning", "error"]
     parser.add_argument("--log-level", choices=levels, help="sets LOG_LEVEL (default: info)")
+    if of_services:
+        _add_options_of_seed(parser.add_argument_group("seed"))
     return parser
+
+
+def _add_options_of_seed(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--seeder", help="run only this one, and those whose rows it needs (default: all)")
+    group.add_argument("--count", type=_parse_count, default=100, help="rows of each seeder (default: %(default)s)")
+    group.add_argument("--allow-production", action="store_true", help="seed even where APP_ENV is production")
+    group.add_argument("--json", action="store_true", help="print each step as a JSON object on a line")
+
+
+def _parse_count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) <= _MOST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {_MOST_SEEDS:,}")
+    return int(text)
 
 
 def _parse_port(text: str) -> int:
@@ -82,10 +106,13 @@ def _parse_port(text: str) -> int:
 def _dispatch(
     part: Part, settings: type[PartSettings], options: argparse.Namespace, commands: Mapping[str, Command]
 ) -> int:
-    if options.command == "check":
-        return _check(part, settings)
+    about_settings = {"check": partial(_check, part, settings), "settings": partial(_print_settings, settings)}
+    if options.command in about_settings:
+        return about_settings[options.command]()
     if options.command == "migrate":
         return _migrate(part)
+    if options.command in _ON_DATABASE:
+        return _run_on_database(part, options)
     # The gateway has a command of that name, which reads the documents of the services.
     if options.command == "openapi" and options.command not in commands:
         return _print_openapi(part, settings)
@@ -93,6 +120,26 @@ def _dispatch(
     if options.command in commands:
         return commands[options.command](loaded)
     return _serve(part, loaded, options)
+
+
+def _run_on_database(part: Part, options: argparse.Namespace) -> int:
+    """Like a migration, these commands need the settings of the database and no key."""
+    # The image of the gateway, which has no database, lacks the libraries that these modules import.
+    settings = database_settings_of(part).load()
+    if options.command == "seed":
+        from kpi_shared.seeding import command  # noqa: PLC0415
+
+        chosen = command.SeedOptions(
+            count=options.count,
+            seeder=options.seeder,
+            allow_production=options.allow_production,
+            as_json=options.json,
+        )
+        return command.run(part, settings, chosen)
+    from kpi_shared import database_commands  # noqa: PLC0415
+
+    work = database_commands.show if options.command == "show-database" else database_commands.renew
+    return work(part, settings)
 
 
 def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> int:
@@ -171,6 +218,12 @@ def _print_openapi(part: Part, settings: type[PartSettings]) -> int:
     # Without validation there are only defaults. The application is not started, so no required setting is read.
     document = create_app(settings.model_construct()).openapi()
     print(json.dumps(document, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _print_settings(settings: type[PartSettings]) -> int:
+    """Print one JSON object for ``kpi config``, also if the settings are not valid; it contains no secret."""
+    print(json.dumps(report(settings)))
     return 0
 
 

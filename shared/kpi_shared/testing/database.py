@@ -1,7 +1,7 @@
 """A database whose changes are rolled back after each test."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from sqlalchemy import text
@@ -59,3 +59,22 @@ async def roll_back_after(database: Database) -> AsyncIterator[RollbackDatabase]
             yield RollbackDatabase(connection)
         finally:
             await transaction.rollback()
+
+
+_TABLES = text("""
+    SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables
+    WHERE schemaname = current_schema() AND tablename <> 'alembic_version' AND tablename <> ALL (:kept)
+""")
+
+
+async def empty_tables(connection: AsyncConnection, *, kept: Collection[str] = ()) -> None:
+    """Delete all rows of all tables of a service, except those of the tables ``kept`` that refer to no other."""
+    names = await connection.scalar(_TABLES, {"kept": list(kept)})
+    await connection.execute(text(f"TRUNCATE {names} CASCADE"))
+
+
+async def restart_ids(connection: AsyncConnection) -> None:
+    """Let the ids of rows begin at 1 again, as in examples. Sequences are not rolled back after a test."""
+    await connection.execute(
+        text("SELECT setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false) FROM pg_sequences")
+    )

@@ -10,6 +10,8 @@ import httpx
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 Schema = dict[str, Any]
+# kpi_shared.text.WITHOUT_NUL
+_ANY_TEXT = r"^[^\x00]*$"
 
 # The same number in spellings that only some programs read as a number.
 WRONG_IN_TEXT = (
@@ -55,6 +57,11 @@ class RequestField:
 
     def __str__(self) -> str:
         return f"{self.operation} {self.place} {self.name}"
+
+    @property
+    def has_several_lines(self) -> bool:
+        """Whether it is documented as any text, without the pattern of a single line."""
+        return any(schema.get("pattern") == _ANY_TEXT for schema in self.schemas)
 
     @property
     def is_integer(self) -> bool:

@@ -3,6 +3,7 @@
 import os
 import secrets
 import sys
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,7 +11,7 @@ from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
 
 _SETTINGS_OF_PARTS = (
-    *("access_token_expire_minutes", "cors_origins", "auth_url", "content_url", "routes", "upstreams"),
+    *("access_token_expire_minutes", "cors_origins", "routes", "upstreams"),
     *("argon2_memory_kib", "argon2_time_cost", "argon2_parallelism", "hash_workers", "hash_queue"),
     *("auth_secret_key", "auth_previous_secret_keys"),
     *("auth_internal_url", "feed_key", "revocation_silence_limit", "author_deletion"),
@@ -33,7 +34,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    _clear_settings()
+    _clear_settings([f"{folder.name}_url" for folder in config.rootpath.glob("services/*")])
     # A worker of pytest-xdist inherits the variable from its parent process.
     if not hasattr(config, "workerinput") and URL_VARIABLE not in os.environ and not config.option.collectonly:
         server = TestServer()
@@ -41,9 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[URL_VARIABLE] = server.url
 
 
-def _clear_settings() -> None:
+def _clear_settings(addresses: Iterable[str]) -> None:
     """Hide the settings of the developer's shell and of files in the checkout from the tests."""
-    for name in [*ServiceSettings.model_fields, *_SETTINGS_OF_PARTS]:
+    for name in [*ServiceSettings.model_fields, *_SETTINGS_OF_PARTS, *addresses]:
         os.environ.pop(name.upper(), None)
         os.environ.pop(f"{name.upper()}_FILE", None)
     os.environ["CONFIG_DIR"] = os.devnull

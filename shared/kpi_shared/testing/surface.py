@@ -12,6 +12,13 @@ from kpi_shared.errors import HAS_EFFECTS, PROBLEM_MEDIA_TYPE
 _METHODS = {"get", "put", "post", "delete", "patch", "options", "head", "trace"}
 
 
+class Ids(dict[str, object]):
+    """The values of the parameters of paths; one that is not named is 1."""
+
+    def __missing__(self, name: str) -> object:
+        return 1
+
+
 def operations(document: dict[str, Any]) -> set[str]:
     """All operations of an OpenAPI document, as ``GET /path``."""
     paths: dict[str, dict[str, Any]] = document["paths"]
@@ -131,7 +138,7 @@ async def _call(
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
     method, _, address = name.partition(" ")
-    return await client.request(method, address.format_map(path), json=body, headers=headers)
+    return await client.request(method, address.format_map(Ids(path)), json=body, headers=headers)
 
 
 def _problem_type(response: httpx.Response) -> str | None:

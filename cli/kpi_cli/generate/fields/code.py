@@ -31,10 +31,12 @@ class FieldCode:
     model_value: str
     table_args: tuple[str, ...] = ()
     model_imports: frozenset[str] = field(default=frozenset())
-    # The constants of the module, such as ``MAX_TITLE = 200``.
+    # The constants and classes of the module, such as ``MAX_TITLE = 200`` and the StrEnum of the choices.
     model_constants: tuple[str, ...] = ()
+    # The names among them that schemas.py imports from models.py.
+    model_names: tuple[str, ...] = ()
 
-    # schemas.py: the type of a value that is sent, without None.
+    # schemas.py: the type of a value that is sent, without None. ``shown_type`` is with it.
     sent_type: str
     is_nullable: bool
     # An expression; None: a create must name it.
@@ -42,7 +44,8 @@ class FieldCode:
     shown_type: str
     schema_imports: frozenset[str] = field(default=frozenset())
 
-    # JSON values. ``sample`` is a Python expression of a valid value that differs for each integer ``number``.
+    # JSON values. ``sample`` is a Python expression of a valid one that differs for each integer ``number`` from 0 on,
+    # where the field has so many. What is accepted is shown as it was sent.
     example: Any
     other_example: Any
     sample: str
@@ -58,5 +61,6 @@ class FieldCode:
     is_searchable: bool = False
     is_unique: bool = False
     foreign_table: str | None = None
-    # A file or an image: it is uploaded, and no part of a body.
+    # A file or an image: it is uploaded, and no part of a body. The constant of its limit is MAX_ and its name.
     is_file: bool = False
+    is_image: bool = False

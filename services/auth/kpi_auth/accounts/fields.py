@@ -3,9 +3,9 @@
 import unicodedata
 from typing import Annotated, Self
 
-from email_validator import EmailNotValidError, validate_email
+from kpi_shared.fields.emails import normalize_email
 from kpi_shared.text import OneLine, StorableSecret, StorableText
-from pydantic import AfterValidator, BeforeValidator, StringConstraints, model_validator
+from pydantic import BeforeValidator, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
@@ -23,25 +23,10 @@ def _normalize(value: object) -> object:
     return value
 
 
-def normalize_email(value: str) -> str:
-    """The form in which an address is stored and looked up; no DNS query is made."""
-    try:
-        address = validate_email(unicodedata.normalize("NFKC", value), check_deliverability=False, strict=True)
-    except EmailNotValidError as error:
-        raise PydanticCustomError("email", "{reason}", {"reason": str(error)}) from None
-    return address.normalized.lower()
-
-
 Username = Annotated[
     str,
     StringConstraints(min_length=3, max_length=MAX_USERNAME, pattern=r"^[A-Za-z0-9_.-]+$"),
     BeforeValidator(_normalize),
-]
-Email = Annotated[
-    str,
-    StringConstraints(max_length=254),
-    AfterValidator(normalize_email),
-    Field(schema_extra={"json_schema_extra": {"format": "email"}}),
 ]
 # The lengths are those of the table. A name is one line with a visible character; PostgreSQL's text type has no NUL.
 FullName = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine()]

@@ -4,12 +4,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from kpi_shared.caller import Role
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
-    Column,
     DateTime,
-    Identity,
     Index,
     Text,
     column,
@@ -61,7 +59,7 @@ class User(UserBase, table=True):
         ),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     # True if the address identifies this account and always signs in. Any client can register with any address: if
     # registration does not disclose taken addresses, this is false until the address is verified, so that an
     # unverified address does not block its owner. It signs in only while no other account has it.

@@ -1,5 +1,6 @@
 """The SQL that reads accounts. Statements are built once; each call only binds its values."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from kpi_shared.caller import Subject
@@ -35,6 +36,7 @@ _is_username_taken = text("""
         WHERE lower(username) = lower(:username) AND id IS DISTINCT FROM CAST(:other_than AS bigint)
     )
 """)
+_find_taken = select(col(User.username)).where(col(User.username).in_(bindparam("usernames", expanding=True)))
 _login_state = text("""
     SELECT EXISTS (SELECT FROM users WHERE email = :login) AS is_claimed,
         (SELECT deleted_at IS NOT NULL FROM users WHERE id = CAST(:user_id AS bigint)) AS is_deleted
@@ -100,6 +102,11 @@ async def is_username_taken(connection: AsyncConnection, *, username: str, other
     """Whether an account, other than ``other_than``, has this name, regardless of case."""
     values = {"username": username, "other_than": other_than}
     return bool(await connection.scalar(_is_username_taken, values))
+
+
+async def find_taken(connection: AsyncConnection, *, usernames: Sequence[str]) -> set[str]:
+    """Those of these names, in this case, that accounts have."""
+    return set(await connection.scalars(_find_taken, {"usernames": usernames}))
 
 
 async def get_login_state(connection: AsyncConnection, *, login: str, user_id: int | None) -> LoginState:

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -10,7 +11,6 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
-    Identity,
     Index,
     LargeBinary,
     Text,
@@ -39,7 +39,7 @@ class ApiKey(Table, table=True):
         Index("ix_api_keys_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
     name: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)

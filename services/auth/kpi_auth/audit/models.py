@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, LargeBinary, Text, func, text
+from kpi_shared.records.models import row_id
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, LargeBinary, Text, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -89,7 +90,7 @@ class AuditEvent(Table, table=True):
         CheckConstraint("(seq IS NULL) = (hash IS NULL)", name="place_has_hash"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     at: datetime = Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()})
     event: str = Field(sa_type=Text)
     # Who did it, and to whom; None if unknown. No foreign keys: a record outlives the accounts that it refers to.
@@ -125,7 +126,7 @@ class AuditCheckpoint(Table, table=True):
         CheckConstraint("kind IN ('head', 'start')", name="kind_known"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     kind: str = Field(sa_type=Text)
     at: datetime = Field(sa_type=DateTime(timezone=True))
     seq: int = Field(sa_type=BigInteger)

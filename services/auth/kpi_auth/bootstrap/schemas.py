@@ -4,12 +4,13 @@ import secrets
 from typing import Self
 
 from kpi_shared.caller import Role
+from kpi_shared.fields.emails import Email
 from pydantic import BaseModel, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts.examples import with_examples
-from kpi_auth.accounts.fields import Email, Password, Username
+from kpi_auth.accounts.fields import Password, Username
 from kpi_auth.api_keys.fields import Name
 from kpi_auth.api_keys.schemas import ApiKeyCreated
 from kpi_auth.codes.fields import CodeText

@@ -3,13 +3,13 @@
 from datetime import datetime
 from enum import StrEnum
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
-    Identity,
     Index,
     LargeBinary,
     Text,
@@ -38,7 +38,7 @@ class OneTimeCode(Table, table=True):
         Index("ix_one_time_codes_expires_at", "expires_at"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
     purpose: str = Field(sa_type=Text)
     code_hash: bytes = Field(sa_type=LargeBinary)

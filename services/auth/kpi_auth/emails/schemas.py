@@ -1,9 +1,10 @@
 """The request bodies about e-mail addresses."""
 
+from kpi_shared.fields.emails import Email
 from sqlmodel import SQLModel
 
 from kpi_auth.accounts.examples import CODE, NEW_EMAIL, PASSWORD, with_examples
-from kpi_auth.accounts.fields import AccountName, Email, GivenPassword
+from kpi_auth.accounts.fields import AccountName, GivenPassword
 from kpi_auth.codes.fields import CodeText
 
 

@@ -4,12 +4,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
     DateTime,
-    Identity,
     Index,
     SmallInteger,
     Text,
@@ -51,7 +51,7 @@ class StoredEvent(Table, table=True):
         Index("ix_events_killed_keys", "id", postgresql_where=text("type = 'key.killed'")),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     seq: int | None = Field(default=None, sa_type=BigInteger)
     type: str = Field(sa_type=Text)
     schema_version: int

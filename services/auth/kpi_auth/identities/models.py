@@ -2,7 +2,8 @@
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Text, func
+from kpi_shared.records.models import row_id
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Index, Text, func
 from sqlmodel import Field
 
 from kpi_auth.tables import Table
@@ -18,7 +19,7 @@ class ExternalIdentityLink(Table, table=True):
         Index("ix_outside_identities_user_id", "user_id"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
     issuer: str = Field(sa_type=Text)
     subject: str = Field(sa_type=Text)

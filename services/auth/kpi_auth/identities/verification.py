@@ -10,9 +10,9 @@ import httpx
 import jwt
 from fastapi import Depends, FastAPI, Request
 from jwt.algorithms import AllowedPublicKeys
+from kpi_shared.fields.emails import normalize_email
 from pydantic_core import PydanticCustomError
 
-from kpi_auth.accounts.fields import normalize_email
 from kpi_auth.identities.errors import InvalidExternalTokenError
 from kpi_auth.identities.key_sets import TIMEOUT, KeySet
 from kpi_auth.settings.providers import IdentityProvider

@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Identity, Index, Text, func, text
+from kpi_shared.records.models import row_id
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Index, Text, func, text
 from sqlmodel import Field
 
 from kpi_auth.tables import Table
@@ -26,7 +27,7 @@ class OutboxMail(Table, table=True):
         Index("ix_mails_state", "state", "id"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     recipient: str = Field(sa_type=Text)
     template: str = Field(sa_type=Text)
     # The values of the template, encrypted because they may contain a code. None once they are no longer needed.

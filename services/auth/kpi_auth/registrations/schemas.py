@@ -1,12 +1,13 @@
 """The request body of a registration."""
 
 from kpi_shared.caller import Role
+from kpi_shared.fields.emails import Email
 from pydantic import SecretStr, StrictBool, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
 from kpi_auth.accounts.examples import EMAIL, PASSWORD, USERNAME, with_examples
-from kpi_auth.accounts.fields import Bio, Email, FullName, Password, Username
+from kpi_auth.accounts.fields import Bio, FullName, Password, Username
 from kpi_auth.accounts.models import NewAccount
 from kpi_auth.passwords.policy import find_weakness
 from kpi_auth.users.schemas import UserPrivate

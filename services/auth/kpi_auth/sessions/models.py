@@ -4,13 +4,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
     DateTime,
     ForeignKey,
-    Identity,
     Index,
     LargeBinary,
     SmallInteger,
@@ -54,7 +54,7 @@ class Session(Table, table=True):
         Index("ix_sessions_living", "user_id", "id", postgresql_where=text("ended_at IS NULL")),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
     # One half of the key of the refresh tokens' codes; the other half is the service's key.
     secret: bytes = Field(sa_type=LargeBinary)

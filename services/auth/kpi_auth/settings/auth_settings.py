@@ -57,102 +57,237 @@ class AuthSettings(ServiceSettings):
     part: ClassVar[Part] = PART
     mints_tokens: ClassVar[bool] = True
 
-    # The secret of what lives longer than the key of the tokens, and its predecessors; None: the key of the tokens is
-    # used, and replacing that key ends sessions and API keys (docs/adr/0039-long-lived-keys.md).
-    auth_secret_key: SecretKey | None = None
-    auth_previous_secret_keys: SecretKeys = ()
-
-    access_token_expire_minutes: int = Field(default=15, ge=1, le=24 * 60)
-
-    # The idle and the absolute lifetime of a session; beyond the limit per user, the oldest session ends.
-    session_idle_days: float = Field(default=14, gt=0, le=3650)
-    session_absolute_days: float = Field(default=90, gt=0, le=3650)
-    session_limit: int = Field(default=20, ge=1, le=1000)
-    # How long a repeat of the refresh token used last is unsuspicious, as of two tabs that refresh at once; 0: none is
-    # accepted.
-    refresh_grace_seconds: float = Field(default=10, ge=0, le=60)
-
-    # The window, in seconds, in which failed sign-ins and password confirmations are counted.
-    failure_window: float = Field(default=900, gt=0, le=86400)
-    # Limits per account and client address, per account, and per client address.
-    failures_per_account_and_address: int = Field(default=20, ge=1, le=1000)
-    failures_per_account: int = Field(default=100, ge=1, le=10_000)
-    failures_per_address: int = Field(default=100, ge=1, le=10_000)
-    # Mails with codes per hour: to one e-mail address, and requested from one client address.
-    mails_per_account: int = Field(default=5, ge=1, le=1000)
-    mails_per_address: int = Field(default=50, ge=1, le=10_000)
-    # Registrations per hour from one client address.
-    registrations_per_address: int = Field(default=200, ge=1, le=100_000)
-
-    # How many API keys one account may have.
-    api_key_limit: int = Field(default=1000, ge=1, le=1_000_000)
-    # The port on which the gateway exchanges API keys, and the key by which it is known there; 0: no such port.
-    internal_port: int = Field(default=0, ge=0, lt=2**16)
-    internal_host: str = "127.0.0.1"
-    internal_key: SecretKey | None = None
-    # The key by which the readers of the feed of events are known on that port; None: it cannot be read.
-    feed_key: SecretKey | None = None
-    # Former ones that readers may still have while it is replaced.
-    feed_previous_keys: SecretKeys = ()
-    # A direct address of the database, on which this process waits for events; None: it looks for them every 200 ms
-    # only. DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
-    listen_database_url: DatabaseUrl | None = None
-    # Events older than this are deleted, except those that are to be known for ever.
-    events_keep_days: float = Field(default=30, ge=1, le=3650)
-    # Whether the first admin may be made from this machine without the code in the log.
-    bootstrap_from_loopback: bool = False
-
-    registration: Literal["open", "closed"] = "open"
-    # Does registration disclose that a name, or an address, is taken? None: an address, unless e-mails are sent to
-    # real mailboxes (docs/adr/0028-unconfirmed-addresses.md).
-    registration_tells_username: bool = True
-    registration_tells_email: bool | None = None
-
-    # The public URL of the gateway: links in mails are built from this setting only.
-    public_url: Annotated[str, AfterValidator(_check_public_url)] = "http://127.0.0.1:8000"
-    # None: no mail is sent, and requests that need one are refused.
-    mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = None
-    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = (
-        f"{PRODUCT} <no-reply@localhost>"
+    # None: the key of the tokens is used, and replacing that key ends sessions and API keys (ADR 39).
+    auth_secret_key: SecretKey | None = Field(
+        default=None,
+        title="The secret of what outlives the keys of the tokens",
+        description="Required for production, and with a key ring. 64 other hex digits, for this service only: "
+        "refresh tokens, API keys and the chain of audit records depend on it, so it is replaced deliberately. "
+        "Without it, replacing PASETO_SECRET_KEY ends sessions and API keys.",
+        examples=[""],
     )
-    # A replica that cannot reach the mail server still queues mails, and leaves sending to the other replicas.
-    mail_worker: bool = True
+    auth_previous_secret_keys: SecretKeys = Field(
+        default=(),
+        description="What was made with these is still accepted; separated by commas. A key of the tokens that was in "
+        "use before AUTH_SECRET_KEY was set can stand here too.",
+    )
 
-    # NATS servers to which events go (docs/nats.md); None: none. The credentials are the content of a file of NATS.
-    events_nats_url: Annotated[SecretStr, AfterValidator(_check_nats_url)] | None = None
-    events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = None
-    events_nats_stream: Annotated[str, AfterValidator(check_stream)] = "KPI_EVENTS"
-    # The first words of each subject; the type of the event follows.
-    events_nats_subject: Annotated[str, AfterValidator(check_subject)] = "kpi.events"
+    access_token_expire_minutes: int = Field(
+        default=15, ge=1, le=24 * 60, title="Sessions", description="How long an access token is valid, in minutes."
+    )
+    session_idle_days: float = Field(
+        default=14, gt=0, le=3650, description="A session ends after this many days without use."
+    )
+    session_absolute_days: float = Field(
+        default=90, gt=0, le=3650, description="A session ends after this many days, however much it is used."
+    )
+    session_limit: int = Field(
+        default=20, ge=1, le=1000, description="Sessions of one account; one more ends the oldest."
+    )
+    refresh_grace_seconds: float = Field(
+        default=10,
+        ge=0,
+        le=60,
+        description="The last used refresh token is accepted again until its successor is used (a lost response, or "
+        "two tabs at once). For so many seconds such repeats are unsuspicious, however often they happen; 0: no "
+        "repeat is accepted.",
+    )
 
-    # Identity providers whose tokens sign in here, as JSON: see docs/adr/0013-outside-identities.md.
-    identity_providers: IdentityProviders = ()
-    # A shorthand for the preset "supabase" there; the secret only for a project without asymmetric signing keys.
-    supabase_url: ProjectUrl | None = None
-    supabase_jwt_secret: JwtSecret | None = None
+    failure_window: float = Field(
+        default=900,
+        gt=0,
+        le=86400,
+        title="Limits against guessing and floods",
+        description="The seconds within which failed sign-ins and other password checks are counted.",
+    )
+    failures_per_account_and_address: int = Field(
+        default=20, ge=1, le=1000, description="How many may fail for one account from one client address."
+    )
+    failures_per_account: int = Field(default=100, ge=1, le=10_000, description="How many may fail for one account.")
+    failures_per_address: int = Field(
+        default=100, ge=1, le=10_000, description="How many may fail from one client address."
+    )
+    mails_per_account: int = Field(
+        default=5, ge=1, le=1000, description="Mails with codes that are sent to one e-mail address in an hour."
+    )
+    mails_per_address: int = Field(
+        default=50, ge=1, le=10_000, description="Mails with codes that one client address may request in an hour."
+    )
+    registrations_per_address: int = Field(
+        default=200, ge=1, le=100_000, description="Accounts that one client address may register in an hour."
+    )
 
-    # Audit records older than this are deleted; None: they are kept for ever.
-    audit_keep_days: float | None = Field(default=None, ge=1, le=36_500)
+    api_key_limit: int = Field(
+        default=1000,
+        ge=1,
+        le=1_000_000,
+        title="API keys and the internal port",
+        description="How many API keys for programs (docs/api-keys.md) an account may have.",
+    )
+    bootstrap_from_loopback: bool = Field(
+        default=False,
+        description="true: programs on this machine may make the first admin without the code in the log. Not behind "
+        "a proxy on it.",
+    )
+    internal_port: int = Field(
+        default=0,
+        ge=0,
+        lt=2**16,
+        description="The port on which the gateway exchanges API keys and content reads events. It must not be "
+        "public. 0: none.",
+        examples=["8011"],
+    )
+    internal_host: str = Field(default="127.0.0.1", description="The address of that port.")
+    internal_key: SecretKey | None = Field(
+        default=None,
+        description="64 hex digits by which the gateway is known there, the same as INTERNAL_KEY in its settings.",
+    )
 
-    # How many webhooks there may be (docs/webhooks.md), and whether this replica sends events to them.
-    webhook_limit: int = Field(default=50, ge=1, le=1000)
-    webhook_worker: bool = True
-    # Networks that are not public and whose addresses may get events all the same, separated by commas.
-    webhook_allowed_networks: Networks = ()
-    # None: events may be sent without TLS, but not in production.
-    webhook_allow_http: bool | None = None
+    feed_key: SecretKey | None = Field(
+        default=None,
+        title="Events (docs/events.md)",
+        description="64 other hex digits, by which the readers of the feed are known on the internal port, the same "
+        "as FEED_KEY in content's settings. Not set: it cannot be read, and content does not learn which sessions "
+        "have ended.",
+    )
+    feed_previous_keys: SecretKeys = Field(
+        default=(),
+        description="Former ones, separated by commas, that content may still have while FEED_KEY is replaced.",
+    )
+    # DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
+    listen_database_url: DatabaseUrl | None = Field(
+        default=None,
+        description="The database without a pooler in between: there this service waits for events. Not set: it looks "
+        "five times a second.",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
+    )
+    # Except those that are to be known for ever.
+    events_keep_days: float = Field(default=30, ge=1, le=3650, description="Events are deleted after this many days.")
 
-    # Networks whose X-Forwarded-For is trusted, separated by commas.
-    trusted_proxies: Networks = ("127.0.0.0/8", "::1/128")
+    registration: Literal["open", "closed"] = Field(
+        default="open", title="Registration", description="closed: only admins create accounts."
+    )
+    registration_tells_username: bool = Field(
+        default=True, description="Whether registration discloses that a username is taken."
+    )
+    registration_tells_email: bool | None = Field(
+        default=None,
+        description="Whether it discloses that an e-mail address is taken. Not set: it does, and an address signs in "
+        "at once, unless MAIL_URL is a mail server and APP_ENV is staging or production (docs/adr/0028).",
+        examples=["false"],
+    )
 
-    # argon2id at OWASP's first recommendation (Password Storage Cheat Sheet).
-    argon2_memory_kib: int = Field(default=19456, ge=8, le=4 * 1024 * 1024)
-    argon2_time_cost: int = Field(default=2, ge=1, le=100)
-    argon2_parallelism: int = Field(default=1, ge=1, le=64)
-    # Threads that hash; how many requests may wait for them, and for how many seconds, before the response is 503.
-    hash_workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256)
-    hash_queue: int = Field(default=64, ge=0, le=10_000)
-    hash_patience: float = Field(default=1.5, gt=0, le=60)
+    public_url: Annotated[str, AfterValidator(_check_public_url)] = Field(
+        default="http://127.0.0.1:8000",
+        title="Mails",
+        description="The public address of the gateway. Links in mails always begin with it.",
+    )
+    mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = Field(
+        default=None,
+        description="The mail server: smtp://user:password@host:587 requires STARTTLS, smtps://user:password@host:465 "
+        "uses TLS from the start, and file:///folder writes files. Special characters in a password are "
+        "percent-encoded. Without credentials, smtp://localhost is not encrypted, nor is "
+        "smtp://host:25?starttls=never for a private network. Not set: no mail is sent, and requests that need one "
+        "are refused.",
+        examples=["smtp://user:<password>@mail.example.com:587"],
+    )
+    mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = Field(
+        default=f"{PRODUCT} <no-reply@localhost>", description="The sender of all mails."
+    )
+    mail_worker: bool = Field(
+        default=True, description="false: this replica adds mails to the outbox, and other replicas send them."
+    )
+
+    events_nats_url: Annotated[SecretStr, AfterValidator(_check_nats_url)] | None = Field(
+        default=None,
+        title="Events for other teams: NATS (docs/nats.md)",
+        description="NATS servers with JetStream: nats://user:password@host:4222, nats://token@host:4222 or "
+        "tls://..., several separated by commas. Special characters in a password are percent-encoded. Not set: "
+        "events go nowhere.",
+        examples=["tls://user:<password>@nats.example.com:4222"],
+    )
+    events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = Field(
+        default=None,
+        description="Instead of a password or a token: the text of a credentials file, as the tools of NATS write it. "
+        "Usually EVENTS_NATS_CREDENTIALS_FILE names that file.",
+    )
+    events_nats_stream: Annotated[str, AfterValidator(check_stream)] = Field(
+        default="KPI_EVENTS", description="The stream, which is created if it is missing."
+    )
+    events_nats_subject: Annotated[str, AfterValidator(check_subject)] = Field(
+        default="kpi.events", description="The first words of each subject; the type of the event follows."
+    )
+
+    webhook_limit: int = Field(
+        default=50,
+        ge=1,
+        le=1000,
+        title="Events for other systems: webhooks (docs/webhooks.md)",
+        description="How many webhooks there may be.",
+    )
+    webhook_worker: bool = Field(default=True, description="false: only other replicas send events to them.")
+    webhook_allowed_networks: Networks = Field(
+        default=(),
+        description="Events are sent to public addresses, and to those of these networks, separated by commas.",
+        examples=["10.1.0.0/16"],
+    )
+    webhook_allow_http: bool | None = Field(
+        default=None,
+        description="Whether events are sent to http:// URLs. Not set: they are, except with APP_ENV=production.",
+        examples=["false"],
+    )
+
+    identity_providers: IdentityProviders = Field(
+        default=(),
+        title="Identity providers (docs/adr/0013-outside-identities.md)",
+        description="Those whose tokens are accepted for sign-in, as a JSON list.",
+        examples=['[{"preset": "supabase", "project_url": "https://<ref>.supabase.co"}]'],
+    )
+    supabase_url: ProjectUrl | None = Field(
+        default=None, description="A shorthand for that entry.", examples=["https://<ref>.supabase.co"]
+    )
+    supabase_jwt_secret: JwtSecret | None = Field(
+        default=None, description="For projects that still sign with the older shared secret."
+    )
+
+    audit_keep_days: float | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        title="Audit trail (docs/audit.md)",
+        description="Audit records are deleted after this many days. Not set: they are kept for ever.",
+        examples=["365"],
+    )
+
+    trusted_proxies: Networks = Field(
+        default=("127.0.0.0/8", "::1/128"),
+        title="Client addresses",
+        description="Networks of the proxies whose X-Forwarded-For is trusted, separated by commas.",
+    )
+
+    # OWASP's first recommendation (Password Storage Cheat Sheet).
+    argon2_memory_kib: int = Field(
+        default=19456,
+        ge=8,
+        le=4 * 1024 * 1024,
+        title="Passwords: argon2id (OWASP Password Storage Cheat Sheet)",
+        description="Memory of one hash in KiB. A sign-in replaces a hash with other parameters.",
+    )
+    argon2_time_cost: int = Field(default=2, ge=1, le=100, description="Passes over that memory.")
+    argon2_parallelism: int = Field(default=1, ge=1, le=64, description="Lanes of one hash.")
+    hash_workers: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        le=256,
+        description="How many passwords are hashed at once. Not set: one per core.",
+        examples=["2"],
+    )
+    hash_queue: int = Field(
+        default=64, ge=0, le=10_000, description="How many wait for that; beyond it the response is 503."
+    )
+    hash_patience: float = Field(
+        default=1.5, gt=0, le=60, description="How long each may wait, in seconds, before the response is 503."
+    )
 
     @property
     def findings(self) -> list[dict[str, object]]:

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 from kpi_shared.caller import Role
 from kpi_shared.database import AnyRow, Database
+from kpi_shared.fields.emails import Email
 from pydantic import SecretStr
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts import email_repository, list_repository, read_repository, write_repository
 from kpi_auth.accounts.errors import EmailTakenError, UsernameTakenError, UserNotFoundError
-from kpi_auth.accounts.fields import MAX_USERNAME, Email, Password, Username
+from kpi_auth.accounts.fields import MAX_USERNAME, Password, Username
 from kpi_auth.accounts.filters import Sort, UserFilter
 from kpi_auth.accounts.models import NewAccount, PasswordOwner
 from kpi_auth.audit.models import Event

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 
 from kpi_shared.caller import Role
+from kpi_shared.fields.emails import Email
 from kpi_shared.integers import Decimal
 from pydantic import BaseModel, StrictBool, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts.examples import PASSWORD, USERNAME, with_examples
-from kpi_auth.accounts.fields import Bio, Email, FullName, GivenPassword, Username
+from kpi_auth.accounts.fields import Bio, FullName, GivenPassword, Username
 from kpi_auth.accounts.filters import CURSOR_PATTERN, Sort, UserFilter
 
 MAX_SKIP = 10_000

@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import NamedTuple
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -10,7 +11,6 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
-    Identity,
     Index,
     Text,
     func,
@@ -35,7 +35,7 @@ class Webhook(Table, table=True):
         CheckConstraint("queued_seq >= 0 AND dead_in_row >= 0", name="numbers_count"),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     url: str = Field(sa_type=Text)
     description: str | None = Field(default=None, sa_type=Text)
     # Types and patterns such as account.*; empty: all events.

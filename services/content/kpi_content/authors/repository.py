@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from kpi_shared.records.shown_repository import AccountField
 from sqlalchemy import (
     CTE,
     ColumnElement,
@@ -116,6 +117,10 @@ def remember_author() -> CTE:
     return known.returning(col(Author.id)).cte("known")
 
 
+# For nouns with plain rows, which show the author as ``owner``.
+OWNER = AccountField("owner", author_name, join_author, remember_author)
+
+
 async def exists(connection: AsyncConnection, *, author_id: int) -> bool:
     """Whether it is the id of an account that is known and not deleted."""
     found = select(col(Author.id)).where(col(Author.id) == author_id, is_not_deleted)
@@ -126,6 +131,12 @@ async def find_by_name(connection: AsyncConnection, *, username: str) -> int | N
     """The account of that name; None if there is none or, while names move between accounts, more than one."""
     found = (await connection.scalars(_find_by_name, {"username": username})).all()
     return found[0] if len(found) == 1 else None
+
+
+async def find_names(connection: AsyncConnection, *, most: int) -> dict[int, str]:
+    """The names of the newest accounts that are not deleted, by id."""
+    newest = select(col(Author.id), col(Author.username)).where(is_not_deleted).order_by(col(Author.id).desc())
+    return {row.id: row.username for row in await connection.execute(newest.limit(most))}
 
 
 async def remember_all(connection: AsyncConnection, *, usernames: Mapping[int, str]) -> None:

@@ -11,6 +11,7 @@ from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
+from kpi_shared.records.responses import encode_page, encode_row, read_response, write_response
 from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations import repository, service
@@ -20,8 +21,7 @@ from kpi_content.conversations.errors import (
     NotAnOwnerError,
 )
 from kpi_content.conversations.filters import ConversationFilter, Position
-from kpi_content.conversations.responses import encode_page, read_response, write_response
-from kpi_content.conversations.rows import encode_conversation, position_of
+from kpi_content.conversations.rows import position_of
 from kpi_content.conversations.schemas import (
     ConversationCreate,
     ConversationPage,
@@ -58,7 +58,7 @@ async def list_conversations(
         limit=query.limit,
         cursor_after=lambda row: encode_cursor(position_of(row), of=listed, sealer=cursors),
     )
-    return read_response(request, encode_page(page.rows, next_cursor=page.next))
+    return read_response(request, encode_page(page))
 
 
 @router.post(
@@ -73,7 +73,7 @@ async def create_conversation(conversation: ConversationCreate, caller: WriteAcc
     async with once.committing(caller) as connection:
         row = await service.create(connection, conversation=conversation, caller=caller)
         headers = {"Location": f"/conversations/{row['id']}"}
-        return await once.keep(write_response(encode_conversation(row), status=201, headers=headers))
+        return await once.keep(write_response(row, status=201, headers=headers))
 
 
 @router.get(
@@ -88,7 +88,7 @@ async def get_conversation(
     """Get a conversation that you are a member of."""
     async with database.direct() as connection:
         row = await repository.get_or_raise(connection, conversation_id=conversation_id, caller_id=caller.id)
-    return read_response(request, encode_conversation(row))
+    return read_response(request, encode_row(row))
 
 
 @router.patch("/{conversation_id}", response_model=ConversationPublic, responses=_owner_only, openapi_extra=IF_MATCH)
@@ -103,7 +103,7 @@ async def update_conversation(
     row = await service.rename(
         connection, conversation_id=conversation_id, title=changes.title, caller=caller, condition=condition
     )
-    return write_response(encode_conversation(row))
+    return write_response(row)
 
 
 @router.delete("/{conversation_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)

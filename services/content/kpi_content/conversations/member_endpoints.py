@@ -13,6 +13,7 @@ from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
+from kpi_shared.records.responses import encode_page, encode_row, read_response, write_response
 from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations import member_repository, member_service
@@ -27,8 +28,6 @@ from kpi_content.conversations.errors import (
     UnknownUserError,
 )
 from kpi_content.conversations.filters import MemberFilter
-from kpi_content.conversations.responses import encode_page, read_response, write_response
-from kpi_content.conversations.rows import encode_member
 from kpi_content.conversations.schemas import MemberAdd, MemberPage, MemberPublic, MemberQuery, MemberUpdate
 
 router = Router(prefix="/conversations/{conversation_id}/members", tags=["conversations"])
@@ -63,7 +62,7 @@ async def list_members(
         limit=query.limit,
         cursor_after=lambda row: encode_cursor((row["user"]["id"],), of=listed, sealer=cursors),
     )
-    return read_response(request, encode_page(page.rows, next_cursor=page.next))
+    return read_response(request, encode_page(page))
 
 
 @router.post(
@@ -81,7 +80,7 @@ async def add_member(conversation_id: ConversationId, member: MemberAdd, caller:
     async with once.writing(caller, require=require) as connection:
         row = await member_service.add(connection, conversation_id=conversation_id, wanted=member, caller=caller)
         location = f"/conversations/{conversation_id}/members/{row['user']['id']}"
-        return await once.keep(write_response(encode_member(row), status=201, headers={"Location": location}))
+        return await once.keep(write_response(row, status=201, headers={"Location": location}))
 
 
 @router.get(
@@ -98,7 +97,7 @@ async def get_member(
         row = await member_repository.get_or_raise(
             connection, conversation_id=conversation_id, user_id=user_id, caller_id=caller.id
         )
-    return read_response(request, encode_member(row))
+    return read_response(request, encode_row(row))
 
 
 @router.patch(
@@ -124,7 +123,7 @@ async def update_member(
         caller=caller,
         condition=condition,
     )
-    return write_response(encode_member(row))
+    return write_response(row)
 
 
 @router.delete(

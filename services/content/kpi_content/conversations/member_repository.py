@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import BigInteger, ColumnElement, Select, SQLColumnExpression, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
@@ -16,7 +17,6 @@ from kpi_content.conversations.errors import ConversationNotFoundError, MemberNo
 from kpi_content.conversations.models import Member, MemberRole
 from kpi_content.conversations.rows import MemberRow, make_member
 from kpi_content.conversations.writing_repository import caller, conversation
-from kpi_content.statements import Statement
 
 _members = Member.__table__.c  # type: ignore[attr-defined]
 _find_role = select(_members.role).where(_members.conversation_id == conversation, _members.user_id == caller)

@@ -1,7 +1,8 @@
 """Sharing a conversation: who may do it, and that an owner stays."""
 
 from kpi_shared.caller import Subject
-from kpi_shared.http.conditional import Condition, etag_of
+from kpi_shared.http.conditional import Condition
+from kpi_shared.records.responses import check_version
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors import repository as authors
@@ -18,7 +19,7 @@ from kpi_content.conversations.errors import (
 )
 from kpi_content.conversations.models import MemberRole
 from kpi_content.conversations.rights import require_owner
-from kpi_content.conversations.rows import MemberRow, encode_member
+from kpi_content.conversations.rows import MemberRow
 from kpi_content.conversations.schemas import MemberAdd
 
 # Deleting a message or the conversation writes the rows of all of them.
@@ -121,7 +122,7 @@ async def _check_version(
     """Compare under the lock, so that of two writers with the same tag only one succeeds."""
     if condition is not None:
         row = await members.read(connection, conversation_id=conversation_id, user_id=user_id)
-        condition.require(etag_of(encode_member(row)))
+        check_version(condition, row)
 
 
 async def _require_other_owner(connection: AsyncConnection, *, conversation_id: int, user_id: int) -> None:

@@ -4,7 +4,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Index, Text, func, text
+from kpi_shared.records.models import row_id, write_time
+from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
@@ -19,10 +20,6 @@ class MemberRole(StrEnum):
     OWNER = "owner"
     WRITER = "writer"
     READER = "reader"
-
-
-def _time(**more: Any) -> Any:  # noqa: ANN401 SQLModel's own arguments and result
-    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, **more)
 
 
 def _counter() -> Any:  # noqa: ANN401 as above
@@ -48,12 +45,12 @@ class Conversation(Table, table=True):
         Index("ix_conversations_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     title: str = Field(sa_type=Text)
     # A member with the role of an owner, whose foreign key is there.
     owner_id: int = Field(sa_type=BigInteger)
-    created_at: datetime = _time()
-    updated_at: datetime = _time()
+    created_at: datetime = write_time()
+    updated_at: datetime = write_time()
     # The newest number that a message has got, and the newest place of an event. Neither is given twice.
     last_number: int = _counter()
     last_event: int = _counter()
@@ -84,7 +81,7 @@ class Member(Table, table=True):
     read_number: int = _counter()
     # How many numbers above it belong to deleted messages, so that unread ones are counted by a subtraction.
     read_gaps: int = _counter()
-    joined_at: datetime = _time()
+    joined_at: datetime = write_time()
 
 
 class ConversationEvent(Table, table=True):
@@ -97,4 +94,4 @@ class ConversationEvent(Table, table=True):
     seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     type: str = Field(sa_type=Text)
     data: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
-    occurred_at: datetime = _time()
+    occurred_at: datetime = write_time()

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -33,7 +34,6 @@ from kpi_content.conversations.filters import Position
 from kpi_content.conversations.models import Conversation, ConversationEvent, Member, MemberRole
 from kpi_content.conversations.rows import COLUMNS, ConversationRow, make_conversation
 from kpi_content.conversations.writing_repository import caller, conversation
-from kpi_content.statements import Statement
 
 _columns = Conversation.__table__.c  # type: ignore[attr-defined]
 _members = Member.__table__.c  # type: ignore[attr-defined]

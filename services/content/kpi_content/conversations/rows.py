@@ -3,24 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from kpi_shared.records.responses import RecordRow, make_account
 
 from kpi_content.conversations.filters import Position
 from kpi_content.conversations.schemas import ConversationPublic
 
 # A conversation by the names of ConversationPublic's fields, in their order.
-ConversationRow = dict[str, Any]
+ConversationRow = RecordRow
 # The same of a member and MemberPublic.
-MemberRow = dict[str, Any]
+MemberRow = RecordRow
 
 # The fields that are columns of the conversation's own. The statements select these, then what the names below say.
 COLUMNS = tuple(list(ConversationPublic.model_fields)[: list(ConversationPublic.model_fields).index("owner")])
 _OWNER_ID, _USERNAME, _ROLE, _READ_NUMBER, _UNREAD = range(len(COLUMNS), len(COLUMNS) + 5)
-
-
-def make_account(user_id: int, username: str | None) -> dict[str, Any]:
-    """An account by the names of AuthorPublic's fields."""
-    return {"id": user_id, "username": username, "deleted": username is None}
 
 
 def make_conversation(values: Sequence[Any]) -> ConversationRow:
@@ -36,15 +31,6 @@ def make_member(values: Sequence[Any]) -> MemberRow:
     role, joined_at, read_number, user_id, username = values
     user = make_account(user_id, username)
     return {"user": user, "role": role, "joined_at": joined_at, "read_number": read_number}
-
-
-def encode_conversation(row: ConversationRow) -> bytes:
-    """The body of a conversation, which its entity tag is a hash of."""
-    return to_json(row)
-
-
-def encode_member(row: MemberRow) -> bytes:
-    return to_json(row)
 
 
 def position_of(row: ConversationRow) -> Position:

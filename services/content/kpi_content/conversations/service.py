@@ -1,14 +1,15 @@
 """Writing conversations: who may do it, and which error the others get."""
 
 from kpi_shared.caller import Subject
-from kpi_shared.http.conditional import Condition, etag_of
+from kpi_shared.http.conditional import Condition
+from kpi_shared.records.responses import check_version
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.conversations import event_repository as events
 from kpi_content.conversations import member_repository as members
 from kpi_content.conversations import repository
 from kpi_content.conversations.rights import require_owner
-from kpi_content.conversations.rows import ConversationRow, encode_conversation
+from kpi_content.conversations.rows import ConversationRow
 from kpi_content.conversations.schemas import ConversationCreate
 
 
@@ -51,4 +52,4 @@ async def _check_version(
     """Compare under the lock, so that of two writers with the same tag only one succeeds."""
     if condition is not None:
         row = await repository.read(connection, conversation_id=conversation_id, caller_id=caller.id)
-        condition.require(etag_of(encode_conversation(row)))
+        check_version(condition, row)

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import text
-
-from kpi_content.statements import Statement
 
 
 class Start(NamedTuple):

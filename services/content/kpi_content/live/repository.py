@@ -5,11 +5,11 @@ from typing import Any
 
 import psycopg
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import text
 
 from kpi_content.conversations.stream_repository import may_write
 from kpi_content.conversations.writing_repository import CHANNEL
-from kpi_content.statements import Statement
 
 DRAFTS, KEYS = "kpi_drafts", "kpi_upload_keys"
 _send: Statement[None] = Statement(text(f"SELECT pg_notify('{DRAFTS}', :payload)"), lambda _values: None)

@@ -13,11 +13,11 @@ from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
 from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, cut_page, decode_cursor, encode_cursor
+from kpi_shared.records.responses import encode_page, encode_row, read_response
 from kpi_shared.security import ReadAccess, WriteAccess
 
 from kpi_content.conversations.dependencies import ConversationId
 from kpi_content.conversations.errors import ConversationNotFoundError, ReadOnlyMemberError
-from kpi_content.conversations.responses import encode_page, read_response
 from kpi_content.messages import repository, service
 from kpi_content.messages.errors import (
     MessageNotFoundError,
@@ -26,7 +26,6 @@ from kpi_content.messages.errors import (
 )
 from kpi_content.messages.filters import MessageFilter, Position, SearchFilter
 from kpi_content.messages.responses import created_response
-from kpi_content.messages.rows import encode_message
 from kpi_content.messages.schemas import (
     MessageCreate,
     MessagePage,
@@ -67,7 +66,7 @@ async def search_messages(
             rows = await repository.search(connection, search_filter=found, before=before, limit=query.limit + 1)
     limit = min(query.limit, repository.count_fitting(rows))
     page = cut_page(rows, limit=limit, cursor_after=lambda row: encode_cursor((row["id"],), of=found, sealer=cursors))
-    return read_response(request, encode_page(page.rows, next_cursor=page.next))
+    return read_response(request, encode_page(page))
 
 
 @router.get(
@@ -99,7 +98,7 @@ async def list_messages(
         cursor_after=lambda row: encode_cursor((start.is_backwards, row["number"]), of=listed, sealer=cursors),
     )
     in_order = page.rows[::-1] if start.is_backwards else page.rows
-    return read_response(request, encode_page(in_order, next_cursor=page.next))
+    return read_response(request, encode_page(page._replace(rows=in_order)))
 
 
 @router.post(
@@ -141,7 +140,7 @@ async def get_message(
         row = await repository.get_or_raise(
             connection, conversation_id=conversation_id, message_id=message_id, caller_id=caller.id
         )
-    return read_response(request, encode_message(row))
+    return read_response(request, encode_row(row))
 
 
 @router.delete(

@@ -4,6 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from kpi_shared.records.models import row_id
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -11,7 +12,6 @@ from sqlalchemy import (
     Computed,
     DateTime,
     ForeignKey,
-    Identity,
     Index,
     Text,
     UniqueConstraint,
@@ -48,7 +48,7 @@ class Message(Table, table=True):
         Index("ix_messages_search", "search", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     conversation_id: int = Field(
         sa_column=Column(BigInteger, ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False)
     )

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection, get_direct
+from kpi_shared.database.statements import Statement
 from psycopg.types.json import Jsonb
 from sqlalchemy import (
     ARRAY,
@@ -46,7 +47,6 @@ from kpi_content.messages.rows import FIELDS, MessageRow, make_message
 from kpi_content.messages.schemas import MessageCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
 
 _columns = Message.__table__.c  # type: ignore[attr-defined]
 _COLUMN_OF = {"interrupted": "is_interrupted"}

@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from kpi_shared.records.responses import RecordRow, make_account
 
-from kpi_content.conversations.rows import make_account
 from kpi_content.messages.schemas import MessagePublic
 
 # A message by the names of MessagePublic's fields, in their order.
-MessageRow = dict[str, Any]
+MessageRow = RecordRow
 
 # The statements select these, then the author's id and username.
 FIELDS = tuple(name for name in MessagePublic.model_fields if name != "author")
@@ -21,8 +20,3 @@ def make_message(values: Sequence[Any]) -> MessageRow:
     message: MessageRow = dict(zip(FIELDS, values, strict=False))
     message["author"] = make_account(values[_AUTHOR_ID], values[_USERNAME])
     return message
-
-
-def encode_message(row: MessageRow) -> bytes:
-    """The body of a message, which its entity tag is a hash of."""
-    return to_json(row)

@@ -1,7 +1,8 @@
 """Writing messages: who may do it, and which error the others get."""
 
 from kpi_shared.caller import Subject
-from kpi_shared.http.conditional import Condition, etag_of
+from kpi_shared.http.conditional import Condition
+from kpi_shared.records.responses import check_version
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.conversations import event_repository as events
@@ -15,7 +16,7 @@ from kpi_content.messages.errors import (
     NotYourMessageError,
     NumberNotGivenError,
 )
-from kpi_content.messages.rows import MessageRow, encode_message
+from kpi_content.messages.rows import MessageRow
 from kpi_content.messages.schemas import MessageCreate, ReadState
 
 
@@ -75,7 +76,7 @@ async def delete(
     if row["author"]["id"] != caller.id and locked.role is not MemberRole.OWNER:
         raise NotYourMessageError
     if condition is not None:
-        condition.require(etag_of(encode_message(row)))
+        check_version(condition, row)
     await members.add_gap(connection, conversation_id=conversation_id, number=row["number"])
     await repository.remove(connection, conversation_id=conversation_id, message_id=message_id)
 

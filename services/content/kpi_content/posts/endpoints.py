@@ -2,31 +2,30 @@
 
 from typing import Annotated, NamedTuple
 
-from fastapi import Depends, Path, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from kpi_shared.caller import Subject
 from kpi_shared.cursors import InvalidCursorError
-from kpi_shared.database import MAX_ID, Database, DatabaseOfApp, Writer
+from kpi_shared.database import Database, DatabaseOfApp, Writer
 from kpi_shared.errors import UnauthenticatedError
 from kpi_shared.http.conditional import IF_MATCH, IF_NONE_MATCH, NOT_MODIFIED, ChangedMeanwhileError, IfMatch
 from kpi_shared.http.media_types import Router
 from kpi_shared.http.openapi import problems
 from kpi_shared.idempotency import IDEMPOTENCY_KEY, RETRY_ERRORS, Once
-from kpi_shared.integers import Decimal
-from kpi_shared.paging import Cursors, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.paging import Cursors, Page, Total, check_start, cut_page, decode_cursor, encode_cursor
+from kpi_shared.records.responses import encode_page, encode_row, read_response, write_response
+from kpi_shared.records.schemas import RowId
 from kpi_shared.security import OptionalReadAccess, WriteAccess
 
 from kpi_content.posts import repository, service
 from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
-from kpi_content.posts.filters import Position, PostFilter, Total
-from kpi_content.posts.responses import encode_page, read_response, write_response
-from kpi_content.posts.rows import ListedRow, encode_post, position_of
+from kpi_content.posts.filters import Position, PostFilter
+from kpi_content.posts.rows import ListedRow, position_of
 from kpi_content.posts.schemas import CountedPostPage, PostCreate, PostPage, PostPublic, PostQuery, PostUpdate
 from kpi_content.search.errors import SearchBusyError
 from kpi_content.search.places import take_place
 
 router = Router(prefix="/posts", tags=["posts"])
 
-PostId = Annotated[Decimal, Path(ge=1, le=MAX_ID)]
 _owner_only = problems(UnauthenticatedError, NotYourPostError, PostNotFoundError, ChangedMeanwhileError)
 
 
@@ -78,7 +77,7 @@ async def list_posts(
         limit=parsed.query.limit,
         cursor_after=lambda row: encode_cursor(position_of(row), of=parsed.post_filter, sealer=cursors),
     )
-    return read_response(request, encode_page(page, total=total))
+    return read_response(request, encode_page(Page([post for post, _ in page.rows], page.next, total)))
 
 
 async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[ListedRow], Total | None]:
@@ -96,7 +95,7 @@ async def _read_list(database: Database, parsed: _ListRequest) -> tuple[list[Lis
     responses=problems(UnauthenticatedError, PostNotFoundError) | NOT_MODIFIED,
     openapi_extra=IF_NONE_MATCH,
 )
-async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess, database: DatabaseOfApp) -> Response:
+async def get_post(request: Request, post_id: RowId, caller: OptionalReadAccess, database: DatabaseOfApp) -> Response:
     """Get a published post, or a draft of your own."""
     async with database.direct() as connection:
         row = await repository.get_or_raise(
@@ -105,7 +104,7 @@ async def get_post(request: Request, post_id: PostId, caller: OptionalReadAccess
             caller_id=caller.id if caller else None,
             hides_deleted=request.app.state.hides_deleted,
         )
-    return read_response(request, encode_post(row))
+    return read_response(request, encode_row(row))
 
 
 @router.post(
@@ -124,7 +123,7 @@ async def create_post(post: PostCreate, caller: WriteAccess, once: Once) -> Resp
 
 @router.put("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def replace_post(
-    request: Request, post_id: PostId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
+    request: Request, post_id: RowId, post: PostCreate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Replace the title, the content and ``published`` of your own post."""
     row = await service.change(
@@ -140,7 +139,7 @@ async def replace_post(
 
 @router.patch("/{post_id}", response_model=PostPublic, responses=_owner_only, openapi_extra=IF_MATCH)
 async def update_post(
-    request: Request, post_id: PostId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
+    request: Request, post_id: RowId, post: PostUpdate, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> Response:
     """Change some fields of your own post."""
     row = await service.change(
@@ -156,7 +155,7 @@ async def update_post(
 
 @router.delete("/{post_id}", status_code=204, responses=_owner_only, openapi_extra=IF_MATCH)
 async def delete_post(
-    request: Request, post_id: PostId, caller: WriteAccess, condition: IfMatch, connection: Writer
+    request: Request, post_id: RowId, caller: WriteAccess, condition: IfMatch, connection: Writer
 ) -> None:
     """Delete your own post and its votes. Admins may delete any published post."""
     hides_deleted = request.app.state.hides_deleted

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, StrEnum, auto
+from enum import StrEnum
 from typing import NamedTuple
 
 from kpi_shared.paging import PositionFormat
@@ -25,35 +25,11 @@ _FORMATS = {
 [CURSOR_PATTERN] = {form.cursor_pattern for form in _FORMATS.values()}
 
 
-class Start(Enum):
-    """How a page is reached: it is the first one, follows skipped rows, or follows a position."""
-
-    FIRST = auto()
-    SKIP = auto()
-    AFTER = auto()
-
-
 class Position(NamedTuple):
     """The sort key and the id of the last post of a page."""
 
     key: SortKey
     id: int
-
-
-# To count more posts than this, PostgreSQL would read all of them for one number that few clients need exactly.
-MAX_TOTAL = 10_000
-
-
-class Total(NamedTuple):
-    """The number of posts of a list; with more than MAX_TOTAL it is that, and not exact."""
-
-    posts: int
-    is_exact: bool
-
-    @classmethod
-    def of(cls, counted: int) -> "Total":
-        """``counted`` stops at one more than MAX_TOTAL."""
-        return cls(min(counted, MAX_TOTAL), counted <= MAX_TOTAL)
 
 
 @dataclass(frozen=True, slots=True)

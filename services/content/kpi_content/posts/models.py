@@ -1,8 +1,8 @@
 """The posts table."""
 
 from datetime import datetime
-from typing import Any
 
+from kpi_shared.records.models import row_id, write_time
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -11,11 +11,9 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
-    Identity,
     Index,
     Integer,
     Text,
-    func,
     text,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR
@@ -47,10 +45,6 @@ HOT_SCORE = (
 )
 
 
-def _timestamp(**more: Any) -> Any:  # noqa: ANN401 SQLModel's own arguments and result
-    return Field(sa_type=DateTime(timezone=True), sa_column_kwargs={"server_default": func.now()}, **more)
-
-
 class Post(Table, table=True):
     __tablename__ = "posts"
     __table_args__ = (
@@ -65,15 +59,15 @@ class Post(Table, table=True):
         Index("ix_posts_search", "search", postgresql_using="gin", postgresql_with={"gin_pending_list_limit": 256}),
     )
 
-    id: int | None = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), primary_key=True))
+    id: int | None = row_id()
     owner_id: int = Field(sa_column=Column(BigInteger, ForeignKey("authors.id"), nullable=False))
     title: str = Field(sa_type=Text)
     content: str = Field(sa_type=Text)
     published: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
-    date: datetime = _timestamp()
+    date: datetime = write_time()
     # Set when the post is first published, and kept from then on: hiding a post and showing it again moves it nowhere.
     published_at: datetime | None = Field(default=None, sa_type=DateTime(timezone=True))
-    updated_at: datetime = _timestamp()
+    updated_at: datetime = write_time()
     # Equal to the number of the post's rows in the votes table; it only changes together with them.
     votes: int = Field(default=0, sa_type=Integer, sa_column_kwargs={"server_default": text("0")})
     hot: float = Field(sa_column=Column(Double, Computed(HOT_SCORE, persisted=True), nullable=False))

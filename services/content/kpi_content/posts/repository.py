@@ -7,6 +7,8 @@ from typing import Any
 
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
+from kpi_shared.paging import MAX_TOTAL, PAGE_SIZES, Start, Total
 from sqlalchemy import (
     CTE,
     Boolean,
@@ -33,13 +35,12 @@ from sqlmodel import col
 
 from kpi_content.authors.repository import author_name, has_account, is_not_deleted, join_author, remember_author
 from kpi_content.posts.errors import PostNotFoundError
-from kpi_content.posts.filters import MAX_TOTAL, Position, PostFilter, Sort, Start, Total
+from kpi_content.posts.filters import Position, PostFilter, Sort
 from kpi_content.posts.models import Post
 from kpi_content.posts.rows import COLUMNS, ListedRow, PostRow, make_listed_post, make_post
 from kpi_content.posts.schemas import PostCreate
 from kpi_content.search.repository import matches
 from kpi_content.search.terms import parse_search
-from kpi_content.statements import Statement
 
 _columns = Post.__table__.c  # type: ignore[attr-defined]
 # Where a post stands in the order of time; the expression of the indexes.
@@ -54,9 +55,6 @@ _sort_keys: dict[Sort, ColumnElement[Any]] = {
     Sort.TOP: _columns.votes,
     Sort.HOT: _columns.hot,
 }
-# The numbers of rows that a page may ask for: by default 10, at most 100, and one more that shows whether a next page
-# exists.
-_SIZES = (11, 26, 51, 101)
 
 
 def visible_to(user: ColumnElement[Any], *, hides_deleted: bool) -> ColumnElement[bool]:
@@ -230,7 +228,7 @@ async def get_page(
         search=post_filter.search is not None,
         mine=post_filter.owner_id is not None,
         start=start,
-        size=next(size for size in _SIZES if size >= limit),
+        size=next(size for size in PAGE_SIZES if size >= limit),
         hides_deleted=post_filter.hides_deleted,
     )
     where = {"skip": skip} if after is None else {"key": after.key, "last_id": after.id}

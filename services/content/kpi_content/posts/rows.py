@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import to_json
+from kpi_shared.records.responses import RecordRow, make_account
 
 from kpi_content.posts.filters import Position, SortKey
 from kpi_content.posts.schemas import PostPublic
 
 # A post by the names of PostPublic's fields, in their order.
-PostRow = dict[str, Any]
+PostRow = RecordRow
 # A post of a list, and the value that the list is sorted by.
 ListedRow = tuple[PostRow, SortKey]
 
@@ -22,18 +22,12 @@ _SORT_KEY = _USERNAME + 1
 
 def make_post(values: Sequence[Any]) -> PostRow:
     post: PostRow = dict(zip(COLUMNS, values, strict=False))
-    username = values[_USERNAME]
-    post["owner"] = {"id": values[_OWNER_ID], "username": username, "deleted": username is None}
+    post["owner"] = make_account(values[_OWNER_ID], values[_USERNAME])
     return post
 
 
 def make_listed_post(values: Sequence[Any]) -> ListedRow:
     return make_post(values), values[_SORT_KEY]
-
-
-def encode_post(row: PostRow) -> bytes:
-    """The body of a post, which its entity tag is a hash of."""
-    return to_json(row)
 
 
 def position_of(row: ListedRow) -> Position:

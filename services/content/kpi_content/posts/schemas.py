@@ -1,13 +1,12 @@
 """The bodies of requests and responses about posts."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated
 
-from kpi_shared.integers import Decimal
+from kpi_shared.records.schemas import Changes, CountedItemPage, ItemPage, ListQuery, may_be_left_out
 from kpi_shared.text import WITHOUT_NUL, OneLine, StorableText
-from pydantic import BaseModel, Field, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic.config import JsonDict
-from pydantic_core import PydanticCustomError
 from sqlmodel import SQLModel
 
 from kpi_content.authors.schemas import AuthorPublic
@@ -15,7 +14,6 @@ from kpi_content.posts.filters import CURSOR_PATTERN, Sort
 from kpi_content.posts.models import MAX_CONTENT, MAX_TITLE
 from kpi_content.search.schemas import Search, StreamSafe
 
-MAX_SKIP = 10_000
 Title = Annotated[str, StringConstraints(min_length=1, max_length=MAX_TITLE), OneLine(), StreamSafe]
 Content = Annotated[StorableText, StringConstraints(max_length=MAX_CONTENT), WITHOUT_NUL, StreamSafe]
 
@@ -36,28 +34,14 @@ class PostCreate(SQLModel):
     published: StrictBool = True
 
 
-class PostUpdate(SQLModel):
+class PostUpdate(Changes):
     """Some fields of a post. The fields that are left out stay unchanged."""
 
-    model_config = {
-        "extra": "forbid",
-        "json_schema_extra": {"minProperties": 1, "examples": [{"content": "They dance, and the others follow."}]},
-    }
+    model_config = ConfigDict(json_schema_extra={"examples": [{"content": "They dance, and the others follow."}]})
 
-    # The defaults only make the fields optional: ``changes`` contains the fields that were sent.
-    title: Title = Field(default_factory=str)
-    content: Content = Field(default_factory=str)
-    published: StrictBool = Field(default_factory=bool)
-
-    @model_validator(mode="after")
-    def _require_change(self) -> Self:
-        if not self.model_fields_set:
-            raise PydanticCustomError("empty", "At least one of title, content and published is required")
-        return self
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        return self.model_dump(include=self.model_fields_set)
+    title: Title = may_be_left_out()
+    content: Content = may_be_left_out()
+    published: StrictBool = may_be_left_out()
 
 
 # The one list of a post's public fields. Each but ``owner`` is named after a column of the posts table.
@@ -73,27 +57,17 @@ class PostPublic(BaseModel):
     owner: AuthorPublic
 
 
-class PostPage(BaseModel):
+class PostPage(ItemPage[PostPublic]):
     """A page of posts, and the cursor of the next page, or null on the last page."""
 
-    items: list[PostPublic]
-    next: str | None
 
-
-class CountedPostPage(PostPage):
+class CountedPostPage(CountedItemPage[PostPublic]):
     """A page of posts with the number of all posts of the list, which is exact up to 10,000."""
 
-    total: Annotated[int, Field(description="The number of all posts of the list; 10,000 if there are more")]
-    total_is_exact: Annotated[bool, Field(description="False if the list has more posts than total says")]
 
-
-class PostQuery(BaseModel):
+class PostQuery(ListQuery):
     """The query parameters of the list of posts."""
 
-    limit: Annotated[Decimal, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
-    skip: Annotated[
-        Decimal, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (cannot be combined with cursor)")
-    ] = 0
     search: Annotated[
         Search | None,
         Field(
@@ -103,5 +77,4 @@ class PostQuery(BaseModel):
     ] = None
     sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
-    total: Annotated[bool, Field(description="Also count all posts of the list, up to 10,000")] = False
     mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False

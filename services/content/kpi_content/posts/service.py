@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 from kpi_shared.caller import Subject
 from kpi_shared.database import DirectConnection
 from kpi_shared.errors import ProblemError
-from kpi_shared.http.conditional import Condition, etag_of
+from kpi_shared.http.conditional import Condition
+from kpi_shared.records.responses import check_version
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.posts import repository
 from kpi_content.posts.errors import NotYourPostError, PostNotFoundError
-from kpi_content.posts.rows import PostRow, encode_post
+from kpi_content.posts.rows import PostRow
 from kpi_content.posts.schemas import PostCreate
 
 
@@ -74,7 +75,7 @@ async def _check_version(
         return
     row = await repository.lock(connection, post_id=post_id, **right._asdict())
     if row is not None:
-        condition.require(etag_of(encode_post(row)))
+        check_version(condition, row)
 
 
 async def _refusal(connection: AsyncConnection, *, post_id: int, right: _Right) -> ProblemError:

@@ -9,12 +9,12 @@ from operator import itemgetter
 from typing import Any
 
 from kpi_shared.database import DirectConnection
+from kpi_shared.database.statements import Statement
 from sqlalchemy import CTE, BigInteger, Select, bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
 from kpi_content.posts.repository import add_to_votes, lock_visible_post
-from kpi_content.statements import Statement
 from kpi_content.votes.models import Vote
 
 _user = bindparam("user_id", type_=BigInteger)

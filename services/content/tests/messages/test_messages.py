@@ -8,9 +8,9 @@ import httpx
 import pytest
 from content_support import Caller, assert_problem
 from conversations_support import Conversations
-from kpi_content.messages.metadata import MAX_BYTES
 from kpi_content.messages.models import MAX_CONTENT
 from kpi_content.messages.schemas import MessagePublic
+from kpi_shared.fields.documents import MAX_BYTES
 
 
 async def test_a_new_message_is_the_same_in_the_response_and_when_read(

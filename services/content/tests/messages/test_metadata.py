@@ -3,7 +3,8 @@
 from typing import Any, NoReturn
 
 import pytest
-from kpi_content.messages.metadata import MAX_BYTES, Metadata
+from kpi_content.messages.metadata import Metadata
+from kpi_shared.fields.documents import MAX_BYTES
 from pydantic import TypeAdapter, ValidationError
 
 metadata_type: TypeAdapter[dict[str, Any]] = TypeAdapter(Metadata)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from content_support import ANNA, Posts
-from kpi_content.posts.filters import Sort, Start
+from kpi_content.posts.filters import Sort
 from kpi_content.posts.repository import page_statement
+from kpi_shared.paging import Start
 from sqlalchemy.dialects.postgresql.psycopg import dialect
 
 LIMIT = 11

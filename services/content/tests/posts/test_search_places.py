@@ -6,8 +6,9 @@ from ipaddress import ip_network
 import httpx
 import pytest
 from content_support import Caller, Posts, assert_problem
-from kpi_content.posts import filters, repository
+from kpi_content.posts import repository
 from kpi_content.settings import ContentSettings
+from kpi_shared import paging
 from kpi_shared.places import Places
 
 COSTLY = ("/posts?search=bees", "/posts?total=true", "/posts?search=bees&total=true&sort=top")
@@ -68,7 +69,7 @@ async def test_a_search_of_as_many_terms_as_allowed(client: httpx.AsyncClient, s
 async def test_a_total_says_when_it_is_not_exact(
     client: httpx.AsyncClient, posts: Posts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (filters, repository):
+    for module in (paging, repository):
         monkeypatch.setattr(module, "MAX_TOTAL", 2)
     repository._count.cache_clear()
     try:

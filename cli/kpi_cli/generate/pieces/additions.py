@@ -1,0 +1,49 @@
+"""Adding a class or a function to a file of a noun, which is made if it is not there."""
+
+import ast
+from collections.abc import Sequence
+from functools import partial
+
+from kpi_cli.errors import FailureError
+from kpi_cli.generate import editing
+from kpi_cli.generate.changes import Change, Edit, NewFile
+from kpi_cli.generate.pieces.house import House, defined_names
+
+
+def add_block(house: House, path: str, *, docstring: str, imports: Sequence[str], block: str) -> Change:
+    """``block`` has definitions, which come last in the file; a new file begins with ``docstring``."""
+    change = partial(_add, path=path, imports=imports, block=block)
+    if house.read(path) is not None:
+        return Edit(path, change)
+    return NewFile(path, change(f'"""{docstring}"""\n'))
+
+
+def _add(source: str, *, path: str, imports: Sequence[str], block: str) -> str:
+    there = {_name(node): node for node in ast.parse(source).body}
+    new = ast.parse(block).body
+    if all(_name(node) in there and ast.dump(there[_name(node)]) == ast.dump(node) for node in new):
+        return source
+    names = [_name(node) for node in new]
+    if taken := sorted(set(names) & defined_names(source)):
+        raise FailureError("make", f"{path} has another {', '.join(taken)} already", fix="choose another name", code=2)
+    for line in imports:
+        source = editing.add_import(source, line)
+    return f"{source.rstrip()}\n\n\n{block.strip()}\n"
+
+
+def _name(node: ast.stmt) -> str:
+    match node:
+        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+            return name
+        case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+            return name
+    return ast.unparse(node)
+
+
+def add_module_layer(house: House, module: str, *, beside: str) -> Edit:
+    """A place for a module of a noun, such as ``console``, in the layers of the service."""
+    contract = f"{house.service.name}-layers"
+    return Edit(
+        f"{house.service.folder}/.importlinter",
+        lambda source: editing.add_layer_member(source, contract, beside, f"({module})"),
+    )

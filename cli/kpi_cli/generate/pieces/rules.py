@@ -1,0 +1,164 @@
+"""What stands in the files of a noun that has no endpoint: errors, the values of states, SQL and rules."""
+
+import ast
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from kpi_cli.errors import FailureError
+from kpi_cli.generate.changes import Change, NewFile, Plan
+from kpi_cli.generate.fields.names import split_words
+from kpi_cli.generate.pieces.additions import add_block
+from kpi_cli.generate.pieces.house import (
+    House,
+    class_name,
+    defined_names,
+    find_model,
+    find_noun,
+    names_of_noun,
+    open_house,
+    sentence,
+)
+from kpi_cli.generate.rendering import render
+
+_VALUE = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
+
+
+def plan_error(
+    checkout: Path, *, name: str, service: str, noun: str | None = None, status: int = 409, title: str | None = None
+) -> Plan:
+    """An error that clients see as a problem document."""
+    house = open_house(checkout, service)
+    noun = find_noun(house, name, noun)
+    words = split_words(name)
+    words = words[:-1] if words[-1:] == ("error",) and len(words) > 1 else words
+    return Plan(
+        title=f"error {class_name('_'.join(words))}Error in {service}/{noun}",
+        changes=(_error(house, noun, words, status=_check_status(status), title=title or sentence(words)),),
+        notes=("name it in the responses=problems(...) of the endpoints that raise it",),
+    )
+
+
+def _check_status(status: int) -> int:
+    if not (400 <= status < 600 and status in set(HTTPStatus)):  # noqa: PLR2004 the classes of errors
+        raise FailureError("make", f"{status} is not the status of an error, such as 404 or 409", code=2)
+    return status
+
+
+def _error(house: House, noun: str, words: Sequence[str], *, status: int, title: str) -> Change:
+    slug = "-".join(words)
+    if not (title.isprintable() and len(title) <= 100 and '"' not in title and "\\" not in title):  # noqa: PLR2004 a line
+        raise FailureError("make", "a title is one line without quotes, of at most 100 characters", code=2)
+    name = "".join(word.capitalize() for word in words)
+    _check_slug(house, slug, name)
+    return add_block(
+        house,
+        house.path(noun, "errors.py"),
+        docstring=f"The problems of requests about {names_of_noun(noun).plural_title}.",
+        imports=["from kpi_shared.errors import ProblemError"],
+        block=render("pieces/error.py.j2", class_name=name, status=status, slug=slug, title=title),
+    )
+
+
+def _check_slug(house: House, slug: str, name: str) -> None:
+    """Clients tell problems apart by their slugs."""
+    for file in sorted((house.checkout / house.path()).rglob("*.py")):
+        others = {owner for owner in _owners(file.read_text(encoding="utf-8"), slug) if owner != f"{name}Error"}
+        if others:
+            sentence = f"{others.pop()} in {file.relative_to(house.checkout)} has the type {slug} already"
+            raise FailureError("make", sentence, fix="choose another name", code=2)
+
+
+def _owners(source: str, slug: str) -> list[str]:
+    """The classes that have this type of problem."""
+    if f'type = "{slug}"' not in source:
+        return []
+    classes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef)]
+    return [node.name for node in classes if f"type = '{slug}'" in map(ast.unparse, node.body)]
+
+
+def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str], noun: str | None = None) -> Plan:
+    """The values of a column, as a StrEnum and as the text of its CHECK."""
+    house = open_house(checkout, service)
+    noun = find_noun(house, name, noun)
+    constant = "_".join(split_words(name)).upper()
+    column = split_words(name)[-1]
+    block = render("pieces/enum.py.j2", class_name=class_name(name), constant=constant, members=_members(values))
+    change = add_block(
+        house,
+        house.path(noun, "models.py"),
+        docstring=f"The values of {names_of_noun(noun).plural_title}.",
+        imports=["from enum import StrEnum"],
+        block=block,
+    )
+    note = f'of a column: CheckConstraint(f"{column} {{{constant}_KNOWN}}", name="{column}_known") in __table_args__'
+    return Plan(title=f"enum {class_name(name)} in {service}/{noun}", changes=(change,), notes=(note,))
+
+
+def _members(values: Sequence[str]) -> list[tuple[str, str]]:
+    if not values:
+        raise FailureError("make", "an enum has values", fix="-v draft -v published", code=2)
+    members = []
+    for value in values:
+        if not _VALUE.fullmatch(value):
+            sentence = f"the value {value!r} has other characters than letters, digits, hyphens and underscores"
+            raise FailureError("make", sentence, code=2)
+        member = re.sub(r"\W", "_", value).upper()
+        members.append((member if member[0].isalpha() else f"V_{member}", value))
+    if len({member for member, _ in members}) < len(members):
+        raise FailureError("make", "two of the values have the same name", code=2)
+    return members
+
+
+def plan_repository(checkout: Path, *, name: str, service: str) -> Plan:
+    """The SQL of a noun whose table exists."""
+    house, noun, model = _open_noun(checkout, name, service)
+    path = house.path(noun, "repository.py")
+    text = _render_noun(house, "pieces/repository.py.j2", noun, model)
+    return Plan(
+        title=f"repository of {noun} in {service}",
+        changes=(*_not_found(house, noun, model), NewFile(path, text)),
+    )
+
+
+def plan_service_layer(checkout: Path, *, name: str, service: str) -> Plan:
+    """The rules of a noun: what its endpoints call to change something; with its repository, if there is none."""
+    house, noun, model = _open_noun(checkout, name, service)
+    changes = list(_not_found(house, noun, model))
+    repository = house.path(noun, "repository.py")
+    source = house.read(repository)
+    if source is None:
+        changes.append(NewFile(repository, _render_noun(house, "pieces/repository.py.j2", noun, model)))
+    elif "remove" not in defined_names(source):
+        raise FailureError("make", f"{repository} has no function remove, which the rules would call", code=2)
+    path = house.path(noun, "service.py")
+    text = _render_noun(house, "pieces/service.py.j2", noun, model)
+    return Plan(title=f"service layer of {noun} in {service}", changes=(*changes, NewFile(path, text)))
+
+
+def _open_noun(checkout: Path, name: str, service: str) -> tuple[House, str, str]:
+    """The house, the noun and the class of its table, which has a column ``id``."""
+    house = open_house(checkout, service)
+    noun = find_noun(house, name, None)
+    source = house.read(house.path(noun, "models.py")) or ""
+    model = find_model(source)
+    if model is None or not re.search(r"^    id: int", source, re.MULTILINE):
+        sentence = f"{service}/{noun} has no table with a column id"
+        raise FailureError("make", sentence, fix=f"kpi make model {name} -s {service}", code=2)
+    return house, noun, model[0]
+
+
+def _render_noun(house: House, template: str, noun: str, model: str) -> str:
+    names = names_of_noun(noun)
+    values = {"names": names, "noun": noun, "class_name": model, "title": sentence(names.plural_words)}
+    return render(template, package=house.service.package, **values)
+
+
+def _not_found(house: House, noun: str, model: str) -> tuple[Change, ...]:
+    source = house.read(house.path(noun, "errors.py"))
+    if source is not None and f"{model}NotFoundError" in defined_names(source):
+        return ()
+    words = (*split_words(model), "not", "found")
+    title = f"The {' '.join(split_words(model))} does not exist"
+    return (_error(house, noun, words, status=404, title=title),)

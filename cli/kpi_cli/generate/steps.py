@@ -1,0 +1,42 @@
+"""What is made from the new code by programs, in the copy of the checkout."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kpi_cli.errors import FailureError
+from kpi_cli.generate import scratch
+from kpi_cli.generate.changes import Step
+
+
+def write_migration(folder: str, message: str) -> Step:
+    """The migration that the models of the service in this folder need, run up, down and up; none if they need none."""
+    return lambda root: _run(root, "migration", "kpi_shared.testing.write_migration", folder, message)
+
+
+def write_openapi(root: Path) -> None:
+    """docs/openapi.json."""
+    _run(root, "API document", "kpi_cli", "openapi", "docs/openapi.json")
+
+
+def _run(root: Path, name: str, *arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=root,
+        env=scratch.environment(root),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if result.returncode:
+        raise FailureError(
+            "make", f"the {name} could not be made, and nothing was changed", log=_last_lines(result.stdout)
+        )
+
+
+def _last_lines(output: str) -> Sequence[str]:
+    return [line for line in output.splitlines() if line.strip()][-12:]

@@ -1,0 +1,104 @@
+"""The places outside of its folder that a resource needs: application, order of imports, gateway, rights."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from kpi_cli.generate import editing, steps
+from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.specs import Access, Kind, ResourceSpec
+
+# A noun stands below these, whatever it imports.
+_ABOVE_NOUNS = {"app", "seeding", "housekeeping"}
+# Rights stand in one column.
+_WIDTH = 61
+_READ = {Access.PUBLIC: "public", Access.PROTECTED: "read", Access.ADMIN: "admin"}
+_WRITE = {Access.PUBLIC: "write", Access.PROTECTED: "write", Access.ADMIN: "admin"}
+_FILES = {Kind.FILE, Kind.IMAGE}
+# Of a row of the gateway's table that does not say it.
+_BODY_LIMIT = 1024 * 1024
+
+
+def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
+    """The plan with the edits of the service, the gateway and the rights, and the steps that follow from the code."""
+    service, names = spec.service, spec.names
+    edits = (
+        Edit(f"{service.folder}/{service.package}/app.py", lambda text: _include(text, spec)),
+        Edit(f"{service.folder}/.importlinter", lambda text: _order(text, spec, checkout)),
+        Edit("gateway/kpi_gateway/settings.py", lambda text: _route(text, spec)),
+        Edit("tests/rights.txt", lambda text: _allow(text, spec)),
+    )
+    made = (steps.write_migration(service.folder, names.plural.replace("_", " ")), steps.write_openapi)
+    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made))
+
+
+def _include(app: str, spec: ResourceSpec) -> str:
+    names = spec.names
+    module = f"{spec.service.package}.{names.plural}.endpoints"
+    app = editing.add_import(app, f"from {module} import router as {names.plural}")
+    app = editing.add_to_list(app, "tags", f'"{names.path}": "{names.plural_title.capitalize()}: {_describe(spec)}"')
+    return editing.add_to_list(app, "routers", names.plural)
+
+
+def _describe(spec: ResourceSpec) -> str:
+    is_searchable = any(field.kind in {Kind.STRING, Kind.TEXT} for field in spec.fields)
+    words = f"reading, {'searching, ' if is_searchable else ''}writing"
+    return f"{words} (admins)" if spec.access is Access.ADMIN else words
+
+
+def _order(contracts: str, spec: ResourceSpec, checkout: Path) -> str:
+    """Give the noun its place among the containers, and among the nouns above those that it depends on."""
+    package, noun = spec.service.package, spec.names.plural
+    files = editing.find_contract(contracts, rf"{package}\.\w+")
+    contracts = editing.add_container(contracts, files, f"{package}.{noun}")
+    nouns = editing.find_contract(contracts, package)
+    layers = editing.read_layers(contracts, nouns)
+    below = {"tables", *_find_nouns(spec, checkout)}
+    highest = next(number for number, layer in enumerate(layers) if below & {*layer})
+    above = layers[highest - 1]
+    if _ABOVE_NOUNS & {*above}:
+        return editing.add_layer(contracts, nouns, layers[highest][0], noun)
+    return editing.add_layer_member(contracts, nouns, above[0], noun)
+
+
+def _find_nouns(spec: ResourceSpec, checkout: Path) -> Iterator[str]:
+    """The nouns whose tables the resource refers to."""
+    if spec.owner is not None and spec.service.has_authors:
+        yield "authors"
+    tables = {field.foreign.table for field in spec.fields if field.foreign is not None}
+    for file in (checkout / spec.service.folder / spec.service.package).glob("*/models.py"):
+        if tables & {*re.findall(r'__tablename__ = "(\w+)"', file.read_text(encoding="utf-8"))}:
+            yield file.parent.name
+
+
+def _route(settings: str, spec: ResourceSpec) -> str:
+    values = f'prefix="/{spec.names.path}", upstream="{spec.service.name}"'
+    if spec.access is Access.PUBLIC:
+        # Those with a token have limits of their own.
+        costly = '"search", "total"' if "search" in _describe(spec) else '"total",'
+        values += f", costly_parameters=({costly})"
+    largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
+    if largest > _BODY_LIMIT:
+        values += f", body_limit={largest}"
+    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}"')
+
+
+def _allow(rights: str, spec: ResourceSpec) -> str:
+    known = {line.rpartition(" ")[0].strip() for line in rights.splitlines()}
+    lines = [f"{name:{_WIDTH}}{right}" for name, right in _list_rights(spec) if name not in known]
+    return rights + "".join(f"{line}\n" for line in lines)
+
+
+def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
+    read, write = _READ[spec.access], _WRITE[spec.access]
+    rows = f"/api/v1/{spec.names.path}"
+    row = f"{rows}/{{{spec.names.singular}_id}}"
+    yield from ((f"POST {rows}", write), (f"GET {rows}", read), (f"GET {row}", read))
+    yield from ((f"{method} {row}", write) for method in ("PUT", "PATCH", "DELETE"))
+    if spec.soft_deletes:
+        yield f"POST {row}/restore", "admin"
+    for field in spec.fields:
+        if field.kind in _FILES:
+            yield from ((f"{method} {row}/{field.name}", write) for method in ("PUT", "DELETE"))
+            yield f"GET {row}/{field.name}", read

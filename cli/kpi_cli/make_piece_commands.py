@@ -1,0 +1,121 @@
+"""The single pieces of ``kpi make``: a function here is the command line of one, which its planner gets.
+
+``add_to`` adds them to ``kpi make``, with the options that all of them have.
+"""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+
+from kpi_cli import layout
+from kpi_cli.generate.options import DryRun, Force, Json
+
+Name = Annotated[str, typer.Argument(help="The name, as OrderItem, order_item or order-item.")]
+Noun = Annotated[str, typer.Argument(help="The noun, as OrderItem or order_items.")]
+Service = Annotated[str, typer.Option("--service", "-s", help="The service, as content.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--field", "-f", metavar="NAME:TYPE:RULES", help="A field, as title:string:required,max:200; repeated."
+    ),
+]
+In = Annotated[
+    str | None,
+    typer.Option("--in", metavar="NOUN", help="The noun whose folder it goes into; by default the one it begins with."),
+]
+
+
+def run(piece: str, *, dry_run: bool = False, force: bool = False, as_json: bool = False, **parameters: Any) -> None:  # noqa: ANN401 of any planner
+    """Make one piece."""
+    from kpi_cli.generate import applying  # noqa: PLC0415 - only kpi make needs this, and Jinja2 below
+    from kpi_cli.generate.pieces.planners import PLANNERS  # noqa: PLC0415
+
+    where = layout.find()
+    plan = PLANNERS[piece](where.checkout, **parameters)
+    applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
+
+
+def add_to(app: typer.Typer) -> None:
+    for name, function in _PIECES.items():
+        app.command(name)(_with_options(name, function))
+
+
+def _with_options(piece: str, function: Callable[..., None]) -> Callable[..., None]:
+    """The command line of ``function``, and the options that all pieces have."""
+    command = partial(run, piece)
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in {"dry_run": DryRun, "force": Force, "as_json": Json}.items()
+    ]
+    own = inspect.signature(function)
+
+    def make(**parameters: Any) -> None:  # noqa: ANN401 as typer passes them
+        command(**parameters)
+
+    make.__doc__ = function.__doc__
+    make.__signature__ = own.replace(parameters=[*own.parameters.values(), *common])  # type: ignore[attr-defined]
+    make.__annotations__ = {**function.__annotations__, "dry_run": DryRun, "force": Force, "as_json": Json}
+    return make
+
+
+def _error(
+    name: Name,
+    service: Service,
+    noun: In = None,
+    status: Annotated[int, typer.Option(help="The HTTP status.")] = 409,
+    title: Annotated[str | None, typer.Option(help="What clients read; by default the words of the name.")] = None,
+) -> None:
+    """An error that clients see as a problem document, in the errors.py of its noun."""
+
+
+def _enum(
+    name: Name,
+    service: Service,
+    values: Annotated[list[str], typer.Option("--value", "-v", help="A value; repeated.")],
+    noun: In = None,
+) -> None:
+    """The values of a column, as a StrEnum and as the text of its CHECK, in the models.py of its noun."""
+
+
+def _repository(name: Noun, service: Service) -> None:
+    """The SQL of a noun that has a table."""
+
+
+def _service_layer(name: Noun, service: Service) -> None:
+    """The rules of a noun that has a table, in its service.py; and its repository, if there is none."""
+
+
+def _migration(message: Annotated[str, typer.Argument(help="What it does, as 'add bios'.")], service: Service) -> None:
+    """An empty migration, for what is not found by comparing models with the database."""
+
+
+def _middleware(name: Name, service: Service) -> None:
+    """A layer around the application of a service, with a test."""
+
+
+def _command(name: Name, service: Service, noun: In = None) -> None:
+    """A command of the service's program, python -m kpi_SERVICE NAME, with a test."""
+
+
+def _test(name: Name, service: Service, noun: In = None) -> None:
+    """A file of tests for a noun, with a first test that holds."""
+
+
+def _event(name: Name, service: Service, fields: Fields = None) -> None:
+    """A type of event of auth, with its payload: kpi make event account.suspended -s auth -f reason:string:required."""
+
+
+_PIECES: dict[str, Callable[..., None]] = {
+    "repository": _repository,
+    "service-layer": _service_layer,
+    "migration": _migration,
+    "middleware": _middleware,
+    "command": _command,
+    "test": _test,
+    "error": _error,
+    "enum": _enum,
+    "event": _event,
+}

@@ -1,0 +1,28 @@
+"""Long outputs: JSON that is written as it is made, and a reader that has seen enough."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def until_closed() -> Iterator[None]:
+    """End quietly when the reader of standard output has gone, as `head` does."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes it once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def print_json_list(items: Iterable[Any]) -> None:
+    """One JSON list, an item per line."""
+    separator = "["
+    for item in items:
+        sys.stdout.write(f"{separator}\n{json.dumps(item)}")
+        separator = ","
+    sys.stdout.write("[]\n" if separator == "[" else "\n]\n")

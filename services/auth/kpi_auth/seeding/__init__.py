@@ -1,0 +1,1 @@
+"""Made-up accounts for development."""

@@ -1,0 +1,1 @@
+"""Made-up posts, votes and conversations for development."""

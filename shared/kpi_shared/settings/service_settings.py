@@ -1,0 +1,93 @@
+"""The settings of a service: its database, and how long a request may take."""
+
+import re
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from kpi_shared.key_ring import Purpose
+from kpi_shared.parts import Part
+from kpi_shared.settings.part_settings import PartSettings
+from kpi_shared.settings.token_settings import TokenSettings
+
+# Passwords in examples.
+_PLACEHOLDER = re.compile(r"<.*>|change[-_]?me|your[-_]?password|password|example", re.IGNORECASE)
+
+
+def _check_database_url(value: SecretStr) -> SecretStr:
+    # The gateway has settings but no driver.
+    from kpi_shared.database_url import parse_database_url  # noqa: PLC0415
+
+    parameters = parse_database_url(value.get_secret_value())
+    if _PLACEHOLDER.fullmatch(parameters.get("password", "")):
+        raise ValueError("the password is a placeholder from an example")
+    return SecretStr(f"postgresql+psycopg://{value.get_secret_value().partition('://')[2]}")
+
+
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+
+
+class DatabaseSettings(PartSettings):
+    """The PostgreSQL database of the part. Times are in seconds."""
+
+    database_url: DatabaseUrl = Field(
+        title="Database",
+        description="A database of the part's own. Special characters in the password are percent-encoded (@ is %40). "
+        "The form is libpq's, so several hosts are possible, of which the primary is used: "
+        "postgresql://USER:PASSWORD@h1:5432,h2:5432/NAME",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
+    )
+    database_pool_size: int = Field(
+        default=5, ge=1, le=100, description="The number of connections for reads, and the same number for writes."
+    )
+    database_pool_timeout: float = Field(
+        default=1.8,
+        gt=0,
+        le=60,
+        description="How long a request waits for a connection, in seconds: less than REQUEST_TIMEOUT, so that the "
+        "response can name the reason.",
+    )
+    database_statement_timeout: float = Field(
+        default=1.8,
+        gt=0,
+        le=600,
+        description="How long a statement may take, in seconds; waiting for a lock has three quarters of it.",
+    )
+    database_echo: bool = Field(default=False, description="Log every SQL statement.")
+
+
+class ServiceSettings(DatabaseSettings, TokenSettings):
+    """For a service: a database and the key of the tokens."""
+
+    request_timeout: float = Field(
+        default=2.0,
+        gt=0,
+        le=30,
+        title="Requests",
+        description="The response to a complete request must begin within this many seconds, unless the gateway sets "
+        "another time for its route; then it is 503.",
+    )
+
+    @property
+    def server_options(self) -> dict[str, Any]:
+        return {"request_timeout": self.request_timeout}
+
+    @property
+    def lasting_secrets(self) -> tuple[SecretStr, ...]:
+        """Keys of this service that last longer than those of the tokens, the newest first."""
+        return ()
+
+    @model_validator(mode="after")
+    def _require_lasting_secret(self) -> Self:
+        if self.token_purpose is Purpose.PUBLIC and not self.lasting_secrets:
+            raise ValueError("TOKEN_PURPOSE: with public, cursors need a key of their own: set FEED_KEY too")
+        return self
+
+
+def database_settings_of(of: Part) -> type[DatabaseSettings]:
+    """The settings of a migration: a database but no key, so that it need not be trusted with one."""
+
+    class MigrationSettings(DatabaseSettings):
+        part: ClassVar[Part] = of
+
+    return MigrationSettings
