@@ -40,10 +40,10 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
-app.command("new")(project_commands.new)
-app.command("upgrade")(project_commands.upgrade)
 app.add_typer(db_commands.app)
 app.command("ai")(ai_command.make_from_words)
+app.command("new")(project_commands.new)
+app.command("upgrade")(project_commands.upgrade)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
 user_app = typer.Typer(
