@@ -12,7 +12,7 @@ from kpi_cli.generate.specs import Access, Kind, ResourceSpec
 # A noun stands below these, whatever it imports.
 _ABOVE_NOUNS = {"app", "seeding", "housekeeping"}
 # Rights stand in one column.
-_WIDTH = 61
+_WIDTH = 60
 _READ = {Access.PUBLIC: "public", Access.PROTECTED: "read", Access.ADMIN: "admin"}
 _WRITE = {Access.PUBLIC: "write", Access.PROTECTED: "write", Access.ADMIN: "admin"}
 _FILES = {Kind.FILE, Kind.IMAGE}
@@ -86,7 +86,7 @@ def _route(settings: str, spec: ResourceSpec) -> str:
 
 def _allow(rights: str, spec: ResourceSpec) -> str:
     known = {line.rpartition(" ")[0].strip() for line in rights.splitlines()}
-    lines = [f"{name:{_WIDTH}}{right}" for name, right in _list_rights(spec) if name not in known]
+    lines = [f"{name:{_WIDTH}} {right}" for name, right in _list_rights(spec) if name not in known]
     return rights + "".join(f"{line}\n" for line in lines)
 
 
