@@ -1,4 +1,4 @@
-"""The folders and files of a checkout, and of the state that its stack keeps in it."""
+"""The folders and files of a checkout, and of the state that its stack keeps there."""
 
 import os
 from dataclasses import dataclass
@@ -42,6 +42,10 @@ class Layout:
     @property
     def migrations(self) -> Path:
         return self.home / "migrations.json"
+
+    @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
 
     @property
     def sample_data(self) -> Path:
