@@ -91,7 +91,8 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
     app.add_middleware(TrailingSlash)
-    app.add_middleware(BodyLimit, limit=max_body_bytes)
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(BodyLimit, limit=max_body_bytes, routes=routes)
     if observation.tracing is not None:
         app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)

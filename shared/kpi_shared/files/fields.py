@@ -101,7 +101,6 @@ class FileField:
             raise NoFileError
         headers |= {"Content-Length": str(stored.size)}
         if request.scope.get(IS_HEAD):
-            await chunks.aclose()
             return Response(headers=headers, media_type=stored.media_type)
         return StreamingResponse(chunks, headers=headers, media_type=stored.media_type)
 

@@ -37,14 +37,12 @@ class FolderStore:
             raise
 
     async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
-        try:
-            file = await self._threads.run(_open, self._path(key))
-        except FileNotFoundError:
-            return None
-        return self._read(file)
+        path = self._path(key)
+        return self._read(path) if await self._threads.run(path.is_file) else None
 
-    async def _read(self, file: BinaryIO) -> AsyncGenerator[bytes, None]:
-        with file:
+    async def _read(self, path: Path) -> AsyncGenerator[bytes, None]:
+        # Opened with the first chunk: a response that is never begun leaves no open file.
+        with await self._threads.run(_open, path) as file:
             while chunk := await self._threads.run(file.read, CHUNK):
                 yield chunk
 

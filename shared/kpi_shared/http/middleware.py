@@ -1,13 +1,13 @@
 """Pure ASGI middleware: request ids, response times, HEAD, and the limit of request bodies."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES, OWN_PACE
@@ -208,18 +208,23 @@ class HeadAsGet:
 
 
 class BodyLimit:
-    """Responds with 413 to a request body of more than ``limit`` bytes, with or without a Content-Length."""
+    """Responds with 413 to a request body of more than ``limit`` bytes, with or without a Content-Length.
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    An operation of ``routes`` may have a greater limit, as its ``openapi_extra`` says; it sets MORE_BODY_BYTES itself.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: int, routes: Sequence[BaseRoute] = ()) -> None:
         self.app = app
         self.limit = limit
+        extras = ((route, getattr(route, "openapi_extra", None) or {}) for route in routes)
+        self._own_limits = [(route, int(extra[MAX_BODY_BYTES])) for route, extra in extras if MAX_BODY_BYTES in extra]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > self.limit and int(length[:20]) > _own_limit(scope):
+        if length.isdigit() and int(length[:20]) > self.limit and int(length[:20]) > self._own_limit(scope):
             await self._refuse(scope, receive, send)
             return
         body = _CountedBody(scope, receive, send, self.limit)
@@ -231,18 +236,13 @@ class BodyLimit:
         if body.is_too_large and not body.has_response:
             await self._refuse(scope, receive, send)
 
+    def _own_limit(self, scope: Scope) -> int:
+        found = (limit for route, limit in self._own_limits if route.matches(scope)[0] is Match.FULL)
+        return next(found, 0)
+
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = BodyTooLargeError(f"At most {self.limit} bytes are accepted")
         await problem_response(error)(scope, receive, send)
-
-
-def _own_limit(scope: Scope) -> int:
-    """The limit of the operation, where it has one. Only bodies that are too large for others are looked up."""
-    for route in scope["app"].routes if "app" in scope else ():
-        match, _ = route.matches(scope)
-        if match is Match.FULL:
-            return int((getattr(route, "openapi_extra", None) or {}).get(MAX_BODY_BYTES, 0))
-    return 0
 
 
 class _CountedBody:
