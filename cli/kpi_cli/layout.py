@@ -44,6 +44,10 @@ class Layout:
         return self.home / "migrations.json"
 
     @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
+
+    @property
     def sample_data(self) -> Path:
         """The posts of ``kpi load``, which a project of one's own need not have."""
         return self.checkout / "data" / "hacker_news.jsonl.gz"

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kpi_cli.errors import KPI, FailureError
-from kpi_cli.generate import records, scratch, showing, writing
+from kpi_cli.generate import local_stack, records, scratch, showing, writing
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.editing import AnchorError
 from kpi_cli.generate.scratch import File
@@ -32,11 +32,14 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
         if files and not dry_run:
             path, record = records.create(layout, plan.title, files)
             writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+    notes = [*plan.notes]
+    if files and not dry_run:
+        notes[:0] = local_stack.take_up(layout, files) or ["make up starts the stack with it"]
     took = round(time.monotonic() - began, 1)
     if as_json:
-        print(json.dumps(shown | {"notes": list(plan.notes), "seconds": took}))
+        print(json.dumps(shown | {"notes": notes, "seconds": took}))
     elif not dry_run:
-        _report(plan, files, shown["files"], took)
+        _report(plan.title, shown["files"], notes, took)
     return bool(files)
 
 
@@ -121,14 +124,14 @@ def _join(paths: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _report(plan: Plan, files: Mapping[str, File], rows: Sequence[Mapping[str, str]], took: float) -> None:
-    if not files:
-        print(f"kpi: {plan.title}: everything is there already, and nothing was changed")
+def _report(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[str], took: float) -> None:
+    if not rows:
+        print(f"kpi: {title}: everything is there already, and nothing was changed")
         return
-    print(f"kpi: made {plan.title} in {took} s")
+    print(f"kpi: made {title} in {took} s")
     for row in rows:
         print(f"  {row['change']:8}{row['path']}")
-    for note in (*plan.notes, f"take it back: {KPI} make undo"):
+    for note in (*notes, f"take it back: {KPI} make undo"):
         print(f"  {note}")
 
 
@@ -144,12 +147,16 @@ def undo(layout: Layout, *, as_json: bool) -> None:
                 f"{_join(changed)} {'has' if len(changed) == 1 else 'have'} changed since {record.title} was made",
                 fix="restore what was written, or remove it by hand",
             )
+        made = [path for path, was in record.before.items() if was is None]
+        local_stack.refuse_later_migrations(layout, made)
+        notes = local_stack.give_up(layout, made)
         files = {**record.before, str(record.path): None}
         writing.replace_files(layout.checkout, records.journal(layout), files, emptied=record.folders)
+    notes += local_stack.take_up(layout, record.before)
     if as_json:
-        rows = [
-            {"path": path, "change": "removed" if was is None else "restored"} for path, was in record.before.items()
-        ]
-        print(json.dumps({"title": record.title, "files": rows}))
-    else:
-        print(f"kpi: took back {record.title}: {len(record.before)} files are as they were before")
+        rows = [{"path": path, "change": "removed" if path in made else "restored"} for path in record.before]
+        print(json.dumps({"title": record.title, "files": rows, "notes": notes}))
+        return
+    print(f"kpi: took back {record.title}: {len(made)} files removed, {len(record.before) - len(made)} as before")
+    for note in notes:
+        print(f"  {note}")

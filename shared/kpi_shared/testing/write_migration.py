@@ -4,10 +4,15 @@ It is Alembic's autogenerate on a temporary PostgreSQL, in the form of the migra
 run up, down and up again: what it makes, its downgrade removes. Where the models need none, nothing is written.
 """
 
+import json
 import os
 import re
 import sys
+from ast import literal_eval
+from io import StringIO
 from pathlib import Path
+from token import STRING
+from tokenize import generate_tokens
 
 import psycopg
 from alembic import command
@@ -118,6 +123,8 @@ _WRITTEN = (
     (r"sa\.text\((['\"])(true|false)\1\)", r"sa.\2()"),
     (r"\(astext_type=sa\.Text\(\)\)", "()"),
 )
+# So that it fits into a line of 120 characters behind its indentation.
+_MAX_TEXT = 80
 _OF_POSTGRESQL = re.compile(r"\bpostgresql\.([A-Z]\w*)\(")
 
 
@@ -125,10 +132,28 @@ def improve(text: str) -> str:
     """A migration as autogenerate writes it, in the form of the house; the formatter does the rest."""
     for pattern, replacement in _WRITTEN:
         text = re.sub(pattern, replacement, text)
+    text = _split_long_texts(text)
     if names := sorted(set(_OF_POSTGRESQL.findall(text))):
         text = _OF_POSTGRESQL.sub(r"\1(", text)
         text = text.replace(_OP, f"{_OP}from sqlalchemy.dialects.postgresql import {', '.join(names)}\n", 1)
     return text
+
+
+def _split_long_texts(text: str) -> str:
+    """Write each long text, such as the expression of a generated column, over several lines."""
+    lines = text.splitlines(keepends=True)
+    for token in reversed([*generate_tokens(StringIO(text).readline)]):
+        (line, start), (last, end) = token.start, token.end
+        if token.type == STRING and line == last and end - start > _MAX_TEXT:
+            parts = re.findall(
+                rf".{{1,{_MAX_TEXT}}}(?:(?<=\s)|$)|.{{1,{_MAX_TEXT}}}", literal_eval(token.string), re.DOTALL
+            )
+            split = "\n".join(json.dumps(part, ensure_ascii=False) for part in parts)
+            before, behind = lines[line - 1][:start], lines[line - 1][end:]
+            # The first argument of a call needs no parentheses of its own.
+            is_argument = before.endswith("(")
+            lines[line - 1] = f"{before}\n{split}{behind}" if is_argument else f"{before}(\n{split}\n){behind}"
+    return "".join(lines)
 
 
 _OP = "from alembic import op\n"
