@@ -69,6 +69,8 @@ MIXES = (
     resource("Link", parents=("post_id",)),
     resource("Pin", "owner:owner", soft_deletes=True),
     resource("Mark"),
+    resource("Picture", "image:image", "source:file", "title:string", "owner:owner", access=Access.PUBLIC),
+    resource("Document", "scan:file:max:20MiB", soft_deletes=True),
     resource("Flag", "on_top:boolean:required", access=Access.ADMIN),
     resource("Tag", "name:slug:required", "post_id:bigint:foreign:posts.id", "owner:owner"),
     resource("Reading", "value:float:required", "source:ip:unique", access=Access.ADMIN),
