@@ -1,5 +1,7 @@
 """A running stack that another command asks to take up new code, with stand-ins for the parts."""
 
+from pathlib import Path
+
 from cli_harness import Checkout
 from kpi_cli.generate import local_stack
 from kpi_cli.layout import Layout
@@ -8,7 +10,8 @@ PATHS = ["services/content/kpi_content/posts/models.py", "gateway/kpi_gateway/se
 
 
 def layout_of(checkout: Checkout) -> Layout:
-    return Layout(checkout=checkout.folder, home=checkout.home)
+    """With the folder whose code and migrations the stack itself looks at."""
+    return Layout(checkout=Path(__file__).parents[3], home=checkout.home)
 
 
 def pids(checkout: Checkout) -> dict[str, int]:
