@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kpi_cli import layout, make_piece_commands
+from kpi_cli import layout, make_piece_commands, make_service_command
 from kpi_cli.generate.options import DryRun, Force, Json
 
 app = typer.Typer(
@@ -40,11 +40,8 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
 
     kpi make resource Product -f title:string:required,max:200 -f price:money:required,ge:0 -f owner:owner
     """
-    from kpi_cli.generate import applying, wiring  # noqa: PLC0415 - only these commands need what they import
-
-    where = layout.find()
-    plan = wiring.plan_wired_resource(
-        where.checkout,
+    make_piece_commands.run(
+        "resource",
         name=name,
         service=service,
         fields=fields,
@@ -54,8 +51,13 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
         public=public,
         protected=protected,
         admin=admin,
+        dry_run=dry_run,
+        force=force,
+        as_json=as_json,
     )
-    applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
+
+
+app.command("service")(make_service_command.make_service)
 
 
 @app.command("undo")
