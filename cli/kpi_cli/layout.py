@@ -1,4 +1,4 @@
-"""The folders and files of a checkout, and of the state that its stack keeps in it."""
+"""The folders and files of a checkout, and of the state that its stack keeps there."""
 
 import os
 from dataclasses import dataclass
