@@ -54,18 +54,21 @@ def test_a_database_is_shown_rolled_back_and_migrated(url: str, capsys: pytest.C
         database_changes.rollback(find(), "content", steps=99, consent=YES, as_json=True)
 
 
-@pytest.mark.parametrize("by_downgrades", [False, True])
-def test_a_database_begun_anew_is_empty_and_gives_no_number_twice(url: str, *, by_downgrades: bool) -> None:
-    run(url, "INSERT INTO authors (id, username) VALUES (1, 'anna')")
+def test_a_database_begun_anew_is_empty_and_gives_no_number_twice(url: str) -> None:
     add = "INSERT INTO posts (owner_id, title, content) VALUES (1, 'x', '') RETURNING id"
-    ((first,),) = run(url, add)
-    if not by_downgrades:
-        run(url, "CREATE TABLE left_over (id bigint)")
-    database_changes.renew(find(), "content", by_downgrades=by_downgrades, consent=YES, as_json=True)
-    assert run(url, "SELECT to_regclass('left_over'), (SELECT count(*) FROM posts)") == [(None, 0)]
+    ids = []
+    for by_downgrades in (True, False):
+        run(url, "INSERT INTO authors (id, username) VALUES (1, 'anna')")
+        ids += run(url, add)
+        # A rollback leaves what no migration has made.
+        run(url, "CREATE TABLE IF NOT EXISTS left_over (id bigint)")
+        database_changes.renew(find(), "content", by_downgrades=by_downgrades, consent=YES, as_json=True)
+        is_left = run(url, "SELECT to_regclass('left_over') IS NOT NULL, (SELECT count(*) FROM posts)")
+        assert is_left == [(by_downgrades, 0)]
     run(url, "INSERT INTO authors (id, username) VALUES (1, 'anna')")
     # Running parts remember some rows by their numbers.
-    assert run(url, add) > [(first,)]
+    ids += run(url, add)
+    assert ids == sorted(set(ids))
 
 
 def test_nothing_is_deleted_without_a_yes(
