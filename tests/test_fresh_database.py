@@ -37,14 +37,16 @@ def end_session(client: httpx.Client) -> None:
 
 def test_a_running_stack_goes_on_with_a_fresh_database(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
-    with LocalStack(tmp_path / "state").running() as local:
-        with httpx.Client(base_url=f"{local.status()['gateway_url']}/api/v1", timeout=30) as client:
-            kpi(local, "db", "seed", "--count", "2")
-            for _ in range(3):
-                end_session(client)
-            kpi(local, "db", "fresh", "--yes")
-            assert client.get("/posts").json()["items"] == []
-            kpi(local, "db", "seed", "--count", "2")
-            # The place in auth's feed that content remembers is that of the database before.
+    with (
+        LocalStack(tmp_path / "state").running() as local,
+        httpx.Client(base_url=f"{local.status()['gateway_url']}/api/v1", timeout=30) as client,
+    ):
+        kpi(local, "db", "seed", "--count", "2")
+        for _ in range(3):
             end_session(client)
-            assert len(client.get("/posts").json()["items"]) == 3
+        kpi(local, "db", "fresh", "--yes")
+        assert client.get("/posts").json()["items"] == []
+        kpi(local, "db", "seed", "--count", "2")
+        # The place in auth's feed that content remembers is that of the database before.
+        end_session(client)
+        assert len(client.get("/posts").json()["items"]) == 3
