@@ -7,6 +7,7 @@ from http import HTTPStatus
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES, OWN_PACE
@@ -184,6 +185,8 @@ class TrailingSlash:
 
 
 # The scope's member that says that the request, which routes see as a GET, is a HEAD.
+# A member of ``openapi_extra``: the greatest size of the body of this operation, where the service's limit is too low.
+MAX_BODY_BYTES = "x-max-body-bytes"
 IS_HEAD = "is_head"
 
 
@@ -216,7 +219,7 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > self.limit:
+        if length.isdigit() and int(length[:20]) > self.limit and int(length[:20]) > _own_limit(scope):
             await self._refuse(scope, receive, send)
             return
         body = _CountedBody(scope, receive, send, self.limit)
@@ -231,6 +234,15 @@ class BodyLimit:
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = BodyTooLargeError(f"At most {self.limit} bytes are accepted")
         await problem_response(error)(scope, receive, send)
+
+
+def _own_limit(scope: Scope) -> int:
+    """The limit of the operation, where it has one. Only bodies that are too large for others are looked up."""
+    for route in scope["app"].routes if "app" in scope else ():
+        match, _ = route.matches(scope)
+        if match is Match.FULL:
+            return int((getattr(route, "openapi_extra", None) or {}).get(MAX_BODY_BYTES, 0))
+    return 0
 
 
 class _CountedBody:
