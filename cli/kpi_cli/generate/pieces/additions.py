@@ -11,7 +11,7 @@ from kpi_cli.generate.changes import Change, Edit, NewFile
 from kpi_cli.generate.pieces.house import House, defined_names
 
 
-def add_block(  # noqa: PLR0913 what is added, and where
+def add_block(
     house: House, path: str, *, docstring: str, imports: Sequence[str], block: str, before: str | None = None
 ) -> Change:
     """``block`` has definitions, which come last in the file, or before the first line that ``before`` matches.

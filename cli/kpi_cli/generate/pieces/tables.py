@@ -7,10 +7,12 @@ from pathlib import Path
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import steps
 from kpi_cli.generate.changes import Change, NewFile, Plan
+from kpi_cli.generate.fields.catalogue import code_of
 from kpi_cli.generate.pieces.additions import add_block
 from kpi_cli.generate.pieces.house import House, defined_names, find_class, find_noun, open_house
 from kpi_cli.generate.rendering import render
 from kpi_cli.generate.resource import resource_values
+from kpi_cli.generate.seeding import plan_seeding as plan_seeding_module
 from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import ResourceSpec
 from kpi_cli.generate.wiring import place_noun
@@ -96,11 +98,23 @@ def plan_service_layer(
 
 
 def _open_noun(
-    checkout: Path, name: str, service: str, fields: Sequence[str] | None, *, soft_deletes: bool
+    checkout: Path,
+    name: str,
+    service: str,
+    fields: Sequence[str] | None,
+    *,
+    belongs_to: Sequence[str] | None = None,
+    soft_deletes: bool = False,
 ) -> tuple[House, ResourceSpec]:
     house = open_house(checkout, service)
     spec = specify_resource(
-        checkout, name, service=service, fields=fields or (), soft_deletes=soft_deletes, is_piece=True
+        checkout,
+        name,
+        service=service,
+        fields=fields or (),
+        belongs_to=belongs_to or (),
+        soft_deletes=soft_deletes,
+        is_piece=True,
     )
     models = house.read(house.path(spec.names.plural, "models.py"))
     if models is None or find_class(models, spec.names.class_name) is None:
@@ -125,3 +139,28 @@ def _needed(house: House, spec: ResourceSpec, fields: Sequence[str] | None) -> I
         yield NewFile(house.path(noun, "errors.py"), _render("errors", spec))
     elif f"{name}NotFoundError" not in defined_names(errors):
         raise FailureError("make", f"the errors.py of {noun} has no {name}NotFoundError", code=2)
+
+
+def plan_seeding(
+    checkout: Path,
+    *,
+    name: str,
+    service: str,
+    fields: Sequence[str] | None = None,
+    belongs_to: Sequence[str] | None = None,
+) -> Plan:
+    """The factory of a noun and its seeder, which are one module; the schemas and errors, if they are not there."""
+    house, spec = _open_noun(checkout, name, service, fields, belongs_to=belongs_to)
+    seeding = plan_seeding_module(spec, [code_of(field, spec.names) for field in spec.fields])
+    there = house.read(seeding.path)
+    if there is None and not fields:
+        sentence = "a factory needs the fields of its rows"
+        raise FailureError("make", sentence, fix="give them as to kpi make model: -f title:string:required", code=2)
+    # A module that is there has both already, whatever the fields are now.
+    is_there = there is not None and {f"{spec.names.class_name}Factory", "seed"} <= defined_names(there)
+    changes = (NewFile(seeding.path, there or "") if is_there else seeding, *_needed(house, spec, fields))
+    return Plan(
+        title=f"factory and seeder of {spec.names.plural} in {service}",
+        changes=changes,
+        notes=(f"kpi db seed {service} --seeder {spec.names.plural} --count 50",),
+    )
