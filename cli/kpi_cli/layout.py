@@ -1,4 +1,4 @@
-"""The folders and files of a checkout, and of the state that its stack keeps in it."""
+"""The folders and files of a checkout, and of the state that its stack keeps there."""
 
 import os
 from dataclasses import dataclass
@@ -44,6 +44,10 @@ class Layout:
         return self.home / "migrations.json"
 
     @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
+
+    @property
     def sample_data(self) -> Path:
         """The posts of ``kpi load``, which a project of one's own need not have."""
         return self.checkout / "data" / "hacker_news.jsonl.gz"
@@ -52,10 +56,6 @@ class Layout:
     def answers(self) -> Path:
         """A checkout that has it is a project of one's own, not the platform."""
         return self.checkout / ANSWERS
-
-    @property
-    def restarts(self) -> Path:
-        return self.home / "restarts.json"
 
     @property
     def lock(self) -> Path:

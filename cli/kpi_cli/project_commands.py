@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from kpi_cli import layout
 from kpi_cli.projects.extras import Extra
@@ -36,7 +37,9 @@ def new(
     """
     from kpi_cli.projects import creating  # noqa: PLC0415 - importing Copier takes longer than most commands
 
-    made = creating.create(layout.find(), name, address=source, ref=ref, folder=to, extras=frozenset(extras or ()))
+    found = layout.find()
+    with Console(stderr=True).status("Copying the platform"):
+        made = creating.create(found, name, address=source, ref=ref, folder=to, extras=frozenset(extras or ()))
     if made.has_uncommitted:
         print("kpi: new: the changes of this checkout that are not committed are not in the project", file=sys.stderr)
     if as_json:
@@ -68,7 +71,8 @@ def upgrade(
     from kpi_cli.projects import report, upgrading  # noqa: PLC0415 - importing Copier takes longer than most commands
 
     found = layout.find()
-    done = upgrading.upgrade(found, address=source, ref=ref, extras=frozenset(extras or ()), dry_run=dry_run)
+    with Console(stderr=True).status("Comparing two versions of the platform"):
+        done = upgrading.upgrade(found, address=source, ref=ref, extras=frozenset(extras or ()), dry_run=dry_run)
     if as_json:
         print(json.dumps(report.facts(done, dry_run=dry_run)))
     else:

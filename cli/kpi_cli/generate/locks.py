@@ -5,7 +5,7 @@ import re
 # uv pip compile: the requirement with its hashes, then who wants it.
 _BLOCK = re.compile(r"^\S.*\n(?:[ \t]+.*\n)*", re.MULTILINE)
 _NAME = re.compile(r"^([\w.-]+)")
-_WANTED_BY = re.compile(r"^ +# (?:via|  ) +([\w.-]+)", re.MULTILINE)
+_WANTED_BY = re.compile(r"^ +# (?:via|  ) ?([\w.-]+)", re.MULTILINE)
 
 
 def derive_lock(lock: str, *, root: str) -> str:
@@ -17,7 +17,8 @@ def derive_lock(lock: str, *, root: str) -> str:
         if found <= kept:
             break
         kept |= found
-    return "".join(_without_others(block, kept) for block in blocks if _name_of(block) in kept)
+    text = "".join(_without_others(block, kept) for block in blocks if _name_of(block) in kept)
+    return f"{text}\n# The following packages were excluded from the output:\n# {root}\n"
 
 
 def _name_of(block: str) -> str:

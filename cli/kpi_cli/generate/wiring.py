@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.resource import plan_resource
+from kpi_cli.generate.resource_tests import add_tests
+from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, Kind, ResourceSpec
 
 # A noun stands below these, whatever it imports.
@@ -20,13 +24,23 @@ _FILES = {Kind.FILE, Kind.IMAGE}
 _BODY_LIMIT = 1024 * 1024
 
 
+def plan_wired_resource(checkout: Path, **options: Any) -> Plan:  # noqa: ANN401 of specify_resource
+    """All of ``kpi make resource``: the noun and the places that it needs outside of its folder."""
+    spec = specify_resource(checkout, **options)
+    return wire(add_tests(plan_resource(spec, checkout), spec), spec, checkout)
+
+
 def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
     """The plan with the edits of the service, the gateway and the rights, and the steps that follow from the code."""
     service, names = spec.service, spec.names
     description = f"{names.plural_title.capitalize()}: {_describe(spec)}"
     edits = (include(spec, description), place_noun(spec, checkout), route(spec), allow([*_list_rights(spec)]))
     made = (steps.write_migration(service.folder, names.plural.replace("_", " ")), steps.write_openapi)
-    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made))
+    notes = (
+        f"its tests: .venv/bin/pytest {service.folder}/tests/{names.plural}",
+        f"its address, through the gateway: /api/v1/{names.path}",
+    )
+    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made), notes=(*plan.notes, *notes))
 
 
 def _include(app: str, spec: ResourceSpec, description: str) -> str:

@@ -1,42 +1,14 @@
 """What each command of ``kpi make`` plans, by its name; the parameters are those of the command."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.changes import Plan
 from kpi_cli.generate.pieces import endpoints, events, migrations, programs, rules, tables, trials
-from kpi_cli.generate.resource import plan_resource
 from kpi_cli.generate.service import plan_service
-from kpi_cli.generate.specifying import specify_resource
-from kpi_cli.generate.specs import Access
-from kpi_cli.generate.wiring import wire
-
-
-def _plan_resource(  # noqa: PLR0913 each option of the command is a parameter
-    checkout: Path,
-    *,
-    name: str,
-    service: str,
-    fields: Sequence[str] | None = None,
-    belongs_to: Sequence[str] | None = None,
-    plural: str | None = None,
-    soft_deletes: bool = False,
-    public: bool = False,
-    protected: bool = False,
-    admin: bool = False,
-) -> Plan:
-    spec = specify_resource(
-        checkout,
-        name,
-        service=service,
-        fields=fields or (),
-        belongs_to=belongs_to or (),
-        plural=plural,
-        soft_deletes=soft_deletes,
-        access=_choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED,
-    )
-    return wire(plan_resource(spec, checkout), spec, checkout)
+from kpi_cli.generate.specifying import choose_access
+from kpi_cli.generate.wiring import plan_wired_resource
 
 
 def _plan_service(checkout: Path, *, name: str) -> Plan:
@@ -55,7 +27,7 @@ def _plan_endpoint(  # noqa: PLR0913 as above
     protected: bool = False,
     admin: bool = False,
 ) -> Plan:
-    access = _choose_access(public=public, protected=protected, admin=admin)
+    access = choose_access(public=public, protected=protected, admin=admin)
     if access is None:
         sentence = "an endpoint needs a right: --public, --protected or --admin"
         raise FailureError("make", sentence, fix="--protected is right for most", code=2)
@@ -64,15 +36,8 @@ def _plan_endpoint(  # noqa: PLR0913 as above
     )
 
 
-def _choose_access(*, public: bool, protected: bool, admin: bool) -> Access | None:
-    chosen = [access for access, is_set in zip(Access, (public, protected, admin), strict=True) if is_set]
-    if len(chosen) > 1:
-        raise FailureError("make", f"--{chosen[0]} and --{chosen[1]} contradict each other", code=2)
-    return chosen[0] if chosen else None
-
-
 PLANNERS: dict[str, Callable[..., Plan]] = {
-    "resource": _plan_resource,
+    "resource": plan_wired_resource,
     "service": _plan_service,
     "command": programs.plan_command,
     "endpoint": _plan_endpoint,
