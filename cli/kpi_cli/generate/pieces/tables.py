@@ -30,6 +30,7 @@ def plan_model(  # noqa: PLR0913 each option of the command is a parameter
 ) -> Plan:
     """A table with its migration: of a new noun, or a further one of the noun ``noun``."""
     house = open_house(checkout, service)
+    noun = noun and find_noun(house, name, noun)
     spec = specify_resource(
         checkout,
         name,
@@ -38,10 +39,10 @@ def plan_model(  # noqa: PLR0913 each option of the command is a parameter
         belongs_to=belongs_to or (),
         soft_deletes=soft_deletes,
         is_piece=True,
+        noun=noun,
     )
     made = steps.write_migration(spec.service.folder, spec.names.plural.replace("_", " "))
     if noun is not None:
-        noun = find_noun(house, name, noun)
         changes: tuple[Change, ...] = (_add_model(house, noun, spec),)
     else:
         noun = spec.names.plural
@@ -75,9 +76,7 @@ def plan_repository(
     """The SQL of a noun that has a table; its schemas and errors, if they are not there."""
     house, spec = _open_noun(checkout, name, service, fields, soft_deletes=soft_deletes)
     repository = NewFile(house.path(spec.names.plural, "repository.py"), _render("repository", spec))
-    return Plan(
-        title=f"repository of {spec.names.plural} in {service}", changes=(*_needed(house, spec, fields), repository)
-    )
+    return Plan(title=f"repository of {spec.names.plural} in {service}", changes=(*_needed(house, spec), repository))
 
 
 def plan_service_layer(
@@ -86,7 +85,7 @@ def plan_service_layer(
     """What endpoints call to change something; the repository, schemas and errors, if they are not there."""
     house, spec = _open_noun(checkout, name, service, fields, soft_deletes=soft_deletes)
     noun = spec.names.plural
-    changes = list(_needed(house, spec, fields))
+    changes = list(_needed(house, spec))
     repository = house.read(house.path(noun, "repository.py"))
     if repository is None:
         changes.append(NewFile(house.path(noun, "repository.py"), _render("repository", spec)))
@@ -120,17 +119,17 @@ def _open_noun(
     if models is None or find_class(models, spec.names.class_name) is None:
         sentence = f"{service} has no table {spec.names.plural} of a class {spec.names.class_name}"
         raise FailureError("make", sentence, fix=f"kpi make model {name} -s {service} -f FIELD", code=2)
+    if not spec.fields:
+        sentence = f"the fields of {spec.names.plural} are needed for this"
+        raise FailureError("make", sentence, fix="give them as to kpi make model: -f title:string:required", code=2)
     return house, spec
 
 
-def _needed(house: House, spec: ResourceSpec, fields: Sequence[str] | None) -> Iterator[Change]:
-    """The schemas and errors of the noun, if they are not there; they need the fields."""
+def _needed(house: House, spec: ResourceSpec) -> Iterator[Change]:
+    """The schemas and errors of the noun, if they are not there."""
     noun, name = spec.names.plural, spec.names.class_name
     schemas = house.read(house.path(noun, "schemas.py"))
     if schemas is None:
-        if not fields:
-            sentence = f"{noun} has no schemas.py, and the fields for it are not given"
-            raise FailureError("make", sentence, fix="give them as to kpi make model: -f title:string:required", code=2)
         yield NewFile(house.path(noun, "schemas.py"), _render("schemas", spec))
     elif missing := {f"{name}Public", f"{name}Create"} - defined_names(schemas):
         raise FailureError("make", f"the schemas.py of {noun} has no {' and no '.join(sorted(missing))}", code=2)
@@ -152,15 +151,9 @@ def plan_seeding(
     """The factory of a noun and its seeder, which are one module; the schemas and errors, if they are not there."""
     house, spec = _open_noun(checkout, name, service, fields, belongs_to=belongs_to)
     seeding = plan_seeding_module(spec, [code_of(field, spec.names) for field in spec.fields])
-    there = house.read(seeding.path)
-    if there is None and not fields:
-        sentence = "a factory needs the fields of its rows"
-        raise FailureError("make", sentence, fix="give them as to kpi make model: -f title:string:required", code=2)
-    # A module that is there has both already, whatever the fields are now.
-    is_there = there is not None and {f"{spec.names.class_name}Factory", "seed"} <= defined_names(there)
-    changes = (NewFile(seeding.path, there or "") if is_there else seeding, *_needed(house, spec, fields))
+    changes = (seeding, *_needed(house, spec))
     return Plan(
         title=f"factory and seeder of {spec.names.plural} in {service}",
         changes=changes,
-        notes=(f"kpi db seed {service} --seeder {spec.names.plural} --count 50",),
+        notes=(f"kpi db seed -s {service} --seeder {spec.names.plural} --count 50",),
     )
