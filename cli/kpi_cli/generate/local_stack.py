@@ -36,7 +36,7 @@ def take_up(layout: Layout, paths: Iterable[str]) -> list[str]:
         return [_BY_HAND]
     if not _wait(_READY_SECONDS, lambda: _is_ready(layout)):
         return [f"the running stack is not ready again: {KPI} status"]
-    return [f"the running stack has it: {running.gateway}"]
+    return [f"the running stack has taken it up: {running.gateway}"]
 
 
 def find_parts(paths: Iterable[str]) -> list[str]:

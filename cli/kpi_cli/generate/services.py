@@ -1,12 +1,9 @@
 """The services of a checkout, found by their folders."""
 
-import re
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.specs import ServiceSpec
-
-_TABLE = re.compile(r'^    __tablename__ = "(\w+)"', re.MULTILINE)
 
 
 def find_services(checkout: Path) -> dict[str, ServiceSpec]:
@@ -31,9 +28,3 @@ def get_service(checkout: Path, name: str) -> ServiceSpec:
         sentence = f"there is no service {name!r}; the services are {', '.join(services)}"
         raise FailureError("make", sentence, fix=f"kpi make service {name} makes one", code=2)
     return services[name]
-
-
-def find_tables(checkout: Path, service: ServiceSpec) -> list[str]:
-    """The tables of a service, by what its models say."""
-    files = sorted((checkout / service.folder / service.package).glob("*/models.py"))
-    return [name for file in files for name in _TABLE.findall(file.read_text(encoding="utf-8"))]

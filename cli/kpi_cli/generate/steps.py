@@ -22,6 +22,11 @@ def write_migration(folder: str, message: str) -> Step:
     return write
 
 
+def write_examples(root: Path) -> None:
+    """config/.env.example of each part."""
+    _run(root, "example of the settings", "kpi_cli", "config", "--init")
+
+
 def write_openapi(root: Path) -> None:
     """docs/openapi.json."""
     _run(root, "API document", "kpi_cli", "openapi", "docs/openapi.json")

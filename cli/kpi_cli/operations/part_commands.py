@@ -1,20 +1,24 @@
 """``kpi run``, ``kpi env`` and ``kpi migrate``: parts as programs, with the settings of their environment and files."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import NoReturn
 
 from kpi_cli import parts, revisions
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.errors import KPI, FailureError, suggest
 from kpi_cli.layout import Layout
+from kpi_cli.operations import outputs
 from kpi_cli.parts import Part
 from kpi_cli.stack import environments, found_keys, local_database
+
+_OPTIONS = ("--json", "--message", "--help")
 
 
 def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
@@ -27,8 +31,8 @@ def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - no shell is needed
 
 
-def shell_exports(layout: Layout, name: str) -> str:
-    """Shell commands that set what connects a part to the local stack, independent of the current folder."""
+def print_environment(layout: Layout, name: str, *, as_json: bool) -> None:
+    """Print what connects a part to the local stack, for a shell or as JSON; independent of the current folder."""
     part = parts.get_or_raise(name)
     settings = environments.own_settings(layout, part, local_database.known_ports(layout))
     files = [Path(value) for variable, value in settings.items() if variable.endswith("_FILE")]
@@ -36,6 +40,10 @@ def shell_exports(layout: Layout, name: str) -> str:
         raise FailureError(name, "the local stack has no settings yet: it has never been started", fix="make up")
     # A variable takes precedence over a file, so one that is already set would hide the stack's.
     present = [variable for variable in ("DATABASE_URL", *found_keys.NAMES) if variable in os.environ and files]
+    print(json.dumps({"set": settings, "unset": present}) if as_json else _write_exports(settings, present))
+
+
+def _write_exports(settings: Mapping[str, str], present: Sequence[str]) -> str:
     lines = [f"unset {' '.join(present)}"] if present else []
     exports = " ".join(f"{variable}={quote(value)}" for variable, value in settings.items())
     return "\n".join([*lines, f"export {exports}"])
@@ -47,8 +55,18 @@ def _has_settings(layout: Layout, part: Part) -> bool:
     return bool(files) or environments.names_database() or bool(os.environ.get("AWS_SECRETS_ENABLED"))
 
 
-def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
+def migrate(layout: Layout, words: Sequence[str], message: str | None, *, as_json: bool = False) -> None:
     """Upgrade, downgrade, or write a new migration, for the database that DATABASE_URL names or the local stack's."""
+    if as_json:
+        with outputs.on_standard_error():
+            done = _migrate(layout, words, message)
+        print(json.dumps(done))
+    else:
+        _migrate(layout, words, message)
+
+
+def _migrate(layout: Layout, words: Sequence[str], message: str | None) -> dict[str, object]:
+    """What was done, and in which services."""
     action, rest = (words[0], words[1:]) if words and words[0] in {"downgrade", "new"} else ("upgrade", words)
     name = rest[0] if rest else None
     _check_words(action, rest, message)
@@ -60,9 +78,15 @@ def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
         _migrate_with_alembic(layout, part, revision_arguments(layout, part, message or ""), migrated=True)
     else:
         _upgrade(layout, None if name is None else _get_with_database(name))
+    return {"done": action, "services": [name] if name else [part.name for part in parts.WITH_DATABASE]}
 
 
 def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
+    # Words that begin with a hyphen are passed on, since a revision may be -2.
+    unknown = next((word for word in rest[:1] if word.startswith("--")), None)
+    if unknown is not None:
+        problem = f"no such option: {unknown}{suggest(unknown, _OPTIONS)}"
+        raise FailureError("migrate", problem, fix=f"{KPI} migrate --help", code=2)
     new = f'{KPI} migrate new {rest[0] if rest else parts.WITH_DATABASE[0].name} -m "add bios"'
     if action == "new" and not (message or "").strip():
         problem, fix = "a new migration needs a message", new

@@ -63,7 +63,7 @@ def test_damaged_file_means_that_no_ports_are_known(layout: Layout, text: str) -
 
 def test_next_free_port_is_not_the_default_of_a_service(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "is_free", lambda port: port != GATEWAY.port)
-    assert ports.choose(layout, None)[0].gateway == 8003
+    assert ports.choose(layout, None)[0].gateway == max(part.port for part in PARTS) + 1
 
 
 def test_a_command_without_a_gateway_keeps_its_remembered_port(layout: Layout) -> None:

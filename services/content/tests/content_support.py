@@ -1,30 +1,13 @@
 """Users and posts for tests."""
 
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from kpi_shared.caller import Role, Subject
-from kpi_shared.tokens import TokenCodec
+from kpi_shared.testing.callers import ADMIN, ANNA, BERT, Caller, assert_problem, caller
 from sqlalchemy import text
 
-ANNA, BERT, ADMIN = 11, 22, 33
-
-
-@dataclass(frozen=True)
-class Caller:
-    """A user as the auth service's token describes them, and the header fields of their requests."""
-
-    subject: Subject
-    headers: dict[str, str]
-
-
-def caller(tokens: TokenCodec, user_id: int, username: str, *, role: Role = Role.USER) -> Caller:
-    # Longer than all tests take, on any machine.
-    token = tokens.mint(user_id=user_id, username=username, role=role, session_id="1", lifetime=timedelta(hours=3))
-    return Caller(tokens.verify(token), {"Authorization": f"Bearer {token}"})
+__all__ = ["ADMIN", "ANNA", "BERT", "Caller", "Posts", "assert_problem", "caller"]
 
 
 class Posts:
@@ -50,9 +33,3 @@ class Posts:
     async def rows(self, statement: str, **values: object) -> list[tuple[Any, ...]]:
         async with self.app.state.database.reading() as connection:
             return [tuple(row) for row in await connection.execute(text(statement), values)]
-
-
-def assert_problem(response: httpx.Response, status: int, slug: str) -> None:
-    assert response.status_code == status, response.text
-    assert response.headers["Content-Type"] == "application/problem+json"
-    assert response.json()["type"] == slug

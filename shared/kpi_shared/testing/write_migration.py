@@ -141,7 +141,10 @@ def _split_long_texts(text: str) -> str:
                 rf".{{1,{_MAX_TEXT}}}(?:(?<=\s)|$)|.{{1,{_MAX_TEXT}}}", literal_eval(token.string), re.DOTALL
             )
             split = "\n".join(json.dumps(part, ensure_ascii=False) for part in parts)
-            lines[line - 1] = f"{lines[line - 1][:start]}(\n{split}\n){lines[line - 1][end:]}"
+            before, behind = lines[line - 1][:start], lines[line - 1][end:]
+            # The first argument of a call needs no parentheses of its own.
+            is_argument = before.endswith("(")
+            lines[line - 1] = f"{before}\n{split}{behind}" if is_argument else f"{before}(\n{split}\n){behind}"
     return "".join(lines)
 
 

@@ -6,7 +6,8 @@ from typer.core import TyperGroup
 
 from kpi_cli.generate.ai import answers, asking, checking, endpoint, prompt
 from kpi_cli.generate.ai.carrying_out import Planned, Planner
-from kpi_cli.generate.services import find_services, find_tables
+from kpi_cli.generate.services import find_services
+from kpi_cli.generate.specifying import find_tables
 from kpi_cli.layout import Layout
 
 
@@ -16,7 +17,8 @@ def ask_for_plan(
     """FailureError, if there is no endpoint, if it does not answer, or if its answer is anything but such commands."""
     found = endpoint.find(environment)
     services = find_services(where.checkout).values()
-    messages = prompt.compose(request, {service.name: find_tables(where.checkout, service) for service in services})
+    tables = {service.name: [name for name, _ in find_tables(where.checkout, service)] for service in services}
+    messages = prompt.compose(request, tables)
     commands = answers.read(asking.ask(found, messages))
     parsed = [checking.parse(group, planners, command, number) for number, command in enumerate(commands, 1)]
     return [

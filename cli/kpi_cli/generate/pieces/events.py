@@ -60,9 +60,11 @@ def plan_event(checkout: Path, *, name: str, service: str, fields: Sequence[str]
         Edit(house.path("events", "models.py"), lambda source: _add_type(source, member, kind)),
         Edit(house.path(*_PAYLOADS), lambda source: _add_payload(source, member, payload, specs)),
         Edit(house.test_path("events", "schemas.json"), lambda text: _store_schema(text, kind, specs)),
+        # It makes no token invalid; what does is a revocation, which readers would have to know.
+        Edit(house.test_path("events", "test_revocations.py"), lambda text: _add_harmless(text, member)),
         Edit(_PAGE, lambda text: _describe(text, kind, specs)),
     )
-    put = f"events.repository.put(..., EventType.{member}, account_id=..., payload={payload}(...))"
+    put = f"repository.put(connection, EventType.{member}, {payload}(...), account_id=...)"
     return Plan(
         title=f"event {kind} of {service}",
         changes=changes,
@@ -150,6 +152,10 @@ def _store_schema(text: str, kind: str, specs: Sequence[FieldSpec]) -> str:
         "type": "object",
     }
     return json.dumps(stored | {f"{kind}@1": stored.get(f"{kind}@1", schema)}, indent=1) + "\n"
+
+
+def _add_harmless(text: str, member: str) -> str:
+    return editing.add_to_list(text, "others", f"EventType.{member}")
 
 
 def _describe(text: str, kind: str, specs: Sequence[FieldSpec]) -> str:
