@@ -367,7 +367,7 @@ class Service(ServiceSettings):
 )
 def test_malformed_places_of_files_are_refused(complete: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("FILES_URL", url)
-    with pytest.raises(SettingsError, match="^FILES_URL: must be a folder"):
+    with pytest.raises(SettingsError, match=r"^FILES_URL: must be a folder"):
         Service.load()
 
 
