@@ -91,7 +91,7 @@ def _route(settings: str, spec: ResourceSpec) -> str:
     largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
     if largest > _BODY_LIMIT:
         values += f", body_limit={largest}"
-    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}"')
+    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}")')
 
 
 def _allow(rights: str, rows: Sequence[tuple[str, str]]) -> str:
