@@ -132,7 +132,7 @@ clean-data: ## Delete the data, keys and logs of make up permanently
 	pid=$$($(LEFT_RUNNING)) || pid=; \
 	[ -z "$$pid" ] || { echo "make: the stack of $$home is running (or was killed, and its process $$pid is left):" \
 		"stop it first (after a kill: make up, then Ctrl-C)" >&2; exit 1; }; \
-	for name in postgres postgres.draft secrets logs mails ports.json migrations.json state.json; do \
+	for name in postgres postgres.draft secrets logs mails files ports.json migrations.json state.json; do \
 		echo "rm -rf $$home/$$name"; rm -rf "$$home/$$name"; done
 
 $(UV): requirements-uv.txt

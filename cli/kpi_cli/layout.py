@@ -32,6 +32,11 @@ class Layout:
         return self.home / "mails"
 
     @property
+    def files(self) -> Path:
+        """What users have uploaded; each service makes it when it stores the first file."""
+        return self.home / "files"
+
+    @property
     def state(self) -> Path:
         return self.home / "state.json"
 

@@ -14,6 +14,7 @@ from kpi_cli.stack.processes import MARK
 from kpi_cli.token_keys import files as token_files
 
 MAIL_URL = "MAIL_URL"
+FILES_URL = "FILES_URL"
 MAIL_SENDER = next(part for part in PARTS if part.sends_mail)
 
 # The local stack sets these itself: in the caller's shell the same names mean other databases and keys.
@@ -76,6 +77,8 @@ def own_settings(layout: Layout, part: Part, ports: Ports) -> dict[str, str]:
         # The stack has no pooler, so the address for LISTEN is the same.
         address = str(layout.secrets / f"{part.name}_database_url")
         settings |= {"DATABASE_URL_FILE": address, "LISTEN_DATABASE_URL_FILE": address}
+        if not _is_set(FILES_URL) and not found_keys.find_settings(layout, part, FILES_URL):
+            settings[FILES_URL] = layout.files.as_uri()
     if part.is_gateway:
         settings |= {service.url_variable: f"http://{HOST}:{ports.of(service)}" for service in SERVICES}
     if part.needs_token_key:

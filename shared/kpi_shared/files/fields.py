@@ -62,6 +62,15 @@ class FileField:
         kinds = [FileTooLargeError, EmptyFileError, FilesUnavailableError]
         return problems(*kinds, *([NotAnImageError] if self._images_only else []))
 
+    @property
+    def downloads(self) -> Responses:
+        """The ``responses`` of the GET."""
+        file: Responses = {
+            200: {"description": "The file", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}},
+            307: {"description": "The file is at the address in Location, for a minute"},
+        }
+        return problems(NoFileError, FilesUnavailableError) | file
+
     async def replace(self, request: Request, files: Files, database: Database, *, row_id: int, change: Change) -> Row:
         """Store the body of the request as the file of a row, in place of the one that it had.
 
