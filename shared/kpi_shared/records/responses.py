@@ -23,7 +23,7 @@ def make_account(user_id: int, username: str | None) -> dict[str, Any]:
     return {"id": user_id, "username": username, "deleted": username is None}
 
 
-def encode_row(row: RecordRow) -> bytes:
+def encode_row(row: Mapping[str, Any]) -> bytes:
     """The body of a row, which its entity tag is a hash of."""
     return to_json(row)
 
@@ -33,7 +33,7 @@ def encode_page(page: Page[RecordRow]) -> bytes:
     return to_json({"items": page.rows, "next": page.next, **counted})
 
 
-def check_version(condition: Condition | None, row: RecordRow) -> None:
+def check_version(condition: Condition | None, row: Mapping[str, Any]) -> None:
     """ChangedMeanwhileError if the condition names another version. The row is locked, so it is still that one."""
     if condition is not None:
         condition.require(etag_of(encode_row(row)))
@@ -43,7 +43,7 @@ def read_response(request: Request, body: bytes) -> Response:
     return json_response(request, body, _PRIVATE if "authorization" in request.headers else _SHARED)
 
 
-def write_response(row: RecordRow, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def write_response(row: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """What was written, with the tag that a read of it would have."""
     body = encode_row(row)
     return Response(body, status, {"ETag": etag_of(body), **(headers or {})}, media_type="application/json")

@@ -140,7 +140,7 @@ def code_ip(spec: FieldSpec) -> KindCode:
         schema_imports=frozenset({"from kpi_shared.fields.networks import IpAddress"}),
         examples=("192.0.2.1", "2001:db8::1"),
         sample='f"10.{number // 65536 % 256}.{number // 256 % 256}.{number % 256}"',
-        accepted=("0.0.0.0", "255.255.255.255", "::1"),  # noqa: S104 an address as data
+        accepted=("0.0.0.1", "255.255.255.255", "::1"),
         refused=("", "192.0.2.256", "192.0.2.1/24", "fe80::1%eth0", "example.com", 1, "1"),
         shown_as=(("2001:DB8::0:2", "2001:db8::2"),),
         filter=Filter.EXACT if spec.unique else None,
