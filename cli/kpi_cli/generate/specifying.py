@@ -98,7 +98,6 @@ def _belong_to(text: str, service: ServiceSpec, tables: dict[str, str]) -> Field
         name=f"{'_'.join(singular)}_id",
         kind=Kind.BIGINT,
         required=True,
-        index=True,
         foreign=ForeignKey(table="_".join(plural), column="id", cascades=True),
     )
     _check_foreign([field], service, tables)

@@ -71,7 +71,8 @@ def code_integer(spec: FieldSpec) -> KindCode:
         sent_type=sent,
         shown_type="int",
         schema_imports=frozenset(imports | {f"{_NUMBERS} {filter_type}"}),
-        examples=(min(first + 12, most), min(first + 7, most) if most > first else first),
+        # The first row that a reader of the examples makes has the id 1.
+        examples=(1, 1) if spec.foreign else (min(first + 12, most), min(first + 7, most) if most > first else first),
         sample=_sample_integer(first, most),
         accepted=() if spec.foreign else tuple(dict.fromkeys((least, most))),
         refused=(least - 1, most + 1, str(first), first + 0.5, True, [first]),
