@@ -32,7 +32,7 @@ def add_tests(plan: Plan, spec: ResourceSpec) -> Plan:
 
 def _plan_tests(spec: ResourceSpec, values: dict[str, Any]) -> Iterator[NewFile]:
     folder = f"{spec.service.folder}/tests/{spec.names.plural}"
-    described = values | _describe(spec, values["fields"])
+    described = values | _describe(spec, values)
     files = {
         "conftest": "conftest",
         "test_writes": f"test_{spec.names.plural}",
@@ -44,7 +44,8 @@ def _plan_tests(spec: ResourceSpec, values: dict[str, Any]) -> Iterator[NewFile]
         yield NewFile(f"{folder}/{name}.py", render(f"resource/tests/{template}.py.j2", **described))
 
 
-def _describe(spec: ResourceSpec, fields: Sequence[FieldCode]) -> dict[str, Any]:
+def _describe(spec: ResourceSpec, values: dict[str, Any]) -> dict[str, Any]:
+    fields: Sequence[FieldCode] = values["fields"]
     sent = [field for field in fields if not field.is_file]
     sorted_fields = [field for field in sent if field.sort_type is not None]
     left_out = {each.name: _default_of(spec, each.name) for each in sent if each.default is not None}
@@ -55,7 +56,10 @@ def _describe(spec: ResourceSpec, fields: Sequence[FieldCode]) -> dict[str, Any]
         "parents": {field.name: field.foreign_table for field in sent if field.foreign_table is not None},
         "is_for_admins": spec.access is Access.ADMIN,
         "shown_otherwise": [field for field in sent if field.shown_as],
-        "rights": list(_list_rights(spec)),
+        "rights": [
+            (account, expected if values["changeable"] else _without_change(expected))
+            for account, expected in _list_rights(spec)
+        ],
         "file_rights": [(account, _of_files(expected)) for account, expected in _list_rights(spec)],
         "required": [field.name for field in sent if field.default is None],
         "left_out": left_out,
@@ -75,6 +79,12 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
     yield from (("anna", _ALL), ("anna_reading", _READING))
     yield "bert", "200 200 201 403 403" if spec.owner is not None else _ALL
     yield "admin", _ALL
+
+
+def _without_change(expected: str) -> str:
+    """Where no field can be changed, there is no such operation."""
+    before, _, after = expected.rsplit(" ", 2)
+    return f"{before} 405 {after}"
 
 
 def _of_files(expected: str) -> str:

@@ -37,13 +37,14 @@ from kpi_auth.events.internal_endpoints import router as events
 from kpi_auth.settings import AuthSettings
 from kpi_auth.token_keys.errors import install_key_handlers
 from kpi_auth.token_keys.internal_endpoints import router as token_keys
+from kpi_auth.token_keys.service import FOLLOWERS, GATEWAY
 
 log = structlog.get_logger(__name__)
 
 # A report of 1,000 uses and 1,000 refusals, with the longest numbers and addresses.
 _MAX_BODY_BYTES = 256 * 1024
 _BACKLOG = 2048
-_OPENED_BY = {"/internal/feed/": "content", "/internal/api-keys/": "gateway"}
+_OPENED_BY = {"/internal/feed/": FOLLOWERS, "/internal/api-keys/": GATEWAY}
 
 
 def create_internal_app(app: FastAPI) -> FastAPI:
@@ -100,7 +101,7 @@ class _InternalKeys:
     def __init__(self, app: ASGIApp, *, settings: AuthSettings) -> None:
         self.app = app
         readers = (settings.feed_key, *settings.feed_previous_keys)
-        self._keys = [*_texts_of("gateway", settings.internal_key), *_texts_of("content", *readers)]
+        self._keys = [*_texts_of(GATEWAY, settings.internal_key), *_texts_of(FOLLOWERS, *readers)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -113,7 +114,7 @@ class _InternalKeys:
         await self.app(scope, receive, send)
 
     def _find_peer(self, path: str, headers: Headers) -> str | None:
-        """The part that has the given key, unless the path is another one's. Other paths open to all that have one."""
+        """The peer that has the given key, unless the path is another one's. Other paths open to all that have one."""
         scheme, _, given = headers.get("authorization", "").partition(" ")
         fits = [peer for key, peer in self._keys if hmac.compare_digest(given.encode(), key)]
         if scheme.lower() != "bearer" or not fits:

@@ -147,12 +147,12 @@ class AuthSettings(ServiceSettings):
         default=None,
         title="Events (docs/events.md)",
         description="64 other hex digits, by which the readers of the feed are known on the internal port, the same "
-        "as FEED_KEY in content's settings. Not set: it cannot be read, and content does not learn which sessions "
-        "have ended.",
+        "as FEED_KEY in the settings of content and of each service that follows auth. Not set: it cannot be read, and "
+        "they do not learn which sessions have ended.",
     )
     feed_previous_keys: SecretKeys = Field(
         default=(),
-        description="Former ones, separated by commas, that content may still have while FEED_KEY is replaced.",
+        description="Former ones, separated by commas, that readers may still have while FEED_KEY is replaced.",
     )
     # DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
     listen_database_url: DatabaseUrl | None = Field(

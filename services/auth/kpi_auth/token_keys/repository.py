@@ -22,7 +22,8 @@ _put = text("""
 """).bindparams(bindparam("keys", type_=JSONB))
 _count_others = text("""
     SELECT count(*) FROM token_key_holders
-    WHERE part = :part AND instance <> :instance AND reported_at > now() - :silence
+    WHERE part <> 'auth' AND (part = 'gateway') = :is_gateway
+        AND instance <> :instance AND reported_at > now() - :silence
 """)
 _get_all = text("""
     SELECT part, instance, purpose, keys FROM token_key_holders
@@ -49,9 +50,9 @@ async def get_longest_life(connection: AsyncConnection) -> int | None:
     return found
 
 
-async def count_others(connection: AsyncConnection, holding: Holding) -> int:
-    """The other processes of the part that still report."""
-    names = {"part": holding.part, "instance": holding.instance, "silence": _SILENCE}
+async def count_others(connection: AsyncConnection, holding: Holding, *, is_gateway: bool) -> int:
+    """The other processes that still report: those of the gateway, or those of all services but auth."""
+    names = {"is_gateway": is_gateway, "instance": holding.instance, "silence": _SILENCE}
     return int((await connection.execute(_count_others, names)).scalar_one())
 
 

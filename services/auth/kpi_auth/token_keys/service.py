@@ -14,15 +14,20 @@ from kpi_auth.events.payloads import KeyKilled
 from kpi_auth.token_keys import repository
 from kpi_auth.token_keys.errors import ForeignPartError, InstanceTakenError, TooManyInstancesError
 
-# Of one part: a key that is stolen cannot fill the table.
+# By one key: one that is stolen cannot fill the table.
 _MOST_INSTANCES = 100
+# Who may have a key of the internal port: the gateway, and the services that follow the feed, which share one.
+GATEWAY, FOLLOWERS = "gateway", "followers"
+# These do not report by the followers' key.
+_NO_FOLLOWERS = {"auth", GATEWAY}
 
 
 async def report_by_peer(connection: AsyncConnection, *, peer: str, holding: Holding) -> list[str]:
-    """``report`` for a process of the part ``peer``, which has proved that it is one."""
-    if holding.part != peer:
+    """``report`` for a process of the gateway or of a follower, which has proved that it is one."""
+    is_own = holding.part not in _NO_FOLLOWERS if peer == FOLLOWERS else holding.part == peer
+    if not is_own:
         raise ForeignPartError
-    if await repository.count_others(connection, holding) >= _MOST_INSTANCES:
+    if await repository.count_others(connection, holding, is_gateway=peer == GATEWAY) >= _MOST_INSTANCES:
         raise TooManyInstancesError
     return await report(connection, holding=holding)
 
