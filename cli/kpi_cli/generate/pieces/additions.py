@@ -30,7 +30,7 @@ def _add(source: str, *, path: str, imports: Sequence[str], block: str, before: 
     if all(_name(node) in there and ast.dump(there[_name(node)]) == ast.dump(node) for node in new):
         return source
     names = [_name(node) for node in new]
-    if taken := sorted(set(names) & defined_names(source)):
+    if taken := sorted(set(names) & (defined_names(source) | defined_names("\n".join(imports)))):
         raise FailureError("make", f"{path} has another {', '.join(taken)} already", fix="choose another name", code=2)
     for line in imports:
         source = editing.add_import(source, line)
