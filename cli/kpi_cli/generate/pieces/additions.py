@@ -46,12 +46,3 @@ def _name(node: ast.stmt) -> str:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return name
     return ast.unparse(node)
-
-
-def add_module_layer(house: House, module: str, *, beside: str) -> Edit:
-    """A place for a module of a noun, such as ``console``, in the layers of the service."""
-    contract = f"{house.service.name}-layers"
-    return Edit(
-        f"{house.service.folder}/.importlinter",
-        lambda source: editing.add_layer_member(source, contract, beside, f"({module})"),
-    )
