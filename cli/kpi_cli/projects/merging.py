@@ -34,7 +34,8 @@ class Merge:
 def pick(folder: Path, commit: str) -> Merge:
     """Apply a commit's change to what is checked out; the conflicts are left in the files."""
     words = ("cherry-pick", "--allow-empty", "--keep-redundant-commits", commit)
-    result = git.attempt(folder, *git.identity(folder), "-c", "merge.renames=true", *words)
+    settings = ("-c", "merge.renames=true", "-c", "rerere.enabled=false")
+    result = git.attempt(folder, *git.identity(folder), *settings, *words)
     stages = _unmerged(folder)
     if result.returncode and not stages:
         git.attempt(folder, "cherry-pick", "--abort")
