@@ -16,6 +16,7 @@ MIX = r"""
 title:string:required,max:200
 code:string:unique,min:3,max:3
 note:string:default:it's a "note": 100% :x \n
+label:string:default:a "note": 100% :x \n
 initial:string:min:1,max:1,index
 body:text:required,min:5,max:20
 remark:text
@@ -56,6 +57,7 @@ ref:uuid:unique
 parent_id:uuid:foreign:parents.id
 batch:uuid:default:6f0b5f0a-6c8e-4d3f-9d55-3b1c1f1f7c01
 tags:json:required
+settings:json:default:'{"a": [1, null, "%s :x"]}'
 options:json:default:'{"a": [1, null, "it''s %s :x"]}'
 phone:phone:required
 fax:phone:default:+4930123456

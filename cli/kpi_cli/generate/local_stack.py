@@ -12,7 +12,7 @@ import psycopg
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, WITH_DATABASE, Part
-from kpi_cli.stack import environments, local_database, postgres, requests, state
+from kpi_cli.stack import environments, local_database, migrations, postgres, requests, state
 from kpi_cli.stack.ports import Ports
 from kpi_cli.stack.state import Phase
 
@@ -36,6 +36,10 @@ def take_up(layout: Layout, paths: Iterable[str]) -> list[str]:
         return [_BY_HAND]
     if not _wait(_READY_SECONDS, lambda: _is_ready(layout)):
         return [f"the running stack is not ready again: {KPI} status"]
+    for part in [part for part in WITH_DATABASE if part.name in names]:
+        if not migrations.is_current(layout, running.ports.postgres, part):
+            log = layout.shorten(layout.logs / f"{part.name}.log")
+            return [f"{part.name} goes on with its old code, since its migrations failed: see {log}"]
     return [f"the running stack has taken it up: {running.gateway}"]
 
 

@@ -54,6 +54,7 @@ def resource_values(spec: ResourceSpec) -> dict[str, Any]:
         **_split_bodies(spec, codes, fixed),
         **_describe_lists(codes),
         **_collect_parts(spec, codes),
+        **_list_files(spec, codes),
     }
 
 
@@ -147,6 +148,21 @@ def _describe_lists(codes: Sequence[FieldCode]) -> dict[str, Any]:
         "ranges": [code for code in codes if code.filter is Filter.RANGE],
         "sorts": [f'"{name}"' for name in ("new", *names)],
         "sort_description": description,
+    }
+
+
+def _list_files(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, Any]:
+    files = [
+        {"name": code.name, "title": code.title, "is_image": code.is_image, "limit": f"MAX_{code.name.upper()}"}
+        for code in codes
+        if code.is_file
+    ]
+    return {
+        "files": files,
+        # An upload changes the row, too.
+        "has_changes": spec.is_changeable or bool(files),
+        # The files of a deleted row are removed, unless it can come back.
+        "returns_removed": bool(files) and not spec.soft_deletes,
     }
 
 

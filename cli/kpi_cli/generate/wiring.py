@@ -91,7 +91,7 @@ def _route(settings: str, spec: ResourceSpec) -> str:
     largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
     if largest > _BODY_LIMIT:
         values += f", body_limit={largest}"
-    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}"')
+    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}")')
 
 
 def _allow(rights: str, rows: Sequence[tuple[str, str]]) -> str:
@@ -105,7 +105,8 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
     rows = f"/api/v1/{spec.names.path}"
     row = f"{rows}/{{{spec.names.singular}_id}}"
     yield from ((f"POST {rows}", write), (f"GET {rows}", read), (f"GET {row}", read))
-    yield from ((f"{method} {row}", write) for method in ("PUT", "PATCH", "DELETE"))
+    methods = ("PUT", "PATCH", "DELETE") if spec.is_changeable else ("DELETE",)
+    yield from ((f"{method} {row}", write) for method in methods)
     if spec.soft_deletes:
         yield f"POST {row}/restore", "admin"
     for field in spec.fields:

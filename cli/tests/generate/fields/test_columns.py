@@ -86,7 +86,9 @@ def test_a_second_autogenerate_finds_no_difference(connection: Connection, modul
 
 def _required_row(module: Any) -> dict[str, Any]:
     body = {code.name: code.example for code in codes_of(REQUIRED)} | {"post_id": 1}
-    return dict(module.ProductCreate.model_validate_json(to_json(body)).model_dump(include=body.keys()))
+    # Those two have an apostrophe in their default, which only the body has.
+    names = {*body, "note", "options"}
+    return dict(module.ProductCreate.model_validate_json(to_json(body)).model_dump(include=names))
 
 
 def _add(connection: Connection, module: Any, **values: Any) -> Any:
@@ -171,7 +173,7 @@ def test_types_are_those_that_the_page_of_fields_names(connection: Connection) -
     query = text(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'products'::regclass"
     )
-    types = dict(connection.execute(query).tuples().all())
+    types = {name: kind for name, kind in connection.execute(text(query))}  # noqa: C416 a row is no pair to the types
     for spec in MIX:
         name, kind = spec.split(":")[:2]
         expected = KINDS[Kind(kind.partition("(")[0])].postgresql
