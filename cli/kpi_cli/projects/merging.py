@@ -6,7 +6,10 @@ from pathlib import Path
 from kpi_cli.projects import git
 
 # Made from the code by the command that is named: what is in them is not decided by hand.
-MADE_BY = {"docs/openapi.json": "kpi openapi docs/openapi.json"}
+MADE_BY = {
+    "docs/commands.md": "kpi docs --write docs/commands.md",
+    "docs/openapi.json": "kpi openapi docs/openapi.json",
+}
 _OURS, _THEIRS = "2", "3"
 
 
