@@ -12,6 +12,7 @@ from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.fields.words import SQL_RESERVED
 from kpi_cli.generate.locks import derive_lock
 from kpi_cli.generate.rendering import render
+from kpi_cli.layout import ANSWERS
 from kpi_cli.parts import PARTS, Part
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
@@ -163,7 +164,10 @@ def _find_decision(service: NewService) -> str:
     end = f"-{service.part.name.replace('_', '-')}-service.md"
     names = sorted(path.name for path in folder.glob("[0-9][0-9][0-9][0-9]-*.md"))
     known = next((name for name in names if name.endswith(end) and name[4:] == end), None)
-    return f"docs/adr/{known or f'{int(names[-1][:4]) + 1 if names else 1:04}{end}'}"
+    # Those of the platform, which a project of one's own has too, are numbered below.
+    least = 1001 if (service.checkout / ANSWERS).exists() else 1
+    number = max([least, *(int(name[:4]) + 1 for name in names)])
+    return f"docs/adr/{known or f'{number:04}{end}'}"
 
 
 def _write_decision(service: NewService, path: str) -> Iterator[NewFile]:
