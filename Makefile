@@ -74,6 +74,7 @@ load: $(STAMP) ## Load the sample posts with their authors and votes into the st
 	@.venv/bin/kpi load $(FILE)
 
 bench: $(STAMP) ## Compare with other gateways and a monolith, write docs/performance.md (ONLY=gateway: one table)
+	@[ -d bench ] || { echo "make: this project was made without the benchmark: .venv/bin/kpi upgrade --with bench" >&2; exit 1; }
 	@bench/peers/install
 	@$(UV) pip install -q -p .venv --require-hashes -r requirements-bench.txt
 	@PYTHONPATH=bench .venv/bin/python -m kpi_bench $(if $(ONLY),--only $(ONLY)) --rounds $(ROUNDS) --seconds $(SECONDS)
@@ -102,7 +103,7 @@ clients-test: $(STAMP) ## Generate clients with other projects' generators, and 
 lock: $(STAMP) ## Compile the lock files from the pyproject.toml files (ARGS=--upgrade: to newer versions)
 	@$(foreach part,$(LOCKED),echo "$(part)/requirements.txt" && $(COMPILE) $(part)/pyproject.toml -o $(part)/requirements.txt && ) \
 	echo "requirements-dev.txt" && $(COMPILE) $(PROJECTS) --all-extras --group dev -o requirements-dev.txt && \
-	echo "requirements-bench.txt" && $(COMPILE) --group pyproject.toml:bench -c requirements-dev.txt -o requirements-bench.txt && \
+	$(if $(wildcard bench),echo "requirements-bench.txt" && $(COMPILE) --group pyproject.toml:bench -c requirements-dev.txt -o requirements-bench.txt &&) \
 	echo "requirements-clients.txt" && $(COMPILE) --group pyproject.toml:clients -o requirements-clients.txt && \
 	echo "requirements-uv.txt" && echo "$(UV_WANTED)" | $(COMPILE) - -o requirements-uv.txt
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from kpi_cli import PRODUCT
 from kpi_shared.testing.process import clean_environment, free_port
 
 TIMEOUT_SECONDS = 120
@@ -33,7 +34,7 @@ class LocalStack:
             command = [sys.executable, "-m", "kpi_cli", "up"]
             process = subprocess.Popen(command, env=self.environment, stdout=output, stderr=output)
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while "KPI-One is up" not in self._log.read_text():
+        while f"{PRODUCT} is up" not in self._log.read_text():
             assert process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
             time.sleep(0.1)

@@ -5,7 +5,8 @@ It imports the standard library only, because a job in a container uses it.
 
 import json
 import subprocess
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kpi_cli import parts
@@ -46,6 +47,25 @@ def run(
         raise _failure(part, command, result)
     response: dict[str, Any] = json.loads(result.stdout)
     return response
+
+
+def follow(environment: Mapping[str, str], command: str, *options: str, part: Part) -> Iterator[dict[str, Any]]:
+    """Run a command that prints a JSON object on each line, and yield them as they come; FailureError as above."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        process = subprocess.Popen(
+            part.command(command, *options),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            encoding="utf-8",
+        )
+        with process:
+            yield from map(json.loads, process.stdout or ())
+        if process.returncode:
+            errors.seek(0)
+            ended = subprocess.CompletedProcess(process.args, process.returncode, "", errors.read())
+            raise _failure(part, command, ended)
 
 
 def _failure(part: Part, command: str, result: "subprocess.CompletedProcess[str]") -> FailureError:

@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 # How people call this command: it is in the virtual environment of the checkout, which is not on their PATH.
 KPI = ".venv/bin/kpi"
@@ -11,6 +12,12 @@ KPI = ".venv/bin/kpi"
 def reports_full_disk(log: Sequence[str]) -> bool:
     """Whether a program's last lines contain the system's message for a full disk."""
     return any(os.strerror(errno.ENOSPC) in line for line in log)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown word: what it is close to, or nothing."""
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 class FailureError(Exception):

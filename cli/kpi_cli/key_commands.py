@@ -1,5 +1,6 @@
 """``kpi keys``: every function here reads its options, calls one module and prints."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -43,9 +44,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 
 @app.command("new")
-def print_new_key() -> None:
+def print_new_key(*, as_json: Json = False) -> None:
     """Print a new PASETO key: 64 hex digits from the system's generator."""
-    print(keys.generate())
+    made = keys.generate()
+    print(json.dumps({"key": made}) if as_json else made)
 
 
 @app.command("ring")

@@ -1,8 +1,11 @@
-"""The folders and files of a checkout, and of the state that its stack keeps in it."""
+"""The folders and files of a checkout, and of the state that its stack keeps there."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+
+# What kpi new writes into a project of one's own; Copier reads it too.
+ANSWERS = ".copier-answers.yml"
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,20 @@ class Layout:
     @property
     def migrations(self) -> Path:
         return self.home / "migrations.json"
+
+    @property
+    def restarts(self) -> Path:
+        return self.home / "restarts.json"
+
+    @property
+    def sample_data(self) -> Path:
+        """The posts of ``kpi load``, which a project of one's own need not have."""
+        return self.checkout / "data" / "hacker_news.jsonl.gz"
+
+    @property
+    def answers(self) -> Path:
+        """A checkout that has it is a project of one's own, not the platform."""
+        return self.checkout / ANSWERS
 
     @property
     def lock(self) -> Path:

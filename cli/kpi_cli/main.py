@@ -1,6 +1,7 @@
 """The ``kpi`` command: every function here reads its options, calls one module and prints."""
 
 import errno
+import json
 import os
 import signal
 import sys
@@ -11,24 +12,30 @@ import typer
 from rich.console import Console
 
 from kpi_cli import (
+    PRODUCT,
     __version__,
+    ai_command,
     api_key_commands,
+    db_commands,
     event_commands,
     key_commands,
     layout,
+    mail_commands,
     make_commands,
     overview_commands,
     parts,
+    project_commands,
     spellings,
+    user_commands,
 )
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.loading import loader
-from kpi_cli.operations import audit, doctor, openapi, part_commands, users
+from kpi_cli.operations import audit, completion, doctor, openapi, part_commands
 from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
-    help="KPI-One: start the stack, load data, make keys, migrate.",
+    help=f"{PRODUCT}: start the stack, load data, make keys, migrate.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,16 +43,16 @@ app = typer.Typer(
 secrets_app = typer.Typer(name="secrets", help="Settings in AWS Secrets Manager.", no_args_is_help=True)
 app.add_typer(key_commands.app)
 app.add_typer(make_commands.app)
+app.add_typer(db_commands.app)
+app.command("ai")(ai_command.make_from_words)
+app.command("new")(project_commands.new)
+app.command("upgrade")(project_commands.upgrade)
 app.add_typer(event_commands.app)
 app.add_typer(secrets_app)
-user_app = typer.Typer(
-    name="user",
-    help="Accounts of the local stack, running or stopped, or of the database that DATABASE_URL names.",
-    no_args_is_help=True,
-)
-app.add_typer(user_app)
+app.add_typer(user_commands.app)
 app.add_typer(api_key_commands.app)
 app.add_typer(overview_commands.app)
+app.add_typer(mail_commands.app)
 app.command("bootstrap")(api_key_commands.bootstrap)
 audit_app = typer.Typer(
     name="audit",
@@ -54,13 +61,15 @@ audit_app = typer.Typer(
 )
 app.add_typer(audit_app)
 
-GENERATE = typer.Option("--generate", help="Generate a password and print it once, instead of asking for one.")
-
+AnyPart = Annotated[
+    str, typer.Argument(help=f"{parts.join_names(parts.PARTS, 'or')}.", autocompletion=completion.complete_part)
+]
 PASS_ON = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 ANY_PART = parts.join_names(parts.PARTS, "or")
 DEFAULT_PORTS = ", ".join(f"{part.name} {part.port}" for part in parts.PARTS)
 WITH_DATABASE = parts.join_names(parts.WITH_DATABASE, "and")
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 MIGRATED = f"SERVICE is {parts.join_names(parts.WITH_DATABASE, 'or')}; without one, all are migrated."
 
 RUN_HELP = f"""Usage: kpi run PART [COMMAND] [OPTIONS]
@@ -117,12 +126,14 @@ def start_stack(
 @app.command("status")
 def print_status(
     output: Annotated[card.Format, typer.Option("--output", "-o", help="The format of the output.")] = card.Format.CARD,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
 ) -> None:
     """Print the start card again; the exit code is 1 when the stack is not running."""
     where = layout.find()
     now = state.read(where)
     left = state.find_leftovers(where)
-    if output is card.Format.JSON:
+    if as_json or output is card.Format.JSON:
         print(card.as_json(where, now, left))
     elif output is card.Format.ENV:
         print(card.as_env(where, now, left))
@@ -141,7 +152,12 @@ def print_status(
 @app.command("run", context_settings=PASS_ON)
 def run_part(
     context: typer.Context,
-    part: Annotated[str, typer.Argument(help=f"{ANY_PART}; all further arguments are passed to the part.")],
+    part: Annotated[
+        str,
+        typer.Argument(
+            help=f"{ANY_PART}; all further arguments are passed to the part.", autocompletion=completion.complete_part
+        ),
+    ],
 ) -> None:
     """Run one part with its own settings, as python -m kpi_PART does."""
     if part in {"--help", "-h"}:
@@ -151,20 +167,22 @@ def run_part(
 
 
 @app.command("env")
-def print_environment(part: Annotated[str, typer.Argument(help=f"{ANY_PART}.")]) -> None:
+def print_environment(part: AnyPart, *, as_json: Json = False) -> None:
     """Print the local stack's settings of one part for a shell: eval "$(.venv/bin/kpi env content)"."""
-    print(part_commands.shell_exports(layout.find(), part))
+    part_commands.print_environment(layout.find(), part, as_json=as_json)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
 def migrate(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[WORDS]", help=MIGRATED),
+        typer.Argument(metavar="[WORDS]", help=MIGRATED, autocompletion=completion.complete_service),
     ] = None,
     message: Annotated[
         str | None, typer.Option("--message", "-m", help="What the new migration does; for: migrate new SERVICE.")
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Upgrade the databases to the newest migration: the local stack's, or the one that DATABASE_URL names.
 
@@ -176,7 +194,7 @@ def migrate(
 
     kpi migrate new SERVICE -m "add bios" writes a migration from the difference between models and database.
     """
-    part_commands.migrate(layout.find(), words or [], message)
+    part_commands.migrate(layout.find(), words or [], message, as_json=as_json)
 
 
 @app.command()
@@ -185,11 +203,16 @@ def load(
         Path | None,
         typer.Argument(help="Posts, one JSON object per line, gzipped or plain; the sample data by default."),
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Load posts with their authors and votes into the local stack, running or stopped."""
     where = layout.find()
-    chosen = file or where.checkout / "data" / "hacker_news.jsonl.gz"
-    loader.load(where, Path(where.shorten(chosen)), Console())
+    if file is None and not where.sample_data.exists():
+        fix = f"{KPI} load FILE, or {KPI} upgrade --with sample-data"
+        raise FailureError("load", "this project was made without the sample posts", fix=fix, code=2)
+    chosen = file or where.sample_data
+    loader.load(where, Path(where.shorten(chosen)), Console(), as_json=as_json)
 
 
 @app.command("openapi")
@@ -197,6 +220,10 @@ def print_openapi(
     file: Annotated[Path | None, typer.Argument(help="Write it to this file instead of standard output.")] = None,
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail when FILE is not up to date.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With FILE: print what was done as one JSON object; without, it is JSON anyway."),
+    ] = False,
 ) -> None:
     """Print the OpenAPI document of the whole API, merged as the gateway serves it; nothing has to be running."""
     if check and file is None:
@@ -204,9 +231,9 @@ def print_openapi(
     if file is None:
         print(openapi.merge(), end="")
     elif check:
-        openapi.check(file)
+        openapi.check(file, as_json=as_json)
     else:
-        openapi.write(file)
+        openapi.write(file, as_json=as_json)
 
 
 @app.command("doctor")
@@ -221,38 +248,6 @@ def diagnose(
     doctor.print_json(findings) if as_json else doctor.print_findings(findings, Console())
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
-
-
-@user_app.command("create")
-def create_user(
-    username: Annotated[str, typer.Argument(help="3 to 32 letters, digits and _ . -")],
-    *,
-    email: Annotated[str | None, typer.Option(help="The e-mail address, if there is one.")] = None,
-    role: Annotated[users.Role, typer.Option(help="What the account may do.")] = users.Role.USER,
-    generate: Annotated[bool, GENERATE] = False,
-) -> None:
-    """Create an account. Its password is asked for twice, or is the first line of standard input."""
-    users.create(layout.find(), username=username, email=email, role=role, generate=generate)
-
-
-@user_app.command("reset-password")
-def reset_password(
-    username: Annotated[str, typer.Argument(help="The account's username, in any case.")],
-    *,
-    generate: Annotated[bool, GENERATE] = False,
-) -> None:
-    """Replace an account's password, end all its sessions, and notify its owner by e-mail where that is set up."""
-    users.reset_password(layout.find(), username=username, generate=generate)
-
-
-@user_app.command("list")
-def list_users(
-    search: Annotated[str | None, typer.Option(help="The beginning of a username or an e-mail address.")] = None,
-    role: Annotated[users.Role | None, typer.Option(help="Only accounts with this role.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The maximum number of accounts.")] = 100,
-) -> None:
-    """List accounts by username: a table at a terminal, and lines with tabs otherwise."""
-    users.print_list(layout.find(), search=search, role=role, limit=limit)
 
 
 @audit_app.command("verify")
@@ -281,6 +276,8 @@ def push_secret(
     endpoint_url: Annotated[
         str | None, typer.Option(envvar="AWS_ENDPOINT_URL", help="An endpoint other than AWS's own.")
     ] = None,
+    *,
+    as_json: Json = False,
 ) -> None:
     """Create or update a secret in AWS Secrets Manager from a template; values are never printed.
 
@@ -289,7 +286,8 @@ def push_secret(
     from kpi_cli.operations import aws_secrets  # noqa: PLC0415 - importing boto3 takes longer than most commands
 
     done = aws_secrets.push(template, name=name, region=region, endpoint_url=endpoint_url)
-    print(f"kpi: {done} the secret {name} in {region}")
+    made = {"secret": name, "region": region, "done": done}
+    print(json.dumps(made) if as_json else f"kpi: {done} the secret {name} in {region}")
 
 
 def main() -> None:
@@ -297,11 +295,13 @@ def main() -> None:
     _ensure_utf8()
     # Without this handler a SIGTERM would end Python at once, and leave a database running that a command has started.
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    if completion.VARIABLE in os.environ:
+        completion.prepare()
     understood = spellings.understand(sys.argv[1:])
     for note in understood.notes:
         print(f"kpi: {note}", file=sys.stderr)
     try:
-        app(understood.arguments)
+        app(understood.arguments, prog_name="kpi")
     except FailureError as failure:
         _exit(failure)
     except OSError as error:

@@ -5,9 +5,7 @@ from typing import Annotated
 import typer
 
 from kpi_cli import layout, make_piece_commands, make_service_command
-from kpi_cli.errors import FailureError
 from kpi_cli.generate.options import DryRun, Force, Json
-from kpi_cli.generate.specs import Access
 
 app = typer.Typer(
     name="make",
@@ -42,27 +40,21 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
 
     kpi make resource Product -f title:string:required,max:200 -f price:money:required,ge:0 -f owner:owner
     """
-    from kpi_cli.generate import applying  # noqa: PLC0415 - only these commands need what it imports
-    from kpi_cli.generate.resource import plan_resource  # noqa: PLC0415 - as above
-    from kpi_cli.generate.specifying import specify_resource  # noqa: PLC0415
-    from kpi_cli.generate.wiring import wire  # noqa: PLC0415
-
-    chosen = [access for access, is_set in zip(Access, (public, protected, admin), strict=True) if is_set]
-    if len(chosen) > 1:
-        raise FailureError("make", f"--{chosen[0]} and --{chosen[1]} contradict each other", code=2)
-    where = layout.find()
-    spec = specify_resource(
-        where.checkout,
-        name,
+    make_piece_commands.run(
+        "resource",
+        name=name,
         service=service,
-        fields=fields or (),
-        belongs_to=belongs_to or (),
+        fields=fields,
+        belongs_to=belongs_to,
         plural=plural,
         soft_deletes=soft_deletes,
-        access=chosen[0] if chosen else Access.PROTECTED,
+        public=public,
+        protected=protected,
+        admin=admin,
+        dry_run=dry_run,
+        force=force,
+        as_json=as_json,
     )
-    plan = wire(plan_resource(spec, where.checkout), spec, where.checkout)
-    applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
 
 
 app.command("service")(make_service_command.make_service)

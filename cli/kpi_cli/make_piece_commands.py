@@ -22,6 +22,11 @@ Fields = Annotated[
         "--field", "-f", metavar="NAME:TYPE:RULES", help="A field, as title:string:required,max:200; repeated."
     ),
 ]
+BelongsTo = Annotated[
+    list[str] | None,
+    typer.Option("--belongs-to", metavar="TABLE", help="Its rows go with a row of this table; repeated."),
+]
+SoftDeletes = Annotated[bool, typer.Option("--soft-deletes", help="Deleted rows are kept, and can be restored.")]
 In = Annotated[
     str | None,
     typer.Option("--in", metavar="NOUN", help="The noun whose folder it goes into; by default the one it begins with."),
@@ -63,7 +68,7 @@ def _with_options(piece: str, function: Callable[..., None]) -> Callable[..., No
 
 def _error(
     name: Name,
-    service: Service,
+    service: Service = "content",
     noun: In = None,
     status: Annotated[int, typer.Option(help="The HTTP status.")] = 409,
     title: Annotated[str | None, typer.Option(help="What clients read; by default the words of the name.")] = None,
@@ -73,44 +78,98 @@ def _error(
 
 def _enum(
     name: Name,
-    service: Service,
     values: Annotated[list[str], typer.Option("--value", "-v", help="A value; repeated.")],
+    service: Service = "content",
     noun: In = None,
 ) -> None:
-    """The values of a column, as a StrEnum and as the text of its CHECK, in the models.py of its noun."""
+    """The values of a column, as a StrEnum of which its CHECK is made, in the models.py of its noun."""
 
 
-def _repository(name: Noun, service: Service) -> None:
-    """The SQL of a noun that has a table."""
+def _model(
+    name: Noun,
+    service: Service = "content",
+    fields: Fields = None,
+    belongs_to: BelongsTo = None,
+    soft_deletes: SoftDeletes = False,
+    noun: Annotated[
+        str | None, typer.Option("--in", metavar="NOUN", help="Another noun, whose models.py it goes into.")
+    ] = None,
+) -> None:
+    """A table with its migration, in the models.py of a new noun."""
 
 
-def _service_layer(name: Noun, service: Service) -> None:
-    """The rules of a noun that has a table, in its service.py; and its repository, if there is none."""
+def _endpoint(  # noqa: PLR0913 each is an option
+    name: Name,
+    *,
+    service: Service = "content",
+    noun: Annotated[
+        str | None, typer.Option("--in", metavar="NOUN", help="The noun it is an endpoint of; by default NAME itself.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="get, post, put, patch or delete.")] = "get",
+    path: Annotated[
+        str | None, typer.Option(help="Behind the address of the noun, as /{post_id}/archive; by default its name.")
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="It needs no token.")] = False,
+    protected: Annotated[bool, typer.Option("--protected", "-p", help="It needs a token.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="It is for admins.")] = False,
+) -> None:
+    """An endpoint with its right, its route and a test: of a new noun, or of one that there is."""
 
 
-def _migration(message: Annotated[str, typer.Argument(help="What it does, as 'add bios'.")], service: Service) -> None:
+def _repository(
+    name: Noun, service: Service = "content", fields: Fields = None, soft_deletes: SoftDeletes = False
+) -> None:
+    """The SQL of a noun that has a table; its schemas and errors, if there are none."""
+
+
+def _service_layer(
+    name: Noun, service: Service = "content", fields: Fields = None, soft_deletes: SoftDeletes = False
+) -> None:
+    """The rules of a noun that has a table, in its service.py; its repository, if there is none."""
+
+
+def _factory(name: Noun, service: Service = "content", fields: Fields = None, belongs_to: BelongsTo = None) -> None:
+    """The factory of a noun that has a table, and its seeder, which stand in one module."""
+
+
+def _seeder(name: Noun, service: Service = "content", fields: Fields = None, belongs_to: BelongsTo = None) -> None:
+    """The same as factory: kpi db seed --seeder NAME fills the table by it."""
+
+
+def _migration(
+    message: Annotated[str, typer.Argument(help="What it does, as 'add bios'.")], service: Service = "content"
+) -> None:
     """An empty migration, for what is not found by comparing models with the database."""
 
 
-def _middleware(name: Name, service: Service) -> None:
+def _middleware(name: Name, service: Service = "content") -> None:
     """A layer around the application of a service, with a test."""
 
 
-def _command(name: Name, service: Service, noun: In = None) -> None:
+def _command(name: Name, service: Service = "content", noun: In = None) -> None:
     """A command of the service's program, python -m kpi_SERVICE NAME, with a test."""
 
 
-def _test(name: Name, service: Service, noun: In = None) -> None:
+def _test(name: Name, service: Service = "content", noun: In = None) -> None:
     """A file of tests for a noun, with a first test that holds."""
 
 
+def _event(name: Name, service: Service = "auth", fields: Fields = None) -> None:
+    """A type of event of auth, with its payload: kpi make event account.suspended -s auth -f reason:string:required."""
+
+
 _PIECES: dict[str, Callable[..., None]] = {
+    "model": _model,
+    "endpoint": _endpoint,
     "repository": _repository,
     "service-layer": _service_layer,
     "migration": _migration,
     "middleware": _middleware,
     "command": _command,
     "test": _test,
+    "factory": _factory,
+    "seeder": _seeder,
     "error": _error,
     "enum": _enum,
+    "event": _event,
 }

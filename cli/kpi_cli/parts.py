@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,8 @@ def get_or_raise(name: str) -> Part:
     """The part of that name; raises FailureError with exit code 2 for an unknown one."""
     known = {part.name: part for part in PARTS}
     if name not in known:
-        raise FailureError(name, f"there is no such part; the parts are {join_names(PARTS, 'and')}", code=2)
+        problem = f"there is no such part; the parts are {join_names(PARTS, 'and')}{suggest(name, known)}"
+        raise FailureError(name, problem, code=2)
     return known[name]
 
 

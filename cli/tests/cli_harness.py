@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
-from kpi_cli import parts
+from kpi_cli import PRODUCT, parts
 from kpi_cli.layout import Layout
 from kpi_cli.stack import card, state
 from kpi_shared.testing.process import free_port
@@ -146,7 +146,7 @@ class RunningStack:
 
     def wait_until_ready(self) -> "RunningStack":
         """Wait for the start card."""
-        self.wait_for("KPI-One is up")
+        self.wait_for(f"{PRODUCT} is up")
         self.wait_for("Stop")
         return self
 

@@ -14,6 +14,7 @@ from kpi_shared.http.middleware import HeadAsGet, RequestContext
 from kpi_shared.http.openapi import describe_tags, install_openapi, operation_id
 from kpi_shared.http.refusals import Refusal
 from kpi_shared.places import Places
+from kpi_shared.product import PRODUCT
 from kpi_shared.server.options import ON_STOP, freeze_garbage_collector
 from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
@@ -309,7 +310,7 @@ _TAGS = {"gateway": "The gateway itself", "health": "Whether the gateway and the
 def create_pages(settings: GatewaySettings, table: RouteTable, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     """The gateway's own pages. Without a ``lifespan`` they can only describe themselves."""
     pages = FastAPI(
-        title="KPI-One",
+        title=PRODUCT,
         version=__version__,
         lifespan=lifespan,
         # The document and its page cover all parts, so the framework's own are switched off.

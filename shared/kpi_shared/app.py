@@ -16,6 +16,8 @@ from kpi_shared.database import (
     register_pool_metrics,
 )
 from kpi_shared.errors import install_error_handlers
+from kpi_shared.files.housekeeping import file_housekeeping
+from kpi_shared.files.storage import file_storage
 from kpi_shared.health import AppCheck, Check, NotReadyError, health_router
 from kpi_shared.http.compression import Compression
 from kpi_shared.http.middleware import BodyLimit, HeadAsGet, RequestContext, TrailingSlash
@@ -89,7 +91,8 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.add_middleware(Compression)
     app.add_middleware(HeadAsGet)
     app.add_middleware(TrailingSlash)
-    app.add_middleware(BodyLimit, limit=max_body_bytes)
+    routes = [route for router in routers for route in router.routes]
+    app.add_middleware(BodyLimit, limit=max_body_bytes, routes=routes)
     if observation.tracing is not None:
         app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)
@@ -112,7 +115,7 @@ def _lifespan(
             register_pool_metrics(app.state.database, observation.metrics)
             await stack.enter_async_context(following(app.state.tokens, settings, observation.metrics))
             await stack.enter_async_context(running(app.state.database.watch(), name="database watch"))
-            for resource in resources:
+            for resource in (file_storage, *resources, file_housekeeping):
                 await stack.enter_async_context(asynccontextmanager(resource)(app))
             freeze_garbage_collector()
             yield {ON_STOP: app.state.on_stop}

@@ -1,7 +1,7 @@
-"""``show-database`` and ``empty-database`` of every service: which database it has, and how to begin it anew.
+"""``show-database`` and ``renew-database`` of every service: which database it has, and how to begin it anew.
 
-The service itself says which database it is, because only it knows all sources of its settings. It empties none but the
-one that its caller names, who has seen the place before.
+The service itself says which database it is, because only it knows all sources of its settings. It begins none
+anew but the one that its caller names, who has seen the place before.
 """
 
 import ipaddress
@@ -13,19 +13,27 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
+from alembic import command
 from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
 from psycopg.pq import Conninfo
+from sqlalchemy.exc import SQLAlchemyError
 
 from kpi_shared.database_url import connection_arguments, parse_database_url
-from kpi_shared.migrations import LOCK_BETWEEN_MIGRATIONS, newest_revision
+from kpi_shared.migrations import LOCK_BETWEEN_MIGRATIONS, alembic_config, known_revisions, newest_revision, upgrade
 from kpi_shared.operations import reason_of
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings
 
 _DEFAULT_PORT = "5432"
 _read_revision = "SELECT version_num FROM alembic_version"
+_read_sequences = """
+    SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL
+"""
+# Those that the migrations no longer make are left out.
+_continue_sequence = "SELECT setval(found, %s) FROM to_regclass(quote_ident(%s)) AS found WHERE found IS NOT NULL"
 # The schema is dropped with all that is in it: tables, functions, types. It then is as CREATE DATABASE makes it.
-_EMPTY = (
+_DROP = (
     "DROP SCHEMA public CASCADE",
     "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
     "GRANT USAGE ON SCHEMA public TO PUBLIC",
@@ -82,10 +90,12 @@ def show(part: Part, settings: DatabaseSettings) -> int:
             revision = _current_revision(connection)
     except psycopg.Error as error:
         return _fail(part, f"the database cannot be reached: {reason_of(error)}")
+    pending = _find_pending(part, revision)
     shown = asdict(find_place(url)) | {
         "revision": revision,
         "newest": newest_revision(part),
-        "pending": _find_pending(part, revision),
+        "pending": pending,
+        "applied": len(known_revisions(part)) - len(pending),
         "environment": settings.app_env.value,
     }
     print(json.dumps(shown))
@@ -111,30 +121,47 @@ def _find_pending(part: Part, revision: str | None) -> list[dict[str, str]]:
     return found if revision is None else []
 
 
-def empty(part: Part, settings: DatabaseSettings) -> int:
-    """Drop everything in the database that standard input names: its place, as ``show`` prints it."""
+def renew(part: Part, settings: DatabaseSettings) -> int:
+    """Begin the database anew that standard input names: its place as ``show`` prints it, and how."""
     url = settings.database_url.get_secret_value()
-    place = find_place(url)
-    if not _is_named(place, sys.stdin.buffer.read()):
+    place, request = find_place(url), _read_request()
+    if any(request.get(name) != value for name, value in asdict(place).items()):
         named = f"{place.host or 'the local socket'}:{place.port}/{place.database}"
         return _fail(part, f"nothing is dropped: the settings name {named}, and standard input another place")
     try:
         with _connect(part, url) as connection:
             if place.is_local and not _is_at_home(connection):
                 return _fail(part, "nothing is dropped: the connection leads to another machine")
-            _drop_everything(connection)
-    except psycopg.Error as error:
-        return _fail(part, f"the database cannot be emptied: {reason_of(error)}")
-    print(json.dumps(asdict(place)))
+            numbers = _read_numbers(connection) if request.get("continues_numbers") else {}
+            if not request.get("by_downgrades"):
+                _drop_everything(connection)
+        if request.get("by_downgrades"):
+            command.downgrade(alembic_config(part, settings), "base")
+        upgrade(part, settings)
+        with _connect(part, url) as connection:
+            _continue_numbers(connection, numbers)
+    except (psycopg.Error, SQLAlchemyError, CommandError) as error:
+        return _fail(part, f"the database cannot be made anew: {reason_of(error)}")
+    print(json.dumps(asdict(place) | {"revision": newest_revision(part)}))
     return 0
 
 
-def _is_named(place: DatabasePlace, given: bytes) -> bool:
+def _read_request() -> dict[str, Any]:
     try:
-        named = json.loads(given)
+        found = json.loads(sys.stdin.buffer.read())
     except ValueError:
-        return False
-    return isinstance(named, dict) and all(named.get(name) == value for name, value in asdict(place).items())
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _read_numbers(connection: psycopg.Connection[Any]) -> dict[str, int]:
+    return dict(connection.execute(_read_sequences).fetchall())
+
+
+def _continue_numbers(connection: psycopg.Connection[Any], numbers: Mapping[str, int]) -> None:
+    """No number is given twice: running parts remember ended sessions, and places in the feed, by their numbers."""
+    for name, last in numbers.items():
+        connection.execute(_continue_sequence, [last, name])
 
 
 def _is_at_home(connection: psycopg.Connection) -> bool:
@@ -148,7 +175,7 @@ def _drop_everything(connection: psycopg.Connection) -> None:
     connection.execute("SELECT pg_advisory_lock(%s)", [LOCK_BETWEEN_MIGRATIONS])
     connection.execute("SET lock_timeout = '5s'")
     with connection.transaction():
-        for statement in _EMPTY:
+        for statement in _DROP:
             connection.execute(statement)
 
 

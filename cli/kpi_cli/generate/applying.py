@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kpi_cli.errors import KPI, FailureError
-from kpi_cli.generate import records, scratch, showing, writing
+from kpi_cli.generate import local_stack, records, scratch, showing, writing
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.editing import AnchorError
 from kpi_cli.generate.scratch import File
@@ -24,15 +24,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     """
     began = time.monotonic()
     with records.hold(layout), scratch.copy(layout.checkout) as root:
-        for change in plan.changes:
-            _make(root, change)
-        format_code(root, _paths(plan.changes))
-        if not force:
-            _refuse_others(layout, root, plan.changes)
-        for step in plan.steps:
-            step(root)
-        made = scratch.find_changes(layout.checkout, root).keys() - set(_paths(plan.changes))
-        format_code(root, sorted(made))
+        carry_out(layout.checkout, root, plan, force=force)
         files = scratch.find_changes(layout.checkout, root)
         shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
         if dry_run and not as_json:
@@ -40,12 +32,35 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
         if files and not dry_run:
             path, record = records.create(layout, plan.title, files)
             writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+    notes = [*plan.notes]
+    if files and not dry_run:
+        notes[:0] = local_stack.take_up(layout, files) or ["make up starts the stack with it"]
     took = round(time.monotonic() - began, 1)
     if as_json:
-        print(json.dumps(shown | {"notes": list(plan.notes), "seconds": took}))
+        print(json.dumps(shown | {"notes": notes, "seconds": took}))
     elif not dry_run:
-        _report(plan, files, shown["files"], took)
+        _report(plan.title, shown["files"], notes, took)
     return bool(files)
+
+
+def carry_out(checkout: Path, root: Path, plan: Plan, *, force: bool = False) -> None:
+    """Make what the plan says in ``root``, a copy of the checkout, in which other plans may have been made before."""
+    news = _paths([change for change in plan.changes if isinstance(change, NewFile)])
+    there = {path: scratch.read(root / path) for path in news}
+    make(root, plan)
+    format_code(root, _paths(plan.changes))
+    if not force:
+        _refuse_others(root, plan, there)
+    for step in plan.steps:
+        step(root)
+    made = scratch.find_changes(checkout, root).keys() - set(_paths(plan.changes))
+    format_code(root, sorted(made))
+
+
+def make(root: Path, plan: Plan) -> None:
+    """The changes of the plan alone, without its steps."""
+    for change in plan.changes:
+        _make(root, change)
 
 
 def _paths(changes: Sequence[Change]) -> list[str]:
@@ -88,14 +103,14 @@ def _run_ruff(root: Path, command: str, *arguments: str) -> None:
         raise FailureError("make", "the new code could not be brought into its form", log=log)
 
 
-def _refuse_others(layout: Layout, root: Path, changes: Sequence[Change]) -> None:
+def _refuse_others(root: Path, plan: Plan, there: Mapping[str, File | None]) -> None:
     """Refuse to overwrite files that the developer has, or has changed."""
-    edited = {change.path for change in changes if isinstance(change, Edit)}
-    found = []
-    for path in _paths([change for change in changes if isinstance(change, NewFile)]):
-        there = scratch.read(layout.checkout / path)
-        if there is not None and path not in edited and there != scratch.read(root / path):
-            found.append(path)
+    edited = {change.path for change in plan.changes if isinstance(change, Edit)}
+    found = [
+        path
+        for path, file in there.items()
+        if file is not None and path not in edited and file != scratch.read(root / path)
+    ]
     if found:
         raise FailureError(
             "make",
@@ -109,14 +124,14 @@ def _join(paths: Sequence[str]) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def _report(plan: Plan, files: Mapping[str, File], rows: Sequence[Mapping[str, str]], took: float) -> None:
-    if not files:
-        print(f"kpi: {plan.title}: everything is there already, and nothing was changed")
+def _report(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[str], took: float) -> None:
+    if not rows:
+        print(f"kpi: {title}: everything is there already, and nothing was changed")
         return
-    print(f"kpi: made {plan.title} in {took} s")
+    print(f"kpi: made {title} in {took} s")
     for row in rows:
         print(f"  {row['change']:8}{row['path']}")
-    for note in (*plan.notes, f"take it back: {KPI} make undo"):
+    for note in (*notes, f"take it back: {KPI} make undo"):
         print(f"  {note}")
 
 
@@ -132,12 +147,16 @@ def undo(layout: Layout, *, as_json: bool) -> None:
                 f"{_join(changed)} {'has' if len(changed) == 1 else 'have'} changed since {record.title} was made",
                 fix="restore what was written, or remove it by hand",
             )
+        made = [path for path, was in record.before.items() if was is None]
+        local_stack.refuse_later_migrations(layout, made)
+        notes = local_stack.give_up(layout, made)
         files = {**record.before, str(record.path): None}
         writing.replace_files(layout.checkout, records.journal(layout), files, emptied=record.folders)
+    notes += local_stack.take_up(layout, record.before)
     if as_json:
-        rows = [
-            {"path": path, "change": "removed" if was is None else "restored"} for path, was in record.before.items()
-        ]
-        print(json.dumps({"title": record.title, "files": rows}))
-    else:
-        print(f"kpi: took back {record.title}: {len(record.before)} files are as they were before")
+        rows = [{"path": path, "change": "removed" if path in made else "restored"} for path in record.before]
+        print(json.dumps({"title": record.title, "files": rows, "notes": notes}))
+        return
+    print(f"kpi: took back {record.title}: {len(made)} files removed, {len(record.before) - len(made)} as before")
+    for note in notes:
+        print(f"  {note}")

@@ -54,6 +54,7 @@ def resource_values(spec: ResourceSpec) -> dict[str, Any]:
         **_split_bodies(spec, codes, fixed),
         **_describe_lists(codes),
         **_collect_parts(spec, codes),
+        **_list_files(spec, codes),
     }
 
 
@@ -121,12 +122,14 @@ def _split_bodies(spec: ResourceSpec, codes: Sequence[FieldCode], fixed: set[str
     sent = [code for code in codes if not code.is_file]
     changeable = [code for code in sent if code.name not in fixed]
     name = spec.names.class_name
+    has_both = bool(fixed and changeable)
     return {
         "changeable": changeable,
         "fixed": [code.name for code in sent if code.name in fixed],
-        "fixed_codes": [code for code in sent if code.name in fixed],
+        "fixed_codes": [code for code in sent if code.name in fixed] if has_both else [],
+        "created": changeable if has_both else sent,
         # What a PUT takes: without fields that cannot be changed it is what a POST takes.
-        "replace_class": f"{name}Replace" if fixed else f"{name}Create",
+        "replace_class": f"{name}Replace" if has_both else f"{name}Create",
         "example": print_value({code.name: code.example for code in sent}),
         "changed_example": print_value({code.name: code.example for code in changeable}),
         "update_example": print_value({code.name: code.other_example for code in changeable[:1]}),
@@ -136,15 +139,30 @@ def _split_bodies(spec: ResourceSpec, codes: Sequence[FieldCode], fixed: set[str
 def _describe_lists(codes: Sequence[FieldCode]) -> dict[str, Any]:
     sortable = [code for code in codes if code.sort_type is not None]
     names = [name for code in sortable for name in (code.name, f"-{code.name}")]
-    description = "Newest first (new)"
+    description = "Newest first"
     if sortable:
-        description += ", or by a field; a minus sign reverses it, and empty values come last"
+        description += " (new), or by a field; a minus sign reverses it, and empty values come last"
     return {
         "searched": [code for code in codes if code.is_searchable],
         "exact": [code for code in codes if code.filter is Filter.EXACT],
         "ranges": [code for code in codes if code.filter is Filter.RANGE],
         "sorts": [f'"{name}"' for name in ("new", *names)],
         "sort_description": description,
+    }
+
+
+def _list_files(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, Any]:
+    files = [
+        {"name": code.name, "title": code.title, "is_image": code.is_image, "limit": f"MAX_{code.name.upper()}"}
+        for code in codes
+        if code.is_file
+    ]
+    return {
+        "files": files,
+        # An upload changes the row, too.
+        "has_changes": spec.is_changeable or bool(files),
+        # The files of a deleted row are removed, unless it can come back.
+        "returns_removed": bool(files) and not spec.soft_deletes,
     }
 
 

@@ -14,23 +14,39 @@ from kpi_cli.generate.specs import Access, FieldSpec, ForeignKey, Kind, Names, R
 _SERVED_EVERYWHERE = {"api", "docs", "health", "metrics", "redoc"}
 
 
+def choose_access(*, public: bool, protected: bool, admin: bool) -> Access | None:
+    """The one that is set; FailureError with exit code 2 for two of them."""
+    chosen = [access for access, is_set in zip(Access, (public, protected, admin), strict=True) if is_set]
+    if len(chosen) > 1:
+        raise FailureError("make", f"--{chosen[0]} and --{chosen[1]} contradict each other", code=2)
+    return chosen[0] if chosen else None
+
+
 def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
     checkout: Path,
     name: str,
     *,
     service: str,
-    fields: Iterable[str] = (),
-    belongs_to: Iterable[str] = (),
+    fields: Iterable[str] | None = None,
+    belongs_to: Iterable[str] | None = None,
     plural: str | None = None,
-    access: Access = Access.PROTECTED,
     soft_deletes: bool = False,
+    public: bool = False,
+    protected: bool = False,
+    admin: bool = False,
+    is_piece: bool = False,
+    noun: str | None = None,
 ) -> ResourceSpec:
-    """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout."""
+    """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout.
+
+    ``is_piece``: the noun, or the one that it goes into (``noun``), may be there, with other files.
+    """
     spec, names = get_service(checkout, service), parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
-    _check_names(checkout, spec, names, tables)
-    parsed = parse_fields(fields)
-    parents = [_belong_to(table, spec, tables) for table in belongs_to]
+    if not (is_piece and (checkout / spec.folder / spec.package / (noun or names.plural) / "__init__.py").exists()):
+        _check_names(checkout, spec, names, tables)
+    parsed = parse_fields(fields or ())
+    parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]
     _check_foreign(parsed, spec, tables)
     if twice := {field.name for field in parents} & {field.name for field in parsed}:
         raise FailureError("make", f"there are two fields named {twice.pop()}", code=2)
@@ -39,7 +55,7 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
         service=spec,
         fields=(*parents, *(field for field in parsed if field.kind is not Kind.OWNER)),
         owner=next((field.name for field in parsed if field.kind is Kind.OWNER), None),
-        access=access,
+        access=choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED,
         soft_deletes=soft_deletes,
         belongs_to=tuple(field.foreign.table for field in parents if field.foreign),
     )

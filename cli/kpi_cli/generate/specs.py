@@ -144,3 +144,12 @@ class ResourceSpec:
     access: Access = Access.PROTECTED
     soft_deletes: bool = False
     belongs_to: tuple[str, ...] = field(default=())
+
+    @property
+    def is_changeable(self) -> bool:
+        """Whether PUT and PATCH have a field to change: not what the row belongs to, nor what is uploaded."""
+        return any(not _is_fixed(each) and each.kind not in {Kind.FILE, Kind.IMAGE} for each in self.fields)
+
+
+def _is_fixed(each: FieldSpec) -> bool:
+    return each.foreign is not None and each.foreign.cascades

@@ -5,14 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kpi_cli import revisions
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import scratch
 from kpi_cli.generate.changes import Step
+from kpi_cli.layout import ANSWERS
 
 
 def write_migration(folder: str, message: str) -> Step:
     """The migration that the models of the service in this folder need, run up, down and up; none if they need none."""
-    return lambda root: _run(root, "migration", "kpi_shared.testing.write_migration", folder, message)
+
+    def write(root: Path) -> None:
+        name = revisions.choose_name(root / folder, is_own_project=(root / ANSWERS).exists())
+        _run(root, "migration", "kpi_shared.testing.write_migration", folder, name, message)
+
+    return write
 
 
 def write_examples(root: Path) -> None:

@@ -1,18 +1,22 @@
 """The places outside of its folder that a resource needs: application, order of imports, gateway, rights."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.resource import plan_resource
+from kpi_cli.generate.resource_tests import add_tests
+from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, Kind, ResourceSpec
 
 # A noun stands below these, whatever it imports.
 _ABOVE_NOUNS = {"app", "seeding", "housekeeping"}
 # Rights stand in one column.
-_WIDTH = 61
+_WIDTH = 60
 _READ = {Access.PUBLIC: "public", Access.PROTECTED: "read", Access.ADMIN: "admin"}
 _WRITE = {Access.PUBLIC: "write", Access.PROTECTED: "write", Access.ADMIN: "admin"}
 _FILES = {Kind.FILE, Kind.IMAGE}
@@ -20,24 +24,30 @@ _FILES = {Kind.FILE, Kind.IMAGE}
 _BODY_LIMIT = 1024 * 1024
 
 
+def plan_wired_resource(checkout: Path, **options: Any) -> Plan:  # noqa: ANN401 of specify_resource
+    """All of ``kpi make resource``: the noun and the places that it needs outside of its folder."""
+    spec = specify_resource(checkout, **options)
+    return wire(add_tests(plan_resource(spec, checkout), spec), spec, checkout)
+
+
 def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
     """The plan with the edits of the service, the gateway and the rights, and the steps that follow from the code."""
     service, names = spec.service, spec.names
-    edits = (
-        Edit(f"{service.folder}/{service.package}/app.py", lambda text: _include(text, spec)),
-        Edit(f"{service.folder}/.importlinter", lambda text: _order(text, spec, checkout)),
-        Edit("gateway/kpi_gateway/settings.py", lambda text: _route(text, spec)),
-        Edit("tests/rights.txt", lambda text: _allow(text, spec)),
-    )
+    description = f"{names.plural_title.capitalize()}: {_describe(spec)}"
+    edits = (include(spec, description), place_noun(spec, checkout), route(spec), allow([*_list_rights(spec)]))
     made = (steps.write_migration(service.folder, names.plural.replace("_", " ")), steps.write_openapi)
-    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made))
+    notes = (
+        f"its tests: .venv/bin/pytest {service.folder}/tests/{names.plural}",
+        f"its address, through the gateway: /api/v1/{names.path}",
+    )
+    return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made), notes=(*plan.notes, *notes))
 
 
-def _include(app: str, spec: ResourceSpec) -> str:
+def _include(app: str, spec: ResourceSpec, description: str) -> str:
     names = spec.names
     module = f"{spec.service.package}.{names.plural}.endpoints"
     app = editing.add_import(app, f"from {module} import router as {names.plural}")
-    app = editing.add_to_list(app, "tags", f'"{names.path}": "{names.plural_title.capitalize()}: {_describe(spec)}"')
+    app = editing.add_to_list(app, "tags", f'"{names.path}": "{description}"')
     return editing.add_to_list(app, "routers", names.plural)
 
 
@@ -81,12 +91,12 @@ def _route(settings: str, spec: ResourceSpec) -> str:
     largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
     if largest > _BODY_LIMIT:
         values += f", body_limit={largest}"
-    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}"')
+    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}")')
 
 
-def _allow(rights: str, spec: ResourceSpec) -> str:
+def _allow(rights: str, rows: Sequence[tuple[str, str]]) -> str:
     known = {line.rpartition(" ")[0].strip() for line in rights.splitlines()}
-    lines = [f"{name:{_WIDTH}}{right}" for name, right in _list_rights(spec) if name not in known]
+    lines = [f"{name:{_WIDTH}} {right}" for name, right in rows if name not in known]
     return rights + "".join(f"{line}\n" for line in lines)
 
 
@@ -95,10 +105,31 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
     rows = f"/api/v1/{spec.names.path}"
     row = f"{rows}/{{{spec.names.singular}_id}}"
     yield from ((f"POST {rows}", write), (f"GET {rows}", read), (f"GET {row}", read))
-    yield from ((f"{method} {row}", write) for method in ("PUT", "PATCH", "DELETE"))
+    methods = ("PUT", "PATCH", "DELETE") if spec.is_changeable else ("DELETE",)
+    yield from ((f"{method} {row}", write) for method in methods)
     if spec.soft_deletes:
         yield f"POST {row}/restore", "admin"
     for field in spec.fields:
         if field.kind in _FILES:
             yield from ((f"{method} {row}/{field.name}", write) for method in ("PUT", "DELETE"))
             yield f"GET {row}/{field.name}", read
+
+
+def place_noun(spec: ResourceSpec, checkout: Path) -> Edit:
+    """The place of a noun in the order of imports."""
+    return Edit(f"{spec.service.folder}/.importlinter", lambda text: _order(text, spec, checkout))
+
+
+def include(spec: ResourceSpec, description: str) -> Edit:
+    """The router of a noun, and what the API document says of it."""
+    return Edit(f"{spec.service.folder}/{spec.service.package}/app.py", lambda text: _include(text, spec, description))
+
+
+def route(spec: ResourceSpec) -> Edit:
+    """The way of a noun through the gateway."""
+    return Edit("gateway/kpi_gateway/settings.py", lambda text: _route(text, spec))
+
+
+def allow(rows: Sequence[tuple[str, str]]) -> Edit:
+    """Operations, as ``GET /api/v1/posts``, and the right that each needs."""
+    return Edit("tests/rights.txt", lambda text: _allow(text, rows))

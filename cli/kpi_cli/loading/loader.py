@@ -1,5 +1,6 @@
 """The steps of a load: check the file, provide a database, import the users, then posts and votes."""
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -40,7 +41,7 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
 
 
-def load(layout: Layout, file: Path, console: Console) -> None:
+def load(layout: Layout, file: Path, console: Console, *, as_json: bool = False) -> None:
     """Load a file; a second load of the same file adds nothing and reports that."""
     found = posts.read(file)
     if not found:
@@ -48,10 +49,14 @@ def load(layout: Layout, file: Path, console: Console) -> None:
     with local_database.use(layout) as ports:
         local_database.migrate_where_needed(layout, ports)
         _check_posts(layout, ports, file, found)
-        with _progress(console) as progress:
+        # The progress is for people.
+        with _progress(Console(stderr=True) if as_json else console) as progress:
             users = _import_users(layout, ports, found, progress)
             totals = _import_posts(layout, ports, _Records(found, users), progress)
-    console.print(_summary(file, len(found), totals), soft_wrap=True)
+    if as_json:
+        print(json.dumps({"file": str(file), **totals}))
+    else:
+        console.print(_summary(file, len(found), totals), soft_wrap=True)
 
 
 def _check_posts(layout: Layout, ports: Ports, file: Path, found: list[Post]) -> None:

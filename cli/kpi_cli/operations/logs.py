@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 from kpi_cli.layout import Layout
 from kpi_cli.operations import log_files, log_records, outputs
 from kpi_cli.operations.durations import parse_duration
@@ -53,7 +53,8 @@ def print_logs(layout: Layout, part: str | None, wanted: Filter, *, count: int, 
 
 def _check(layout: Layout, part: str | None) -> None:
     if part is not None and part not in NAMES:
-        raise FailureError("logs", f"there is no part {part}; the logs are of {', '.join(NAMES)}", code=2)
+        problem = f"there is no part {part}; the logs are of {', '.join(NAMES)}{suggest(part, NAMES)}"
+        raise FailureError("logs", problem, code=2)
     if not log_files.find(layout.logs, None):
         problem = "the local stack has not been started in this checkout, so it has no logs"
         raise FailureError("logs", problem, fix="make up; or, if the stack runs in containers: docker compose logs")

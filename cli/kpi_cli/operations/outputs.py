@@ -26,3 +26,17 @@ def print_json_list(items: Iterable[Any]) -> None:
         sys.stdout.write(f"{separator}\n{json.dumps(item)}")
         separator = ","
     sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
+
+
+@contextmanager
+def on_standard_error() -> Iterator[None]:
+    """Let all that the block and its programs print go to standard error, so that a JSON value is alone."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+        sys.stdout.flush()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

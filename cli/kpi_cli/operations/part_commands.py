@@ -1,20 +1,24 @@
 """``kpi run``, ``kpi env`` and ``kpi migrate``: parts as programs, with the settings of their environment and files."""
 
+import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import NoReturn
 
-from kpi_cli import parts
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli import parts, revisions
+from kpi_cli.errors import KPI, FailureError, suggest
 from kpi_cli.layout import Layout
+from kpi_cli.operations import outputs
 from kpi_cli.parts import Part
 from kpi_cli.stack import environments, found_keys, local_database
+
+_OPTIONS = ("--json", "--message", "--help")
 
 
 def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
@@ -27,8 +31,8 @@ def run(layout: Layout, name: str, arguments: Sequence[str]) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - no shell is needed
 
 
-def shell_exports(layout: Layout, name: str) -> str:
-    """Shell commands that set what connects a part to the local stack, independent of the current folder."""
+def print_environment(layout: Layout, name: str, *, as_json: bool) -> None:
+    """Print what connects a part to the local stack, for a shell or as JSON; independent of the current folder."""
     part = parts.get_or_raise(name)
     settings = environments.own_settings(layout, part, local_database.known_ports(layout))
     files = [Path(value) for variable, value in settings.items() if variable.endswith("_FILE")]
@@ -36,6 +40,10 @@ def shell_exports(layout: Layout, name: str) -> str:
         raise FailureError(name, "the local stack has no settings yet: it has never been started", fix="make up")
     # A variable takes precedence over a file, so one that is already set would hide the stack's.
     present = [variable for variable in ("DATABASE_URL", *found_keys.NAMES) if variable in os.environ and files]
+    print(json.dumps({"set": settings, "unset": present}) if as_json else _write_exports(settings, present))
+
+
+def _write_exports(settings: Mapping[str, str], present: Sequence[str]) -> str:
     lines = [f"unset {' '.join(present)}"] if present else []
     exports = " ".join(f"{variable}={quote(value)}" for variable, value in settings.items())
     return "\n".join([*lines, f"export {exports}"])
@@ -47,23 +55,38 @@ def _has_settings(layout: Layout, part: Part) -> bool:
     return bool(files) or environments.names_database() or bool(os.environ.get("AWS_SECRETS_ENABLED"))
 
 
-def migrate(layout: Layout, words: Sequence[str], message: str | None) -> None:
+def migrate(layout: Layout, words: Sequence[str], message: str | None, *, as_json: bool = False) -> None:
     """Upgrade, downgrade, or write a new migration, for the database that DATABASE_URL names or the local stack's."""
+    if as_json:
+        with outputs.on_standard_error():
+            done = _migrate(layout, words, message)
+        print(json.dumps(done))
+    else:
+        _migrate(layout, words, message)
+
+
+def _migrate(layout: Layout, words: Sequence[str], message: str | None) -> dict[str, object]:
+    """What was done, and in which services."""
     action, rest = (words[0], words[1:]) if words and words[0] in {"downgrade", "new"} else ("upgrade", words)
     name = rest[0] if rest else None
     _check_words(action, rest, message)
     if action == "downgrade":
         revision = rest[1] if len(rest) > 1 else "-1"
-        _run_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
+        _migrate_with_alembic(layout, _require_service(name, f"downgrade {{}} {revision}"), ["downgrade", revision])
     elif action == "new":
         part = _require_service(name, 'new {} -m "..."')
-        options = ["--autogenerate", "--rev-id", _next_revision(layout, part), "-m", message or ""]
-        _run_alembic(layout, part, ["revision", *options], migrated=True)
+        _migrate_with_alembic(layout, part, revision_arguments(layout, part, message or ""), migrated=True)
     else:
         _upgrade(layout, None if name is None else _get_with_database(name))
+    return {"done": action, "services": [name] if name else [part.name for part in parts.WITH_DATABASE]}
 
 
 def _check_words(action: str, rest: Sequence[str], message: str | None) -> None:
+    # Words that begin with a hyphen are passed on, since a revision may be -2.
+    unknown = next((word for word in rest[:1] if word.startswith("--")), None)
+    if unknown is not None:
+        problem = f"no such option: {unknown}{suggest(unknown, _OPTIONS)}"
+        raise FailureError("migrate", problem, fix=f"{KPI} migrate --help", code=2)
     new = f'{KPI} migrate new {rest[0] if rest else parts.WITH_DATABASE[0].name} -m "add bios"'
     if action == "new" and not (message or "").strip():
         problem, fix = "a new migration needs a message", new
@@ -89,16 +112,22 @@ def _require_service(name: str | None, words: str) -> Part:
     return _get_with_database(name)
 
 
-def _next_revision(layout: Layout, part: Part) -> str:
-    """The identifier after the newest one: ``a003`` after ``a002``."""
-    files = (layout.checkout / part.folder / "migrations" / "versions").glob("*.py")
-    found = [match for file in files if (match := re.search(r"_([a-z])(\d{3})_", file.name))]
-    letter = found[0][1] if found else part.name[0]
-    return f"{letter}{max((int(match[2]) for match in found), default=0) + 1:03}"
+def revision_arguments(layout: Layout, part: Part, message: str) -> list[str]:
+    """Alembic's, for a migration with the next number."""
+    name = revisions.choose_name(layout.checkout / part.folder, is_own_project=layout.answers.exists())
+    return ["revision", "--autogenerate", "--rev-id", name, "-m", message]
 
 
-def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
-    """Run Alembic with the service's own configuration; ``migrated``: on a database at the newest migration."""
+def _migrate_with_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrated: bool = False) -> None:
+    """``migrated``: on a database at the newest migration."""
+    with _database_environment(layout, part) as environment:
+        if migrated and (code := subprocess.run(part.command("migrate"), env=environment, check=False).returncode):
+            raise FailureError(part.name, f"its migrations ended with exit code {code}", code=code)
+        print(run_alembic(layout, part, arguments, environment), end="")
+
+
+def run_alembic(layout: Layout, part: Part, arguments: Sequence[str], environment: dict[str, str]) -> str:
+    """Run Alembic with the service's own configuration, and return its output, which its log is no part of."""
     file = str(layout.checkout / part.folder / "alembic.ini")
     if "%" in file:
         problem = (
@@ -106,15 +135,15 @@ def _run_alembic(layout: Layout, part: Part, arguments: Sequence[str], *, migrat
         )
         raise FailureError(part.name, problem, fix="move the checkout", code=2)
     command = [sys.executable, "-m", "alembic", "-c", file, *arguments]
-    with _database_environment(layout, part) as environment:
-        if migrated and (code := subprocess.run(part.command("migrate"), env=environment, check=False).returncode):
-            raise FailureError(part.name, f"its migrations ended with exit code {code}", code=code)
-        # The paths that Alembic prints are then relative to the checkout.
-        code = subprocess.run(command, env=environment, cwd=layout.checkout, check=False).returncode
-    if code:
+    # The paths that Alembic prints are then relative to the checkout.
+    result = subprocess.run(
+        command, env=environment, cwd=layout.checkout, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if code := result.returncode:
         raise FailureError(
             part.name, f"alembic {arguments[0]} ended with exit code {code}", fix=f"{KPI} doctor", code=code
         )
+    return result.stdout
 
 
 @contextmanager

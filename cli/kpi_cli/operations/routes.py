@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.errors import KPI, FailureError, suggest
 from kpi_cli.layout import Layout
 from kpi_cli.operations import part_documents, part_environments, tables
 from kpi_cli.parts import GATEWAY
@@ -59,7 +59,8 @@ def _check(wanted: Filter, routes: list[dict[str, Any]]) -> None:
     """A service that is unknown is a mistake, and not an empty list."""
     services = sorted({route["service"] for route in routes})
     if wanted.service is not None and wanted.service not in services:
-        problem = f"no route leads to {wanted.service}; the services are {', '.join(services)}"
+        close = suggest(wanted.service, services)
+        problem = f"no route leads to {wanted.service}; the services are {', '.join(services)}{close}"
         raise FailureError("routes", problem, fix=f"{KPI} routes --service {services[0]}", code=2)
 
 

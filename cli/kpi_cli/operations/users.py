@@ -4,6 +4,7 @@ Their input is passed on standard input, so that no password appears in the list
 """
 
 import getpass
+import json
 import secrets
 import sys
 from collections.abc import Mapping
@@ -52,18 +53,24 @@ def _prompt_twice() -> str:
     return password
 
 
-def create(layout: Layout, *, username: str, email: str | None, role: Role, generate: bool) -> None:
+def create(layout: Layout, *, username: str, email: str | None, role: Role, generate: bool, as_json: bool) -> None:
     """Create an account."""
     request = {"username": username, "email": email, "role": role.value}
     user, password = _run_with_password(layout, "check-new-user", "create-user", request, generate=generate)
+    if as_json:
+        _print_json(user, password, generate=generate)
+        return
     print(f"kpi: created the {user['role']} {user['username']} with id {user['id']}")
     _show_generated(password, generate=generate)
 
 
-def reset_password(layout: Layout, *, username: str, generate: bool) -> None:
+def reset_password(layout: Layout, *, username: str, generate: bool, as_json: bool) -> None:
     """Replace the password of an account."""
     request = {"username": username}
     result, password = _run_with_password(layout, "check-user", "reset-password", request, generate=generate)
+    if as_json:
+        _print_json(result, password, generate=generate)
+        return
     print(f"kpi: {result['username']} has a new password; sessions ended: {result['sessions_ended']}")
     _show_generated(password, generate=generate)
 
@@ -79,17 +86,25 @@ def _run_with_password(
         return auth_commands.run(environment, command, {**request, "password": password}), password
 
 
+def _print_json(result: Mapping[str, Any], password: str, *, generate: bool) -> None:
+    """With the password only if the caller does not know it."""
+    print(json.dumps({**result, "password": password} if generate else result))
+
+
 def _show_generated(password: str, *, generate: bool) -> None:
     if generate:
         print(f"password: {password}")
         local_database.report("the password is shown only once and cannot be retrieved later")
 
 
-def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int) -> None:
-    """Print accounts as a table at a terminal, and otherwise as lines with tabs."""
+def print_list(layout: Layout, *, search: str | None, role: Role | None, limit: int, as_json: bool) -> None:
+    """Print accounts as JSON, as a table at a terminal, and otherwise as lines with tabs."""
     request = {"search": search, "role": role.value if role else None, "limit": limit}
     with auth_commands.environment(layout) as environment:
         found = auth_commands.run(environment, "list-users", request)
+    if as_json:
+        print(json.dumps(found))
+        return
     items = found["items"]
     tables.print_rows(_COLUMNS, [{**item, "state": _describe_state(item)} for item in items])
     if found["more"]:

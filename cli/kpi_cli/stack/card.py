@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from kpi_cli import PRODUCT
 from kpi_cli.errors import KPI
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, SERVICES, WITH_DATABASE, Part
@@ -79,7 +80,7 @@ def show(console: Console, layout: Layout, state: State, seconds: float | None =
     for name, text in _rows(layout, state, following=seconds is not None):
         table.add_row(name, text)
     took = f", ready in {seconds:.1f} s" if seconds is not None else ""
-    console.print(Panel(table, title=f"KPI-One is {state.phase.word}{took}", title_align="left", highlight=False))
+    console.print(Panel(table, title=f"{PRODUCT} is {state.phase.word}{took}", title_align="left", highlight=False))
 
 
 def render(console: Console, layout: Layout, state: State, seconds: float) -> str:
@@ -99,7 +100,7 @@ def _rows(layout: Layout, state: State, *, following: bool) -> list[tuple[str, s
         ("Data", f"{layout.shorten(layout.data)}/ (PostgreSQL on {HOST}:{state.ports.postgres})"),
         ("E-mails", state.mail or f"{layout.shorten(layout.mails)}/ (sent instead when MAIL_URL is set)"),
         *_bootstrap_row(state.ports),
-        ("Sample data", "make load, in another terminal"),
+        *([("Sample data", "make load, in another terminal")] if layout.sample_data.exists() else []),
         ("Stop", f"Ctrl-C, or kill {state.pid}"),
     ]
 

@@ -11,7 +11,7 @@ from typing import Any
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.parts import PARTS, WITH_DATABASE, Part, get_or_raise
-from kpi_cli.stack import databases, environments, migrations, postgres, preparation, processes, state
+from kpi_cli.stack import databases, environments, migrations, postgres, preparation, processes, requests, state
 from kpi_cli.stack.ports import HOST, Ports, choose
 from kpi_cli.stack.restarts import PAUSES, WINDOW_SECONDS, Restarts
 from kpi_cli.stack.state import Phase, State
@@ -19,6 +19,7 @@ from kpi_cli.stack.supervisor import Child, Supervisor, describe_end, end_failur
 from kpi_cli.stack.terminal import LogView
 
 READY_SECONDS = 60
+REQUEST_SECONDS = 0.5
 _TOO_OFTEN = f"after {len(PAUSES)} starts within {WINDOW_SECONDS:g} seconds"
 OnReady = Callable[[State, float], None]
 
@@ -123,6 +124,7 @@ class Stack:
         """Start again what ends on its own; raises FailureError when that happens too often."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_requests())
                 while True:
                     child = await self._supervisor.ends.get()
                     pause = self._restarts.take_pause(child.name, time.monotonic())
@@ -133,6 +135,32 @@ class Stack:
                     self._restarting[child.name] = group.create_task(self._restart(child, pause))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
+
+    async def _follow_requests(self) -> None:
+        """Start parts again whose code another command has changed, after their migrations."""
+        requests.clear(self._layout)
+        while True:
+            await asyncio.sleep(REQUEST_SECONDS)
+            if not self._restarting and (names := requests.read(self._layout)):
+                self._write_state(Phase.STARTING)
+                requests.clear(self._layout)
+                for part in [part for part in PARTS if part.name in names]:
+                    await self._replace(part)
+                if not self._restarting:
+                    self._write_state(Phase.READY)
+
+    async def _replace(self, part: Part) -> None:
+        self._view.report(f"{part.name} is started again with its new code")
+        try:
+            await self._migrate_if_needed(part)
+        except FailureError as failure:
+            # It goes on with its old code.
+            for line in failure.lines():
+                self._view.report(line.removeprefix("kpi: "))
+            return
+        await self._supervisor.stop(part.name)
+        await self._start_part(part, again=True)
+        await self._wait_until_ready(part)
 
     async def _restart(self, child: Child, pause: float) -> None:
         self._view.report(f"{child.name} {describe_end(child)}: it is started again in {pause:g} s")
@@ -186,10 +214,14 @@ class Stack:
             await asyncio.to_thread(databases.prepare, self._layout, port)
 
     async def _start_with_database(self, part: Part) -> None:
-        if not await asyncio.to_thread(migrations.is_current, self._layout, self._ports.postgres, part):
-            await self._migrate(part)
+        await self._migrate_if_needed(part)
         await self._start_part(part)
         await self._wait_until_ready(part)
+
+    async def _migrate_if_needed(self, part: Part) -> None:
+        port = self._ports.postgres
+        if part.has_database and not await asyncio.to_thread(migrations.is_current, self._layout, port, part):
+            await self._migrate(part)
 
     async def _migrate(self, part: Part) -> None:
         environment = self._programs[part.name].environment

@@ -52,8 +52,15 @@ def shown_card(port: int, folder: Path) -> str:
 def test_without_an_admin_the_card_says_how_to_make_one(tmp_path: Path, body: bytes, is_shown: bool) -> None:
     with auth_that_says(body) as port:
         text = shown_card(port, tmp_path)
-    assert "Sample data" in text
+    assert "Stop" in text
     assert ("bootstrap, to make the first admin" in text) is is_shown
+
+
+def test_the_card_names_the_sample_posts_where_there_are_some(tmp_path: Path) -> None:
+    assert "make load" not in shown_card(0, tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "hacker_news.jsonl.gz").touch()
+    assert "make load" in shown_card(0, tmp_path)
 
 
 def test_the_card_does_not_need_auth(tmp_path: Path) -> None:

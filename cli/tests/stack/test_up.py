@@ -16,7 +16,7 @@ import psutil
 import psycopg
 import pytest
 from cli_harness import Checkout
-from kpi_cli import parts
+from kpi_cli import PRODUCT, parts
 from kpi_shared.testing.process import wait_until
 
 
@@ -201,7 +201,7 @@ def test_ctrl_c_during_the_start_leaves_nothing_running(checkout: Checkout) -> N
     stack = checkout.up()
     stack.wait_for("content is ready")
     assert stack.stop() == 0
-    assert "KPI-One is up" not in stack.output
+    assert f"{PRODUCT} is up" not in stack.output
     assert checkout.processes() == []
 
 

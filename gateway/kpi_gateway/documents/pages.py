@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException
 from kpi_shared.http.conditional import is_not_modified
+from kpi_shared.product import PRODUCT
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -59,7 +60,7 @@ def pages_router(documents: DocumentCache) -> APIRouter:
         response.headers["Vary"] = "Accept"
         # Paths, not URLs: a URL would have to be built from the Host header, which any client can set.
         links = Links(api=API, docs="/docs", openapi="/openapi.json", health="/health")
-        return Welcome(name="KPI-One", version=__version__, links=links)
+        return Welcome(name=PRODUCT, version=__version__, links=links)
 
     async def openapi(request: Request) -> Response:
         document = await documents.get()
@@ -82,7 +83,8 @@ async def _serve_docs(_request: Request) -> Response:
 
 def _render_page(name: str, **more: str) -> Response:
     headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-cache", **more}
-    return Response(_content(name), headers=headers, media_type="text/html")
+    page = _content(name).replace(b"{product}", PRODUCT.encode())
+    return Response(page, headers=headers, media_type="text/html")
 
 
 async def _serve_asset(request: Request) -> Response:

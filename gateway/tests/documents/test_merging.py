@@ -16,6 +16,7 @@ from fastapi.security import OAuth2PasswordBearer
 from gateway_support import ROUTES, closed_port, gateway, raw_upstream, send_raw, serving, table_of
 from kpi_gateway.documents.merging import Merger, ServiceDocument
 from kpi_gateway.upstream.streams import StreamsBusyError
+from kpi_shared.product import PRODUCT
 from pydantic import BaseModel
 
 TABLE = table_of({"/auth": "auth", "/posts": "content"})
@@ -305,7 +306,7 @@ async def test_the_welcome_page_links_to_the_other_pages() -> None:
     async with platform() as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
         response = await client.get("/", headers={"Host": "evil.example"})
         welcome = response.json()
-        assert (welcome["name"], welcome["version"]) == ("KPI-One", "0.1.0")
+        assert (welcome["name"], welcome["version"]) == (PRODUCT, "0.1.0")
         assert "evil.example" not in response.text
         for name in ("docs", "openapi", "health"):
             assert (await client.get(welcome["links"][name])).status_code == 200

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from kpi_shared.addresses import parse_networks
 from kpi_shared.app import build_service
 from kpi_shared.paging import cursor_sealer
+from kpi_shared.product import PRODUCT
 
 from kpi_auth import __version__
 from kpi_auth.api_keys.endpoints import router as api_keys
@@ -61,7 +62,7 @@ _TAGS = {
 def create_app(settings: AuthSettings | None = None) -> FastAPI:
     app = build_service(
         settings or AuthSettings.load(),
-        title="KPI-One auth",
+        title=f"{PRODUCT} auth",
         version=__version__,
         routers=[
             # Routes are tried in this order, and tokens are asked for most often.

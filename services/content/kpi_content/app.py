@@ -6,6 +6,7 @@ from kpi_shared.feed.follower import feed_checks, revocation_feed
 from kpi_shared.feed.reporting import token_keys
 from kpi_shared.http.refusals import refuse_early
 from kpi_shared.paging import cursor_sealer
+from kpi_shared.product import PRODUCT
 
 from kpi_content import __version__
 from kpi_content.conversations.endpoints import router as conversations
@@ -29,7 +30,7 @@ def create_app(settings: ContentSettings | None = None) -> FastAPI:
     settings = settings or ContentSettings.load()
     app = build_service(
         settings,
-        title="KPI-One content",
+        title=f"{PRODUCT} content",
         version=__version__,
         tags={
             "posts": "Posts: reading, searching, writing",

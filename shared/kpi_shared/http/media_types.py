@@ -22,6 +22,8 @@ FORM = "application/x-www-form-urlencoded"
 ALSO_ACCEPTED = "x-also-accepted"
 # A member of a media type in ``requestBody``: the query with which another route of the same path and method takes it.
 ONLY_WITH_QUERY = "x-only-with-query"
+# A media type of ``requestBody``: any.
+_ANY = "*/*"
 _CHARSETS = frozenset({"utf-8", "utf8", "us-ascii"})
 _HINTS = {"POST": "Accept-Post", "PATCH": "Accept-Patch"}
 _not_ascii = re.compile(rb"[\x80-\xff]").sub
@@ -84,6 +86,8 @@ async def _check(handler: Handler, accepted: frozenset[str], request: Request) -
         raise UnsupportedMediaTypeError("Content-Encoding must be identity", headers={"Accept-Encoding": "identity"})
     media_type, _, parameters = headers.get("content-type", "").partition(";")
     media_type = media_type.strip().lower()
+    if _ANY in accepted:
+        return await handler(request)
     if media_type not in accepted or not _is_utf8(parameters) or len(headers.getlist("content-type")) > 1:
         raise _unsupported(request.method, accepted)
     if media_type == FORM:

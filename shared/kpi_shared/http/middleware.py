@@ -1,12 +1,13 @@
 """Pure ASGI middleware: request ids, response times, HEAD, and the limit of request bodies."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from kpi_shared.deadlines import ANSWERED_BY_SERVER, MORE_BODY_BYTES, OWN_PACE
@@ -184,6 +185,8 @@ class TrailingSlash:
 
 
 # The scope's member that says that the request, which routes see as a GET, is a HEAD.
+# A member of ``openapi_extra``: the greatest size of the body of this operation, where the service's limit is too low.
+MAX_BODY_BYTES = "x-max-body-bytes"
 IS_HEAD = "is_head"
 
 
@@ -205,18 +208,23 @@ class HeadAsGet:
 
 
 class BodyLimit:
-    """Responds with 413 to a request body of more than ``limit`` bytes, with or without a Content-Length."""
+    """Responds with 413 to a request body of more than ``limit`` bytes, with or without a Content-Length.
 
-    def __init__(self, app: ASGIApp, *, limit: int) -> None:
+    An operation of ``routes`` may have a greater limit, as its ``openapi_extra`` says; it sets MORE_BODY_BYTES itself.
+    """
+
+    def __init__(self, app: ASGIApp, *, limit: int, routes: Sequence[BaseRoute] = ()) -> None:
         self.app = app
         self.limit = limit
+        extras = ((route, getattr(route, "openapi_extra", None) or {}) for route in routes)
+        self._own_limits = [(route, int(extra[MAX_BODY_BYTES])) for route, extra in extras if MAX_BODY_BYTES in extra]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "0")
-        if length.isdigit() and int(length[:20]) > self.limit:
+        if length.isdigit() and int(length[:20]) > self.limit and int(length[:20]) > self._own_limit(scope):
             await self._refuse(scope, receive, send)
             return
         body = _CountedBody(scope, receive, send, self.limit)
@@ -227,6 +235,10 @@ class BodyLimit:
                 raise
         if body.is_too_large and not body.has_response:
             await self._refuse(scope, receive, send)
+
+    def _own_limit(self, scope: Scope) -> int:
+        found = (limit for route, limit in self._own_limits if route.matches(scope)[0] is Match.FULL)
+        return next(found, 0)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = BodyTooLargeError(f"At most {self.limit} bytes are accepted")

@@ -68,8 +68,8 @@ class Changes(BaseModel):
     def _require_change(self) -> Self:
         if not self.model_fields_set:
             *others, last = type(self).model_fields
-            names = f"one of {', '.join(others)} and {last}" if others else last
-            raise PydanticCustomError("empty", f"At least {names} is required")
+            names = f"At least one of {', '.join(others)} and {last}" if others else last
+            raise PydanticCustomError("empty", f"{names} is required")
         return self
 
     @classmethod

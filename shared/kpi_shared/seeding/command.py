@@ -128,4 +128,4 @@ def _report_json(step: Mapping[str, Any]) -> None:
 def _describe(part: Part, step: Mapping[str, Any]) -> str:
     if "note" in step:
         return f"{part.program}: {step['note']}"
-    return f"{part.program}: {step['seeder']}: {step['done']:,} of {step['count']:,} are there, {step['added']:,} new"
+    return f"{part.program}: {step['seeder']}: {step['done']:,} of {step['count']:,}: added {step['added']:,}"

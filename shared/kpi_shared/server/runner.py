@@ -16,6 +16,7 @@ import uvicorn
 
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
+from kpi_shared.product import PRODUCT
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.setting_reports.report import report
@@ -29,11 +30,11 @@ EX_CONFIG = 78
 _COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; settings: print as
 JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
 OpenAPI document; seed: add made-up rows for development; show-database: print where the database is, and its revision;
-empty-database: drop all that is in the database that standard input names; import-...: add documents from standard
-input, one JSON object per line; others: read one JSON object from standard input and print one"""
+renew-database: drop all that is in the database that standard input names, and migrate it; import-...: add documents
+from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
 
 # The commands of every part that has a database.
-_ON_DATABASE = ("seed", "show-database", "empty-database")
+_ON_DATABASE = ("seed", "show-database", "renew-database")
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
@@ -64,7 +65,9 @@ def main(
 def _create_parser(
     part: Part, settings: type[PartSettings], commands: Mapping[str, Command]
 ) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=f"python -m {part.package}", description=f"The {part.name} part of KPI-One.")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {part.package}", description=f"The {part.name} part of {PRODUCT}."
+    )
     of_services = list(_OF_SERVICES) if issubclass(settings, DatabaseSettings) else []
     known = ["serve", "check", "settings", *of_services, *commands]
     parser.add_argument("command", nargs="?", choices=known, default="serve", help=_COMMANDS)
@@ -135,7 +138,7 @@ def _run_on_database(part: Part, options: argparse.Namespace) -> int:
         return command.run(part, settings, chosen)
     from kpi_shared import database_commands  # noqa: PLC0415
 
-    work = database_commands.show if options.command == "show-database" else database_commands.empty
+    work = database_commands.show if options.command == "show-database" else database_commands.renew
     return work(part, settings)
 
 

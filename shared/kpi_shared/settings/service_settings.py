@@ -1,13 +1,18 @@
 """The settings of a service: its database, and how long a request may take."""
 
+import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from kpi_shared.findings import create_finding
 from kpi_shared.key_ring import Purpose
 from kpi_shared.parts import Part
 from kpi_shared.settings.part_settings import PartSettings
+from kpi_shared.settings.sources import Environment
 from kpi_shared.settings.token_settings import TokenSettings
 
 # Passwords in examples.
@@ -25,6 +30,18 @@ def _check_database_url(value: SecretStr) -> SecretStr:
 
 
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_check_database_url)]
+
+
+def _check_files_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        parts = urlsplit("")
+    is_folder = parts.scheme == "file" and not parts.netloc and len(parts.path) > 1
+    is_bucket = parts.scheme == "s3" and re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc) is not None
+    if not (is_folder or is_bucket) or parts.query or parts.fragment or ".." in unquote(parts.path).split("/"):
+        raise ValueError("must be a folder, such as file:///var/lib/kpi/files, or a bucket, s3://bucket/prefix")
+    return value
 
 
 class DatabaseSettings(PartSettings):
@@ -56,8 +73,38 @@ class DatabaseSettings(PartSettings):
     database_echo: bool = Field(default=False, description="Log every SQL statement.")
 
 
-class ServiceSettings(DatabaseSettings, TokenSettings):
-    """For a service: a database and the key of the tokens."""
+class FileSettings(PartSettings):
+    """Where the files of rows are."""
+
+    files_url: Annotated[str, AfterValidator(_check_files_url)] | None = Field(
+        default=None,
+        title="Files",
+        description="Where uploaded files are stored: a folder, file:///var/lib/kpi/files, which all replicas must "
+        "share, or a bucket, s3://bucket/prefix, whose credentials boto3 finds in its own variables. Empty: uploads "
+        "are refused.",
+    )
+    files_endpoint_url: str | None = Field(
+        default=None,
+        description="The address of a bucket that is not at AWS. Clients download from there, so they must reach it.",
+    )
+
+    @property
+    def findings(self) -> list[dict[str, object]]:
+        if self.files_url is None or not self.files_url.startswith("file:"):
+            detail = "FILES_URL is not set: uploads are refused" if self.files_url is None else "in a bucket"
+            return [*super().findings, create_finding("files", ok=True, detail=detail)]
+        folder = Path(unquote(urlsplit(self.files_url).path))
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
+        is_writable = os.access(existing, os.W_OK)
+        detail = f"in {folder}" if is_writable else f"{folder} cannot be written"
+        if self.app_env is Environment.PRODUCTION and is_writable:
+            detail += ", which all replicas must share"
+        fix = f"let the user of the service write there: chown <user> {existing}"
+        return [*super().findings, create_finding("files", ok=is_writable, detail=detail, fix=fix)]
+
+
+class ServiceSettings(DatabaseSettings, TokenSettings, FileSettings):
+    """For a service: a database, the key of the tokens, and a place for files."""
 
     request_timeout: float = Field(
         default=2.0,

@@ -67,6 +67,10 @@ class RequestField:
     def is_integer(self) -> bool:
         return any(schema.get("type") == "integer" or _is_integer_enum(schema) for schema in self.schemas)
 
+    @property
+    def has_negative_numbers(self) -> bool:
+        return any(schema.get("minimum", 0) < 0 for schema in self.schemas)
+
     async def send(self, client: httpx.AsyncClient, value: object, headers: dict[str, str]) -> httpx.Response:
         """Call the operation with this value of the field, and without all that it does not need in its path."""
         method, _, template = self.operation.partition(" ")
@@ -117,6 +121,8 @@ async def find_accepted_spellings(
     wrong: tuple[object, ...] = WRONG_IN_TEXT if field.place != "body" or field.media_type == FORM else WRONG_IN_JSON
     # An empty value in a path is another path.
     values = [value for value in wrong if value or field.place != "path"]
+    if "-1" in values and field.has_negative_numbers:
+        values.remove("-1")
     return [value for value in values if not field.is_refused(await field.send(client, value, headers))]
 
 

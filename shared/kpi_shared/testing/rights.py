@@ -1,11 +1,12 @@
 """``tests/rights.txt``: the right that each operation of the platform needs, the one list of what is public."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 _TABLE = Path(__file__).parents[3] / "tests" / "rights.txt"
 _PREFIX = "/api/v1"
 _PUBLIC = {"public", "public-write"}
-# The gateway does not pass these on, so they have no line.
+# Every part has these.
 HEALTH = {"GET /health", "GET /health/live", "GET /health/ready", "GET /health/info"}
 
 
@@ -15,13 +16,13 @@ def read_rights() -> dict[str, str]:
     return {operation.strip().replace(_PREFIX, "", 1): right for operation, _, right in lines}
 
 
-def public_by_table(operations: set[str]) -> set[str]:
+def public_by_table(operations: Collection[str]) -> set[str]:
     """Those of a service's operations that need no token."""
     rights = read_rights()
-    return {name for name in operations if rights.get(name) in _PUBLIC or name in HEALTH}
+    return {name for name in operations if rights.get(name) in _PUBLIC}
 
 
-def for_admins_by_table(operations: set[str]) -> set[str]:
+def for_admins_by_table(operations: Collection[str]) -> set[str]:
     """Those of a service's operations that only an admin may call."""
     rights = read_rights()
     return {name for name in operations if rights.get(name) == "admin"}

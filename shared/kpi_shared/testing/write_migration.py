@@ -1,20 +1,24 @@
-"""``python -m kpi_shared.testing.write_migration FOLDER MESSAGE``: write the migration that a service's models need.
+"""``python -m kpi_shared.testing.write_migration FOLDER NAME MESSAGE``: write the migration that the models need.
 
 It is Alembic's autogenerate on a temporary PostgreSQL, in the form of the migrations that are written by hand, and is
 run up, down and up again: what it makes, its downgrade removes. Where the models need none, nothing is written.
 """
 
+import json
 import os
 import re
 import sys
+from ast import literal_eval
+from io import StringIO
 from pathlib import Path
+from token import STRING
+from tokenize import generate_tokens
 
 import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy.exc import DBAPIError
 
@@ -35,13 +39,13 @@ _CONTENTS = """
 """
 
 
-def main(folder: Path, message: str) -> int:
+def main(folder: Path, name: str, message: str) -> int:
     server = None
     if URL_VARIABLE not in os.environ:
         server = TestServer()
         os.environ[URL_VARIABLE] = server.url
     try:
-        _write(folder, message)
+        _write(folder, name, message)
     except (CommandError, DBAPIError) as error:
         print(f"{folder}: {error.orig if isinstance(error, DBAPIError) else error}", file=sys.stderr)
         return 1
@@ -51,14 +55,13 @@ def main(folder: Path, message: str) -> int:
     return 0
 
 
-def _write(folder: Path, message: str) -> None:
+def _write(folder: Path, name: str, message: str) -> None:
     url = os.environ["DATABASE_URL"] = create_database(f"migration_{folder.name}_{os.getpid()}")
     config = Config(folder / "alembic.ini", stdout=sys.stderr)
     command.upgrade(config, "head")
     before = _list_contents(url)
-    revision = next_revision(ScriptDirectory.from_config(config), folder.name[0])
     scripts = command.revision(
-        config, message, autogenerate=True, rev_id=revision, process_revision_directives=_leave_indexes_to_tables
+        config, message, autogenerate=True, rev_id=name, process_revision_directives=_leave_indexes_to_tables
     )
     for script in scripts if isinstance(scripts, list) else [scripts]:
         if script is not None:
@@ -66,12 +69,6 @@ def _write(folder: Path, message: str) -> None:
             file.write_text(improve(file.read_text(encoding="utf-8")), encoding="utf-8")
             _check(config, url, before)
             print(file)
-
-
-def next_revision(scripts: ScriptDirectory, letter: str) -> str:
-    """The identifier after the newest one: ``c007`` after ``c006``."""
-    found = [match for each in scripts.walk_revisions() if (match := re.fullmatch(r"([a-z])(\d+)", each.revision))]
-    return f"{found[0][1] if found else letter}{max((int(match[2]) for match in found), default=0) + 1:03}"
 
 
 def _check(config: Config, url: str, before: set[str]) -> None:
@@ -118,6 +115,8 @@ _WRITTEN = (
     (r"sa\.text\((['\"])(true|false)\1\)", r"sa.\2()"),
     (r"\(astext_type=sa\.Text\(\)\)", "()"),
 )
+# So that it fits into a line of 120 characters behind its indentation.
+_MAX_TEXT = 80
 _OF_POSTGRESQL = re.compile(r"\bpostgresql\.([A-Z]\w*)\(")
 
 
@@ -125,14 +124,32 @@ def improve(text: str) -> str:
     """A migration as autogenerate writes it, in the form of the house; the formatter does the rest."""
     for pattern, replacement in _WRITTEN:
         text = re.sub(pattern, replacement, text)
+    text = _split_long_texts(text)
     if names := sorted(set(_OF_POSTGRESQL.findall(text))):
         text = _OF_POSTGRESQL.sub(r"\1(", text)
         text = text.replace(_OP, f"{_OP}from sqlalchemy.dialects.postgresql import {', '.join(names)}\n", 1)
     return text
 
 
+def _split_long_texts(text: str) -> str:
+    """Write each long text, such as the expression of a generated column, over several lines."""
+    lines = text.splitlines(keepends=True)
+    for token in reversed([*generate_tokens(StringIO(text).readline)]):
+        (line, start), (last, end) = token.start, token.end
+        if token.type == STRING and line == last and end - start > _MAX_TEXT:
+            parts = re.findall(
+                rf".{{1,{_MAX_TEXT}}}(?:(?<=\s)|$)|.{{1,{_MAX_TEXT}}}", literal_eval(token.string), re.DOTALL
+            )
+            split = "\n".join(json.dumps(part, ensure_ascii=False) for part in parts)
+            before, behind = lines[line - 1][:start], lines[line - 1][end:]
+            # The first argument of a call needs no parentheses of its own.
+            is_argument = before.endswith("(")
+            lines[line - 1] = f"{before}\n{split}{behind}" if is_argument else f"{before}(\n{split}\n){behind}"
+    return "".join(lines)
+
+
 _OP = "from alembic import op\n"
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -1,11 +1,11 @@
 """Whether the words of an answer are a command of ``kpi make`` with valid arguments. What is not known is refused."""
 
+from collections.abc import Collection
 from typing import Any
 
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from kpi_cli.errors import FailureError
 from kpi_cli.generate.ai.answers import Command, refuse
 
 # The options that a plan may have, by the names of their parameters. One that is added to a command later is refused
@@ -14,15 +14,14 @@ _ALLOWED = {
     *("name", "service", "noun", "fields", "plural", "belongs_to", "soft_deletes"),
     *("access", "public", "protected", "admin", "method", "status", "values", "message"),
 }
-_FORBIDDEN_COMMANDS = frozenset({"undo"})
 
 
-def parse(group: TyperGroup, command: Command, number: int) -> dict[str, Any]:
-    """The parameters of the command; FailureError says which one of the plan is refused, and why."""
+def parse(group: TyperGroup, allowed: Collection[str], command: Command, number: int) -> dict[str, Any]:
+    """The parameters of the command, which is one of ``allowed``; FailureError says which one is refused, and why."""
     if len(command) < 2 or command[0] != "make":  # noqa: PLR2004 the group and its command
         raise refuse(number, f"is no command of kpi make: {command}")
     name, *arguments = command[1:]
-    known = group.commands.get(name) if name not in _FORBIDDEN_COMMANDS else None
+    known = group.commands.get(name) if name in allowed else None
     if known is None:
         raise refuse(number, f"is none that a plan may have: {command}")
     _check_paths(command, number)
@@ -42,8 +41,3 @@ def parse(group: TyperGroup, command: Command, number: int) -> dict[str, Any]:
 def _check_paths(command: Command, number: int) -> None:
     if any(sign in word for word in command for sign in ("/", "\\", "..", "~")):
         raise refuse(number, f"has a path: {command}")
-
-
-def describe(failure: FailureError, command: Command, number: int) -> FailureError:
-    """The failure of a command within a plan."""
-    return FailureError("ai", f"command {number} of the plan, {command}: {failure.sentence}", fix=failure.fix)

@@ -103,8 +103,9 @@ def _print_column(spec: FieldSpec, kind: KindCode) -> str:
     if spec.foreign:
         keywords["foreign_key"] = f"{spec.foreign.table}.{spec.foreign.column}"
         keywords["ondelete"] = "CASCADE" if spec.foreign.cascades else None
-    if spec.default is not None:
-        keywords["sa_column_kwargs"] = {"server_default": _server_default(read_default(spec))}
+    # Alembic compares a text with an apostrophe wrongly; such a default is the one of the request's body alone.
+    if spec.default is not None and "'" not in (default := _server_default(read_default(spec))):
+        keywords["sa_column_kwargs"] = {"server_default": default}
     return print_call("Field", **keywords)
 
 

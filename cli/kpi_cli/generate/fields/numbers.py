@@ -15,6 +15,8 @@ _INTEGERS = {Kind.INTEGER: ("Integer", "32"), Kind.BIGINT: ("BigInteger", "64")}
 _FIXED = {Kind.DECIMAL: ("DecimalNumber", 18, 6), Kind.MONEY: ("Money", 12, 2), Kind.PERCENT: ("Percent", 5, 2)}
 # Where the range is at least this wide, examples need not fit into it exactly.
 _WIDE = 10_000
+_FEW = 100
+_MAX_ID = 2**63 - 1
 
 
 def bounds_of(spec: FieldSpec) -> dict[str, Decimal | None]:
@@ -43,7 +45,7 @@ def _decimal_import(spec: FieldSpec) -> set[str]:
 
 def code_integer(spec: FieldSpec) -> KindCode:
     sql_type, bits = _INTEGERS[spec.kind]
-    least, most = map(int, allowed_range(spec))
+    least, most = (1, _MAX_ID) if spec.foreign else map(int, allowed_range(spec))
     name = "Reference" if spec.foreign else f"Int{bits}"
     imports = {f"{_NUMBERS} {name}"}
     sent, filter_type = name, f"{name}Text"
@@ -58,7 +60,7 @@ def code_integer(spec: FieldSpec) -> KindCode:
         sent = f"Annotated[int, {print_call('Field', **bounds)}, WHOLE]"
         imports |= {ANNOTATED, _FIELD, f"{_NUMBERS} WHOLE"}
         imports -= {f"{_NUMBERS} {name}"}
-    first = max(least, 0) if most >= 0 else least
+    first = _first_of(least, most)
     return KindCode(
         python_type="int",
         sql_type=sql_type,
@@ -77,6 +79,13 @@ def code_integer(spec: FieldSpec) -> KindCode:
         filter=Filter.EXACT if spec.foreign else Filter.RANGE,
         filter_type=filter_type,
     )
+
+
+def _first_of(least: int, most: int) -> int:
+    """Where values for tests begin: at zero, if there are enough from there on."""
+    if least >= 0:
+        return least
+    return 0 if most >= _FEW else max(least, most - _WIDE + 1)
 
 
 def _sample_integer(first: int, most: int) -> str:
@@ -123,7 +132,7 @@ def code_float(spec: FieldSpec) -> KindCode:
 
 def _float_steps(least: float, most: float) -> tuple[float, float, int]:
     """The first, the step and the number of values between the bounds."""
-    start = min(max(least, 0.0), most)
+    start = least if least >= 0 or most < _FEW else 0.0
     step = 0.5 if most - start > 2 else (most - start) / 128  # noqa: PLR2004 some steps of 0.5
     return start + step, step, max(int((most - start) / step) - 1, 1) if step else 1
 
@@ -177,31 +186,32 @@ def _add_own_bounds(spec: FieldSpec, bounds: dict[str, Any]) -> dict[str, Any]:
 def _fixed_values(least: Decimal, most: Decimal, places: int) -> dict[str, Any]:
     """What is sent and shown, and what is refused, of numbers from ``least`` to ``most``."""
     unit = Decimal(1).scaleb(-places)
-    first = min(max(least, Decimal(0)), most)
-    count = min(int((most - first) / unit) + 1, _WIDE)
-    middle, other = ((first + unit * (count * part // 8)).quantize(unit) for part in (4, 2))
+    # From the value that is next to zero on, away from it.
+    first, last = (max(least, Decimal(0)), most) if most >= unit else (most, least)
+    count = min(int(abs(last - first) / unit) + 1, _WIDE)
+    away = unit if last >= first else -unit
+    middle, other = ((first + away * (count * part // 8)).quantize(unit) for part in (4, 2))
     whole = first.to_integral_value(rounding="ROUND_CEILING")
-    same = ((int(whole), to_json_value(whole.quantize(unit))),) if whole <= most else ()
+    same = ((int(whole), to_json_value(whole.quantize(unit))),) if least <= whole <= most else ()
     refused: list[Any] = [to_json_value((least - unit).quantize(unit)), to_json_value((most + unit).quantize(unit))]
     refused += [f"{to_json_value(middle)}1", "1e1", "", "NaN", "Infinity", "+1", " 1", True, [1]]
     return {
         "examples": (to_json_value(middle), to_json_value(other)),
-        "sample": _sample_fixed(first, count, places),
+        "sample": _sample_fixed(first, last, places),
         "accepted": tuple(dict.fromkeys(to_json_value(value.quantize(unit)) for value in (least, most, middle))),
         "refused": tuple(refused),
         "shown_as": same,
     }
 
 
-def _sample_fixed(first: Decimal, count: int, places: int) -> str:
+def _sample_fixed(first: Decimal, last: Decimal, places: int) -> str:
     """In units of the last place, so that no rounding can leave the range."""
-    if count == _WIDE and first == first.to_integral_value():
-        start = f"{int(first)} + " if first else ""
-        return f'f"{{{start}number % 100}}.{{number // 100 % 100:02}}{"0" * (places - 2)}"'
-    units = int(first.scaleb(places))
-    scale = 10**places
-    # ``divmod`` of a negative number counts from below, so that such a range has one value.
-    if units < 0:
-        return f'"{to_json_value(first)}"'
-    start = f"({units} + number % {count})" if units else f"number % {count}"
-    return f'f"{{{start} // {scale}}}.{{{start} % {scale}:0{places}}}"'
+    sign = "-" if last < first else ""
+    width = abs(last - first)
+    if width >= _FEW and first == first.to_integral_value():
+        start = f"{int(abs(first))} + " if first else ""
+        return f'f"{sign}{{{start}number % 100}}.{{number // 100 % 99 + 1:02}}{"0" * (places - 2)}"'
+    units, scale = int(abs(first).scaleb(places)), 10**places
+    count = min(int(width * scale) + 1, _WIDE)
+    value = f"({units} + number % {count})" if units else f"number % {count}"
+    return f'f"{sign}{{{value} // {scale}}}.{{{value} % {scale}:0{places}}}"'

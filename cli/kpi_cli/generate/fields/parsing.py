@@ -60,6 +60,8 @@ def parse_field(text: str) -> FieldSpec:
         raise _failure(name, f"a field cannot have this name, since {reason}", fix="choose another name")
     values: dict[str, Any] = {"name": name, "kind": kind, "choices": _parse_choices(name, kind, match["choices"])}
     values |= _parse_rules(name, kind, match["rules"])
+    if kind in {Kind.FILE, Kind.IMAGE}:
+        values.setdefault("max", KINDS[kind].default_max)
     if not values.get("required") and "default" not in values:
         values["nullable"] = True
     spec = FieldSpec(**values)

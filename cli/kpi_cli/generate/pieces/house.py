@@ -1,7 +1,6 @@
 """Where a piece goes: the nouns of a service, their files, and what stands in them."""
 
 import ast
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,14 +105,6 @@ def defined_names(source: str) -> set[str]:
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
                 names |= {alias.asname or alias.name for alias in aliases}
     return names
-
-
-def find_model(source: str) -> tuple[str, str] | None:
-    """The class and the table of the first table of a models.py."""
-    found = re.search(
-        r'^class (\w+)\(.*\btable=True\):.*?^    __tablename__ = "(\w+)"', source, re.DOTALL | re.MULTILINE
-    )
-    return (found[1], found[2]) if found else None
 
 
 def sentence(words: tuple[str, ...]) -> str:

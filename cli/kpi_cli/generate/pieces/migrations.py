@@ -4,12 +4,13 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kpi_cli import revisions
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.changes import NewFile, Plan
 from kpi_cli.generate.pieces.house import open_house
 from kpi_cli.generate.rendering import render
+from kpi_cli.layout import ANSWERS
 
-_FILE = re.compile(r"\d{4}_\d\d_\d\d_(?P<letter>[a-z])(?P<number>\d{3})_(?P<slug>\w+)\.py")
 _MAX_MESSAGE = 100
 
 
@@ -17,18 +18,20 @@ def plan_migration(checkout: Path, *, message: str, service: str) -> Plan:
     """A revision after the newest one; none if the newest says the same."""
     house = open_house(checkout, service)
     folder = f"{house.service.folder}/migrations/versions"
-    files = [found for file in (checkout / folder).glob("*.py") if (found := _FILE.fullmatch(file.name))]
+    known = revisions.read(checkout / house.service.folder)
     slug = _slug(message)
-    newest = max(files, key=lambda file: int(file["number"]), default=None)
-    if newest is None:
-        raise FailureError("make", f"{service} has no migration after which this one would come", code=2)
-    if newest["slug"] == slug:
-        path, text = f"{folder}/{newest[0]}", house.get(f"{folder}/{newest[0]}")
+    heads = revisions.find_heads(known)
+    if len(heads) != 1:
+        found = f"several newest migrations: {', '.join(heads)}" if heads else "no migration"
+        raise FailureError("make", f"{service} has {found}, and this one has to follow one", code=2)
+    newest = known[heads[0]]
+    if newest.file.stem.endswith(f"_{newest.name}_{slug}"):
+        path, text = f"{folder}/{newest.file.name}", house.get(f"{folder}/{newest.file.name}")
     else:
-        revision, date = f"{newest['letter']}{int(newest['number']) + 1:03}", datetime.now(UTC)
-        path = f"{folder}/{date:%Y_%m_%d}_{revision}_{slug}.py"
-        down = f"{newest['letter']}{newest['number']}"
-        text = render("pieces/migration.py.j2", message=message.strip(), revision=revision, down_revision=down)
+        is_own_project = (checkout / ANSWERS).exists()
+        revision = revisions.choose_name(checkout / house.service.folder, is_own_project=is_own_project)
+        path = f"{folder}/{datetime.now(UTC):%Y_%m_%d}_{revision}_{slug}.py"
+        text = render("pieces/migration.py.j2", message=message.strip(), revision=revision, down_revision=newest.name)
     return Plan(
         title=f"migration {slug} of {service}",
         changes=(NewFile(path, text),),

@@ -1,4 +1,4 @@
-"""What stands in the files of a noun that has no endpoint: errors, the values of states, SQL and rules."""
+"""Errors, and the values of states."""
 
 import ast
 import re
@@ -7,14 +7,12 @@ from http import HTTPStatus
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
-from kpi_cli.generate.changes import Change, NewFile, Plan
+from kpi_cli.generate.changes import Change, Plan
 from kpi_cli.generate.fields.names import split_words
 from kpi_cli.generate.pieces.additions import add_block
 from kpi_cli.generate.pieces.house import (
     House,
     class_name,
-    defined_names,
-    find_model,
     find_noun,
     names_of_noun,
     open_house,
@@ -79,20 +77,21 @@ def _owners(source: str, slug: str) -> list[str]:
 
 
 def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str], noun: str | None = None) -> Plan:
-    """The values of a column, as a StrEnum and as the text of its CHECK."""
+    """The values of a column, from which check_choice makes its CHECK."""
     house = open_house(checkout, service)
     noun = find_noun(house, name, noun)
-    constant = "_".join(split_words(name)).upper()
     column = split_words(name)[-1]
-    block = render("pieces/enum.py.j2", class_name=class_name(name), constant=constant, members=_members(values))
+    block = render("pieces/enum.py.j2", class_name=class_name(name), members=_members(values))
     change = add_block(
         house,
         house.path(noun, "models.py"),
         docstring=f"The values of {names_of_noun(noun).plural_title}.",
         imports=["from enum import StrEnum"],
         block=block,
+        # So that a table can name it.
+        before="^class ",
     )
-    note = f'of a column: CheckConstraint(f"{column} {{{constant}_KNOWN}}", name="{column}_known") in __table_args__'
+    note = f'of a column: check_choice("{column}", {class_name(name)}) of kpi_shared.fields.checks in __table_args__'
     return Plan(title=f"enum {class_name(name)} in {service}/{noun}", changes=(change,), notes=(note,))
 
 
@@ -109,56 +108,3 @@ def _members(values: Sequence[str]) -> list[tuple[str, str]]:
     if len({member for member, _ in members}) < len(members):
         raise FailureError("make", "two of the values have the same name", code=2)
     return members
-
-
-def plan_repository(checkout: Path, *, name: str, service: str) -> Plan:
-    """The SQL of a noun whose table exists."""
-    house, noun, model = _open_noun(checkout, name, service)
-    path = house.path(noun, "repository.py")
-    text = _render_noun(house, "pieces/repository.py.j2", noun, model)
-    return Plan(
-        title=f"repository of {noun} in {service}",
-        changes=(*_not_found(house, noun, model), NewFile(path, text)),
-    )
-
-
-def plan_service_layer(checkout: Path, *, name: str, service: str) -> Plan:
-    """The rules of a noun: what its endpoints call to change something; with its repository, if there is none."""
-    house, noun, model = _open_noun(checkout, name, service)
-    changes = list(_not_found(house, noun, model))
-    repository = house.path(noun, "repository.py")
-    source = house.read(repository)
-    if source is None:
-        changes.append(NewFile(repository, _render_noun(house, "pieces/repository.py.j2", noun, model)))
-    elif "remove" not in defined_names(source):
-        raise FailureError("make", f"{repository} has no function remove, which the rules would call", code=2)
-    path = house.path(noun, "service.py")
-    text = _render_noun(house, "pieces/service.py.j2", noun, model)
-    return Plan(title=f"service layer of {noun} in {service}", changes=(*changes, NewFile(path, text)))
-
-
-def _open_noun(checkout: Path, name: str, service: str) -> tuple[House, str, str]:
-    """The house, the noun and the class of its table, which has a column ``id``."""
-    house = open_house(checkout, service)
-    noun = find_noun(house, name, None)
-    source = house.read(house.path(noun, "models.py")) or ""
-    model = find_model(source)
-    if model is None or not re.search(r"^    id: int", source, re.MULTILINE):
-        sentence = f"{service}/{noun} has no table with a column id"
-        raise FailureError("make", sentence, fix=f"kpi make model {name} -s {service}", code=2)
-    return house, noun, model[0]
-
-
-def _render_noun(house: House, template: str, noun: str, model: str) -> str:
-    names = names_of_noun(noun)
-    values = {"names": names, "noun": noun, "class_name": model, "title": sentence(names.plural_words)}
-    return render(template, package=house.service.package, **values)
-
-
-def _not_found(house: House, noun: str, model: str) -> tuple[Change, ...]:
-    source = house.read(house.path(noun, "errors.py"))
-    if source is not None and f"{model}NotFoundError" in defined_names(source):
-        return ()
-    words = (*split_words(model), "not", "found")
-    title = f"The {' '.join(split_words(model))} does not exist"
-    return (_error(house, noun, words, status=404, title=title),)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from email_validator import EmailNotValidError, validate_email
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from kpi_shared.product import PRODUCT
 
 from kpi_auth.mails.models import LeasedMail
 from kpi_auth.mails.transports import Letter
@@ -37,6 +38,7 @@ class Renderer:
     def render(self, mail: LeasedMail, values: Mapping[str, str]) -> Letter:
         """Render the mail with a text and an HTML body; raise an error if a value is missing or not valid in a mail."""
         known = {
+            "product": PRODUCT,
             "site": self._site,
             "when": _format_time(mail.created_at),
             "until": _format_time(mail.expires_at) if mail.expires_at else "",

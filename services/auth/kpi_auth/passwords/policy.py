@@ -4,10 +4,15 @@ import re
 from functools import cache
 from importlib.resources import files
 
+from kpi_shared.product import PRODUCT
+
 _MARKS = re.compile(r"[\W\d_]+")
 _AROUND = re.compile(rf"^{_MARKS.pattern}|{_MARKS.pattern}$")
 # The list of context-specific words that ASVS 5.0, 6.1.2 requires; digits and marks in and around them are ignored.
-_CONTEXT_WORDS = frozenset({"kpi", "kpione", "kpionekpione", "admin", "adminadmin", "administrator", "operator"})
+_CONTEXT_WORDS = frozenset(
+    {"kpi", "kpione", "kpionekpione", _MARKS.sub("", PRODUCT.casefold())}
+    | {"admin", "adminadmin", "administrator", "operator"}
+)
 
 
 def find_weakness(password: str, *, username: str, email: str) -> str | None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
+from kpi_shared.product import PRODUCT
 from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -191,7 +192,7 @@ class AuthSettings(ServiceSettings):
         examples=["smtp://user:<password>@mail.example.com:587"],
     )
     mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = Field(
-        default="KPI-One <no-reply@localhost>", description="The sender of all mails."
+        default=f"{PRODUCT} <no-reply@localhost>", description="The sender of all mails."
     )
     mail_worker: bool = Field(
         default=True, description="false: this replica adds mails to the outbox, and other replicas send them."

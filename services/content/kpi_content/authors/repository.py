@@ -11,10 +11,8 @@ from sqlalchemy import (
     SQLColumnExpression,
     and_,
     bindparam,
-    delete,
     false,
     func,
-    not_,
     or_,
     select,
     text,
@@ -51,6 +49,12 @@ _find_batch_end = text("""
 _IN_BATCH = "id > :after AND id <= :upto"
 _mark = text(f"UPDATE authors SET version = -1 - version WHERE version >= 0 AND {_IN_BATCH}")  # noqa: S608 our own text
 _unmark = text(f"UPDATE authors SET version = -1 - version WHERE version < 0 AND {_IN_BATCH}")  # noqa: S608 as above
+# The columns of all tables that refer to an author, those of further nouns included.
+_find_references = text("""
+    SELECT CAST(CAST(conrelid AS regclass) AS text), quote_ident(attname)
+    FROM pg_constraint JOIN pg_attribute ON attrelid = conrelid AND attnum = conkey[1]
+    WHERE contype = 'f' AND confrelid = CAST('authors' AS regclass)
+""")
 
 
 class Batch(NamedTuple):
@@ -68,7 +72,6 @@ class Account(NamedTuple):
     version: int
 
 
-author_id: SQLColumnExpression[int] = col(Author.id)
 # For statements on other tables, which get their author's name by ``join_author``. It is NULL for a deleted account.
 author_name = col(Author.username)
 is_not_deleted = col(Author.username).is_not(None)
@@ -161,10 +164,12 @@ async def mark(connection: AsyncConnection, batch: Batch) -> None:
     await connection.execute(_mark, batch._asdict())
 
 
-async def settle(connection: AsyncConnection, batch: Batch, *, is_needed: ColumnElement[bool]) -> None:
-    """After it: auth does not know what is still marked. What is needed stays as it was, the rest goes."""
-    marked = and_(col(Author.version) < 0, col(Author.id) > batch.after, col(Author.id) <= batch.upto)
-    await connection.execute(delete(Author).where(marked, not_(is_needed)))
+async def settle(connection: AsyncConnection, batch: Batch) -> None:
+    """After it: auth does not know what is still marked. What other rows refer to stays as it was, the rest goes."""
+    references = await connection.execute(_find_references)
+    needed = "".join(f" OR EXISTS (SELECT FROM {table} WHERE {column} = authors.id)" for table, column in references)
+    unneeded = text(f"DELETE FROM authors WHERE version < 0 AND {_IN_BATCH} AND NOT (false{needed})")  # noqa: S608 quoted names
+    await connection.execute(unneeded, batch._asdict())
     await connection.execute(_unmark, batch._asdict())
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from kpi_shared.database import DirectConnection
 from kpi_shared.database.statements import Statement
-from sqlalchemy import BigInteger, ColumnElement, Select, SQLColumnExpression, bindparam, select, text
+from sqlalchemy import BigInteger, Select, SQLColumnExpression, bindparam, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import col
 
@@ -73,11 +73,6 @@ def select_owners() -> Select[*tuple[Any, ...]]:
 
 
 _find_other_owner = keep_author(select_owners().where(_members.user_id != _user).limit(1))
-
-
-def is_member(user_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
-    """Whether the account is a member of any conversation."""
-    return select(col(Member.user_id)).where(col(Member.user_id) == user_id).exists()
 
 
 def join_caller(statement: Select[*tuple[Any, ...]], of: SQLColumnExpression[int]) -> Select[*tuple[Any, ...]]:

@@ -14,16 +14,13 @@ from kpi_shared.feed.client import PAGE_SIZE, FeedClient
 from kpi_shared.feed.errors import EventsGoneError, FeedError
 from kpi_shared.feed.schemas import AccountState, FeedEvent
 from pydantic import ValidationError
-from sqlalchemy import or_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_content.authors import repository as authors
 from kpi_content.authors.repository import Account, Batch
-from kpi_content.conversations.member_repository import is_member
 from kpi_content.inbox import repository
 from kpi_content.inbox.errors import RebuildTakenError
-from kpi_content.posts.repository import has_posts
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +38,6 @@ class Rebuilt(NamedTuple):
 
 
 UNKNOWN = Progress(-1, has_more=False)
-# What other tables refer to.
-_IS_NEEDED = or_(has_posts(authors.author_id), is_member(authors.author_id))
 
 
 async def read_page(database: Database, feed: FeedClient) -> Progress:
@@ -103,7 +98,7 @@ async def _read_accounts(database: Database, feed: FeedClient, number: int) -> R
         await _for_each_batch(database, number, authors.mark)
         # After the marks, which any state replaces: one that was read earlier may be older than what was marked.
         rebuilt = await _copy_accounts(database, feed, number)
-        await _for_each_batch(database, number, partial(authors.settle, is_needed=_IS_NEEDED))
+        await _for_each_batch(database, number, authors.settle)
         async with database.working() as connection:
             if not await repository.end_rebuild(connection, number, seq=rebuilt.seq):
                 raise RebuildTakenError

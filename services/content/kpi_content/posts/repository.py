@@ -15,7 +15,6 @@ from sqlalchemy import (
     ColumnElement,
     Integer,
     Select,
-    SQLColumnExpression,
     Text,
     and_,
     bindparam,
@@ -67,11 +66,6 @@ def visible_to(user: ColumnElement[Any], *, hides_deleted: bool) -> ColumnElemen
 
 def _unless_hidden(condition: ColumnElement[bool], *, hides_deleted: bool) -> ColumnElement[bool]:
     return and_(condition, has_account(_columns.owner_id)) if hides_deleted else condition
-
-
-def has_posts(owner_id: SQLColumnExpression[int]) -> ColumnElement[bool]:
-    """Whether the author has posts, drafts included."""
-    return select(col(Post.id)).where(col(Post.owner_id) == owner_id).exists()
 
 
 def _with_author(written: CTE) -> Select[*tuple[Any, ...]]:

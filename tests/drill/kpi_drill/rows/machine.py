@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+from kpi_cli import PRODUCT
 from kpi_shared.testing.process import clean_environment, free_port
 
 from kpi_drill.database import Server
@@ -155,7 +156,7 @@ class _LocalStack:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "kpi_cli", "up", env=self._environment, stdout=log, stderr=log
             )
-        await self.wait_for("KPI-One is up")
+        await self.wait_for(f"{PRODUCT} is up")
 
     @property
     def text(self) -> str:

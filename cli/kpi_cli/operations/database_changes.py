@@ -1,0 +1,192 @@
+"""``kpi db``: the databases of the services, migrated, rolled back, begun anew, shown, and opened in psql."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from kpi_cli.errors import KPI, FailureError
+from kpi_cli.layout import Layout
+from kpi_cli.operations import part_commands, tables
+from kpi_cli.operations.service_databases import Consent, ServiceDatabase, open_databases, require_consent
+from kpi_cli.stack import local_database, postgres
+
+_COLUMNS = ("service", "database", "host", "port", "revision", "newest", "pending")
+
+
+def migrate(layout: Layout, service: str | None, *, as_json: bool) -> None:
+    """Upgrade to the newest migration."""
+    with open_databases(layout, service) as databases:
+        for database in databases:
+            database.migrate(layout)
+        done = [_describe_change(each, each.shown["newest"]) for each in databases]
+    _print_changes(done, as_json=as_json)
+
+
+def rollback(layout: Layout, service: str | None, *, steps: int, consent: Consent, as_json: bool) -> None:
+    """Undo the newest migrations."""
+    with open_databases(layout, service) as databases:
+        for database in databases:
+            _check_steps(database, steps)
+        undone = "migration" if steps == 1 else f"{steps} migrations"
+        require_consent(databases, consent, what=f"undoes the newest {undone}, and deletes what they have made, in")
+        done = [_roll_back(layout, each, steps) for each in databases]
+    _print_changes(done, as_json=as_json)
+
+
+def _check_steps(database: ServiceDatabase, steps: int) -> None:
+    if steps > database.shown["applied"]:
+        problem = f"{steps} migrations cannot be undone: it has {database.shown['applied']}"
+        raise FailureError(database.part.name, problem, fix=f"{KPI} db status", code=2)
+
+
+def _roll_back(layout: Layout, database: ServiceDatabase, steps: int) -> dict[str, Any]:
+    part_commands.run_alembic(layout, database.part, ["downgrade", f"-{steps}"], database.environment)
+    return _describe_change(database, database.ask("show-database")["revision"])
+
+
+def renew(layout: Layout, service: str | None, *, by_downgrades: bool, consent: Consent, as_json: bool) -> None:
+    """Begin anew: drop everything or undo all migrations, then migrate. Parts may run meanwhile."""
+    with open_databases(layout, service) as databases:
+        require_consent(databases, consent, what="deletes all data in")
+        done = [_renew(layout, each, by_downgrades=by_downgrades) for each in databases]
+    if as_json:
+        print(json.dumps(done))
+        return
+    for each in done:
+        print(f"kpi: {each['service']}: {each['database']} is empty, at migration {each['to']}")
+    if service is not None and databases[0].part.mints_tokens:
+        local_database.report("the other services keep what belonged to the accounts that are gone")
+
+
+def _renew(layout: Layout, database: ServiceDatabase, *, by_downgrades: bool) -> dict[str, Any]:
+    request = database.place | {"by_downgrades": by_downgrades, "continues_numbers": database.is_in_use}
+    made = database.ask("renew-database", **request)
+    database.remember_migration(layout)
+    return _describe_change(database, made["revision"])
+
+
+def _describe_change(database: ServiceDatabase, revision: str | None) -> dict[str, Any]:
+    return {"service": database.part.name, **database.place, "from": database.shown["revision"], "to": revision}
+
+
+def _print_changes(done: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(done))
+        return
+    for each in done:
+        before, after = each["from"] or "empty", each["to"] or "empty"
+        change = f"is at {after}" if before == after else f"was at {before} and is at {after}"
+        print(f"kpi: {each['service']}: {each['database']} {change}")
+
+
+def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
+    """Where each database is, its revision, and what it lacks."""
+    with open_databases(layout, service) as databases:
+        found = [{"service": each.part.name, **each.shown} for each in databases]
+    if as_json:
+        print(json.dumps(found))
+        return
+    tables.print_rows(_COLUMNS, [{**each, "pending": len(each["pending"])} for each in found])
+    for each in found:
+        for migration in each["pending"]:
+            print(f"kpi: {each['service']} lacks {migration['revision']}: {migration['does'].splitlines()[0]}")
+
+
+def write_revision(layout: Layout, service: str | None, message: str, *, as_json: bool) -> None:
+    """Write a migration from the difference between the models and the database, which is migrated first."""
+    if service is None:
+        raise FailureError("db", "a migration is of one service", fix=f'{KPI} db revision -s content -m "..."', code=2)
+    if not message.strip():
+        raise FailureError("db", "a migration needs a message", fix='-m "add bios"', code=2)
+    with open_databases(layout, service) as (database,):
+        database.migrate(layout)
+        before = set(_list_revisions(layout, database))
+        arguments = part_commands.revision_arguments(layout, database.part, message)
+        part_commands.run_alembic(layout, database.part, arguments, database.environment)
+        made = [path for path in _list_revisions(layout, database) if path not in before]
+    names = [str(path.relative_to(layout.checkout)) for path in made]
+    print(json.dumps({"service": service, "files": names}) if as_json else "\n".join(f"kpi: wrote {x}" for x in names))
+
+
+def _list_revisions(layout: Layout, database: ServiceDatabase) -> list[Path]:
+    return sorted((layout.checkout / database.part.folder / "migrations" / "versions").glob("*.py"))
+
+
+def open_shell(layout: Layout, service: str | None, arguments: Sequence[str], *, as_json: bool) -> NoReturn:
+    """Run psql on a service's database, with the role of the service."""
+    if service is None:
+        raise FailureError("db", "psql opens one database", fix=f"{KPI} db shell -s content", code=2)
+    with open_databases(layout, service) as (database,):
+        if as_json:
+            print(json.dumps({"service": service, **database.place}))
+            sys.exit(0)
+        code = _run_psql(_find_psql(), arguments, database)
+    sys.exit(code)
+
+
+def _find_psql() -> str:
+    bundled = postgres.programs() / "psql"
+    found = shutil.which("psql") or (str(bundled) if bundled.exists() else None)
+    if found is None:
+        problem = "psql, the command-line client of PostgreSQL, is not installed"
+        raise FailureError(
+            "db", problem, fix="sudo apt-get install postgresql-client, or the equivalent on your system"
+        )
+    return found
+
+
+def _run_psql(psql: str, arguments: Sequence[str], database: ServiceDatabase) -> int:
+    """Its address is in the environment, because a password in the arguments would be in the list of processes."""
+    settings = {_variable(name): str(value) for name, value in _read_address(database).items()}
+    # Ctrl-C ends a query of psql, and not this command, which may have to stop the database afterwards.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(
+            [psql, *arguments], env=os.environ | settings, preexec_fn=_take_interrupts, check=False
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _take_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _read_address(database: ServiceDatabase) -> dict[str, Any]:
+    environment = database.environment
+    url = environment.get("DATABASE_URL") or _read_file(environment.get("DATABASE_URL_FILE"))
+    if environment.get("AWS_SECRETS_ENABLED", "").lower() in {"1", "true", "yes", "on"} or not url:
+        problem = "its address is in a secret that only the service reads"
+        raise FailureError(database.part.name, problem, fix="set DATABASE_URL and unset AWS_SECRETS_ENABLED")
+    try:
+        return conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
+    except psycopg.Error:
+        # The message of the library quotes the address, and with it the password.
+        raise FailureError(database.part.name, "DATABASE_URL is not an address of PostgreSQL") from None
+
+
+def _read_file(name: str | None) -> str:
+    return Path(name).read_text(encoding="utf-8").strip() if name else ""
+
+
+# libpq's variables, where they are not PG and the keyword.
+_VARIABLES = {
+    "dbname": "PGDATABASE",
+    "application_name": "PGAPPNAME",
+    "target_session_attrs": "PGTARGETSESSIONATTRS",
+    "connect_timeout": "PGCONNECT_TIMEOUT",
+    "client_encoding": "PGCLIENTENCODING",
+}
+
+
+def _variable(keyword: str) -> str:
+    return _VARIABLES.get(keyword, f"PG{keyword.upper()}")

@@ -1,0 +1,142 @@
+"""The places of a resource in the files of this checkout, as texts."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kpi_cli.errors import FailureError
+from kpi_cli.generate import editing, steps
+from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.specifying import specify_resource
+from kpi_cli.generate.specs import Access, Kind
+from kpi_cli.generate.wiring import wire
+
+CHECKOUT = Path(__file__).parents[3]
+# A noun that no checkout has.
+NAME, FOLDER = "ZebraCrossing", "zebra_crossings"
+
+
+def wire_texts(name: str = NAME, service: str = "content", **options: Any) -> dict[str, str]:
+    """The files that are changed for a resource, after the change."""
+    spec = specify_resource(CHECKOUT, name=name, service=service, **options)
+    plan = wire(Plan(title="x", changes=()), spec, CHECKOUT)
+    assert len(plan.steps) == 2
+    assert steps.write_openapi in plan.steps
+    texts = {}
+    for change in plan.changes:
+        assert isinstance(change, Edit)
+        before = (CHECKOUT / change.path).read_text()
+        texts[change.path] = after = change.change(before)
+        assert change.change(after) == after
+        # Lines are only added, but for lines that got one more name.
+        kept = [line for line in before.splitlines() if line in after.splitlines()]
+        assert len(before.splitlines()) - len(kept) <= 1
+    return texts
+
+
+def test_a_resource_gets_its_places() -> None:
+    texts = wire_texts(fields=["title:string:required", "owner:owner"], public=True)
+    app = texts["services/content/kpi_content/app.py"]
+    ast.parse(app)
+    assert f"from kpi_content.{FOLDER}.endpoints import router as {FOLDER}\n" in app
+    assert '"zebra-crossings": "Zebra crossings: reading, searching, writing"' in app
+    assert f", {FOLDER}]," in app
+    contracts = texts["services/content/.importlinter"]
+    assert f"\n    kpi_content.{FOLDER}\n" in contracts
+    layers = editing.read_layers(contracts, "content-nouns")
+    [number] = [number for number, layer in enumerate(layers) if FOLDER in layer]
+    assert "authors" in layers[number + 1]
+    settings = texts["gateway/kpi_gateway/settings.py"]
+    ast.parse(settings)
+    row = 'RouteSetting(prefix="/zebra-crossings", upstream="content", costly_parameters=("search", "total")),'
+    assert row in settings
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"public": True}, ("write", "public", "write")),
+        ({}, ("write", "read", "write")),
+        ({"admin": True}, ("admin", "admin", "admin")),
+        ({"protected": True, "soft_deletes": True}, ("write", "read", "write", "admin")),
+    ],
+)
+def test_rights_follow_the_access(options: dict[str, Any], expected: tuple[str, ...]) -> None:
+    rights = dict(
+        line.rsplit(maxsplit=1)
+        for line in wire_texts(**options)["tests/rights.txt"].splitlines()
+        if "zebra" in line and " " in line
+    )
+    row = "/api/v1/zebra-crossings/{zebra_crossing_id}"
+    names = ["POST /api/v1/zebra-crossings", "GET /api/v1/zebra-crossings", f"DELETE {row}", f"POST {row}/restore"]
+    assert tuple(rights[name] for name in names if name in rights) == expected
+    assert len(rights) == len(expected) + 3
+
+
+def test_what_belongs_to_a_noun_stands_above_it() -> None:
+    contracts = wire_texts(belongs_to=["posts"])["services/content/.importlinter"]
+    layers = editing.read_layers(contracts, "content-nouns")
+    [own] = [number for number, layer in enumerate(layers) if FOLDER in layer]
+    [posts] = [number for number, layer in enumerate(layers) if "posts" in layer]
+    assert own < posts
+    # Nothing may stand beside what calls all nouns.
+    layers = editing.read_layers(
+        wire_texts(fields=["vote:bigint:foreign:votes.user_id"])["services/content/.importlinter"], "content-nouns"
+    )
+    [own] = [number for number, layer in enumerate(layers) if FOLDER in layer]
+    assert layers[own] == [FOLDER]
+    assert "votes" in layers[own + 1]
+
+
+def test_a_resource_of_auth_gets_its_places_too() -> None:
+    texts = wire_texts(service="auth", fields=["title:string:required"], admin=True)
+    app = texts["services/auth/kpi_auth/app.py"]
+    ast.parse(app)
+    assert '"zebra-crossings": "Zebra crossings: reading, searching, writing (admins)"' in app
+    assert 'RouteSetting(prefix="/zebra-crossings", upstream="auth"),' in texts["gateway/kpi_gateway/settings.py"]
+
+
+def test_large_files_get_through_the_gateway() -> None:
+    texts = wire_texts(fields=["photo:image:max:5MiB"])
+    row = 'RouteSetting(prefix="/zebra-crossings", upstream="content", body_limit=5242880)'
+    assert row in texts["gateway/kpi_gateway/settings.py"]
+    for method, right in (("PUT", "write"), ("GET", "read"), ("DELETE", "write")):
+        operation = f"{method} /api/v1/zebra-crossings/{{zebra_crossing_id}}/photo"
+        assert f"{operation} {right}" in " ".join(texts["tests/rights.txt"].split())
+
+
+def test_words_become_what_is_asked_for() -> None:
+    spec = specify_resource(
+        CHECKOUT,
+        name=NAME,
+        service="content",
+        fields=["title:string:required", "owner:owner"],
+        belongs_to=["Post"],
+        soft_deletes=True,
+    )
+    assert [field.name for field in spec.fields] == ["post_id", "title"]
+    assert (spec.fields[0].kind, spec.fields[0].required, spec.belongs_to) == (Kind.BIGINT, True, ("posts",))
+    assert (spec.owner, spec.access, spec.soft_deletes) == ("owner", Access.PROTECTED, True)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"service": "bulling"}, "there is no service 'bulling'"),
+        ({"name": "User"}, "the address /users is served by auth"),
+        ({"name": "Doc"}, "the address /docs is served by every part"),
+        ({"name": "ConversationMember"}, "a table conversation_members, of another noun"),
+        ({"name": "Broom", "plural": "housekeeping"}, "kpi_content has a module housekeeping"),
+        ({"name": "Show", "plural": "live"}, "live is a folder of kpi_content that is no resource"),
+        ({"public": True, "admin": True}, "--public and --admin contradict each other"),
+        ({"belongs_to": ["towers"]}, "content has no table towers"),
+        ({"fields": ["x:bigint:foreign:posts.nothing"]}, "the table posts has no column nothing"),
+        ({"belongs_to": ["posts"], "fields": ["post_id:bigint:required"]}, "there are two fields named post_id"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(FailureError) as raised:
+        specify_resource(CHECKOUT, **{"name": NAME, "service": "content"} | options)
+    assert sentence in str(raised.value)
+    assert raised.value.code == 2

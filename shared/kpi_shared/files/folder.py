@@ -1,0 +1,91 @@
+"""Files in a folder of this machine: for development, and for one machine with a disk that is backed up."""
+
+import os
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+from kpi_shared.files.store import CHUNK, Threads, check_key
+
+# What is being written; a name that no key begins with.
+_INCOMING = ".incoming"
+_MOST = 1000
+
+
+class FolderStore:
+    """See ``FileStore``. A file is written beside the others and renamed when it is complete and on the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._threads = Threads()
+
+    async def save(self, key: str, chunks: AsyncIterator[bytes], *, media_type: str) -> None:  # noqa: ARG002 the row has it
+        path, draft = self._path(key), self._root / _INCOMING / secrets.token_hex(16)
+        file = await self._threads.run(_create, draft)
+        try:
+            with file:
+                async for chunk in chunks:
+                    await self._threads.run(file.write, chunk)
+                await self._threads.run(_flush, file)
+            await self._threads.run(_rename, draft, path)
+        except BaseException:
+            # Not in a thread: a cancelled task would not wait for it.
+            draft.unlink(missing_ok=True)
+            raise
+
+    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
+        path = self._path(key)
+        return self._read(path) if await self._threads.run(path.is_file) else None
+
+    async def _read(self, path: Path) -> AsyncGenerator[bytes, None]:
+        # Opened with the first chunk: a response that is never begun leaves no open file.
+        with await self._threads.run(_open, path) as file:
+            while chunk := await self._threads.run(file.read, CHUNK):
+                yield chunk
+
+    async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:  # noqa: ARG002 of the seam
+        return None
+
+    async def remove(self, *keys: str) -> None:
+        for key in keys:
+            await self._threads.run(self._path(key).unlink, missing_ok=True)
+
+    async def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
+        keys = await self._threads.run(self._list, prefix, time.time() - age.total_seconds())
+        for start in range(0, len(keys), _MOST):
+            yield keys[start : start + _MOST]
+
+    async def close(self) -> None:
+        self._threads.close()
+
+    def _path(self, key: str) -> Path:
+        return self._root / check_key(key)
+
+    def _list(self, prefix: str, before: float) -> list[str]:
+        paths = [path for path in (self._root / prefix).glob("*/*/*") if path.is_file()]
+        drafts = [path for path in (self._root / _INCOMING).glob("*") if path.stat().st_mtime < before]
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+        return [str(path.relative_to(self._root)) for path in paths if path.stat().st_mtime < before]
+
+
+def _create(path: Path) -> BinaryIO:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path.open("xb")
+
+
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _rename(draft: Path, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft.rename(path)

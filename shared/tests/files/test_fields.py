@@ -1,0 +1,308 @@
+"""Endpoints of a field that is a file, as a generated resource has them, over a real database."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, Request, Response
+from kpi_shared.app import build_service
+from kpi_shared.database import Bounds, Database, DatabaseOfApp, DirectConnection, DirectWriter
+from kpi_shared.database.names import named_metadata
+from kpi_shared.errors import ForbiddenError
+from kpi_shared.files.fields import FileField
+from kpi_shared.files.housekeeping import remove_orphans
+from kpi_shared.files.models import check_file
+from kpi_shared.files.schemas import FilePublic
+from kpi_shared.files.storage import DiscardedFiles, Files, FilesOfApp
+from kpi_shared.files.store import FileStore
+from kpi_shared.http.media_types import Router
+from kpi_shared.parts import Part
+from kpi_shared.records.errors import RowNotFoundError
+from kpi_shared.records.models import row_id, write_time
+from kpi_shared.records.repository import Records
+from kpi_shared.records.responses import write_response
+from kpi_shared.settings import ServiceSettings
+from kpi_shared.testing.postgres import create_database
+from pydantic import BaseModel, SecretStr
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+pytestmark = pytest.mark.anyio
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
+MOST = 3 * 1024 * 1024
+
+
+class Table(SQLModel, registry=registry(metadata=named_metadata())):
+    pass
+
+
+class Thing(Table, table=True):
+    __tablename__ = "things"
+    __table_args__ = (check_file("photo"), check_file("manual"))
+
+    id: int | None = row_id()
+    photo: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    manual: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    updated_at: Any = write_time()
+
+
+class ThingPublic(BaseModel):
+    id: int
+    photo: FilePublic | None
+    manual: FilePublic | None
+
+
+class ThingNotFoundError(RowNotFoundError):
+    type = "thing-not-found"
+    title = "The thing does not exist"
+
+
+things = Records(Thing, ThingPublic, missing=ThingNotFoundError)
+photo = FileField(things, "things", "photo", most=MOST, images_only=True)
+manual = FileField(things, "things", "manual", most=1000)
+router = Router(prefix="/things")
+
+
+async def _change(connection: DirectConnection, *, thing_id: int, changes: Mapping[str, Any], is_owner: bool) -> Any:
+    await things.lock(connection, thing_id)
+    if not is_owner:
+        raise ForbiddenError
+    return await things.change(connection, thing_id, changes)
+
+
+async def _caller(request: Request) -> bool:
+    return request.headers.get("x-caller") != "stranger"
+
+
+IsOwner = Annotated[bool, Depends(_caller)]
+
+
+def _add_endpoints(field: FileField, name: str) -> None:
+    @router.put(f"/{{thing_id}}/{name}", responses=field.errors, openapi_extra=field.upload)
+    async def upload(
+        request: Request, thing_id: int, is_owner: IsOwner, files: FilesOfApp, database: DatabaseOfApp
+    ) -> Response:
+        change = partial(_change, thing_id=thing_id, is_owner=is_owner)
+        return write_response(await field.replace(request, files, database, row_id=thing_id, change=change))
+
+    @router.get(f"/{{thing_id}}/{name}")
+    async def download(request: Request, thing_id: int, files: FilesOfApp, database: DatabaseOfApp) -> Response:
+        async with database.direct() as connection:
+            row = await things.get_or_raise(connection, thing_id)
+        return await field.send(request, files, row)
+
+    @router.delete(f"/{{thing_id}}/{name}", status_code=204)
+    async def remove(thing_id: int, is_owner: IsOwner, files: FilesOfApp, database: DatabaseOfApp) -> None:
+        change = partial(_change, thing_id=thing_id, is_owner=is_owner)
+        await field.remove(files, database, row_id=thing_id, change=change)
+
+
+_add_endpoints(photo, "photo")
+_add_endpoints(manual, "manual")
+
+
+@router.delete("/{thing_id}", status_code=204)
+async def delete_thing(
+    thing_id: int, files: FilesOfApp, discarded: DiscardedFiles, connection: DirectWriter, fails: bool = False
+) -> None:
+    photo.discard(await things.lock(connection, thing_id), files, discarded)
+    await things.remove(connection, thing_id)
+    if fails:
+        raise ForbiddenError
+
+
+class Settings(ServiceSettings):
+    part: ClassVar[Part] = Part("sample", "package_that_is_not_there", 1)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    url = create_database(f"kpi_files_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+    return Settings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secrets.token_hex(32)))
+
+
+@pytest.fixture
+async def app(settings: Settings, store: FileStore) -> AsyncIterator[FastAPI]:
+    app = build_service(settings, title="Things", version="1", routers=[router], tags={})
+    app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
+    app.state.files = Files(store, "sample")
+    async with app.state.database.writing() as connection:
+        await connection.run_sync(Table.metadata.drop_all)
+        await connection.run_sync(Table.metadata.create_all)
+        await connection.execute(text("INSERT INTO things DEFAULT VALUES"))
+    yield app
+    await app.state.database.close()
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sample") as client:
+        yield client
+
+
+@pytest.fixture
+def keys(store: FileStore) -> Callable[[], Any]:
+    async def list_keys() -> list[str]:
+        return [key async for keys in store.list_old("sample", age=timedelta(seconds=-5)) for key in keys]
+
+    return list_keys
+
+
+async def _download(client: httpx.AsyncClient, path: str) -> httpx.Response:
+    response = await client.get(path)
+    if response.status_code == 307:
+        assert response.headers["cache-control"] == "no-store"
+        async with httpx.AsyncClient() as outside:
+            return await outside.get(response.headers["location"])
+    return response
+
+
+async def test_an_image_is_uploaded_shown_and_removed(client: httpx.AsyncClient, keys: Any) -> None:
+    uploaded = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/jpeg"})
+    assert uploaded.status_code == 200, uploaded.text
+    shown = uploaded.json()["photo"]
+    assert shown == {"media_type": "image/png", "size": len(PNG), "etag": shown["etag"]}
+    assert await keys() == [f"sample/things/photo/{shown['etag']}"]
+    response = await _download(client, "/things/1/photo")
+    assert response.content == PNG
+    assert response.headers["content-type"] == "image/png"
+    assert response.headers["content-disposition"] == "inline"
+    unchanged = await client.get("/things/1/photo", headers={"If-None-Match": f'"{shown["etag"]}"'})
+    assert unchanged.status_code == 304
+    assert (await client.delete("/things/1/photo")).status_code == 204
+    assert await keys() == []
+    assert (await client.delete("/things/1/photo")).json()["type"] == "file-not-found"
+    assert (await client.get("/things/1/photo")).json()["type"] == "file-not-found"
+
+
+async def test_what_is_no_image_is_to_be_saved(client: httpx.AsyncClient) -> None:
+    page = b"<!doctype html><script>alert(1)</script>"
+    assert (await client.put("/things/1/manual", content=page, headers={"Content-Type": "text/html"})).is_success
+    response = await client.get("/things/1/manual")
+    if response.status_code == 200:
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in response.headers["content-security-policy"]
+        assert response.headers["content-length"] == str(len(page))
+        head = await client.head("/things/1/manual")
+        assert (head.status_code, head.content) == (200, b"")
+    response = await _download(client, "/things/1/manual")
+    assert response.headers["content-type"] == "application/octet-stream"
+    assert response.headers["content-disposition"] == "attachment"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "problem"),
+    [
+        ("photo", b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "not-an-image"),
+        ("photo", b"", 422, "empty-file"),
+        ("photo", PNG + b"\x00" * MOST, 413, "body-too-large"),
+        ("manual", b"a" * 1001, 413, "file-too-large"),
+    ],
+)
+async def test_what_is_refused_leaves_nothing(
+    client: httpx.AsyncClient, keys: Any, path: str, body: bytes, status: int, problem: str
+) -> None:
+    response = await client.put(f"/things/1/{path}", content=body, headers={"Content-Type": "image/png"})
+    assert (response.status_code, response.json()["type"]) == (status, problem)
+    assert await keys() == []
+    assert (await client.get(f"/things/1/{path}")).status_code == 404
+
+
+async def test_a_larger_file_than_other_bodies_is_taken_with_and_without_a_length(client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 500_000):
+            yield body[at : at + 500_000]
+
+    body = PNG + b"\x01" * (2 * 1024 * 1024)
+    for content in (body, pieces()):
+        response = await client.put("/things/1/photo", content=content, headers={"Content-Type": "image/png"})
+        assert response.json()["photo"]["size"] == len(body), response.text
+    too_long = httpx.Request(
+        "PUT", "http://sample/things/1/photo", content=_endless(), headers={"Content-Type": "image/png"}
+    )
+    assert (await client.send(too_long)).status_code == 413
+
+
+async def _endless() -> AsyncIterator[bytes]:
+    yield PNG
+    for _ in range(1000):
+        yield b"\x00" * 100_000
+
+
+async def test_a_new_file_takes_the_place_of_the_old_one(client: httpx.AsyncClient, keys: Any) -> None:
+    first = (await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})).json()
+    second = (await client.put("/things/1/photo", content=b"GIF89a...", headers={"Content-Type": "image/png"})).json()
+    assert first["photo"]["etag"] != second["photo"]["etag"]
+    assert await keys() == [f"sample/things/photo/{second['photo']['etag']}"]
+
+
+async def test_who_may_not_change_the_row_stores_nothing(client: httpx.AsyncClient, keys: Any, app: FastAPI) -> None:
+    headers = {"x-caller": "stranger", "Content-Type": "image/png"}
+    before = await _updated_at(app)
+    assert (await client.put("/things/1/photo", content=PNG, headers=headers)).status_code == 403
+    assert (await client.put("/things/9/photo", content=PNG, headers={"Content-Type": "image/png"})).status_code == 404
+    assert await keys() == []
+    assert await _updated_at(app) == before
+
+
+async def _updated_at(app: FastAPI) -> Any:
+    async with app.state.database.reading() as connection:
+        return await connection.scalar(text("SELECT updated_at FROM things WHERE id = 1"))
+
+
+async def test_a_file_whose_row_cannot_be_written_is_removed(
+    client: httpx.AsyncClient, keys: Any, app: FastAPI
+) -> None:
+    async with app.state.database.writing() as connection:
+        await connection.execute(text("ALTER TABLE things ADD CHECK (photo IS NULL) NOT VALID"))
+    response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    assert response.status_code == 500
+    assert await keys() == []
+
+
+async def test_the_file_of_a_deleted_row_is_removed_after_the_commit(client: httpx.AsyncClient, keys: Any) -> None:
+    await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    assert (await client.delete("/things/1?fails=true")).status_code == 403
+    assert len(await keys()) == 1
+    assert (await client.delete("/things/1")).status_code == 204
+    assert await keys() == []
+
+
+async def test_housekeeping_removes_files_that_no_row_names(client: httpx.AsyncClient, keys: Any, app: FastAPI) -> None:
+    named = (await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})).json()["photo"]
+    files: Files = app.state.files
+
+    async def body() -> AsyncIterator[bytes]:
+        yield PNG
+
+    for table, field in (("things", "photo"), ("later", "photo"), ("things", "scan")):
+        await files.store.save(files.key_of(table, field, "a" * 22), body(), media_type="image/png")
+    assert await remove_orphans(files, app.state.database) == 0
+    assert await remove_orphans(files, app.state.database, age=timedelta(seconds=-5)) == 1
+    # Of tables that this version does not have, nothing is known.
+    kept = {files.key_of(table, field, "a" * 22) for table, field in (("later", "photo"), ("things", "scan"))}
+    assert set(await keys()) == {files.key_of("things", "photo", named["etag"]), *kept}
+
+
+async def test_without_a_store_uploads_are_503(client: httpx.AsyncClient, app: FastAPI) -> None:
+    app.state.files = None
+    response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    assert (response.status_code, response.json()["type"]) == (503, "files-unavailable")
+
+
+async def test_a_store_that_does_not_work_is_503(client: httpx.AsyncClient, app: FastAPI, tmp_path: Path) -> None:
+    from kpi_shared.files.folder import FolderStore  # noqa: PLC0415 only here
+
+    (tmp_path / "no-folder").write_text("")
+    app.state.files = Files(FolderStore(tmp_path / "no-folder"), "sample")
+    response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    assert (response.status_code, response.json()["type"]) == (503, "files-unavailable")
