@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpi_cli import PRODUCT
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import service_edits, steps
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
@@ -75,6 +76,7 @@ class NewService:
             "title": self.title,
             "port": part.port,
             "uid": part.uid,
+            "product": PRODUCT,
         }
 
 
