@@ -89,7 +89,7 @@ def plan_service(name: str, checkout: Path) -> Plan:
     plan = Plan(
         title=f"service {name}",
         changes=(*_list_files(service), *_write_decision(service, decision), *_list_edits(service)),
-        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples),
+        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples, steps.write_commands),
         notes=(
             f"say why it is a service of its own: {decision}",
             "start it with the others: make up",
