@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpi_cli import PRODUCT
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import service_edits, steps
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
@@ -76,6 +77,7 @@ class NewService:
             "title": self.title,
             "port": part.port,
             "uid": part.uid,
+            "product": PRODUCT,
         }
 
 
@@ -88,7 +90,7 @@ def plan_service(name: str, checkout: Path) -> Plan:
     plan = Plan(
         title=f"service {name}",
         changes=(*_list_files(service), *_write_decision(service, decision), *_list_edits(service)),
-        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples),
+        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples, steps.write_commands),
         notes=(
             f"say why it is a service of its own: {decision}",
             "start it with the others: make up",

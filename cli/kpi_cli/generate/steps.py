@@ -30,6 +30,12 @@ def write_examples(root: Path) -> None:
     _run(root, "example of the settings", "kpi_cli", "config", "--init")
 
 
+def write_commands(root: Path) -> None:
+    """docs/commands.md, whose help texts name the parts; a project of one's own may have left it out."""
+    if (root / "docs" / "commands.md").exists():
+        _run(root, "reference of commands", "kpi_cli", "docs", "--write", "docs/commands.md")
+
+
 def write_openapi(root: Path) -> None:
     """docs/openapi.json."""
     _run(root, "API document", "kpi_cli", "openapi", "docs/openapi.json")
