@@ -7,6 +7,7 @@ from pathlib import Path
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.fields.names import inflect_words, parse_names, split_words
 from kpi_cli.generate.fields.parsing import parse_fields
+from kpi_cli.generate.fields.references import check_reference
 from kpi_cli.generate.services import get_service
 from kpi_cli.generate.specs import Access, FieldSpec, ForeignKey, Kind, Names, ResourceSpec, ServiceSpec
 
@@ -109,9 +110,8 @@ def _check_foreign(fields: Iterable[FieldSpec], service: ServiceSpec, tables: di
     for field in fields:
         if field.foreign is None:
             continue
-        table, column = field.foreign.table, field.foreign.column
+        table = field.foreign.table
         if table not in tables:
             sentence = f"{service.name} has no table {table}; its tables are {', '.join(tables)}"
             raise FailureError(f"field {field.name}", sentence, code=2)
-        if not re.search(rf"(?m)^    {column}: ", tables[table]):
-            raise FailureError(f"field {field.name}", f"the table {table} has no column {column}", code=2)
+        check_reference(field, tables[table])
