@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from kpi_shared.product import PRODUCT
 from kpi_shared.testing.process import clean_environment, free_port
 
 CHECKOUT = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ class Clone:
                 [self.root / ".venv/bin/kpi", "up"], cwd=self.root, env=self._environment, stdout=output, stderr=output
             )
         try:
-            self._wait(lambda: "KPI-One is up" in self._log.read_text(), process)
+            self._wait(lambda: f"{PRODUCT} is up" in self._log.read_text(), process)
             address = json.loads(self.kpi("status", "-o", "json"))["gateway_url"]
             with httpx.Client(base_url=f"{address}/api/v1", timeout=30) as client:
                 yield client

@@ -108,6 +108,18 @@ def test_every_operation_has_a_line() -> None:
     assert set(table.values()) == set(EXPECTED)
 
 
+def test_the_document_says_what_the_table_says() -> None:
+    """The document has it from the dependencies that check the caller."""
+    paths = json.loads(DOCUMENT.read_text())["paths"]
+    found = {
+        f"{method.upper()} {path.removeprefix(API)}": operation["x-access"]
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+    assert found == read_rights()
+
+
 def test_everybody_gets_what_the_table_says(callers: Callers) -> None:
     unexpected = []
     known, made_at = {}, -RENEWAL

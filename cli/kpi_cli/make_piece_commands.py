@@ -128,6 +128,14 @@ def _service_layer(
     """The rules of a noun that has a table, in its service.py; its repository, if there is none."""
 
 
+def _factory(name: Noun, service: Service = "content", fields: Fields = None, belongs_to: BelongsTo = None) -> None:
+    """The factory of a noun that has a table, and its seeder, which stand in one module."""
+
+
+def _seeder(name: Noun, service: Service = "content", fields: Fields = None, belongs_to: BelongsTo = None) -> None:
+    """The same as factory: kpi db seed --seeder NAME fills the table by it."""
+
+
 def _migration(
     message: Annotated[str, typer.Argument(help="What it does, as 'add bios'.")], service: Service = "content"
 ) -> None:
@@ -159,6 +167,8 @@ _PIECES: dict[str, Callable[..., None]] = {
     "middleware": _middleware,
     "command": _command,
     "test": _test,
+    "factory": _factory,
+    "seeder": _seeder,
     "error": _error,
     "enum": _enum,
     "event": _event,

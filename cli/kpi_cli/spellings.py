@@ -53,7 +53,8 @@ def understand(arguments: Sequence[str]) -> Understood:
         return Understood(list(arguments))
     words, has_colon = arguments[0].split(":"), ":" in arguments[0]
     command, rest = (tuple(words), arguments[1:]) if has_colon else (tuple(arguments[:2]), arguments[2:])
-    if not all(command):
+    # What follows ``ai`` are words for a model, so ai:config must not become some.
+    if not all(command) or (has_colon and command[0] == "ai"):
         return Understood(list(arguments))
     spellings = _WORDS | _WORDS_WITH_COLON if has_colon else _WORDS
     meant = spellings.get(command, command)

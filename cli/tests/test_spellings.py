@@ -19,6 +19,7 @@ SPELLINGS = {
     "--version": "--version",
     ":": ":",
     "make:": "make:",
+    "ai:config -p openai": "ai:config -p openai",
     # Other words.
     "route:list": "routes",
     "route list --json": "routes --json",

@@ -69,7 +69,8 @@ def tests_of(mix: Mix) -> list[str]:
 def use(client: httpx.Client, mix: Mix, made: httpx.Response, writer: dict[str, str]) -> None:
     """Requests through the gateway, as a client would send them."""
     row: dict[str, Any] = made.json()
-    address = made.headers["Location"]
+    address = f"{mix.path}/{row['id']}"
+    assert made.headers["Location"].endswith(address)
     assert row | mix.shown == row
     read = client.get(address, headers=writer)
     assert (read.json(), read.headers["ETag"]) == (row, made.headers["ETag"])

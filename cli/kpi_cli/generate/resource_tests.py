@@ -33,11 +33,14 @@ def add_tests(plan: Plan, spec: ResourceSpec) -> Plan:
 def _plan_tests(spec: ResourceSpec, values: dict[str, Any]) -> Iterator[NewFile]:
     folder = f"{spec.service.folder}/tests/{spec.names.plural}"
     described = values | _describe(spec, values["fields"])
-    for template, name in (
-        ("conftest", "conftest"),
-        ("test_writes", f"test_{spec.names.plural}"),
-        ("test_lists", f"test_{spec.names.singular}_lists"),
-    ):
+    files = {
+        "conftest": "conftest",
+        "test_writes": f"test_{spec.names.plural}",
+        "test_lists": f"test_{spec.names.singular}_lists",
+    }
+    if any(field.is_file for field in values["fields"]):
+        files["test_files"] = f"test_{spec.names.singular}_files"
+    for template, name in files.items():
         yield NewFile(f"{folder}/{name}.py", render(f"resource/tests/{template}.py.j2", **described))
 
 
@@ -53,6 +56,7 @@ def _describe(spec: ResourceSpec, fields: Sequence[FieldCode]) -> dict[str, Any]
         "is_for_admins": spec.access is Access.ADMIN,
         "shown_otherwise": [field for field in sent if field.shown_as],
         "rights": list(_list_rights(spec)),
+        "file_rights": [(account, _of_files(expected)) for account, expected in _list_rights(spec)],
         "required": [field.name for field in sent if field.default is None],
         "left_out": left_out,
         "unique_names": [field.name for field in sent if field.is_unique],
@@ -71,6 +75,12 @@ def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:
     yield from (("anna", _ALL), ("anna_reading", _READING))
     yield "bert", "200 200 201 403 403" if spec.owner is not None else _ALL
     yield "admin", _ALL
+
+
+def _of_files(expected: str) -> str:
+    """Of uploading, downloading and removing: as of changing, reading and deleting the row."""
+    _, read, _, change, delete = expected.split()
+    return f"{change} {read} {delete}"
 
 
 def _default_of(spec: ResourceSpec, name: str) -> Any:  # noqa: ANN401 JSON

@@ -35,14 +35,15 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
     protected: bool = False,
     admin: bool = False,
     is_piece: bool = False,
+    noun: str | None = None,
 ) -> ResourceSpec:
     """FailureError with exit code 2 for what is not valid, or taken by something else in the checkout.
 
-    ``is_piece``: the noun may be there, with other files.
+    ``is_piece``: the noun, or the one that it goes into (``noun``), may be there, with other files.
     """
     spec, names = get_service(checkout, service), parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
-    if not (is_piece and (checkout / spec.folder / spec.package / names.plural / "__init__.py").exists()):
+    if not (is_piece and (checkout / spec.folder / spec.package / (noun or names.plural) / "__init__.py").exists()):
         _check_names(checkout, spec, names, tables)
     parsed = parse_fields(fields or ())
     parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]

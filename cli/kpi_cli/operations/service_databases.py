@@ -17,6 +17,9 @@ from kpi_cli.parts import Part
 from kpi_cli.stack import environments, local_database, migrations, state
 from kpi_cli.stack.ports import Ports
 
+# What another program prints must not mix with this command's output.
+_STANDARD_ERROR = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Consent:
@@ -53,7 +56,7 @@ class ServiceDatabase:
     def migrate(self, layout: Layout) -> None:
         """Upgrade to the newest migration; what the service prints goes to standard error."""
         command = self.part.command("migrate")
-        code = subprocess.run(command, env=self.environment, stdout=sys.stderr, check=False).returncode
+        code = subprocess.run(command, env=self.environment, stdout=_STANDARD_ERROR, check=False).returncode
         if code:
             raise FailureError(self.part.name, f"its migrations ended with exit code {code}", fix=f"{KPI} doctor")
         self.remember_migration(layout)

@@ -168,6 +168,39 @@ def print_openapi(part: str) -> None:
     print("not JSON" if (ORDERS / f"bad-openapi-{part}").exists() else json.dumps(document))
 
 
+def print_routes(part: str) -> None:
+    """Two operations of a service and one of the gateway, if all services have given their documents."""
+    assert set(json.load(sys.stdin)) >= {"auth", "content"}
+    limit = {"policy": "address", "requests": 1000, "window": 60}
+    strict = {"policy": "login", "requests": 20, "window": 60}
+    rows = [
+        ("GET", "/api/v1/posts", "content", "list_posts", "public", [limit]),
+        ("POST", "/api/v1/auth/register", "auth", "register", "public-write", [limit, strict]),
+        ("GET", "/api/v1/audit", "auth", "list_audit", "admin", [limit]),
+        ("GET", "/health", part, None, None, []),
+    ]
+    names = ("method", "path", "service", "operation_id", "access", "limits")
+    print(json.dumps({"routes": [dict(zip(names, row, strict=True)) for row in rows]}))
+
+
+def print_settings(part: str) -> None:
+    """Three settings; a file ``sick-PART`` in the orders makes one of them wrong."""
+    problems = ["PORT: must be a port"] if (ORDERS / f"sick-{part}").exists() else []
+    known = {"group": "General", "type": "text", "description": "What it does.", "is_required": False}
+    rows = [
+        ("LOG_FORMAT", os.environ.get("LOG_FORMAT", "json"), "environment", "LOG_FORMAT", "json", None),
+        ("PORT", "x", "settings-file", f"/etc/{part}/.env", "1", problems[0] if problems else None),
+        ("COLOUR", "red", "default", None, "red", None),
+    ]
+    names = ("name", "value", "origin", "place", "default", "problem")
+    settings = [known | dict(zip(names, row, strict=True)) | {"is_secret": False} for row in rows]
+    changed = [each | {"is_changed": each["value"] != each["default"]} for each in settings]
+    example = f"# The example of {part}.\n"
+    report = {"part": part, "settings_file": None, "problems": problems, "settings": changed, "example": example}
+    print(json.dumps(report))
+
+
+REPORTS = {"routes": print_routes, "settings": print_settings}
 OPERATORS = {
     "import-users": import_users,
     "check-posts": check_posts,
@@ -194,5 +227,7 @@ def main(part: str) -> None:
         serve(part, options.port)
     elif options.command in {"migrate", "check", "openapi"}:
         {"migrate": migrate, "check": check, "openapi": print_openapi}[options.command](part)
+    elif options.command in REPORTS:
+        REPORTS[options.command](part)
     else:
         OPERATORS[options.command]()

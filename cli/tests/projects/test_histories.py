@@ -25,7 +25,7 @@ def order(service: Path) -> list[str]:
         "import sys; from alembic.script import ScriptDirectory; "
         "print(*(found.revision for found in ScriptDirectory(sys.argv[1]).walk_revisions()))"
     )
-    command = [sys.executable, "-c", script, str(service / "migrations")]
+    command = [sys.executable, "-B", "-c", script, str(service / "migrations")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[::-1]
 
 

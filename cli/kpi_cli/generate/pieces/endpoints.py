@@ -62,9 +62,21 @@ class _Endpoint:
 
     @property
     def right(self) -> str:
-        if self.access is Access.PROTECTED:
-            return "read" if self.method == "get" else "write"
-        return str(self.access)
+        reads = self.method == "get"
+        match self.access:
+            case Access.PUBLIC:
+                return "public" if reads else "public-write"
+            case Access.PROTECTED:
+                return "read" if reads else "write"
+        return "admin"
+
+    @property
+    def guard(self) -> str:
+        """The type of the parameter that protects it; a public one refuses a token that is not valid."""
+        if self.access is Access.ADMIN:
+            return "AdminAccess"
+        optional = "Optional" if self.access is Access.PUBLIC else ""
+        return f"{optional}ReadAccess" if self.method == "get" else f"{optional}WriteAccess"
 
 
 def plan_endpoint(  # noqa: PLR0913 each option of the command is a parameter
@@ -89,7 +101,7 @@ def plan_endpoint(  # noqa: PLR0913 each option of the command is a parameter
             allow([(f"{endpoint.method.upper()} /api/v1{endpoint.prefix}{endpoint.path}", endpoint.right)]),
         ),
         steps=(steps.write_openapi,),
-        notes=("make up, then call it at /api/v1" + endpoint.prefix + endpoint.path,),
+        notes=(f"its address at the gateway: /api/v1{endpoint.prefix}{endpoint.path}",),
     )
 
 
@@ -158,14 +170,12 @@ def _write(endpoint: _Endpoint) -> Iterator[Change]:
 def _add_endpoint(source: str, *, endpoint: _Endpoint) -> str:
     """Before the other endpoints, so that a path with a parameter does not match this one's first."""
     parameters, imports = _parameters(endpoint, source)
-    errors = [] if endpoint.access is Access.PUBLIC else ["UnauthenticatedError"]
     block = render(
         "pieces/endpoint.py.j2",
         method=endpoint.method,
         path=endpoint.path,
         function=endpoint.function,
         parameters=parameters,
-        errors=errors,
         shown=endpoint.shown,
         title=endpoint.title,
         description=_describe(endpoint),
@@ -203,15 +213,12 @@ def _parameters(endpoint: _Endpoint, source: str) -> tuple[list[str], list[str]]
         parameters.append(f"{name}: {kind}")
         if kind == "RowId":
             imports.append("from kpi_shared.records.schemas import RowId")
-    if endpoint.access is not Access.PUBLIC:
-        reads = "ReadAccess" if endpoint.method == "get" else "WriteAccess"
-        kind = "AdminAccess" if endpoint.access is Access.ADMIN else reads
-        parameters.append(f"_caller: {kind}")
-        imports += [
-            f"from kpi_shared.security import {kind}",
-            "from kpi_shared.errors import UnauthenticatedError",
-            "from kpi_shared.http.openapi import problems",
-        ]
+    parameters.append(f"_caller: {endpoint.guard}")
+    imports += [
+        f"from kpi_shared.security import {endpoint.guard}",
+        "from kpi_shared.errors import UnauthenticatedError",
+        "from kpi_shared.http.openapi import problems",
+    ]
     if endpoint.method == "get":
         imports.append(f"from {endpoint.house.service.package}.{endpoint.noun}.schemas import {endpoint.shown}")
     return parameters, imports

@@ -44,10 +44,12 @@ PLANNERS: dict[str, Callable[..., Plan]] = {
     "enum": rules.plan_enum,
     "error": rules.plan_error,
     "event": events.plan_event,
+    "factory": tables.plan_seeding,
     "middleware": programs.plan_middleware,
     "migration": migrations.plan_migration,
     "model": tables.plan_model,
     "repository": tables.plan_repository,
+    "seeder": tables.plan_seeding,
     "service-layer": tables.plan_service_layer,
     "test": trials.plan_test,
 }

@@ -72,10 +72,11 @@ def _settings_class(house: House) -> str:
 
 
 def _register(source: str, package: str, noun: str, function: str, command: str) -> str:
-    known = re.search(rf'^    "{command}": (\w+),$', source, re.MULTILINE)
-    if known and known[1] != function:
+    line = f"from {package}.{noun}.console import {function}"
+    with_import = editing.add_import(source, line)
+    if with_import != source and f'"{command}": ' in source:
         raise FailureError("make", f"there is a command {command} already", fix="choose another name", code=2)
-    source = editing.add_import(source, f"from {package}.{noun}.console import {function}")
+    source = with_import
     return editing.add_to_list(source, "COMMANDS", f'"{command}": {function}')
 
 
