@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kpi_cli import layout, parts
-from kpi_cli.operations import database_changes, seeding
+from kpi_cli.operations import completion, database_changes, seeding
 from kpi_cli.operations.service_databases import Consent
 
 app = typer.Typer(
@@ -15,8 +15,15 @@ app = typer.Typer(
 )
 
 ANY_SERVICE = parts.join_names(parts.WITH_DATABASE, "or")
-Service = Annotated[str | None, typer.Option("--service", "-s", help=f"{ANY_SERVICE}; without it, all services.")]
-OneService = Annotated[str | None, typer.Option("--service", "-s", help=f"{ANY_SERVICE}.")]
+Service = Annotated[
+    str | None,
+    typer.Option(
+        "--service", "-s", help=f"{ANY_SERVICE}; without it, all services.", autocompletion=completion.complete_service
+    ),
+]
+OneService = Annotated[
+    str | None, typer.Option("--service", "-s", help=f"{ANY_SERVICE}.", autocompletion=completion.complete_service)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON value.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 YesRemote = Annotated[bool, typer.Option("--yes-remote", help="Also if the database may be on another machine.")]
@@ -61,7 +68,10 @@ def seed(
     service: Service = None,
     *,
     seeder: Annotated[
-        str | None, typer.Option("--seeder", help="Only this one, and those whose rows it needs.")
+        str | None,
+        typer.Option(
+            "--seeder", help="Only this one, and those whose rows it needs.", autocompletion=completion.complete_seeder
+        ),
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=1_000_000, help="Rows of each seeder.")] = 100,
     allow_production: Annotated[

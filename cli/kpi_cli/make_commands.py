@@ -6,6 +6,7 @@ import typer
 
 from kpi_cli import layout, make_piece_commands, make_service_command
 from kpi_cli.generate.options import DryRun, Force, Json
+from kpi_cli.operations import completion
 
 app = typer.Typer(
     name="make",
@@ -17,7 +18,12 @@ app = typer.Typer(
 @app.command("resource")
 def make_resource(  # noqa: PLR0913 each option is a parameter
     name: Annotated[str, typer.Argument(help="The noun in the singular, as OrderItem or order-item.")],
-    service: Annotated[str, typer.Option("--service", "-s", help="The service that it goes into.")] = "content",
+    service: Annotated[
+        str,
+        typer.Option(
+            "--service", "-s", help="The service that it goes into.", autocompletion=completion.complete_service
+        ),
+    ] = "content",
     fields: Annotated[
         list[str] | None,
         typer.Option("--field", "-f", metavar="NAME:KIND:RULES", help="As price:money:required,ge:0 (repeatable)."),

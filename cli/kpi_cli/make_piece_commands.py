@@ -12,10 +12,13 @@ import typer
 
 from kpi_cli import layout
 from kpi_cli.generate.options import DryRun, Force, Json
+from kpi_cli.operations import completion
 
 Name = Annotated[str, typer.Argument(help="The name, as OrderItem, order_item or order-item.")]
 Noun = Annotated[str, typer.Argument(help="The noun, as OrderItem or order_items.")]
-Service = Annotated[str, typer.Option("--service", "-s", help="The service, as content.")]
+Service = Annotated[
+    str, typer.Option("--service", "-s", help="The service, as content.", autocompletion=completion.complete_service)
+]
 Fields = Annotated[
     list[str] | None,
     typer.Option(

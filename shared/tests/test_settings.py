@@ -10,7 +10,7 @@ import boto3
 import httpx
 import pytest
 from kpi_shared.parts import Part
-from kpi_shared.settings import CommaSeparated, DatabaseSettings, SettingsError, TokenSettings
+from kpi_shared.settings import CommaSeparated, DatabaseSettings, ServiceSettings, SettingsError, TokenSettings
 from moto.server import ThreadedMotoServer
 from ring_support import MadeKey, make_local, make_public, ring_text
 
@@ -342,3 +342,45 @@ def test_a_key_ring_that_everyone_can_read_is_reported(monkeypatch: pytest.Monke
     assert str(finding["detail"]).endswith("PASETO_SECRET_KEY is set and not used")
     monkeypatch.setenv("APP_ENV", "staging")
     assert Settings.load().findings[0]["ok"]
+
+
+class Service(ServiceSettings):
+    part: ClassVar[Part] = Part("sample", "package_that_is_not_there", 1)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "/var/lib/files",
+        "file://",
+        "file:///",
+        "file://host/folder",
+        "file:///a/../b",
+        "file:///a/%2e%2e/b",
+        "s3://",
+        "s3://UPPER/a",
+        "s3://bucket?x=1",
+        "https://bucket/a",
+        "file:///a#b",
+        "s3://[",
+    ],
+)
+def test_malformed_places_of_files_are_refused(complete: str, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("FILES_URL", url)
+    with pytest.raises(SettingsError, match=r"^FILES_URL: must be a folder"):
+        Service.load()
+
+
+def test_check_reports_the_place_of_files(complete: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def find() -> dict[str, object]:
+        return next(finding for finding in Service.load().findings if finding["check"] == "files")
+
+    assert find() == {"check": "files", "ok": True, "detail": "FILES_URL is not set: uploads are refused", "fix": ""}
+    monkeypatch.setenv("FILES_URL", "s3://bucket/prefix")
+    assert find()["detail"] == "in a bucket"
+    monkeypatch.setenv("APP_ENV", "production")
+    monkeypatch.setenv("FILES_URL", (tmp_path / "files" / "new").as_uri())
+    assert find()["detail"] == f"in {tmp_path / 'files' / 'new'}, which all replicas must share"
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FILES_URL", (tmp_path / "file" / "below").as_uri())
+    assert not find()["ok"]

@@ -27,7 +27,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
         carry_out(layout.checkout, root, plan, force=force)
         files = scratch.find_changes(layout.checkout, root)
         shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
-        if dry_run and not as_json:
+        if dry_run and files and not as_json:
             showing.print_preview(Console(), layout.checkout, files)
         if files and not dry_run:
             path, record = records.create(layout, plan.title, files)
@@ -38,7 +38,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     took = round(time.monotonic() - began, 1)
     if as_json:
         print(json.dumps(shown | {"notes": notes, "seconds": took}))
-    elif not dry_run:
+    elif not (dry_run and files):
         _report(plan.title, shown["files"], notes, took)
     return bool(files)
 

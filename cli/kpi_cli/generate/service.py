@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpi_cli import PRODUCT
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import service_edits, steps
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.fields.words import SQL_RESERVED
 from kpi_cli.generate.locks import derive_lock
 from kpi_cli.generate.rendering import render
+from kpi_cli.layout import ANSWERS
 from kpi_cli.parts import PARTS, Part
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
@@ -75,6 +77,7 @@ class NewService:
             "title": self.title,
             "port": part.port,
             "uid": part.uid,
+            "product": PRODUCT,
         }
 
 
@@ -87,7 +90,7 @@ def plan_service(name: str, checkout: Path) -> Plan:
     plan = Plan(
         title=f"service {name}",
         changes=(*_list_files(service), *_write_decision(service, decision), *_list_edits(service)),
-        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples),
+        steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples, steps.write_commands),
         notes=(
             f"say why it is a service of its own: {decision}",
             "start it with the others: make up",
@@ -163,7 +166,10 @@ def _find_decision(service: NewService) -> str:
     end = f"-{service.part.name.replace('_', '-')}-service.md"
     names = sorted(path.name for path in folder.glob("[0-9][0-9][0-9][0-9]-*.md"))
     known = next((name for name in names if name.endswith(end) and name[4:] == end), None)
-    return f"docs/adr/{known or f'{int(names[-1][:4]) + 1 if names else 1:04}{end}'}"
+    # Those of the platform, which a project of one's own has too, are numbered below.
+    least = 1001 if (service.checkout / ANSWERS).exists() else 1
+    number = max([least, *(int(name[:4]) + 1 for name in names)])
+    return f"docs/adr/{known or f'{number:04}{end}'}"
 
 
 def _write_decision(service: NewService, path: str) -> Iterator[NewFile]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 from rich.tree import Tree
 
 from kpi_cli.generate.scratch import File, read
@@ -27,18 +28,21 @@ def _lines(file: File | None) -> list[str]:
     return file.content.decode(errors="replace").splitlines(keepends=True) if file else []
 
 
+# By how the line of a diff begins.
+_STYLES = {"+": "green", "-": "red", "@": "cyan"}
+
+
 def print_preview(console: Console, checkout: Path, files: Mapping[str, File]) -> None:
     """The tree of the files and their diffs, with colours at a terminal only."""
-    from rich.syntax import Syntax  # noqa: PLC0415 - importing the lexers takes long, and every command would wait
-
     console.print(_tree(checkout, files))
     for path, file in files.items():
         text = diff(checkout, path, file)
-        if console.is_terminal:
-            console.print(Syntax(text, "diff", background_color="default", word_wrap=True))
-        else:
+        if not console.is_terminal:
             # Not through rich, which would wrap long lines.
             print(text, end="")
+            continue
+        for line in text.splitlines():
+            console.print(Text(line, style=_STYLES.get(line[:1], "")), soft_wrap=True)
 
 
 def _tree(checkout: Path, files: Mapping[str, File]) -> Tree:

@@ -48,6 +48,8 @@ def attempt(
 def fail(result: "subprocess.CompletedProcess[str]", fix: str = "") -> FailureError:
     """The failure of a git command that has failed, with the last lines of its output."""
     words = result.args[7:]
+    while words[0] == "-c":
+        words = words[2:]
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     return FailureError("git", f"git {words[0]} ended with exit code {result.returncode}", log=lines[-5:], fix=fix)
 
@@ -62,6 +64,7 @@ def identity(folder: Path) -> Sequence[str]:
 
 def write_tree(folder: Path, files: Path, index: Path) -> str:
     """Store files in the repository of ``folder``, and return the tree's hash; what is checked out is not touched."""
+    index.unlink(missing_ok=True)
     run(folder, f"--work-tree={files}", "add", "--all", "--force", ".", index=index)
     return run(folder, "write-tree", index=index).strip()
 

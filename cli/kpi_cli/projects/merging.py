@@ -6,7 +6,10 @@ from pathlib import Path
 from kpi_cli.projects import git
 
 # Made from the code by the command that is named: what is in them is not decided by hand.
-MADE_BY = {"docs/openapi.json": "kpi openapi docs/openapi.json"}
+MADE_BY = {
+    "docs/commands.md": "kpi docs --write docs/commands.md",
+    "docs/openapi.json": "kpi openapi docs/openapi.json",
+}
 _OURS, _THEIRS = "2", "3"
 
 
@@ -34,7 +37,8 @@ class Merge:
 def pick(folder: Path, commit: str) -> Merge:
     """Apply a commit's change to what is checked out; the conflicts are left in the files."""
     words = ("cherry-pick", "--allow-empty", "--keep-redundant-commits", commit)
-    result = git.attempt(folder, *git.identity(folder), "-c", "merge.renames=true", *words)
+    settings = ("-c", "merge.renames=true", "-c", "rerere.enabled=false")
+    result = git.attempt(folder, *git.identity(folder), *settings, *words)
     stages = _unmerged(folder)
     if result.returncode and not stages:
         git.attempt(folder, "cherry-pick", "--abort")

@@ -32,7 +32,7 @@ def render(source: Source, answers: Answers, target: Path) -> None:
             raise FailureError("source", sentence, fix="choose another --from or --ref") from error
     try:
         _write_names(target, template["_names"], answers)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise FailureError("source", f"the _names in the copier.yml of {source.address} cannot be read") from error
     (target / ANSWERS).write_text(answers.text(), encoding="utf-8")
 

@@ -53,8 +53,9 @@ def test_a_plan_is_made_once_and_taken_back(layout: Layout, capsys: pytest.Captu
 
     after = look(layout)
     assert not run(layout, MADE)
+    assert not run(layout, MADE, dry_run=True)
     assert look(layout) == after
-    assert "everything is there already" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("everything is there already") == 2
 
     (layout.checkout / "app/things/__pycache__").mkdir()
     applying.undo(layout, as_json=False)

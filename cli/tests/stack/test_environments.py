@@ -87,6 +87,18 @@ def test_a_mail_server_in_auths_own_settings_is_used(monkeypatch: pytest.MonkeyP
     assert "MAIL_URL" not in environments.environment(layout, AUTH, PORTS)
 
 
+def test_uploaded_files_are_in_the_stacks_own_folder_unless_the_shell_or_the_service_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("FILES_URL", raising=False)
+    layout = write_settings(tmp_path, "FILES_URL=s3://bucket\n")
+    assert environments.environment(layout, CONTENT, PORTS)["FILES_URL"] == (tmp_path / "home" / "files").as_uri()
+    assert "FILES_URL" not in environments.environment(layout, AUTH, PORTS)
+    assert "FILES_URL" not in environments.environment(layout, parts.get_or_raise("gateway"), PORTS)
+    monkeypatch.setenv("FILES_URL", "s3://mine")
+    assert environments.environment(layout, CONTENT, PORTS)["FILES_URL"] == "s3://mine"
+
+
 def test_settings_that_the_stack_does_not_make_itself_reach_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SUPABASE_URL", "DATABASE_ECHO", "CORS_ORIGINS", "LOG_LEVEL"):
         monkeypatch.setenv(name, "from the shell")

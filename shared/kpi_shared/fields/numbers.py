@@ -87,7 +87,7 @@ class Fixed:
     def _parse(self, value: object) -> Decimal:
         if isinstance(value, Decimal) and value.is_finite():
             return value
-        if isinstance(value, str) and len(value) <= self.digits + 2 and _SPELLING.fullmatch(value):
+        if isinstance(value, str) and re.fullmatch(self.pattern, value):
             return Decimal(value)
         if type(value) is int and abs(value) < 10**self.digits:
             return Decimal(value)
@@ -98,9 +98,6 @@ class Fixed:
     def _refuse(self) -> PydanticCustomError:
         reason = "Input should be a number of at most {whole} digits and {places} decimal places, best as a text"
         return PydanticCustomError("decimal", reason, {"whole": self.digits - self.places, "places": self.places})
-
-
-_SPELLING = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
 
 
 def _plain(value: Decimal | int) -> int | float:

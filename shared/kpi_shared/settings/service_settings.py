@@ -95,7 +95,7 @@ class FileSettings(PartSettings):
             return [*super().findings, create_finding("files", ok=True, detail=detail)]
         folder = Path(unquote(urlsplit(self.files_url).path))
         existing = next(path for path in (folder, *folder.parents) if path.exists())
-        is_writable = os.access(existing, os.W_OK)
+        is_writable = existing.is_dir() and os.access(existing, os.W_OK)
         detail = f"in {folder}" if is_writable else f"{folder} cannot be written"
         if self.app_env is Environment.PRODUCTION and is_writable:
             detail += ", which all replicas must share"

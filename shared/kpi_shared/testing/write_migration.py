@@ -7,6 +7,7 @@ run up, down and up again: what it makes, its downgrade removes. Where the model
 import json
 import os
 import re
+import signal
 import sys
 from ast import literal_eval
 from io import StringIO
@@ -40,6 +41,8 @@ _CONTENTS = """
 
 
 def main(folder: Path, name: str, message: str) -> int:
+    # So that the server is stopped when this is.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     server = None
     if URL_VARIABLE not in os.environ:
         server = TestServer()

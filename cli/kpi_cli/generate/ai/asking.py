@@ -24,14 +24,17 @@ def ask(endpoint: Endpoint, messages: list[dict[str, str]], *, patience: float =
         return asyncio.run(asyncio.wait_for(_ask(endpoint, body), patience))
     except TimeoutError:
         raise FailureError("ai", f"the endpoint did not finish its response within {patience:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ImportError, ValueError) as error:
         raise FailureError("ai", f"the endpoint cannot be reached: {_describe(error)}", fix=_CHECK) from None
 
 
 _CHECK = "check KPI_AI_URL, and that the endpoint runs"
 _REASONS: dict[type[Exception], str] = {
     httpx.ConnectTimeout: "it does not accept a connection",
-    httpx.ConnectError: "no connection could be made",
+    httpx.ConnectError: "no connection could be made, or its certificate is not valid",
+    # While the client is made, from HTTPS_PROXY and ALL_PROXY.
+    ImportError: "the proxy that the environment names cannot be used",
+    ValueError: "the proxy that the environment names is not valid",
     httpx.RemoteProtocolError: "its response is not HTTP, or ended early",
 }
 

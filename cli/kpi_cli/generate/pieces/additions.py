@@ -30,7 +30,7 @@ def _add(source: str, *, path: str, imports: Sequence[str], block: str, before: 
     if all(_name(node) in there and ast.dump(there[_name(node)]) == ast.dump(node) for node in new):
         return source
     names = [_name(node) for node in new]
-    if taken := sorted(set(names) & defined_names(source)):
+    if taken := sorted(set(names) & (defined_names(source) | defined_names("\n".join(imports)))):
         raise FailureError("make", f"{path} has another {', '.join(taken)} already", fix="choose another name", code=2)
     for line in imports:
         source = editing.add_import(source, line)
@@ -46,12 +46,3 @@ def _name(node: ast.stmt) -> str:
         case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
             return name
     return ast.unparse(node)
-
-
-def add_module_layer(house: House, module: str, *, beside: str) -> Edit:
-    """A place for a module of a noun, such as ``console``, in the layers of the service."""
-    contract = f"{house.service.name}-layers"
-    return Edit(
-        f"{house.service.folder}/.importlinter",
-        lambda source: editing.add_layer_member(source, contract, beside, f"({module})"),
-    )

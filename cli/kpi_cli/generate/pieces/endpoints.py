@@ -12,7 +12,16 @@ from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.fields.names import split_words
 from kpi_cli.generate.pieces.additions import add_block
-from kpi_cli.generate.pieces.house import House, defined_names, find_noun, names_of_noun, open_house, sentence
+from kpi_cli.generate.pieces.house import (
+    House,
+    class_name,
+    defined_names,
+    find_noun,
+    function_name,
+    names_of_noun,
+    open_house,
+    sentence,
+)
 from kpi_cli.generate.rendering import render
 from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, ResourceSpec
@@ -42,15 +51,15 @@ class _Endpoint:
 
     @property
     def function(self) -> str:
-        words = self.noun if self.is_of_noun else "_".join(self.words)
+        words = (self.noun,) if self.is_of_noun else self.words
         if self.method == "get":
-            return f"get_{words}"
-        return f"{_VERBS[self.method]}_{words}" if self.is_of_noun else words
+            return function_name(("get", *words))
+        return function_name((_VERBS[self.method], *words) if self.is_of_noun else words)
 
     @property
     def shown(self) -> str:
         words = names_of_noun(self.noun).words if self.is_of_noun else self.words
-        return "".join(word.capitalize() for word in words) + "Shown"
+        return class_name(words, suffix="Shown")
 
     @property
     def title(self) -> str:

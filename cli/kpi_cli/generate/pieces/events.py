@@ -99,6 +99,9 @@ def _add_type(source: str, member: str, kind: str) -> str:
 
 
 def _add_payload(source: str, member: str, payload: str, specs: Sequence[FieldSpec]) -> str:
+    known = re.search(rf"EventType\.{member}: Schema\((\w+),", source)
+    if known and known[1] != payload:
+        raise FailureError("make", f"there is such a type already, with the payload {known[1]}", code=2)
     lines = [f"class {payload}(_Payload):", *(f"    {spec.name}: {_code(spec)}" for spec in specs)]
     block = "\n".join(lines)
     there = find_class(source, payload)

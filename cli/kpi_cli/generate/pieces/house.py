@@ -1,6 +1,9 @@
 """Where a piece goes: the nouns of a service, their files, and what stands in them."""
 
 import ast
+import builtins
+import keyword
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,10 +84,20 @@ def names_of_noun(noun: str) -> Names:
     return Names(words=singular if plural == words else words, plural_words=words)
 
 
-def class_name(text: str, *, suffix: str = "") -> str:
-    """``post-locked``, or ``PostLockedError`` with the suffix ``Error``: ``PostLocked``."""
-    name = "".join(word.capitalize() for word in split_words(text))
-    return name.removesuffix(suffix) if suffix and name != suffix else name
+def class_name(words: Iterable[str], *, suffix: str = "") -> str:
+    """``PostLocked``; FailureError for a name that Python has."""
+    return _check_identifier("".join(word.capitalize() for word in words) + suffix)
+
+
+def function_name(words: Iterable[str]) -> str:
+    """``archive_post``; FailureError for a name that Python has."""
+    return _check_identifier("_".join(words))
+
+
+def _check_identifier(name: str) -> str:
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or hasattr(builtins, name):
+        raise FailureError("make", f"Python has the name {name} itself", fix="choose another name", code=2)
+    return name
 
 
 def find_class(source: str, name: str) -> ast.ClassDef | None:

@@ -8,7 +8,7 @@ from kpi_cli.generate import editing
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.fields.names import split_words
 from kpi_cli.generate.pieces.additions import add_block
-from kpi_cli.generate.pieces.house import House, class_name, find_noun, open_house
+from kpi_cli.generate.pieces.house import House, class_name, find_noun, function_name, open_house
 from kpi_cli.generate.rendering import render
 
 _CONSOLE_IMPORTS = (
@@ -30,7 +30,7 @@ def plan_command(checkout: Path, *, name: str, service: str, noun: str | None = 
     """A command of the service's program: ``python -m kpi_content purge-drafts``."""
     house = open_house(checkout, service)
     words = split_words(name)
-    command, function = "-".join(words), "_".join(words)
+    command, function = "-".join(words), function_name(words)
     noun = noun and find_noun(house, name, noun)
     if noun is None:
         noun = _noun_of_command(house, words)
@@ -84,7 +84,7 @@ def plan_middleware(checkout: Path, *, name: str, service: str) -> Plan:
     """A layer around the application of a service, which marks each response."""
     house = open_house(checkout, service)
     words = split_words(name)
-    module, layer = "_".join(words), class_name(name)
+    module, layer = function_name(words), class_name(words)
     _check_module(house, module, layer)
     header = "X-" + "-".join(word.capitalize() for word in words)
     package = house.service.package

@@ -32,7 +32,7 @@ def plan_error(
     words = split_words(name)
     words = words[:-1] if words[-1:] == ("error",) and len(words) > 1 else words
     return Plan(
-        title=f"error {class_name('_'.join(words))}Error in {service}/{noun}",
+        title=f"error {class_name(words, suffix='Error')} in {service}/{noun}",
         changes=(_error(house, noun, words, status=_check_status(status), title=title or sentence(words)),),
         notes=("name it in the responses=problems(...) of the endpoints that raise it",),
     )
@@ -48,7 +48,7 @@ def _error(house: House, noun: str, words: Sequence[str], *, status: int, title:
     slug = "-".join(words)
     if not (title.isprintable() and len(title) <= 100 and '"' not in title and "\\" not in title):  # noqa: PLR2004 a line
         raise FailureError("make", "a title is one line without quotes, of at most 100 characters", code=2)
-    name = "".join(word.capitalize() for word in words)
+    name = class_name(words, suffix="Error")
     _check_slug(house, slug, name)
     return add_block(
         house,
@@ -62,7 +62,7 @@ def _error(house: House, noun: str, words: Sequence[str], *, status: int, title:
 def _check_slug(house: House, slug: str, name: str) -> None:
     """Clients tell problems apart by their slugs."""
     for file in sorted((house.checkout / house.path()).rglob("*.py")):
-        others = {owner for owner in _owners(file.read_text(encoding="utf-8"), slug) if owner != f"{name}Error"}
+        others = {owner for owner in _owners(file.read_text(encoding="utf-8"), slug) if owner != name}
         if others:
             sentence = f"{others.pop()} in {file.relative_to(house.checkout)} has the type {slug} already"
             raise FailureError("make", sentence, fix="choose another name", code=2)
@@ -80,8 +80,8 @@ def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str],
     """The values of a column, from which check_choice makes its CHECK."""
     house = open_house(checkout, service)
     noun = find_noun(house, name, noun)
-    column = split_words(name)[-1]
-    block = render("pieces/enum.py.j2", class_name=class_name(name), members=_members(values))
+    enum, column = class_name(split_words(name)), split_words(name)[-1]
+    block = render("pieces/enum.py.j2", class_name=enum, members=_members(values))
     change = add_block(
         house,
         house.path(noun, "models.py"),
@@ -91,8 +91,8 @@ def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str],
         # So that a table can name it.
         before="^class ",
     )
-    note = f'of a column: check_choice("{column}", {class_name(name)}) of kpi_shared.fields.checks in __table_args__'
-    return Plan(title=f"enum {class_name(name)} in {service}/{noun}", changes=(change,), notes=(note,))
+    note = f'of a column: check_choice("{column}", {enum}) of kpi_shared.fields.checks in __table_args__'
+    return Plan(title=f"enum {enum} in {service}/{noun}", changes=(change,), notes=(note,))
 
 
 def _members(values: Sequence[str]) -> list[tuple[str, str]]:

@@ -113,6 +113,14 @@ def test_an_endpoint_that_is_not_there() -> None:
     assert "no connection could be made" in failure_of(url).sentence
 
 
+@pytest.mark.parametrize(
+    ("proxy", "sentence"), [("socks5://127.0.0.1:9", "cannot be used"), ("nonsense://127.0.0.1", "is not valid")]
+)
+def test_a_proxy_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, proxy: str, sentence: str) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert f"the proxy that the environment names {sentence}" in failure_of("https://127.0.0.1:9/v1").sentence
+
+
 def test_what_is_no_http() -> None:
     with stand_in(lambda handler, _: handler.wfile.write(b"220 mail.example.com\r\n") and None) as server:
         assert "is not HTTP" in failure_of(server.url).sentence

@@ -170,10 +170,8 @@ def test_constraints_have_the_names_of_the_house(connection: Connection) -> None
 
 
 def test_types_are_those_that_the_page_of_fields_names(connection: Connection) -> None:
-    query = text(
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'products'::regclass"
-    )
-    types = {name: kind for name, kind in connection.execute(text(query))}  # noqa: C416 a row is no pair to the types
+    query = "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'products'::regclass"
+    types = {row[0]: row[1] for row in connection.execute(text(query))}
     for spec in MIX:
         name, kind = spec.split(":")[:2]
         expected = KINDS[Kind(kind.partition("(")[0])].postgresql
