@@ -15,6 +15,7 @@ from kpi_cli.generate.fields.kinds import KINDS
 
 pytestmark = pytest.mark.e2e
 
+UPLOAD = {"Content-Type": "application/octet-stream"}
 RULES = {"required", "nullable", "unique", "index", "max", "min", "ge", "gte", "le", "lte", "gt", "lt"}
 
 
@@ -83,7 +84,7 @@ def use(client: httpx.Client, mix: Mix, made: httpx.Response, writer: dict[str, 
     changed = client.patch(address, json=mix.change, headers=stranger)
     assert changed.status_code == mix.strangers_change
     for name, content in mix.uploads.items():
-        assert client.put(f"{address}/{name}", content=content, headers=writer).is_success
+        assert client.put(f"{address}/{name}", content=content, headers=writer | UPLOAD).is_success
         assert client.get(f"{address}/{name}", headers=writer, follow_redirects=True).content == content
         assert client.get(address, headers=writer).json()[name]["size"] == len(content)
     assert client.delete(address, headers=writer).status_code == 204
