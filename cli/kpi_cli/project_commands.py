@@ -62,6 +62,9 @@ def upgrade(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the changes and the conflicts; change nothing.")
     ] = False,
+    other_branch: Annotated[
+        bool, typer.Option("--other-branch", help="Take back commits of the platform that the other version lacks.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Merge a later version of the platform into this project, as one commit that can be taken back.
@@ -72,7 +75,14 @@ def upgrade(
 
     found = layout.find()
     with Console(stderr=True).status("Comparing two versions of the platform"):
-        done = upgrading.upgrade(found, address=source, ref=ref, extras=frozenset(extras or ()), dry_run=dry_run)
+        done = upgrading.upgrade(
+            found,
+            address=source,
+            ref=ref,
+            extras=frozenset(extras or ()),
+            dry_run=dry_run,
+            other_branch=other_branch,
+        )
     if as_json:
         print(json.dumps(report.facts(done, dry_run=dry_run)))
     else:

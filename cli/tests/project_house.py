@@ -100,8 +100,16 @@ class Project(Repository):
         *,
         dry_run: bool = False,
         extras: tuple[Extra, ...] = (),
+        other_branch: bool = False,
     ) -> Upgrade | None:
-        return upgrading.upgrade(self.layout, address=address, ref=ref, extras=frozenset(extras), dry_run=dry_run)
+        return upgrading.upgrade(
+            self.layout,
+            address=address,
+            ref=ref,
+            extras=frozenset(extras),
+            dry_run=dry_run,
+            other_branch=other_branch,
+        )
 
 
 class House(Repository):

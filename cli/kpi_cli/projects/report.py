@@ -11,7 +11,8 @@ def facts(done: Upgrade | None, *, dry_run: bool) -> dict[str, object]:
     if done is None:
         return {"upgraded": False, "conflicts": []}
     return {
-        "upgraded": not dry_run,
+        # With conflicts it waits for their decision.
+        "upgraded": not dry_run and not done.conflicts,
         "from": done.before,
         "to": done.after,
         "commits": done.commits,

@@ -32,9 +32,9 @@ class Source:
     def is_ancestor(self, commit: str, of: str) -> bool:
         return git.attempt(self.clone, "merge-base", "--is-ancestor", commit, of).returncode == 0
 
-    def subjects(self, since: str) -> Sequence[str]:
-        """The first lines of the commits after ``since``, the newest first."""
-        return git.run(self.clone, "log", "--format=%s", f"{since}..{self.commit}").splitlines()
+    def subjects(self, since: str, *, of: str | None = None) -> Sequence[str]:
+        """The first lines of the commits of ``of`` that ``since`` does not have, the newest first."""
+        return git.run(self.clone, "log", "--format=%s", f"{since}..{of or self.commit}").splitlines()
 
     def checkout(self, commit: str, folder: Path) -> None:
         """Write the files of a commit to a folder, without a repository around them."""

@@ -50,11 +50,18 @@ class _Step:
 
 
 def upgrade(
-    layout: Layout, *, address: str | None, ref: str | None, extras: frozenset[Extra], dry_run: bool
+    layout: Layout,
+    *,
+    address: str | None,
+    ref: str | None,
+    extras: frozenset[Extra],
+    dry_run: bool,
+    other_branch: bool = False,
 ) -> Upgrade | None:
     """Merge a version of the platform into the project; None if it is there already.
 
-    ``dry_run``: merge into a copy, so that the project stays as it is.
+    ``dry_run``: merge into a copy, so that the project stays as it is. ``other_branch``: the version may lack commits
+    that the present one has, and they are taken back.
     """
     checkout = layout.checkout
     before = answers_file.read(checkout)
@@ -64,7 +71,7 @@ def upgrade(
         tempfile.TemporaryDirectory(prefix="kpi-upgrade-") as room,
     ):
         after = before.at(source=source.address, commit=source.commit, extras=extras)
-        _require_later(source, before)
+        _require_later(source, before, other_branch=other_branch)
         if (after.commit, after.extras) == (before.commit, before.extras):
             return None
         step = _Step(source, before, after, Path(room) / "made", Path(room) / "wanted")
@@ -84,6 +91,14 @@ def _require_clean(checkout: Path) -> None:
     root = git.attempt(checkout, "rev-parse", "--show-toplevel").stdout.strip()
     if not root or Path(root).resolve() != checkout.resolve():
         raise FailureError("upgrade", f"{checkout} is not a git repository of its own", fix="git init, add and commit")
+    if git.attempt(checkout, "rev-parse", "--verify", "CHERRY_PICK_HEAD").returncode == 0 or git.list_names(
+        checkout, "ls-files", "--unmerged"
+    ):
+        raise FailureError(
+            "upgrade",
+            "an earlier upgrade waits for the decision of its conflicts",
+            fix="decide each of them, then git add -A && git cherry-pick --continue; or back: git cherry-pick --abort",
+        )
     if git.run(checkout, "status", "--porcelain"):
         raise FailureError(
             "upgrade",
@@ -92,15 +107,26 @@ def _require_clean(checkout: Path) -> None:
         )
 
 
-def _require_later(source: Source, before: Answers) -> None:
+def _require_later(source: Source, before: Answers, *, other_branch: bool) -> None:
     if not source.has(before.commit):
         raise FailureError(
             "upgrade",
             f"{source.address} does not have the commit that the project was made from, {before.commit[:12]}",
             fix="name a complete clone of the platform, by --from URL or --from FOLDER",
         )
-    if source.commit != before.commit and source.is_ancestor(source.commit, before.commit):
-        raise FailureError("upgrade", f"{source.version} is older than what is here, {source.describe(before.commit)}")
+    if source.is_ancestor(before.commit, source.commit):
+        return
+    here = source.describe(before.commit)
+    if source.is_ancestor(source.commit, before.commit):
+        raise FailureError("upgrade", f"{source.version} is older than what is here, {here}")
+    if not other_branch:
+        lost = source.subjects(source.commit, of=before.commit)
+        raise FailureError(
+            "upgrade",
+            f"{source.version} is no successor of what is here, {here}: these commits would be taken back",
+            log=lost[:_NAMED_COMMITS],
+            fix="name a later version by --ref, or say by --other-branch that it is meant",
+        )
 
 
 def _check_migrations(checkout: Path, step: _Step) -> None:

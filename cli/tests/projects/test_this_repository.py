@@ -44,7 +44,9 @@ def test_the_name_is_the_same_for_the_parts_and_the_command() -> None:
 
 
 def test_a_project_has_its_name_where_people_see_it(project: Path) -> None:
-    for name in ("cli/kpi_cli/__init__.py", "shared/kpi_shared/product.py", "docs/openapi.json", "README.md"):
+    images = ("gateway/Dockerfile", "services/auth/Dockerfile", "services/content/Dockerfile")
+    sources = ("cli/kpi_cli/__init__.py", "shared/kpi_shared/product.py")
+    for name in (*sources, "docs/openapi.json", "README.md", *images):
         text = (project / name).read_text("utf-8")
         assert NAME in text, name
         # In the description of an API, for example, the platform's own must not stay.

@@ -82,6 +82,33 @@ def test_a_conflict_is_shown_with_its_place_and_can_be_taken_back(house: House, 
     assert "new.md" not in project.names()
 
 
+def test_the_next_upgrade_waits_until_the_conflicts_are_decided(house: House, project: Project) -> None:
+    conflict(house, project)
+    project.upgrade()
+    with pytest.raises(FailureError, match="an earlier upgrade waits") as refused:
+        project.upgrade()
+    # Marks of conflicts must not be committed by our own advice.
+    assert "git cherry-pick --abort" in refused.value.fix
+
+
+def test_a_version_beside_the_present_one_takes_nothing_back_unasked(house: House, project: Project) -> None:
+    house.write("later.md", "Later\n")
+    house.commit("Add later.md")
+    project.upgrade()
+    git(house.folder, "checkout", "--quiet", "-b", "side", "HEAD~1")
+    house.write("side.md", "Side\n")
+    house.commit("Add side.md")
+
+    with pytest.raises(FailureError, match="is no successor of what is here") as refused:
+        project.upgrade(ref="side")
+    assert refused.value.log == ("Add later.md",)
+    assert project.read("later.md") == "Later\n"
+
+    done = project.upgrade(ref="side", other_branch=True)
+    assert done is not None
+    assert {"later.md", "side.md"} & project.names() == {"side.md"}
+
+
 def test_a_conflict_that_is_decided_is_committed_by_git(house: House, project: Project) -> None:
     conflict(house, project)
     project.upgrade()
@@ -219,6 +246,8 @@ def test_what_cannot_be_upgraded_is_one_sentence(house: House, project: Project,
     (project.folder / "mine.py").unlink()
 
     other = House(tmp_path / "other")
+    # Made in the same second, its first commit would be the same one.
+    git(other.folder, "commit", "--quiet", "--amend", "-m", "Begin another")
     other.write("other.md", "Other\n")
     other.commit()
     with pytest.raises(FailureError, match="does not have the commit that the project was made from"):
@@ -265,6 +294,7 @@ def test_the_command_lists_conflicts_and_how_to_go_on(
 
     git(project.folder, "cherry-pick", "--abort")
     found = json.loads(CliRunner().invoke(main.app, ["upgrade", "--json"]).stdout)
+    assert found["upgraded"] is False
     assert found["conflicts"] == [{"file": "app.py", "line": 6, "reason": "changed on both sides"}]
     assert found["back"] == "git cherry-pick --abort"
 
