@@ -1,7 +1,7 @@
 """The SQL of the processes that hold keys of the tokens."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from kpi_shared.token_keys.reports import REPORT_SECONDS, Holding
 from sqlalchemy import bindparam, text
@@ -21,9 +21,9 @@ _put = text("""
         WHERE token_key_holders.part = excluded.part
 """).bindparams(bindparam("keys", type_=JSONB))
 _count_others = text("""
-    SELECT count(*) FROM token_key_holders
-    WHERE part <> 'auth' AND (part = 'gateway') = :is_gateway
-        AND instance <> :instance AND reported_at > now() - :silence
+    SELECT count(*) FILTER (WHERE part = :part AND instance <> :instance),
+        count(DISTINCT part) FILTER (WHERE part NOT IN ('auth', 'gateway', :part))
+    FROM token_key_holders WHERE reported_at > now() - :silence
 """)
 _get_all = text("""
     SELECT part, instance, purpose, keys FROM token_key_holders
@@ -38,6 +38,13 @@ _forget_old = text("""
 """)
 
 
+class Others(NamedTuple):
+    """How many other processes the part has, and how many other services follow auth."""
+
+    instances: int
+    followers: int
+
+
 async def put(connection: AsyncConnection, holding: Holding, *, token_seconds: int | None) -> bool:
     """Store the report; False if an instance of another part has the name."""
     values = {**holding._asdict(), "purpose": holding.purpose.value, "token_seconds": token_seconds}
@@ -50,10 +57,10 @@ async def get_longest_life(connection: AsyncConnection) -> int | None:
     return found
 
 
-async def count_others(connection: AsyncConnection, holding: Holding, *, is_gateway: bool) -> int:
-    """The other processes that still report: those of the gateway, or those of all services but auth."""
-    names = {"is_gateway": is_gateway, "instance": holding.instance, "silence": _SILENCE}
-    return int((await connection.execute(_count_others, names)).scalar_one())
+async def count_others(connection: AsyncConnection, holding: Holding) -> Others:
+    """Those that still report."""
+    names = {"part": holding.part, "instance": holding.instance, "silence": _SILENCE}
+    return Others(*(await connection.execute(_count_others, names)).one())
 
 
 async def get_all(connection: AsyncConnection) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ from kpi_auth.events.payloads import KeyKilled
 from kpi_auth.token_keys import repository
 from kpi_auth.token_keys.errors import ForeignPartError, InstanceTakenError, TooManyInstancesError
 
-# By one key: one that is stolen cannot fill the table.
+# A key that is stolen cannot fill the table, nor keep the processes of one part out by those of others.
 _MOST_INSTANCES = 100
+_MOST_FOLLOWERS = 20
 # Who may have a key of the internal port: the gateway, and the services that follow the feed, which share one.
 GATEWAY, FOLLOWERS = "gateway", "followers"
 # These do not report by the followers' key.
@@ -27,7 +28,8 @@ async def report_by_peer(connection: AsyncConnection, *, peer: str, holding: Hol
     is_own = holding.part not in _NO_FOLLOWERS if peer == FOLLOWERS else holding.part == peer
     if not is_own:
         raise ForeignPartError
-    if await repository.count_others(connection, holding, is_gateway=peer == GATEWAY) >= _MOST_INSTANCES:
+    others = await repository.count_others(connection, holding)
+    if others.instances >= _MOST_INSTANCES or (peer == FOLLOWERS and others.followers >= _MOST_FOLLOWERS):
         raise TooManyInstancesError
     return await report(connection, holding=holding)
 

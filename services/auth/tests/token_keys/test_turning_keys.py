@@ -182,11 +182,15 @@ def test_a_stolen_key_reports_neither_endless_processes_nor_endless_keys(auth: t
     with psycopg.connect(process.settings["DATABASE_URL"]) as connection:
         connection.execute(
             "INSERT INTO token_key_holders (instance, part, purpose, keys) "
-            "SELECT 'forged-' || number, CASE WHEN number > 50 THEN 'content' ELSE 'other' || number END, "
-            "'local', '{}' FROM generate_series(1, 100) AS number"
+            "SELECT 'forged-' || number, CASE WHEN number > 19 THEN 'content' ELSE 'other' || number END, "
+            "'local', '{}' FROM generate_series(1, 119) AS number"
         )
     refused = process.report("FEED_KEY", first, part="content", instance="one-more")
     assert (refused.status_code, refused.json()["type"]) == (409, "too-many-instances")
+    # With content there are 20 services; those of a further one are refused, those of another one are not.
+    refused = process.report("FEED_KEY", first, part="zzz", instance="one-more")
+    assert (refused.status_code, refused.json()["type"]) == (409, "too-many-instances")
+    assert process.report("FEED_KEY", first, part="other1", instance="another").status_code == 200
     # Those that are known go on, and the processes of other parts are not concerned.
     assert process.report("FEED_KEY", first, part="content", instance="forged-70").status_code == 200
     assert process.report("INTERNAL_KEY", first, part="gateway", instance="one-more").status_code == 200
