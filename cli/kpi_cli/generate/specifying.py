@@ -42,11 +42,14 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
 
     ``is_piece``: the noun, or the one that it goes into (``noun``), may be there, with other files.
     """
-    spec, names = get_service(checkout, service), parse_names(name, plural=plural)
+    # What needs neither the checkout nor inflect, which takes long to import, comes first.
+    access = choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED
+    parsed = parse_fields(fields or ())
+    spec = get_service(checkout, service)
+    names = parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
     if not (is_piece and (checkout / spec.folder / spec.package / (noun or names.plural) / "__init__.py").exists()):
         _check_names(checkout, spec, names, tables)
-    parsed = parse_fields(fields or ())
     parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]
     _check_foreign(parsed, spec, tables)
     if twice := {field.name for field in parents} & {field.name for field in parsed}:
@@ -56,7 +59,7 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
         service=spec,
         fields=(*parents, *(field for field in parsed if field.kind is not Kind.OWNER)),
         owner=next((field.name for field in parsed if field.kind is Kind.OWNER), None),
-        access=choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED,
+        access=access,
         soft_deletes=soft_deletes,
         belongs_to=tuple(field.foreign.table for field in parents if field.foreign),
     )

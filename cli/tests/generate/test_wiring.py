@@ -1,6 +1,7 @@
 """The places of a resource in the files of this checkout, as texts."""
 
 import ast
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,21 @@ def test_what_cannot_be_is_refused_in_one_sentence(options: dict[str, Any], sent
         specify_resource(CHECKOUT, **{"name": NAME, "service": "content"} | options)
     assert sentence in str(raised.value)
     assert raised.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"fields": ["size:int"]}, "'int' is no kind"),
+        ({"public": True, "admin": True}, "--public and --admin contradict each other"),
+        ({"service": "content", "fields": ["a:text"]}, "there is no service 'content'"),
+    ],
+)
+def test_mistakes_that_are_cheap_to_see_are_seen_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sentence: str
+) -> None:
+    # To import inflect takes seconds on a busy machine.
+    monkeypatch.setitem(sys.modules, "inflect", None)
+    with pytest.raises(FailureError) as raised:
+        specify_resource(tmp_path, **{"name": NAME, "service": "bulling"} | options)
+    assert sentence in str(raised.value)
