@@ -64,11 +64,6 @@ def suggest(word: str, words: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def quote(identifier: str) -> str:
-    """A column in the text of a constraint: the words of SQL in quotes."""
-    return f'"{identifier}"' if identifier in SQL_RESERVED else identifier
-
-
 def why_no_field(name: str) -> str | None:
     """Why a field cannot have the name, or None."""
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
