@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 from kpi_cli.generate.fields.checks import check_field
-from kpi_cli.generate.fields.kinds import KINDS, KindInfo
+from kpi_cli.generate.fields.kinds import ELSEWHERE, KINDS, KindInfo
 from kpi_cli.generate.fields.values import read_number
-from kpi_cli.generate.fields.words import suggest, why_no_field
+from kpi_cli.generate.fields.words import why_no_field
 from kpi_cli.generate.specs import FieldSpec, ForeignKey, Kind
 
 _NAME = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -85,9 +85,8 @@ def _parse_kind(name: str, text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        raise _failure(
-            name, f"{text!r} is no kind{suggest(text, list(Kind))}", fix=f"one of {', '.join(Kind)}"
-        ) from None
+        close = suggest(text, Kind, elsewhere=ELSEWHERE)
+        raise _failure(name, f"{text!r} is no kind{close}", fix=f"one of {', '.join(Kind)}") from None
 
 
 def _parse_owner(name: str, rules: str | None) -> FieldSpec:

@@ -2,7 +2,6 @@
 
 import builtins
 import keyword
-from difflib import get_close_matches
 
 # PostgreSQL truncates what is longer, so that two names may become one.
 MAX_IDENTIFIER = 63
@@ -56,12 +55,6 @@ _VARIABLES_WORDS = """
     statement tests update
 """
 _VARIABLES = frozenset(_VARIABLES_WORDS.split())
-
-
-def suggest(word: str, words: list[str]) -> str:
-    """`` Did you mean x?`` for a word that is close to one of these, else nothing."""
-    close = get_close_matches(word, words, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def why_no_field(name: str) -> str | None:

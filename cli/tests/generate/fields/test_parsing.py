@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.fields.catalogue import code_of
-from kpi_cli.generate.fields.kinds import KINDS
+from kpi_cli.generate.fields.kinds import ELSEWHERE, KINDS
 from kpi_cli.generate.fields.names import parse_names
 from kpi_cli.generate.fields.parsing import parse_field, parse_fields
 from kpi_cli.generate.fields.words import SQL_RESERVED, why_no_field
@@ -142,6 +142,29 @@ def test_what_contradicts_itself_is_refused_with_one_sentence(text: str, reason:
     assert caught.value.code == 2
     assert "\n" not in caught.value.sentence
     assert len(caught.value.sentence) < 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [
+        ("int", "integer"),
+        ("varchar", "string"),
+        ("str", "string"),
+        ("bool", "boolean"),
+        ("number", "decimal"),
+        ("Timestamp", "datetime"),
+        ("references", "--belongs-to TABLE"),
+        ("strng", "string"),
+    ],
+)
+def test_the_kind_that_is_meant_is_named(kind: str, meant: str) -> None:
+    with pytest.raises(FailureError, match=f"; did you mean {meant}\\?$"):
+        parse_field(f"x:{kind}")
+
+
+def test_kinds_that_others_name_are_kinds() -> None:
+    assert {*ELSEWHERE.values()} <= {*Kind, "--belongs-to TABLE"}
+    assert not {*ELSEWHERE} & {*Kind}
 
 
 def test_two_fields_of_one_name_are_refused() -> None:
