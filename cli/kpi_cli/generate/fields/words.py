@@ -19,7 +19,7 @@ _SQL_RESERVED_WORDS = """
 SQL_RESERVED = frozenset(_SQL_RESERVED_WORDS.split())
 
 # Columns of each resource, and the query parameters of its list.
-_TAKEN_BY_RESOURCES = {
+TAKEN_BY_RESOURCES = {
     **dict.fromkeys(("id", "created_at", "updated_at", "deleted_at"), "each resource has a column of this name"),
     **dict.fromkeys(
         ("limit", "skip", "cursor", "total", "search", "sort", "mine", "deleted"),
@@ -31,6 +31,21 @@ _TAKEN_BY_RESOURCES = {
         "the generated classes use what has this name",
     ),
     "changes": "the generated classes have an attribute of this name",
+}
+
+# What is meant by names that fields are often given.
+_OTHER_NAMES = {
+    "total": "total_amount",
+    "limit": "max_count",
+    "type": "category",
+    "class": "category",
+    "date": "released_on",
+    "time": "opens_at",
+    "datetime": "starts_at",
+    "timestamp": "measured_at",
+    "id": "external_id",
+    "json": "attributes",
+    "metadata": "attributes",
 }
 
 # Attributes of SQLModel and pydantic classes. A test compares them with the installed versions.
@@ -57,13 +72,18 @@ _VARIABLES_WORDS = """
 _VARIABLES = frozenset(_VARIABLES_WORDS.split())
 
 
+def rename(name: str) -> str:
+    """A name for a field that cannot have this one."""
+    return _OTHER_NAMES.get(name, f"{name.removeprefix('model_')}_value")
+
+
 def why_no_field(name: str) -> str | None:
     """Why a field cannot have the name, or None."""
     if keyword.iskeyword(name) or keyword.issoftkeyword(name):
         return "it is a keyword of Python"
     if name.startswith("model_") or name in CLASS_ATTRIBUTES:
         return "pydantic's classes have an attribute of this name"
-    return _TAKEN_BY_RESOURCES.get(name)
+    return TAKEN_BY_RESOURCES.get(name)
 
 
 def why_no_resource(singular: str, plural: str) -> str | None:
