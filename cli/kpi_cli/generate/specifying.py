@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 from kpi_cli.generate.fields.names import inflect_words, parse_names, split_words
 from kpi_cli.generate.fields.parsing import parse_fields
 from kpi_cli.generate.fields.references import check_reference
 from kpi_cli.generate.services import get_service
 from kpi_cli.generate.specs import Access, FieldSpec, ForeignKey, Kind, Names, ResourceSpec, ServiceSpec
 
+# What a noun may be meant to belong to that is no table of its service.
+_ACCOUNTS = {"accounts", "authors", "owners", "users"}
 # Addresses that the gateway and each service serve themselves.
 _SERVED_EVERYWHERE = {"api", "docs", "health", "metrics", "redoc"}
 
@@ -114,6 +116,8 @@ def _check_foreign(fields: Iterable[FieldSpec], service: ServiceSpec, tables: di
             continue
         table = field.foreign.table
         if table not in tables:
-            sentence = f"{service.name} has no table {table}; its tables are {', '.join(tables)}"
-            raise FailureError(f"field {field.name}", sentence, code=2)
+            others = f"its tables are {', '.join(tables)}{suggest(table, tables)}"
+            sentence = f"{service.name} has no table {table}; {others}"
+            fix = "the account that makes a row is -f owner:owner" if table in _ACCOUNTS else ""
+            raise FailureError(f"field {field.name}", sentence, fix=fix, code=2)
         check_reference(field, tables[table])
