@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kpi_cli.errors import FailureError
-from kpi_cli.generate import applying, editing, records, scratch, writing
+from kpi_cli.generate import applying, editing, interruptions, local_stack, records, scratch, writing
 from kpi_cli.generate.changes import Edit, NewFile, Plan
 from kpi_cli.layout import Layout
 
@@ -147,6 +147,26 @@ def test_a_failure_in_the_copy_leaves_everything_as_it_was(layout: Layout, plan:
         run(layout, plan)
     assert look(layout) == before
     assert records.newest(layout) is None
+
+
+def test_an_interruption_says_that_nothing_was_written(layout: Layout) -> None:
+    before = look(layout)
+    with pytest.raises(FailureError, match="interrupted; nothing was written") as raised, interruptions.report(layout):
+        run(layout, Plan(title="step", changes=MADE.changes, steps=(fail,)))
+    assert raised.value.code == 130
+    assert look(layout) == before
+
+
+def test_an_interruption_after_the_files_says_how_to_take_them_back(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_stack, "take_up", lambda *_: fail(layout.checkout))
+    sentence = "interrupted after all files were written"
+    with pytest.raises(FailureError, match=sentence) as raised, interruptions.report(layout):
+        run(layout, MADE)
+    assert raised.value.code == 130
+    assert "make undo" in raised.value.fix
+    assert (layout.checkout / "run").exists()
 
 
 CALLS = ("write_bytes", "write_text", "chmod", "replace", "mkdir", "unlink")
