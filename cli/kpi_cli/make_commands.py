@@ -1,15 +1,28 @@
 """``kpi make``: every function here reads its options, calls one module and prints."""
 
-from typing import Annotated
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from kpi_cli import layout, make_piece_commands, make_service_command
+from kpi_cli import layout, make_piece_commands, make_service_command, spellings
 from kpi_cli.generate.options import DryRun, Force, Json
 from kpi_cli.operations import completion
 
+
+class _Group(TyperGroup):
+    """Where an unknown command is close to no other, it may be close to a spelling of Fastpy's."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 typer has click's types of its own
+        if args and not get_close_matches(args[0], self.commands) and (meant := spellings.suggest("make", args[0])):
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="make",
+    cls=_Group,
     help="Write code of this house: resources, services, and single pieces. It is yours from then on.",
     no_args_is_help=True,
 )
