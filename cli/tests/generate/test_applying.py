@@ -100,6 +100,28 @@ def test_nothing_is_overwritten_without_force(layout: Layout) -> None:
     assert look(layout) == before
 
 
+def test_a_noun_of_the_same_name_is_named_by_its_folder(layout: Layout) -> None:
+    changes = tuple(NewFile(f"app/boxes/{name}.txt", "mine\n") for name in "abcd")
+    plan = Plan(title="box", changes=changes, noun="app/boxes")
+    assert run(layout, plan)
+    assert not run(layout, plan)
+    others = tuple(NewFile(change.path, "other\n") for change in changes)
+    with pytest.raises(FailureError, match="app/boxes is there already: the name is taken") as raised:
+        run(layout, Plan(title="box", changes=others, noun="app/boxes"))
+    assert "--force shows" in raised.value.fix
+    # One that was changed is named.
+    with pytest.raises(FailureError, match=r"app/boxes/a\.txt exists with other contents"):
+        run(layout, Plan(title="box", changes=(others[0], *changes[1:]), noun="app/boxes"))
+
+
+@pytest.mark.parametrize(
+    ("removed", "restored", "text"),
+    [(1, 0, "1 file removed"), (12, 5, "12 files removed, 5 files as before"), (0, 1, "1 file as before")],
+)
+def test_files_that_are_taken_back_are_counted(removed: int, restored: int, text: str) -> None:
+    assert applying._count(removed, restored) == text
+
+
 def test_a_preview_changes_nothing(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     before = look(layout)
     run(layout, MADE, dry_run=True)
