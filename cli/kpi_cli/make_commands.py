@@ -48,9 +48,14 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
     plural: Annotated[str | None, typer.Option(help="The plural, where the usual one is wrong.")] = None,
     *,
     soft_deletes: Annotated[bool, typer.Option("--soft-deletes", help="Admins can restore what was deleted.")] = False,
-    public: Annotated[bool, typer.Option("--public", help="Reading needs no token.")] = False,
-    protected: Annotated[bool, typer.Option("--protected", "-p", help="All needs a token (the default).")] = False,
-    admin: Annotated[bool, typer.Option("--admin", help="All is for admins.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Reading needs no token; writing needs one.")] = False,
+    protected: Annotated[
+        bool,
+        typer.Option(
+            "--protected", "-p", help="Every account reads all rows and, without owner:owner, changes them (default)."
+        ),
+    ] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Only admins read and write.")] = False,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: Json = False,

@@ -210,7 +210,7 @@ KINDS: dict[Kind, KindInfo] = {
     Kind.OWNER: KindInfo(
         rules=(),
         postgresql="bigint",
-        json="set by the service: the account that creates the row",
+        json="set by the service: the account that creates the row; only it and admins change it, others may read it",
         example="owner:owner",
     ),
 }
