@@ -117,7 +117,7 @@ def _refuse_others(root: Path, plan: Plan, there: Mapping[str, File | None]) -> 
     if len(found) > _FEW and plan.noun:
         raise FailureError(
             "make",
-            f"{plan.noun} is there already: the name is taken, by a noun with other fields or one that was changed",
+            f"the name is taken by {plan.noun}, which has other fields or was changed since",
             fix="choose another name; --dry-run --force shows what would be overwritten",
         )
     if found:

@@ -106,7 +106,7 @@ def test_a_noun_of_the_same_name_is_named_by_its_folder(layout: Layout) -> None:
     assert run(layout, plan)
     assert not run(layout, plan)
     others = tuple(NewFile(change.path, "other\n") for change in changes)
-    with pytest.raises(FailureError, match="app/boxes is there already: the name is taken") as raised:
+    with pytest.raises(FailureError, match="the name is taken by app/boxes") as raised:
         run(layout, Plan(title="box", changes=others, noun="app/boxes"))
     assert "--force shows" in raised.value.fix
     # One that was changed is named.
