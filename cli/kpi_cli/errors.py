@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 # How people call this command: it is in the virtual environment of the checkout, which is not on their PATH.
@@ -14,9 +14,13 @@ def reports_full_disk(log: Sequence[str]) -> bool:
     return any(os.strerror(errno.ENOSPC) in line for line in log)
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: what it is close to, or nothing."""
-    close = get_close_matches(word, list(known), n=1)
+def suggest(word: str, known: Iterable[str], *, elsewhere: Mapping[str, str] | None = None) -> str:
+    """The end of a sentence about an unknown word: what it is close to, or nothing.
+
+    ``elsewhere``: names that other systems have for these.
+    """
+    same = (elsewhere or {}).get(word.lower())
+    close = [same] if same else get_close_matches(word, list(known), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -35,7 +35,7 @@ from kpi_cli.stack import card, processes, screen, state, terminal, up
 
 app = typer.Typer(
     name="kpi",
-    help=f"{PRODUCT}: start the stack, load data, make keys, migrate.",
+    help=f"{PRODUCT}: run the platform, write code for it, and look after its data, keys and accounts.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

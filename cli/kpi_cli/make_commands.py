@@ -1,15 +1,28 @@
 """``kpi make``: every function here reads its options, calls one module and prints."""
 
-from typing import Annotated
+from difflib import get_close_matches
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from kpi_cli import layout, make_piece_commands, make_service_command
+from kpi_cli import layout, make_piece_commands, make_service_command, spellings
 from kpi_cli.generate.options import DryRun, Force, Json
 from kpi_cli.operations import completion
 
+
+class _Group(TyperGroup):
+    """Where an unknown command is close to no other, it may be close to a spelling of Fastpy's."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 typer has click's types of its own
+        if args and not get_close_matches(args[0], self.commands) and (meant := spellings.suggest("make", args[0])):
+            ctx.fail(f"No such command {args[0]!r}.{meant}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="make",
+    cls=_Group,
     help="Write code of this house: resources, services, and single pieces. It is yours from then on.",
     no_args_is_help=True,
 )
@@ -35,9 +48,14 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
     plural: Annotated[str | None, typer.Option(help="The plural, where the usual one is wrong.")] = None,
     *,
     soft_deletes: Annotated[bool, typer.Option("--soft-deletes", help="Admins can restore what was deleted.")] = False,
-    public: Annotated[bool, typer.Option("--public", help="Reading needs no token.")] = False,
-    protected: Annotated[bool, typer.Option("--protected", "-p", help="All needs a token (the default).")] = False,
-    admin: Annotated[bool, typer.Option("--admin", help="All is for admins.")] = False,
+    public: Annotated[bool, typer.Option("--public", help="Reading needs no token; writing needs one.")] = False,
+    protected: Annotated[
+        bool,
+        typer.Option(
+            "--protected", "-p", help="Every account reads all rows and, without owner:owner, changes them (default)."
+        ),
+    ] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Only admins read and write.")] = False,
     dry_run: DryRun = False,
     force: Force = False,
     as_json: Json = False,

@@ -38,12 +38,14 @@ In = Annotated[
 
 def run(piece: str, *, dry_run: bool = False, force: bool = False, as_json: bool = False, **parameters: Any) -> None:  # noqa: ANN401 of any planner
     """Make one piece."""
-    from kpi_cli.generate import applying  # noqa: PLC0415 - only kpi make needs this, and Jinja2 below
-    from kpi_cli.generate.pieces.planners import PLANNERS  # noqa: PLC0415
+    from kpi_cli.generate import applying, interruptions  # noqa: PLC0415 - only kpi make needs this, and Jinja2 below
 
     where = layout.find()
-    plan = PLANNERS[piece](where.checkout, **parameters)
-    applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
+    with interruptions.report(where):
+        from kpi_cli.generate.pieces.planners import PLANNERS  # noqa: PLC0415 - it takes long enough to be interrupted
+
+        plan = PLANNERS[piece](where.checkout, **parameters)
+        applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
 
 
 def add_to(app: typer.Typer) -> None:

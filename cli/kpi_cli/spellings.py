@@ -1,7 +1,9 @@
 """The spellings of Fastpy's command (and of artisan's), as the words that this command has for them."""
 
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -36,6 +38,10 @@ _ALWAYS_DONE = {
     "make model": {"-m": "--migration"},
     "make endpoint": {"-b": "--binding"},
 }
+_TAKE_FIELDS = {
+    f"make {name}" for name in ("resource", "model", "repository", "service-layer", "factory", "seeder", "event")
+}
+_LOOKS_LIKE_A_FIELD = re.compile(r"[A-Za-z_]\w*:[A-Za-z]")
 # Flags that Fastpy's users write in one word with those, as in -mp.
 _FLAGS = frozenset("mbp")
 
@@ -58,8 +64,26 @@ def understand(arguments: Sequence[str]) -> Understood:
         return Understood(list(arguments))
     spellings = _WORDS | _WORDS_WITH_COLON if has_colon else _WORDS
     meant = spellings.get(command, command)
-    notes = (_NOTES[command],) if has_colon and command in _NOTES else ()
-    return Understood([*meant, *_understand_options(" ".join(meant[:2]), rest)], notes)
+    notes: tuple[str, ...] = (_NOTES[command],) if has_colon and command in _NOTES else ()
+    understood = _understand_options(" ".join(meant[:2]), rest)
+    if " ".join(meant[:2]) in _TAKE_FIELDS:
+        notes += tuple(_note_fields(understood))
+    return Understood([*meant, *understood], notes)
+
+
+def suggest(group: str, word: str) -> str:
+    """The end of a sentence about an unknown command of a group that is close to a spelling of Fastpy's."""
+    names = {name: meant for (first, name), meant in (_WORDS | _WORDS_WITH_COLON).items() if first == group}
+    close = get_close_matches(word, names, n=1)
+    return f" Did you mean {group}:{close[0]}, which is {' '.join(names[close[0]])} here?" if close else ""
+
+
+def _note_fields(arguments: Sequence[str]) -> Iterator[str]:
+    """A sentence about the first field that stands where no option takes it."""
+    for before, argument in pairwise(["", *arguments]):
+        if _LOOKS_LIKE_A_FIELD.match(argument) and not before.startswith("-"):
+            yield f"fields are options: -f {shlex.quote(argument)}"
+            return
 
 
 def _understand_options(command: str, arguments: Sequence[str]) -> list[str]:

@@ -3,9 +3,10 @@
 import shlex
 
 import pytest
-from kpi_cli import spellings
+from kpi_cli import make_commands, spellings
 from kpi_cli.generate.specs import Kind
 from kpi_cli.spellings import understand
+from typer.testing import CliRunner
 
 SPELLINGS = {
     # A colon is a blank, for each group of commands, and in the name of the command only.
@@ -71,6 +72,27 @@ def test_the_words_of_this_command_are_left_alone() -> None:
 def test_it_says_how_make_service_is_understood() -> None:
     assert "service-layer" in understand(["make:service", "Post"]).notes[0]
     assert understand(["make", "service", "billing"]).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "note"),
+    [
+        ("make resource Box a:string:required", "fields are options: -f a:string:required"),
+        ("make:model Box -f a:text 'b:enum(x|y)'", "fields are options: -f 'b:enum(x|y)'"),
+        ("make resource Box -f a:text --belongs-to=posts", None),
+        ("make resource Box -f 'a:text; b:text'", None),
+        ("make migration a:text", None),
+    ],
+)
+def test_a_field_that_stands_alone_is_an_option(line: str, note: str | None) -> None:
+    assert understand(shlex.split(line)).notes == ((note,) if note else ())
+
+
+def test_a_misspelt_command_of_fastpys_is_known_too() -> None:
+    assert spellings.suggest("make", "rout") == " Did you mean make:route, which is make endpoint here?"
+    assert spellings.suggest("make", "xyz") == ""
+    assert "make:route" in CliRunner().invoke(make_commands.app, ["rout", "Box"]).output
+    assert "'resource'" in CliRunner().invoke(make_commands.app, ["resourc", "Box"]).output
 
 
 def test_every_type_of_field_begins_one() -> None:

@@ -16,6 +16,9 @@ from kpi_cli.generate.editing import AnchorError
 from kpi_cli.generate.scratch import File
 from kpi_cli.layout import Layout
 
+# More files of a noun than these were hardly made by the same command.
+_FEW = 3
+
 
 def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json: bool) -> bool:
     """Make what the plan says, or show it; false if everything is there already.
@@ -111,11 +114,17 @@ def _refuse_others(root: Path, plan: Plan, there: Mapping[str, File | None]) -> 
         for path, file in there.items()
         if file is not None and path not in edited and file != scratch.read(root / path)
     ]
+    if len(found) > _FEW and plan.noun:
+        raise FailureError(
+            "make",
+            f"the name is taken by {plan.noun}, which has other fields or was changed since",
+            fix="choose another name; --dry-run --force shows what would be overwritten",
+        )
     if found:
         raise FailureError(
             "make",
             f"{_join(found)} {'exists' if len(found) == 1 else 'exist'} with other contents",
-            fix="--dry-run shows the difference, and --force overwrites",
+            fix="--dry-run --force shows the difference, and --force overwrites",
         )
 
 
@@ -157,6 +166,11 @@ def undo(layout: Layout, *, as_json: bool) -> None:
         rows = [{"path": path, "change": "removed" if path in made else "restored"} for path in record.before]
         print(json.dumps({"title": record.title, "files": rows, "notes": notes}))
         return
-    print(f"kpi: took back {record.title}: {len(made)} files removed, {len(record.before) - len(made)} as before")
+    print(f"kpi: took back {record.title}: {_count(len(made), len(record.before) - len(made))}")
     for note in notes:
         print(f"  {note}")
+
+
+def _count(removed: int, restored: int) -> str:
+    counts = {"removed": removed, "as before": restored}
+    return ", ".join(f"{number} file{'' if number == 1 else 's'} {done}" for done, number in counts.items() if number)

@@ -29,9 +29,13 @@ Step = Callable[[Path], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """``title`` says what is made: ``resource Product in content``; ``notes`` what the developer does next."""
+    """``title`` says what is made: ``resource Product in content``; ``notes`` what the developer does next.
+
+    ``noun``: the folder of the noun that it makes, whose name another may have taken.
+    """
 
     title: str
     changes: tuple[Change, ...]
     steps: tuple[Step, ...] = ()
     notes: tuple[str, ...] = ()
+    noun: str = ""

@@ -56,6 +56,11 @@ def newest(layout: Layout) -> Record | None:
     return _load(paths[-1]) if paths else None
 
 
+def count(layout: Layout) -> int:
+    """How many commands can be taken back."""
+    return len(_paths(layout))
+
+
 def find_changed(layout: Layout, record: Record) -> list[str]:
     """The files that are no longer as the command left them."""
     now = {path: read(layout.checkout / path) for path in record.after}

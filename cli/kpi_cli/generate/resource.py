@@ -25,14 +25,21 @@ _SCHEMA_NAMES = {"Annotated", "Any", "BaseModel", "Changes", "Field", "ListQuery
 
 def plan_resource(spec: ResourceSpec, _checkout: Path) -> Plan:
     """The noun's folder. Its texts are valid Python, which the formatter brings into its form."""
-    return Plan(title=f"resource {spec.names.class_name} in {spec.service.name}", changes=tuple(_plan_files(spec)))
+    return Plan(
+        title=f"resource {spec.names.class_name} in {spec.service.name}",
+        changes=tuple(_plan_files(spec)),
+        noun=_folder(spec),
+    )
+
+
+def _folder(spec: ResourceSpec) -> str:
+    return f"{spec.service.folder}/{spec.service.package}/{spec.names.plural}"
 
 
 def _plan_files(spec: ResourceSpec) -> Iterable[NewFile]:
-    folder = f"{spec.service.folder}/{spec.service.package}/{spec.names.plural}"
     values = resource_values(spec)
     for name in _FILES:
-        yield NewFile(f"{folder}/{name}.py", render(f"resource/{name}.py.j2", **values))
+        yield NewFile(f"{_folder(spec)}/{name}.py", render(f"resource/{name}.py.j2", **values))
 
 
 def resource_values(spec: ResourceSpec) -> dict[str, Any]:

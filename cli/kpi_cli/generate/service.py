@@ -92,8 +92,8 @@ def plan_service(name: str, checkout: Path) -> Plan:
         changes=(*_list_files(service), *_write_decision(service, decision), *_list_edits(service)),
         steps=(steps.write_migration(folder, "idempotency keys"), steps.write_examples, steps.write_commands),
         notes=(
+            "install it before its tests are run (make up does so, too): make install",
             f"say why it is a service of its own: {decision}",
-            "start it with the others: make up",
             f"give it a first resource: kpi make resource Thing -s {name} -f title:string:required",
         ),
     )

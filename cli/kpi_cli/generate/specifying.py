@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 from kpi_cli.generate.fields.names import inflect_words, parse_names, split_words
 from kpi_cli.generate.fields.parsing import parse_fields
 from kpi_cli.generate.fields.references import check_reference
 from kpi_cli.generate.services import get_service
 from kpi_cli.generate.specs import Access, FieldSpec, ForeignKey, Kind, Names, ResourceSpec, ServiceSpec
 
+# What a noun may be meant to belong to that is no table of its service.
+_ACCOUNTS = {"accounts", "authors", "owners", "users"}
 # Addresses that the gateway and each service serve themselves.
 _SERVED_EVERYWHERE = {"api", "docs", "health", "metrics", "redoc"}
 
@@ -42,11 +44,14 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
 
     ``is_piece``: the noun, or the one that it goes into (``noun``), may be there, with other files.
     """
-    spec, names = get_service(checkout, service), parse_names(name, plural=plural)
+    # What needs neither the checkout nor inflect, which takes long to import, comes first.
+    access = choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED
+    parsed = parse_fields(fields or ())
+    spec = get_service(checkout, service)
+    names = parse_names(name, plural=plural)
     tables = dict(find_tables(checkout, spec))
     if not (is_piece and (checkout / spec.folder / spec.package / (noun or names.plural) / "__init__.py").exists()):
         _check_names(checkout, spec, names, tables)
-    parsed = parse_fields(fields or ())
     parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]
     _check_foreign(parsed, spec, tables)
     if twice := {field.name for field in parents} & {field.name for field in parsed}:
@@ -56,7 +61,7 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
         service=spec,
         fields=(*parents, *(field for field in parsed if field.kind is not Kind.OWNER)),
         owner=next((field.name for field in parsed if field.kind is Kind.OWNER), None),
-        access=choose_access(public=public, protected=protected, admin=admin) or Access.PROTECTED,
+        access=access,
         soft_deletes=soft_deletes,
         belongs_to=tuple(field.foreign.table for field in parents if field.foreign),
     )
@@ -111,6 +116,8 @@ def _check_foreign(fields: Iterable[FieldSpec], service: ServiceSpec, tables: di
             continue
         table = field.foreign.table
         if table not in tables:
-            sentence = f"{service.name} has no table {table}; its tables are {', '.join(tables)}"
-            raise FailureError(f"field {field.name}", sentence, code=2)
+            others = f"its tables are {', '.join(tables)}{suggest(table, tables)}"
+            sentence = f"{service.name} has no table {table}; {others}"
+            fix = "the account that makes a row is -f owner:owner" if table in _ACCOUNTS else ""
+            raise FailureError(f"field {field.name}", sentence, fix=fix, code=2)
         check_reference(field, tables[table])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kpi_cli.errors import FailureError
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
 from kpi_cli.generate.resource import plan_resource
@@ -27,6 +28,8 @@ _BODY_LIMIT = 1024 * 1024
 def plan_wired_resource(checkout: Path, **options: Any) -> Plan:  # noqa: ANN401 of specify_resource
     """All of ``kpi make resource``: the noun and the places that it needs outside of its folder."""
     spec = specify_resource(checkout, **options)
+    if not spec.fields and spec.owner is None:
+        raise FailureError("make", "a resource needs a field", fix="as -f title:string:required,max:200", code=2)
     return wire(add_tests(plan_resource(spec, checkout), spec), spec, checkout)
 
 
@@ -39,6 +42,7 @@ def wire(plan: Plan, spec: ResourceSpec, checkout: Path) -> Plan:
     notes = (
         f"its tests: .venv/bin/pytest {service.folder}/tests/{names.plural}",
         f"its address, through the gateway: /api/v1/{names.path}",
+        *_warn(spec),
     )
     return replace(plan, changes=(*plan.changes, *edits), steps=(*plan.steps, *made), notes=(*plan.notes, *notes))
 
@@ -55,6 +59,17 @@ def _describe(spec: ResourceSpec) -> str:
     is_searchable = any(field.kind in {Kind.STRING, Kind.TEXT} for field in spec.fields)
     words = f"reading, {'searching, ' if is_searchable else ''}writing"
     return f"{words} (admins)" if spec.access is Access.ADMIN else words
+
+
+def _warn(spec: ResourceSpec) -> Iterator[str]:
+    """What may be more than was meant."""
+    if spec.owner is None and spec.access is not Access.ADMIN:
+        yield (
+            "every account with a token may change and delete every row:"
+            " an owner field (-f owner:owner) or --admin limits that"
+        )
+    if spec.owner is not None and spec.access is Access.PROTECTED:
+        yield "every account may read all rows; only their owners and admins change them"
 
 
 def _order(contracts: str, spec: ResourceSpec, checkout: Path) -> str:

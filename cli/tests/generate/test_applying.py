@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from kpi_cli.errors import FailureError
-from kpi_cli.generate import applying, editing, records, scratch, writing
+from kpi_cli.generate import applying, editing, interruptions, local_stack, records, scratch, writing
 from kpi_cli.generate.changes import Edit, NewFile, Plan
 from kpi_cli.layout import Layout
 
@@ -100,6 +100,28 @@ def test_nothing_is_overwritten_without_force(layout: Layout) -> None:
     assert look(layout) == before
 
 
+def test_a_noun_of_the_same_name_is_named_by_its_folder(layout: Layout) -> None:
+    changes = tuple(NewFile(f"app/boxes/{name}.txt", "mine\n") for name in "abcd")
+    plan = Plan(title="box", changes=changes, noun="app/boxes")
+    assert run(layout, plan)
+    assert not run(layout, plan)
+    others = tuple(NewFile(change.path, "other\n") for change in changes)
+    with pytest.raises(FailureError, match="the name is taken by app/boxes") as raised:
+        run(layout, Plan(title="box", changes=others, noun="app/boxes"))
+    assert "--force shows" in raised.value.fix
+    # One that was changed is named.
+    with pytest.raises(FailureError, match=r"app/boxes/a\.txt exists with other contents"):
+        run(layout, Plan(title="box", changes=(others[0], *changes[1:]), noun="app/boxes"))
+
+
+@pytest.mark.parametrize(
+    ("removed", "restored", "text"),
+    [(1, 0, "1 file removed"), (12, 5, "12 files removed, 5 files as before"), (0, 1, "1 file as before")],
+)
+def test_files_that_are_taken_back_are_counted(removed: int, restored: int, text: str) -> None:
+    assert applying._count(removed, restored) == text
+
+
 def test_a_preview_changes_nothing(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     before = look(layout)
     run(layout, MADE, dry_run=True)
@@ -147,6 +169,26 @@ def test_a_failure_in_the_copy_leaves_everything_as_it_was(layout: Layout, plan:
         run(layout, plan)
     assert look(layout) == before
     assert records.newest(layout) is None
+
+
+def test_an_interruption_says_that_nothing_was_written(layout: Layout) -> None:
+    before = look(layout)
+    with pytest.raises(FailureError, match="interrupted; nothing was written") as raised, interruptions.report(layout):
+        run(layout, Plan(title="step", changes=MADE.changes, steps=(fail,)))
+    assert raised.value.code == 130
+    assert look(layout) == before
+
+
+def test_an_interruption_after_the_files_says_how_to_take_them_back(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_stack, "take_up", lambda *_: fail(layout.checkout))
+    sentence = "interrupted after all files were written"
+    with pytest.raises(FailureError, match=sentence) as raised, interruptions.report(layout):
+        run(layout, MADE)
+    assert raised.value.code == 130
+    assert "make undo" in raised.value.fix
+    assert (layout.checkout / "run").exists()
 
 
 CALLS = ("write_bytes", "write_text", "chmod", "replace", "mkdir", "unlink")

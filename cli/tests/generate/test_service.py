@@ -42,6 +42,12 @@ def test_its_folder_has_what_those_of_the_other_services_have(plan: Plan) -> Non
     assert len(plan.steps) == 3
 
 
+def test_installing_it_is_the_first_of_the_next_steps(plan: Plan) -> None:
+    assert plan.notes[0].endswith(": make install")
+    # What carries the plan out says how the stack takes it up.
+    assert not [note for note in plan.notes if note.endswith(": make up")]
+
+
 def test_every_file_of_python_can_be_read_and_has_a_docstring(plan: Plan) -> None:
     sources = {path: text for path, text in files(plan).items() if path.endswith(".py") and text}
     assert len(sources) > 10

@@ -1,6 +1,7 @@
 """The places of a resource in the files of this checkout, as texts."""
 
 import ast
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
 from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import Access, Kind
-from kpi_cli.generate.wiring import wire
+from kpi_cli.generate.wiring import plan_wired_resource, wire
 
 CHECKOUT = Path(__file__).parents[3]
 # A noun that no checkout has.
@@ -130,7 +131,8 @@ def test_words_become_what_is_asked_for() -> None:
         ({"name": "Broom", "plural": "housekeeping"}, "kpi_content has a module housekeeping"),
         ({"name": "Show", "plural": "live"}, "live is a folder of kpi_content that is no resource"),
         ({"public": True, "admin": True}, "--public and --admin contradict each other"),
-        ({"belongs_to": ["towers"]}, "content has no table towers"),
+        ({"belongs_to": ["towers"]}, "content has no table towers; its tables are authors, "),
+        ({"belongs_to": ["postings"]}, "; did you mean posts?"),
         ({"fields": ["x:bigint:foreign:posts.nothing"]}, "the table posts has no column nothing"),
         ({"belongs_to": ["posts"], "fields": ["post_id:bigint:required"]}, "there are two fields named post_id"),
     ],
@@ -140,3 +142,54 @@ def test_what_cannot_be_is_refused_in_one_sentence(options: dict[str, Any], sent
         specify_resource(CHECKOUT, **{"name": NAME, "service": "content"} | options)
     assert sentence in str(raised.value)
     assert raised.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"fields": ["size:int"]}, "'int' is no kind"),
+        ({"public": True, "admin": True}, "--public and --admin contradict each other"),
+        ({"service": "content", "fields": ["a:text"]}, "there is no service 'content'"),
+    ],
+)
+def test_mistakes_that_are_cheap_to_see_are_seen_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], sentence: str
+) -> None:
+    # To import inflect takes seconds on a busy machine.
+    monkeypatch.setitem(sys.modules, "inflect", None)
+    with pytest.raises(FailureError) as raised:
+        specify_resource(tmp_path, **{"name": NAME, "service": "bulling"} | options)
+    assert sentence in str(raised.value)
+
+
+def test_what_belongs_to_an_account_has_an_owner() -> None:
+    with pytest.raises(FailureError) as raised:
+        specify_resource(CHECKOUT, NAME, service="content", belongs_to=["users"])
+    assert raised.value.fix == "the account that makes a row is -f owner:owner"
+
+
+EVERYBODY, OWNERS = "every account with a token may change and delete every row", "every account may read all rows"
+
+
+@pytest.mark.parametrize(
+    ("has_owner", "access", "warning"),
+    [
+        (False, "public", EVERYBODY),
+        (False, "protected", EVERYBODY),
+        (False, "admin", None),
+        (True, "public", None),
+        (True, "protected", OWNERS),
+        (True, "admin", None),
+    ],
+)
+def test_the_notes_say_who_may_change_rows(*, has_owner: bool, access: str, warning: str | None) -> None:
+    fields = ["title:string:required", *(["owner:owner"] if has_owner else [])]
+    spec = specify_resource(CHECKOUT, NAME, service="content", fields=fields, **{access: True})
+    notes = wire(Plan(title="x", changes=()), spec, CHECKOUT).notes
+    found = [note for note in notes if "every account" in note]
+    assert [note.startswith(warning or "") for note in found] == ([True] if warning else [])
+
+
+def test_a_resource_without_a_field_is_refused() -> None:
+    with pytest.raises(FailureError, match="a resource needs a field"):
+        plan_wired_resource(CHECKOUT, name=NAME, service="content")

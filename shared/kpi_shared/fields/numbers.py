@@ -52,7 +52,11 @@ class Fixed:
     @property
     def pattern(self) -> str:
         """Without a sign where no negative number is allowed."""
-        sign = "" if any(bound is not None and bound >= 0 for bound in (self.ge, self.gt)) else "-?"
+        is_signed = not any(bound is not None and bound >= 0 for bound in (self.ge, self.gt))
+        return self._print_pattern(is_signed=is_signed)
+
+    def _print_pattern(self, *, is_signed: bool) -> str:
+        sign = "-?" if is_signed else ""
         return f"^{sign}(0|[1-9][0-9]{{0,{self.digits - self.places - 1}}})([.][0-9]{{1,{self.places}}})?$"
 
     def __get_pydantic_core_schema__(self, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -87,7 +91,8 @@ class Fixed:
     def _parse(self, value: object) -> Decimal:
         if isinstance(value, Decimal) and value.is_finite():
             return value
-        if isinstance(value, str) and re.fullmatch(self.pattern, value):
+        # With a sign in any case, so that a negative number is refused by the bound, which says why.
+        if isinstance(value, str) and re.fullmatch(self._print_pattern(is_signed=True), value):
             return Decimal(value)
         if type(value) is int and abs(value) < 10**self.digits:
             return Decimal(value)

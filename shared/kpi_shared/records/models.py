@@ -3,8 +3,10 @@
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Computed, DateTime, Identity, func
-from sqlalchemy.dialects.postgresql import TSVECTOR
+from sqlalchemy.dialects.postgresql import TSVECTOR, dialect
 from sqlmodel import Field
+
+_quote = dialect().identifier_preparer.quote  # type: ignore[no-untyped-call] SQLAlchemy types no constructor of it
 
 
 def row_id() -> Any:  # noqa: ANN401 SQLModel's own result
@@ -31,9 +33,9 @@ def word_vector(*columns: str) -> str:
 
     The collation is one that does not depend on the server. This is how PostgreSQL writes the expression itself.
     """
-    text = f"COALESCE({columns[0]}, ''::text)"
-    for column in columns[1:]:
-        text = f"(({text} || ' '::text) || COALESCE({column}, ''::text))"
+    text, *others = (f"COALESCE({_quote(column)}, ''::text)" for column in columns)
+    for other in others:
+        text = f"(({text} || ' '::text) || {other})"
     return f"to_tsvector('simple'::regconfig, {split_expression(text)})"
 
 

@@ -90,3 +90,18 @@ def test_what_is_not_exactly_the_type_is_refused(kind: Any, body: str) -> None:
 def test_a_sign_is_part_of_the_pattern_only_where_it_may_be() -> None:
     assert Fixed(digits=5, places=2).pattern == "^-?(0|[1-9][0-9]{0,2})([.][0-9]{1,2})?$"
     assert Fixed(digits=5, places=2, ge=0).pattern == "^(0|[1-9][0-9]{0,2})([.][0-9]{1,2})?$"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kind"), [('"-1"', "greater_than_equal"), ("-1", "greater_than_equal"), ('"-1e1"', "decimal")]
+)
+def test_a_negative_number_is_refused_by_the_bound(sent: str, kind: str) -> None:
+    price: TypeAdapter[Any] = TypeAdapter(Annotated[Decimal, Fixed(digits=12, places=2, ge=0)])
+    with pytest.raises(ValidationError) as raised:
+        price.validate_json(sent)
+    assert [error["type"] for error in raised.value.errors()] == [kind]
+
+
+def test_minus_zero_is_zero_where_no_negative_number_is_allowed() -> None:
+    price: TypeAdapter[Any] = TypeAdapter(Annotated[Decimal, Fixed(digits=12, places=2, ge=0)])
+    assert to_json(price.validate_python("-0.00")) == b'"0.00"'

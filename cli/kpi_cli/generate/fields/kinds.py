@@ -63,6 +63,28 @@ def _text(postgresql: str, json: str, example: str, *, more: tuple[str, ...] = (
     return KindInfo(rules=rules, postgresql=postgresql, json=json, example=example)
 
 
+# What other systems and languages call them.
+ELSEWHERE = {
+    **dict.fromkeys(("char", "varchar", "str"), "string"),
+    **dict.fromkeys(("longtext", "textarea"), "text"),
+    **dict.fromkeys(("int", "int4", "smallint"), "integer"),
+    **dict.fromkeys(("int8", "long"), "bigint"),
+    **dict.fromkeys(("double", "real"), "float"),
+    **dict.fromkeys(("number", "numeric"), "decimal"),
+    **dict.fromkeys(("currency", "price"), "money"),
+    "bool": "boolean",
+    **dict.fromkeys(("timestamp", "timestamptz"), "datetime"),
+    **dict.fromkeys(("jsonb", "dict", "list", "array", "object"), "json"),
+    "guid": "uuid",
+    "link": "url",
+    "inet": "ip",
+    **dict.fromkeys(("binary", "blob", "bytes", "upload"), "file"),
+    **dict.fromkeys(("photo", "picture"), "image"),
+    **dict.fromkeys(("choice", "select"), "enum"),
+    "user": "owner",
+    **dict.fromkeys(("belongs_to", "foreign", "reference", "references"), "--belongs-to TABLE"),
+}
+
 _DOUBLE = "1.7976931348623157e308"
 
 KINDS: dict[Kind, KindInfo] = {
@@ -188,7 +210,7 @@ KINDS: dict[Kind, KindInfo] = {
     Kind.OWNER: KindInfo(
         rules=(),
         postgresql="bigint",
-        json="set by the service: the account that creates the row",
+        json="set by the service: the account that creates the row; only it and admins change it, others may read it",
         example="owner:owner",
     ),
 }

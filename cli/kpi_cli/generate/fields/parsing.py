@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from kpi_cli.errors import FailureError
+from kpi_cli.errors import FailureError, suggest
 from kpi_cli.generate.fields.checks import check_field
-from kpi_cli.generate.fields.kinds import KINDS, KindInfo
+from kpi_cli.generate.fields.kinds import ELSEWHERE, KINDS, KindInfo
 from kpi_cli.generate.fields.values import read_number
-from kpi_cli.generate.fields.words import suggest, why_no_field
+from kpi_cli.generate.fields.words import rename, why_no_field
 from kpi_cli.generate.specs import FieldSpec, ForeignKey, Kind
 
 _NAME = re.compile("[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -57,7 +57,7 @@ def parse_field(text: str) -> FieldSpec:
     if kind is Kind.OWNER:
         return _parse_owner(name, match["rules"])
     if reason := why_no_field(name):
-        raise _failure(name, f"a field cannot have this name, since {reason}", fix="choose another name")
+        raise _failure(name, f"a field cannot have this name, since {reason}", fix=f"another name, as {rename(name)}")
     values: dict[str, Any] = {"name": name, "kind": kind, "choices": _parse_choices(name, kind, match["choices"])}
     values |= _parse_rules(name, kind, match["rules"])
     if kind in {Kind.FILE, Kind.IMAGE}:
@@ -85,9 +85,8 @@ def _parse_kind(name: str, text: str) -> Kind:
     try:
         return Kind(text)
     except ValueError:
-        raise _failure(
-            name, f"{text!r} is no kind{suggest(text, list(Kind))}", fix=f"one of {', '.join(Kind)}"
-        ) from None
+        close = suggest(text, Kind, elsewhere=ELSEWHERE)
+        raise _failure(name, f"{text!r} is no kind{close}", fix=f"one of {', '.join(Kind)}") from None
 
 
 def _parse_owner(name: str, rules: str | None) -> FieldSpec:
@@ -101,12 +100,17 @@ def _parse_choices(name: str, kind: Kind, text: str | None) -> tuple[str, ...]:
         if text is not None:
             raise _failure(name, f"only an enum has choices, and {kind} is none")
         return ()
-    choices = tuple(choice.strip() for choice in (text or "").split("|"))
+    fix = f'write it as -f "{name}:enum(draft|open|closed)"'
+    if not text or not text.strip():
+        raise _failure(name, "an enum needs choices, and there are none", fix=fix)
+    if "," in text:
+        raise _failure(name, "the choices of an enum are separated by |, not by commas", fix=fix)
+    choices = tuple(choice.strip() for choice in text.split("|"))
     if not all(len(choice) <= _MAX_CHOICE and _CHOICE.fullmatch(choice) for choice in choices):
         sentence = (
             f"the choices of an enum are words of at most {_MAX_CHOICE} ASCII letters and digits with _ or - between"
         )
-        raise _failure(name, sentence, fix=f'write it as -f "{name}:enum(draft|open|closed)"')
+        raise _failure(name, sentence, fix=fix)
     if len({choice.upper().replace("-", "_") for choice in choices}) < len(choices):
         raise _failure(name, "two of its choices are the same but for capitals and hyphens")
     if len(choices) > _MAX_CHOICES:

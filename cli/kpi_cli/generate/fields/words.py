@@ -2,7 +2,6 @@
 
 import builtins
 import keyword
-from difflib import get_close_matches
 
 # PostgreSQL truncates what is longer, so that two names may become one.
 MAX_IDENTIFIER = 63
@@ -20,7 +19,7 @@ _SQL_RESERVED_WORDS = """
 SQL_RESERVED = frozenset(_SQL_RESERVED_WORDS.split())
 
 # Columns of each resource, and the query parameters of its list.
-_TAKEN_BY_RESOURCES = {
+TAKEN_BY_RESOURCES = {
     **dict.fromkeys(("id", "created_at", "updated_at", "deleted_at"), "each resource has a column of this name"),
     **dict.fromkeys(
         ("limit", "skip", "cursor", "total", "search", "sort", "mine", "deleted"),
@@ -32,6 +31,21 @@ _TAKEN_BY_RESOURCES = {
         "the generated classes use what has this name",
     ),
     "changes": "the generated classes have an attribute of this name",
+}
+
+# What is meant by names that fields are often given.
+_OTHER_NAMES = {
+    "total": "total_amount",
+    "limit": "max_count",
+    "type": "category",
+    "class": "category",
+    "date": "released_on",
+    "time": "opens_at",
+    "datetime": "starts_at",
+    "timestamp": "measured_at",
+    "id": "external_id",
+    "json": "attributes",
+    "metadata": "attributes",
 }
 
 # Attributes of SQLModel and pydantic classes. A test compares them with the installed versions.
@@ -58,15 +72,9 @@ _VARIABLES_WORDS = """
 _VARIABLES = frozenset(_VARIABLES_WORDS.split())
 
 
-def suggest(word: str, words: list[str]) -> str:
-    """`` Did you mean x?`` for a word that is close to one of these, else nothing."""
-    close = get_close_matches(word, words, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def quote(identifier: str) -> str:
-    """A column in the text of a constraint: the words of SQL in quotes."""
-    return f'"{identifier}"' if identifier in SQL_RESERVED else identifier
+def rename(name: str) -> str:
+    """A name for a field that cannot have this one."""
+    return _OTHER_NAMES.get(name, f"{name.removeprefix('model_')}_value")
 
 
 def why_no_field(name: str) -> str | None:
@@ -75,7 +83,7 @@ def why_no_field(name: str) -> str | None:
         return "it is a keyword of Python"
     if name.startswith("model_") or name in CLASS_ATTRIBUTES:
         return "pydantic's classes have an attribute of this name"
-    return _TAKEN_BY_RESOURCES.get(name)
+    return TAKEN_BY_RESOURCES.get(name)
 
 
 def why_no_resource(singular: str, plural: str) -> str | None:

@@ -14,9 +14,23 @@ from alembic.operations import Operations
 from field_support import MIX, codes_of, load, source_of
 from kpi_cli.generate.fields.kinds import KINDS
 from kpi_cli.generate.specs import Kind
+from kpi_shared.records.models import word_vector
 from kpi_shared.testing.postgres import create_database
 from pydantic_core import to_json
-from sqlalchemy import BigInteger, Column, Connection, Table, Text, Uuid, create_engine, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Computed,
+    Connection,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    create_engine,
+    insert,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DataError, IntegrityError
 
@@ -197,3 +211,19 @@ def test_reserved_words_of_sql_are_quoted(connection: Connection) -> None:
     for wrong in ({"order": -1}, {"table": "c"}, {"user": "A"}, {"end": float("nan")}):
         with pytest.raises(IntegrityError), connection.begin_nested():
             connection.execute(insert(table).values(id=2, **row | {"select": "b"} | wrong))
+
+
+def test_reserved_words_of_sql_are_searched(connection: Connection) -> None:
+    """``user`` is a function without its quotes."""
+    words = word_vector("group", "user", "title")
+    Table(
+        "gears",
+        metadata := MetaData(),
+        *(Column(name, Text) for name in ("group", "user", "title")),
+        Column("search", postgresql.TSVECTOR, Computed(words, persisted=True)),
+    )
+    metadata.create_all(connection)
+    connection.execute(text("INSERT INTO gears VALUES ('Front', NULL, 'left')"))
+    assert connection.execute(text("SELECT search FROM gears")).scalar() == "'front':1 'left':2"
+    query = "SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = 'gears'::regclass"
+    assert connection.execute(text(query)).scalar() == words

@@ -1,6 +1,7 @@
 """What the command line says of fields and names: all that it may say, and each refusal in one sentence."""
 
 import ast
+import keyword
 from decimal import Decimal
 from inspect import getmembers
 
@@ -10,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.fields.catalogue import code_of
-from kpi_cli.generate.fields.kinds import KINDS
+from kpi_cli.generate.fields.kinds import ELSEWHERE, KINDS
 from kpi_cli.generate.fields.names import parse_names
 from kpi_cli.generate.fields.parsing import parse_field, parse_fields
-from kpi_cli.generate.fields.words import SQL_RESERVED, why_no_field
+from kpi_cli.generate.fields.words import CLASS_ATTRIBUTES, SQL_RESERVED, TAKEN_BY_RESOURCES, rename, why_no_field
 from kpi_cli.generate.specs import FieldSpec, ForeignKey, Kind
 from kpi_shared.records.schemas import Changes, ListQuery
 from kpi_shared.testing.postgres import create_database
@@ -110,8 +111,8 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
         ("price:money:ge:0.001", "ge must be a number of at most 2 decimal places"),
         ("share:percent:max:101", "le must be between 0 and 100"),
         ("rating:float:default:inf", "its default must be a number"),
-        ("status:enum", "the choices of an enum"),
-        ("status:enum()", "the choices of an enum"),
+        ("status:enum", "an enum needs choices"),
+        ("status:enum()", "an enum needs choices"),
         ("status:enum(a|)", "the choices of an enum"),
         ("status:enum(a b)", "the choices of an enum"),
         ("status:enum(a'|b)", "the choices of an enum"),
@@ -142,6 +143,51 @@ def test_what_contradicts_itself_is_refused_with_one_sentence(text: str, reason:
     assert caught.value.code == 2
     assert "\n" not in caught.value.sentence
     assert len(caught.value.sentence) < 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "meant"),
+    [
+        ("int", "integer"),
+        ("varchar", "string"),
+        ("str", "string"),
+        ("bool", "boolean"),
+        ("number", "decimal"),
+        ("Timestamp", "datetime"),
+        ("references", "--belongs-to TABLE"),
+        ("strng", "string"),
+    ],
+)
+def test_the_kind_that_is_meant_is_named(kind: str, meant: str) -> None:
+    with pytest.raises(FailureError, match=f"; did you mean {meant}\\?$"):
+        parse_field(f"x:{kind}")
+
+
+def test_kinds_that_others_name_are_kinds() -> None:
+    assert {*ELSEWHERE.values()} <= {*Kind, "--belongs-to TABLE"}
+    assert not {*ELSEWHERE} & {*Kind}
+
+
+def test_a_name_that_cannot_be_has_another() -> None:
+    with pytest.raises(FailureError) as raised:
+        parse_field("total:money")
+    assert raised.value.fix == "another name, as total_amount"
+    names = [*TAKEN_BY_RESOURCES, *CLASS_ATTRIBUTES, *keyword.kwlist, *keyword.softkwlist, "model_config"]
+    assert [name for name in names if why_no_field(rename(name))] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("status:enum(a,b)", "the choices of an enum are separated by |, not by commas"),
+        ("status:enum()", "an enum needs choices, and there are none"),
+        ("status:enum", "an enum needs choices, and there are none"),
+    ],
+)
+def test_what_is_wrong_with_choices_is_said(text: str, sentence: str) -> None:
+    with pytest.raises(FailureError) as raised:
+        parse_field(text)
+    assert (raised.value.sentence, raised.value.fix) == (sentence, 'write it as -f "status:enum(draft|open|closed)"')
 
 
 def test_two_fields_of_one_name_are_refused() -> None:
