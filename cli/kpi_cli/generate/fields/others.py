@@ -12,7 +12,7 @@ _MOMENTS = "from kpi_shared.fields.moments import"
 _JSONB = "from sqlalchemy.dialects.postgresql import JSONB"
 _KIB = 1024
 # Classes of schemas.py have these words after the name of the resource.
-_SCHEMA_WORDS = frozenset({"Base", "Create", "Update", "Public", "Page", "Query", "Sort", "Filter", "NotFoundError"})
+_SCHEMA_WORDS = frozenset({"Base", "Create", "Update", "Public", "Page", "Query", "Replace", "NotFoundError"})
 
 
 _BOOLEAN = KindCode(

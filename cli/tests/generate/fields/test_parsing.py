@@ -130,6 +130,7 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
         ("author:owner", "the owner has no other name and no rules"),
         ("id:bigint", "a field cannot have this name"),
         ("limit:integer", "it is a query parameter of each list"),
+        ("new:integer", "it is the value of sort"),
         ("class:string", "it is a keyword of Python"),
         ("metadata:json", "pydantic's classes have an attribute of this name"),
         ("model_name:string", "pydantic's classes have an attribute of this name"),
