@@ -7,6 +7,7 @@ from typing import Any
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.fields.checks import check_field
+from kpi_cli.generate.fields.enums import name_members
 from kpi_cli.generate.fields.kinds import KINDS, KindInfo
 from kpi_cli.generate.fields.values import read_number
 from kpi_cli.generate.fields.words import suggest, why_no_field
@@ -21,9 +22,6 @@ _RULE = re.compile(
     r"""\s*(?P<rule>[^:,]*?)\s*(?::(?:"(?P<double>(?:[^"]|"")*)"|'(?P<single>(?:[^']|'')*)'|(?P<plain>[^,]*)))?(?P<end>,|$)""",
     re.DOTALL,
 )
-_CHOICE = re.compile("[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
-_MAX_CHOICES = 100
-_MAX_CHOICE = 50
 _SYNONYMS = {"gte": "ge", "lte": "le"}
 _FLAGS = ("required", "nullable", "unique", "index")
 _VALUED = ("max", "min", "ge", "gte", "le", "lte", "gt", "lt", "foreign", "default")
@@ -102,15 +100,10 @@ def _parse_choices(name: str, kind: Kind, text: str | None) -> tuple[str, ...]:
             raise _failure(name, f"only an enum has choices, and {kind} is none")
         return ()
     choices = tuple(choice.strip() for choice in (text or "").split("|"))
-    if not all(len(choice) <= _MAX_CHOICE and _CHOICE.fullmatch(choice) for choice in choices):
-        sentence = (
-            f"the choices of an enum are words of at most {_MAX_CHOICE} ASCII letters and digits with _ or - between"
-        )
-        raise _failure(name, sentence, fix=f'write it as -f "{name}:enum(draft|open|closed)"')
-    if len({choice.upper().replace("-", "_") for choice in choices}) < len(choices):
-        raise _failure(name, "two of its choices are the same but for capitals and hyphens")
-    if len(choices) > _MAX_CHOICES:
-        raise _failure(name, f"an enum has at most {_MAX_CHOICES} choices")
+    try:
+        name_members(name, choices)
+    except ValueError as error:
+        raise _failure(name, str(error), fix=f'write it as -f "{name}:enum(draft|open|closed)"') from None
     return choices
 
 
