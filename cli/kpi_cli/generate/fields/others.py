@@ -144,7 +144,7 @@ def code_ip(spec: FieldSpec) -> KindCode:
         accepted=("0.0.0.1", "255.255.255.255", "::1"),
         refused=("", "192.0.2.256", "192.0.2.1/24", "fe80::1%eth0", "example.com", 1, "1"),
         shown_as=(("2001:DB8::0:2", "2001:db8::2"),),
-        filter=Filter.EXACT if spec.unique else None,
+        filter=Filter.EXACT if spec.unique or spec.index else None,
         filter_type="IpAddress",
     )
 
