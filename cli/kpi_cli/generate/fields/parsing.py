@@ -110,6 +110,9 @@ def _parse_choices(name: str, kind: Kind, text: str | None) -> tuple[str, ...]:
 def _parse_rules(name: str, kind: Kind, text: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for rule, value in _split_rules(name, text):
+        if "default" in values and rule not in (*_FLAGS, *_VALUED):
+            sentence = f"{rule!r} is no rule; it stands after a comma behind the default"
+            raise _failure(name, sentence, fix="put a default with commas in quotes: default:'a, b'")
         key, parsed = _parse_rule(name, kind, rule, value)
         if key in values:
             raise _failure(name, f"the rule {rule} stands twice, or with another that says the same")
@@ -152,22 +155,21 @@ def _parse_rule(name: str, kind: Kind, rule: str, value: str | None) -> tuple[st
         return key, True
     if value is None:
         raise _failure(name, f"the rule {rule} needs a value, as in {rule}:{_example_of(key)}")
-    return _parse_value(name, info, key, value)
+    if info.is_number and key in {"min", "max"}:
+        key = {"min": "ge", "max": "le"}[key]
+    return key, _parse_value(name, info, rule, value)
 
 
 def _example_of(key: str) -> str:
     return {"foreign": "posts.id", "default": "x"}.get(key, "10")
 
 
-def _parse_value(name: str, info: KindInfo, key: str, value: str) -> tuple[str, Any]:
-    if key == "default":
-        return key, value
-    if key == "foreign":
-        return key, _parse_foreign(name, value)
-    if info.is_number:
-        key = {"min": "ge", "max": "le"}.get(key, key)
-        return key, _parse_bound(name, info, key, value)
-    return key, _parse_size(name, info, key, value)
+def _parse_value(name: str, info: KindInfo, rule: str, value: str) -> Any:  # noqa: ANN401 the rules have different types
+    if rule == "default":
+        return value
+    if rule == "foreign":
+        return _parse_foreign(name, value)
+    return _parse_bound(name, info, rule, value) if info.is_number else _parse_size(name, info, rule, value)
 
 
 def _parse_foreign(name: str, value: str) -> ForeignKey:
@@ -177,24 +179,26 @@ def _parse_foreign(name: str, value: str) -> ForeignKey:
     return ForeignKey(table=match["table"], column=match["column"])
 
 
-def _parse_bound(name: str, info: KindInfo, key: str, value: str) -> Decimal:
+def _parse_bound(name: str, info: KindInfo, rule: str, value: str) -> Decimal:
     try:
         number = read_number(value, places=info.places)
     except ValueError as error:
-        raise _failure(name, f"{key} must be {error}, not {value!r}") from None
+        raise _failure(name, f"{rule} must be {error}, not {value!r}") from None
     if info.lowest is not None and info.highest is not None and not info.lowest <= number <= info.highest:
-        raise _failure(name, f"{key} must be between {info.lowest} and {info.highest}, not {value}")
+        raise _failure(name, f"{rule} must be between {info.lowest} and {info.highest}, not {value}")
     return number
 
 
-def _parse_size(name: str, info: KindInfo, key: str, value: str) -> int:
+def _parse_size(name: str, info: KindInfo, rule: str, value: str) -> int:
     """Characters, or bytes of a file, which may have a unit."""
     is_file = info.postgresql == "jsonb"
     match = re.fullmatch("(?P<number>0|[1-9][0-9]{0,11})(?P<unit>[A-Za-z]*)", value)
     unit = _UNITS.get(match["unit"].upper()) if match and (is_file or not match["unit"]) else None
     if match is None or unit is None:
-        raise _failure(name, f"{key} must be a number of {'bytes, such as 500KB or 5MiB' if is_file else 'characters'}")
+        raise _failure(
+            name, f"{rule} must be a number of {'bytes, such as 500KB or 5MiB' if is_file else 'characters'}"
+        )
     size = int(match["number"]) * unit
     if info.most is not None and size > info.most:
-        raise _failure(name, f"{key} must be at most {info.most:,}, not {value}")
+        raise _failure(name, f"{rule} must be at most {info.most:,}, not {value}")
     return size

@@ -44,6 +44,14 @@ def test_a_field_without_a_rule_that_says_otherwise_is_nullable() -> None:
     assert not parse_field("note:text:default:x").nullable
 
 
+@pytest.mark.parametrize("bounds", ["gt:0,lt:0.0005", "ge:0,lt:0.0005", "gt:0.5,le:0.5001", "gt:99999,lt:100000"])
+def test_floats_have_steps_of_any_size(bounds: str) -> None:
+    code = code_of(parse_field(f"ratio:float:{bounds}"), NAMES)
+    values = [code.example, code.other_example, *(eval(code.sample, {"number": n}) for n in range(200))]  # noqa: S307 the code is what is tested
+    for value in values:
+        load(source_of([code])).ProductCreate(ratio=value)
+
+
 @pytest.mark.parametrize(
     ("text", "default"),
     [
@@ -108,7 +116,15 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
         ("stock:integer:default:1.5", "its default must be an integer"),
         ("stock:integer:ge:0,default:-1", "its default must be a number within the field's bounds"),
         ("price:money:ge:0.001", "ge must be a number of at most 2 decimal places"),
-        ("share:percent:max:101", "le must be between 0 and 100"),
+        ("share:percent:max:101", "max must be between 0 and 100, not 101"),
+        ("share:percent:gte:-1", "gte must be between 0 and 100, not -1"),
+        ("views:bigint:ge:99999999999999999999", "ge must be between -9223372036854775808 and 9223372036854775807"),
+        ("views:bigint:min:0.5", "min must be an integer"),
+        ("rating:float:ge:99999999999999999999", "at most 19 digits before its point"),
+        ("rating:float:gt:0.1,lt:0.1", "no number is within its bounds"),
+        ("rating:float:ge:0.1,lt:0.1", "no number is within its bounds"),
+        ("options:json:default:[1,2]", "'2]' is no rule; it stands after a comma behind the default"),
+        ("options:json:default:[1,2]", "put a default with commas in quotes"),
         ("rating:float:default:inf", "its default must be a number"),
         ("status:enum", "the values of an enum"),
         ("status:enum()", "the values of an enum"),
@@ -125,7 +141,10 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
         ("post_id:datetime:foreign:posts.id", "datetime has no rule foreign"),
         ("at:datetime:default:now", "its default must be a time"),
         ("at:datetime:default:2026-03-31T10:00:00", "its default must be a time"),
-        ("on:date:default:2026-02-30", "its default must be"),
+        ("on:date:default:2026-02-30", "its default must be a date that exists, such as 2026-03-31, not '2026-02-30'"),
+        ("at:time:default:25:00", "its default must be a time from 00:00 to 23:59:59"),
+        ("home:url:default:https://example.com:70000", "its default must be an address such as"),
+        ("host:ip:default:192.0.2.256", "its default must be an address such as"),
         ("owner:string", "a field cannot have this name"),
         ("owner:owner:required", "the owner has no other name and no rules"),
         ("author:owner", "the owner has no other name and no rules"),
@@ -140,7 +159,7 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
 def test_what_contradicts_itself_is_refused_with_one_sentence(text: str, reason: str) -> None:
     with pytest.raises(FailureError) as caught:
         parse_field(text)
-    assert reason in str(caught.value)
+    assert reason in f"{caught.value} {caught.value.fix}"
     assert caught.value.code == 2
     assert "\n" not in caught.value.sentence
     assert len(caught.value.sentence) < 200
