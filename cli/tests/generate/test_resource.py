@@ -128,6 +128,7 @@ def test_an_owner_is_an_author_where_the_service_knows_authors_and_else_a_number
     assert "owner_id: int" in billing["schemas"]
     assert 'row["owner_id"] != caller.id' in billing["service"]
     assert "authors" not in "".join(billing.values())
+    assert 'title = "Only the owner or an admin may change a part"' in content["errors"]
 
 
 def test_what_a_row_belongs_to_cannot_be_changed() -> None:
