@@ -131,6 +131,11 @@ def test_words_become_what_is_asked_for() -> None:
         ({"name": "Show", "plural": "live"}, "live is a folder of kpi_content that is no resource"),
         ({"public": True, "admin": True}, "--public and --admin contradict each other"),
         ({"belongs_to": ["towers"]}, "content has no table towers"),
+        (
+            {"name": "Category", "fields": ["parent_id:bigint:foreign:categories.id"]},
+            "it refers to its own table categories",
+        ),
+        ({"name": "Category", "belongs_to": ["categories"]}, "it refers to its own table categories"),
         ({"fields": ["x:bigint:foreign:posts.nothing"]}, "the table posts has no column nothing"),
         ({"belongs_to": ["posts"], "fields": ["post_id:bigint:required"]}, "there are two fields named post_id"),
     ],
