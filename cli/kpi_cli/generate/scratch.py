@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,12 @@ def read(path: Path) -> File | None:
 
 
 @contextmanager
-def copy(checkout: Path) -> Iterator[Path]:
-    """A temporary folder with all files of the checkout that git has or would add."""
+def copy(checkout: Path, also: Iterable[str] = ()) -> Iterator[Path]:
+    """A temporary folder with all files of the checkout that git has or would add, and those in ``also``."""
     with tempfile.TemporaryDirectory(prefix="kpi-make-", ignore_cleanup_errors=True) as name:
         root = Path(name).resolve() / checkout.name
         root.mkdir()
-        for path in list_files(checkout):
+        for path in sorted({*list_files(checkout), *also}):
             source, target = checkout / path, root / path
             # A deleted file is listed until its deletion is committed; a submodule is listed as a file.
             if source.is_symlink() or source.is_file():
@@ -78,13 +78,23 @@ def list_files(checkout: Path) -> list[str]:
     return sorted(set(os.fsdecode(result.stdout).split("\0")) - {""})
 
 
-def find_changes(checkout: Path, root: Path) -> dict[str, File]:
-    """The files of the copy that are new or differ from those in the checkout."""
-    found = {}
+def hash_files(root: Path) -> dict[str, str]:
+    """The state of a copy, from which ``find_changes`` tells later what was done there."""
+    return {path: file.hash for path, file in _read_all(root)}
+
+
+def find_changes(root: Path, before: Mapping[str, str]) -> dict[str, File]:
+    """The files of the copy that are new or have changed since.
+
+    The checkout is not compared: what its developer saves there meanwhile is no change of the copy.
+    """
+    return {path: file for path, file in _read_all(root) if file.hash != before.get(path)}
+
+
+def _read_all(root: Path) -> Iterator[tuple[str, File]]:
     for path in sorted(_walk(root, _CACHES)):
-        if not (root / path).is_symlink() and (file := read(root / path)) != read(checkout / path) and file:
-            found[path] = file
-    return found
+        if not (root / path).is_symlink() and (file := read(root / path)):
+            yield path, file
 
 
 def _walk(root: Path, ignored: set[str]) -> Iterator[str]:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from kpi_cli.generate.scratch import File
+from kpi_cli.errors import FailureError
+from kpi_cli.generate.scratch import File, read
 
 _DRAFT, _KEPT = ".kpi-draft", ".kpi-kept"
 _WAITING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -29,11 +30,16 @@ class _Phase(StrEnum):
 
 
 def replace_files(
-    checkout: Path, journal: Path, files: Mapping[str, File | None], *, emptied: Sequence[str] = ()
+    checkout: Path,
+    journal: Path,
+    files: Mapping[str, File | None],
+    *,
+    was: Mapping[str, str | None],
+    emptied: Sequence[str] = (),
 ) -> None:
     """Write these files, and remove those that are None with the folders ``emptied``, where these are empty then.
 
-    The paths of files are relative to the checkout, or absolute.
+    The paths of files are relative to the checkout, or absolute. FailureError if one is not as ``was`` says any more.
     """
     existing = [name for name in files if (checkout / name).exists()]
     kept = {"files": list(files), "existing": existing, "folders": missing_folders(checkout, files)}
@@ -42,6 +48,8 @@ def replace_files(
         for name, file in files.items():
             _prepare(checkout / name, file)
         with _signals_waiting():
+            # As late as can be: what is saved from here on to the renaming, microseconds later, is lost.
+            refuse_changed(checkout, was)
             _note(journal, _Phase.REPLACING, kept)
             for name, file in files.items():
                 _put_in_place(checkout / name, file)
@@ -50,6 +58,26 @@ def replace_files(
         with _signals_waiting():
             repair(checkout, journal)
     remove_if_empty(checkout, emptied)
+
+
+def refuse_changed(checkout: Path, was: Mapping[str, str | None]) -> None:
+    """FailureError if one of these files has another hash, or exists where the hash is None."""
+    now = {path: read(checkout / path) for path in was}
+    found = [path for path, file in now.items() if (file.hash if file else None) != was[path]]
+    if not found:
+        return
+    fix = "run the command again"
+    # If git ignores it, it is not in the copy, and the command would fail again.
+    if unknown := [path for path in found if was[path] is None]:
+        fix = f"move {join(unknown)} away, and {fix}"
+    sentence = f"{join(found)} in the checkout {'is' if len(found) == 1 else 'are'} not as when the command began"
+    raise FailureError("make", f"{sentence}, and nothing was written", fix=fix)
+
+
+def join(paths: Sequence[str]) -> str:
+    """The paths as words of a sentence."""
+    *others, last = paths
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def missing_folders(checkout: Path, files: Mapping[str, object]) -> list[str]:

@@ -1,0 +1,127 @@
+"""What ``kpi make`` leaves alone: what is saved while it runs, what lies outside the checkout, what others wrote."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from kpi_cli.errors import FailureError
+from kpi_cli.generate import applying, local_stack, records
+from kpi_cli.generate.changes import Edit, NewFile, Plan, Step
+from kpi_cli.layout import Layout
+
+NEW, EDITED = "app/new.py", "app/main.py"
+CHANGES = (NewFile(NEW, "NEW = 1\n"), Edit(EDITED, lambda text: text.replace('"a"', '"b"')))
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    checkout = tmp_path / "shop"
+    (checkout / "app").mkdir(parents=True)
+    (checkout / EDITED).write_text('NAMES = ["a"]\n')
+    (checkout / "notes.txt").write_text("mine\n")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "main.py").write_text('NAMES = ["a"]\n')
+    return Layout(checkout=checkout, home=tmp_path / "home")
+
+
+@pytest.fixture
+def outside(layout: Layout) -> Path:
+    return layout.checkout.parent / "outside"
+
+
+def look(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def run(layout: Layout, *steps: Step, changes: tuple[NewFile | Edit, ...] = CHANGES, **options: bool) -> bool:
+    plan = Plan(title="thing", changes=changes, steps=steps)
+    return applying.run_plan(layout, plan, **{"dry_run": False, "force": False, "as_json": False} | options)
+
+
+def save(layout: Layout, path: str, text: str = "saved = 1\n") -> Step:
+    """What the developer saves in the checkout while a step of the plan runs."""
+
+    def write(_: Path) -> None:
+        (layout.checkout / path).write_text(text)
+
+    return write
+
+
+def write_in_copy(path: str) -> Step:
+    def write(root: Path) -> None:
+        (root / path).write_text("made = 1\n")
+
+    return write
+
+
+def test_what_is_saved_while_a_plan_runs_stays(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    unformatted = "other = {'a':1}\n"
+    assert run(layout, save(layout, "notes.txt"), save(layout, "other.py", unformatted))
+    assert "notes.txt" not in capsys.readouterr().out
+    # The second time there is nothing to do.
+    assert not run(layout, save(layout, "notes.txt", "saved again\n"))
+    applying.undo(layout, as_json=False)
+    assert look(layout.checkout) == {
+        EDITED: b'NAMES = ["a"]\n',
+        "notes.txt": b"saved again\n",
+        "other.py": unformatted.encode(),
+    }
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("path", [EDITED, NEW, "made.py"])
+def test_what_would_be_overwritten_is_refused(layout: Layout, path: str, dry_run: bool) -> None:
+    expected = look(layout.checkout) | {path: b"saved = 1\n"}
+    with pytest.raises(FailureError, match=f"{path} in the checkout is not as when the command began"):
+        run(layout, save(layout, path), write_in_copy("made.py"), dry_run=dry_run)
+    assert look(layout.checkout) == expected
+    assert records.newest(layout) is None
+
+
+def test_a_file_deleted_while_a_plan_runs_does_not_come_back(layout: Layout) -> None:
+    with pytest.raises(FailureError, match=f"{EDITED} in the checkout is not as when"):
+        run(layout, lambda _: (layout.checkout / EDITED).unlink())
+    assert list(look(layout.checkout)) == ["notes.txt"]
+
+
+def test_what_is_saved_while_drafts_are_written_stays(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = records.create
+
+    def save_too(*arguments: object) -> object:
+        save(layout, EDITED)(layout.checkout)
+        return create(*arguments)  # type: ignore[arg-type] # as it was called
+
+    monkeypatch.setattr(records, "create", save_too)
+    expected = look(layout.checkout) | {EDITED: b"saved = 1\n"}
+    with pytest.raises(FailureError, match=f"{EDITED} in the checkout is not as when"):
+        run(layout)
+    assert look(layout.checkout) == expected
+
+
+def test_what_is_saved_while_a_command_is_taken_back_stays(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The downgrade of a local database takes seconds."""
+    run(layout)
+    expected = look(layout.checkout) | {EDITED: b"saved = 1\n"}
+
+    def give_up(*_: object) -> list[str]:
+        save(layout, EDITED)(layout.checkout)
+        return []
+
+    monkeypatch.setattr(local_stack, "give_up", give_up)
+    with pytest.raises(FailureError, match=f"{EDITED} in the checkout is not as when"):
+        applying.undo(layout, as_json=False)
+    assert look(layout.checkout) == expected
+    assert records.newest(layout) is not None
+
+
+def test_a_file_that_git_ignores_is_not_overwritten_without_force(layout: Layout) -> None:
+    subprocess.run(["git", "init", "-q", str(layout.checkout)], check=True)
+    (layout.checkout / ".gitignore").write_text(f"{NEW}\n")
+    (layout.checkout / NEW).write_text("mine = 1\n")
+    with pytest.raises(FailureError, match=r"app/new\.py exists with other contents"):
+        run(layout)
+    assert run(layout, force=True)
+    assert not run(layout)
+    applying.undo(layout, as_json=False)
+    assert (layout.checkout / NEW).read_text() == "mine = 1\n"
