@@ -23,8 +23,11 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     Whatever fails, the checkout stays as it was. ``force``: overwrite files that exist with other contents.
     """
     began = time.monotonic()
+    paths = _paths(plan.changes)
+    for path in paths:
+        scratch.locate(layout.checkout, path)
     # Files that git ignores are overwritten with ``force`` only, too.
-    with records.hold(layout), scratch.copy(layout.checkout, _paths(plan.changes)) as root:
+    with records.hold(layout), scratch.copy(layout.checkout, paths) as root:
         before = scratch.hash_files(root)
         carry_out(root, plan, force=force)
         files, was = _compare(layout.checkout, scratch.find_changes(root, before), before)
@@ -49,7 +52,7 @@ def _compare(
     checkout: Path, found: Mapping[str, File], before: Mapping[str, str]
 ) -> tuple[dict[str, File], dict[str, str | None]]:
     """What is to be written, without what is there already; and the hashes of what it replaces."""
-    files = {path: file for path, file in found.items() if file != scratch.read(checkout / path)}
+    files = {path: file for path, file in found.items() if file != scratch.read(scratch.locate(checkout, path))}
     was = {path: before.get(path) for path in files}
     writing.refuse_changed(checkout, was)
     return files, was
@@ -81,7 +84,7 @@ def _paths(changes: Sequence[Change]) -> list[str]:
 
 
 def _make(root: Path, change: Change) -> None:
-    path = root / change.path
+    path = scratch.locate(root, change.path)
     if isinstance(change, NewFile):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(change.text, encoding="utf-8")

@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+
+from kpi_cli.errors import FailureError
 
 # Of a checkout without git, such as an unpacked archive; caches are in no checkout of git.
 _IGNORED = {".git", ".kpi", ".venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -45,14 +47,51 @@ def copy(checkout: Path, also: Iterable[str] = ()) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kpi-make-", ignore_cleanup_errors=True) as name:
         root = Path(name).resolve() / checkout.name
         root.mkdir()
-        for path in sorted({*list_files(checkout), *also}):
-            source, target = checkout / path, root / path
-            # A deleted file is listed until its deletion is committed; a submodule is listed as a file.
-            if source.is_symlink() or source.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(source, target, follow_symlinks=False)
+        paths = sorted({*list_files(checkout), *also})
+        links = [path for path in paths if (checkout / path).is_symlink()]
+        # A deleted file is listed until its deletion is committed; a submodule is listed as a file.
+        for path in [path for path in paths if path not in links and (checkout / path).is_file()]:
+            _copy_file(checkout / path, root / path)
+        for path in links:
+            _copy_link(checkout / path, root / path, root)
         _copy_bytecode(checkout, root)
         yield root
+
+
+def locate(root: Path, path: str) -> Path:
+    """The file of that path in a folder; FailureError if it is outside, or a link leads to it.
+
+    A link may lead out of the checkout, where ``kpi make`` changes nothing.
+    """
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise FailureError("make", f"{path or 'an empty path'} is not in the checkout, and nothing was written there")
+    for each in reversed([pure, *pure.parents]):
+        if each.parts and (root / each).is_symlink():
+            raise FailureError(
+                "make",
+                f"{each} is a symbolic link, and nothing is written through one",
+                fix=f"replace {each} by what it leads to",
+            )
+    return root / pure
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def _copy_link(source: Path, target: Path, root: Path) -> None:
+    """The link if it stays in the copy; else the file that it leads to, lest a step writes there."""
+    if target.exists():
+        # Git lists the files that were in a folder before a link took its place.
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target, follow_symlinks=False)
+    if not target.resolve().is_relative_to(root):
+        target.unlink()
+        if source.is_file():
+            shutil.copy2(source, target)
 
 
 def _copy_bytecode(checkout: Path, root: Path) -> None:

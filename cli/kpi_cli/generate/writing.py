@@ -6,6 +6,7 @@ if the process is killed.
 """
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
-from kpi_cli.generate.scratch import File, read
+from kpi_cli.generate.scratch import File, locate, read
 
 _DRAFT, _KEPT = ".kpi-draft", ".kpi-kept"
+# The records of the commands are beside the journal.
+_RECORD = re.compile(r"\d+\.json")
 _WAITING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 
 
@@ -39,8 +42,11 @@ def replace_files(
 ) -> None:
     """Write these files, and remove those that are None with the folders ``emptied``, where these are empty then.
 
-    The paths of files are relative to the checkout, or absolute. FailureError if one is not as ``was`` says any more.
+    The paths of files are relative to the checkout; that of the record is absolute, beside the journal. FailureError if
+    one is not as ``was`` says any more.
     """
+    for name in files:
+        _locate(checkout, journal, name)
     existing = [name for name in files if (checkout / name).exists()]
     kept = {"files": list(files), "existing": existing, "folders": missing_folders(checkout, files)}
     try:
@@ -58,6 +64,16 @@ def replace_files(
         with _signals_waiting():
             repair(checkout, journal)
     remove_if_empty(checkout, emptied)
+
+
+def _locate(checkout: Path, journal: Path, name: str) -> Path:
+    """The path of a file, where it and what is written beside it are no links; FailureError if it is elsewhere."""
+    folder, inner = checkout, name
+    if Path(name).parent == journal.parent and _RECORD.fullmatch(Path(name).name):
+        folder, inner = journal.parent, Path(name).name
+    for suffix in ("", _DRAFT, _KEPT):
+        locate(folder, f"{inner}{suffix}")
+    return folder / inner
 
 
 def refuse_changed(checkout: Path, was: Mapping[str, str | None]) -> None:

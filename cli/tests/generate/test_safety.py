@@ -1,11 +1,12 @@
 """What ``kpi make`` leaves alone: what is saved while it runs, what lies outside the checkout, what others wrote."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kpi_cli.errors import FailureError
-from kpi_cli.generate import applying, local_stack, records
+from kpi_cli.generate import applying, local_stack, records, scratch, writing
 from kpi_cli.generate.changes import Edit, NewFile, Plan, Step
 from kpi_cli.layout import Layout
 
@@ -125,3 +126,79 @@ def test_a_file_that_git_ignores_is_not_overwritten_without_force(layout: Layout
     assert not run(layout)
     applying.undo(layout, as_json=False)
     assert (layout.checkout / NEW).read_text() == "mine = 1\n"
+
+
+def link_file(checkout: Path, outside: Path) -> None:
+    (checkout / EDITED).unlink()
+    (checkout / EDITED).symlink_to(outside / "main.py")
+
+
+def link_folder(checkout: Path, outside: Path) -> None:
+    (checkout / EDITED).unlink()
+    (checkout / "app").rmdir()
+    (checkout / "app").symlink_to(outside)
+
+
+def link_within(checkout: Path, _: Path) -> None:
+    (checkout / "app").rename(checkout / "code")
+    (checkout / "app").symlink_to("code")
+
+
+def link_git_folder(checkout: Path, outside: Path) -> None:
+    """Git goes on listing the file below the link."""
+    subprocess.run(["git", "init", "-q", str(checkout)], check=True)
+    subprocess.run(["git", "-C", str(checkout), "add", "."], check=True)
+    link_folder(checkout, outside)
+
+
+LINKS = [link_file, link_folder, link_within, link_git_folder]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("link", LINKS)
+def test_nothing_is_written_through_a_link(
+    layout: Layout, outside: Path, link: Callable[[Path, Path], None], dry_run: bool
+) -> None:
+    link(layout.checkout, outside)
+    before = look(layout.checkout), look(outside)
+    with pytest.raises(FailureError, match=r"app(/main\.py)? is a symbolic link"):
+        run(layout, dry_run=dry_run)
+    assert (look(layout.checkout), look(outside)) == before
+
+
+@pytest.mark.parametrize("link", [link_file, link_git_folder])
+def test_a_step_writes_nothing_through_a_link(
+    layout: Layout, outside: Path, link: Callable[[Path, Path], None]
+) -> None:
+    link(layout.checkout, outside)
+    before = look(outside)
+    with pytest.raises(FailureError, match=r"app(/main\.py)? is a symbolic link"):
+        run(layout, write_in_copy(EDITED), changes=())
+    assert look(outside) == before
+
+
+def test_a_link_out_of_the_checkout_is_read_and_one_within_stays(layout: Layout, outside: Path) -> None:
+    (layout.checkout / "read.txt").symlink_to(outside / "main.py")
+    (layout.checkout / "docs.txt").symlink_to("notes.txt")
+    seen = {}
+
+    def step(root: Path) -> None:
+        seen.update({name: (root / name).is_symlink() for name in ("read.txt", "docs.txt")})
+        assert (root / "read.txt").read_text() == 'NAMES = ["a"]\n'
+        (root / "docs.txt").write_text("made\n")
+
+    assert run(layout, step)
+    assert seen == {"read.txt": False, "docs.txt": True}
+    assert (layout.checkout / "docs.txt").is_symlink()
+    assert (layout.checkout / "notes.txt").read_text() == "made\n"
+
+
+@pytest.mark.parametrize("path", ["../outside/main.py", "app/../../outside/main.py", "/{outside}/main.py"])
+def test_no_plan_leads_out_of_the_checkout(layout: Layout, outside: Path, path: str) -> None:
+    path = path.replace("/{outside}", str(outside))
+    before = look(outside)
+    with pytest.raises(FailureError, match="is not in the checkout"):
+        run(layout, changes=(NewFile(path, "x = 1\n"),), force=True)
+    with pytest.raises(FailureError, match="is not in the checkout"):
+        writing.replace_files(layout.checkout, records.journal(layout), {path: scratch.File(b"")}, was={})
+    assert look(outside) == before
