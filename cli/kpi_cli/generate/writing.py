@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.scratch import File, locate, read
@@ -30,6 +31,13 @@ class _Phase(StrEnum):
     REPLACING = "replacing"
     # All files have changed, and some copies may be left.
     CLEANING = "cleaning"
+
+
+class _Journal(NamedTuple):
+    phase: _Phase
+    files: tuple[str, ...]
+    existing: tuple[str, ...]
+    folders: tuple[str, ...]
 
 
 def replace_files(
@@ -111,21 +119,41 @@ def remove_if_empty(checkout: Path, folders: Sequence[str]) -> None:
 
 def repair(checkout: Path, journal: Path) -> bool:
     """Complete the change that the journal says is under way, or take it back; true if it was taken back."""
-    try:
-        kept = json.loads(journal.read_bytes())
-    except FileNotFoundError:
+    if not journal.exists():
         return False
-    phase = _Phase(kept["phase"])
-    for name in kept["files"]:
+    kept = _read_journal(checkout, journal)
+    for name in kept.files:
         path = checkout / name
-        if phase is _Phase.REPLACING:
-            _take_back(path, existed=name in kept["existing"])
+        if kept.phase is _Phase.REPLACING:
+            _take_back(path, existed=name in kept.existing)
         for suffix in (_DRAFT, _KEPT):
             _beside(path, suffix).unlink(missing_ok=True)
-    if phase is not _Phase.CLEANING:
-        remove_if_empty(checkout, kept["folders"])
+    if kept.phase is not _Phase.CLEANING:
+        remove_if_empty(checkout, kept.folders)
     journal.unlink()
-    return phase is not _Phase.CLEANING
+    return kept.phase is not _Phase.CLEANING
+
+
+def _read_journal(checkout: Path, journal: Path) -> _Journal:
+    """FailureError if it names anything else than what this module changes: it may come with a copied checkout."""
+    try:
+        kept = json.loads(journal.read_bytes())
+        found = _Journal(_Phase(kept["phase"]), *(tuple(kept[name]) for name in ("files", "existing", "folders")))
+        for name in found.files:
+            _locate(checkout, journal, name)
+        for name in found.folders:
+            locate(checkout, name)
+    except FailureError as error:
+        reason = error.sentence
+    except (ValueError, KeyError, TypeError):
+        reason = "it is not what kpi make writes"
+    else:
+        return found
+    raise FailureError(
+        "make",
+        f"{journal} cannot be used: {reason}",
+        fix="remove it; git status shows what a killed kpi make may have left",
+    )
 
 
 def _note(journal: Path, phase: _Phase, kept: Mapping[str, list[str]]) -> None:

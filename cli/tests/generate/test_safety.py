@@ -1,5 +1,6 @@
 """What ``kpi make`` leaves alone: what is saved while it runs, what lies outside the checkout, what others wrote."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -202,3 +203,57 @@ def test_no_plan_leads_out_of_the_checkout(layout: Layout, outside: Path, path: 
     with pytest.raises(FailureError, match="is not in the checkout"):
         writing.replace_files(layout.checkout, records.journal(layout), {path: scratch.File(b"")}, was={})
     assert look(outside) == before
+
+
+@pytest.mark.parametrize("phase", ["preparing", "replacing", "cleaning"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"files": ["{outside}/main.py"], "existing": [], "folders": []},
+        {"files": ["../outside/main.py"], "existing": [], "folders": []},
+        {"files": [], "existing": [], "folders": ["../outside/empty"]},
+        {"files": ["{home}/made/lock"], "existing": [], "folders": []},
+        {"files": 5},
+        "text",
+    ],
+)
+def test_a_journal_that_leads_out_of_the_checkout_is_refused(
+    layout: Layout, outside: Path, kept: object, phase: str
+) -> None:
+    (outside / "empty").mkdir()
+    text = json.dumps({**kept, "phase": phase} if isinstance(kept, dict) else kept)
+    records.folder(layout).mkdir(parents=True)
+    text = text.replace("{outside}", str(outside)).replace("{home}", str(layout.home))
+    records.journal(layout).write_text(text)
+    (records.folder(layout) / "lock").touch()
+    before = look(layout.checkout.parent)
+    with pytest.raises(FailureError, match=r"journal\.json cannot be used"):
+        run(layout)
+    assert look(layout.checkout.parent) == before
+    assert (outside / "empty").is_dir()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"before": {"../outside/new.py": {"content": "", "is_executable": False}}, "after": {}},
+        {"before": {"../outside/main.py": None}, "after": {"../outside/main.py": "{hash}"}},
+        {"before": {EDITED: None, "notes.txt": None}},
+        {"folders": ["../outside/empty"]},
+        {"after": []},
+    ],
+)
+def test_a_record_that_leads_out_of_the_checkout_is_refused(
+    layout: Layout, outside: Path, changed: dict[str, object]
+) -> None:
+    (outside / "empty").mkdir()
+    run(layout)
+    path = records.folder(layout) / "0001.json"
+    found = scratch.read(outside / "main.py")
+    assert found is not None
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed).replace("{hash}", found.hash))
+    before = look(layout.checkout.parent)
+    with pytest.raises(FailureError, match=r"0001\.json cannot be used"):
+        applying.undo(layout, as_json=False)
+    assert look(layout.checkout.parent) == before
+    assert (outside / "empty").is_dir()
