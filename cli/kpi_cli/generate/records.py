@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -46,7 +47,10 @@ def hold(layout: Layout) -> Iterator[None]:
                 "make", "another kpi make is at work in this checkout", fix="wait until it has finished"
             ) from None
         if writing.repair(layout.checkout, journal(layout)):
-            print("kpi: the last kpi make was killed half-way; what it had changed has been taken back")
+            # Standard output may be JSON. This is done, and said, with --dry-run too: a plan needs a whole checkout.
+            print(
+                "kpi: the last kpi make was killed half-way; what it had changed has been taken back", file=sys.stderr
+            )
         yield
 
 

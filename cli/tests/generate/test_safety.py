@@ -257,3 +257,13 @@ def test_a_record_that_leads_out_of_the_checkout_is_refused(
         applying.undo(layout, as_json=False)
     assert look(layout.checkout.parent) == before
     assert (outside / "empty").is_dir()
+
+
+def test_json_stays_json_after_a_killed_command(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
+    records.folder(layout).mkdir(parents=True)
+    kept = {"phase": "preparing", "files": [NEW], "existing": [], "folders": []}
+    records.journal(layout).write_text(json.dumps(kept))
+    run(layout, as_json=True)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["title"] == "thing"
+    assert "the last kpi make was killed half-way" in printed.err
