@@ -163,7 +163,14 @@ def undo(layout: Layout, *, as_json: bool) -> None:
         local_stack.refuse_later_migrations(layout, made)
         notes = local_stack.give_up(layout, made)
         files = {**record.before, str(record.path): None}
-        writing.replace_files(layout.checkout, records.journal(layout), files, was=record.after, emptied=record.folders)
+        try:
+            writing.replace_files(
+                layout.checkout, records.journal(layout), files, was=record.after, emptied=record.folders
+            )
+        except (FailureError, OSError):
+            # The code stays, and needs the tables that were given up.
+            local_stack.take_up(layout, record.before)
+            raise
     notes += local_stack.take_up(layout, record.before)
     if as_json:
         rows = [{"path": path, "change": "removed" if path in made else "restored"} for path in record.before]

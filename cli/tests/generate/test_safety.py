@@ -110,11 +110,15 @@ def test_what_is_saved_while_a_command_is_taken_back_stays(layout: Layout, monke
         save(layout, EDITED)(layout.checkout)
         return []
 
+    taken_up: list[object] = []
     monkeypatch.setattr(local_stack, "give_up", give_up)
+    monkeypatch.setattr(local_stack, "take_up", lambda _, paths: taken_up.extend(paths))
     with pytest.raises(FailureError, match=f"{EDITED} in the checkout is not as when"):
         applying.undo(layout, as_json=False)
     assert look(layout.checkout) == expected
     assert records.newest(layout) is not None
+    # The code stays, and a running stack gets its tables again.
+    assert taken_up == [EDITED, NEW]
 
 
 def test_a_file_that_git_ignores_is_not_overwritten_without_force(layout: Layout) -> None:
