@@ -43,7 +43,7 @@ def make_from_words(words: Words, *, execute: Execute = False, dry_run: DryRun =
         if as_json:
             print(json.dumps({"commands": [str(item.command) for item in planned], "made": False}))
         return
-    applying.run_plan(where, carrying_out.join(where, planned, plans), dry_run=False, force=False, as_json=as_json)
+    applying.run_plan(where, carrying_out.join(planned, plans), dry_run=False, force=False, as_json=as_json)
 
 
 def _show(commands: list[str]) -> None:

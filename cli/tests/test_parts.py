@@ -92,8 +92,10 @@ def test_commands_know_a_service_that_is_added_by_one_row(with_newcomer: Checkou
 
 
 def test_names_colours_and_ports_of_the_parts_differ() -> None:
-    for field in ("name", "package", "folder", "port", "colour", "uid"):
+    for field in ("name", "package", "folder", "port", "uid"):
         assert len({getattr(part, field) for part in parts.PARTS}) == len(parts.PARTS), field
+    # There are twelve colours, which begin again when all are used.
+    assert len({part.colour for part in parts.PARTS}) == min(12, len(parts.PARTS))
 
 
 def test_an_unknown_part_is_one_sentence() -> None:

@@ -26,15 +26,20 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     Whatever fails, the checkout stays as it was. ``force``: overwrite files that exist with other contents.
     """
     began = time.monotonic()
-    with records.hold(layout), scratch.copy(layout.checkout) as root:
-        carry_out(layout.checkout, root, plan, force=force)
-        files = scratch.find_changes(layout.checkout, root)
+    paths = _paths(plan.changes)
+    for path in paths:
+        scratch.locate(layout.checkout, path)
+    # Files that git ignores are overwritten with ``force`` only, too.
+    with records.hold(layout), scratch.copy(layout.checkout, paths) as root:
+        before = scratch.hash_files(root)
+        carry_out(root, plan, force=force)
+        files, was = _compare(layout.checkout, scratch.find_changes(root, before), before)
         shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
         if dry_run and files and not as_json:
             showing.print_preview(Console(), layout.checkout, files)
         if files and not dry_run:
             path, record = records.create(layout, plan.title, files)
-            writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+            writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record}, was=was)
     notes = [*plan.notes]
     if files and not dry_run:
         notes[:0] = local_stack.take_up(layout, files) or ["make up starts the stack with it"]
@@ -46,8 +51,19 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     return bool(files)
 
 
-def carry_out(checkout: Path, root: Path, plan: Plan, *, force: bool = False) -> None:
+def _compare(
+    checkout: Path, found: Mapping[str, File], before: Mapping[str, str]
+) -> tuple[dict[str, File], dict[str, str | None]]:
+    """What is to be written, without what is there already; and the hashes of what it replaces."""
+    files = {path: file for path, file in found.items() if file != scratch.read(scratch.locate(checkout, path))}
+    was = {path: before.get(path) for path in files}
+    writing.refuse_changed(checkout, was)
+    return files, was
+
+
+def carry_out(root: Path, plan: Plan, *, force: bool = False) -> None:
     """Make what the plan says in ``root``, a copy of the checkout, in which other plans may have been made before."""
+    before = scratch.hash_files(root)
     news = _paths([change for change in plan.changes if isinstance(change, NewFile)])
     there = {path: scratch.read(root / path) for path in news}
     make(root, plan)
@@ -56,7 +72,7 @@ def carry_out(checkout: Path, root: Path, plan: Plan, *, force: bool = False) ->
         _refuse_others(root, plan, there)
     for step in plan.steps:
         step(root)
-    made = scratch.find_changes(checkout, root).keys() - set(_paths(plan.changes))
+    made = scratch.find_changes(root, before).keys() - set(_paths(plan.changes))
     format_code(root, sorted(made))
 
 
@@ -71,7 +87,7 @@ def _paths(changes: Sequence[Change]) -> list[str]:
 
 
 def _make(root: Path, change: Change) -> None:
-    path = root / change.path
+    path = scratch.locate(root, change.path)
     if isinstance(change, NewFile):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(change.text, encoding="utf-8")
@@ -123,14 +139,9 @@ def _refuse_others(root: Path, plan: Plan, there: Mapping[str, File | None]) -> 
     if found:
         raise FailureError(
             "make",
-            f"{_join(found)} {'exists' if len(found) == 1 else 'exist'} with other contents",
+            f"{writing.join(found)} {'exists' if len(found) == 1 else 'exist'} with other contents",
             fix="--dry-run --force shows the difference, and --force overwrites",
         )
-
-
-def _join(paths: Sequence[str]) -> str:
-    *others, last = paths
-    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _report(title: str, rows: Sequence[Mapping[str, str]], notes: Sequence[str], took: float) -> None:
@@ -153,14 +164,22 @@ def undo(layout: Layout, *, as_json: bool) -> None:
         if changed := records.find_changed(layout, record):
             raise FailureError(
                 "make",
-                f"{_join(changed)} {'has' if len(changed) == 1 else 'have'} changed since {record.title} was made",
+                f"{writing.join(changed)} {'has' if len(changed) == 1 else 'have'} changed"
+                f" since {record.title} was made",
                 fix="restore what was written, or remove it by hand",
             )
         made = [path for path, was in record.before.items() if was is None]
         local_stack.refuse_later_migrations(layout, made)
         notes = local_stack.give_up(layout, made)
         files = {**record.before, str(record.path): None}
-        writing.replace_files(layout.checkout, records.journal(layout), files, emptied=record.folders)
+        try:
+            writing.replace_files(
+                layout.checkout, records.journal(layout), files, was=record.after, emptied=record.folders
+            )
+        except (FailureError, OSError):
+            # The code stays, and needs the tables that were given up.
+            local_stack.take_up(layout, record.before)
+            raise
     notes += local_stack.take_up(layout, record.before)
     if as_json:
         rows = [{"path": path, "change": "removed" if path in made else "restored"} for path in record.before]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import sys
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.generate import writing
-from kpi_cli.generate.scratch import File, read
+from kpi_cli.generate.scratch import File, locate, read
 from kpi_cli.layout import Layout
 
 
@@ -46,14 +47,17 @@ def hold(layout: Layout) -> Iterator[None]:
                 "make", "another kpi make is at work in this checkout", fix="wait until it has finished"
             ) from None
         if writing.repair(layout.checkout, journal(layout)):
-            print("kpi: the last kpi make was killed half-way; what it had changed has been taken back")
+            # Standard output may be JSON. This is done, and said, with --dry-run too: a plan needs a whole checkout.
+            print(
+                "kpi: the last kpi make was killed half-way; what it had changed has been taken back", file=sys.stderr
+            )
         yield
 
 
 def newest(layout: Layout) -> Record | None:
     """The command that is taken back next."""
     paths = _paths(layout)
-    return _load(paths[-1]) if paths else None
+    return _load(layout, paths[-1]) if paths else None
 
 
 def count(layout: Layout) -> int:
@@ -85,15 +89,26 @@ def _paths(layout: Layout) -> list[Path]:
     return sorted(path for path in folder(layout).glob("*.json") if re.fullmatch(r"\d+", path.stem))
 
 
-def _load(path: Path) -> Record:
+def _load(layout: Layout, path: Path) -> Record:
+    """FailureError if it is not what ``create`` writes: it may come with a copied checkout."""
     try:
         kept = json.loads(path.read_bytes())
         before = {name: _decode(file) for name, file in kept["before"].items()}
-        return Record(path, kept["title"], before, kept["after"], tuple(kept["folders"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FailureError(
-            "make", f"{path} cannot be read", fix=f"remove it; {KPI} make undo then takes back the command before it"
-        ) from error
+        record = Record(path, kept["title"], before, kept["after"], tuple(kept["folders"]))
+        for name in (*before, *record.folders):
+            locate(layout.checkout, name)
+        if before.keys() == record.after.keys():
+            return record
+        reason = "it does not say of each file what it was and what it became"
+    except FailureError as error:
+        reason = error.sentence
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = "it is not what kpi make writes"
+    raise FailureError(
+        "make",
+        f"{path} cannot be used: {reason}",
+        fix=f"remove it; {KPI} make undo then takes back the command before it",
+    )
 
 
 def _encode(file: File | None) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,19 +119,18 @@ def get_part(name: str) -> Part:
 
 
 def find_part(name: str) -> Part:
-    """Its row in the table of parts, or the one that it gets, whose numbers no other part has."""
+    """Its row in the table of parts, or the one that it gets, whose port and user no other part has."""
     if name in {part.name for part in PARTS}:
         return get_part(name)
     taken = {part.port for part in PARTS} | {8011}
-    colours = [colour for colour in _COLOURS if colour not in {part.colour for part in PARTS}]
-    if not colours:
-        raise FailureError("make", f"there are {len(PARTS)} parts, and no colour is left for another", code=2)
+    used = Counter(part.colour for part in PARTS)
     return Part(
         name=name,
         package=f"kpi_{name}",
         folder=f"services/{name}",
         port=next(port for port in range(_FIRST_PORT, 9000) if port not in taken),
-        colour=colours[0],
+        # Once all are used, they begin again.
+        colour=min(_COLOURS, key=used.__getitem__),
         uid=max(part.uid for part in PARTS) + 1,
         has_database=True,
         needs_token_key=True,

@@ -251,7 +251,7 @@ def write_something(layout: Layout) -> bool:
     }
     path, record = records.create(layout, "second", {name: file for name, file in files.items() if file})
     try:
-        writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+        writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record}, was={})
     except (OSError, KilledError):
         return True
     return False

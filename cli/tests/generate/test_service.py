@@ -2,11 +2,13 @@
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from kpi_cli import layout, parts
 from kpi_cli.errors import FailureError
+from kpi_cli.generate import service
 from kpi_cli.generate.changes import Edit, NewFile, Plan
 from kpi_cli.generate.editing import AnchorError
 from kpi_cli.generate.service import find_part, plan_service
@@ -56,12 +58,22 @@ def test_every_file_of_python_can_be_read_and_has_a_docstring(plan: Plan) -> Non
 
 def test_the_numbers_of_the_row_are_new_and_the_image_has_the_same(plan: Plan) -> None:
     part = find_part(NAME)
-    for field in ("name", "package", "folder", "port", "colour", "uid"):
+    for field in ("name", "package", "folder", "port", "uid"):
         assert getattr(part, field) not in {getattr(other, field) for other in parts.PARTS}, field
     image = files(plan)[f"services/{NAME}/Dockerfile"]
     assert f"--uid {part.uid} " in image
     assert f"EXPOSE {part.port} " in image
     assert f"port={part.port}" in files(plan)[f"services/{NAME}/kpi_{NAME}/settings.py"]
+
+
+def test_the_colours_begin_again_when_all_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(24):
+        monkeypatch.setattr(service, "PARTS", (*service.PARTS, find_part(f"desk_{number}")))
+    for field in ("name", "port", "uid"):
+        assert len({getattr(part, field) for part in service.PARTS}) == len(service.PARTS), field
+    colours = [part.colour for part in service.PARTS]
+    assert len(set(colours[:12])) == 12
+    assert max(Counter(colours).values()) <= 3
 
 
 def test_the_platform_gets_a_row_an_address_and_a_block(plan: Plan) -> None:

@@ -43,17 +43,17 @@ def check(where: Layout, planned: Sequence[Planned]) -> list[Plan]:
     return plans
 
 
-def join(where: Layout, planned: Sequence[Planned], plans: Sequence[Plan]) -> Plan:
+def join(planned: Sequence[Planned], plans: Sequence[Plan]) -> Plan:
     """One plan, so that all is made or nothing, and taken back together."""
-    steps = [partial(_carry_out, where, number, item) for number, item in enumerate(planned, 1)]
+    steps = [partial(_carry_out, number, item) for number, item in enumerate(planned, 1)]
     notes = dict.fromkeys(note for plan in plans for note in plan.notes)
     title = ", ".join(plan.title for plan in plans)
     return Plan(title=title, changes=(), steps=tuple(steps), notes=tuple(notes))
 
 
-def _carry_out(where: Layout, number: int, planned: Planned, root: Path) -> None:
+def _carry_out(number: int, planned: Planned, root: Path) -> None:
     try:
-        applying.carry_out(where.checkout, root, planned.plan(number, root))
+        applying.carry_out(root, planned.plan(number, root))
     except FailureError as failure:
         raise _in_plan(failure, number, planned.command) from None
 
