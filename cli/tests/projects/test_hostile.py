@@ -1,11 +1,14 @@
 """``kpi new`` and ``kpi upgrade`` from a source that was made to harm: nothing of it is run or written elsewhere."""
 
+import os
+import sys
 from pathlib import Path
 
 import pytest
+from kpi_cli import main, project_commands
 from kpi_cli.errors import FailureError
 from kpi_cli.projects import creating, traps
-from project_house import House, Project
+from project_house import House, Project, git
 
 
 def take_exclusions_away(house: House) -> None:
@@ -106,3 +109,47 @@ def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("link")
     with pytest.raises(FailureError, match="leads out"):
         traps.refuse_files(tmp_path)
+
+
+@pytest.mark.parametrize("tag", ["$(reboot)", "`reboot`", "v1|sh", "v1\u202egpj"])
+def test_a_version_has_no_other_signs_than_those_of_a_version(house: House, tmp_path: Path, tag: str) -> None:
+    git(house.folder, "tag", "-a", "-m", "x", tag)
+    commit = git(house.folder, "rev-parse", "HEAD").strip()
+    made = house.make("shop", tmp_path / "shop")
+    assert f"at `{commit[:12]}`." in made.read("README.md")
+    assert git(made.folder, "log", "--format=%s").strip() == f"Make shop from {commit[:12]} of the platform"
+
+
+def test_names_of_files_are_no_commands_to_the_terminal(
+    house: House, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(project_commands.layout, "find", lambda: project.layout)
+    for number, name in enumerate(("x\x1b]0;title\x07", "x\x9b2J", os.fsdecode(b"x\xff"))):
+        house.write(f"{name}.md", str(number))
+    house.commit("Say \x1b[2J this")
+    monkeypatch.setattr(sys, "argv", ["kpi", "upgrade", "--dry-run"])
+    main.app(standalone_mode=False)
+    shown = capsys.readouterr().out
+    assert "  A x\ufffd]0;title\ufffd.md\n" in shown
+    assert "  A x?.md\n" in shown
+    assert not {"\x1b", "\x07", "\x9b"} & set(shown)
+    project.upgrade()
+    assert "- Say \ufffd[2J this\n" in git(project.folder, "log", "--format=%B", "-1")
+
+
+def test_a_refusal_is_no_command_to_the_terminal(
+    house: House, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(project_commands.layout, "find", lambda: project.layout)
+    house.write("{{x}}\x1b[2J", "x")
+    house.commit()
+    with pytest.raises(FailureError) as refused:
+        project_commands.upgrade(dry_run=True)
+    assert "{{x}}\ufffd[2J is a template" in "\n".join(refused.value.lines())
+    project.write("\x1b[2J.md", "x")
+    house.write("\x1b[2J.md", "x")
+    git(house.folder, "rm", "--quiet", "{{x}}\x1b[2J")
+    house.commit()
+    (project.folder / ".git" / "info" / "exclude").write_text("*.md\n")
+    with pytest.raises(FailureError, match="the platform adds \ufffd"):
+        project_commands.upgrade(dry_run=True)
