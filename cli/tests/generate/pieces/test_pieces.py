@@ -130,6 +130,20 @@ REFUSED = {
     "make event session.ended -f reason:string": "SessionEnded is another payload already",
     "make event suspended -f reason:string": "does not say what happened to what",
     "make event account.suspended -f price:money": "fields of the types",
+    **{
+        f"make event account.suspended -f {field}": "has no other rules than required and nullable"
+        for field in (
+            "reason:string:required,max:5",
+            "reason:string:min:1",
+            "reason:string:unique",
+            "reason:string:index",
+            "reason:string:default:x",
+            "count:integer:default:0",
+            "count:integer:gt:0",
+            "count:integer:le:0",
+            "post_id:bigint:foreign:posts.id",
+        )
+    },
     "make event account.suspended -s content -f reason:string": "content writes no events",
 }
 
