@@ -78,7 +78,19 @@ PIECES: dict[str, dict[str, str]] = {
         "services/content/tests/posts/test_count_drafts.py": "def test_count_drafts_prints_one_object(",
     },
     "make command show-posts": {f"{CONTENT}/posts/console.py": "def show_posts(settings"},
-    "make test PostTitle": {"services/content/tests/posts/test_post_title.py": '"TRACE", "/posts"'},
+    "make test PostTitle": {"services/content/tests/posts/test_post_title.py": '(404, "post-not-found")'},
+    "make test VoteCount": {
+        "services/content/tests/votes/test_vote_count.py": 'await client.post("/votes")\n    assert'
+    },
+    "make test ConversationEnd": {
+        "services/content/tests/conversations/test_conversation_end.py": 'get("/conversations/999999", headers=anna'
+    },
+    "make test WebhookEnd -s auth": {
+        "services/auth/tests/webhooks/test_webhook_end.py": "account = await accounts.add_admin()\n    response = await"
+    },
+    "make test First -s auth --in bootstrap": {
+        "services/auth/tests/bootstrap/test_first.py": 'get("/bootstrap")\n    assert response.status_code == 200'
+    },
     "make event account.suspended -f reason:string:required -f until:datetime -f by_id:bigint:required": {
         f"{AUTH}/events/models.py": '    ACCOUNT_SUSPENDED = "account.suspended"\n',
         f"{AUTH}/events/payloads.py": "class AccountSuspended(_Payload):\n    reason: str\n    until: datetime | None",
@@ -110,6 +122,7 @@ REFUSED = {
     "make model Post -f title:string --in nothing": "there is no noun 'nothing'",
     "make model class": "cannot be named 'class'",
     "make model Note -f title:strin": "strin",
+    "make test SearchWords --in search": "search has no operation",
     "make repository Ghost": "has no table ghosts",
     "make:service Vote -f note:text": "has no VoteCreate",
     "make:service Vote": "fields of votes are needed",
