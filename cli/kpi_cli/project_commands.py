@@ -35,10 +35,10 @@ def new(
 
     It has its own name, and neither the history of this repository nor its uncommitted changes.
     """
-    from kpi_cli.projects import creating  # noqa: PLC0415 - importing Copier takes longer than most commands
+    from kpi_cli.projects import creating, printing  # noqa: PLC0415 - importing Copier takes longer than most commands
 
     found = layout.find()
-    with Console(stderr=True).status("Copying the platform"):
+    with printing.clean_failures(), Console(stderr=True).status("Copying the platform"):
         made = creating.create(found, name, address=source, ref=ref, folder=to, extras=frozenset(extras or ()))
     if made.has_uncommitted:
         print("kpi: new: the changes of this checkout that are not committed are not in the project", file=sys.stderr)
@@ -71,10 +71,10 @@ def upgrade(
 
     Where both have changed the same lines, git marks the conflict in the file, and the exit code is 1.
     """
-    from kpi_cli.projects import report, upgrading  # noqa: PLC0415 - importing Copier takes longer than most commands
+    from kpi_cli.projects import printing, report, upgrading  # noqa: PLC0415 - importing Copier takes longer than most commands
 
     found = layout.find()
-    with Console(stderr=True).status("Comparing two versions of the platform"):
+    with printing.clean_failures(), Console(stderr=True).status("Comparing two versions of the platform"):
         done = upgrading.upgrade(
             found,
             address=source,

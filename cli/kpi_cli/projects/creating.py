@@ -8,7 +8,7 @@ from pathlib import Path
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.rendering import render as render_template
 from kpi_cli.layout import Layout
-from kpi_cli.projects import git, sources, trees
+from kpi_cli.projects import git, sources, traps, trees
 from kpi_cli.projects.answers import Answers
 from kpi_cli.projects.extras import Extra
 
@@ -42,8 +42,9 @@ def create(
             files = Path(draft) / "files"
             trees.render(source, answers, files)
             _refuse_package_names(files, answers.slug)
-            (files / "README.md").write_text(render_template("project/README.md.j2", answers=answers, source=source))
-            _commit(files, f"Make {name} from {source.version} of the platform")
+            readme = render_template("project/README.md.j2", answers=answers, source=source)
+            traps.replace(files / "README.md", readme.encode())
+            _commit(Path(draft) / "repository", files, f"Make {name} from {source.version} of the platform")
             files.rename(target)
         has_uncommitted = address is None and ref is None and _is_dirty(layout.checkout)
         return Made(target, answers, source.version, has_uncommitted)
@@ -76,12 +77,16 @@ def _refuse_package_names(files: Path, slug: str) -> None:
         raise FailureError("new", f"{slug} is the name of a package that the project installs", code=2)
 
 
-def _commit(folder: Path, message: str) -> None:
+def _commit(folder: Path, files: Path, message: str) -> None:
+    """Make the repository in a folder that has no files, so that none of them is taken for a part of it."""
+    folder.mkdir()
     git.run(folder, "init", "--quiet")
     # Whatever name git gives a first branch on this machine.
     git.run(folder, "symbolic-ref", "HEAD", "refs/heads/main")
-    git.run(folder, "add", "--all", "--force", ".")
-    git.run(folder, *git.identity(folder), "commit", "--quiet", "--no-verify", "--message", message)
+    git.run(folder, f"--work-tree={files}", "add", "--all", "--force", ".")
+    words = ("commit", "--quiet", "--no-verify", "--message", message)
+    git.run(folder, *git.identity(folder), f"--work-tree={files}", *words)
+    (folder / ".git").rename(files / ".git")
 
 
 def _is_dirty(checkout: Path) -> bool:

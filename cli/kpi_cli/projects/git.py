@@ -9,6 +9,11 @@ from pathlib import Path
 
 from kpi_cli.errors import FailureError
 
+# Names of files are printed as they are, files are kept byte by byte, and git starts no other program: hooks are for a
+# person's own commands, and a repository that is read may be another's.
+_SETTINGS = ("core.quotePath=false", "core.autocrlf=false", f"core.hooksPath={os.devnull}", "core.fsmonitor=false")
+_OPTIONS = tuple(word for setting in _SETTINGS for word in ("-c", setting))
+
 # A hook that runs this command has them set, and they would lead every git here to that hook's repository.
 _OF_A_HOOK = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX")
 
@@ -31,8 +36,7 @@ def attempt(
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK} | {"LC_ALL": "C.UTF-8"}
     if index is not None:
         environment["GIT_INDEX_FILE"] = str(index)
-    # Names of files are printed as they are, and files are kept byte by byte.
-    command = [program, "-C", str(folder), "-c", "core.quotePath=false", "-c", "core.autocrlf=false", *words]
+    command = [program, "-C", str(folder), *_OPTIONS, *words]
     return subprocess.run(
         command,
         env=environment,
@@ -47,9 +51,9 @@ def attempt(
 
 def fail(result: "subprocess.CompletedProcess[str]", fix: str = "") -> FailureError:
     """The failure of a git command that has failed, with the last lines of its output."""
-    words = result.args[7:]
-    while words[0] == "-c":
-        words = words[2:]
+    words = result.args[3:]
+    while words[0].startswith("-"):
+        words = words[2:] if words[0] == "-c" else words[1:]
     lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
     return FailureError("git", f"git {words[0]} ended with exit code {result.returncode}", log=lines[-5:], fix=fix)
 

@@ -1,5 +1,6 @@
 """What ``kpi upgrade`` says of its result."""
 
+from kpi_cli.projects import printing
 from kpi_cli.projects.merging import MADE_BY, Conflict
 from kpi_cli.projects.upgrading import Upgrade
 
@@ -27,6 +28,10 @@ def facts(done: Upgrade | None, *, dry_run: bool) -> dict[str, object]:
 
 def lines(done: Upgrade | None, *, dry_run: bool) -> list[str]:
     """The result for a terminal."""
+    return [printing.clean(line) for line in _lines(done, dry_run=dry_run)]
+
+
+def _lines(done: Upgrade | None, *, dry_run: bool) -> list[str]:
     if done is None:
         return ["kpi: the project is up to date"]
     counts = [f"{sum(word == _LETTERS[x] for x, _ in done.changes)} {word}" for word in ("new", "changed", "removed")]

@@ -1,5 +1,6 @@
 """Where a project comes from: a git repository, here or elsewhere, at one of its commits."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
-from kpi_cli.projects import git
+from kpi_cli.projects import git, printing
+
+# It stands in the project's files and messages, and a tag may have almost any other sign.
+_VERSION = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,8 @@ class Source:
         return self.describe(self.commit)
 
     def describe(self, commit: str) -> str:
-        return git.run(self.clone, "describe", "--tags", "--always", commit).strip()
+        version = git.run(self.clone, "describe", "--tags", "--always", commit).strip()
+        return version if _VERSION.fullmatch(version) else commit[:12]
 
     def has(self, commit: str) -> bool:
         return git.attempt(self.clone, "cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
@@ -34,7 +39,8 @@ class Source:
 
     def subjects(self, since: str, *, of: str | None = None) -> Sequence[str]:
         """The first lines of the commits of ``of`` that ``since`` does not have, the newest first."""
-        return git.run(self.clone, "log", "--format=%s", f"{since}..{of or self.commit}").splitlines()
+        lines = git.run(self.clone, "log", "--format=%s", f"{since}..{of or self.commit}").splitlines()
+        return [printing.clean(line) for line in lines]
 
     def checkout(self, commit: str, folder: Path) -> None:
         """Write the files of a commit to a folder, without a repository around them."""

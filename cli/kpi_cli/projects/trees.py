@@ -10,11 +10,12 @@ from copier import run_copy
 
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import ANSWERS
+from kpi_cli.projects import traps
 from kpi_cli.projects.answers import Answers
 from kpi_cli.projects.sources import Source
 
-# What of a template runs commands or loads code. A source is copied, and nothing in it is run.
-_ACTIVE = ("_tasks", "_migrations", "_jinja_extensions")
+# Never of the source, whatever its copier.yml says: git's own folder, and what a project has of its own.
+_EXCLUDED = (".git", f"/{ANSWERS}", "/README.md")
 
 
 def render(source: Source, answers: Answers, target: Path) -> None:
@@ -22,19 +23,21 @@ def render(source: Source, answers: Answers, target: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="kpi-files-") as folder:
         files = Path(folder) / "files"
         source.checkout(answers.commit, files)
+        traps.refuse_files(files)
         template = _read_template(files, source)
         try:
-            run_copy(str(files), target, answers.data(), defaults=True, quiet=True, skip_tasks=True)
+            run_copy(str(files), target, answers.data(), exclude=_EXCLUDED, defaults=True, quiet=True, skip_tasks=True)
         except OSError:
             raise
         except Exception as error:
             sentence = f"the copier.yml of {source.address} cannot be used: {error}"
             raise FailureError("source", sentence, fix="choose another --from or --ref") from error
+    traps.refuse_files(target)
     try:
         _write_names(target, template["_names"], answers)
     except (KeyError, TypeError, AttributeError, UnicodeError) as error:
         raise FailureError("source", f"the _names in the copier.yml of {source.address} cannot be read") from error
-    (target / ANSWERS).write_text(answers.text(), encoding="utf-8")
+    traps.replace(target / ANSWERS, answers.text().encode())
 
 
 def _read_template(files: Path, source: Source) -> Mapping[str, Any]:
@@ -47,12 +50,7 @@ def _read_template(files: Path, source: Source) -> Mapping[str, Any]:
         raise FailureError(
             "source", f"{source.version} of {source.address} is not a source of projects", fix="choose another --ref"
         )
-    if active := [name for name in _ACTIVE if template.get(name)]:
-        raise FailureError(
-            "source",
-            f"the copier.yml of {source.address} wants to run code ({', '.join(active)}), and none of a source is run",
-            fix="choose another --from, or read that file and remove these entries",
-        )
+    traps.refuse_entries(template)
     return template
 
 

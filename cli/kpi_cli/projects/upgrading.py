@@ -9,7 +9,7 @@ from kpi_cli import revisions
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import ANSWERS, Layout
 from kpi_cli.projects import answers as answers_file
-from kpi_cli.projects import git, histories, merging, sources, trees
+from kpi_cli.projects import git, histories, merging, sources, traps, trees
 from kpi_cli.projects.answers import Answers
 from kpi_cli.projects.extras import Extra
 from kpi_cli.projects.histories import Moved
@@ -78,7 +78,7 @@ def upgrade(
         trees.render(source, before, step.made)
         trees.render(source, after, step.wanted)
         # What stands in the project, so that a change of the address is no conflict.
-        (step.made / ANSWERS).write_bytes((checkout / ANSWERS).read_bytes())
+        traps.replace(step.made / ANSWERS, (checkout / ANSWERS).read_bytes())
         _check_migrations(checkout, step)
         place = checkout
         if dry_run:

@@ -112,13 +112,17 @@ def test_a_folder_with_files_or_inside_the_checkout_is_refused(house: House, tmp
 @pytest.mark.parametrize(
     ("entry", "problem"),
     [
-        ('_tasks: ["touch {0}/ran"]', "wants to run code"),
-        ('_migrations: ["touch {0}/ran"]', "wants to run code"),
-        ("_jinja_extensions: [os.path]", "wants to run code"),
-        ("_subdirectory: ../..", "cannot be used"),
+        ('_tasks: ["touch {0}/ran"]', "none of a source is run"),
+        ('_migrations: ["touch {0}/ran"]', "none of a source is run"),
+        ("_jinja_extensions: [os.path]", "none of a source is run"),
+        ("_subdirectory: ../..", "has _subdirectory, and only"),
+        ("_preserve_symlinks: true", "has _preserve_symlinks, and only"),
+        ("_external_data: {{x: ../../x.yml}}", "has _external_data, and only"),
         ("_min_copier_version: '999'", "cannot be used"),
-        ("_exclude: ['{{% for %}}']", "cannot be used"),
-        ("_exclude: ['{{{{ 1 / 0 }}}}']", "cannot be used"),
+        ("_exclude: ['{{% for %}}']", "is no path"),
+        ("_exclude: ['{{{{ 1 / 0 }}}}']", "is no path"),
+        ("_exclude: ['!/.git']", "is no path"),
+        ("_exclude: /.git", "is no list"),
     ],
 )
 # Copier leaves a folder open that it was reading.

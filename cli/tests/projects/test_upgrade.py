@@ -236,7 +236,9 @@ def test_the_source_may_move(house: House, project: Project, tmp_path: Path) -> 
     assert answers.read(project.folder).source == str(moved)
 
 
-def test_what_cannot_be_upgraded_is_one_sentence(house: House, project: Project, tmp_path: Path) -> None:
+def test_what_cannot_be_upgraded_is_one_sentence(
+    house: House, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = git(house.folder, "rev-parse", "HEAD").strip()
     house.write("new.md", "New\n")
     house.commit()
@@ -245,6 +247,8 @@ def test_what_cannot_be_upgraded_is_one_sentence(house: House, project: Project,
         project.upgrade()
     (project.folder / "mine.py").unlink()
 
+    # The same files, committed in the same second, would be the same commit.
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2026-01-01T00:00:00Z")
     other = House(tmp_path / "other")
     # Made in the same second, its first commit would be the same one.
     git(other.folder, "commit", "--quiet", "--amend", "-m", "Begin another")

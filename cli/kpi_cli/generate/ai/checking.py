@@ -14,6 +14,8 @@ _ALLOWED = {
     *("name", "service", "noun", "fields", "plural", "belongs_to", "soft_deletes"),
     *("access", "public", "protected", "admin", "method", "status", "values", "message"),
 }
+# An address may be the default of a field. What else a field has is checked word by word where it is read.
+_WITHOUT_PATHS = _ALLOWED - {"fields"}
 
 
 def parse(group: TyperGroup, allowed: Collection[str], command: Command, number: int) -> dict[str, Any]:
@@ -24,7 +26,6 @@ def parse(group: TyperGroup, allowed: Collection[str], command: Command, number:
     known = group.commands.get(name) if name in allowed else None
     if known is None:
         raise refuse(number, f"is none that a plan may have: {command}")
-    _check_paths(command, number)
     try:
         # Without --help, which would print its page while it is parsed.
         context = known.make_context(f"kpi make {name}", arguments, help_option_names=[])
@@ -35,9 +36,11 @@ def parse(group: TyperGroup, allowed: Collection[str], command: Command, number:
         if source is not None and source.name == "COMMANDLINE" and parameter not in _ALLOWED:
             option = "--" + parameter.removeprefix("as_").replace("_", "-")
             raise refuse(number, f"has the option {option}, which a plan may not have: {command}")
+    if any(_has_path(value) for name, value in context.params.items() if name in _WITHOUT_PATHS):
+        raise refuse(number, f"has a path: {command}")
     return {name: value for name, value in context.params.items() if name in _ALLOWED}
 
 
-def _check_paths(command: Command, number: int) -> None:
-    if any(sign in word for word in command for sign in ("/", "\\", "..", "~")):
-        raise refuse(number, f"has a path: {command}")
+def _has_path(value: object) -> bool:
+    words = value if isinstance(value, list | tuple) else [value]
+    return any(sign in word for word in words if isinstance(word, str) for sign in ("/", "\\", "..", "~"))

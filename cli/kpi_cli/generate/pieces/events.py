@@ -18,6 +18,8 @@ from kpi_cli.generate.specs import FieldSpec, Kind
 
 _PAYLOADS = ("events", "payloads.py")
 _PAGE = "docs/events.md"
+# The rules of a column that a payload does not have: its writer is the service itself.
+_RULES = ("unique", "index", "min", "max", "ge", "gt", "le", "lt", "foreign", "default")
 _EXAMPLE = re.compile(r'^\{"seq": (\d+), .*"occurred_at": "([^"]+)"', re.MULTILINE)
 
 
@@ -91,6 +93,11 @@ def _check(specs: Iterable[FieldSpec]) -> None:
         if spec.kind not in _TYPES:
             kinds = ", ".join(_TYPES)
             raise FailureError("make", f"{spec.name}: a payload has fields of the types {kinds} only", code=2)
+        values = [getattr(spec, rule) for rule in _RULES]
+        # A bound of 0 is equal to False.
+        if any(value is not None and value is not False for value in values):
+            sentence = f"{spec.name}: a field of a payload has no other rules than required and nullable"
+            raise FailureError("make", sentence, fix=f"-f {spec.name}:{spec.kind}:required", code=2)
 
 
 def _add_type(source: str, member: str, kind: str) -> str:

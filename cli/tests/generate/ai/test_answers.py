@@ -11,12 +11,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from kpi_cli import layout
+import typer
+from kpi_cli import layout, make_commands
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import applying
+from kpi_cli.generate.ai import checking
+from kpi_cli.generate.ai.answers import Command
+from kpi_cli.generate.fields.parsing import parse_field
 from kpi_cli.layout import Layout
 from kpi_cli.main import app
 from stand_in import completion, plan, stand_in
+from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).parents[4]
@@ -122,6 +127,30 @@ def test_forms_that_models_use(desk: Desk, answer: bytes) -> None:
     assert "  kpi make error PostLocked -s content\n" in desk.ask(answer, "--dry-run").output
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        "site:url:default:https://example.com/~anna",
+        "note:string:default:n/a",
+        "path:text:default:..",
+        "a:string:default:'\\'",
+    ],
+)
+def test_the_value_of_a_field_is_no_path(field: str) -> None:
+    group = typer.main.get_command(make_commands.app)
+    assert isinstance(group, TyperGroup)
+    command = Command(["make", "resource", "Link", "-s", "content", "-f", field])
+    assert list(checking.parse(group, {"resource"}, command, 1)["fields"]) == [field]
+
+
+@pytest.mark.parametrize(
+    "field", ["../links:text", "a/b:text", "~a:text", "a:../text", "a_id:bigint:foreign:../posts.id", "a:enum(../x|y)"]
+)
+def test_no_other_part_of_a_field_is_a_path(field: str) -> None:
+    with pytest.raises(FailureError):
+        parse_field(field)
+
+
 HOSTILE = {
     # No plan.
     "is no plan in JSON": [
@@ -172,7 +201,7 @@ HOSTILE = {
         plan([*LOCKED, "--forc"]),
         plan([*LOCKED, "&&", "ls"]),
         plan("make error PostLocked -s content; rm -rf ."),
-        plan(["make", "error", "PostLocked"]),
+        plan(["make", "error", "-s", "content"]),
         plan([*LOCKED, "--status", "many"]),
     ],
     "has a path": [
@@ -181,6 +210,9 @@ HOSTILE = {
         plan(["make", "error", "PostLocked", "-s", "content", "--in", "/etc"]),
         plan(["make", "error", "PostLocked", "-s", "content", "--in", "a\\b"]),
         plan(["make", "error", "~root", "-s", "content"]),
+        plan(["make", "resource", "Link", "-s", "content", "--plural", "../links", "-f", "a:text"]),
+        plan(["make", "resource", "Link", "-s", "content", "--belongs-to", "../posts", "-f", "a:text"]),
+        plan(["make", "enum", "PostState", "-s", "content", "-v", "open", "-v", "../x"]),
     ],
     "has characters that cannot be shown": [
         plan(["make", "error", "Post\x1b[2J\x1b[31mLocked", "-s", "content"]),

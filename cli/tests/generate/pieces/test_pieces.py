@@ -79,7 +79,19 @@ PIECES: dict[str, dict[str, str]] = {
         "services/content/tests/posts/test_count_drafts.py": "def test_count_drafts_prints_one_object(",
     },
     "make command show-posts": {f"{CONTENT}/posts/console.py": "def show_posts(settings"},
-    "make test PostTitle": {"services/content/tests/posts/test_post_title.py": '"TRACE", "/posts"'},
+    "make test PostTitle": {"services/content/tests/posts/test_post_title.py": '(404, "post-not-found")'},
+    "make test VoteCount": {
+        "services/content/tests/votes/test_vote_count.py": 'await client.post("/votes")\n    assert'
+    },
+    "make test ConversationEnd": {
+        "services/content/tests/conversations/test_conversation_end.py": 'get("/conversations/999999", headers=anna'
+    },
+    "make test WebhookEnd -s auth": {
+        "services/auth/tests/webhooks/test_webhook_end.py": "account = await accounts.add_admin()\n    response = await"
+    },
+    "make test First -s auth --in bootstrap": {
+        "services/auth/tests/bootstrap/test_first.py": 'get("/bootstrap")\n    assert response.status_code == 200'
+    },
     "make event account.suspended -f reason:string:required -f until:datetime -f by_id:bigint:required": {
         f"{AUTH}/events/models.py": '    ACCOUNT_SUSPENDED = "account.suspended"\n',
         f"{AUTH}/events/payloads.py": "class AccountSuspended(_Payload):\n    reason: str\n    until: datetime | None",
@@ -111,6 +123,7 @@ REFUSED = {
     "make model Post -f title:string --in nothing": "there is no noun 'nothing'",
     "make model class": "cannot be named 'class'",
     "make model Note -f title:strin": "strin",
+    "make test SearchWords --in search": "search has no operation",
     "make repository Ghost": "has no table ghosts",
     "make:service Vote -f note:text": "has no VoteCreate",
     "make:service Vote": "fields of votes are needed",
@@ -131,6 +144,20 @@ REFUSED = {
     "make event session.ended -f reason:string": "SessionEnded is another payload already",
     "make event suspended -f reason:string": "does not say what happened to what",
     "make event account.suspended -f price:money": "fields of the types",
+    **{
+        f"make event account.suspended -f {field}": "has no other rules than required and nullable"
+        for field in (
+            "reason:string:required,max:5",
+            "reason:string:min:1",
+            "reason:string:unique",
+            "reason:string:index",
+            "reason:string:default:x",
+            "count:integer:default:0",
+            "count:integer:gt:0",
+            "count:integer:le:0",
+            "post_id:bigint:foreign:posts.id",
+        )
+    },
     "make event account.suspended -s content -f reason:string": "content writes no events",
 }
 
