@@ -4,6 +4,8 @@ The service has places of its own, but a request that it refuses has been forwar
 time that a search takes; three times the load that can be served would halve what is served.
 """
 
+import re
+
 from kpi_shared.places import Places, SteadyPlaces, Turn
 from starlette.types import Message, Scope, Send
 
@@ -16,6 +18,7 @@ from kpi_gateway.upstream.contract import UpstreamBusyError
 _WAITING = 2
 # Until requests have been measured, in seconds.
 _USUAL = 0.01
+_ESCAPED_NAME = re.compile(rb"(?:^|&)[^=&]*%")
 
 
 class CostlyPlaces:
@@ -33,11 +36,16 @@ class CostlyPlaces:
         Who has one is known to the service, whatever the address: it decides about those.
         """
         costly = match.route.costly
-        if costly is None or scope["method"] not in {"GET", "HEAD"} or not costly.search(scope["query_string"]):
+        if costly is None or scope["method"] not in {"GET", "HEAD"} or not _is_costly(scope["query_string"], costly):
             return None
         if any(name in FIELDS for name, _ in scope["headers"]):
             return None
         return self.by_upstream[match.route.upstream]
+
+
+def _is_costly(query: bytes, costly: re.Pattern[bytes]) -> bool:
+    """Upstreams decode the names of parameters, so an escaped one may be any of them."""
+    return bool(costly.search(query) or (b"%" in query and _ESCAPED_NAME.search(query)))
 
 
 def give_back_at_start(turn: Turn, send: Send) -> Send:

@@ -29,15 +29,15 @@ class Searches:
             await self.release.wait()
         return Response("here")
 
-    def ask(self, headers: dict[str, str]) -> asyncio.Task[httpx.Response]:
-        self.tasks.append(asyncio.create_task(self.client.get("/posts?search=bees", headers=headers)))
+    def ask(self, headers: dict[str, str], query: str = "search=bees") -> asyncio.Task[httpx.Response]:
+        self.tasks.append(asyncio.create_task(self.client.get(f"/posts?{query}", headers=headers)))
         return self.tasks[-1]
 
-    async def fill(self) -> None:
+    async def fill(self, query: str = "search=bees") -> None:
         """One client asks until it is refused: then one search of it runs, and two wait."""
-        self.ask(ONE)
+        self.ask(ONE, query)
         await self.entered.wait()
-        asked = [self.ask(ONE) for _ in range(3)]
+        asked = [self.ask(ONE, query) for _ in range(3)]
         refused = await next(asyncio.as_completed(asked))
         assert (refused.status_code, refused.json()["type"]) == (503, "upstream-busy")
         assert refused.headers["retry-after"] == "1"
@@ -72,6 +72,16 @@ async def test_searches_beyond_the_places_are_refused_and_all_else_goes_on(searc
     searches.release.set()
     statuses = sorted([(await task).status_code for task in searches.tasks])
     assert (statuses, searches.begun) == ([200, 200, 200, 503], 3)
+
+
+@pytest.mark.parametrize("query", ["%73earch=bees", "limit=5&searc%68=bees", "limit=%35&%73%65arch=bees&total=true"])
+async def test_an_escaped_name_is_the_name(searches: Searches, query: str) -> None:
+    await searches.fill(query)
+    # An escape in a value says nothing of the name.
+    assert (await searches.client.get("/posts?sort=%73earch&cursor=a%3D", headers=ONE)).text == "here"
+    assert searches.begun == 1
+    searches.release.set()
+    await asyncio.gather(*searches.tasks)
 
 
 async def test_a_slow_reader_holds_no_place_once_its_response_has_started() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from kpi_cli.errors import FailureError
 from kpi_cli.generate import editing, steps
 from kpi_cli.generate.changes import Edit, Plan
+from kpi_cli.generate.fields.catalogue import code_of
+from kpi_cli.generate.fields.code import Filter
 from kpi_cli.generate.resource import plan_resource
 from kpi_cli.generate.resource_tests import add_tests
 from kpi_cli.generate.specifying import specify_resource
@@ -98,15 +100,39 @@ def _find_nouns(spec: ResourceSpec, checkout: Path) -> Iterator[str]:
 
 
 def _route(settings: str, spec: ResourceSpec) -> str:
-    values = f'prefix="/{spec.names.path}", upstream="{spec.service.name}"'
-    if spec.access is Access.PUBLIC:
-        # Those with a token have limits of their own.
-        costly = '"search", "total"' if "search" in _describe(spec) else '"total",'
-        values += f", costly_parameters=({costly})"
+    names, service = spec.names, spec.service.name
+    values = f'prefix="/{names.path}", upstream="{service}"'
+    # Those with a token have limits of their own.
+    is_public = spec.access is Access.PUBLIC
+    row = f"{values}, costly_parameters=({', '.join(_list_costly(spec))})" if is_public else values
+    settings = editing.add_to_list(settings, "_ROUTES", f"RouteSetting({row})", after=f'upstream="{service}")')
     largest = max((field.max or 0 for field in spec.fields if field.kind in _FILES), default=0)
-    if largest > _BODY_LIMIT:
-        values += f", body_limit={largest}"
-    return editing.add_to_list(settings, "_ROUTES", f"RouteSetting({values})", after=f'upstream="{spec.service.name}")')
+    if largest <= _BODY_LIMIT:
+        return settings
+    # Only uploads are that large.
+    upload = f'RouteSetting({values}, methods=("PUT",), body_limit={_print_size(largest)})'
+    return editing.add_to_list(settings, "_ROUTES", upload, after=f'prefix="/{names.path}"')
+
+
+def _list_costly(spec: ResourceSpec) -> Iterator[str]:
+    """The parameters, as texts of Python, with which a list may read all rows of its table."""
+    codes = [code_of(field, spec.names, soft_deletes=spec.soft_deletes) for field in spec.fields]
+    if any(code.is_searchable for code in codes):
+        yield '"search"'
+    yield from ('"total"', '"skip"')
+    if any(code.sort_type is not None for code in codes):
+        yield '"sort"'
+    for field, code in zip(spec.fields, codes, strict=True):
+        if code.filter is Filter.RANGE:
+            # An index may be of no use to a range with many rows.
+            yield from (f'"{field.name}_from"', f'"{field.name}_to"')
+        elif code.filter is Filter.EXACT and not (field.unique or field.index or field.foreign):
+            yield f'"{field.name}"'
+
+
+def _print_size(size: int) -> str:
+    mebibytes, rest = divmod(size, 1024 * 1024)
+    return str(size) if rest else f"{mebibytes} * 1024 * 1024"
 
 
 def _allow(rights: str, rows: Sequence[tuple[str, str]]) -> str:
