@@ -79,16 +79,11 @@ class FileField:
         """
         await self._check(database, change)
         stored = await self._receive(request, files)
-        key = files.key_of(self._table, self._name, stored.etag)
-        try:
-            return await self._exchange(files, database, row_id=row_id, change=change, value=stored._asdict())
-        except BaseException:
-            await files.forget(key)
-            raise
+        return await self._exchange(files, database, row_id=row_id, change=change, stored=stored)
 
     async def remove(self, files: Files, database: Database, *, row_id: int, change: Change) -> None:
         """Take the file of a row away; NoFileError if it has none."""
-        await self._exchange(files, database, row_id=row_id, change=change, value=None)
+        await self._exchange(files, database, row_id=row_id, change=change, stored=None)
 
     async def send(self, request: Request, files: Files, row: Row) -> Response:
         """The file, or where to read it; an image may be shown in a page, anything else is to be saved."""
@@ -125,14 +120,24 @@ class FileField:
             await savepoint.rollback()
 
     async def _exchange(
-        self, files: Files, database: Database, *, row_id: int, change: Change, value: dict[str, Any] | None
+        self, files: Files, database: Database, *, row_id: int, change: Change, stored: StoredFile | None
     ) -> Row:
-        async with database.writing() as connection:
-            direct = await get_direct(connection)
-            before = (await self._rows.lock(direct, row_id))[self._name]
-            row = await change(direct, changes={self._name: value})
-            if value is None and before is None:
-                raise NoFileError
+        """Have the row name this file, and forget the one that it named before."""
+        is_committing = False
+        try:
+            async with database.writing() as connection:
+                direct = await get_direct(connection)
+                before = (await self._rows.lock(direct, row_id))[self._name]
+                row = await change(direct, changes={self._name: None if stored is None else stored._asdict()})
+                if stored is None and before is None:
+                    raise NoFileError
+                is_committing = True
+        except BaseException:
+            # A COMMIT that was cancelled, or whose connection broke, may have had its effect: then the row names the
+            # file. If no row does, housekeeping removes it.
+            if stored is not None and not is_committing:
+                await files.forget(files.key_of(self._table, self._name, stored.etag))
+            raise
         if before is not None:
             await files.forget(files.key_of(self._table, self._name, before["etag"]))
         return row

@@ -1,14 +1,17 @@
 """Endpoints of a field that is a file, as a generated resource has them, over a real database."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import httpx
+import psycopg
 import pytest
 from fastapi import Depends, FastAPI, Request, Response
 from kpi_shared.app import build_service
@@ -267,6 +270,48 @@ async def test_a_file_whose_row_cannot_be_written_is_removed(
     response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
     assert response.status_code == 500
     assert await keys() == []
+
+
+async def test_an_upload_that_is_cancelled_after_its_commit_keeps_the_new_file(
+    client: httpx.AsyncClient, app: FastAPI, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    remove, is_removing = store.remove, asyncio.Event()
+
+    async def remove_slowly(*keys: str) -> Any:
+        if not is_removing.is_set():
+            is_removing.set()
+            await asyncio.Event().wait()
+        return await remove(*keys)
+
+    monkeypatch.setattr(store, "remove", remove_slowly)
+    request = client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
+    upload = asyncio.create_task(request)
+    await is_removing.wait()
+    upload.cancel()
+    await asyncio.wait({upload})
+    assert (await _download(client, "/things/1/photo")).content == b"GIF89a"
+    assert await remove_orphans(app.state.files, app.state.database, age=timedelta(seconds=-5)) == 1
+
+
+async def test_an_upload_whose_connection_breaks_in_the_commit_keeps_both_files(
+    client: httpx.AsyncClient, app: FastAPI, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    writing = app.state.database.writing
+
+    @asynccontextmanager
+    async def break_after_commit() -> AsyncIterator[Any]:
+        async with writing() as connection:
+            yield connection
+        raise psycopg.OperationalError("the connection is lost")
+
+    transactions = iter([writing, break_after_commit])
+    monkeypatch.setattr(app.state.database, "writing", lambda: next(transactions)())
+    response = await client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
+    assert response.status_code == 503
+    assert len(await keys()) == 2
+    assert (await _download(client, "/things/1/photo")).content == b"GIF89a"
 
 
 async def test_the_file_of_a_deleted_row_is_removed_after_the_commit(client: httpx.AsyncClient, keys: Any) -> None:
