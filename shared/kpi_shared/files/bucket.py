@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from kpi_shared.files.store import Threads, check_key
+from kpi_shared.files.store import Threads, check_key, is_key
 
 # A part of an upload has at least 5 MiB, but for the last.
 _PART = 8 * 1024 * 1024
@@ -99,7 +99,8 @@ class BucketStore:
         while True:
             page = await self._run("list_objects_v2", Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", **token)
             objects = page.get("Contents", [])
-            yield [item["Key"].removeprefix(self._prefix) for item in objects if item["LastModified"] < before]
+            keys = [item["Key"].removeprefix(self._prefix) for item in objects if item["LastModified"] < before]
+            yield [key for key in keys if is_key(key)]
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

@@ -4,11 +4,13 @@ import os
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
-from kpi_shared.files.store import CHUNK, Threads, check_key
+from kpi_shared.files.store import CHUNK, Threads, check_key, is_key
 
 # What is being written; a name that no key begins with.
 _INCOMING = ".incoming"
@@ -65,11 +67,22 @@ class FolderStore:
         return self._root / check_key(key)
 
     def _list(self, prefix: str, before: float) -> list[str]:
-        paths = [path for path in (self._root / prefix).glob("*/*/*") if path.is_file()]
-        drafts = [path for path in (self._root / _INCOMING).glob("*") if path.stat().st_mtime < before]
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
-        return [str(path.relative_to(self._root)) for path in paths if path.stat().st_mtime < before]
+        for draft in (self._root / _INCOMING).glob("*"):
+            if _is_older(draft, before):
+                # What cannot be removed now may be the next time, and stops nothing else.
+                with suppress(OSError):
+                    draft.unlink()
+        paths = {path.relative_to(self._root).as_posix(): path for path in (self._root / prefix).glob("*/*/*")}
+        return [key for key, path in paths.items() if is_key(key) and _is_older(path, before)]
+
+
+def _is_older(path: Path, before: float) -> bool:
+    """Whether it is a file of that age. Another replica may have removed it since it was listed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return S_ISREG(found.st_mode) and found.st_mtime < before
 
 
 def _create(path: Path) -> BinaryIO:

@@ -32,14 +32,22 @@ class FileStore(Protocol):
         """Files that are not there are no error."""
 
     def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
-        """The keys under ``prefix`` of files that are older, at most a thousand at a time."""
+        """The keys under ``prefix`` of files that are older, at most a thousand at a time.
+
+        What has no key's name, because something else put it there, is left out.
+        """
 
     async def close(self) -> None: ...
 
 
+def is_key(text: str) -> bool:
+    """Whether it is a path of four plain names."""
+    return _KEY.fullmatch(text) is not None
+
+
 def check_key(key: str) -> str:
-    """ValueError unless it is a key: a path of four plain names."""
-    if not _KEY.fullmatch(key):
+    """ValueError unless it is a key."""
+    if not is_key(key):
         raise ValueError("not a key of a file")
     return key
 

@@ -1,5 +1,6 @@
 """Both stores do the same: a file is there as a whole or not at all, and nothing leaves its place."""
 
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -79,6 +80,43 @@ async def test_a_broken_upload_of_several_parts_is_aborted(bucket: BucketStore, 
 async def test_young_files_are_not_listed(store: FileStore) -> None:
     await store.save(KEY, _chunks(b"a"), media_type="image/png")
     assert await _list(store, timedelta(hours=1)) == []
+
+
+async def test_what_something_else_put_into_a_folder_is_not_listed(folder: FolderStore, tmp_path: Path) -> None:
+    await folder.save(KEY, _chunks(b"a"), media_type="image/png")
+    photos, drafts = tmp_path / "files/content/products/photo", tmp_path / "files/.incoming"
+    for stray in (photos / ".nfs0001", photos.parent / "lost", drafts / "old", photos / f"{'c' * 22}.bak"):
+        stray.write_bytes(b"a")
+    for stray in (photos / ("d" * 22), drafts / "folder"):
+        stray.mkdir()
+    (photos / ("e" * 22)).symlink_to(tmp_path / "gone")
+    assert await _list(folder) == [KEY]
+    assert [path.name for path in drafts.iterdir()] == ["folder"]
+
+
+async def test_a_file_that_is_removed_while_the_folder_is_listed_is_left_out(
+    folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        await folder.save(key, _chunks(b"a"), media_type="image/png")
+    (tmp_path / "files/.incoming/old").write_bytes(b"a")
+
+    def lose(path: Path, **_: object) -> os.stat_result:
+        if path.name in {OTHER[-22:], "old"}:
+            path.unlink(missing_ok=True)
+        return os.lstat(path)
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(Path, name, lose)
+    assert await _list(folder) == [KEY]
+
+
+async def test_what_something_else_put_into_a_bucket_is_not_listed(bucket: BucketStore, aws: str) -> None:
+    await bucket.save(KEY, _chunks(b"a"), media_type="image/png")
+    client = boto3.client("s3", endpoint_url=aws)
+    for key in ("content/stray", f"{KEY}/deeper/than/keys", "content/products/photo/"):
+        client.put_object(Bucket="kpi-files", Key=f"stage/one/{key}", Body=b"a")
+    assert await _list(bucket) == [KEY]
 
 
 async def test_a_signed_address_shows_the_file_as_the_row_says(bucket: BucketStore) -> None:
