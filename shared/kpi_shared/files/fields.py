@@ -126,11 +126,7 @@ class FileField:
         is_committing = False
         try:
             async with database.writing() as connection:
-                direct = await get_direct(connection)
-                before = (await self._rows.lock(direct, row_id))[self._name]
-                row = await change(direct, changes={self._name: None if stored is None else stored._asdict()})
-                if stored is None and before is None:
-                    raise NoFileError
+                before, row = await self._set(await get_direct(connection), row_id, change, stored)
                 is_committing = True
         except BaseException:
             # A COMMIT that was cancelled, or whose connection broke, may have had its effect: then the row names the
@@ -141,6 +137,16 @@ class FileField:
         if before is not None:
             await files.forget(files.key_of(self._table, self._name, before["etag"]))
         return row
+
+    async def _set(
+        self, connection: DirectConnection, row_id: int, change: Change, stored: StoredFile | None
+    ) -> tuple[dict[str, Any] | None, Row]:
+        """The value of the field before, and the row after."""
+        before = (await self._rows.lock(connection, row_id))[self._name]
+        row = await change(connection, changes={self._name: None if stored is None else stored._asdict()})
+        if stored is None and before is None:
+            raise NoFileError
+        return before, row
 
     async def _receive(self, request: Request, files: Files) -> StoredFile:
         request.scope[MORE_BODY_BYTES] = self._most

@@ -306,8 +306,8 @@ async def test_an_upload_whose_connection_breaks_in_the_commit_keeps_both_files(
             yield connection
         raise psycopg.OperationalError("the connection is lost")
 
-    transactions = iter([writing, break_after_commit])
-    monkeypatch.setattr(app.state.database, "writing", lambda: next(transactions)())
+    transactions = iter([writing(), break_after_commit()])
+    monkeypatch.setattr(app.state.database, "writing", partial(next, transactions))
     response = await client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
     assert response.status_code == 503
     assert len(await keys()) == 2
