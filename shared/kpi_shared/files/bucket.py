@@ -88,10 +88,16 @@ class BucketStore:
         url = await self._run("generate_presigned_url", "get_object", Params=parameters, ExpiresIn=_SIGNED_SECONDS)
         return str(url)
 
-    async def remove(self, *keys: str) -> None:
+    async def remove(self, *keys: str) -> dict[str, str]:
+        failed = {}
         for start in range(0, len(keys), _MOST_REMOVED):
             objects = [{"Key": self._prefix + check_key(key)} for key in keys[start : start + _MOST_REMOVED]]
-            await self._run("delete_objects", Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            deleted = {"Objects": objects, "Quiet": True}
+            response = await self._run("delete_objects", Bucket=self._bucket, Delete=deleted)
+            # The status is 200 even if nothing was deleted.
+            for error in response.get("Errors", []):
+                failed[error["Key"].removeprefix(self._prefix)] = error["Code"]
+        return failed
 
     async def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
         before = datetime.now(UTC) - age

@@ -51,9 +51,14 @@ class FolderStore:
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:  # noqa: ARG002 of the seam
         return None
 
-    async def remove(self, *keys: str) -> None:
+    async def remove(self, *keys: str) -> dict[str, str]:
+        failed = {}
         for key in keys:
-            await self._threads.run(self._path(key).unlink, missing_ok=True)
+            try:
+                await self._threads.run(self._path(key).unlink, missing_ok=True)
+            except OSError as error:
+                failed[key] = error.strerror or type(error).__name__
+        return failed
 
     async def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
         keys = await self._threads.run(self._list, prefix, time.time() - age.total_seconds())

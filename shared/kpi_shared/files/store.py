@@ -28,8 +28,8 @@ class FileStore(Protocol):
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:
         """An address where the client itself may read the file for a minute; None: read it here."""
 
-    async def remove(self, *keys: str) -> None:
-        """Files that are not there are no error."""
+    async def remove(self, *keys: str) -> dict[str, str]:
+        """The keys of the files that could not be removed, with the reasons. One that is not there is no failure."""
 
     def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
         """The keys under ``prefix`` of files that are older, at most a thousand at a time.

@@ -1,5 +1,6 @@
 """Both stores do the same: a file is there as a whole or not at all, and nothing leaves its place."""
 
+import json
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -11,7 +12,9 @@ import pytest
 from kpi_shared.files.bucket import BucketStore
 from kpi_shared.files.folder import FolderStore
 from kpi_shared.files.sniffing import sniff
+from kpi_shared.files.storage import Files
 from kpi_shared.files.store import FileStore, check_key
+from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.anyio
 
@@ -80,6 +83,33 @@ async def test_a_broken_upload_of_several_parts_is_aborted(bucket: BucketStore, 
 async def test_young_files_are_not_listed(store: FileStore) -> None:
     await store.save(KEY, _chunks(b"a"), media_type="image/png")
     assert await _list(store, timedelta(hours=1)) == []
+
+
+async def test_what_a_bucket_does_not_delete_is_not_taken_for_gone(bucket: BucketStore, aws: str) -> None:
+    for key in (KEY, OTHER):
+        await bucket.save(key, _chunks(b"a"), media_type="image/png")
+    client = boto3.client("s3", endpoint_url=aws)
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject"}
+    rule = denied | {"Resource": f"arn:aws:s3:::kpi-files/stage/one/{KEY}"}
+    client.put_bucket_policy(Bucket="kpi-files", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    try:
+        with capture_logs() as logs:
+            assert await Files(bucket, "content").remove(KEY, OTHER) == 1
+    finally:
+        client.delete_bucket_policy(Bucket="kpi-files")
+    assert [(line["event"], line["error"], line["files"]) for line in logs] == [
+        ("files were not removed", "AccessDenied", 1)
+    ]
+    assert await _list(bucket) == [KEY]
+
+
+async def test_what_a_folder_does_not_remove_stops_no_other_removal(folder: FolderStore, tmp_path: Path) -> None:
+    await folder.save(OTHER, _chunks(b"a"), media_type="image/png")
+    (tmp_path / "files" / KEY).mkdir()
+    with capture_logs() as logs:
+        assert await Files(folder, "content").remove(KEY, OTHER) == 1
+    assert [line["error"] for line in logs] == ["Is a directory"]
+    assert await _list(folder) == []
 
 
 async def test_what_something_else_put_into_a_folder_is_not_listed(folder: FolderStore, tmp_path: Path) -> None:
