@@ -1,12 +1,12 @@
 """Files in a bucket of S3, or of a store with the same interface."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from kpi_shared.files.store import Threads, check_key, is_key
+from kpi_shared.files.store import OpenFile, Threads, check_key, is_key
 
 # A part of an upload has at least 5 MiB, but for the last.
 _PART = 8 * 1024 * 1024
@@ -75,7 +75,7 @@ class BucketStore:
         parts = {"Parts": upload.parts}
         await self._run("complete_multipart_upload", **upload.target, UploadId=upload.id, MultipartUpload=parts)
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:  # noqa: ARG002 of the seam
+    async def open(self, key: str) -> OpenFile | None:  # noqa: ARG002 of the seam
         return None
 
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -38,15 +38,11 @@ class FolderStore:
             draft.unlink(missing_ok=True)
             raise
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
-        path = self._path(key)
-        return self._read(path) if await self._threads.run(path.is_file) else None
-
-    async def _read(self, path: Path) -> AsyncGenerator[bytes, None]:
-        # Opened with the first chunk: a response that is never begun leaves no open file.
-        with await self._threads.run(_open, path) as file:
-            while chunk := await self._threads.run(file.read, CHUNK):
-                yield chunk
+    async def open(self, key: str) -> "_OpenFile | None":
+        try:
+            return _OpenFile(await self._threads.run(_open, self._path(key)), self._threads)
+        except FileNotFoundError:
+            return None
 
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:  # noqa: ARG002 of the seam
         return None
@@ -88,6 +84,21 @@ def _is_older(path: Path, before: float) -> bool:
     except FileNotFoundError:
         return False
     return S_ISREG(found.st_mode) and found.st_mtime < before
+
+
+class _OpenFile:
+    """See ``OpenFile``."""
+
+    def __init__(self, file: BinaryIO, threads: Threads) -> None:
+        self._file = file
+        self._threads = threads
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self._threads.run(self._file.read, CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _create(path: Path) -> BinaryIO:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -16,14 +16,22 @@ _KEY = re.compile(r"[a-z][a-z0-9_-]*/[a-z][a-z0-9_]*/[a-z][a-z0-9_]*/[A-Za-z0-9_
 _THREADS = 4
 
 
+class OpenFile(Protocol):
+    """The chunks of a file that is open, so that they come even if it is removed meanwhile."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    def close(self) -> None: ...
+
+
 class FileStore(Protocol):
     """The drivers. A key is one of ``check_key``. OSError for a store that does not work."""
 
     async def save(self, key: str, chunks: AsyncIterator[bytes], *, media_type: str) -> None:
         """Store a file. It is there as a whole, or not at all: an exception of ``chunks`` leaves nothing."""
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
-        """The chunks of a file, or None if there is none."""
+    async def open(self, key: str) -> OpenFile | None:
+        """A file to read and to close, or None if there is none."""
 
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:
         """An address where the client itself may read the file for a minute; None: read it here."""

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -39,8 +40,11 @@ async def _read(store: FileStore, key: str) -> bytes | None:
         async with httpx.AsyncClient() as client:
             response = await client.get(url)
         return response.content if response.is_success else None
-    chunks = await store.open(key)
-    return None if chunks is None else b"".join([chunk async for chunk in chunks])
+    file = await store.open(key)
+    if file is None:
+        return None
+    with closing(file):
+        return b"".join([chunk async for chunk in file])
 
 
 async def test_a_file_is_stored_read_and_removed(store: FileStore) -> None:
@@ -50,6 +54,16 @@ async def test_a_file_is_stored_read_and_removed(store: FileStore) -> None:
     await store.remove(KEY, OTHER)
     assert await _read(store, KEY) is None
     assert await _list(store) == []
+
+
+async def test_a_file_that_is_open_can_be_read_after_its_removal(folder: FolderStore) -> None:
+    await folder.save(KEY, _chunks(b"a" * 100_000), media_type="image/png")
+    file = await folder.open(KEY)
+    await folder.remove(KEY)
+    assert file is not None
+    with closing(file):
+        assert b"".join([chunk async for chunk in file]) == b"a" * 100_000
+    assert await folder.open(KEY) is None
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
