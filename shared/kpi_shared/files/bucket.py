@@ -1,12 +1,12 @@
 """Files in a bucket of S3, or of a store with the same interface."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from kpi_shared.files.store import Threads, check_key
+from kpi_shared.files.store import OpenFile, Threads, check_key, is_key
 
 # A part of an upload has at least 5 MiB, but for the last.
 _PART = 8 * 1024 * 1024
@@ -75,7 +75,7 @@ class BucketStore:
         parts = {"Parts": upload.parts}
         await self._run("complete_multipart_upload", **upload.target, UploadId=upload.id, MultipartUpload=parts)
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:  # noqa: ARG002 of the seam
+    async def open(self, key: str) -> OpenFile | None:  # noqa: ARG002 of the seam
         return None
 
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:
@@ -88,10 +88,16 @@ class BucketStore:
         url = await self._run("generate_presigned_url", "get_object", Params=parameters, ExpiresIn=_SIGNED_SECONDS)
         return str(url)
 
-    async def remove(self, *keys: str) -> None:
+    async def remove(self, *keys: str) -> dict[str, str]:
+        failed = {}
         for start in range(0, len(keys), _MOST_REMOVED):
             objects = [{"Key": self._prefix + check_key(key)} for key in keys[start : start + _MOST_REMOVED]]
-            await self._run("delete_objects", Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            deleted = {"Objects": objects, "Quiet": True}
+            response = await self._run("delete_objects", Bucket=self._bucket, Delete=deleted)
+            # The status is 200 even if nothing was deleted.
+            for error in response.get("Errors", []):
+                failed[error["Key"].removeprefix(self._prefix)] = error["Code"]
+        return failed
 
     async def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
         before = datetime.now(UTC) - age
@@ -99,7 +105,8 @@ class BucketStore:
         while True:
             page = await self._run("list_objects_v2", Bucket=self._bucket, Prefix=f"{self._prefix}{prefix}/", **token)
             objects = page.get("Contents", [])
-            yield [item["Key"].removeprefix(self._prefix) for item in objects if item["LastModified"] < before]
+            keys = [item["Key"].removeprefix(self._prefix) for item in objects if item["LastModified"] < before]
+            yield [key for key in keys if is_key(key)]
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}

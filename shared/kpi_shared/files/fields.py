@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from kpi_shared import deadlines
 from kpi_shared.database import Database, DirectConnection, get_direct
@@ -21,6 +22,7 @@ from kpi_shared.files.errors import (
 from kpi_shared.files.models import StoredFile
 from kpi_shared.files.sniffing import IMAGES, LOOKED_AT, UNKNOWN, sniff
 from kpi_shared.files.storage import Discarded, Files
+from kpi_shared.files.store import OpenFile
 from kpi_shared.http.conditional import is_not_modified
 from kpi_shared.http.middleware import IS_HEAD, MAX_BODY_BYTES
 from kpi_shared.http.openapi import Responses, problems
@@ -33,8 +35,10 @@ Row = Mapping[str, Any]
 Change = Callable[..., Awaitable[Row]]
 
 
-class LockedRows(Protocol):
+class Rows(Protocol):
     """The rows that have the field: ``kpi_shared.records.repository.Records``."""
+
+    async def get_or_raise(self, connection: DirectConnection, row_id: int) -> Row: ...
 
     async def lock(self, connection: DirectConnection, row_id: int) -> Row: ...
 
@@ -42,7 +46,7 @@ class LockedRows(Protocol):
 class FileField:
     """One field of a table. ``most`` is the greatest size in bytes."""
 
-    def __init__(self, rows: LockedRows, table: str, name: str, *, most: int, images_only: bool = False) -> None:
+    def __init__(self, rows: Rows, table: str, name: str, *, most: int, images_only: bool = False) -> None:
         self._rows = rows
         self._table = table
         self._name = name
@@ -79,19 +83,27 @@ class FileField:
         """
         await self._check(database, change)
         stored = await self._receive(request, files)
-        key = files.key_of(self._table, self._name, stored.etag)
-        try:
-            return await self._exchange(files, database, row_id=row_id, change=change, value=stored._asdict())
-        except BaseException:
-            await files.forget(key)
-            raise
+        return await self._exchange(files, database, row_id=row_id, change=change, stored=stored)
 
     async def remove(self, files: Files, database: Database, *, row_id: int, change: Change) -> None:
         """Take the file of a row away; NoFileError if it has none."""
-        await self._exchange(files, database, row_id=row_id, change=change, value=None)
+        await self._exchange(files, database, row_id=row_id, change=change, stored=None)
 
     async def send(self, request: Request, files: Files, row: Row) -> Response:
         """The file, or where to read it; an image may be shown in a page, anything else is to be saved."""
+        response = await self._send(request, files, row)
+        if response is None:
+            # The row was read before its file was replaced or removed.
+            database: Database = request.app.state.database
+            async with database.direct() as connection:
+                row = await self._rows.get_or_raise(connection, row["id"])
+            response = await self._send(request, files, row)
+        if response is None:
+            raise NoFileError
+        return response
+
+    async def _send(self, request: Request, files: Files, row: Row) -> Response | None:
+        """None if the store does not have the file that the row names."""
         if row[self._name] is None:
             raise NoFileError
         stored = StoredFile(**row[self._name])
@@ -103,15 +115,16 @@ class FileField:
         try:
             if url := await files.store.sign(key, media_type=stored.media_type, disposition=disposition):
                 return Response(status_code=307, headers=headers | {"Location": url, "Cache-Control": "no-store"})
-            chunks = await files.store.open(key)
+            file = await files.store.open(key)
         except OSError as error:
             raise FilesUnavailableError from error
-        if chunks is None:
-            raise NoFileError
+        if file is None:
+            return None
         headers |= {"Content-Length": str(stored.size)}
         if request.scope.get(IS_HEAD):
+            file.close()
             return Response(headers=headers, media_type=stored.media_type)
-        return StreamingResponse(chunks, headers=headers, media_type=stored.media_type)
+        return _FileResponse(file, headers=headers, media_type=stored.media_type)
 
     def discard(self, row: Row, files: Files, discarded: Discarded) -> None:
         """Have the file of a row removed after this request's transaction has deleted the row."""
@@ -125,17 +138,33 @@ class FileField:
             await savepoint.rollback()
 
     async def _exchange(
-        self, files: Files, database: Database, *, row_id: int, change: Change, value: dict[str, Any] | None
+        self, files: Files, database: Database, *, row_id: int, change: Change, stored: StoredFile | None
     ) -> Row:
-        async with database.writing() as connection:
-            direct = await get_direct(connection)
-            before = (await self._rows.lock(direct, row_id))[self._name]
-            row = await change(direct, changes={self._name: value})
-            if value is None and before is None:
-                raise NoFileError
+        """Have the row name this file, and forget the one that it named before."""
+        is_committing = False
+        try:
+            async with database.writing() as connection:
+                before, row = await self._set(await get_direct(connection), row_id, change, stored)
+                is_committing = True
+        except BaseException:
+            # A COMMIT that was cancelled, or whose connection broke, may have had its effect: then the row names the
+            # file. If no row does, housekeeping removes it.
+            if stored is not None and not is_committing:
+                await files.forget(files.key_of(self._table, self._name, stored.etag))
+            raise
         if before is not None:
             await files.forget(files.key_of(self._table, self._name, before["etag"]))
         return row
+
+    async def _set(
+        self, connection: DirectConnection, row_id: int, change: Change, stored: StoredFile | None
+    ) -> tuple[dict[str, Any] | None, Row]:
+        """The value of the field before, and the row after."""
+        before = (await self._rows.lock(connection, row_id))[self._name]
+        row = await change(connection, changes={self._name: None if stored is None else stored._asdict()})
+        if stored is None and before is None:
+            raise NoFileError
+        return before, row
 
     async def _receive(self, request: Request, files: Files) -> StoredFile:
         request.scope[MORE_BODY_BYTES] = self._most
@@ -155,6 +184,20 @@ class FileField:
             except OSError as error:
                 raise FilesUnavailableError from error
         return StoredFile(media_type, body.size, etag)
+
+
+class _FileResponse(StreamingResponse):
+    """Closes its file however it ends, also where the client has left before the first chunk."""
+
+    def __init__(self, file: OpenFile, *, headers: Mapping[str, str], media_type: str) -> None:
+        super().__init__(file, headers=headers, media_type=media_type)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
 
 
 class _Body:

@@ -3,12 +3,14 @@
 import os
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import BinaryIO
 
-from kpi_shared.files.store import CHUNK, Threads, check_key
+from kpi_shared.files.store import CHUNK, Threads, check_key, is_key
 
 # What is being written; a name that no key begins with.
 _INCOMING = ".incoming"
@@ -36,22 +38,23 @@ class FolderStore:
             draft.unlink(missing_ok=True)
             raise
 
-    async def open(self, key: str) -> AsyncGenerator[bytes, None] | None:
-        path = self._path(key)
-        return self._read(path) if await self._threads.run(path.is_file) else None
-
-    async def _read(self, path: Path) -> AsyncGenerator[bytes, None]:
-        # Opened with the first chunk: a response that is never begun leaves no open file.
-        with await self._threads.run(_open, path) as file:
-            while chunk := await self._threads.run(file.read, CHUNK):
-                yield chunk
+    async def open(self, key: str) -> "_OpenFile | None":
+        try:
+            return _OpenFile(await self._threads.run(_open, self._path(key)), self._threads)
+        except FileNotFoundError:
+            return None
 
     async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:  # noqa: ARG002 of the seam
         return None
 
-    async def remove(self, *keys: str) -> None:
+    async def remove(self, *keys: str) -> dict[str, str]:
+        failed = {}
         for key in keys:
-            await self._threads.run(self._path(key).unlink, missing_ok=True)
+            try:
+                await self._threads.run(self._path(key).unlink, missing_ok=True)
+            except OSError as error:
+                failed[key] = error.strerror or type(error).__name__
+        return failed
 
     async def list_old(self, prefix: str, *, age: timedelta) -> AsyncIterator[list[str]]:
         keys = await self._threads.run(self._list, prefix, time.time() - age.total_seconds())
@@ -65,11 +68,37 @@ class FolderStore:
         return self._root / check_key(key)
 
     def _list(self, prefix: str, before: float) -> list[str]:
-        paths = [path for path in (self._root / prefix).glob("*/*/*") if path.is_file()]
-        drafts = [path for path in (self._root / _INCOMING).glob("*") if path.stat().st_mtime < before]
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
-        return [str(path.relative_to(self._root)) for path in paths if path.stat().st_mtime < before]
+        for draft in (self._root / _INCOMING).glob("*"):
+            if _is_older(draft, before):
+                # What cannot be removed now may be the next time, and stops nothing else.
+                with suppress(OSError):
+                    draft.unlink()
+        paths = {path.relative_to(self._root).as_posix(): path for path in (self._root / prefix).glob("*/*/*")}
+        return [key for key, path in paths.items() if is_key(key) and _is_older(path, before)]
+
+
+def _is_older(path: Path, before: float) -> bool:
+    """Whether it is a file of that age. Another replica may have removed it since it was listed."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return S_ISREG(found.st_mode) and found.st_mtime < before
+
+
+class _OpenFile:
+    """See ``OpenFile``."""
+
+    def __init__(self, file: BinaryIO, threads: Threads) -> None:
+        self._file = file
+        self._threads = threads
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while chunk := await self._threads.run(self._file.read, CHUNK):
+            yield chunk
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def _create(path: Path) -> BinaryIO:

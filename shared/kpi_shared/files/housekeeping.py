@@ -20,13 +20,12 @@ _SCHEDULE = Schedule(interval=86_400.0, first_delay=3600.0, first_backoff=3600.0
 
 
 async def remove_orphans(files: Files, database: Database, *, age: timedelta = _AGE) -> int:
-    """Remove the files of this part that no row names, and return how many there were."""
+    """Remove the files of this part that no row names, and return how many are gone."""
     removed = 0
     async for keys in files.store.list_old(files.part, age=age):
         for place, group in groupby(sorted(keys), key=lambda key: key.rpartition("/")[0]):
             orphans = await _find_orphans(database, place, list(group))
-            await files.store.remove(*orphans)
-            removed += len(orphans)
+            removed += await files.remove(*orphans)
     return removed
 
 

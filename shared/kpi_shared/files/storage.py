@@ -30,9 +30,16 @@ class Files:
     async def forget(self, *keys: str) -> None:
         """Remove files that no row names any more. What fails is left to housekeeping."""
         try:
-            await self.store.remove(*keys)
+            await self.remove(*keys)
         except OSError as error:
             log.warning("files were not removed", error=str(error), files=len(keys))
+
+    async def remove(self, *keys: str) -> int:
+        """Remove files, and return how many are gone. OSError if the store cannot be reached."""
+        failed = await self.store.remove(*keys)
+        if failed:
+            log.warning("files were not removed", error=", ".join(sorted(set(failed.values()))), files=len(failed))
+        return len(keys) - len(failed)
 
 
 def open_store(settings: ServiceSettings) -> FileStore | None:

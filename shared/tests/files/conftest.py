@@ -1,15 +1,27 @@
-"""A folder, and a bucket of moto's server, as stores of files."""
+"""A folder, and a bucket of moto's server, as stores of files, and the endpoints of files_support."""
 
 import os
-from collections.abc import AsyncIterator, Iterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
+import httpx
 import pytest
+from fastapi import FastAPI
+from files_support import Settings, Table, router
+from kpi_shared.app import build_service
+from kpi_shared.database import Bounds, Database
 from kpi_shared.files.bucket import BucketStore
 from kpi_shared.files.folder import FolderStore
+from kpi_shared.files.storage import Files
 from kpi_shared.files.store import FileStore
+from kpi_shared.testing.postgres import create_database
 from moto.server import ThreadedMotoServer
+from pydantic import SecretStr
+from sqlalchemy import text
 
 BUCKET = "kpi-files"
 
@@ -55,3 +67,36 @@ async def folder(tmp_path: Path) -> AsyncIterator[FolderStore]:
 def store(request: pytest.FixtureRequest) -> FileStore:
     found: FileStore = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    url = create_database(f"kpi_files_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
+    return Settings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secrets.token_hex(32)))
+
+
+@pytest.fixture
+async def app(settings: Settings, store: FileStore) -> AsyncIterator[FastAPI]:
+    app = build_service(settings, title="Things", version="1", routers=[router], tags={})
+    app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
+    app.state.files = Files(store, "sample")
+    async with app.state.database.writing() as connection:
+        await connection.run_sync(Table.metadata.drop_all)
+        await connection.run_sync(Table.metadata.create_all)
+        await connection.execute(text("INSERT INTO things DEFAULT VALUES"))
+    yield app
+    await app.state.database.close()
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sample") as client:
+        yield client
+
+
+@pytest.fixture
+def keys(store: FileStore) -> Callable[[], Any]:
+    async def list_keys() -> list[str]:
+        return [key async for keys in store.list_old("sample", age=timedelta(seconds=-5)) for key in keys]
+
+    return list_keys

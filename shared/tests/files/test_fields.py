@@ -1,160 +1,24 @@
 """Endpoints of a field that is a file, as a generated resource has them, over a real database."""
 
-import os
-import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
-from fastapi import Depends, FastAPI, Request, Response
-from kpi_shared.app import build_service
-from kpi_shared.database import Bounds, Database, DatabaseOfApp, DirectConnection, DirectWriter
-from kpi_shared.database.names import named_metadata
-from kpi_shared.errors import ForbiddenError
-from kpi_shared.files.fields import FileField
+from fastapi import FastAPI
+from files_support import MOST, PNG
 from kpi_shared.files.housekeeping import remove_orphans
-from kpi_shared.files.models import check_file
-from kpi_shared.files.schemas import FilePublic
-from kpi_shared.files.storage import DiscardedFiles, Files, FilesOfApp
+from kpi_shared.files.storage import Files
 from kpi_shared.files.store import FileStore
-from kpi_shared.http.media_types import Router
-from kpi_shared.parts import Part
-from kpi_shared.records.errors import RowNotFoundError
-from kpi_shared.records.models import row_id, write_time
-from kpi_shared.records.repository import Records
-from kpi_shared.records.responses import write_response
-from kpi_shared.settings import ServiceSettings
-from kpi_shared.testing.postgres import create_database
-from pydantic import BaseModel, SecretStr
 from sqlalchemy import text
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import registry
-from sqlmodel import Field, SQLModel
 
 pytestmark = pytest.mark.anyio
-
-PNG = b"\x89PNG\r\n\x1a\n" + b"\x00" * 100
-MOST = 3 * 1024 * 1024
-
-
-class Table(SQLModel, registry=registry(metadata=named_metadata())):
-    pass
-
-
-class Thing(Table, table=True):
-    __tablename__ = "things"
-    __table_args__ = (check_file("photo"), check_file("manual"))
-
-    id: int | None = row_id()
-    photo: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
-    manual: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
-    updated_at: Any = write_time()
-
-
-class ThingPublic(BaseModel):
-    id: int
-    photo: FilePublic | None
-    manual: FilePublic | None
-
-
-class ThingNotFoundError(RowNotFoundError):
-    type = "thing-not-found"
-    title = "The thing does not exist"
-
-
-things = Records(Thing, ThingPublic, missing=ThingNotFoundError)
-photo = FileField(things, "things", "photo", most=MOST, images_only=True)
-manual = FileField(things, "things", "manual", most=1000)
-router = Router(prefix="/things")
-
-
-async def _change(connection: DirectConnection, *, thing_id: int, changes: Mapping[str, Any], is_owner: bool) -> Any:
-    await things.lock(connection, thing_id)
-    if not is_owner:
-        raise ForbiddenError
-    return await things.change(connection, thing_id, changes)
-
-
-async def _caller(request: Request) -> bool:
-    return request.headers.get("x-caller") != "stranger"
-
-
-IsOwner = Annotated[bool, Depends(_caller)]
-
-
-def _add_endpoints(field: FileField, name: str) -> None:
-    @router.put(f"/{{thing_id}}/{name}", responses=field.errors, openapi_extra=field.upload)
-    async def upload(
-        request: Request, thing_id: int, is_owner: IsOwner, files: FilesOfApp, database: DatabaseOfApp
-    ) -> Response:
-        change = partial(_change, thing_id=thing_id, is_owner=is_owner)
-        return write_response(await field.replace(request, files, database, row_id=thing_id, change=change))
-
-    @router.get(f"/{{thing_id}}/{name}")
-    async def download(request: Request, thing_id: int, files: FilesOfApp, database: DatabaseOfApp) -> Response:
-        async with database.direct() as connection:
-            row = await things.get_or_raise(connection, thing_id)
-        return await field.send(request, files, row)
-
-    @router.delete(f"/{{thing_id}}/{name}", status_code=204)
-    async def remove(thing_id: int, is_owner: IsOwner, files: FilesOfApp, database: DatabaseOfApp) -> None:
-        change = partial(_change, thing_id=thing_id, is_owner=is_owner)
-        await field.remove(files, database, row_id=thing_id, change=change)
-
-
-_add_endpoints(photo, "photo")
-_add_endpoints(manual, "manual")
-
-
-@router.delete("/{thing_id}", status_code=204)
-async def delete_thing(
-    thing_id: int, files: FilesOfApp, discarded: DiscardedFiles, connection: DirectWriter, fails: bool = False
-) -> None:
-    photo.discard(await things.lock(connection, thing_id), files, discarded)
-    await things.remove(connection, thing_id)
-    if fails:
-        raise ForbiddenError
-
-
-class Settings(ServiceSettings):
-    part: ClassVar[Part] = Part("sample", "package_that_is_not_there", 1)
-
-
-@pytest.fixture(scope="module")
-def settings() -> Settings:
-    url = create_database(f"kpi_files_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}")
-    return Settings(database_url=SecretStr(url), paseto_secret_key=SecretStr(secrets.token_hex(32)))
-
-
-@pytest.fixture
-async def app(settings: Settings, store: FileStore) -> AsyncIterator[FastAPI]:
-    app = build_service(settings, title="Things", version="1", routers=[router], tags={})
-    app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
-    app.state.files = Files(store, "sample")
-    async with app.state.database.writing() as connection:
-        await connection.run_sync(Table.metadata.drop_all)
-        await connection.run_sync(Table.metadata.create_all)
-        await connection.execute(text("INSERT INTO things DEFAULT VALUES"))
-    yield app
-    await app.state.database.close()
-
-
-@pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sample") as client:
-        yield client
-
-
-@pytest.fixture
-def keys(store: FileStore) -> Callable[[], Any]:
-    async def list_keys() -> list[str]:
-        return [key async for keys in store.list_old("sample", age=timedelta(seconds=-5)) for key in keys]
-
-    return list_keys
 
 
 async def _download(client: httpx.AsyncClient, path: str) -> httpx.Response:
@@ -267,6 +131,48 @@ async def test_a_file_whose_row_cannot_be_written_is_removed(
     response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
     assert response.status_code == 500
     assert await keys() == []
+
+
+async def test_an_upload_that_is_cancelled_after_its_commit_keeps_the_new_file(
+    client: httpx.AsyncClient, app: FastAPI, store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    remove, is_removing = store.remove, asyncio.Event()
+
+    async def remove_slowly(*keys: str) -> Any:
+        if not is_removing.is_set():
+            is_removing.set()
+            await asyncio.Event().wait()
+        return await remove(*keys)
+
+    monkeypatch.setattr(store, "remove", remove_slowly)
+    request = client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
+    upload = asyncio.create_task(request)
+    await is_removing.wait()
+    upload.cancel()
+    await asyncio.wait({upload})
+    assert (await _download(client, "/things/1/photo")).content == b"GIF89a"
+    assert await remove_orphans(app.state.files, app.state.database, age=timedelta(seconds=-5)) == 1
+
+
+async def test_an_upload_whose_connection_breaks_in_the_commit_keeps_both_files(
+    client: httpx.AsyncClient, app: FastAPI, keys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    writing = app.state.database.writing
+
+    @asynccontextmanager
+    async def break_after_commit() -> AsyncIterator[Any]:
+        async with writing() as connection:
+            yield connection
+        raise psycopg.OperationalError("the connection is lost")
+
+    transactions = iter([writing(), break_after_commit()])
+    monkeypatch.setattr(app.state.database, "writing", partial(next, transactions))
+    response = await client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
+    assert response.status_code == 503
+    assert len(await keys()) == 2
+    assert (await _download(client, "/things/1/photo")).content == b"GIF89a"
 
 
 async def test_the_file_of_a_deleted_row_is_removed_after_the_commit(client: httpx.AsyncClient, keys: Any) -> None:

@@ -1,6 +1,9 @@
 """Both stores do the same: a file is there as a whole or not at all, and nothing leaves its place."""
 
+import json
+import os
 from collections.abc import AsyncIterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +13,9 @@ import pytest
 from kpi_shared.files.bucket import BucketStore
 from kpi_shared.files.folder import FolderStore
 from kpi_shared.files.sniffing import sniff
+from kpi_shared.files.storage import Files
 from kpi_shared.files.store import FileStore, check_key
+from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +40,11 @@ async def _read(store: FileStore, key: str) -> bytes | None:
         async with httpx.AsyncClient() as client:
             response = await client.get(url)
         return response.content if response.is_success else None
-    chunks = await store.open(key)
-    return None if chunks is None else b"".join([chunk async for chunk in chunks])
+    file = await store.open(key)
+    if file is None:
+        return None
+    with closing(file):
+        return b"".join([chunk async for chunk in file])
 
 
 async def test_a_file_is_stored_read_and_removed(store: FileStore) -> None:
@@ -46,6 +54,16 @@ async def test_a_file_is_stored_read_and_removed(store: FileStore) -> None:
     await store.remove(KEY, OTHER)
     assert await _read(store, KEY) is None
     assert await _list(store) == []
+
+
+async def test_a_file_that_is_open_can_be_read_after_its_removal(folder: FolderStore) -> None:
+    await folder.save(KEY, _chunks(b"a" * 100_000), media_type="image/png")
+    file = await folder.open(KEY)
+    await folder.remove(KEY)
+    assert file is not None
+    with closing(file):
+        assert b"".join([chunk async for chunk in file]) == b"a" * 100_000
+    assert await folder.open(KEY) is None
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(store: FileStore, tmp_path: Path) -> None:
@@ -79,6 +97,70 @@ async def test_a_broken_upload_of_several_parts_is_aborted(bucket: BucketStore, 
 async def test_young_files_are_not_listed(store: FileStore) -> None:
     await store.save(KEY, _chunks(b"a"), media_type="image/png")
     assert await _list(store, timedelta(hours=1)) == []
+
+
+async def test_what_a_bucket_does_not_delete_is_not_taken_for_gone(bucket: BucketStore, aws: str) -> None:
+    for key in (KEY, OTHER):
+        await bucket.save(key, _chunks(b"a"), media_type="image/png")
+    client = boto3.client("s3", endpoint_url=aws)
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:DeleteObject"}
+    rule = denied | {"Resource": f"arn:aws:s3:::kpi-files/stage/one/{KEY}"}
+    client.put_bucket_policy(Bucket="kpi-files", Policy=json.dumps({"Version": "2012-10-17", "Statement": [rule]}))
+    try:
+        with capture_logs() as logs:
+            assert await Files(bucket, "content").remove(KEY, OTHER) == 1
+    finally:
+        client.delete_bucket_policy(Bucket="kpi-files")
+    assert [(line["event"], line["error"], line["files"]) for line in logs] == [
+        ("files were not removed", "AccessDenied", 1)
+    ]
+    assert await _list(bucket) == [KEY]
+
+
+async def test_what_a_folder_does_not_remove_stops_no_other_removal(folder: FolderStore, tmp_path: Path) -> None:
+    await folder.save(OTHER, _chunks(b"a"), media_type="image/png")
+    (tmp_path / "files" / KEY).mkdir()
+    with capture_logs() as logs:
+        assert await Files(folder, "content").remove(KEY, OTHER) == 1
+    assert [line["error"] for line in logs] == ["Is a directory"]
+    assert await _list(folder) == []
+
+
+async def test_what_something_else_put_into_a_folder_is_not_listed(folder: FolderStore, tmp_path: Path) -> None:
+    await folder.save(KEY, _chunks(b"a"), media_type="image/png")
+    photos, drafts = tmp_path / "files/content/products/photo", tmp_path / "files/.incoming"
+    for stray in (photos / ".nfs0001", photos.parent / "lost", drafts / "old", photos / f"{'c' * 22}.bak"):
+        stray.write_bytes(b"a")
+    for stray in (photos / ("d" * 22), drafts / "folder"):
+        stray.mkdir()
+    (photos / ("e" * 22)).symlink_to(tmp_path / "gone")
+    assert await _list(folder) == [KEY]
+    assert [path.name for path in drafts.iterdir()] == ["folder"]
+
+
+async def test_a_file_that_is_removed_while_the_folder_is_listed_is_left_out(
+    folder: FolderStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        await folder.save(key, _chunks(b"a"), media_type="image/png")
+    (tmp_path / "files/.incoming/old").write_bytes(b"a")
+
+    def lose(path: Path, **_: object) -> os.stat_result:
+        if path.name in {OTHER[-22:], "old"}:
+            path.unlink(missing_ok=True)
+        return os.lstat(path)
+
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(Path, name, lose)
+    assert await _list(folder) == [KEY]
+
+
+async def test_what_something_else_put_into_a_bucket_is_not_listed(bucket: BucketStore, aws: str) -> None:
+    await bucket.save(KEY, _chunks(b"a"), media_type="image/png")
+    client = boto3.client("s3", endpoint_url=aws)
+    for key in ("content/stray", f"{KEY}/deeper/than/keys", "content/products/photo/"):
+        client.put_object(Bucket="kpi-files", Key=f"stage/one/{key}", Body=b"a")
+    assert await _list(bucket) == [KEY]
 
 
 async def test_a_signed_address_shows_the_file_as_the_row_says(bucket: BucketStore) -> None:
