@@ -19,6 +19,8 @@ _ALL, _NOTHING = "200 200 201 200 204", "403 403 403 403 403"
 _READING = "200 200 403 403 403"
 _ANONYMOUS = {Access.PUBLIC: "200 200 401 401 401"}
 _UNAUTHENTICATED = "401 401 401 401 401"
+# What kpi_shared.testing.list_checks.check_search adds.
+_WORDS = "Quince jam"
 # Texts longer than this are printed as a repetition.
 _LONG = 30
 
@@ -67,8 +69,22 @@ def _describe(spec: ResourceSpec, values: dict[str, Any]) -> dict[str, Any]:
         "soft_deletes": spec.soft_deletes,
         "sorted_fields": sorted_fields,
         "other_list": _print_other_list(sorted_fields, sent),
+        "exact": [field for field in values["exact"] if _differs(field)],
+        "ranges": [field for field in values["ranges"] if _differs(field)],
+        "searched": [field for field in values["searched"] if _takes_words(field)],
         "has_own_list": spec.owner is not None and spec.access is not Access.ADMIN,
     }
+
+
+def _differs(field: FieldCode) -> bool:
+    """Whether rows of a test can have different values: a list of equal ones shows no filter."""
+    return field.example != field.other_example or field.foreign_table is not None
+
+
+def _takes_words(field: FieldCode) -> bool:
+    """Whether the words that the test looks for fit into the bounds, of which the shortest and longest values tell."""
+    lengths = [len(value) for value in field.accepted]
+    return min(lengths) <= len(_WORDS) <= max(lengths)
 
 
 def _list_rights(spec: ResourceSpec) -> Iterator[tuple[str, str]]:

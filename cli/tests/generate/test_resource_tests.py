@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from kpi_cli.generate.changes import NewFile, Plan
+from kpi_cli.generate.fields.catalogue import code_of
 from kpi_cli.generate.resource_tests import add_tests, print_compactly
 from kpi_cli.generate.specs import Access
 from resource_mixes import BILLING, EVERY_KIND, resource
@@ -37,8 +38,15 @@ def test_a_long_text_is_printed_as_what_it_repeats(value: object, printed: str) 
 
 def test_every_field_is_tried_at_its_edges() -> None:
     written = render("Product", *EVERY_KIND)["test_products.py"]
-    for name in [field.partition(":")[0] for field in EVERY_KIND]:
-        assert written.count(f'"{name}": [') >= 1, name
+    tables = {
+        node.target.id: eval(compile(ast.Expression(node.value), "x", "eval"))  # noqa: S307 our own text
+        for node in ast.parse(written).body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None
+    }
+    spec = resource("Product", *EVERY_KIND)
+    codes = [code_of(field, spec.names) for field in spec.fields]
+    assert tables["ACCEPTED"] == {code.name: list(code.accepted) for code in codes if code.accepted}
+    assert tables["REFUSED"] == {code.name: list(code.refused) for code in codes}
 
 
 def test_an_owner_an_open_list_and_admins_have_their_own_rights() -> None:
@@ -74,3 +82,21 @@ def test_files_have_tests_of_their_own() -> None:
 
 def test_owners_of_a_service_without_authors_are_accounts_of_auth() -> None:
     assert '"owner_id": range(1, 11)' in render("Bill", "title:string", "owner:owner", service=BILLING)["bills.py"]
+
+
+def test_a_narrow_field_is_not_tried_with_what_it_does_not_take() -> None:
+    narrow = (
+        "name:string:max:9",
+        "label:text:min:11",
+        "state:enum(a)",
+        "fee:percent:ge:5,le:5",
+        "ok:integer:ge:1,le:1",
+    )
+    written = render("Badge", *narrow)["test_badge_lists.py"]
+    assert [name for name in ("check_search", "check_filter", "check_range") if name in written] == []
+
+
+def test_a_field_with_just_enough_room_is_tried() -> None:
+    written = render("Badge", "name:string:min:10,max:10", "state:enum(a|b)", "fee:percent:ge:5,le:5.01")
+    for name in ("check_search", "check_filter", "check_range"):
+        assert name in written["test_badge_lists.py"], name

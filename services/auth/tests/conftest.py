@@ -1,7 +1,7 @@
 """The auth service in this process, on a migrated database of its own."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
@@ -15,12 +15,13 @@ from kpi_shared.settings import Environment
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_migrated_database
+from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
 from webhook_support import FixedResolver
 
 
 @pytest.fixture(scope="session")
-def settings(worker: str, secret_key: str) -> AuthSettings:
+def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> AuthSettings:
     """Settings with a migrated database, and with a mail server, so that registration does not disclose addresses.
 
     Hashing is as cheap as argon2 allows.
@@ -29,6 +30,8 @@ def settings(worker: str, secret_key: str) -> AuthSettings:
         database_url=SecretStr(create_migrated_database("kpi_auth", f"auth_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
         app_env=Environment.PRODUCTION,
+        # In production there is no store unless one is named.
+        files_url=tmp_path_factory.mktemp("files").as_uri(),
         mail_url=SecretStr("smtp://localhost:1"),
         # Mails stay in the outbox, where tests look for them.
         mail_worker=False,
@@ -72,11 +75,30 @@ def accounts(app: FastAPI, client: httpx.AsyncClient) -> Accounts:
 
 
 @pytest.fixture
-async def shared_client(running_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client on the pool of real connections; the database is emptied afterwards."""
-    async with client_of(running_app) as client:
-        yield client
+async def committing_app(running_app: FastAPI) -> AsyncIterator[FastAPI]:
+    """The running application on its pool of real connections; the database is emptied after the test."""
+    yield running_app
     await empty(running_app.state.database)
+
+
+@pytest.fixture
+async def committing_client(committing_app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(committing_app) as client:
+        yield client
+
+
+@pytest.fixture
+def shared_client(committing_client: httpx.AsyncClient) -> httpx.AsyncClient:
+    """The name in the tests of accounts, next to ``shared_accounts``."""
+    return committing_client
+
+
+@pytest.fixture
+def tokens(running_app: FastAPI) -> Iterator[TokenCodec]:
+    """The service's codec. Accounts of its tokens are in no table, so no session of theirs is looked for meanwhile."""
+    check, running_app.state.session_check = running_app.state.session_check, None
+    yield running_app.state.tokens
+    running_app.state.session_check = check
 
 
 @pytest.fixture

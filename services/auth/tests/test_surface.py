@@ -102,6 +102,7 @@ def test_generated_requests_conform_to_the_openapi_document(worker: str, secret_
         "ARGON2_TIME_COST": "1",
         # Otherwise requests that need mail would always get a 503.
         "MAIL_URL": tmp_path.as_uri(),
+        "FILES_URL": tmp_path.as_uri(),
         "MAILS_PER_ADDRESS": "10000",
         "FAILURES_PER_ADDRESS": "10000",
     }

@@ -24,10 +24,11 @@ from pydantic import SecretStr
 
 
 @pytest.fixture(scope="session")
-def settings(worker: str, secret_key: str) -> ContentSettings:
+def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFactory) -> ContentSettings:
     return ContentSettings(
         database_url=SecretStr(create_migrated_database("kpi_content", f"content_{worker}")),
         paseto_secret_key=SecretStr(secret_key),
+        files_url=tmp_path_factory.mktemp("files").as_uri(),
     )
 
 

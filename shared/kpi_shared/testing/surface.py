@@ -138,7 +138,13 @@ async def _call(
     headers: dict[str, str] | None = None,
 ) -> httpx.Response:
     method, _, address = name.partition(" ")
-    return await client.request(method, address.format_map(Ids(path)), json=body, headers=headers)
+    url = address.format_map(Ids(path))
+    response = await client.request(method, url, json=body, headers=headers)
+    if response.status_code == httpx.codes.UNSUPPORTED_MEDIA_TYPE:
+        # An upload: an image, for example.
+        sent = {**(headers or {}), "Content-Type": response.headers["Accept"].partition(",")[0]}
+        response = await client.request(method, url, content=b"", headers=sent)
+    return response
 
 
 def _problem_type(response: httpx.Response) -> str | None:
