@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,7 +28,7 @@ def migrate(layout: Layout, service: str | None, *, as_json: bool) -> None:
         for database in databases:
             database.migrate(layout)
         done = [_describe_change(each, each.shown["newest"]) for each in databases]
-    _print_changes(done, as_json=as_json)
+    _print_changes(databases, done, as_json=as_json)
 
 
 def rollback(layout: Layout, service: str | None, *, steps: int, consent: Consent, as_json: bool) -> None:
@@ -36,10 +36,15 @@ def rollback(layout: Layout, service: str | None, *, steps: int, consent: Consen
     with open_databases(layout, service) as databases:
         for database in databases:
             _check_steps(database, steps)
-        undone = "migration" if steps == 1 else f"{steps} migrations"
-        require_consent(databases, consent, what=f"undoes the newest {undone}, and deletes what they have made, in")
+        require_consent(databases, consent, what=describe_rollback(steps))
         done = [_roll_back(layout, each, steps) for each in databases]
-    _print_changes(done, as_json=as_json)
+    _print_changes(databases, done, as_json=as_json)
+
+
+def describe_rollback(steps: int) -> str:
+    if steps == 1:
+        return "undoes the newest migration, and deletes what it has made, in"
+    return f"undoes the newest {steps} migrations, and deletes what they have made, in"
 
 
 def _check_steps(database: ServiceDatabase, steps: int) -> None:
@@ -57,18 +62,23 @@ def renew(layout: Layout, service: str | None, *, by_downgrades: bool, consent: 
     """Begin anew: drop everything or undo all migrations, then migrate. Parts may run meanwhile."""
     with open_databases(layout, service) as databases:
         require_consent(databases, consent, what="deletes all data in")
-        done = [_renew(layout, each, by_downgrades=by_downgrades) for each in databases]
+        done = [_renew(layout, each, consent, by_downgrades=by_downgrades) for each in databases]
     if as_json:
         print(json.dumps(done))
         return
-    for each in done:
-        print(f"kpi: {each['service']}: {each['database']} is empty, at migration {each['to']}")
+    for database, each in zip(databases, done, strict=True):
+        print(f"kpi: {each['service']}: {database.address} is empty, at migration {each['to']}")
     if service is not None and databases[0].part.mints_tokens:
         local_database.report("the other services keep what belonged to the accounts that are gone")
 
 
-def _renew(layout: Layout, database: ServiceDatabase, *, by_downgrades: bool) -> dict[str, Any]:
-    request = database.place | {"by_downgrades": by_downgrades, "continues_numbers": database.is_in_use}
+def _renew(layout: Layout, database: ServiceDatabase, consent: Consent, *, by_downgrades: bool) -> dict[str, Any]:
+    request = database.place | {
+        "by_downgrades": by_downgrades,
+        "continues_numbers": database.is_in_use,
+        "is_of_stack": database.ports is not None,
+        "allow_production": consent.production,
+    }
     made = database.ask("renew-database", **request)
     database.remember_migration(layout)
     return _describe_change(database, made["revision"])
@@ -78,14 +88,14 @@ def _describe_change(database: ServiceDatabase, revision: str | None) -> dict[st
     return {"service": database.part.name, **database.place, "from": database.shown["revision"], "to": revision}
 
 
-def _print_changes(done: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print_changes(databases: Sequence[ServiceDatabase], done: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(done))
         return
-    for each in done:
+    for database, each in zip(databases, done, strict=True):
         before, after = each["from"] or "empty", each["to"] or "empty"
         change = f"is at {after}" if before == after else f"was at {before} and is at {after}"
-        print(f"kpi: {each['service']}: {each['database']} {change}")
+        print(f"kpi: {each['service']}: {database.address} {change}")
 
 
 def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
@@ -97,6 +107,8 @@ def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
         return
     tables.print_rows(_COLUMNS, [{**each, "pending": len(each["pending"])} for each in found])
     for each in found:
+        if each["mismatch"]:
+            print(f"kpi: {each['service']}: {each['mismatch']}")
         for migration in each["pending"]:
             print(f"kpi: {each['service']} lacks {migration['revision']}: {migration['does'].splitlines()[0]}")
 

@@ -41,7 +41,11 @@ def printed(capsys: pytest.CaptureFixture[str]) -> object:
 
 def test_a_database_is_shown_rolled_back_and_migrated(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     database_changes.rollback(find(), "content", steps=2, consent=YES, as_json=True)
-    (done,) = json.loads(capsys.readouterr().out)
+    output = capsys.readouterr()
+    # A yes skips the question, and not the name of what is changed.
+    named = f"migrations, and deletes what they have made, in content: database {name_of(url)} at "
+    assert f"kpi: this undoes the newest 2 {named}" in output.err
+    (done,) = json.loads(output.out)
     assert done["service"] == "content"
     database_changes.print_status(find(), "content", as_json=True)
     (shown,) = json.loads(capsys.readouterr().out)
@@ -107,6 +111,40 @@ def test_a_database_elsewhere_needs_its_own_word(url: str, monkeypatch: pytest.M
         assert caught.value.fix.startswith("add --yes-remote")
     seeding.seed(find(), request(remote=True), as_json=True)
     assert run(url, "SELECT count(*) FROM posts") == [(2,)]
+
+
+def test_another_services_database_is_named_as_that_and_not_dropped(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(url, "INSERT INTO authors (id, username) VALUES (1, 'anna')")
+    (revision,) = run(url, "SELECT version_num FROM alembic_version")[0]
+    database_changes.print_status(find(), "auth", as_json=False)
+    assert f"kpi: auth: {revision} is no migration of auth\n" in capsys.readouterr().out
+    for change in (
+        lambda: database_changes.renew(find(), "auth", by_downgrades=False, consent=YES, as_json=True),
+        lambda: database_changes.rollback(find(), "auth", steps=1, consent=YES, as_json=True),
+    ):
+        with pytest.raises(FailureError, match=f"{revision} is no migration of auth; nothing was changed"):
+            change()
+    assert run(url, "SELECT count(*) FROM authors") == [(1,)]
+
+
+def test_production_needs_its_own_word(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("APP_ENV", "production")
+    with pytest.raises(FailureError, match="APP_ENV is production for content: database") as caught:
+        database_changes.renew(find(), "content", by_downgrades=False, consent=YES, as_json=True)
+    assert caught.value.fix.startswith("add --allow-production")
+    allowed = Consent(yes=True, remote=False, production=True)
+    database_changes.renew(find(), "content", by_downgrades=False, consent=allowed, as_json=False)
+    output = capsys.readouterr()
+    assert f"kpi: this deletes all data in content: database {name_of(url)} at " in output.err
+    assert output.out.startswith(f"kpi: content: {name_of(url)} at ")
+
+
+def test_what_a_rollback_deletes_is_said_in_the_right_number() -> None:
+    assert database_changes.describe_rollback(1).endswith("migration, and deletes what it has made, in")
 
 
 def request(*, remote: bool) -> seeding.SeedRequest:
