@@ -1,7 +1,6 @@
 """``kpi db``: the databases of the services, migrated, rolled back, begun anew, shown, and opened in psql."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
@@ -137,15 +137,18 @@ def open_shell(layout: Layout, service: str | None, arguments: Sequence[str], *,
     """Run psql on a service's database, with the role of the service."""
     if service is None:
         raise FailureError("db", "psql opens one database", fix=f"{KPI} db shell -s content", code=2)
+    if as_json and arguments:
+        problem = "--json prints where the database is, and runs no psql that would get these arguments"
+        raise FailureError("db", problem, fix="leave out --json, or the arguments", code=2)
     with open_databases(layout, service) as (database,):
         if as_json:
             print(json.dumps({"service": service, **database.place}))
             sys.exit(0)
-        code = _run_psql(_find_psql(), arguments, database)
+        code = run_psql(find_psql(), arguments, database)
     sys.exit(code)
 
 
-def _find_psql() -> str:
+def find_psql() -> str:
     bundled = postgres.programs() / "psql"
     found = shutil.which("psql") or (str(bundled) if bundled.exists() else None)
     if found is None:
@@ -156,14 +159,22 @@ def _find_psql() -> str:
     return found
 
 
-def _run_psql(psql: str, arguments: Sequence[str], database: ServiceDatabase) -> int:
-    """Its address is in the environment, because a password in the arguments would be in the list of processes."""
-    settings = {_variable(name): str(value) for name, value in _read_address(database).items()}
+def run_psql(psql: str, arguments: Sequence[str], database: ServiceDatabase) -> int:
+    """The address is an argument, which precedes variables and service files, as it does for the service.
+
+    Its password is in a variable, since all users see the arguments.
+    """
+    address = {name: str(value) for name, value in _read_address(database).items()}
+    variables = _name_variables(database, address)
+    address.pop("password", None)
     # Ctrl-C ends a query of psql, and not this command, which may have to stop the database afterwards.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return subprocess.run(
-            [psql, *arguments], env=os.environ | settings, preexec_fn=_take_interrupts, check=False
+            [psql, f"--dbname={make_conninfo(**address)}", *arguments],
+            env=database.environment | variables,
+            preexec_fn=_take_interrupts,
+            check=False,
         ).returncode
     finally:
         signal.signal(signal.SIGINT, before)
@@ -190,15 +201,14 @@ def _read_file(name: str | None) -> str:
     return Path(name).read_text(encoding="utf-8").strip() if name else ""
 
 
-# libpq's variables, where they are not PG and the keyword.
-_VARIABLES = {
-    "dbname": "PGDATABASE",
-    "application_name": "PGAPPNAME",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "client_encoding": "PGCLIENTENCODING",
-}
+def _name_variables(database: ServiceDatabase, address: Mapping[str, str]) -> dict[str, str]:
+    """The address as variables, also for a psql that is given the name of another database of this server."""
+    known = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
+    hidden = next((name for name in address if name in _SECRETS and not known[name]), None)
+    if hidden is not None:
+        problem = f"psql can be given {hidden} only as an argument, which all users of this machine see"
+        raise FailureError(database.part.name, problem, fix="open psql yourself, with a service file")
+    return {variable.decode(): value for name, value in address.items() if (variable := known[name])}
 
 
-def _variable(keyword: str) -> str:
-    return _VARIABLES.get(keyword, f"PG{keyword.upper()}")
+_SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}

@@ -2,15 +2,17 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 
 import psycopg
 import pytest
+from kpi_cli import parts
 from kpi_cli.errors import FailureError
 from kpi_cli.layout import find
 from kpi_cli.operations import database_changes, seeding
-from kpi_cli.operations.service_databases import Consent
+from kpi_cli.operations.service_databases import Consent, ServiceDatabase
 from kpi_cli.stack import postgres
 from kpi_shared.testing.postgres import create_migrated_database
 
@@ -162,6 +164,59 @@ def test_psql_opens_the_database_of_the_service(url: str, capfd: pytest.CaptureF
     with pytest.raises(SystemExit) as ended:
         database_changes.open_shell(find(), "content", ["-Atc", "SELECT current_database()"], as_json=False)
     assert (ended.value.code, capfd.readouterr().out) == (0, f"{name_of(url)}\n")
+
+
+def test_psql_gets_all_of_the_address_but_no_secret_as_an_argument(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / "psql"
+    program.write_text('#!/bin/sh\necho "$PGPASSWORD $PGCHANNELBINDING"\nprintf \'%s\\n\' "$@"\n')
+    program.chmod(0o755)
+    given = "postgresql://u:topsecret@h1/d?channel_binding=disable&keepalives=0&require_auth=scram-sha-256"
+    database = _open(given)
+    assert database_changes.run_psql(str(program), ["-c", "x"], database) == 0
+    secret, address, *arguments = capfd.readouterr().out.splitlines()
+    assert secret == "topsecret disable"
+    keywords = psycopg.conninfo.conninfo_to_dict(address.removeprefix("--dbname="))
+    assert keywords == {
+        name: value for name, value in psycopg.conninfo.conninfo_to_dict(given).items() if name != "password"
+    }
+    assert arguments == ["-c", "x"]
+    with pytest.raises(FailureError, match="psql can be given sslpassword only as an argument"):
+        database_changes.run_psql(str(program), [], _open("postgresql://u@h1/d?sslpassword=topsecret"))
+
+
+def test_no_variable_leads_psql_to_another_server(
+    url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    database = _open(url)
+    (tmp_path / "services").write_text("[prod]\ndbname=other\nhost=192.0.2.7\nport=1\n")
+    # The stack's own services do not have these variables of the shell.
+    for name, value in {"PGSERVICE": "prod", "PGSERVICEFILE": str(tmp_path / "services"), "PGHOSTADDR": "::"}.items():
+        monkeypatch.setenv(name, value)
+    psql = database_changes.find_psql()
+    assert database_changes.run_psql(psql, ["-Atc", "SELECT current_database()"], database) == 0
+    assert capfd.readouterr().out == f"{name_of(url)}\n"
+    # Nor does a service file that the service itself uses precede its address.
+    (tmp_path / "services").write_text("[prod]\ndbname=other\nhost=192.0.2.7\n")
+    database.environment["PGSERVICE"] = "prod"
+    database.environment["PGSERVICEFILE"] = str(tmp_path / "services")
+    assert database_changes.run_psql(psql, ["-Atc", "SELECT current_database()"], database) == 0
+    assert capfd.readouterr().out == f"{name_of(url)}\n"
+
+
+def _open(url: str) -> ServiceDatabase:
+    """Without the process that would show it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    part = parts.get_or_raise("content")
+    environment["DATABASE_URL"] = url
+    return ServiceDatabase(part=part, environment=environment, shown={}, ports=None, is_in_use=False)
+
+
+def test_arguments_of_psql_that_would_be_ignored_are_refused() -> None:
+    with pytest.raises(FailureError, match="runs no psql that would get these arguments") as caught:
+        database_changes.open_shell(find(), "content", ["-c", "SELECT 1"], as_json=True)
+    assert caught.value.code == 2
 
 
 def test_a_missing_psql_is_one_sentence(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
