@@ -113,26 +113,6 @@ def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
             print(f"kpi: {each['service']} lacks {migration['revision']}: {migration['does'].splitlines()[0]}")
 
 
-def write_revision(layout: Layout, service: str | None, message: str, *, as_json: bool) -> None:
-    """Write a migration from the difference between the models and the database, which is migrated first."""
-    if service is None:
-        raise FailureError("db", "a migration is of one service", fix=f'{KPI} db revision -s content -m "..."', code=2)
-    if not message.strip():
-        raise FailureError("db", "a migration needs a message", fix='-m "add bios"', code=2)
-    with open_databases(layout, service) as (database,):
-        database.migrate(layout)
-        before = set(_list_revisions(layout, database))
-        arguments = part_commands.revision_arguments(layout, database.part, message)
-        part_commands.run_alembic(layout, database.part, arguments, database.environment)
-        made = [path for path in _list_revisions(layout, database) if path not in before]
-    names = [str(path.relative_to(layout.checkout)) for path in made]
-    print(json.dumps({"service": service, "files": names}) if as_json else "\n".join(f"kpi: wrote {x}" for x in names))
-
-
-def _list_revisions(layout: Layout, database: ServiceDatabase) -> list[Path]:
-    return sorted((layout.checkout / database.part.folder / "migrations" / "versions").glob("*.py"))
-
-
 def open_shell(layout: Layout, service: str | None, arguments: Sequence[str], *, as_json: bool) -> NoReturn:
     """Run psql on a service's database, with the role of the service."""
     if service is None:
