@@ -1,7 +1,7 @@
 """``show-database`` and ``renew-database`` of every service: which database it has, and how to begin it anew.
 
 The service itself says which database it is, because only it knows all sources of its settings. It begins none
-anew but the one that its caller names, who has seen the place before.
+anew but the one that its caller names, who has seen the place before, and that is its own by its contents, too.
 """
 
 import ipaddress
@@ -16,22 +16,29 @@ import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from psycopg.pq import Conninfo
 from sqlalchemy.exc import SQLAlchemyError
 
-from kpi_shared.database_url import connection_arguments, parse_database_url
+from kpi_shared.database_url import connection_arguments
 from kpi_shared.migrations import LOCK_BETWEEN_MIGRATIONS, alembic_config, known_revisions, newest_revision, upgrade
 from kpi_shared.operations import reason_of
 from kpi_shared.parts import Part
-from kpi_shared.settings import DatabaseSettings
+from kpi_shared.settings import DatabaseSettings, Environment
 
-_DEFAULT_PORT = "5432"
 _read_revision = "SELECT version_num FROM alembic_version"
 _read_sequences = """
     SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL
 """
 # Those that the migrations no longer make are left out.
 _continue_sequence = "SELECT setval(found, %s) FROM to_regclass(quote_ident(%s)) AS found WHERE found IS NOT NULL"
+# Those of extensions are left out: a fresh database may have some.
+_has_tables = """
+    SELECT EXISTS (
+        SELECT FROM pg_class
+        WHERE relnamespace = to_regnamespace('public') AND relkind IN ('r', 'p', 'f', 'v', 'm')
+        AND relname <> 'alembic_version'
+        AND NOT EXISTS (SELECT FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')
+    )
+"""
 # The schema is dropped with all that is in it: tables, functions, types. It then is as CREATE DATABASE makes it.
 _DROP = (
     "DROP SCHEMA public CASCADE",
@@ -51,20 +58,21 @@ class DatabasePlace:
     is_local: bool
 
 
-def find_place(url: str) -> DatabasePlace:
-    """The place that libpq connects to: what the address leaves out comes from its environment variables."""
-    defaults = {item.keyword.decode(): item.val.decode() for item in Conninfo.get_defaults() if item.val}
-    found = defaults | parse_database_url(url)
+def find_place(connection: psycopg.Connection[Any]) -> DatabasePlace:
+    """The place that this connection leads to, whether an address, a variable or a service file has named it."""
+    info = connection.info
+    found = info.get_parameters()
     return DatabasePlace(
-        host=found.get("hostaddr") or found.get("host") or "",
-        port=found.get("port") or _DEFAULT_PORT,
-        database=found["dbname"],
-        user=found.get("user", ""),
-        is_local=_is_local(found),
+        # Where both are given, the address leads and the name may be any.
+        host=info.hostaddr if found.get("hostaddr") else info.host,
+        port=str(info.port),
+        database=info.dbname,
+        user=info.user,
+        is_local=is_local(found) and _is_at_home(connection),
     )
 
 
-def _is_local(parameters: Mapping[str, str]) -> bool:
+def is_local(parameters: Mapping[str, str]) -> bool:
     """A Unix socket, or one host all of whose addresses are loopback ones."""
     # A service file may name any host, and hostaddr another one than the name that is shown.
     if parameters.get("service") or parameters.get("hostaddr"):
@@ -87,15 +95,17 @@ def show(part: Part, settings: DatabaseSettings) -> int:
     url = settings.database_url.get_secret_value()
     try:
         with _connect(part, url) as connection:
-            revision = _current_revision(connection)
+            place, revision = find_place(connection), _current_revision(connection)
+            mismatch = _find_mismatch(part, connection)
     except psycopg.Error as error:
         return _fail(part, f"the database cannot be reached: {reason_of(error)}")
     pending = _find_pending(part, revision)
-    shown = asdict(find_place(url)) | {
+    shown = asdict(place) | {
         "revision": revision,
         "newest": newest_revision(part),
         "pending": pending,
         "applied": len(known_revisions(part)) - len(pending),
+        "mismatch": mismatch,
         "environment": settings.app_env.value,
     }
     print(json.dumps(shown))
@@ -108,6 +118,15 @@ def _current_revision(connection: psycopg.Connection) -> str | None:
     except psycopg.errors.UndefinedTable:
         return None
     return row[0] if row else None
+
+
+def _find_mismatch(part: Part, connection: psycopg.Connection[Any]) -> str | None:
+    """Why the contents are not what this service's migrations have made, or None."""
+    revision = _current_revision(connection)
+    if revision is not None:
+        return None if revision in known_revisions(part) else f"{revision} is no migration of {part.name}"
+    (has_tables,) = connection.execute(_has_tables).fetchone() or (False,)
+    return f"it has tables, and no migration of {part.name}" if has_tables else None
 
 
 def _find_pending(part: Part, revision: str | None) -> list[dict[str, str]]:
@@ -123,15 +142,14 @@ def _find_pending(part: Part, revision: str | None) -> list[dict[str, str]]:
 
 def renew(part: Part, settings: DatabaseSettings) -> int:
     """Begin the database anew that standard input names: its place as ``show`` prints it, and how."""
-    url = settings.database_url.get_secret_value()
-    place, request = find_place(url), _read_request()
-    if any(request.get(name) != value for name, value in asdict(place).items()):
-        named = f"{place.host or 'the local socket'}:{place.port}/{place.database}"
-        return _fail(part, f"nothing is dropped: the settings name {named}, and standard input another place")
+    url, request = settings.database_url.get_secret_value(), _read_request()
+    if settings.app_env is Environment.PRODUCTION and not request.get("allow_production"):
+        return _fail(part, "nothing is dropped: APP_ENV is production")
     try:
         with _connect(part, url) as connection:
-            if place.is_local and not _is_at_home(connection):
-                return _fail(part, "nothing is dropped: the connection leads to another machine")
+            place = find_place(connection)
+            if reason := _find_refusal(part, connection, place, request):
+                return _fail(part, f"nothing is dropped: {reason}")
             numbers = _read_numbers(connection) if request.get("continues_numbers") else {}
             if not request.get("by_downgrades"):
                 _drop_everything(connection)
@@ -144,6 +162,16 @@ def renew(part: Part, settings: DatabaseSettings) -> int:
         return _fail(part, f"the database cannot be made anew: {reason_of(error)}")
     print(json.dumps(asdict(place) | {"revision": newest_revision(part)}))
     return 0
+
+
+def _find_refusal(
+    part: Part, connection: psycopg.Connection[Any], place: DatabasePlace, request: Mapping[str, Any]
+) -> str | None:
+    if any(request.get(name) != value for name, value in asdict(place).items()):
+        named = f"{place.host or 'the local socket'}:{place.port}/{place.database}"
+        return f"the settings name {named}, and standard input another place"
+    # The local stack has made its databases itself; another branch of the code may have been the last to migrate one.
+    return None if request.get("is_of_stack") else _find_mismatch(part, connection)
 
 
 def _read_request() -> dict[str, Any]:

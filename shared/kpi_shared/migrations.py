@@ -2,6 +2,7 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from logging import INFO, LogRecord
 from logging.config import dictConfig
 from pkgutil import iter_modules
 from typing import Any
@@ -104,7 +105,11 @@ def _migrate(connection: Connection, metadata: MetaData) -> None:
 
 
 def _log_to_standard_error() -> None:
-    console: dict[str, Any] = {"class": "logging.StreamHandler", "formatter": "plain"}
+    console: dict[str, Any] = {
+        "class": "logging.StreamHandler",
+        "formatter": "plain",
+        "filters": [_tells_what_is_done],
+    }
     dictConfig(
         {
             "version": 1,
@@ -114,3 +119,8 @@ def _log_to_standard_error() -> None:
             "loggers": {"alembic": {"level": "INFO", "handlers": ["console"]}},
         }
     )
+
+
+def _tells_what_is_done(record: LogRecord) -> bool:
+    """Each migration that runs, and each difference that is found, without how Alembic has been set up."""
+    return record.levelno > INFO or record.getMessage().startswith(("Running", "Detected"))

@@ -1,17 +1,17 @@
 """``kpi db``: the databases of the services, migrated, rolled back, begun anew, shown, and opened in psql."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
@@ -28,7 +28,7 @@ def migrate(layout: Layout, service: str | None, *, as_json: bool) -> None:
         for database in databases:
             database.migrate(layout)
         done = [_describe_change(each, each.shown["newest"]) for each in databases]
-    _print_changes(done, as_json=as_json)
+    _print_changes(databases, done, as_json=as_json)
 
 
 def rollback(layout: Layout, service: str | None, *, steps: int, consent: Consent, as_json: bool) -> None:
@@ -36,10 +36,15 @@ def rollback(layout: Layout, service: str | None, *, steps: int, consent: Consen
     with open_databases(layout, service) as databases:
         for database in databases:
             _check_steps(database, steps)
-        undone = "migration" if steps == 1 else f"{steps} migrations"
-        require_consent(databases, consent, what=f"undoes the newest {undone}, and deletes what they have made, in")
+        require_consent(databases, consent, what=describe_rollback(steps))
         done = [_roll_back(layout, each, steps) for each in databases]
-    _print_changes(done, as_json=as_json)
+    _print_changes(databases, done, as_json=as_json)
+
+
+def describe_rollback(steps: int) -> str:
+    if steps == 1:
+        return "undoes the newest migration, and deletes what it has made, in"
+    return f"undoes the newest {steps} migrations, and deletes what they have made, in"
 
 
 def _check_steps(database: ServiceDatabase, steps: int) -> None:
@@ -57,18 +62,23 @@ def renew(layout: Layout, service: str | None, *, by_downgrades: bool, consent: 
     """Begin anew: drop everything or undo all migrations, then migrate. Parts may run meanwhile."""
     with open_databases(layout, service) as databases:
         require_consent(databases, consent, what="deletes all data in")
-        done = [_renew(layout, each, by_downgrades=by_downgrades) for each in databases]
+        done = [_renew(layout, each, consent, by_downgrades=by_downgrades) for each in databases]
     if as_json:
         print(json.dumps(done))
         return
-    for each in done:
-        print(f"kpi: {each['service']}: {each['database']} is empty, at migration {each['to']}")
+    for database, each in zip(databases, done, strict=True):
+        print(f"kpi: {each['service']}: {database.address} is empty, at migration {each['to']}")
     if service is not None and databases[0].part.mints_tokens:
         local_database.report("the other services keep what belonged to the accounts that are gone")
 
 
-def _renew(layout: Layout, database: ServiceDatabase, *, by_downgrades: bool) -> dict[str, Any]:
-    request = database.place | {"by_downgrades": by_downgrades, "continues_numbers": database.is_in_use}
+def _renew(layout: Layout, database: ServiceDatabase, consent: Consent, *, by_downgrades: bool) -> dict[str, Any]:
+    request = database.place | {
+        "by_downgrades": by_downgrades,
+        "continues_numbers": database.is_in_use,
+        "is_of_stack": database.ports is not None,
+        "allow_production": consent.production,
+    }
     made = database.ask("renew-database", **request)
     database.remember_migration(layout)
     return _describe_change(database, made["revision"])
@@ -78,14 +88,14 @@ def _describe_change(database: ServiceDatabase, revision: str | None) -> dict[st
     return {"service": database.part.name, **database.place, "from": database.shown["revision"], "to": revision}
 
 
-def _print_changes(done: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+def _print_changes(databases: Sequence[ServiceDatabase], done: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(done))
         return
-    for each in done:
+    for database, each in zip(databases, done, strict=True):
         before, after = each["from"] or "empty", each["to"] or "empty"
         change = f"is at {after}" if before == after else f"was at {before} and is at {after}"
-        print(f"kpi: {each['service']}: {each['database']} {change}")
+        print(f"kpi: {each['service']}: {database.address} {change}")
 
 
 def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
@@ -97,43 +107,28 @@ def print_status(layout: Layout, service: str | None, *, as_json: bool) -> None:
         return
     tables.print_rows(_COLUMNS, [{**each, "pending": len(each["pending"])} for each in found])
     for each in found:
+        if each["mismatch"]:
+            print(f"kpi: {each['service']}: {each['mismatch']}")
         for migration in each["pending"]:
             print(f"kpi: {each['service']} lacks {migration['revision']}: {migration['does'].splitlines()[0]}")
-
-
-def write_revision(layout: Layout, service: str | None, message: str, *, as_json: bool) -> None:
-    """Write a migration from the difference between the models and the database, which is migrated first."""
-    if service is None:
-        raise FailureError("db", "a migration is of one service", fix=f'{KPI} db revision -s content -m "..."', code=2)
-    if not message.strip():
-        raise FailureError("db", "a migration needs a message", fix='-m "add bios"', code=2)
-    with open_databases(layout, service) as (database,):
-        database.migrate(layout)
-        before = set(_list_revisions(layout, database))
-        arguments = part_commands.revision_arguments(layout, database.part, message)
-        part_commands.run_alembic(layout, database.part, arguments, database.environment)
-        made = [path for path in _list_revisions(layout, database) if path not in before]
-    names = [str(path.relative_to(layout.checkout)) for path in made]
-    print(json.dumps({"service": service, "files": names}) if as_json else "\n".join(f"kpi: wrote {x}" for x in names))
-
-
-def _list_revisions(layout: Layout, database: ServiceDatabase) -> list[Path]:
-    return sorted((layout.checkout / database.part.folder / "migrations" / "versions").glob("*.py"))
 
 
 def open_shell(layout: Layout, service: str | None, arguments: Sequence[str], *, as_json: bool) -> NoReturn:
     """Run psql on a service's database, with the role of the service."""
     if service is None:
         raise FailureError("db", "psql opens one database", fix=f"{KPI} db shell -s content", code=2)
+    if as_json and arguments:
+        problem = "--json prints where the database is, and runs no psql that would get these arguments"
+        raise FailureError("db", problem, fix="leave out --json, or the arguments", code=2)
     with open_databases(layout, service) as (database,):
         if as_json:
             print(json.dumps({"service": service, **database.place}))
             sys.exit(0)
-        code = _run_psql(_find_psql(), arguments, database)
+        code = run_psql(find_psql(), arguments, database)
     sys.exit(code)
 
 
-def _find_psql() -> str:
+def find_psql() -> str:
     bundled = postgres.programs() / "psql"
     found = shutil.which("psql") or (str(bundled) if bundled.exists() else None)
     if found is None:
@@ -144,14 +139,22 @@ def _find_psql() -> str:
     return found
 
 
-def _run_psql(psql: str, arguments: Sequence[str], database: ServiceDatabase) -> int:
-    """Its address is in the environment, because a password in the arguments would be in the list of processes."""
-    settings = {_variable(name): str(value) for name, value in _read_address(database).items()}
+def run_psql(psql: str, arguments: Sequence[str], database: ServiceDatabase) -> int:
+    """The address is an argument, which precedes variables and service files, as it does for the service.
+
+    Its password is in a variable, since all users see the arguments.
+    """
+    address = {name: str(value) for name, value in _read_address(database).items()}
+    variables = _name_variables(database, address)
+    address.pop("password", None)
     # Ctrl-C ends a query of psql, and not this command, which may have to stop the database afterwards.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return subprocess.run(
-            [psql, *arguments], env=os.environ | settings, preexec_fn=_take_interrupts, check=False
+            [psql, f"--dbname={make_conninfo(**address)}", *arguments],
+            env=database.environment | variables,
+            preexec_fn=_take_interrupts,
+            check=False,
         ).returncode
     finally:
         signal.signal(signal.SIGINT, before)
@@ -178,15 +181,14 @@ def _read_file(name: str | None) -> str:
     return Path(name).read_text(encoding="utf-8").strip() if name else ""
 
 
-# libpq's variables, where they are not PG and the keyword.
-_VARIABLES = {
-    "dbname": "PGDATABASE",
-    "application_name": "PGAPPNAME",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-    "connect_timeout": "PGCONNECT_TIMEOUT",
-    "client_encoding": "PGCLIENTENCODING",
-}
+def _name_variables(database: ServiceDatabase, address: Mapping[str, str]) -> dict[str, str]:
+    """The address as variables, also for a psql that is given the name of another database of this server."""
+    known = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
+    hidden = next((name for name in address if name in _SECRETS and not known[name]), None)
+    if hidden is not None:
+        problem = f"psql can be given {hidden} only as an argument, which all users of this machine see"
+        raise FailureError(database.part.name, problem, fix="open psql yourself, with a service file")
+    return {variable.decode(): value for name, value in address.items() if (variable := known[name])}
 
 
-def _variable(keyword: str) -> str:
-    return _VARIABLES.get(keyword, f"PG{keyword.upper()}")
+_SECRETS = {"password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret"}

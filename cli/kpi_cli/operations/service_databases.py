@@ -23,10 +23,11 @@ _STANDARD_ERROR = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Consent:
-    """What the options allow: ``yes`` without a question, ``remote`` on another machine, too."""
+    """What the options allow: ``yes`` without a question, ``remote`` on another machine, ``production`` there, too."""
 
     yes: bool
     remote: bool
+    production: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +46,13 @@ class ServiceDatabase:
         return {name: self.shown[name] for name in ("host", "port", "database", "user", "is_local")}
 
     @property
-    def description(self) -> str:
+    def address(self) -> str:
         host = self.shown["host"] or "the local socket"
-        return f"{self.part.name}: database {self.shown['database']} at {host}:{self.shown['port']}"
+        return f"{self.shown['database']} at {host}:{self.shown['port']}"
+
+    @property
+    def description(self) -> str:
+        return f"{self.part.name}: database {self.address}"
 
     def ask(self, command: str, **request: object) -> dict[str, Any]:
         """One of the service's own commands."""
@@ -106,10 +111,12 @@ def _show(part: Part, environment: dict[str, str], ports: Ports | None, *, is_in
 def require_consent(databases: Sequence[ServiceDatabase], consent: Consent, *, what: str) -> None:
     """Name the databases and ask, unless the options have said yes; ``what`` is done to them: "deletes all data in"."""
     refuse_remote(databases, consent)
-    if consent.yes:
-        return
+    _refuse_production(databases, consent)
+    _refuse_mismatch(databases)
     for database in databases:
         local_database.report(f"this {what} {database.description}")
+    if consent.yes:
+        return
     if not sys.stdin.isatty():
         raise FailureError(
             "db", "nothing was changed: standard input is no terminal to ask at", fix="add --yes", code=2
@@ -123,3 +130,18 @@ def refuse_remote(databases: Sequence[ServiceDatabase], consent: Consent) -> Non
     if remote is not None and not consent.remote:
         problem = f"{remote.description} may not be on this machine; nothing was changed"
         raise FailureError("db", problem, fix="add --yes-remote if it is the one that you mean", code=2)
+
+
+def _refuse_production(databases: Sequence[ServiceDatabase], consent: Consent) -> None:
+    found = next((each for each in databases if each.shown["environment"] == "production"), None)
+    if found is not None and not consent.production:
+        problem = f"APP_ENV is production for {found.description}; nothing was changed"
+        raise FailureError("db", problem, fix="add --allow-production if it is the one that you mean", code=2)
+
+
+def _refuse_mismatch(databases: Sequence[ServiceDatabase]) -> None:
+    """The databases of the local stack are its own; one that DATABASE_URL names may be another service's."""
+    found = next((each for each in databases if each.shown["mismatch"] and each.ports is None), None)
+    if found is not None:
+        problem = f"{found.description}: {found.shown['mismatch']}; nothing was changed"
+        raise FailureError("db", problem, fix="correct DATABASE_URL, or drop that database yourself", code=2)
