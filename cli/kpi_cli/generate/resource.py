@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from kpi_cli.errors import FailureError
 from kpi_cli.generate.changes import NewFile, Plan
+from kpi_cli.generate.clashes import find_clash
 from kpi_cli.generate.fields.catalogue import code_of
 from kpi_cli.generate.fields.code import FieldCode, Filter
 from kpi_cli.generate.fields.printing import print_value
@@ -37,9 +39,17 @@ def _folder(spec: ResourceSpec) -> str:
 
 
 def _plan_files(spec: ResourceSpec) -> Iterable[NewFile]:
-    values = resource_values(spec)
     for name in _FILES:
-        yield NewFile(f"{_folder(spec)}/{name}.py", render(f"resource/{name}.py.j2", **values))
+        yield NewFile(f"{_folder(spec)}/{name}.py", render_module(name, spec))
+
+
+def render_module(name: str, spec: ResourceSpec) -> str:
+    """One file of the noun; FailureError with exit code 2 if its names clash."""
+    text = render(f"resource/{name}.py.j2", **resource_values(spec))
+    if reason := find_clash(name, text):
+        fix = "choose another name for the field or the resource"
+        raise FailureError("make", f"{spec.names.class_name} cannot be made: {reason}", fix=fix, code=2)
+    return text
 
 
 def resource_values(spec: ResourceSpec) -> dict[str, Any]:
@@ -54,7 +64,7 @@ def resource_values(spec: ResourceSpec) -> dict[str, Any]:
         "package": f"{spec.service.package}.{spec.names.plural}",
         "id_name": f"{spec.names.singular}_id",
         "fields": codes,
-        "type_names": _name_types(spec, codes),
+        **_name_types(spec, codes),
         **_name_accesses(spec),
         **_name_errors(spec, codes),
         **_word(spec),
@@ -69,15 +79,24 @@ def _collect_codes(spec: ResourceSpec) -> list[FieldCode]:
     return [code_of(each, spec.names, soft_deletes=spec.soft_deletes) for each in spec.fields]
 
 
-def _name_types(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, str]:
-    """Types of fields that are written out get a name, since a body with all fields and one with some have both."""
+def _name_types(spec: ResourceSpec, codes: Sequence[FieldCode]) -> dict[str, Any]:
+    """Types of fields that are written out get the field's name, since several bodies have them."""
     taken = _SCHEMA_NAMES | {name for code in codes for line in code.schema_imports for name in _imported(line)}
-    names: dict[str, str] = {}
+    types: dict[str, str] = {}
     for code in codes:
         if code.sent_type.startswith("Annotated["):
             name = _camel(code.name)
-            names.setdefault(code.sent_type, f"{spec.names.class_name}{name}" if name in taken else name)
-    return names
+            types[code.name] = f"{spec.names.class_name}{name}" if name in taken else name
+    return {
+        "types": [(types[code.name], code.sent_type) for code in codes if code.name in types],
+        "sent_types": {code.name: types.get(code.name, code.sent_type) for code in codes},
+        "filter_types": {
+            code.name: types.get(code.name)
+            if code.filter_type == code.sent_type and code.name in types
+            else code.filter_type
+            for code in codes
+        },
+    }
 
 
 def _imported(line: str) -> list[str]:

@@ -52,8 +52,8 @@ def specify_resource(  # noqa: PLR0913 each option of the command is a parameter
     tables = dict(find_tables(checkout, spec))
     if not (is_piece and (checkout / spec.folder / spec.package / (noun or names.plural) / "__init__.py").exists()):
         _check_names(checkout, spec, names, tables)
-    parents = [_belong_to(table, spec, tables) for table in belongs_to or ()]
-    _check_foreign(parsed, spec, tables)
+    parents = [_belong_to(table) for table in belongs_to or ()]
+    _check_foreign([*parents, *parsed], spec, names, tables)
     if twice := {field.name for field in parents} & {field.name for field in parsed}:
         raise FailureError("make", f"there are two fields named {twice.pop()}", code=2)
     return ResourceSpec(
@@ -96,25 +96,28 @@ def _check_names(checkout: Path, service: ServiceSpec, names: Names, tables: dic
     raise FailureError("make", f"the name {names.class_name} is taken: {problem}", fix="choose another name", code=2)
 
 
-def _belong_to(text: str, service: ServiceSpec, tables: dict[str, str]) -> FieldSpec:
+def _belong_to(text: str) -> FieldSpec:
     """The field of ``--belongs-to posts``, or ``Post``."""
     singular, plural = inflect_words(split_words(text))
-    field = FieldSpec(
+    return FieldSpec(
         name=f"{'_'.join(singular)}_id",
         kind=Kind.BIGINT,
         required=True,
         foreign=ForeignKey(table="_".join(plural), column="id", cascades=True),
     )
-    _check_foreign([field], service, tables)
-    return field
 
 
-def _check_foreign(fields: Iterable[FieldSpec], service: ServiceSpec, tables: dict[str, str]) -> None:
+def _check_foreign(fields: Iterable[FieldSpec], service: ServiceSpec, names: Names, tables: dict[str, str]) -> None:
     """Refuse what PostgreSQL would: a table of another service, or a column that is not there."""
     for field in fields:
         if field.foreign is None:
             continue
         table = field.foreign.table
+        if table == names.plural:
+            # Whether the table is there already makes no difference.
+            sentence = f"it refers to its own table {table}, and the tests and the seeder fill other tables first"
+            fix = "leave it out, then add it to models.py by hand, and kpi make migration"
+            raise FailureError(f"field {field.name}", sentence, fix=fix, code=2)
         if table not in tables:
             others = f"its tables are {', '.join(tables)}{suggest(table, tables)}"
             sentence = f"{service.name} has no table {table}; {others}"

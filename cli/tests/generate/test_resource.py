@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kpi_cli.errors import FailureError
 from kpi_cli.generate import applying
 from kpi_cli.generate.changes import NewFile
 from kpi_cli.generate.resource import plan_resource
 from kpi_cli.generate.specs import Access, ResourceSpec
-from resource_mixes import BILLING, MIXES, resource
+from resource_mixes import BILLING, EVERY_KIND, MIXES, resource
 
 CHECKOUT = Path(__file__).parents[3]
 MOST_LINES = 400
@@ -127,6 +128,7 @@ def test_an_owner_is_an_author_where_the_service_knows_authors_and_else_a_number
     assert "owner_id: int" in billing["schemas"]
     assert 'row["owner_id"] != caller.id' in billing["service"]
     assert "authors" not in "".join(billing.values())
+    assert 'title = "Only the owner or an admin may change a part"' in content["errors"]
 
 
 def test_what_a_row_belongs_to_cannot_be_changed() -> None:
@@ -150,3 +152,68 @@ def test_a_field_with_the_name_of_an_imported_type_hides_it_not() -> None:
     schemas = texts_of(resource("Option", "field:string:required", "annotated:text"))["schemas"]
     assert "OptionField = Annotated[" in schemas
     assert "OptionAnnotated = Annotated[" in schemas
+
+
+def test_fields_of_the_same_type_have_their_own_names() -> None:
+    schemas = texts_of(resource("Box", "height:integer:ge:0", "width:integer:ge:0"))["schemas"]
+    assert "height: Height | None" in schemas
+    assert "width: Width | None" in schemas
+
+
+def imported_names(texts: dict[str, str], module: str) -> set[str]:
+    imports = [node for node in ast.parse(texts[module]).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name for node in imports for alias in node.names if alias.name[0].isupper()}
+
+
+def test_no_class_of_a_resource_has_the_name_of_one_that_is_imported() -> None:
+    """The names come from the imports of a resource with every kind of field."""
+    texts = texts_of(resource("Product", *EVERY_KIND, "owner:owner", soft_deletes=True))
+    endings = {"models": ("",), "repository": ("",), "errors": ("NotFoundError",)}
+    endings["schemas"] = ("Create", "Update", "Public", "Page", "Query")
+    names = {
+        name.removesuffix(ending)
+        for module, every in endings.items()
+        for ending in every
+        for name in imported_names(texts, module)
+        if name.endswith(ending) and not name.startswith("Product") and not name.isupper()
+    }
+    assert {"Row", "CountedRow", "Numeric", "List"} <= names
+    # That one becomes Record.
+    assert {name for name in names if is_accepted(name)} == {"Records"}
+
+
+def is_accepted(name: str) -> bool:
+    try:
+        plan_resource(resource(name, *EVERY_KIND, "owner:owner", soft_deletes=True), CHECKOUT)
+    except FailureError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (("Price", "price:money", "price_from:uuid"), "two query parameters named price_from"),
+        (("Log", "write_time:datetime"), "use what has the name write_time"),
+        (("Log", "words_of:string"), "use what has the name words_of"),
+        (("Log", "email:string", "contact:email"), "would use the name MAX_EMAIL for two things"),
+        (("Search", "words:enum(a|b)", "title:string"), "would use the name SearchWords for two things"),
+        (("Cursor",), "would use the name cursors for two things"),
+        (("Header",), "would use the name headers for two things"),
+        (("Log", "deletion_time:datetime"), "use what has the name deletion_time"),
+    ],
+)
+def test_names_that_hide_others_are_refused_with_one_sentence(spec: tuple[str, ...], reason: str) -> None:
+    with pytest.raises(FailureError, match=reason):
+        plan_resource(resource(*spec, soft_deletes=True), CHECKOUT)
+
+
+@pytest.mark.parametrize("spec", [resource("Item", "a:string"), resource("Row2", "row_id:bigint")])
+def test_names_of_the_shared_library_are_free_where_they_hide_nothing(spec: ResourceSpec) -> None:
+    assert texts_of(spec)
+
+
+def test_a_choice_named_as_a_body_has_another_class() -> None:
+    schemas = texts_of(resource("Leaf", "replace:enum(a|b)", parents=("post_id",)))["schemas"]
+    assert "class LeafReplace(" in schemas
+    assert "replace: LeafReplaceChoice" in schemas

@@ -133,6 +133,11 @@ def test_words_become_what_is_asked_for() -> None:
         ({"public": True, "admin": True}, "--public and --admin contradict each other"),
         ({"belongs_to": ["towers"]}, "content has no table towers; its tables are authors, "),
         ({"belongs_to": ["postings"]}, "; did you mean posts?"),
+        (
+            {"name": "Category", "fields": ["parent_id:bigint:foreign:categories.id"]},
+            "it refers to its own table categories",
+        ),
+        ({"name": "Category", "belongs_to": ["categories"]}, "it refers to its own table categories"),
         ({"fields": ["x:bigint:foreign:posts.nothing"]}, "the table posts has no column nothing"),
         ({"belongs_to": ["posts"], "fields": ["post_id:bigint:required"]}, "there are two fields named post_id"),
     ],

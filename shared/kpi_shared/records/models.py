@@ -6,7 +6,7 @@ from sqlalchemy import BigInteger, Column, Computed, DateTime, Identity, func
 from sqlalchemy.dialects.postgresql import TSVECTOR, dialect
 from sqlmodel import Field
 
-_quote = dialect().identifier_preparer.quote  # type: ignore[no-untyped-call] SQLAlchemy types no constructor of it
+_quote = dialect().identifier_preparer.quote  # type: ignore[no-untyped-call]  # SQLAlchemy types it not
 
 
 def row_id() -> Any:  # noqa: ANN401 SQLModel's own result

@@ -22,7 +22,7 @@ SearchWords = Annotated[
     Field(description="Words, or their beginnings; capitals make no difference"),
 ]
 
-ItemT = TypeVar("ItemT")
+RowT = TypeVar("RowT")
 
 
 class ListQuery(BaseModel):
@@ -40,14 +40,14 @@ class ListQuery(BaseModel):
     total: Annotated[bool, Field(description="Also count all items of the list, up to 10,000")] = False
 
 
-class ItemPage(BaseModel, Generic[ItemT]):
+class RowPage(BaseModel, Generic[RowT]):
     """A page of a list, and the cursor of the next page, or null on the last page."""
 
-    items: list[ItemT]
+    items: list[RowT]
     next: str | None
 
 
-class CountedItemPage(ItemPage[ItemT], Generic[ItemT]):
+class CountedRowPage(RowPage[RowT], Generic[RowT]):
     """A page with the number of all items of the list, which is exact up to 10,000."""
 
     total: Annotated[int, Field(description="The number of all items of the list; 10,000 if there are more")]

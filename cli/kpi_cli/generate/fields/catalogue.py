@@ -6,6 +6,7 @@ from typing import Any
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.fields.code import FieldCode
+from kpi_cli.generate.fields.enums import name_members
 from kpi_cli.generate.fields.kind_code import KindCode
 from kpi_cli.generate.fields.numbers import code_fixed, code_float, code_integer
 from kpi_cli.generate.fields.others import (
@@ -15,7 +16,6 @@ from kpi_cli.generate.fields.others import (
     code_file,
     code_ip,
     enum_class,
-    enum_member,
 )
 from kpi_cli.generate.fields.printing import Raw, imports_of, print_call, print_value, to_json_value
 from kpi_cli.generate.fields.texts import code_form, code_slug, code_string, code_text
@@ -136,6 +136,7 @@ def _print_default(spec: FieldSpec, names: Names) -> tuple[str | None, frozenset
     if spec.default is None:
         return ("None" if spec.nullable else None), frozenset()
     if spec.kind is Kind.ENUM:
-        return f"{enum_class(spec, names)}.{enum_member(spec, spec.default)}", frozenset()
+        [member] = name_members(spec.name, [spec.default])
+        return f"{enum_class(spec, names)}.{member}", frozenset()
     value = read_default(spec)
     return print_value(value), imports_of(value)

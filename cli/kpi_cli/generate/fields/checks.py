@@ -1,5 +1,6 @@
 """Rules of a field that contradict each other."""
 
+import math
 from decimal import Decimal
 
 from kpi_cli.errors import FailureError
@@ -55,17 +56,23 @@ def _find_empty_lengths(spec: FieldSpec) -> str | None:
 
 
 def allowed_range(spec: FieldSpec) -> tuple[Decimal, Decimal]:
-    """The least and the greatest number that a field takes; of floats, whose steps differ, as if by 0.001."""
+    """The least and the greatest number that a field takes."""
     info = KINDS[spec.kind]
     assert info.lowest is not None  # noqa: S101 each kind of number has both
     assert info.highest is not None  # noqa: S101 as above
-    step = Decimal(1).scaleb(-(3 if info.places is None else info.places))
     least = info.lowest if spec.ge is None else spec.ge
     most = info.highest if spec.le is None else spec.le
     return (
-        least if spec.gt is None else max(least, spec.gt + step),
-        most if spec.lt is None else min(most, spec.lt - step),
+        least if spec.gt is None else max(least, _next_to(spec.gt, info.places, sign=1)),
+        most if spec.lt is None else min(most, _next_to(spec.lt, info.places, sign=-1)),
     )
+
+
+def _next_to(bound: Decimal, places: int | None, *, sign: int) -> Decimal:
+    """The number above or below one; of a float, whose steps differ, ``places`` is None."""
+    if places is None:
+        return Decimal(repr(math.nextafter(float(bound), sign * math.inf)))
+    return bound + sign * Decimal(1).scaleb(-places)
 
 
 def _find_long_index(spec: FieldSpec) -> str | None:

@@ -3,16 +3,17 @@
 from typing import Any
 
 from kpi_cli.generate.fields.code import Filter
+from kpi_cli.generate.fields.enums import name_members, print_enum
 from kpi_cli.generate.fields.kind_code import CHECKS, TEXT, KindCode
 from kpi_cli.generate.fields.kinds import KINDS
-from kpi_cli.generate.fields.printing import Raw, print_call, print_enum
+from kpi_cli.generate.fields.printing import Raw, print_call
 from kpi_cli.generate.specs import FieldSpec, Kind, Names
 
 _MOMENTS = "from kpi_shared.fields.moments import"
 _JSONB = "from sqlalchemy.dialects.postgresql import JSONB"
 _KIB = 1024
 # Classes of schemas.py have these words after the name of the resource.
-_SCHEMA_WORDS = frozenset({"Base", "Create", "Update", "Public", "Page", "Query", "Sort", "Filter", "NotFoundError"})
+_SCHEMA_WORDS = frozenset({"Base", "Create", "Update", "Public", "Page", "Query", "Replace", "NotFoundError"})
 
 
 _BOOLEAN = KindCode(
@@ -143,7 +144,7 @@ def code_ip(spec: FieldSpec) -> KindCode:
         accepted=("0.0.0.1", "255.255.255.255", "::1"),
         refused=("", "192.0.2.256", "192.0.2.1/24", "fe80::1%eth0", "example.com", 1, "1"),
         shown_as=(("2001:DB8::0:2", "2001:db8::2"),),
-        filter=Filter.EXACT if spec.unique else None,
+        filter=Filter.EXACT if spec.unique or spec.index else None,
         filter_type="IpAddress",
     )
 
@@ -153,14 +154,9 @@ def enum_class(spec: FieldSpec, names: Names) -> str:
     return f"{names.class_name}{word}{'Choice' if word in _SCHEMA_WORDS else ''}"
 
 
-def enum_member(spec: FieldSpec, choice: str) -> str:
-    word = choice.upper().replace("-", "_")
-    return word if word[0].isalpha() else f"{spec.name.upper()}_{word}"
-
-
 def code_enum(spec: FieldSpec, names: Names) -> KindCode:
     name = enum_class(spec, names)
-    members = {enum_member(spec, choice): choice for choice in spec.choices}
+    members = name_members(spec.name, spec.choices)
     other = spec.choices[1] if len(spec.choices) > 1 else spec.choices[0]
     listed = f"({', '.join(map(repr, spec.choices))},)" if len(spec.choices) == 1 else repr(spec.choices)
     return KindCode(

@@ -7,6 +7,7 @@ from typing import Any
 
 from kpi_cli.errors import FailureError, suggest
 from kpi_cli.generate.fields.checks import check_field
+from kpi_cli.generate.fields.enums import name_members
 from kpi_cli.generate.fields.kinds import ELSEWHERE, KINDS, KindInfo
 from kpi_cli.generate.fields.values import read_number
 from kpi_cli.generate.fields.words import rename, why_no_field
@@ -21,9 +22,6 @@ _RULE = re.compile(
     r"""\s*(?P<rule>[^:,]*?)\s*(?::(?:"(?P<double>(?:[^"]|"")*)"|'(?P<single>(?:[^']|'')*)'|(?P<plain>[^,]*)))?(?P<end>,|$)""",
     re.DOTALL,
 )
-_CHOICE = re.compile("[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
-_MAX_CHOICES = 100
-_MAX_CHOICE = 50
 _SYNONYMS = {"gte": "ge", "lte": "le"}
 _FLAGS = ("required", "nullable", "unique", "index")
 _VALUED = ("max", "min", "ge", "gte", "le", "lte", "gt", "lt", "foreign", "default")
@@ -102,25 +100,23 @@ def _parse_choices(name: str, kind: Kind, text: str | None) -> tuple[str, ...]:
         return ()
     fix = f'write it as -f "{name}:enum(draft|open|closed)"'
     if not text or not text.strip():
-        raise _failure(name, "an enum needs choices, and there are none", fix=fix)
+        raise _failure(name, "an enum needs values, and there are none", fix=fix)
     if "," in text:
-        raise _failure(name, "the choices of an enum are separated by |, not by commas", fix=fix)
+        raise _failure(name, "the values of an enum are separated by |, not by commas", fix=fix)
     choices = tuple(choice.strip() for choice in text.split("|"))
-    if not all(len(choice) <= _MAX_CHOICE and _CHOICE.fullmatch(choice) for choice in choices):
-        sentence = (
-            f"the choices of an enum are words of at most {_MAX_CHOICE} ASCII letters and digits with _ or - between"
-        )
-        raise _failure(name, sentence, fix=fix)
-    if len({choice.upper().replace("-", "_") for choice in choices}) < len(choices):
-        raise _failure(name, "two of its choices are the same but for capitals and hyphens")
-    if len(choices) > _MAX_CHOICES:
-        raise _failure(name, f"an enum has at most {_MAX_CHOICES} choices")
+    try:
+        name_members(name, choices)
+    except ValueError as error:
+        raise _failure(name, str(error), fix=fix) from None
     return choices
 
 
 def _parse_rules(name: str, kind: Kind, text: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for rule, value in _split_rules(name, text):
+        if "default" in values and rule not in (*_FLAGS, *_VALUED):
+            sentence = f"{rule!r} is no rule; it stands after a comma behind the default"
+            raise _failure(name, sentence, fix="put a default with commas in quotes: default:'a, b'")
         key, parsed = _parse_rule(name, kind, rule, value)
         if key in values:
             raise _failure(name, f"the rule {rule} stands twice, or with another that says the same")
@@ -163,22 +159,21 @@ def _parse_rule(name: str, kind: Kind, rule: str, value: str | None) -> tuple[st
         return key, True
     if value is None:
         raise _failure(name, f"the rule {rule} needs a value, as in {rule}:{_example_of(key)}")
-    return _parse_value(name, info, key, value)
+    if info.is_number and key in {"min", "max"}:
+        key = {"min": "ge", "max": "le"}[key]
+    return key, _parse_value(name, info, rule, value)
 
 
 def _example_of(key: str) -> str:
     return {"foreign": "posts.id", "default": "x"}.get(key, "10")
 
 
-def _parse_value(name: str, info: KindInfo, key: str, value: str) -> tuple[str, Any]:
-    if key == "default":
-        return key, value
-    if key == "foreign":
-        return key, _parse_foreign(name, value)
-    if info.is_number:
-        key = {"min": "ge", "max": "le"}.get(key, key)
-        return key, _parse_bound(name, info, key, value)
-    return key, _parse_size(name, info, key, value)
+def _parse_value(name: str, info: KindInfo, rule: str, value: str) -> Any:  # noqa: ANN401 the rules have different types
+    if rule == "default":
+        return value
+    if rule == "foreign":
+        return _parse_foreign(name, value)
+    return _parse_bound(name, info, rule, value) if info.is_number else _parse_size(name, info, rule, value)
 
 
 def _parse_foreign(name: str, value: str) -> ForeignKey:
@@ -188,24 +183,26 @@ def _parse_foreign(name: str, value: str) -> ForeignKey:
     return ForeignKey(table=match["table"], column=match["column"])
 
 
-def _parse_bound(name: str, info: KindInfo, key: str, value: str) -> Decimal:
+def _parse_bound(name: str, info: KindInfo, rule: str, value: str) -> Decimal:
     try:
         number = read_number(value, places=info.places)
     except ValueError as error:
-        raise _failure(name, f"{key} must be {error}, not {value!r}") from None
+        raise _failure(name, f"{rule} must be {error}, not {value!r}") from None
     if info.lowest is not None and info.highest is not None and not info.lowest <= number <= info.highest:
-        raise _failure(name, f"{key} must be between {info.lowest} and {info.highest}, not {value}")
+        raise _failure(name, f"{rule} must be between {info.lowest} and {info.highest}, not {value}")
     return number
 
 
-def _parse_size(name: str, info: KindInfo, key: str, value: str) -> int:
+def _parse_size(name: str, info: KindInfo, rule: str, value: str) -> int:
     """Characters, or bytes of a file, which may have a unit."""
     is_file = info.postgresql == "jsonb"
     match = re.fullmatch("(?P<number>0|[1-9][0-9]{0,11})(?P<unit>[A-Za-z]*)", value)
     unit = _UNITS.get(match["unit"].upper()) if match and (is_file or not match["unit"]) else None
     if match is None or unit is None:
-        raise _failure(name, f"{key} must be a number of {'bytes, such as 500KB or 5MiB' if is_file else 'characters'}")
+        raise _failure(
+            name, f"{rule} must be a number of {'bytes, such as 500KB or 5MiB' if is_file else 'characters'}"
+        )
     size = int(match["number"]) * unit
     if info.most is not None and size > info.most:
-        raise _failure(name, f"{key} must be at most {info.most:,}, not {value}")
+        raise _failure(name, f"{rule} must be at most {info.most:,}, not {value}")
     return size

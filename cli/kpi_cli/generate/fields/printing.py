@@ -2,7 +2,6 @@
 
 from datetime import date, datetime, time
 from decimal import Decimal
-from enum import StrEnum
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 from uuid import UUID
@@ -50,12 +49,6 @@ def imports_of(value: object) -> frozenset[str]:
         if isinstance(value, kind):
             return frozenset({f"from {kind.__module__} import {kind.__name__}"})
     return frozenset()
-
-
-def print_enum(name: str, members: dict[str, str]) -> str:
-    """The definition of a StrEnum."""
-    lines = [f"    {member} = {_quote(value)}" for member, value in members.items()]
-    return "\n".join([f"class {name}({StrEnum.__name__}):", *lines])
 
 
 def to_json_value(value: Any) -> Any:  # noqa: ANN401 any of the kinds

@@ -36,7 +36,7 @@ def code_string(spec: FieldSpec) -> KindCode:
         refused=("", "   ", "a" * (most + 1), "a\x00b", "a\nb"[:most] if most > 1 else "\n", 5, ["a"]),
         shown_as=((f" {'c' * least} ", "c" * least),),
         sort_type="str" if most <= _MAX_SORTED else None,
-        filter=Filter.EXACT if spec.unique or spec.foreign else None,
+        filter=Filter.EXACT if spec.unique or spec.index or spec.foreign else None,
         filter_type=sent,
         is_searchable=True,
     )
@@ -219,6 +219,6 @@ def code_form(spec: FieldSpec) -> KindCode:
         refused=form.refused,
         shown_as=form.shown_as,
         sort_type=form.sort_type,
-        filter=Filter.EXACT if form.is_filter or spec.unique else None,
+        filter=Filter.EXACT if form.is_filter or spec.unique or spec.index else None,
         filter_type=form.sent_type,
     )

@@ -9,21 +9,24 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from kpi_cli.generate.fields.kinds import KINDS, MAX_EMAIL, MAX_URL
 from kpi_cli.generate.specs import FieldSpec, Kind
 
-_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,17})?")
+_NUMBER = re.compile(r"-?(?P<whole>0|[1-9][0-9]*)(\.(?P<fraction>[0-9]+))?")
+# Of a float. The other kinds have bounds and places of their own.
+_MAX_WHOLE, _MAX_FRACTION = 19, 17
+T = TypeVar("T")
+
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 # The plain addresses only: what is unusual in one is more often a mistake.
 _EMAIL = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*@([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}")
 _URL = re.compile(r"https?://([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?(:[0-9]{1,5})?(/[!-~]*)?")
-_MAX_PORT = 65535
 # RFC 5321, 4.5.3.1.1.
 _MAX_LOCAL = 64
 _MAX_JSON_DEPTH = 8
@@ -32,12 +35,15 @@ _MAX_JSON_BYTES = 1024
 
 def read_number(text: str, *, places: int | None) -> Decimal:
     """ValueError for what is not a number of at most so many decimal places; None allows any."""
-    if not _NUMBER.fullmatch(text):
+    match = _NUMBER.fullmatch(text)
+    if not match:
         raise ValueError("a number in its usual spelling, such as 12 or 0.5")
-    number = Decimal(text)
-    if places is not None and -int(number.as_tuple().exponent) > places:
+    whole, fraction = len(match["whole"]), len(match["fraction"] or "")
+    if places is not None and fraction > places:
         raise ValueError(f"a number of at most {places} decimal places" if places else "an integer")
-    return number
+    if places is None and (whole > _MAX_WHOLE or fraction > _MAX_FRACTION):
+        raise ValueError(f"a number of at most {_MAX_WHOLE} digits before its point, and {_MAX_FRACTION} after it")
+    return Decimal(text)
 
 
 def read_default(spec: FieldSpec) -> Any:  # noqa: ANN401 the kinds have different types
@@ -131,13 +137,21 @@ def _has_offset(text: str) -> bool:
 
 
 def _read_date(text: str) -> date:
-    _require(_DATE.fullmatch(text) is not None, text, "a date such as 2026-03-31")
-    return date.fromisoformat(text)
+    expected = "a date that exists, such as 2026-03-31"
+    return _convert(date.fromisoformat, _require(_DATE.fullmatch(text) is not None, text, expected), expected)
+
+
+def _convert(convert: Callable[[str], T], text: str, expected: str) -> T:
+    """What the standard library reads, with a sentence of our own for what it refuses."""
+    try:
+        return convert(text)
+    except ValueError:
+        raise ValueError(expected) from None
 
 
 def _read_time(text: str) -> time:
-    _require(_TIME.fullmatch(text) is not None, text, "a time such as 08:30:00")
-    return time.fromisoformat(text)
+    expected = "a time from 00:00 to 23:59:59, such as 08:30:00"
+    return _convert(time.fromisoformat, _require(_TIME.fullmatch(text) is not None, text, expected), expected)
 
 
 def _read_email(text: str) -> str:
@@ -147,9 +161,12 @@ def _read_email(text: str) -> str:
 
 
 def _read_url(text: str) -> str:
-    is_url = _URL.fullmatch(text) is not None and len(text) < MAX_URL and (urlsplit(text).port or 0) <= _MAX_PORT
-    _require(is_url and not set(text) & set('"<>\\^`{|}'), text, "an address such as https://example.com/page")
-    return text if urlsplit(text).path else f"{text}/"
+    expected = "an address such as https://example.com/page"
+    is_url = _URL.fullmatch(text) is not None and len(text) < MAX_URL and not set(text) & set('"<>\\^`{|}')
+    parts = urlsplit(_require(is_url, text, expected))
+    # A port that is too great is refused when it is read.
+    _convert(lambda _: parts.port, text, expected)
+    return text if parts.path else f"{text}/"
 
 
 def _read_uuid(text: str) -> UUID:
@@ -176,8 +193,8 @@ def _is_bounded(value: object, depth: int) -> bool:
 
 
 def _read_ip(text: str) -> Any:  # noqa: ANN401
-    _require("%" not in text and "/" not in text, text, "an address such as 192.0.2.1 or 2001:db8::1")
-    return ipaddress.ip_address(text)
+    expected = "an address such as 192.0.2.1 or 2001:db8::1"
+    return _convert(ipaddress.ip_address, _require("%" not in text and "/" not in text, text, expected), expected)
 
 
 def _read_pattern(text: str, *, pattern: str, expected: str) -> str:

@@ -30,6 +30,7 @@ TAKEN_BY_RESOURCES = {
         ("date", "time", "datetime", "int", "str", "float", "bool", "bytes", "dict", "list", "timestamp", "identifier"),
         "the generated classes use what has this name",
     ),
+    "new": "it is the value of sort for the newest first",
     "changes": "the generated classes have an attribute of this name",
 }
 

@@ -1,13 +1,13 @@
 """Errors, and the values of states."""
 
 import ast
-import re
 from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.changes import Change, Plan
+from kpi_cli.generate.fields.enums import name_members, print_enum
 from kpi_cli.generate.fields.names import split_words
 from kpi_cli.generate.pieces.additions import add_block
 from kpi_cli.generate.pieces.house import (
@@ -19,8 +19,6 @@ from kpi_cli.generate.pieces.house import (
     sentence,
 )
 from kpi_cli.generate.rendering import render
-
-_VALUE = re.compile(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*")
 
 
 def plan_error(
@@ -81,30 +79,20 @@ def plan_enum(checkout: Path, *, name: str, service: str, values: Sequence[str],
     house = open_house(checkout, service)
     noun = find_noun(house, name, noun)
     enum, column = class_name(split_words(name)), split_words(name)[-1]
-    block = render("pieces/enum.py.j2", class_name=enum, members=_members(values))
+    if not values:
+        raise FailureError("make", "an enum has values", fix="-v draft -v published", code=2)
+    try:
+        members = name_members(column, values)
+    except ValueError as error:
+        raise FailureError("make", str(error), code=2) from None
     change = add_block(
         house,
         house.path(noun, "models.py"),
         docstring=f"The values of {names_of_noun(noun).plural_title}.",
         imports=["from enum import StrEnum"],
-        block=block,
+        block=print_enum(enum, members),
         # So that a table can name it.
         before="^class ",
     )
     note = f'of a column: check_choice("{column}", {enum}) of kpi_shared.fields.checks in __table_args__'
     return Plan(title=f"enum {enum} in {service}/{noun}", changes=(change,), notes=(note,))
-
-
-def _members(values: Sequence[str]) -> list[tuple[str, str]]:
-    if not values:
-        raise FailureError("make", "an enum has values", fix="-v draft -v published", code=2)
-    members = []
-    for value in values:
-        if not _VALUE.fullmatch(value):
-            sentence = f"the value {value!r} has other characters than letters, digits, hyphens and underscores"
-            raise FailureError("make", sentence, code=2)
-        member = re.sub(r"\W", "_", value).upper()
-        members.append((member if member[0].isalpha() else f"V_{member}", value))
-    if len({member for member, _ in members}) < len(members):
-        raise FailureError("make", "two of the values have the same name", code=2)
-    return members

@@ -10,8 +10,7 @@ from kpi_cli.generate.changes import Change, NewFile, Plan
 from kpi_cli.generate.fields.catalogue import code_of
 from kpi_cli.generate.pieces.additions import add_block
 from kpi_cli.generate.pieces.house import House, defined_names, find_class, find_noun, open_house
-from kpi_cli.generate.rendering import render
-from kpi_cli.generate.resource import resource_values
+from kpi_cli.generate.resource import render_module
 from kpi_cli.generate.seeding import plan_seeding as plan_seeding_module
 from kpi_cli.generate.specifying import specify_resource
 from kpi_cli.generate.specs import ResourceSpec
@@ -51,7 +50,7 @@ def plan_model(  # noqa: PLR0913 each option of the command is a parameter
 
 
 def _render(module: str, spec: ResourceSpec) -> str:
-    return render(f"resource/{module}.py.j2", **resource_values(spec))
+    return render_module(module, spec)
 
 
 def _begin_noun(house: House, spec: ResourceSpec) -> Iterator[Change]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from field_support import MIX, codes_of, load, source_of
+from kpi_cli.generate.fields.kinds import KINDS
+from kpi_cli.generate.specs import Kind
 from pydantic import BaseModel, ValidationError, create_model
 from pydantic_core import to_json
 
@@ -110,3 +112,11 @@ def test_public_fields_show_decimals_as_texts(module: Any) -> None:
     properties = module.ProductPublic.model_json_schema(mode="serialization")["properties"]
     assert properties["price"]["type"] == "string"
     assert properties["opens_at"]["anyOf"][0]["type"] == "string"
+
+
+@pytest.mark.parametrize("kind", [kind for kind, info in KINDS.items() if "index" in info.rules])
+def test_each_index_has_a_request_that_uses_it(kind: Kind) -> None:
+    choices = "(a|b)" if kind is Kind.ENUM else ""
+    [code] = codes_of([f"value:{kind}{choices}:index"])
+    assert code.filter is not None
+    assert code.filter_type is not None

@@ -26,8 +26,9 @@ PIECES: dict[str, dict[str, str]] = {
         f"{CONTENT}/posts/errors.py": 'class PostLockedError(ProblemError):\n    status = 423\n    type = "post-locked"'
     },
     "make:exception LateVote -s 410 --in votes": {f"{CONTENT}/votes/errors.py": "from kpi_shared.errors import Pro"},
-    "make enum PostState -v draft -v in-review": {
+    "make enum PostState -v draft -v in-review -v 2nd": {
         f"{CONTENT}/posts/models.py": 'class PostState(StrEnum):\n    DRAFT = "draft"\n    IN_REVIEW = "in-review"\n'
+        '    STATE_2ND = "2nd"\n'
     },
     "make model Note -f title:string:required": {
         f"{CONTENT}/notes/models.py": '    __tablename__ = "notes"\n',
@@ -105,8 +106,8 @@ REFUSED = {
     "make error 'Post;Locked'": "is no name",
     "make error PostGone --status 200": "is not the status of an error",
     "make error PostNotThere --title 'a \"quote\"'": "a title is one line",
-    "make enum PostState --in votes -v a -v A": "two of the values have the same name",
-    "make enum PostState --in votes -v 'a b'": "has other characters",
+    "make enum PostState --in votes -v a -v A": "the values a and A would both have the name A",
+    "make enum PostState --in votes -v 'a b'": "the values of an enum are words",
     "make model Post -f title:string --in nothing": "there is no noun 'nothing'",
     "make model class": "cannot be named 'class'",
     "make model Note -f title:strin": "strin",

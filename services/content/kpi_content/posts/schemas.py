@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from kpi_shared.records.schemas import Changes, CountedItemPage, ItemPage, ListQuery, may_be_left_out
+from kpi_shared.records.schemas import Changes, CountedRowPage, ListQuery, RowPage, may_be_left_out
 from kpi_shared.text import WITHOUT_NUL, OneLine, StorableText
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic.config import JsonDict
@@ -57,11 +57,11 @@ class PostPublic(BaseModel):
     owner: AuthorPublic
 
 
-class PostPage(ItemPage[PostPublic]):
+class PostPage(RowPage[PostPublic]):
     """A page of posts, and the cursor of the next page, or null on the last page."""
 
 
-class CountedPostPage(CountedItemPage[PostPublic]):
+class CountedPostPage(CountedRowPage[PostPublic]):
     """A page of posts with the number of all posts of the list, which is exact up to 10,000."""
 
 
