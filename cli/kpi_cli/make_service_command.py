@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from kpi_cli import make_piece_commands
+from kpi_cli import layout
 from kpi_cli.generate.options import DryRun, Force, Json
 
 
@@ -19,4 +19,10 @@ def make_service(
 
     It has health endpoints only; its first resource is made with: kpi make resource NAME -s SERVICE
     """
-    make_piece_commands.run("service", name=name, dry_run=dry_run, force=force, as_json=as_json)
+    from kpi_cli.generate import applying, interruptions  # noqa: PLC0415 - only kpi make needs this, and Jinja2 below
+    from kpi_cli.generate.service import plan_service  # noqa: PLC0415
+
+    where = layout.find()
+    with interruptions.report(where):
+        plan = plan_service(name, where.checkout)
+        applying.run_plan(where, plan, dry_run=dry_run, force=force, as_json=as_json)
