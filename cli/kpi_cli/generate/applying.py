@@ -33,7 +33,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     with records.hold(layout), scratch.copy(layout.checkout, paths) as root:
         before = scratch.hash_files(root)
         carry_out(root, plan, force=force)
-        files, was = _compare(layout.checkout, scratch.find_changes(root, before), before)
+        files, was = compare(layout.checkout, scratch.find_changes(root, before), before)
         shown = showing.as_json(layout.checkout, plan.title, files, with_diff=dry_run)
         if dry_run and files and not as_json:
             showing.print_preview(Console(), layout.checkout, files)
@@ -51,7 +51,7 @@ def run_plan(layout: Layout, plan: Plan, *, dry_run: bool, force: bool, as_json:
     return bool(files)
 
 
-def _compare(
+def compare(
     checkout: Path, found: Mapping[str, File], before: Mapping[str, str]
 ) -> tuple[dict[str, File], dict[str, str | None]]:
     """What is to be written, without what is there already; and the hashes of what it replaces."""

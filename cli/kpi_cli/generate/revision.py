@@ -41,9 +41,10 @@ def _choose(service: str | None) -> Part:
 def _write(layout: Layout, part: Part, message: str) -> list[str]:
     plan = Plan(title=f"migration of {part.name}", changes=(), steps=(steps.write_migration(part.folder, message),))
     with records.hold(layout), scratch.copy(layout.checkout) as root:
-        applying.carry_out(layout.checkout, root, plan)
-        files = scratch.find_changes(layout.checkout, root)
+        before = scratch.hash_files(root)
+        applying.carry_out(root, plan)
+        files, was = applying.compare(layout.checkout, scratch.find_changes(root, before), before)
         if files:
             path, record = records.create(layout, plan.title, files)
-            writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record})
+            writing.replace_files(layout.checkout, records.journal(layout), {**files, path: record}, was=was)
     return list(files)
