@@ -28,8 +28,18 @@ Int32Text = Annotated[int, Field(ge=MIN_INT32, le=MAX_INT32), WHOLE_TEXT]
 Int64Text = Annotated[int, Field(ge=MIN_INT64, le=MAX_INT64), WHOLE_TEXT]
 ReferenceText = Annotated[int, Field(ge=1, le=MAX_INT64), WHOLE_TEXT]
 
+# A number as JSON spells it. Python also reads 1_0, +1, " 1", 1. and other digits than these.
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?")
+
+
+def _read_float(value: object) -> object:
+    if isinstance(value, str) and not _FLOAT.fullmatch(value):
+        raise PydanticCustomError("float_parsing", "Input should be a number in its usual spelling, such as 1.5")
+    return value
+
+
 Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-FiniteText = Annotated[float, Field(allow_inf_nan=False)]
+FiniteText = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(_read_float)]
 
 # A double has 15 decimal digits that all come back as they were: more would be changed while the JSON is parsed.
 _EXACT = 10**15

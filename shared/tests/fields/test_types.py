@@ -10,7 +10,7 @@ from kpi_shared.fields.moments import CalendarDate, TimeOfDay, UtcTime
 from kpi_shared.fields.networks import IpAddress
 from kpi_shared.fields.numbers import Finite, FiniteText, Fixed, Int64, Int64Text, Money
 from kpi_shared.fields.texts import HttpAddress, Slug, UuidText
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 Weight = Annotated[Decimal, Fixed(digits=18, places=6)]
@@ -33,6 +33,7 @@ Weight = Annotated[Decimal, Fixed(digits=18, places=6)]
         (IpAddress, "2001:DB8:0:0::1", '"2001:db8::1"'),
         (Int64Text, "9223372036854775807", "9223372036854775807"),
         (FiniteText, "1.5", "1.5"),
+        (FiniteText, "-25e-1", "-2.5"),
     ],
 )
 def test_each_value_has_one_form(kind: Any, sent: Any, shown: str) -> None:
@@ -75,6 +76,8 @@ def test_each_value_has_one_form(kind: Any, sent: Any, shown: str) -> None:
         (HttpAddress, '"https://"'),
         (IpAddress, "3221225985"),
         (IpAddress, '"::1%lo"'),
+        (IpAddress, '"01.2.3.4"'),
+        *((FiniteText, f'"{text}"') for text in ("1_0", " 1", "1 ", "+1", "01", "1.", ".5", "\u0661", "nan", "1e999")),
         (JsonDocument, "null"),
         (JsonDocument, f'"{"a" * MAX_BYTES}"'),
         (JsonDocument, "[1e300" + ",1e300" * 60 + "]"),
@@ -85,6 +88,16 @@ def test_what_is_not_exactly_the_type_is_refused(kind: Any, body: str) -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(kind)
     with pytest.raises(ValidationError):
         adapter.validate_json(body)
+
+
+@pytest.mark.parametrize("sent", ["01.2.3.4", "::1%lo", 3221225985, "x" * 100_000])
+def test_what_is_no_address_is_one_error_of_the_field(sent: Any) -> None:
+    class Sent(BaseModel):
+        addr: IpAddress
+
+    with pytest.raises(ValidationError) as raised:
+        Sent.model_validate({"addr": sent})
+    assert [error["loc"] for error in raised.value.errors()] == [("addr",)]
 
 
 def test_a_sign_is_part_of_the_pattern_only_where_it_may_be() -> None:
