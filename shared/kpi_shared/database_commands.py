@@ -16,9 +16,10 @@ import psycopg
 from alembic import command
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
+from psycopg.pq import Conninfo
 from sqlalchemy.exc import SQLAlchemyError
 
-from kpi_shared.database_url import connection_arguments
+from kpi_shared.database_url import connection_arguments, parse_database_url
 from kpi_shared.migrations import LOCK_BETWEEN_MIGRATIONS, alembic_config, known_revisions, newest_revision, upgrade
 from kpi_shared.operations import reason_of
 from kpi_shared.parts import Part
@@ -58,17 +59,19 @@ class DatabasePlace:
     is_local: bool
 
 
-def find_place(connection: psycopg.Connection[Any]) -> DatabasePlace:
+def find_place(connection: psycopg.Connection[Any], url: str) -> DatabasePlace:
     """The place that this connection leads to, whether an address, a variable or a service file has named it."""
     info = connection.info
     found = info.get_parameters()
+    # The driver connects to one of several hosts, of which the connection then knows no other.
+    given = {item.keyword.decode(): item.val.decode() for item in Conninfo.get_defaults() if item.val}
     return DatabasePlace(
         # Where both are given, the address leads and the name may be any.
         host=info.hostaddr if found.get("hostaddr") else info.host,
         port=str(info.port),
         database=info.dbname,
         user=info.user,
-        is_local=is_local(found) and _is_at_home(connection),
+        is_local=is_local(found) and is_local(given | parse_database_url(url)) and _is_at_home(connection),
     )
 
 
@@ -95,7 +98,7 @@ def show(part: Part, settings: DatabaseSettings) -> int:
     url = settings.database_url.get_secret_value()
     try:
         with _connect(part, url) as connection:
-            place, revision = find_place(connection), _current_revision(connection)
+            place, revision = find_place(connection, url), _current_revision(connection)
             mismatch = _find_mismatch(part, connection)
     except psycopg.Error as error:
         return _fail(part, f"the database cannot be reached: {reason_of(error)}")
@@ -147,7 +150,7 @@ def renew(part: Part, settings: DatabaseSettings) -> int:
         return _fail(part, "nothing is dropped: APP_ENV is production")
     try:
         with _connect(part, url) as connection:
-            place = find_place(connection)
+            place = find_place(connection, url)
             if reason := _find_refusal(part, connection, place, request):
                 return _fail(part, f"nothing is dropped: {reason}")
             numbers = _read_numbers(connection) if request.get("continues_numbers") else {}
