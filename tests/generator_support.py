@@ -59,7 +59,9 @@ class Clone:
 
     def check(self, service: str, *folders: str, is_whole: bool) -> None:
         """The tests in these folders, and ``make check``, whole or for what a resource of one service can break."""
-        self.run(".venv/bin/pytest", "-q", "-p", "no:cacheprovider", *folders)
+        # A folder of its own: a second run closes the usual one to PostgreSQL, which runs as another user in the first.
+        folder = f"--basetemp={self.root.parent / 'pytest'}"
+        self.run(".venv/bin/pytest", "-q", "-p", "no:cacheprovider", folder, *folders)
         if is_whole:
             self.run("make", "-s", "check")
             return
