@@ -8,10 +8,13 @@ from kpi_cli.generate.fields.kinds import KINDS, MAX_INDEXED_STRING
 from kpi_cli.generate.fields.values import read_default
 from kpi_cli.generate.specs import FieldSpec, Kind
 
+# With fewer, a table with that field is full after a few rows.
+_LEAST_UNIQUE = 20
+
 
 def check_field(spec: FieldSpec) -> None:
     """FailureError with the first contradiction of a field."""
-    reason = _find_contradiction(spec) or _find_empty_bounds(spec) or _find_long_index(spec)
+    reason = _find_contradiction(spec) or _find_empty_bounds(spec) or _find_long_index(spec) or _find_few_values(spec)
     if reason is None and spec.default is not None:
         reason = _find_bad_default(spec)
     if reason:
@@ -40,6 +43,16 @@ def _find_empty_bounds(spec: FieldSpec) -> str | None:
         return _find_empty_lengths(spec)
     least, most = allowed_range(spec)
     return f"no number is within its bounds: the least is {least}, the greatest {most}" if least > most else None
+
+
+def _find_few_values(spec: FieldSpec) -> str | None:
+    places = KINDS[spec.kind].places
+    if not spec.unique or not KINDS[spec.kind].is_number or places is None:
+        return None
+    least, most = allowed_range(spec)
+    count = int((most - least).scaleb(places)) + 1
+    few = f"unique needs at least {_LEAST_UNIQUE} possible values, and the bounds allow {count}"
+    return few if count < _LEAST_UNIQUE else None
 
 
 def _find_empty_lengths(spec: FieldSpec) -> str | None:

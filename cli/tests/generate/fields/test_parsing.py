@@ -110,6 +110,8 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
         ("stock:integer:min:5,max:4", "no number is within its bounds"),
         ("stock:integer:gt:1,lt:2", "no number is within its bounds"),
         ("stock:integer:ge:1,gt:0", "ge and gt are two lower bounds"),
+        ("score:integer:unique,ge:1,le:19", "unique needs at least 20 possible values, and the bounds allow 19"),
+        ("fee:percent:unique,ge:5,lt:5.1", "unique needs at least 20 possible values, and the bounds allow 10"),
         ("stock:integer:le:1,lt:2", "le and lt are two upper bounds"),
         ("stock:integer:min:1,ge:2", "stands twice, or with another that says the same"),
         ("stock:integer:ge:0.5", "ge must be an integer"),
