@@ -102,7 +102,7 @@ def _require_clean(checkout: Path) -> None:
     if git.run(checkout, "status", "--porcelain"):
         raise FailureError(
             "upgrade",
-            "there are changes that are not committed, and an upgrade could not be told from them",
+            "there are changes that are not committed, and after an upgrade the two could not be distinguished",
             fix="git add -A && git commit, or git stash -u",
         )
 

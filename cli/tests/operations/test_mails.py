@@ -1,4 +1,4 @@
-"""``kpi mail``: mails as auth writes them, and mails that somebody else has written."""
+"""``kpi mail``: mails as auth writes them, and mails of unknown origin."""
 
 import json
 from email.message import EmailMessage

@@ -17,7 +17,7 @@ _BEGINNINGS = {
 
 
 def sniff(beginning: bytes) -> str:
-    """The type of the few formats that are told apart; anything else, SVG and HTML too, is bytes."""
+    """The type of the few formats that are distinguished; anything else, SVG and HTML too, is bytes."""
     if beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP":
         return "image/webp"
     return next((name for start, name in _BEGINNINGS.items() if beginning.startswith(start)), UNKNOWN)

@@ -1,4 +1,4 @@
-"""Why nothing can be seeded: sentences for whoever runs the command."""
+"""Why nothing can be seeded: sentences for those who run the command."""
 
 
 class SeedingError(Exception):

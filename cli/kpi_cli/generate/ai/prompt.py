@@ -1,4 +1,4 @@
-"""What the model is told: the commands that a plan may consist of, and what there is in the checkout."""
+"""What the model gets to know: the commands that a plan may consist of, and what there is in the checkout."""
 
 from collections.abc import Mapping, Sequence
 
