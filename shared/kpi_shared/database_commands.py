@@ -62,16 +62,19 @@ class DatabasePlace:
 def find_place(connection: psycopg.Connection[Any], url: str) -> DatabasePlace:
     """The place that this connection leads to, whether an address, a variable or a service file has named it."""
     info = connection.info
-    found = info.get_parameters()
-    # The driver connects to one of several hosts, of which the connection then knows no other.
-    given = {item.keyword.decode(): item.val.decode() for item in Conninfo.get_defaults() if item.val}
+    # The driver resolves a host itself, so an address here need not be one that was given.
+    found = {name: value for name, value in info.get_parameters().items() if name != "hostaddr"}
+    # It connects to one of several hosts, of which the connection then knows no other.
+    defaults = {item.keyword.decode(): item.val.decode() for item in Conninfo.get_defaults() if item.val}
+    given = defaults | parse_database_url(url)
+    # Where both are given, the address leads and the name may be any.
+    is_address = given.get("hostaddr") or given.get("service")
     return DatabasePlace(
-        # Where both are given, the address leads and the name may be any.
-        host=info.hostaddr if found.get("hostaddr") else info.host,
+        host=(is_address and info.hostaddr) or info.host,
         port=str(info.port),
         database=info.dbname,
         user=info.user,
-        is_local=is_local(found) and is_local(given | parse_database_url(url)) and _is_at_home(connection),
+        is_local=is_local(found) and is_local(given) and _is_at_home(connection),
     )
 
 

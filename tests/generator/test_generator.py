@@ -56,13 +56,13 @@ def test_a_resource_is_made_tested_served_and_taken_back(
             seconds = time.monotonic() - began
             print(f"\n{mix.name}: {seconds:.1f} s from the command to the first 201 through the gateway")  # noqa: T201
         use(client, mix, made, writer)
-        clone.check(mix.service, *tests_of(mix), is_whole=is_whole)
+        clone.check(mix.service, *find_tests(mix), is_whole=is_whole)
         clone.kpi("make", "undo")
         assert clone.changes == ""
         assert client.get(mix.path, headers=writer).status_code == 404
 
 
-def tests_of(mix: Mix) -> list[str]:
+def find_tests(mix: Mix) -> list[str]:
     folder = f"services/{mix.service}/tests"
     return [f"{folder}/{mix.plural}", f"{folder}/test_surface.py", f"{folder}/test_examples.py"]
 

@@ -71,7 +71,7 @@ async def _truncate(database: Database) -> bool:
             await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             await connection.execute(text("ALTER TABLE audit_events DISABLE TRIGGER append_only"))
             # Those that need it empty these themselves.
-            await empty_tables(connection, kept=("bootstrap_codes", "outlets", "token_key_holders"))
+            await empty_tables(connection, kept=("bootstrap_codes", "event_horizon", "outlets", "token_key_holders"))
             await connection.execute(text("ALTER TABLE audit_events ENABLE TRIGGER append_only"))
     except OperationalError as error:
         if isinstance(error.orig, LockNotAvailable):
