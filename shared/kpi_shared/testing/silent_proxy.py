@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 
+from kpi_shared.testing.process import wait_until
+
 _PATIENCE_SECONDS = 10
 
 
@@ -56,6 +58,10 @@ class SilentProxy:
 
     def resume(self) -> None:
         self._call(lambda: self._set_silent(is_silent=False))
+
+    def wait_for_ends(self) -> None:
+        """Return when the clients of all connections know that the server has ended them."""
+        wait_until(lambda: all(connection.has_ended for connection in tuple(self._connections)))
 
     def stop(self) -> None:
         self._call(self._stopped.set)
@@ -163,6 +169,10 @@ class _Connection:
                 side.transport.pause_reading()
             else:
                 side.transport.resume_reading()
+
+    @property
+    def has_ended(self) -> bool:
+        return self._sides[0].transport.is_closing()
 
     def abort(self) -> None:
         for side in self._sides:

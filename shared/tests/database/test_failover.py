@@ -39,6 +39,7 @@ class Server:
         others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute(f"SELECT pg_terminate_backend(pid, 5000) {others}".encode())
+        self.proxy.wait_for_ends()
 
     def _run(self, *statements: str) -> None:
         with psycopg.connect(self._url, autocommit=True) as connection:
