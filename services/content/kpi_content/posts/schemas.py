@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Annotated
 
-from kpi_shared.records.schemas import Changes, CountedRowPage, ListQuery, RowPage, may_be_left_out
+from kpi_shared.integers import Decimal
+from kpi_shared.records.schemas import MAX_SKIP, Changes, CountedRowPage, RowPage, may_be_left_out
 from kpi_shared.text import WITHOUT_NUL, OneLine, StorableText
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 from pydantic.config import JsonDict
@@ -65,9 +66,14 @@ class CountedPostPage(CountedRowPage[PostPublic]):
     """A page of posts with the number of all posts of the list, which is exact up to 10,000."""
 
 
-class PostQuery(ListQuery):
+# Not a ListQuery: some generated clients pass parameters by position, so these keep their order.
+class PostQuery(BaseModel):
     """The query parameters of the list of posts."""
 
+    limit: Annotated[Decimal, Field(ge=1, le=100, description="The maximum number of posts on a page")] = 10
+    skip: Annotated[
+        Decimal, Field(ge=0, le=MAX_SKIP, description="The number of posts to skip (cannot be combined with cursor)")
+    ] = 0
     search: Annotated[
         Search | None,
         Field(
@@ -77,4 +83,5 @@ class PostQuery(ListQuery):
     ] = None
     sort: Annotated[Sort, Field(description="By time of publication (new), votes (top), or both (hot)")] = Sort.NEW
     cursor: Annotated[CursorText | None, Field(description="The value of next on the previous page")] = None
+    total: Annotated[bool, Field(description="Also count all posts of the list, up to 10,000")] = False
     mine: Annotated[bool, Field(description="Only your own posts, including drafts (requires a token)")] = False
