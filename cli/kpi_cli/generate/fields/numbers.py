@@ -38,11 +38,6 @@ def _has_bounds(spec: FieldSpec) -> bool:
     return any(value is not None for value in bounds_of(spec).values())
 
 
-def _decimal_import(spec: FieldSpec) -> set[str]:
-    has_fraction = any(isinstance(value, Decimal) for value in _printed_bounds(spec).values())
-    return {"from decimal import Decimal"} if has_fraction else set()
-
-
 def code_integer(spec: FieldSpec) -> KindCode:
     sql_type, bits = _INTEGERS[spec.kind]
     least, most = (1, _MAX_ID) if spec.foreign else map(int, allowed_range(spec))
