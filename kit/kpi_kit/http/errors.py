@@ -10,7 +10,7 @@ class HttpError(KitError):
     """The base. ``status`` is None where there is no response.
 
     ``is_outage``: whether it says that the other side does not work at present, which the circuit counts; None if it
-    says nothing of the other side. ``retry_after``: in how many seconds the next request may succeed, where that is known.
+    says nothing of the other side. ``retry_after``: in how many seconds a request may succeed, where that is known.
     """
 
     status: int | None = None

@@ -13,8 +13,8 @@ class Limits:
     # One deadline for a whole call: all attempts, the waits between them, and the body of the response.
     total: float = 10.0
 
-    # Attempts in all, of requests that may be repeated. The wait before the second one is the first, the next is twice as
-    # long, up to the longest; each is up to ``jitter`` longer, so that many clients do not come back at once.
+    # Attempts in all, of requests that may be repeated. The wait before the second one is the first, the next is twice
+    # as long, up to the longest; each is up to ``jitter`` longer, so that many clients do not come back at once.
     attempts: int = 3
     first_wait: float = 0.1
     longest_wait: float = 2.0
