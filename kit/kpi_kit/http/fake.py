@@ -89,6 +89,7 @@ class _FakeTransport:
         self.sent: list[Request] = []
         self._limits = limits
         self._answers: dict[tuple[str, str], list[Callable[[Request], Response]]] = {}
+        self._last: dict[tuple[str, str], Callable[[Request], Response]] = {}
 
     def add(self, method: str, path: str, answer: Callable[[Request], Response]) -> None:
         self._answers.setdefault((method, path), []).append(answer)
@@ -101,10 +102,12 @@ class _FakeTransport:
 
     async def send(self, request: Request) -> Response:
         self.sent.append(request)
-        answers = self._answers.get((request.method, request.path))
-        if answers is None:
+        key = (request.method, request.path)
+        if waiting := self._answers.get(key):
+            self._last[key] = waiting.pop(0)
+        if key not in self._last:
             raise AssertionError(f"no response is recorded for {request.method} {request.path}")
-        response = (answers.pop(0) if len(answers) > 1 else answers[0])(request)
+        response = self._last[key](request)
         if len(response.content) > self._limits.max_body_bytes:
             raise ResponseTooLargeError(request, self._limits.max_body_bytes)
         return response

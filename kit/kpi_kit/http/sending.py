@@ -85,8 +85,8 @@ class Sender:
 
     def _find_next(self, request: Request, response: Response) -> Request:
         """The request that a redirect asks for: it has the same credentials, so it stays at the same origin."""
-        place = urljoin(f"{self.origin}{request.target}", response.headers.get("location", ""))
         try:
+            place = urljoin(f"{self.origin}{request.target}", response.headers.get("location", ""))
             is_own = request.method in {"GET", "HEAD"} and find_origin(place) == find_origin(self.origin)
         except ValueError:
             is_own = False

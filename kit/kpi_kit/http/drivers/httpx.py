@@ -6,6 +6,7 @@ proxies and their passwords from the environment.
 
 import zlib
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import httpx
 
@@ -60,7 +61,10 @@ class HttpxTransport:
         try:
             received = await self._transport.handle_async_request(sent)
             try:
-                return await self._read(request, received)
+                response = await self._read(request, received)
+                if _has_more(received):
+                    await received.extensions["network_stream"].aclose()
+                return response
             finally:
                 await received.aclose()
         except httpx.TransportError as error:
@@ -78,16 +82,31 @@ class HttpxTransport:
         return Response(received.status_code, dict(received.headers), bytes(body))
 
 
+def _has_more(received: httpx.Response) -> bool:
+    """Whether bytes came after a complete response: then its connection must not be used again.
+
+    httpx 0.28.1 (httpcore 1.0.9, h11 0.16.0) takes them for the response to the next request, which may be another
+    caller's, and has no public way to ask. Where its inside is another one, no connection is used twice.
+    """
+    try:
+        connection = cast("Any", received.stream)._httpcore_stream._stream._connection  # noqa: SLF001 as said above
+        return bool(connection._h11_state.trailing_data[0])  # noqa: SLF001
+    except AttributeError:
+        return True
+
+
 async def _decode(request: Request, received: httpx.Response, *, coding: str, limit: int) -> AsyncIterator[bytes]:
     """The pieces of the body. httpx would decode each as a whole: 64 KiB of gzip can be 64 MiB of zeros."""
+    # Below httpx's own iterators, which would give the connection back before it was looked at.
+    pieces = cast("httpx.AsyncByteStream", received.stream)
     if coding == "identity":
-        async for piece in received.aiter_raw():
+        async for piece in pieces:
             yield piece
         return
     if coding not in _GZIP:
         raise ResponseFormatError(request, "the body is in a coding that was not asked for")
     decoder, is_empty = zlib.decompressobj(_WINDOW), True
-    async for piece in received.aiter_raw():
+    async for piece in pieces:
         is_empty = False
         try:
             # One byte more than allowed is enough to see that it is too much.
