@@ -68,6 +68,8 @@ class RedisDriver:
             socket_connect_timeout=self._timeout,
             wait_for_connection_timeout=self._timeout,
             client_name="kpi-cache",
+            # With the third version, redis-py (8.1) does not look whether a server has closed an idle connection.
+            protocol=2,
             **_read_tls(url),
         )
 
