@@ -58,12 +58,13 @@ class Channel(Protocol):
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:
         """Return once the receiver has accepted it; DeliveryRefusedError or ChannelUnavailableError otherwise.
 
-        ``connection`` is given only to a channel that takes one. An attempt has a bound, SEND_SECONDS unless given.
+        Any other error is taken for one that may pass. ``connection`` is given only to a channel that takes one. An
+        attempt has a bound, SEND_SECONDS unless given.
         """
 
 
 class NotificationStore(Protocol):
-    """The part of a table of notifications that the database channel uses. The SQL on it stands in its owner's place."""
+    """What the database channel needs of a table of notifications, whose SQL stands with its owner."""
 
     async def add(
         self,

@@ -52,7 +52,9 @@ class Destinations:
         return Destination(url.copy_with(host=str(address)), url.netloc.decode(), host)
 
     def _parse(self, text: str) -> httpx.URL:
-        is_plain = len(text) <= _MOST_URL and text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}')
+        is_plain = (
+            len(text) <= _MOST_URL and text.isascii() and text.isprintable() and not set(text) & set(' \\"<>^`{|}')
+        )
         try:
             url = httpx.URL(text) if is_plain else None
             port = url.port if url is not None else None

@@ -75,9 +75,7 @@ class Poster:
             # Its text may quote the URL.
             raise ChannelUnavailableError(f"the request failed: {type(error).__name__}") from None
 
-    async def _send(
-        self, client: httpx.AsyncClient, request: httpx.Request, auth: tuple[str, str] | None
-    ) -> Answer:
+    async def _send(self, client: httpx.AsyncClient, request: httpx.Request, auth: tuple[str, str] | None) -> Answer:
         response = await client.send(request, auth=httpx.BasicAuth(*auth) if auth else None, stream=True)
         try:
             return Answer(response.status_code, await _read_some(response))

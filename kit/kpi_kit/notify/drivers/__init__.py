@@ -14,7 +14,12 @@ DRIVERS = (
         name="database",
         purpose="A table that the recipient reads, in PostgreSQL; or the store that the notifier is given",
         module="kpi_kit.notify.drivers.postgres",
-        forms={"postgresql": "postgresql://user:password@host/database"},
+        forms={
+            "postgresql": "postgresql://user:password@host/database",
+            "postgresql+psycopg": "postgresql+psycopg://user:password@host/database",
+        },
+        # Those of libpq.
+        options=("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "application_name"),
         extra="database",
         packages=("psycopg", "psycopg_pool"),
     ),
@@ -43,7 +48,7 @@ DRIVERS = (
     ),
     Driver(
         name="webhook",
-        purpose="A signed POST (Standard Webhooks) to a public address, to that of each recipient if the URL has no host",
+        purpose="A signed POST (Standard Webhooks) to one receiver, or to that of each recipient",
         module="kpi_kit.notify.drivers.webhook",
         forms={
             "webhook": "webhook://:whsec_c2VjcmV0@receiver.example.com/hooks",

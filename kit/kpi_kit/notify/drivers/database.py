@@ -4,7 +4,7 @@ import asyncio
 
 from kpi_kit.notify.contents import ContentKind, DatabaseContent
 from kpi_kit.notify.contract import Delivery, NotificationStore, Traits
-from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryError, DeliveryRefusedError
+from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
 
 
 class DatabaseChannel:
@@ -30,11 +30,8 @@ class DatabaseChannel:
         try:
             async with asyncio.timeout(self._seconds):
                 await self._add(delivery, None)
-        except DeliveryError:
-            raise
-        except Exception as error:
-            # A store is code of others: its messages may quote what it was given.
-            raise ChannelUnavailableError(f"the store of notifications failed: {type(error).__name__}") from None
+        except TimeoutError:
+            raise ChannelUnavailableError(f"the store did not respond within {self._seconds:g} seconds") from None
 
     async def _add(self, delivery: Delivery, connection: object | None) -> None:
         recipient = delivery.recipient or delivery.address

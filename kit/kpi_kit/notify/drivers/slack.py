@@ -46,6 +46,8 @@ def _read_reason(answer: Answer) -> str:
 def build(parts: Url, seconds: float) -> SlackChannel:
     """The address that Slack gives, with slack:// in the place of https://."""
     if not parts.host or parts.path in ("", "/"):
-        raise UrlError("slack:// is followed by the address of an incoming webhook: slack://hooks.slack.com/services/...")
+        raise UrlError(
+            "slack:// is followed by the address of an incoming webhook: slack://hooks.slack.com/services/..."
+        )
     scheme = "http" if parts.scheme == "slack+http" else "https"
     return SlackChannel(httpx.URL(f"{scheme}{parts.text[len(parts.scheme) :]}"), seconds)

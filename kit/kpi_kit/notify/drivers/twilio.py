@@ -58,7 +58,9 @@ def _read_code(answer: Answer) -> str:
 
 def build(parts: Url, seconds: float) -> TwilioChannel:
     if not (parts.host and parts.username and parts.password and parts.options.get("from")):
-        raise UrlError("an account, its token and a sender are needed: twilio://AC000:token@api.twilio.com?from=%2B15550100")
+        raise UrlError(
+            "an account, its token and a sender are needed: twilio://AC000:token@api.twilio.com?from=%2B15550100"
+        )
     scheme = "http" if parts.scheme == "twilio+http" else "https"
     host = f"[{parts.host}]" if ":" in parts.host else parts.host
     port = f":{parts.port}" if parts.port else ""

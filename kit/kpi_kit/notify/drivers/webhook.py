@@ -62,7 +62,7 @@ def _encode(delivery: Delivery) -> bytes:
 
 
 def _check(answer: Answer) -> None:
-    """Any error but 410 may pass: the specification wants attempts over days, since receivers have errors of their own."""
+    """Any error but 410 may pass: the specification wants attempts over days, since receivers have faults, too."""
     if httpx.codes.is_success(answer.status):
         return
     if answer.status == _GONE:
@@ -76,12 +76,16 @@ def build(parts: Url, seconds: float) -> WebhookChannel:
     """``webhook://:SECRET@host/path``, or ``webhook://:SECRET@`` for the addresses of recipients."""
     scheme = "http" if parts.scheme == "webhook+http" else "https"
     if parts.username or not _is_key(parts.password or ""):
-        raise UrlError("a secret of 24 to 64 bytes in base64 is needed: webhook://:whsec_...@receiver.example.com/hooks")
+        raise UrlError(
+            "a secret of 24 to 64 bytes in base64 is needed: webhook://:whsec_...@receiver.example.com/hooks"
+        )
     if not parts.host and parts.path not in ("", "/"):
         raise UrlError("a webhook:// URL without a host has no path: the recipients have the addresses")
     receiver = f"{scheme}://{parts.text.partition('?')[0].rpartition('@')[2]}" if parts.host else None
     schemes = frozenset({"https", scheme})
-    destinations = Destinations(schemes=schemes, allowed=_read_networks(parts.options.get("allow", "")), seconds=seconds)
+    destinations = Destinations(
+        schemes=schemes, allowed=_read_networks(parts.options.get("allow", "")), seconds=seconds
+    )
     return WebhookChannel(receiver, parts.password or "", destinations, seconds)
 
 
