@@ -43,6 +43,8 @@ ALL = {
 
 
 class UserCreated(Event):
+    event_name = "user.created"
+
     name: str
 
 
