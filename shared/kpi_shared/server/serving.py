@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
 
 
 def refuse_handshakes(listener: Any) -> None:  # noqa: ANN401 a socket, or what uvloop has in its place
-    """Let no further connection be established: the client repeats its SYN after a second, and is refused then."""
+    """Let no further connection be established: a client repeats its SYN after a second, and is refused then."""
     if sys.platform != "linux":
         return
     program = create_string_buffer(b"".join(struct.pack("HBBI", *line) for line in _REFUSE_HANDSHAKES))
