@@ -12,7 +12,7 @@ SECONDS ?= 4
 
 UV := .kpi/tools/bin/uv
 SERVICES := $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml))
-PACKAGES := shared $(SERVICES) gateway cli
+PACKAGES := shared kit $(SERVICES) gateway cli
 LOCKED := $(SERVICES) gateway
 PROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 

@@ -1,0 +1,20 @@
+"""The root of the errors of all libraries of the kit. Each library's own errors stand in its folder."""
+
+
+class KitError(Exception):
+    """The base of all errors of the kit. No message quotes a password, a key or the content of a message."""
+
+
+class MissingExtraError(KitError, ImportError):
+    """A driver needs a package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed: add kpi-kit[{extra}] to the dependencies")
+
+
+class UrlError(KitError, ValueError):
+    """The URL of a library has a form that it does not know. The message never quotes it: it may have a password."""
+
+
+class DriverUnavailableError(KitError):
+    """The server behind a driver did not respond, or cannot handle the call now. The same call may succeed later."""

@@ -1,0 +1,1 @@
+"""Events within a service and between services."""

@@ -1,0 +1,1 @@
+"""Dependencies of FastAPI for the libraries of the kit."""

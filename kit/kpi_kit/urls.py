@@ -1,0 +1,61 @@
+"""The URL that chooses a driver, such as ``redis://cache:6379/0`` or ``file:///var/mails``."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from kpi_kit.errors import UrlError
+
+
+@dataclass(frozen=True)
+class Url:
+    """The parts of a URL, decoded. ``options`` is the query; ``text`` is the whole, with its password."""
+
+    scheme: str
+    host: str
+    port: int | None
+    username: str | None
+    password: str | None = field(repr=False)
+    path: str
+    options: Mapping[str, str]
+    text: str = field(repr=False)
+
+
+def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterable[str] = ()) -> Url:
+    """The parts of ``url``; UrlError if its scheme is none of ``forms``, or an option is none of ``options``.
+
+    ``forms`` has an example of a URL for each scheme, which the error shows; the URL itself is never quoted.
+    """
+    text = url.get_secret_value() if isinstance(url, SecretStr) else url
+    expected = f"a URL of one of these forms is needed: {', '.join(forms.values())}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        # The library's own message quotes what it took for the port, which may be a part of the password.
+        raise UrlError(f"{expected}, with special characters in a password percent-encoded") from None
+    if parts.fragment or any(ord(character) <= ord(" ") for character in text):
+        raise UrlError(f"{expected}, with special characters in a password percent-encoded")
+    if parts.scheme not in forms:
+        raise UrlError(expected)
+    return Url(
+        parts.scheme,
+        parts.hostname or "",
+        port,
+        unquote(parts.username) if parts.username else None,
+        unquote(parts.password) if parts.password else None,
+        unquote(parts.path),
+        _read_options(parts, frozenset(options)),
+        text,
+    )
+
+
+def _read_options(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    found = dict(pairs)
+    if len(found) != len(pairs) or not found.keys() <= known:
+        names = ", ".join(sorted(known)) or "none"
+        raise UrlError(f"the options of a {parts.scheme}:// URL, each given once, are: {names}")
+    return found
