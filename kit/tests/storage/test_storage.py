@@ -53,14 +53,12 @@ def test_another_url_is_refused_and_not_quoted(url: str) -> None:
 
 
 def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    for package, url, extra in (("obstore", "memory://", "storage"), ("boto3", "s3://bucket/a", "storage-s3")):
-        with monkeypatch.context() as patch:
-            for name in [name for name in sys.modules if name.startswith(("kpi_kit.storage.drivers.", package))]:
-                patch.delitem(sys.modules, name)
-            patch.setitem(sys.modules, package, None)
-            with pytest.raises(MissingExtraError, match=rf"kpi-kit\[{extra}\]"):
-                Storage.from_url(url)
-            Storage.from_url("file:///a")
+    monkeypatch.delitem(sys.modules, "kpi_kit.storage.drivers.s3", raising=False)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(MissingExtraError, match=r"kpi-kit\[storage-s3\]"):
+        Storage.from_url("s3://bucket/a")
+    for url in ("file:///a", "memory://"):
+        Storage.from_url(url)
 
 
 async def test_each_call_is_observed_under_a_fixed_name(tmp_path: Path) -> None:
