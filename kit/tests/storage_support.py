@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_PUT = do_POST = do_DELETE = _respond
+    do_GET = do_PUT = do_POST = do_DELETE = _respond  # noqa: N815 the library's names
 
     def log_message(self, *_arguments: object) -> None: ...
 

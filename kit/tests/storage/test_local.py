@@ -119,7 +119,7 @@ async def test_a_file_that_is_open_stays_readable(local: Storage) -> None:
 
 async def test_an_open_file_is_closed_after_its_end_and_before(local: Storage) -> None:
     await local.put("a", b"a" * 200_000)
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         await local.get("a")
         await local.read_metadata("a")
@@ -130,7 +130,7 @@ async def test_an_open_file_is_closed_after_its_end_and_before(local: Storage) -
         file.close()
         assert file.is_closed
         [info.path async for info in local.list(limit=1)]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,9 @@ async def test_a_folder_in_the_place_of_a_file_is_an_error_of_its_own(local: Sto
 async def test_a_root_that_is_no_folder_is_refused(root: Path) -> None:
     root.write_bytes(b"")
     async with Storage.from_url(f"file://{root}") as storage:
-        with pytest.raises(StorageRefusedError, match="Not a directory"):
-            await storage.put("a", b"x")
+        for call in (storage.put("a", b"x"), storage.get("a"), storage.exists("a"), anext(storage.list())):
+            with pytest.raises(StorageRefusedError, match="Not a directory"):
+                await call
 
 
 async def test_it_signs_no_urls_and_says_what_to_do(local: Storage, memory: Storage) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_hostile_paths import HOSTILE
 from kpi_kit.storage import NotStoredError, PathError, Storage, StorageError, check_path
+from storage_hostile_paths import HOSTILE
 from storage_support import chunks
 
 pytestmark = pytest.mark.anyio
