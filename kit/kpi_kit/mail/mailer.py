@@ -100,8 +100,8 @@ class Mailer:
         """A mailer with the driver of ``url``, and more drivers by name.
 
         ``sender`` is in From unless a message has its own: ``KPI-One <no-reply@example.com>``. ``templates`` is a
-        folder, or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or ValueError for
-        the sender.
+        folder (``./mails``), or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or
+        ValueError for the sender.
         """
         choices = {name: Choice.of(one, name) for name, one in {**(named or {}), _DEFAULT: url}.items()}
         return cls(choices, Writer.build(sender, templates), observer=observer)
