@@ -16,7 +16,8 @@ from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
 from kpi_kit.mail.jobs import SendMail, pack_letter, unpack_letter
 from kpi_kit.mail.message import Message
-from kpi_kit.mail.targets import Target, read_target
+from kpi_kit.mail.targets import Target
+from kpi_kit.mail.urls import read_target
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.jobs import Run
 from kpi_kit.queue.queue import Queue
