@@ -58,9 +58,7 @@ async def test_a_commit_dispatches_and_a_rollback_discards(
         assert await collect() == [BEA, ANNA]
 
 
-async def test_a_savepoint_that_is_rolled_back_discards(
-    case: Case, connection: "psycopg.AsyncConnection[Any]"
-) -> None:
+async def test_a_savepoint_that_is_rolled_back_discards(case: Case, connection: "psycopg.AsyncConnection[Any]") -> None:
     async with listening(case) as (bus, _, collect):
         async with connection.transaction():
             await bus.dispatch_after_commit(connection, ANNA)
