@@ -1,6 +1,7 @@
 """Jobs that run later, in another process, and are not lost."""
 
 from kpi_kit.queue.errors import (
+    HandlerCancelledError,
     JobNameError,
     NoTransactionError,
     PayloadError,
@@ -8,6 +9,7 @@ from kpi_kit.queue.errors import (
     QueueNotOpenError,
     QueueSchemaError,
     QueueUnavailableError,
+    TakenOverError,
     UnknownJobError,
     WorkerLostError,
 )
@@ -18,6 +20,7 @@ from kpi_kit.queue.queue import Pusher, Queue
 
 __all__ = [
     "FailedJob",
+    "HandlerCancelledError",
     "Job",
     "JobNameError",
     "NoTransactionError",
@@ -34,6 +37,7 @@ __all__ = [
     "QueueUnavailableError",
     "Retry",
     "Run",
+    "TakenOverError",
     "UnknownJobError",
     "WorkerLostError",
 ]

@@ -60,3 +60,17 @@ class WorkerLostError(QueueError):
 
     def __init__(self) -> None:
         super().__init__("the worker that ran the job ended in the middle of it")
+
+
+class TakenOverError(QueueError):
+    """The run is no longer the one that counts: its worker was taken for lost, and another runs the job."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker has taken the job over: what this run has done must not be committed")
+
+
+class HandlerCancelledError(QueueError):
+    """A handler ended with a cancellation for which the worker had not asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the handler was cancelled from inside")
