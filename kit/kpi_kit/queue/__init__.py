@@ -3,7 +3,6 @@
 from kpi_kit.queue.errors import (
     HandlerCancelledError,
     JobNameError,
-    NoTransactionError,
     PayloadError,
     QueueError,
     QueueNotOpenError,
@@ -17,6 +16,7 @@ from kpi_kit.queue.fake import PushedJob, QueueFake
 from kpi_kit.queue.jobs import Job, Retry, Run
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 from kpi_kit.queue.queue import Pusher, Queue
+from kpi_kit.transactions import NoTransactionError
 
 __all__ = [
     "FailedJob",

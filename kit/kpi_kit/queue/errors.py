@@ -30,13 +30,6 @@ class QueueSchemaError(QueueError):
         )
 
 
-class NoTransactionError(QueueError):
-    """A job was to be pushed in the caller's transaction, and the driver cannot take part in it."""
-
-    def __init__(self, driver: str) -> None:
-        super().__init__(f"the {driver} queue cannot take part in a transaction: use a postgresql:// URL")
-
-
 class JobNameError(QueueError):
     """Two types of jobs have the same name, or the name has a form that is not allowed."""
 
