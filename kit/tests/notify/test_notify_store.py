@@ -75,6 +75,7 @@ async def test_without_a_queue_the_row_is_a_part_of_the_transaction(store: Postg
     notification = InvoicePaid(number=1, channels=["database"])
     async with Notifier.from_urls({}, store=store) as notifier:
         async with engine.connect() as connection:
+            await connection.begin()
             [receipt] = await notifier.send(notification, ANNA, connection=connection)
             assert receipt.outcome is Outcome.SENT
             await connection.rollback()
