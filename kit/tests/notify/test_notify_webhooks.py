@@ -11,7 +11,7 @@ from datetime import datetime
 import pytest
 from kpi_kit.errors import UrlError
 from kpi_kit.notify import ChannelUnavailableError, DeliveryRefusedError, Notifier, Outcome, Recipient
-from kpi_kit.notify.signatures import sign
+from kpi_kit.signatures import sign
 from notify_servers import SECRET, InvoicePaid, Service, run_service
 
 PAID = InvoicePaid(number=7, channels=["hooks"])
