@@ -1,6 +1,6 @@
 """Mails: composed safely, sent now or in the caller's transaction, by SMTP, SES, SendGrid, Mailgun or into files."""
 
-from kpi_kit.mail.contract import ContentCipher, JobQueue
+from kpi_kit.mail.contract import Cipher
 from kpi_kit.mail.errors import (
     InvalidMessageError,
     MailError,
@@ -16,9 +16,8 @@ from kpi_kit.mail.message import Attachment, Message
 
 __all__ = [
     "Attachment",
-    "ContentCipher",
+    "Cipher",
     "InvalidMessageError",
-    "JobQueue",
     "MailError",
     "MailFake",
     "MailRefusedError",

@@ -1,11 +1,9 @@
-"""What a driver of mails does, and what a mailer needs of other libraries."""
+"""What a driver of mails does, and what a mailer needs to encrypt those that wait."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
 from typing import Protocol
-
-from pydantic import BaseModel
 
 # For one mail in all, from connecting until the server has accepted it.
 SEND_SECONDS = 45.0
@@ -60,18 +58,11 @@ class Transport(Protocol):
         """Close what is open. Mails that are being sent may fail."""
 
 
-class JobQueue(Protocol):
-    """The part of ``kpi_kit.queue.Queue`` that a mailer uses."""
-
-    async def push(self, job: BaseModel, /, *, connection: object) -> object:
-        """Add a job that exists if and only if the transaction of ``connection`` commits."""
-
-
-class ContentCipher(Protocol):
+class Cipher(Protocol):
     """The part of ``kpi_kit.crypt.Crypt`` that a mailer uses, so that a queue has no readable mails at rest."""
 
-    def encrypt(self, data: bytes, *, associated: bytes = b"") -> str:
-        """Text that only ``decrypt`` with the same ``associated`` can read."""
+    def encrypt(self, data: bytes, *, associated_data: bytes = b"") -> str:
+        """Text that only ``decrypt`` with the same ``associated_data`` can read."""
 
-    def decrypt(self, text: str, *, associated: bytes = b"") -> bytes:
+    def decrypt(self, text: str, *, associated_data: bytes = b"") -> bytes:
         """Raise an error if the text was modified or the key is not known."""

@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from pathlib import Path
-
-from pydantic import BaseModel
+from types import TracebackType
+from typing import Self
 
 from kpi_kit.mail.composing import list_recipients
 from kpi_kit.mail.contract import NO_HOOKS, Hooks, Letter, Transport
@@ -14,6 +14,7 @@ from kpi_kit.mail.errors import NotSentError
 from kpi_kit.mail.jobs import SendMail, unpack_letter
 from kpi_kit.mail.mailer import Choice, Mailer, Pool
 from kpi_kit.mail.message import Attachment
+from kpi_kit.queue.fake import QueueFake
 
 _SENDER = "Test <test@example.com>"
 
@@ -83,28 +84,30 @@ class _FakePool(Pool):
         return _Recorder(self, choice.name or choice.driver.name)
 
 
-class _Jobs:
-    """The queue of a fake: jobs exist as soon as they are pushed, whatever becomes of the transaction."""
-
-    def __init__(self) -> None:
-        self.waiting: list[SendMail] = []
-
-    async def push(self, job: BaseModel, /, *, connection: object) -> None:  # noqa: ARG002 the protocol's
-        assert isinstance(job, SendMail)  # noqa: S101 a mailer pushes nothing else
-        self.waiting.append(job)
-
-
 class MailFake(Mailer):
-    """``sent`` has the mails that were sent; those of ``enqueue`` are sent by ``deliver_queued``."""
+    """``sent`` has the mails that were sent; those of ``enqueue`` are sent by ``deliver_queued``.
+
+    Its queue is a ``QueueFake``: a mail is enqueued at once, whatever becomes of the transaction.
+    """
 
     def __init__(
         self, *, sender: str | None = _SENDER, named: Collection[str] = (), templates: Path | str | None = None
     ) -> None:
         self._records = _FakePool()
-        self._jobs = _Jobs()
+        self._jobs = QueueFake()
         choices = {name: Choice.of("memory://", name) for name in (*named, "default")}
         super().__init__(choices, Writer.build(sender, templates), pool=self._records)
-        self._queue = self._jobs
+        self.use_queue(self._jobs)
+
+    async def __aenter__(self) -> Self:
+        await self._jobs.__aenter__()
+        return await super().__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await super().__aexit__(kind, error, trace)
+        await self._jobs.__aexit__(kind, error, trace)
 
     @property
     def sent(self) -> list[SentMail]:
@@ -112,13 +115,13 @@ class MailFake(Mailer):
 
     @property
     def queued(self) -> list[SentMail]:
-        return [SentMail.of(unpack_letter(job, cipher=self._cipher), job.via) for job in self._jobs.waiting]
+        """All mails that were enqueued, also those that have been sent since."""
+        return [SentMail.of(unpack_letter(job, cipher=None), job.via) for job in self._jobs.list_pushed(SendMail)]
 
     async def deliver_queued(self) -> None:
-        """Attempt each waiting mail once, as a worker does; a failure is raised, and its mail keeps waiting."""
-        while self._jobs.waiting:
-            await self.deliver(self._jobs.waiting[0])
-            self._jobs.waiting.pop(0)
+        """Send what waits, with all attempts at once; AssertionError if a mail was given up."""
+        await self._jobs.run_pushed(scheduled=True)
+        await self._jobs.assert_none_failed()
 
     def fail_next(self, error: NotSentError) -> None:
         """Let the next attempt to send a mail fail with ``error``."""
@@ -129,11 +132,11 @@ class MailFake(Mailer):
         return _find_one(self.sent, "sent", to=to, subject=subject, via=via)
 
     def assert_queued(self, *, to: str | None = None, subject: str | None = None, via: str | None = None) -> SentMail:
-        """The only waiting mail of this kind."""
+        """The only mail that was enqueued, of this kind."""
         return _find_one(self.queued, "queued", to=to, subject=subject, via=via)
 
     def assert_nothing_sent(self) -> None:
-        """No mail was sent, and none is waiting."""
+        """No mail was sent or enqueued."""
         mails = [*self.sent, *self.queued]
         if mails:
             raise AssertionError(f"{len(mails)} mails were sent or queued: {_list(mails)}")

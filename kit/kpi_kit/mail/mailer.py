@@ -11,13 +11,15 @@ from typing import Self
 from pydantic import SecretStr
 
 from kpi_kit.drivers import Driver
-from kpi_kit.mail.contract import ContentCipher, JobQueue, Letter, Transport
+from kpi_kit.mail.contract import Cipher, Letter, Transport
 from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
 from kpi_kit.mail.jobs import SendMail, pack_letter, unpack_letter
 from kpi_kit.mail.message import Message
 from kpi_kit.mail.targets import Target, read_target
 from kpi_kit.observing import Observer, observe
+from kpi_kit.queue.jobs import Run
+from kpi_kit.queue.queue import Queue
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +84,8 @@ class Mailer:
         self._writer = writer
         self._observer = observer
         self._pool = pool or Pool()
-        self._queue: JobQueue | None = None
-        self._cipher: ContentCipher | None = None
+        self._queue: Queue | None = None
+        self._cipher: Cipher | None = None
 
     @classmethod
     def from_url(
@@ -109,15 +111,17 @@ class Mailer:
         return self
 
     async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.close()
 
-    def with_queue(self, queue: JobQueue, *, cipher: ContentCipher | None = None) -> Self:
-        """The same mailer, which can ``enqueue``. ``cipher`` encrypts mails that wait, since they may hold secrets."""
-        other = copy.copy(self)
-        other._queue, other._cipher = queue, cipher  # noqa: SLF001 its own class
-        return other
+    def use_queue(self, queue: Queue, *, cipher: Cipher | None = None) -> None:
+        """Let ``enqueue`` push to this queue, and the queue's workers send with this mailer: before either is opened.
+
+        ``cipher``, a ``Crypt``, encrypts the mails that wait, since they may hold secrets.
+        """
+        self._queue, self._cipher = queue, cipher
+        queue.handle(SendMail, self._run)
 
     def via(self, driver: str | SecretStr) -> Self:
         """The same mailer with another driver: by the name it was given, or by a URL, which is opened on first use."""
@@ -150,8 +154,8 @@ class Mailer:
             await self._push(letter, via=self._choice.name, connection=connection)
         return _read_id(letter)
 
-    async def deliver(self, job: SendMail) -> None:
-        """One attempt, for the handler of the jobs. MailUnavailableError is for the queue to retry."""
+    async def _run(self, job: SendMail, _run: Run) -> None:
+        """One attempt. What it raises is the queue's: it tries again, unless the mail was refused."""
         choice = self._choices.get(job.via)
         if choice is None:
             raise MailError(f"the mailer has no driver named {job.via}")
@@ -176,7 +180,7 @@ class Mailer:
 
     async def _push(self, letter: Letter, *, via: str | None, connection: object) -> None:
         if self._queue is None:
-            raise MailError("the mailer has no queue: use mailer.with_queue(queue)")
+            raise MailError("the mailer has no queue: call mailer.use_queue(queue)")
         if via is None:
             raise MailError("a mail in the queue needs a driver with a name, since its URL may have a password")
         await self._queue.push(pack_letter(letter, via=via, cipher=self._cipher), connection=connection)

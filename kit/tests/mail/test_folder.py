@@ -31,4 +31,4 @@ async def test_a_file_stays_in_its_folder(tmp_path: Path) -> None:
     folder = tmp_path / "mails"
     await FolderTransport(folder).send(replace(letter(), template="../../accounts/hello world"))
     assert [path.name for path in folder.iterdir()] == ["20260102T030405-.._.._accounts_hello_world-7.eml"]
-    assert [path.name for path in tmp_path.iterdir()] == ["mails"]
+    assert [path.name for path in folder.parent.iterdir()] == ["mails"]
