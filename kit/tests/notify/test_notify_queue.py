@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from kpi_kit.crypt import Crypt, generate_key
 from kpi_kit.notify import (
     ChannelUnavailableError,
     DeliveryRefusedError,
@@ -82,6 +83,17 @@ async def test_what_would_fail_in_the_same_way_is_given_up_at_once(notifier: Not
     await queue.run_pushed()
     [dead] = await notifier.list_dead()
     assert (dead.name, dead.attempts) == ("notify.sms", 1)
+
+
+async def test_with_a_cipher_nothing_is_readable_in_the_queue(queue: QueueFake) -> None:
+    async with NotifyFake(queue=queue, cipher=Crypt({"k1": generate_key()})) as notifier:
+        await notifier.send(PAID, ANNA)
+        for job in queue.pushed:
+            assert "Invoice" not in str(job.payload)
+            assert "15550100" not in str(job.payload)
+        await queue.run_pushed()
+        [_, sms] = notifier.deliveries
+        assert (sms.address, sms.content) == ("+15550100", {"text": "Invoice 7 is paid"})
 
 
 async def test_a_transaction_without_a_queue_takes_only_the_database() -> None:
