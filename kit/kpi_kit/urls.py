@@ -30,7 +30,7 @@ def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterab
     ``forms`` has an example of a URL for each scheme, which the error shows; the URL itself is never quoted.
     """
     text = url.get_secret_value() if isinstance(url, SecretStr) else url
-    expected = f"a URL of one of these forms is needed: {', '.join(forms.values())}"
+    expected = f"{', '.join(forms.values())}: a URL of one of these forms is needed"
     try:
         parts = urlsplit(text)
         port = parts.port
