@@ -68,6 +68,13 @@ async def test_a_sender_is_needed() -> None:
         Mailer.from_url("memory://", sender="nobody")
 
 
+@pytest.mark.parametrize("is_text", [True, False])
+def test_templates_can_be_in_a_folder(templates: Path, is_text: bool) -> None:
+    mailer = Mailer.from_url("memory://", sender="a@example.com", templates=str(templates) if is_text else templates)
+    letter = mailer.compose(Message(to="anna@example.com", template="hello", values={"name": "Anna"}))
+    assert letter.message["Subject"] == "Hello Anna"
+
+
 def test_templates_can_be_in_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "mail_test_shop" / "templates"
     folder.mkdir(parents=True)
