@@ -2,7 +2,12 @@
 
 
 class KitError(Exception):
-    """The base of all errors of the kit. No message quotes a password, a key or the content of a message."""
+    """The base of all errors of the kit. No message quotes a password, a key or the content of a message.
+
+    ``outcome`` is the label of metrics for a call that ended so: "error", or "unavailable".
+    """
+
+    outcome = "error"
 
 
 class MissingExtraError(KitError, ImportError):
@@ -18,3 +23,5 @@ class UrlError(KitError, ValueError):
 
 class DriverUnavailableError(KitError):
     """The server behind a driver did not respond, or cannot handle the call now. The same call may succeed later."""
+
+    outcome = "unavailable"
