@@ -19,6 +19,7 @@ from kpi_shared.places import Places, Turn
 from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_auth.hashing.askers import ANYONE, Asker, Familiar
+from kpi_auth.hashing.decoys import Decoys
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.origin import RequestOrigin
 from kpi_auth.settings import AuthSettings
@@ -43,11 +44,12 @@ class PasswordHasher:
         self._workers = settings.hash_workers
         self._room = settings.hash_workers + settings.hash_queue
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_lower_priority)
+        usual = self._functions.make(secrets.token_urlsafe(16))
         # Verified where there is no hash, so that an unknown account takes as long as a known one.
-        self._dummy = self._functions.make(secrets.token_urlsafe(16))
+        self.decoys = Decoys.of(settings, usual)
         # How long recent verifications with the current parameters took, in seconds.
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
-        self._verify("", self._dummy)
+        self._verify("", usual)
         # Some turns more than threads, so that these are busy while the next request looks up its account.
         ahead = min(settings.hash_workers, settings.hash_queue)
         self._places = Places(
@@ -65,14 +67,21 @@ class PasswordHasher:
             return await taken.run(lambda: self._functions.make(password))
 
     async def verify(
-        self, password: str, password_hash: str | None, *, by: Asker = ANYONE, place: "Place | None" = None
+        self,
+        password: str,
+        password_hash: str | None,
+        *,
+        by: Asker = ANYONE,
+        place: "Place | None" = None,
+        login: str | None = None,
     ) -> bool:
         """Does the password match? Always takes the time of one hash; False for None.
 
-        As for ``place``, see ``hash``.
+        For None, ``login`` decides how long it takes (see ``decoys``). As for ``place``, see ``hash``.
         """
+        stored = password_hash or self.decoys.choose(login)
         with place or await self.take_place(by) as taken:
-            matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
+            matches = await taken.run(lambda: self._verify(password, stored))
         return matches and password_hash is not None
 
     @property
