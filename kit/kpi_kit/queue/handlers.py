@@ -73,7 +73,8 @@ class Handlers:
             run.attempt,
             name_error(error),
             outcome,
-            exc_info=error,
+            # A worker that was lost has left none.
+            exc_info=error if error.__traceback__ else None,
         )
         return pause
 
