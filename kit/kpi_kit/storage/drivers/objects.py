@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 # What a server says of itself in its response, and its status.
-_CODE = re.compile(r"<Code>(\w{1,64})</Code>|\(code: (\w{1,64})\)")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>|\(code: (\w{1,64})\)|\b(NoCredentials)\b")
 _STATUS = re.compile(r"status code: (\d{3})")
 _REFUSALS = (PermissionError, obstore.exceptions.PermissionDeniedError, obstore.exceptions.UnauthenticatedError)
 
@@ -157,7 +157,7 @@ def translate_errors(path: str, target: str = "") -> Iterator[None]:
 def _find_reason(error: BaseException) -> str:
     code = _CODE.search(str(error))
     if code is not None:
-        return code[1] or code[2]
+        return str(code[code.lastindex or 0])
     status = _STATUS.search(str(error))
     return f"status {status[1]}" if status is not None else type(error).__name__
 

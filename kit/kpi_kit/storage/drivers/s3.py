@@ -1,11 +1,12 @@
 """Files in a bucket of S3, or of a store with the same interface.
 
 obstore makes the calls. boto3 does what obstore 0.12.1 (November 2026) does not: it finds credentials in all of AWS's
-places, signs URLs that say what may be sent, and aborts uploads of cancelled tasks (docs/adr/0063-storage.md).
+places, signs URLs that say what may be sent, lists whatever a bucket
+has, and aborts uploads of cancelled tasks (docs/adr/0063-storage.md).
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from botocore.config import Config
 from obstore.store import S3Store
 
 from kpi_kit.errors import UrlError
-from kpi_kit.storage.contract import Signature
+from kpi_kit.storage.contract import FileInfo, Signature
 from kpi_kit.storage.drivers.objects import ObjectDriver
 from kpi_kit.storage.drivers.s3_uploads import PART, Upload, translate_client_errors
 from kpi_kit.storage.errors import PathError, StorageRefusedError
-from kpi_kit.storage.paths import check_prefix
+from kpi_kit.storage.paths import check_prefix, is_path
 from kpi_kit.storage.threads import Threads
 from kpi_kit.urls import Url
 
@@ -115,7 +116,7 @@ class S3Driver(ObjectDriver):
         config = Config(
             connect_timeout=_CONNECT.total_seconds(),
             read_timeout=_READ.total_seconds(),
-            retries={"max_attempts": 3},
+            retries={"max_attempts": 2},
             signature_version="s3v4",
         )
         region = self._session.region_name or _DEFAULT_REGION
@@ -155,6 +156,24 @@ class S3Driver(ObjectDriver):
             raise
         return upload
 
+    async def list(self, prefix: str, *, after: str) -> AsyncIterator[Sequence[FileInfo]]:
+        """Not by obstore, whose listing fails if a bucket has a key such as ``a//b``."""
+        start = f"{self._prefix}/" if self._prefix else ""
+        place = {"Bucket": self._bucket, "Prefix": f"{start}{prefix}/" if prefix else start}
+        token = {"StartAfter": f"{start}{after}"} if after else {}
+        while True:
+            page = await self._threads.run(self._list_page, **place, **token)
+            found = [_describe(item, item["Key"].removeprefix(start)) for item in page.get("Contents", [])]
+            yield [info for info in found if is_path(info.path)]
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _list_page(self, **parameters: str) -> dict[str, Any]:
+        with translate_client_errors(""):
+            page: dict[str, Any] = self._client.list_objects_v2(**parameters)
+        return page
+
     async def sign(self, path: str, signature: Signature) -> str:
         return await self._threads.run(self._sign, path, signature)
 
@@ -191,3 +210,7 @@ class S3Driver(ObjectDriver):
                         )
                         aborted += 1
         return aborted
+
+
+def _describe(item: dict[str, Any], path: str) -> FileInfo:
+    return FileInfo(path, item["Size"], item["LastModified"], item["ETag"].strip('"'))
