@@ -25,3 +25,17 @@ class DriverUnavailableError(KitError):
     """The server behind a driver did not respond, or cannot handle the call now. The same call may succeed later."""
 
     outcome = "unavailable"
+
+
+class NotConfiguredError(KitError):
+    """A library is used whose setting is empty."""
+
+    def __init__(self, library: str, setting: str) -> None:
+        super().__init__(f"{library} is not configured: set {setting} (.venv/bin/kpi libs {library} prints its forms)")
+
+
+class KitNotOpenError(KitError):
+    """An endpoint uses a library, and the application has not opened the kit."""
+
+    def __init__(self) -> None:
+        super().__init__("the kit is not open: enter kpi_kit.fastapi.open_kit(app, settings) in the lifespan")
