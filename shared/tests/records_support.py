@@ -41,6 +41,15 @@ class Shelf(Table, table=True):
     updated_at: datetime = write_time()
 
 
+class Case(Table, table=True):
+    __tablename__ = "cases"
+
+    id: int | None = row_id()
+    created_at: datetime = write_time()
+    updated_at: datetime = write_time()
+    deleted_at: datetime | None = deletion_time()
+
+
 class Tool(Table, table=True):
     __tablename__ = "tools"
     __table_args__ = (
@@ -60,6 +69,7 @@ class Tool(Table, table=True):
     key: UUID | None = ColumnField(default=None, sa_type=Uuid)
     more: Any = ColumnField(default=None, sa_type=JSONB(none_as_null=True), nullable=True)
     shelf_id: int | None = ColumnField(default=None, foreign_key="shelves.id")
+    case_id: int | None = ColumnField(default=None, foreign_key="cases.id")
     created_at: datetime = write_time()
     updated_at: datetime = write_time()
     deleted_at: datetime | None = deletion_time()
@@ -70,6 +80,10 @@ class ShelfPublic(BaseModel):
     id: int
     created_at: datetime
     updated_at: datetime
+
+
+class CasePublic(ShelfPublic):
+    deleted_at: datetime | None
 
 
 class ToolPublic(BaseModel):
@@ -85,6 +99,7 @@ class ToolPublic(BaseModel):
     key: UUID | None
     more: Any
     shelf_id: int | None
+    case_id: int | None
     created_at: datetime
     updated_at: datetime
     deleted_at: datetime | None
@@ -105,6 +120,12 @@ class ShelfNotFoundError(RowNotFoundError):
     title = "The shelf does not exist"
 
 
+class CaseNotFoundError(RowNotFoundError):
+    type = "case-not-found"
+    title = "The case does not exist"
+
+
+cases = Records(Case, CasePublic, missing=CaseNotFoundError)
 shelves = Records(Shelf, ShelfPublic, missing=ShelfNotFoundError)
 tools = Records(Tool, ToolPublic, missing=ToolNotFoundError, taken={"code": ToolCodeTakenError})
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from operator import itemgetter
 from typing import Any
 
 from psycopg.errors import ForeignKeyViolation, UniqueViolation
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel
-from sqlalchemy import bindparam, delete, func, insert, null, update
+from sqlalchemy import Column, bindparam, delete, func, insert, literal, null, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import SQLModel
 
@@ -94,6 +94,7 @@ class Records:
 
         ValueTakenError or UnknownReferenceError.
         """
+        await self._hold_parents(connection, values)
         account = {} if owner is None else _describe(owner)
         with self._translate_errors():
             statement = _add(self._shown, tuple(values), has_owner=owner is not None)
@@ -101,6 +102,7 @@ class Records:
 
     async def change(self, connection: DirectConnection, row_id: int, changes: Mapping[str, Any]) -> RecordRow:
         """Change a row that is locked. Errors as above."""
+        await self._hold_parents(connection, changes)
         with self._translate_errors():
             return await _change(self._shown, tuple(changes)).one(connection, self._bind(changes) | {"id": row_id})
 
@@ -113,6 +115,21 @@ class Records:
         with self._translate_errors():
             restored = await _restore(self._shown).one_or_none(connection, {"id": row_id})
         return restored or await self.get_or_raise(connection, row_id)
+
+    async def _hold_parents(self, connection: DirectConnection, values: Mapping[str, Any]) -> None:
+        """UnknownReferenceError if a value names a deleted row that its table keeps; the others stay until the end of
+        the transaction. A foreign key ensures the same where deleted rows are gone.
+        """
+        for name, statement in self._kept_parents.items():
+            value = values.get(name)
+            if value is not None and await statement.one_or_none(connection, {"value": value}) is None:
+                raise UnknownReferenceError(name)
+
+    @cached_property
+    def _kept_parents(self) -> Mapping[str, Statement[Any]]:
+        """Found when the first row is written: until then, the other table may not have been imported."""
+        parents = {key.parent.key: key.column for key in self._shown.table.foreign_keys}
+        return {name: _hold(parent) for name, parent in parents.items() if "deleted_at" in parent.table.c}
 
     def _require(self, row: RecordRow | None) -> RecordRow:
         if row is None:
@@ -147,6 +164,12 @@ def _describe(owner: Subject) -> dict[str, Any]:
 
 def _new(names: Iterable[str]) -> dict[str, Any]:
     return {name: bindparam(f"new_{name}") for name in names}
+
+
+def _hold(parent: Column[Any]) -> Statement[Any]:
+    # A deletion is an update of a column that is no key, for which only FOR SHARE waits.
+    held = select(literal(1)).where(parent == bindparam("value"), parent.table.c.deleted_at.is_(None))
+    return Statement(held.with_for_update(read=True), itemgetter(0))
 
 
 @lru_cache(_KEPT)

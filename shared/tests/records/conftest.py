@@ -26,6 +26,6 @@ async def database(url: str) -> AsyncIterator[Database]:
     database = Database(settings, bounds=Bounds.of_requests(settings))
     async with database.writing() as connection:
         await connection.run_sync(Table.metadata.create_all)
-        await connection.execute(text("TRUNCATE tools, shelves RESTART IDENTITY CASCADE"))
+        await connection.execute(text("TRUNCATE tools, shelves, cases RESTART IDENTITY CASCADE"))
     yield database
     await database.close()

@@ -12,8 +12,17 @@ from kpi_shared.http.conditional import ChangedMeanwhileError, etag_of, parse_co
 from kpi_shared.records.errors import UnknownReferenceError
 from kpi_shared.records.responses import check_version, encode_row
 from kpi_shared.testing.client import client_of
-from psycopg.errors import ForeignKeyViolation
-from records_support import ShelfNotFoundError, ToolCodeTakenError, ToolNotFoundError, ToolPublic, ask, shelves, tools
+from psycopg.errors import ForeignKeyViolation, LockNotAvailable
+from records_support import (
+    ShelfNotFoundError,
+    ToolCodeTakenError,
+    ToolNotFoundError,
+    ToolPublic,
+    ask,
+    cases,
+    shelves,
+    tools,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -105,6 +114,38 @@ async def test_a_reference_to_no_row_names_its_field(database: Database) -> None
         assert raised.value.status == 422
         assert raised.value.errors is not None
         assert raised.value.errors[0]["pointer"] == "#/body/shelf_id"
+
+
+async def add_case(database: Database, *, deleted: bool) -> int:
+    async with database.direct() as connection:
+        case_id: int = (await cases.add(connection, {}))["id"]
+        if deleted:
+            await cases.remove(connection, case_id)
+    return case_id
+
+
+async def test_a_deleted_row_that_is_kept_is_not_referred_to_again(database: Database) -> None:
+    kept = await add(database, case_id=await add_case(database, deleted=False))
+    gone = await add_case(database, deleted=True)
+    for attempt in (add(database, case_id=gone), change(database, kept["id"], case_id=gone)):
+        with pytest.raises(UnknownReferenceError, match="case_id"):
+            await attempt
+    # What does not change the reference is not refused, and neither is its removal.
+    async with database.direct() as connection:
+        await cases.remove(connection, kept["case_id"])
+    assert (await change(database, kept["id"], name="saw"))["case_id"] == kept["case_id"]
+    assert (await change(database, kept["id"], case_id=None))["case_id"] is None
+
+
+async def test_a_row_is_not_deleted_while_another_begins_to_refer_to_it(database: Database) -> None:
+    case_id = await add_case(database, deleted=False)
+    async with database.writing() as adding, database.writing() as deleting:
+        await tools.add(await get_direct(adding), {"name": "hammer", "case_id": case_id})
+        direct = await get_direct(deleting)
+        await direct.execute("SET LOCAL lock_timeout = '50ms'")
+        with pytest.raises(LockNotAvailable):
+            await cases.remove(direct, case_id)
+        await direct.rollback()
 
 
 async def test_what_is_referred_to_is_not_deleted(database: Database) -> None:

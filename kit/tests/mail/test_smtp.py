@@ -1,16 +1,19 @@
-"""The transports: mails sent to real SMTP servers and written to a folder."""
+"""Mails to real SMTP servers, also to those that refuse, hang or cannot be trusted."""
 
 import asyncio
-import stat
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from email.headerregistry import Address
-from email.message import EmailMessage
-from pathlib import Path
+from typing import Any
 
 import pytest
-from kpi_auth.mails.transports import FolderTransport, Letter, NotSentError, SmtpTransport
-from kpi_auth.settings.mail_urls import Folder, Security, SmtpServer, mail_sender, mail_target
-from mail_support import Certificate, MailServer, certificate, serving
+from kpi_kit.errors import DriverUnavailableError
+from kpi_kit.mail import NotSentError, PartlySentError
+from kpi_kit.mail.drivers.smtp import SmtpTransport
+from kpi_kit.mail.targets import SmtpServer, read_target
+from mail_letters import letter
+from mail_servers import Certificate, MailServer, certificate, serving
 
 # Long enough for a busy machine, in tests that expect no timeout.
 PATIENT = 30.0
@@ -22,20 +25,10 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return certificate(tmp_path_factory.mktemp("tls"))
 
 
-def letter(*, to: str = "anna@example.com", mail_id: int = 7) -> Letter:
-    message = EmailMessage()
-    message["From"] = "KPI-One <no-reply@example.com>"
-    message["To"] = to
-    message["Subject"] = "A test"
-    message["Message-ID"] = f"<{mail_id}@example.com>"
-    message.set_content("A line.\n.\n.. and dots\n")
-    return Letter(mail_id, "verify_email", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), message)
-
-
 def smtp_transport(url: str, *, seconds: float = PATIENT) -> SmtpTransport:
-    target = mail_target(url)
+    _, target = read_target(url)
     assert isinstance(target, SmtpServer)
-    return SmtpTransport(target, local_hostname="example.com", seconds=seconds)
+    return SmtpTransport(target, seconds=seconds)
 
 
 async def expect_refusal(transport: SmtpTransport) -> NotSentError:
@@ -177,71 +170,96 @@ async def test_a_server_that_offers_no_starttls_gets_no_credentials() -> None:
     assert server.logins == server.contents == []
 
 
-@pytest.mark.parametrize(
-    ("url", "target"),
-    [
-        ("smtp://mail.example.com", SmtpServer("mail.example.com", 587, Security.STARTTLS)),
-        ("smtp://mail.example.com:2525/", SmtpServer("mail.example.com", 2525, Security.STARTTLS)),
-        ("smtps://u:p@mail.example.com", SmtpServer("mail.example.com", 465, Security.TLS, "u", "p")),
-        ("smtp://mailpit:1025?starttls=never", SmtpServer("mailpit", 1025, Security.PLAIN)),
-        ("smtp://localhost:1025", SmtpServer("localhost", 1025, Security.PLAIN)),
-        ("smtp://[::1]:1025", SmtpServer("::1", 1025, Security.PLAIN)),
-        ("smtp://u:p@localhost", SmtpServer("localhost", 587, Security.STARTTLS, "u", "p")),
-        ("file:///var/mails%20of%20mine", Folder(Path("/var/mails of mine"))),
-    ],
-)
-def test_a_mail_url_is_parsed(url: str, target: Folder | SmtpServer) -> None:
-    assert mail_target(url) == target
+class RefusesSome(MailServer):
+    """Has a response of its own for some recipients."""
+
+    answers: dict[str, str]
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802 its name
+        if address in self.answers:
+            return self.answers[address]
+        return await super().handle_RCPT(server, session, envelope, address, options)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "smtp://u:s3cret@mail.example.com?starttls=never",
-        "smtp://u@mail.example.com",
-        "smtp://:s3cret@mail.example.com",
-        "smtp://u:s3cret#1@mail.example.com",
-        "smtp://u:s3cret/1@mail.example.com",
-        "smtp://mail.example.com:s3cret",
-        "smtp://mail.example.com?starttls=maybe",
-        "smtps://mail.example.com?starttls=never",
-        "smtp://mail.example.com\r\nX: s3cret",
-        "smtp://",
-        "file://host/folder",
-        "file:relative",
-        "http://mail.example.com",
-        "",
-    ],
-)
-def test_an_unsafe_or_ambiguous_mail_url_is_refused_without_being_quoted(url: str) -> None:
-    with pytest.raises(ValueError, match=r".") as caught:
-        mail_target(url)
-    assert "s3cret" not in str(caught.value)
+async def test_recipients_that_are_refused_do_not_keep_the_others_from_their_mail() -> None:
+    server = RefusesSome()
+    server.answers = {"gone@example.com": "550 5.1.1 no such mailbox", "busy@example.com": "450 4.2.1 try again later"}
+    to = ("anna@example.com", *server.answers)
+    async with serving(server):
+        with pytest.raises(PartlySentError) as caught:
+            await smtp_transport(server.url).send(replace(letter(), recipients=to))
+    assert server.recipients == ["anna@example.com"]
+    assert {address: error.is_final for address, error in caught.value.refused.items()} == {
+        "gone@example.com": True,
+        "busy@example.com": False,
+    }
+    assert caught.value.waiting == ("busy@example.com",)
+    assert not isinstance(caught.value, DriverUnavailableError)
 
 
-def test_a_representation_contains_no_password() -> None:
-    assert "s3cret" not in repr(mail_target("smtps://u:s3cret@mail.example.com"))
+async def test_if_all_recipients_are_refused_another_attempt_may_reach_those_that_are_busy() -> None:
+    server = RefusesSome()
+    server.answers = {"gone@example.com": "550 5.1.1 no such mailbox", "busy@example.com": "450 4.2.1 try again later"}
+    async with serving(server):
+        with pytest.raises(DriverUnavailableError, match="450"):
+            await smtp_transport(server.url).send(replace(letter(), recipients=tuple(server.answers)))
+    assert server.contents == []
 
 
-@pytest.mark.parametrize("text", ["nobody", "", "A <a@example.com>\r\nBcc: b@example.com", "a@", "@example.com"])
-def test_a_sender_is_one_address(text: str) -> None:
-    with pytest.raises(ValueError, match="an address such as"):
-        mail_sender(text)
+@asynccontextmanager
+async def hanging_at(step: bytes) -> AsyncIterator[str]:
+    """A server that responds to nothing any more once it is at this step; it offers no TLS."""
+
+    ended = asyncio.Event()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await respond(reader, writer)
+        finally:
+            writer.close()
+            ended.set()
+
+    async def respond(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if step != b"CONNECT":
+            writer.write(b"220 ready\r\n")
+            has_content = False
+            while not (line := await reader.readline()).startswith(step):
+                if not has_content:
+                    writer.write(b"354 go on\r\n" if line.startswith(b"DATA") else b"250 OK\r\n")
+                has_content = has_content or line.startswith(b"DATA")
+        with suppress(ConnectionError):
+            await reader.read()
+
+    listener = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with listener:
+        yield f"smtp://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        await ended.wait()
 
 
-async def test_a_folder_gets_one_private_file_for_each_mail(tmp_path: Path) -> None:
-    folder = tmp_path / "made" / "for it"
-    for _ in range(2):
-        await FolderTransport(folder).send(letter())
-    assert [path.name for path in folder.iterdir()] == ["20260102T030405-verify_email-7.eml"]
-    path = next(folder.iterdir())
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert b"Subject: A test" in path.read_bytes()
+@pytest.mark.parametrize("step", [b"CONNECT", b"EHLO", b"MAIL", b"RCPT", b"DATA", b".\r\n"])
+async def test_a_server_that_hangs_at_any_step_is_abandoned(step: bytes) -> None:
+    async with hanging_at(step) as url:
+        error = await expect_refusal(smtp_transport(url, seconds=0.2))
+    assert (error.reason, error.is_final) == ("the mail server did not respond in time", False)
+    assert isinstance(error, DriverUnavailableError)
 
 
-async def test_a_folder_that_cannot_be_written_is_not_a_final_failure(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(NotSentError) as caught:
-        await FolderTransport(tmp_path / "file").send(letter())
-    assert not caught.value.is_final
+async def test_a_server_that_hangs_at_quit_has_the_mail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kpi_kit.mail.drivers.smtp._QUIT_SECONDS", 0.1)
+
+    class HangsAtQuit(MailServer):
+        async def handle_QUIT(self, *_arguments: object) -> str:  # noqa: N802 its name
+            await self.released.wait()
+            return "221 Bye"
+
+    async with serving(HangsAtQuit()) as server:
+        await smtp_transport(server.url).send(letter())
+        assert len(server.contents) == 1
+
+
+async def test_a_password_that_a_server_quotes_is_hidden(tls: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tls.file))
+    server = MailServer(recipient_answer="450 no: p/w:r d")
+    async with serving(server, tls_context=tls.context, auth_require_tls=True, authenticator=server.authenticate):
+        error = await expect_refusal(smtp_transport(f"smtp://{USER}@127.0.0.1:{server.port}"))
+    assert error.reason == "450 no: [...]"
