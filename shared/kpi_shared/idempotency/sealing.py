@@ -48,10 +48,7 @@ class ResponseSeal:
 
 
 def derive_keys(key: str, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
-    return tuple(
-        derive_key(secret, purpose=b"kpi-once-seal", context=key.encode())
-        for secret in secrets or (b"",)
-    )
+    return tuple(derive_key(secret, purpose=b"kpi-once-seal", context=key.encode()) for secret in secrets or (b"",))
 
 
 def fingerprint(request: Request, body: bytes) -> bytes:
