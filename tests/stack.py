@@ -70,12 +70,15 @@ def run_stack(
     with ExitStack() as stack:
         port = free_port()
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
+        files = {"FILES_URL": (folder / "files").as_uri()}
         feed = feed_settings(settings)
         # Other tests run beside these: what is slow for that reason is no failure.
         patience = {"REQUEST_TIMEOUT": "20", "UPSTREAM_READ_TIMEOUT": "25"}
         services = {
             name: stack.enter_context(
-                start_part(f"kpi_{name}", {**patience, **mails, **feed[name], **own}, log=folder / f"{name}.log")
+                start_part(
+                    f"kpi_{name}", {**patience, **mails, **files, **feed[name], **own}, log=folder / f"{name}.log"
+                )
             )
             for name, own in settings.items()
         }

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from stack import PASSWORD, Stack, join, run_stack, service_settings
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "openapi.json"
 API = "/api/v1"
+JSON = "application/json"
 METHODS = {"get", "put", "post", "delete", "patch"}
 # What each caller gets: "yes" stands for every response that is about the request and not about the caller.
 CALLERS = ("nobody", "read key", "write key", "admin key", "user", "admin")
@@ -38,14 +40,22 @@ NO_ID = 2**62
 RENEWAL = 20.0
 
 
-def find_operations() -> list[str]:
+def find_operations() -> dict[str, Any]:
     paths = json.loads(DOCUMENT.read_text())["paths"]
-    return [
-        f"{method.upper()} {path.removeprefix(API)}"
+    return {
+        f"{method.upper()} {path.removeprefix(API)}": operation
         for path, item in paths.items()
-        for method in item
+        for method, operation in item.items()
         if method in METHODS
-    ]
+    }
+
+
+def find_media_types() -> dict[str, str]:
+    """What each operation takes: what it does not take is refused before the caller is checked."""
+    found = {
+        name: list(each["requestBody"]["content"]) for name, each in find_operations().items() if "requestBody" in each
+    }
+    return {name: JSON if JSON in types else types[0] for name, types in found.items()}
 
 
 @dataclass(frozen=True)
@@ -110,38 +120,34 @@ def test_every_operation_has_a_line() -> None:
 
 def test_the_document_says_what_the_table_says() -> None:
     """The document has it from the dependencies that check the caller."""
-    paths = json.loads(DOCUMENT.read_text())["paths"]
-    found = {
-        f"{method.upper()} {path.removeprefix(API)}": operation["x-access"]
-        for path, item in paths.items()
-        for method, operation in item.items()
-        if method in METHODS
-    }
+    found = {name: operation["x-access"] for name, operation in find_operations().items()}
     assert found == read_rights()
 
 
 def test_everybody_gets_what_the_table_says(callers: Callers) -> None:
     unexpected = []
     known, made_at = {}, -RENEWAL
+    media_types = find_media_types()
     for operation, right in read_rights().items():
         if time.monotonic() - made_at >= RENEWAL:
             known, made_at = {caller: callers.headers(caller) for caller in CALLERS}, time.monotonic()
         for caller, expected in zip(CALLERS, EXPECTED[right], strict=True):
             ends_session = operation == "POST /auth/logout"
             headers = callers.headers(caller) if ends_session else known[caller]
-            found = call(callers.stack, operation, headers)
+            found = call(callers.stack, operation, headers, media_types.get(operation, JSON))
             if found != expected:
                 unexpected.append(f"{operation} by {caller}: {found} instead of {expected}")
     assert unexpected == []
 
 
-def call(stack: Stack, operation: str, headers: dict[str, str]) -> str:
+def call(stack: Stack, operation: str, headers: dict[str, str], media_type: str) -> str:
     method, _, path = operation.partition(" ")
     while "{" in path:
         path = f"{path[: path.index('{')]}{NO_ID}{path[path.index('}') + 1 :]}"
     # A body that no operation accepts: what is refused for it has passed the check of the caller.
-    body = {"json": {"unknown": 1}} if method != "GET" else {}
-    response = httpx.request(method, stack.gateway + API + path, headers=headers, timeout=30, **body)  # type: ignore[arg-type]
+    content = b'{"unknown": 1}' if method != "GET" else None
+    headers = headers | ({"Content-Type": media_type} if content else {})
+    response = httpx.request(method, stack.gateway + API + path, headers=headers, content=content, timeout=30)
     is_problem = response.headers.get("content-type") == "application/problem+json"
     slug = response.json()["type"] if is_problem else ""
     assert response.status_code < 500, (operation, response.text)

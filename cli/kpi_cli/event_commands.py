@@ -18,7 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 @app.command("rebuild")
 def rebuild(
-    part: Annotated[str, typer.Argument(help=f"The part whose copy is rebuilt: {events.FOLLOWING}.")],
+    part: Annotated[str, typer.Argument(help=f"The part whose copy is rebuilt: {events.WITH_INBOX}.")],
     *,
     as_json: Json = False,
 ) -> None:

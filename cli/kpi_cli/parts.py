@@ -38,6 +38,8 @@ class Part:
     has_internal_port: bool = False
     # It reads from those ports what happened there: which sessions ended, and which accounts changed.
     follows_events: bool = False
+    # It keeps in its database what it reads there, such as names: `kpi events` shows how far, and builds that anew.
+    has_inbox: bool = False
     # The public address: its port is known to people, and it gets the URLs of all services.
     is_gateway: bool = False
 
@@ -90,6 +92,7 @@ PARTS: tuple[Part, ...] = (
         has_database=True,
         needs_token_key=True,
         follows_events=True,
+        has_inbox=True,
     ),
     # It needs the key to rate-limit requests by the user of their token; it issues none.
     Part(

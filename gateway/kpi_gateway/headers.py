@@ -82,6 +82,7 @@ _DROPPED = frozenset(
         "server",
         "via",
         "x-powered-by",
+        "x-request-begun",
         "x-request-id",
         "x-response-time",
         "x-retry-elsewhere",

@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 import pytest
+from kpi_gateway.routes import RouteTable
+from kpi_gateway.settings import GatewaySettings
 from kpi_shared.testing.process import run_command
 
 INFO = {"title": "a service", "version": "1"}
-DOCUMENTS = {
+DOCUMENTS: dict[str, Any] = {
+    **{name: {"info": INFO, "paths": {}} for name in RouteTable.of(GatewaySettings()).upstreams},
     "auth": {
         "info": INFO,
         "paths": {"/auth/login": {"post": {"operationId": "login", "x-access": "public", "responses": {}}}},

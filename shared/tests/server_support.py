@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import uvicorn
 from kpi_shared.server.options import uvicorn_options
+from kpi_shared.server.serving import Server
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -65,10 +66,14 @@ class App:
 class Running:
     """A server that accepts connections."""
 
-    def __init__(self, server: uvicorn.Server, port: int) -> None:
+    def __init__(self, server: Server, port: int) -> None:
         self._server = server
         self.port = port
         self.state = server.lifespan.state
+
+    async def shut_down(self) -> None:
+        """Stop, and wait for the end of all connections."""
+        await self._server.shutdown()
 
     def stop(self) -> None:
         """Do what uvicorn does first when it is told to stop."""
@@ -82,7 +87,7 @@ class Running:
 async def run_server(app: ASGIApp, **options: object) -> AsyncIterator[Running]:
     config = uvicorn.Config(app, **uvicorn_options(lifespan="off", loop="none", **options))
     config.load()
-    server = uvicorn.Server(config)
+    server = Server(config)
     server.lifespan = config.lifespan_class(config)
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))

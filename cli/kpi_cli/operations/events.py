@@ -10,14 +10,14 @@ from kpi_cli.operations import auth_commands
 from kpi_cli.parts import Part
 from kpi_cli.stack import environments, state
 
-_FOLLOWING = tuple(part for part in parts.PARTS if part.follows_events)
-FOLLOWING = parts.join_names(_FOLLOWING, "or")
+_WITH_INBOX = tuple(part for part in parts.PARTS if part.has_inbox)
+WITH_INBOX = parts.join_names(_WITH_INBOX, "or")
 
 
 def rebuild(layout: Layout, name: str, *, as_json: bool) -> None:
     part = parts.get_or_raise(name)
-    if part not in _FOLLOWING:
-        raise FailureError("events", f"{name} follows no events; {FOLLOWING} does", code=2)
+    if not part.has_inbox:
+        raise FailureError("events", f"{name} keeps nothing of what it reads; {WITH_INBOX} does", code=2)
     done = auth_process.run(_environment(layout, part), "rebuild-inbox", {}, part=part)
     sentence = f"kpi: events: {name} has read {done['accounts']:,} accounts, and goes on at event {done['cursor']}"
     print(json.dumps(done) if as_json else sentence)
@@ -25,7 +25,7 @@ def rebuild(layout: Layout, name: str, *, as_json: bool) -> None:
 
 def print_status(layout: Layout, *, as_json: bool) -> None:
     found = {
-        part.name: auth_process.run(_environment(layout, part), "show-inbox", {}, part=part) for part in _FOLLOWING
+        part.name: auth_process.run(_environment(layout, part), "show-inbox", {}, part=part) for part in _WITH_INBOX
     }
     if as_json:
         print(json.dumps(found))

@@ -18,6 +18,7 @@ from kpi_gateway.upstream.connection import Connection, NoResponseError
 from kpi_gateway.upstream.contract import (
     SAME_ELSEWHERE,
     AddressOutError,
+    NotBegunError,
     UpstreamBusyError,
     UpstreamError,
     UpstreamRequest,
@@ -95,8 +96,8 @@ class HttpClient:
         """As UpstreamClient: one deadline applies to all that happens before the response begins.
 
         A request is repeated once: if it is idempotent, has no body and got no response (RFC 9110, 9.2.2: a server may
-        close an idle connection while a request is on its way to it); and if it is repeatable, then and at another
-        address.
+        close an idle connection while a request is on its way to it); if it is repeatable, then and at another address;
+        and whatever it is, if the service says that it has begun nothing of it.
         """
         upstream = self.upstreams[request.upstream]
         timeouts = request.timeouts or self._timeouts
@@ -106,6 +107,10 @@ class HttpClient:
             round_trip = await self._attempt(upstream, request, failed, deadline)
         except AddressOutError:
             upstream.repeated["address-out"] += 1
+        except NotBegunError:
+            if not request.is_complete:
+                raise
+            upstream.repeated["not-begun"] += 1
         except NoResponseError:
             if not request.is_repeatable and (request.body is not None or request.method not in _IDEMPOTENT):
                 raise
@@ -247,8 +252,7 @@ class HttpClient:
             upstream.enter(address)
         try:
             # A streamed body's deadline begins at its end.
-            is_complete = request.body is None or isinstance(request.body, bytes)
-            seconds = deadline - self._loop.time() if is_complete else timeouts.read
+            seconds = deadline - self._loop.time() if request.is_complete else timeouts.read
             write(connection, round_trip, request, address.endpoint.authority, seconds)
         except BaseException:
             round_trip.close()
@@ -257,9 +261,11 @@ class HttpClient:
 
     @staticmethod
     def _account_for_failure(upstream: Upstream, address: Address, error: UpstreamError, *, is_new: bool) -> None:
-        # That an idle connection was closed says nothing about the next one; an address that is out has been judged.
-        if not isinstance(error, AddressOutError) and (is_new or not isinstance(error, NoResponseError)):
-            upstream.note_failure(address)
+        # That an idle connection was closed says nothing about the next one; an address that is out has been judged;
+        # one that stops will refuse connections.
+        if isinstance(error, AddressOutError | NotBegunError) or (isinstance(error, NoResponseError) and not is_new):
+            return
+        upstream.note_failure(address)
 
     def _sweep(self) -> None:
         """Close connections that are late or were silent for too long: cheaper than a timer for each request."""

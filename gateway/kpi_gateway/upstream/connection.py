@@ -13,14 +13,16 @@ from typing import cast
 
 import httptools
 from kpi_shared.server.connections import reset
+from kpi_shared.server.refusals import NOT_BEGUN
 
-from kpi_gateway.upstream.contract import BrokenConnectionError, UpstreamError
+from kpi_gateway.upstream.contract import BrokenConnectionError, NotBegunError, UpstreamError
 from kpi_gateway.upstream.round_trips import STREAM_HIGH_WATER, RoundTrip
 
 # Of a response's status line and header fields, and of all else that is not body: chunk sizes, extensions, trailers.
 _MAX_HEAD_BYTES = 64 * 1024
 # The statuses of a final response: not 1xx, and no number without a defined class.
 _FINAL = range(200, 600)
+_HTTP_REQUEST_TIMEOUT = 408
 _VERSIONS = frozenset({"1.1", "1.0"})
 _WITHOUT_BODY = frozenset({204, 304})
 
@@ -211,6 +213,8 @@ class Connection(asyncio.Protocol):
             return
         if status not in _FINAL or self._parser.get_http_version() not in _VERSIONS:
             raise UpstreamError(f"It responded with the status {status}, in HTTP/{self._parser.get_http_version()}")
+        if status == _HTTP_REQUEST_TIMEOUT and NOT_BEGUN in round_trip.headers:
+            raise NotBegunError
         self._head_done = True
         self._keep_alive = self._parser.should_keep_alive()
         round_trip.status = status

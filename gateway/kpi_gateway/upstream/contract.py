@@ -43,6 +43,14 @@ class BrokenConnectionError(UpstreamError):
     may_pass = True
 
 
+class NotBegunError(BrokenConnectionError):
+    """The service stops, and says that it has begun nothing of the request."""
+
+    status = 503
+    type = "upstream-stopping"
+    title = "The service behind the gateway is being restarted, and has not begun the request"
+
+
 class AddressOutError(BrokenConnectionError):
     """The address went out of rotation while a request that may be repeated elsewhere waited there."""
 
@@ -85,6 +93,11 @@ class UpstreamRequest(NamedTuple):
     is_repeatable: bool = False
     # Whether its body lasts for as long as it is written: it takes a place of a stream instead of an ordinary one.
     is_stream: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its body, if any, is there, so that it can be sent a second time."""
+        return self.body is None or isinstance(self.body, bytes)
 
 
 class UpstreamResponse(Protocol):

@@ -16,6 +16,7 @@ from kpi_gateway.upstream.balancing import Address, Upstream
 from kpi_gateway.upstream.connection import Connection, NoResponseError
 from kpi_gateway.upstream.contract import (
     BrokenConnectionError,
+    NotBegunError,
     UpstreamError,
     UpstreamRequest,
     UpstreamTimeoutError,
@@ -227,7 +228,7 @@ async def _ask(address: Address, seconds: float, *, fresh: bool) -> int:
     if idle is not None:
         try:
             return await _send_probe(address, idle, seconds)
-        except NoResponseError:
+        except (NoResponseError, NotBegunError):
             # It was being closed.
             pass
     return await _send_probe(address, await connect(address, seconds), seconds)

@@ -24,6 +24,7 @@ from kpi_shared.database import install_database_handlers
 from kpi_shared.errors import UnauthenticatedError, install_error_handlers, problem_response
 from kpi_shared.http.middleware import BodyLimit, RequestContext
 from kpi_shared.server.options import uvicorn_options
+from kpi_shared.server.serving import Server
 from kpi_shared.settings import SettingsError
 from pydantic import SecretStr
 from starlette.datastructures import Headers
@@ -127,14 +128,14 @@ def _texts_of(peer: str, *keys: SecretStr | None) -> list[tuple[bytes, str]]:
     return [(key.get_secret_value().encode(), peer) for key in keys if key is not None]
 
 
-def _end_process(server: uvicorn.Server, task: asyncio.Task[None]) -> None:
+def _end_process(server: Server, task: asyncio.Task[None]) -> None:
     """Stop the process if its internal port has ended alone: it is restarted with one."""
     if not server.should_exit and not task.cancelled():
         log.error("internal port ended", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """Ends when the process's own server does: at the same signals, or else with its lifespan."""
 
     def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
@@ -142,7 +143,7 @@ class _Server(uvicorn.Server):
         self._feed = feed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's, which waits for all responses, and streams have no end of their own."""
+        """As the base class, which waits for all responses, and streams have no end of their own."""
         self._feed.end_streams()
         await super().shutdown(sockets)
 

@@ -97,6 +97,8 @@ class Watch:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self.now = 0
+        # Whether the server accepts no more connections. Those that it had already accepted may still be made.
+        self.is_stopping = False
         self._limits = limits
         self._connections: set[Watched] = set()
         self._most = max(64, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _SPARE_FILES)
@@ -177,11 +179,11 @@ class Watch:
 _watches: WeakKeyDictionary[ServerState, Watch] = WeakKeyDictionary()
 
 
-def watch_of(state: ServerState, limits: ConnectionLimits) -> Watch:
+def watch_of(state: ServerState, limits: ConnectionLimits | None = None) -> Watch:
     """The watch of a server, created on first use."""
     watch = _watches.get(state)
     if watch is None:
-        watch = _watches[state] = Watch(limits)
+        watch = _watches[state] = Watch(limits or ConnectionLimits())
     return watch
 
 

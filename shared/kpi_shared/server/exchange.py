@@ -141,6 +141,11 @@ class Exchange:
         """uvicorn calls ``set()`` on this."""
         return self
 
+    @property
+    def has_head(self) -> bool:
+        """Whether the response has its head, which says whether the connection ends after it."""
+        return self.response_started or bool(self._head)
+
     def set(self) -> None:
         """Wake ``receive``: part of the body has arrived, or the client has disconnected."""
         self._has_news = True

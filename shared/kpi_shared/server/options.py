@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 from kpi_shared.server.connections import ConnectionLimits
+from kpi_shared.server.ending import ON_STOP
 from kpi_shared.server.framing import MAX_HEAD_BYTES
-from kpi_shared.server.protocol import ON_STOP, BoundedHttpProtocol
+from kpi_shared.server.protocol import BoundedHttpProtocol
 from kpi_shared.server.refusals import RefusalHeaders
 
 __all__ = ["MAX_HEAD_BYTES", "ON_STOP", "BoundedHttpProtocol", "freeze_garbage_collector", "uvicorn_options"]

@@ -21,27 +21,24 @@ from kpi_shared.http.refusals import Answer
 from kpi_shared.server import connections as bounds
 from kpi_shared.server import refusals
 from kpi_shared.server.beat import seconds_waited
-from kpi_shared.server.connections import ConnectionLimits, Outflow, Pace, limit_unsent, reset
+from kpi_shared.server.connections import ConnectionLimits, Pace, limit_unsent, reset
+from kpi_shared.server.ending import EndingProtocol
 from kpi_shared.server.exchange import Exchange, scope_of
 from kpi_shared.server.framing import BadFramingError, ChunkedBody, framing_of
-from kpi_shared.server.reading import HIGH_WATER_BYTES, ReadingProtocol
+from kpi_shared.server.reading import HIGH_WATER_BYTES
 from kpi_shared.server.refusals import RefusalHeaders
 
 log = structlog.get_logger(__name__)
 
 # How much of a refused request is still read and discarded, so that a reset does not lose the response.
 _MAX_DRAINED_BYTES = 32 * 1024 * 1024
-# How long an idle connection is kept when the server stops.
-STOP_SECONDS = 0.5
 # How many requests of a connection are refused at once before others have their turn.
 REFUSED_IN_A_ROW = 20
 # After this time most clients that have left have answered with a reset; the others are found at the next tick.
 _PROBED_SECONDS = 0.1
-# A member of the lifespan's state: functions to call once when the server stops.
-ON_STOP = "on_stop"
 
 
-class BoundedHttpProtocol(ReadingProtocol):
+class BoundedHttpProtocol(EndingProtocol):
     """One connection.
 
     A pipelined request is parsed after the response to the previous one, so that a refusal,
@@ -61,16 +58,12 @@ class BoundedHttpProtocol(ReadingProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop, limits or ConnectionLimits())
         self._refusal_headers = refusal_headers
-        # In a service. The gateway has deadlines of its own, and ends the work of a client that has left itself.
         self._request_timeout = request_timeout or inf
         self.beat = self._watch.start_beat() if request_timeout else None
-        self._drained: int | None = None
-        self._drained_since = 0
         # Over the limits of connections: it is refused when its first bytes arrive, or at the next tick.
         self._is_excess = False
-        self._outflow = Outflow()
+        self.start_outflow()
         self._pace_in: Pace | None = None
-        self._is_stopping = False
         self._file = -1
         # What an application refuses at once needs no task; see RequestContext.
         self._refuse_at_once = getattr(self.app, "refuse_at_once", None)
@@ -83,28 +76,13 @@ class BoundedHttpProtocol(ReadingProtocol):
         limit_unsent(transport)
         self._since = self._watch.now
         if self._watch.admit(self, self._peer):
-            return
-        if self._refusal_headers is not None and self._watch.keep_for_refusal(self):
+            if self._watch.is_stopping:
+                self.shutdown()
+        elif self._refusal_headers is not None and self._watch.keep_for_refusal(self):
             self._is_excess = True
             self._drained = 0
         else:
             self._turn_away(b"")
-
-    def shutdown(self) -> None:
-        """Called when the server stops.
-
-        A request may be on its way on an idle connection, and a client may not repeat it unless it is idempotent. So
-        the connection ends after the next response, or if none is requested within STOP_SECONDS.
-        """
-        self._is_stopping = True
-        # All connections share the state, and the first one takes these out of it.
-        for end in self.app_state.pop(ON_STOP, ()):
-            end()
-        exchange: Any = self.cycle
-        if exchange is None or exchange.response_complete:
-            asyncio.get_running_loop().call_later(STOP_SECONDS, super().shutdown)
-        else:
-            super().shutdown()
 
     def _turn_away(self, data: bytes) -> None:
         """Send a 503. The watch logs the number of refused connections."""
@@ -223,10 +201,6 @@ class BoundedHttpProtocol(ReadingProtocol):
     def default_headers(self, own: list[bytes]) -> bytes:
         return self._watch.default_headers(self.server_state.default_headers, own)
 
-    def write(self, data: bytes) -> None:
-        self._outflow.written += len(data)
-        self.transport.write(data)
-
     def on_exchange_end(self, exchange: Exchange) -> None:
         """Continue with the next request, or wait for one."""
         self.server_state.total_requests += 1
@@ -242,6 +216,9 @@ class BoundedHttpProtocol(ReadingProtocol):
         elif not self._is_answering:
             # Otherwise ``data_received`` is about to do that.
             self._take_held()
+            if self._is_stopping:
+                # Its response had already promised that the connection stays.
+                self._end_when_idle()
 
     def expire(self, now: float) -> None:
         """Called on every beat."""
@@ -281,17 +258,6 @@ class BoundedHttpProtocol(ReadingProtocol):
         self.cycle.disconnected = True
         self.cycle.message_event.set()
         return has_started
-
-    def _end_after_drain(self) -> None:
-        """Close the sending side, but read on for a while: a reset would lose the response to a client that sends."""
-        if self._half_closed_at is not None:
-            self.transport.close()
-            return
-        self._drained = 0
-        self._drained_since = self._watch.now
-        self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
 
     def _drain(self, data: bytes) -> None:
         if self._is_excess:

@@ -12,6 +12,12 @@ from kpi_shared.server.framing import BadFramingError
 # Further headers of a refusal, by the Origin header of the request: None if there is none, or none was read.
 RefusalHeaders = Callable[[bytes | None], list[tuple[bytes, bytes]]]
 
+# Marks a response to a request of which the server has begun nothing: to repeat it elsewhere is safe, whatever it is.
+NOT_BEGUN = (b"x-request-begun", b"no")
+# RFC 9110, 15.5.9: a server may send this on an idle connection that it ends, and a client that has sent a request
+# meanwhile may repeat it.
+NOT_BEGUN_RESPONSE = STATUS_LINE[408] + b"%b: %b\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % NOT_BEGUN
+
 _ORIGIN = re.compile(rb"\r\norigin:([^\r\n]*)\r\n", re.IGNORECASE)
 
 

@@ -12,11 +12,10 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-import uvicorn
-
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
 from kpi_shared.product import PRODUCT
+from kpi_shared.server import serving
 from kpi_shared.server.connections import raise_file_limit
 from kpi_shared.server.options import uvicorn_options
 from kpi_shared.setting_reports.report import report
@@ -153,7 +152,7 @@ def _serve(part: Part, settings: PartSettings, options: argparse.Namespace) -> i
     raise_file_limit()
     # After a clean stop uvicorn raises the signal again, which would end the process as if it had been killed.
     signal.signal(signal.SIGTERM, _exit)
-    uvicorn.run(
+    serving.run(
         f"{part.package}.asgi:app",
         **uvicorn_options(
             host=options.host,

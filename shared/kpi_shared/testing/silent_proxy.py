@@ -64,7 +64,8 @@ class SilentProxy:
         wait_until(lambda: all(connection.has_ended for connection in tuple(self._connections)))
 
     def stop(self) -> None:
-        self._call(self._stopped.set)
+        # The loop may be closed as soon as this has run, so nothing else is asked of it.
+        self._loop.call_soon_threadsafe(self._stopped.set)
 
     def _set_silent(self, *, is_silent: bool) -> None:
         self._is_silent = is_silent

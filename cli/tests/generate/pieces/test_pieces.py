@@ -111,7 +111,7 @@ REFUSED = {
     "make command json --in posts": "has another json already",
     "make endpoint Import --in posts --method post -p": "Python has the name import itself",
     "make endpoint Service --in posts --method post -p": "has another service",
-    "make error PostLocked -s billing": "there is no service 'billing'",
+    "make error PostLocked -s nowhere": "there is no service 'nowhere'",
     "make error Locked": "no noun of content",
     "make error Locked --in nothing": "there is no noun 'nothing'",
     "make error NotYourPost --in posts": "has another NotYourPostError already",
