@@ -80,15 +80,15 @@ class WatchedSMTP(SMTP):
 
 @asynccontextmanager
 async def serving(
-    server: MailServer, *, implicit_tls: ssl.SSLContext | None = None, **options: Any
+    server: MailServer, *, port: int = 0, implicit_tls: ssl.SSLContext | None = None, **options: Any
 ) -> AsyncIterator[MailServer]:
-    """Run it on a free port; ``options`` are aiosmtpd's."""
+    """Run it on this port, or on a free one; ``options`` are aiosmtpd's."""
     loop = asyncio.get_running_loop()
 
     def protocol() -> SMTP:
         return WatchedSMTP(server, hostname="localhost", loop=loop, **options)
 
-    listener = await loop.create_server(protocol, "127.0.0.1", 0, ssl=implicit_tls)
+    listener = await loop.create_server(protocol, "127.0.0.1", port, ssl=implicit_tls)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -27,10 +27,11 @@ def read_mailbox(text: str) -> Address:
 
 def read_address(text: str) -> Address:
     """The address in ``name@example.com``; ValueError for anything else."""
-    address = read_mailbox(text)
-    if address.display_name or not text.startswith(address.addr_spec.rpartition("@")[0]):
-        raise ValueError("an address such as anna@example.com is needed")
-    return address
+    with suppress(MessageError, ValueError, IndexError):
+        found = _parse(text)
+        if found is not None and found.addr_spec == text:
+            return read_mailbox(text)
+    raise ValueError("an address such as anna@example.com is needed")
 
 
 def _parse(text: str) -> Address | None:

@@ -3,9 +3,10 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from email.headerregistry import Address
+from email.message import MIMEPart
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from kpi_kit.mail.composing import list_recipients
 from kpi_kit.mail.contract import NO_HOOKS, Hooks, Letter, Transport
@@ -41,7 +42,7 @@ class SentMail:
         fields = {name: _read_addresses(letter, name) for name in ("From", "To", "Cc", "Reply-To")}
         shown = {*fields["To"], *fields["Cc"]}
         bodies = {kind: message.get_body((kind,)) for kind in ("plain", "html")}
-        texts = {kind: "" if body is None else body.get_content() for kind, body in bodies.items()}
+        texts = {kind: "" if body is None else _read_text(body) for kind, body in bodies.items()}
         return cls(
             via=via,
             sender=fields["From"][0],
@@ -174,6 +175,11 @@ def _read_attachments(letter: Letter) -> list[Attachment]:
         Attachment(part.get_filename() or "", _decode(part.get_payload(decode=True)), part.get_content_type())
         for part in parts
     ]
+
+
+def _read_text(body: "MIMEPart[Any]") -> str:
+    """With the line ends that it was written with."""
+    return str(body.get_content()).replace("\r\n", "\n")
 
 
 def _decode(content: object) -> bytes:

@@ -16,7 +16,8 @@ from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
 from kpi_kit.mail.jobs import SendMail, pack_letter, unpack_letter
 from kpi_kit.mail.message import Message
-from kpi_kit.mail.targets import Target, read_target
+from kpi_kit.mail.targets import Target
+from kpi_kit.mail.urls import read_target
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.jobs import Run
 from kpi_kit.queue.queue import Queue
@@ -100,8 +101,8 @@ class Mailer:
         """A mailer with the driver of ``url``, and more drivers by name.
 
         ``sender`` is in From unless a message has its own: ``KPI-One <no-reply@example.com>``. ``templates`` is a
-        folder, or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or ValueError for
-        the sender.
+        folder (``./mails``), or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or
+        ValueError for the sender.
         """
         choices = {name: Choice.of(one, name) for name, one in {**(named or {}), _DEFAULT: url}.items()}
         return cls(choices, Writer.build(sender, templates), observer=observer)

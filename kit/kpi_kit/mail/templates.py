@@ -16,8 +16,12 @@ class Rendered(NamedTuple):
 
 
 def build_templates(source: Path | str) -> Environment:
-    """Templates of a folder, or of ``templates`` in the package of this name. Values are escaped in HTML."""
-    loader: BaseLoader = FileSystemLoader(source) if isinstance(source, Path) else PackageLoader(source)
+    """Templates of a folder, or of ``templates`` in the package of this name. Values are escaped in HTML.
+
+    A text is a folder if it has a slash, as no name of a package has.
+    """
+    is_folder = isinstance(source, Path) or "/" in source
+    loader: BaseLoader = FileSystemLoader(source) if is_folder else PackageLoader(str(source))
     return Environment(
         loader=loader,
         undefined=StrictUndefined,

@@ -1,13 +1,14 @@
 """Jobs that run later, in another process, and are not lost."""
 
 from kpi_kit.queue.errors import (
+    HandlerCancelledError,
     JobNameError,
-    NoTransactionError,
     PayloadError,
     QueueError,
     QueueNotOpenError,
     QueueSchemaError,
     QueueUnavailableError,
+    TakenOverError,
     UnknownJobError,
     WorkerLostError,
 )
@@ -15,9 +16,11 @@ from kpi_kit.queue.fake import PushedJob, QueueFake
 from kpi_kit.queue.jobs import Job, Retry, Run
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 from kpi_kit.queue.queue import Pusher, Queue
+from kpi_kit.transactions import NoTransactionError
 
 __all__ = [
     "FailedJob",
+    "HandlerCancelledError",
     "Job",
     "JobNameError",
     "NoTransactionError",
@@ -34,6 +37,7 @@ __all__ = [
     "QueueUnavailableError",
     "Retry",
     "Run",
+    "TakenOverError",
     "UnknownJobError",
     "WorkerLostError",
 ]

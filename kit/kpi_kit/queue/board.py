@@ -73,12 +73,15 @@ class Board:
         return [_show_failed(entry) for entry in newest[:limit]]
 
     def retry_failed(self, ids: Sequence[int] | None) -> int:
-        """One whose unique key another job has stays as it is."""
+        """Of several with one unique key the newest starts, if none with that key waits or runs."""
         entries = [entry for entry in self._list(State.FAILED, ()) if ids is None or entry.id in ids]
-        free = [entry for entry in entries if self._find_same(entry.envelope) is None]
-        for entry in free:
+        return sum(map(self._retry, reversed(entries)))
+
+    def _retry(self, entry: Entry) -> bool:
+        is_free = self._find_same(entry.envelope) is None
+        if is_free:
             entry.state, entry.attempts, entry.at = State.WAITING, 0, datetime.now(UTC)
-        return len(free)
+        return is_free
 
     def count(self) -> list[QueueStatus]:
         names = sorted({entry.envelope.queue for entry in self._entries.values()})

@@ -30,13 +30,6 @@ class QueueSchemaError(QueueError):
         )
 
 
-class NoTransactionError(QueueError):
-    """A job was to be pushed in the caller's transaction, and the driver cannot take part in it."""
-
-    def __init__(self, driver: str) -> None:
-        super().__init__(f"the {driver} queue cannot take part in a transaction: use a postgresql:// URL")
-
-
 class JobNameError(QueueError):
     """Two types of jobs have the same name, or the name has a form that is not allowed."""
 
@@ -60,3 +53,17 @@ class WorkerLostError(QueueError):
 
     def __init__(self) -> None:
         super().__init__("the worker that ran the job ended in the middle of it")
+
+
+class TakenOverError(QueueError):
+    """The run is no longer the one that counts: its worker was taken for lost, and another runs the job."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker has taken the job over: what this run has done must not be committed")
+
+
+class HandlerCancelledError(QueueError):
+    """A handler ended with a cancellation for which the worker had not asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the handler was cancelled from inside")

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from kpi_kit.extras import import_driver
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.envelopes import Envelope, wrap
-from kpi_kit.queue.errors import JobNameError, PayloadError, UnknownJobError
+from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError, UnknownJobError
 from kpi_kit.queue.jobs import Job, JobOptions, Run
 
 JobType = TypeVar("JobType", bound=Job)
@@ -45,7 +46,9 @@ class Handlers:
         self._by_name[name] = (job_type, handler)
 
     def add_period(self, expression: str, job: Job) -> None:
-        """JobNameError if this type of job has a period: the name tells the periods apart in the database."""
+        """JobNameError if this type of job has a period: its name tells the periods apart in the database."""
+        if not import_driver("kpi_kit.queue.periods", extra="queue").is_valid(expression):
+            raise ValueError(f"{expression!r} is not a cron expression of five fields (or six, the seconds last)")
         envelope = wrap(job, queue=None)
         if any(period.envelope.name == envelope.name for period in self.periods):
             raise JobNameError(f"jobs named {envelope.name} have a period")
@@ -70,7 +73,8 @@ class Handlers:
             run.attempt,
             name_error(error),
             outcome,
-            exc_info=error,
+            # A worker that was lost has left none.
+            exc_info=error if error.__traceback__ else None,
         )
         return pause
 
@@ -80,12 +84,23 @@ class Handlers:
             job_type, handler = self._find(name)
             timeout = job_type.job_options.timeout
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
-                await handler(read_job(job_type, payload), run)
+                await _call(handler, read_job(job_type, payload), run)
 
     def _find(self, name: str) -> tuple[type[Job], Handler[Any]]:
         if name not in self._by_name:
             raise UnknownJobError(name)
         return self._by_name[name]
+
+
+async def _call(handler: Handler[JobType], job: JobType, run: Run) -> None:
+    """HandlerCancelledError for a cancellation that comes from inside: it would look like the worker's end."""
+    try:
+        await handler(job, run)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            raise HandlerCancelledError from None
+        raise
 
 
 def read_job(job_type: type[JobType], payload: dict[str, Any]) -> JobType:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr
 
 from kpi_kit.queue.errors import JobNameError
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+# PostgreSQL's channel of a queue has its name after 23 other characters, and may have 63.
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _RANDOM = random.SystemRandom()
 
 
@@ -112,5 +113,5 @@ def _has_secret(annotation: Any) -> bool:  # noqa: ANN401 an annotation can be a
 def check_name(name: str) -> str:
     """``name``; JobNameError unless it can be the name of a job or of a queue."""
     if not _NAME.fullmatch(name):
-        raise JobNameError("a name of a job or queue has 1 to 100 letters, digits, '_', '.' or '-', first a letter")
+        raise JobNameError("a name of a job or queue has 1 to 40 letters, digits, '_', '.' or '-', first a letter")
     return name

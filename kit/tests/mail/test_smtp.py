@@ -11,7 +11,8 @@ import pytest
 from kpi_kit.errors import DriverUnavailableError
 from kpi_kit.mail import NotSentError, PartlySentError
 from kpi_kit.mail.drivers.smtp import SmtpTransport
-from kpi_kit.mail.targets import SmtpServer, read_target
+from kpi_kit.mail.targets import SmtpServer
+from kpi_kit.mail.urls import read_target
 from mail_letters import letter
 from mail_servers import Certificate, MailServer, certificate, serving
 

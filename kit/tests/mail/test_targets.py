@@ -5,16 +5,8 @@ from pathlib import Path
 import pytest
 from kpi_kit.errors import UrlError
 from kpi_kit.mail import Mailer
-from kpi_kit.mail.targets import (
-    ApiAccount,
-    Folder,
-    Memory,
-    Security,
-    SesAccount,
-    SmtpServer,
-    Target,
-    read_target,
-)
+from kpi_kit.mail.targets import ApiAccount, Folder, Memory, Security, SesAccount, SmtpServer, Target
+from kpi_kit.mail.urls import read_target
 
 
 @pytest.mark.parametrize(

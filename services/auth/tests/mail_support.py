@@ -13,7 +13,8 @@ from kpi_auth.mails import outbox
 from kpi_auth.mails.outbox import Mail, Template
 from kpi_auth.settings import AuthSettings
 from kpi_kit.mail.drivers.smtp import SmtpTransport
-from kpi_kit.mail.targets import SmtpServer, read_target
+from kpi_kit.mail.targets import SmtpServer
+from kpi_kit.mail.urls import read_target
 from kpi_shared.database import AnyRow, Database
 from kpi_shared.testing.postgres import URL_VARIABLE
 from mail_servers import MailServer

@@ -27,7 +27,9 @@ class MailApi:
     ) -> None:
         self._key = key
         self._seconds = seconds
-        self._client = httpx.AsyncClient(base_url=base_url, auth=auth, headers=headers, timeout=seconds)
+        # httpx decodes a chunk as a whole, and a small one may be a thousand times larger then.
+        plain = {"Accept-Encoding": "identity", **(headers or {})}
+        self._client = httpx.AsyncClient(base_url=base_url, auth=auth, headers=plain, timeout=seconds)
 
     async def post(self, path: str, **content: Any) -> None:  # noqa: ANN401 httpx's json, data and files
         """Return if the service has accepted the mail; raise NotSentError otherwise."""
@@ -46,7 +48,7 @@ class MailApi:
 
     async def _refuse(self, response: httpx.Response) -> NoReturn:
         answer = b""
-        async for chunk in response.aiter_bytes():
+        async for chunk in response.aiter_raw():
             answer += chunk
             if len(answer) >= _MAX_ANSWER:
                 break

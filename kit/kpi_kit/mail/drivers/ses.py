@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -22,13 +22,17 @@ _CONNECT_SECONDS = 10.0
 
 
 class SesTransport:
-    """boto3 blocks, so each mail takes one of ``threads``; a mail that finds none free waits within its seconds."""
+    """boto3 blocks, so each mail takes a thread, of ``threads`` at once; a mail that has none waits within its seconds.
+
+    boto3's timeouts apply to each read, so a response without end would hold a thread for as long. The threads are
+    daemons, and not of an executor, which would wait for such a thread when the process ends.
+    """
 
     def __init__(self, account: SesAccount, *, seconds: float = SEND_SECONDS, threads: int = 8) -> None:
         self._account = account
         self._seconds = seconds
         self._threads = threads
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="kpi-mail-ses")
+        self._free = asyncio.Semaphore(threads)
         self._building = threading.Lock()
         self._client: SESV2Client | None = None
 
@@ -36,16 +40,40 @@ class SesTransport:
         await hooks.begin_content()
         try:
             async with asyncio.timeout(self._seconds):
-                await asyncio.get_running_loop().run_in_executor(self._executor, self._send, letter)
+                await self._free.acquire()
+                await self._start(letter)
         except (ClientError, BotoCoreError, TimeoutError) as error:
             raise self._to_not_sent_error(error) from error
         await hooks.accept()
 
     async def close(self) -> None:
-        # A thread that waits for a server that hangs must not hold up the end of the service.
-        self._executor.shutdown(wait=False, cancel_futures=True)
         if self._client is not None:
             self._client.close()
+
+    def _start(self, letter: Letter) -> asyncio.Future[None]:
+        """Send it in a thread, which lets the next mail begin at its end, even if this one is no longer waited for."""
+        loop = asyncio.get_running_loop()
+        sent = loop.create_future()
+
+        def end(error: BaseException | None) -> None:
+            self._free.release()
+            if not sent.done() and error is not None:
+                sent.set_exception(error)
+            elif not sent.done():
+                sent.set_result(None)
+
+        def work() -> None:
+            error: BaseException | None = None
+            try:
+                self._send(letter)
+            except BaseException as raised:  # noqa: BLE001 it is raised where the mail is waited for
+                error = raised
+            # The loop is closed if the process ends meanwhile.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(end, error)
+
+        threading.Thread(target=work, name="kpi-mail-ses", daemon=True).start()
+        return sent
 
     def _send(self, letter: Letter) -> None:
         # Without a name of its own, the account's default set applies; the API takes no empty name.
@@ -85,9 +113,9 @@ class SesTransport:
             code, text = error.response["Error"].get("Code", ""), error.response["Error"].get("Message", "")
             # An address that is not verified yet is a matter of the account.
             is_final = code in _FINAL and "not verified" not in text
-            return build_not_sent(
-                f"{code}: {text}", is_final=is_final, secrets=tuple(filter(None, [self._account.key]))
-            )
+            # The longest codes would be hidden as words that may be secrets.
+            reason = f"{code.removesuffix('Exception')}: {text}"
+            return build_not_sent(reason, is_final=is_final, secrets=tuple(filter(None, [self._account.key])))
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return MailUnavailableError("the mail service did not respond in time")
         return MailUnavailableError(type(error).__name__)

@@ -7,7 +7,13 @@ DRIVERS = (
         name="postgresql",
         purpose="Jobs in the service's database, run by any of its processes",
         module="kpi_kit.queue.drivers.postgresql",
-        forms={"postgresql": "postgresql://user:password@host:5432/database"},
+        forms={
+            "postgresql": "postgresql://user:password@host:5432/database",
+            "postgres": "postgres://user:password@host:5432/database",
+            "postgresql+psycopg": "postgresql+psycopg://user:password@host:5432/database",
+        },
+        # Those of libpq, too.
+        options=("pool_size", "lost_after", "poll", "prepared"),
         extra="queue",
         packages=("procrastinate", "psycopg", "psycopg_pool"),
     ),

@@ -10,10 +10,11 @@ from kpi_kit.extras import import_driver
 from kpi_kit.queue.board import Board, Entry
 from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.envelopes import Envelope
-from kpi_kit.queue.errors import NoTransactionError, QueueNotOpenError
+from kpi_kit.queue.errors import QueueNotOpenError
 from kpi_kit.queue.handlers import Handlers, Period, name_error
 from kpi_kit.queue.jobs import Run
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+from kpi_kit.transactions import NoTransactionError
 from kpi_kit.urls import Url
 
 _logger = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ class MemoryQueue:
     async def push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
         _ = self.handlers
         if connection is not None:
-            raise NoTransactionError(self.name)
+            raise NoTransactionError(f"the {self.name} queue takes part in no transaction: use a postgresql:// URL")
         pushed = self._board.add(envelopes)
         await self._notify()
         return pushed

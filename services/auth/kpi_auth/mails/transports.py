@@ -5,7 +5,8 @@ from pathlib import Path
 import structlog
 from kpi_kit.mail.contract import Letter, Transport
 from kpi_kit.mail.drivers.folder import FolderTransport
-from kpi_kit.mail.targets import Folder, read_target
+from kpi_kit.mail.targets import Folder
+from kpi_kit.mail.urls import read_target
 from pydantic import SecretStr
 
 log = structlog.get_logger(__name__)

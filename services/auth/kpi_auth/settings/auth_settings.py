@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from kpi_kit.mail.addresses import read_mailbox
 from kpi_kit.mail.drivers import DRIVERS
-from kpi_kit.mail.targets import read_target
+from kpi_kit.mail.urls import read_target
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
