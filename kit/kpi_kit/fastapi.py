@@ -239,6 +239,7 @@ class _Builder:
             mailer=kit.mail if "mail" in self.built else None,
             store=self.notifications,
             queue=kit.queue if "queue" in self.built else None,
+            cipher=kit.crypt if "crypt" in self.built else None,
             observer=self.observer,
         )
 
