@@ -26,9 +26,7 @@ def plan_queue(checkout: Path, *, service: str) -> Plan:
     return _plan(checkout, message="queue", service=service, template="queue_migration", note=note, is_unique=True)
 
 
-def _plan(  # noqa: PLR0913 what the two differ in
-    checkout: Path, *, message: str, service: str, template: str, note: str, is_unique: bool = False
-) -> Plan:
+def _plan(checkout: Path, *, message: str, service: str, template: str, note: str, is_unique: bool = False) -> Plan:
     house = open_house(checkout, service)
     folder = f"{house.service.folder}/migrations/versions"
     known = revisions.read(checkout / house.service.folder)
