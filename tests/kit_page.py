@@ -53,6 +53,11 @@ class Page:
         """The arguments of each ``kpi make``."""
         return [words[2:] for words in self.commands if words[:2] == _MAKE]
 
+    @property
+    def following(self) -> list[list[str]]:
+        """The commands from the files to the check of them."""
+        return self.commands[len(self.pieces) : self.commands.index(["make", "check"]) + 1]
+
     def write_files(self, root: Path) -> None:
         for path, text in self.files.items():
             file = root / path
