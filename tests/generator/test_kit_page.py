@@ -31,14 +31,8 @@ def test_the_example_is_made_checked_and_served(clone: Clone, tmp_path: Path) ->
     settings.write_text(settings.read_text().replace("/tmp/parcels", str(tmp_path)))  # noqa: S108 the page's
     for command in page.following:
         clone.run(*command)
-    clone.run(
-        ".venv/bin/pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        f"--basetemp={clone.root.parent / 'pytest'}",
-        f"{SERVICE}/tests",
-    )
+    folder = f"--basetemp={clone.root.parent / 'pytest'}"
+    clone.run(".venv/bin/pytest", "-q", "-p", "no:cacheprovider", folder, f"{SERVICE}/tests")
     with clone.running() as client:
         clone.kpi("db", "seed", "--count", "3")
         send_a_parcel(client, sign_in(client, PRODUCT.writer), tmp_path)
