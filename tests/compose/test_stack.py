@@ -123,7 +123,8 @@ def test_an_image_is_small_and_labelled_and_contains_only_its_part(part: str) ->
     assert image["Config"]["Healthcheck"]
     listing = "import importlib.metadata as m; print(*(d.name for d in m.distributions() if d.name.startswith('kpi')))"
     packages = compose("exec", "-T", part, "python", "-c", listing).split()
-    assert sorted(packages) == sorted([f"kpi-{part}", "kpi-shared"])
+    libraries = ["kpi-shared"] if part == "gateway" else ["kpi-kit", "kpi-shared"]
+    assert sorted(packages) == sorted([f"kpi-{part}", *libraries])
 
 
 @pytest.mark.parametrize("service", ["postgres", *JOBS, *PARTS])
