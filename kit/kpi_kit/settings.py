@@ -69,7 +69,7 @@ class KitSettings(BaseModel):
     notify_urls: dict[str, SecretStr] = Field(
         default_factory=dict,
         description="The channels of notifications by name, as a JSON object, each with a URL.",
-        examples=['{"slack": "slack://<token>@channel"}'],
+        examples=['{"slack": "slack://hooks.slack.com/services/T000/B000/<token>"}'],
     )
     hashing_url: str | None = Field(
         default=None,

@@ -23,7 +23,7 @@ from mail_servers import MailServer, serving
 from notify_servers import SECRET, Request, Service, run_service
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-SECONDS = 0.6
+SECONDS = 0.5
 
 
 @dataclass
@@ -176,4 +176,9 @@ async def fake() -> AsyncIterator[Rig]:
         yield Rig(notifier, "text", Recipient("42"), read, put, _HTTP)
 
 
+# PostgreSQL refuses no recipient, and a statement that hangs is bounded as one that waits for a connection.
+STATES = {
+    name: ("down",) if name == "postgres" else ("refusing", "down", "hanging")
+    for name in ("slack", "twilio", "webhook", "apprise", "mail", "postgres", "fake")
+}
 RIGS = {rig.__name__: rig for rig in (slack, twilio, webhook, apprise, mail, postgres, fake)}

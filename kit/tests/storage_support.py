@@ -33,11 +33,13 @@ def run_moto() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(names)
-    boto3.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
-    yield url
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
-    server.stop()
+    try:
+        boto3.client("s3", endpoint_url=url).create_bucket(Bucket=BUCKET)
+        yield url
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        server.stop()
 
 
 def bucket_url(endpoint: str, prefix: str) -> str:
@@ -68,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_PUT = do_POST = do_DELETE = _respond
+    do_GET = do_PUT = do_POST = do_DELETE = _respond  # noqa: N815 the library's names
 
     def log_message(self, *_arguments: object) -> None: ...
 
@@ -78,7 +80,9 @@ def run_failing_server() -> Iterator[FailingServer]:
     server = FailingServer(("127.0.0.1", 0), _Handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -76,7 +76,7 @@ def test_without_a_field_to_change_no_change_is_tried() -> None:
 def test_files_have_tests_of_their_own() -> None:
     files = render("Product", "photo:image", "owner:owner")
     assert '("bert", "403 200 403")' in files["test_product_files.py"]
-    assert "FolderStore(tmp_path)" in files["conftest.py"]
+    assert "Storage.from_url(tmp_path.as_uri())" in files["conftest.py"]
     assert "photo" not in files["products.py"]
 
 

@@ -60,7 +60,7 @@ class Destinations:
             port = url.port if url is not None else None
         except (httpx.InvalidURL, ValueError):
             url = port = None
-        if url is None or url.scheme not in self._schemes or not url.raw_host or port == 0:
+        if url is None or url.scheme not in self._schemes or not url.raw_host or b"%" in url.raw_host or port == 0:
             raise DeliveryRefusedError(f"the address is no URL with {' or '.join(sorted(self._schemes))} and a host")
         if url.userinfo or "#" in text:
             raise DeliveryRefusedError("the URL must have no credentials and no fragment")

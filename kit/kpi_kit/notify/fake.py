@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from kpi_kit.mail.contract import Cipher
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import Delivery
 from kpi_kit.notify.drivers.memory import MemoryChannel
@@ -37,10 +38,12 @@ class NotifyFake(Notifier):
     ``more`` are further channels, each with what it sends: ``{"alerts": ContentKind.SLACK}``.
     """
 
-    def __init__(self, *, more: dict[str, ContentKind] | None = None, queue: Jobs | None = None) -> None:
+    def __init__(
+        self, *, more: dict[str, ContentKind] | None = None, queue: Jobs | None = None, cipher: Cipher | None = None
+    ) -> None:
         self._memory = {name: MemoryChannel(kind) for name, kind in {**_USUAL, **(more or {})}.items()}
         self.sent: list[SentNotification] = []
-        super().__init__(self._memory, queue=queue)
+        super().__init__(self._memory, queue=queue, cipher=cipher)
 
     @property
     def deliveries(self) -> list[Delivery]:

@@ -1,11 +1,15 @@
 """Deliveries as jobs of a queue: one for each recipient and channel, so that each is tried again by itself."""
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
+from pydantic import Field
+
+from kpi_kit.mail.contract import Cipher
 from kpi_kit.notify.contract import Delivery
-from kpi_kit.notify.errors import DeliveryRefusedError
+from kpi_kit.notify.errors import DeliveryRefusedError, NotifyError
 from kpi_kit.queue import FailedJob, Job, Pushed, Retry
 from kpi_kit.queue.handlers import Handler, JobType
 
@@ -40,9 +44,33 @@ class Jobs(Protocol):
 
 
 class DeliveryJob(Job, name="notify", on=QUEUE, retry=_RETRY, timeout=_LONGEST):
-    """The base of the jobs of all channels."""
+    """The base of the jobs of all channels. With ``sealed``, the delivery has its address and its content in there."""
 
     delivery: Delivery
+    sealed: str | None = Field(default=None, repr=False)
+
+
+def seal(delivery: Delivery, cipher: Cipher | None) -> dict[str, Delivery | str | None]:
+    """The fields of the job: with a cipher, nothing of what it says is readable in the queue."""
+    if cipher is None:
+        return {"delivery": delivery, "sealed": None}
+    hidden = json.dumps({"address": delivery.address, "content": delivery.content}).encode()
+    sealed = cipher.encrypt(hidden, associated_data=_bind(delivery))
+    return {"delivery": delivery.model_copy(update={"address": "", "content": {}}), "sealed": sealed}
+
+
+def unseal(job: DeliveryJob, cipher: Cipher | None) -> Delivery:
+    """The whole delivery; NotifyError if it is encrypted and this notifier has no cipher."""
+    if job.sealed is None:
+        return job.delivery
+    if cipher is None:
+        raise NotifyError("the delivery in the queue is encrypted, and this notifier has no cipher")
+    hidden = json.loads(cipher.decrypt(job.sealed, associated_data=_bind(job.delivery)))
+    return job.delivery.model_copy(update=hidden)
+
+
+def _bind(delivery: Delivery) -> bytes:
+    return f"kpi-kit notify {delivery.id}".encode()
 
 
 def make_job_type(channel: str) -> type[DeliveryJob]:

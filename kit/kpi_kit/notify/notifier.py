@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
+from kpi_kit.mail.contract import Cipher
 from kpi_kit.notify.channels import build_channels, check_names
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import SEND_SECONDS, Channel, Delivery, NotificationStore, Traits
@@ -20,7 +21,7 @@ from kpi_kit.notify.errors import (
     NotifierNotOpenError,
     UnknownChannelError,
 )
-from kpi_kit.notify.jobs import PREFIX, DeliveryJob, Jobs, make_job_type
+from kpi_kit.notify.jobs import PREFIX, DeliveryJob, Jobs, make_job_type, seal, unseal
 from kpi_kit.notify.notification import Notification, render
 from kpi_kit.notify.receipts import Outcome, Receipt
 from kpi_kit.notify.recipients import Recipient
@@ -44,10 +45,16 @@ class Notifier:
     """
 
     def __init__(
-        self, channels: Mapping[str, Channel], *, queue: Jobs | None = None, observer: Observer | None = None
+        self,
+        channels: Mapping[str, Channel],
+        *,
+        queue: Jobs | None = None,
+        cipher: Cipher | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self._channels = check_names(channels)
         self._queue = queue
+        self._cipher = cipher
         self._observer = observer
         self._is_open = False
         self._places = asyncio.Semaphore(_AT_ONCE)
@@ -57,23 +64,25 @@ class Notifier:
                 queue.handle(job_type, self._run)
 
     @classmethod
-    def from_urls(
+    def from_urls(  # noqa: PLR0913 each is a tool that a service has or has not
         cls,
         urls: Mapping[str, str | SecretStr],
         *,
         mailer: "Mailer | None" = None,
         store: NotificationStore | None = None,
         queue: Jobs | None = None,
+        cipher: Cipher | None = None,
         observer: Observer | None = None,
         seconds: float = SEND_SECONDS,
     ) -> Self:
         """A notifier with the channels of these URLs by name, with ``mail`` if there is a mailer, and ``database``
-        if there is a store. Mailer, store and queue are opened and closed by their owner.
+        if there is a store. Mailer, store and queue are opened and closed by their owner. ``cipher``, a
+        kpi_kit.crypt.Crypt, encrypts what waits in the queue.
 
         ``seconds`` is the bound of one attempt. UrlError, MissingExtraError, or UnknownChannelError for a name.
         """
         channels = build_channels(urls, mailer=mailer, store=store, seconds=seconds)
-        return cls(channels, queue=queue, observer=observer)
+        return cls(channels, queue=queue, cipher=cipher, observer=observer)
 
     @staticmethod
     def route(channel: str, address: str = "") -> Recipient:
@@ -167,7 +176,7 @@ class Notifier:
     async def _push(self, queue: Jobs, planned: Sequence[Receipt], connection: object | None) -> list[Receipt]:
         """All jobs are pushed at once, so there are all or none."""
         waiting = [receipt.delivery for receipt in planned if receipt.outcome is Outcome.QUEUED]
-        jobs = [self._job_types[delivery.channel](delivery=delivery) for delivery in waiting]
+        jobs = [self._job_types[each.channel].model_validate(seal(each, self._cipher)) for each in waiting]
         with observe(self._observer, "notify", "enqueue", "queue"):
             pushed = iter(await queue.push_all(jobs, connection=connection))
         return [
@@ -206,7 +215,7 @@ class Notifier:
 
     async def _run(self, job: DeliveryJob, _run: Run) -> None:
         """The handler of the jobs. What may pass is for the queue to try again."""
-        await self._attempt(job.delivery)
+        await self._attempt(unseal(job, self._cipher))
 
     async def _attempt(self, delivery: Delivery, connection: object | None = None) -> None:
         channel = self._find(delivery.channel)

@@ -10,12 +10,10 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 Result = TypeVar("Result")
 
-_THREADS = 4
-
 
 class Threads:
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="kpi-storage")
+    def __init__(self, count: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="kpi-storage")
 
     async def run(self, function: Callable[P, Result], *arguments: P.args, **keywords: P.kwargs) -> Result:
         """A caller that is cancelled waits for the end of the call, so that it can clean up after it."""

@@ -16,6 +16,7 @@ from kpi_kit.events import EventBus, EventFake, EventsUnavailableError
 from kpi_kit.events.drivers.postgresql import TABLES
 from kpi_shared.testing.nats_server import Broker, run_broker
 from kpi_shared.testing.postgres import TestServer
+from kpi_shared.testing.process import wait_until
 
 _BOUND = 20.0
 
@@ -38,9 +39,10 @@ class PostgresProcess:
     def kill(self) -> None:
         # At once, as after a crash: what it had not written is lost. Its processes end with it.
         os.kill(self.pid, signal.SIGQUIT)
+        wait_until(lambda: not (self._server._folder / "data" / "postmaster.pid").exists())
 
     def start(self) -> None:
-        self._server._server.start()
+        self._server._server.ensure_postgres_running()
 
     @contextmanager
     def suspended(self) -> Iterator[None]:

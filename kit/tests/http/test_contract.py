@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from faulty_server import Connection, FaultyServer, respond, serving
+from kpi_kit.errors import UrlError
 from kpi_kit.http import (
     CircuitOpenError,
     CircuitState,
@@ -315,6 +316,18 @@ async def test_a_client_is_used_while_it_is_open(peer: Peer) -> None:
     await peer.client.__aenter__()
     peer.answer("GET", "/x", json=1)
     assert await peer.client.get_json("/x") == 1
+
+
+@pytest.mark.parametrize("url", ["https://", "https:///v1", "ftp://a", "https://a?b=c", "https://a:hunter2@b:x/", "a"])
+def test_the_url_has_a_known_form_and_is_not_quoted(url: str) -> None:
+    with pytest.raises(UrlError) as caught:
+        HttpClient.from_url(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_address_of_ipv6_keeps_its_brackets() -> None:
+    client = HttpClient.from_url("http://[::1]:8080/v1/")
+    assert repr(client) == "HttpClient(http://[::1]:8080)"
 
 
 def test_no_secret_is_shown() -> None:

@@ -20,6 +20,7 @@ from kpi_kit.http import (
     ResponseTooLargeError,
     UnavailableStatusError,
 )
+from pydantic import SecretStr
 
 # A single attempt, so that each fault is seen; far below the limits of the tests' own patience.
 ONCE = Limits(attempts=1, connect=0.5, silence=0.2, total=0.4, max_body_bytes=100_000)
@@ -93,6 +94,7 @@ FAULTS: dict[str, tuple[Behaviour, type[HttpError]]] = {
     "a bomb of gzip": (gzipped(gzip.compress(bytes(50_000_000))), ResponseTooLargeError),
     "damaged gzip": (gzipped(b"hunter2"), ResponseFormatError),
     "gzip without its end": (gzipped(gzip.compress(b"1")[:-4]), ResponseFormatError),
+    "more after the end of gzip": (gzipped(gzip.compress(b"1") + b"hunter2"), ResponseFormatError),
     "unknown coding": (respond(200, b"1", Content_Encoding="br"), ResponseFormatError),
     "no JSON": (respond(200, b"<html>hunter2"), ResponseFormatError),
 }
@@ -232,6 +234,18 @@ async def test_bytes_after_a_response_are_not_taken_for_the_next_one() -> None:
     async with serving(respond_raw(OK + other, close=False)) as server, HttpClient.from_url(server.url) as client:
         assert await client.get_json("/x") == {"id": "a"}
         assert await client.get_json("/y") == {"id": "a"}
+
+
+async def test_a_proxy_gets_the_whole_address() -> None:
+    async with (
+        serving() as proxy,
+        HttpClient.from_url(
+            "http://api.invalid/v1", proxy=SecretStr(f"http://name:hunter2@127.0.0.1:{proxy.port}")
+        ) as client,
+    ):
+        assert await client.get_json("/x") == {"id": "a"}
+    assert proxy.lines == ["GET http://api.invalid/v1/x"]
+    assert proxy.requests[0].header("proxy-authorization") == "Basic bmFtZTpodW50ZXIy"
 
 
 async def test_gzip_is_decoded() -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
+from kpi_kit.storage import OpenFile, StorageError
+from kpi_kit.storage.sniffing import IMAGES, LOOKED_AT, UNKNOWN, sniff
 from starlette.types import Receive, Scope, Send
 
 from kpi_shared import deadlines
@@ -20,9 +22,7 @@ from kpi_shared.files.errors import (
     NotAnImageError,
 )
 from kpi_shared.files.models import StoredFile
-from kpi_shared.files.sniffing import IMAGES, LOOKED_AT, UNKNOWN, sniff
 from kpi_shared.files.storage import Discarded, Files
-from kpi_shared.files.store import OpenFile
 from kpi_shared.http.conditional import is_not_modified
 from kpi_shared.http.middleware import IS_HEAD, MAX_BODY_BYTES
 from kpi_shared.http.openapi import Responses, problems
@@ -113,10 +113,10 @@ class FileField:
             return Response(status_code=304, headers=headers)
         key = files.key_of(self._table, self._name, stored.etag)
         try:
-            if url := await files.store.sign(key, media_type=stored.media_type, disposition=disposition):
+            if url := await files.sign(key, media_type=stored.media_type, disposition=disposition):
                 return Response(status_code=307, headers=headers | {"Location": url, "Cache-Control": "no-store"})
-            file = await files.store.open(key)
-        except OSError as error:
+            file = await files.open(key)
+        except StorageError as error:
             raise FilesUnavailableError from error
         if file is None:
             return None
@@ -180,8 +180,8 @@ class FileField:
                 raise NotAnImageError
             key = files.key_of(self._table, self._name, etag)
             try:
-                await files.store.save(key, body.chunks(), media_type=media_type)
-            except OSError as error:
+                await files.storage.put(key, body.chunks())
+            except StorageError as error:
                 raise FilesUnavailableError from error
         return StoredFile(media_type, body.size, etag)
 

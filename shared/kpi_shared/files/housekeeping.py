@@ -6,6 +6,7 @@ from itertools import groupby
 
 import structlog
 from fastapi import FastAPI
+from kpi_kit.storage import StorageError
 
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.database import Database
@@ -22,11 +23,20 @@ _SCHEDULE = Schedule(interval=86_400.0, first_delay=3600.0, first_backoff=3600.0
 async def remove_orphans(files: Files, database: Database, *, age: timedelta = _AGE) -> int:
     """Remove the files of this part that no row names, and return how many are gone."""
     removed = 0
-    async for keys in files.store.list_old(files.part, age=age):
+    await _tidy(files, age)
+    async for keys in files.list_old(age=age):
         for place, group in groupby(sorted(keys), key=lambda key: key.rpartition("/")[0]):
             orphans = await _find_orphans(database, place, list(group))
             removed += await files.remove(*orphans)
     return removed
+
+
+async def _tidy(files: Files, age: timedelta) -> None:
+    try:
+        await files.storage.tidy(age=age)
+    except StorageError as error:
+        # A bucket may allow all but this; its own rule for old uploads is as good.
+        log.warning("leftovers of uploads were not removed", error=str(error))
 
 
 async def _find_orphans(database: Database, place: str, keys: list[str]) -> list[str]:

@@ -1,65 +1,96 @@
 """The store of a service, as FILES_URL names it, and what its endpoints ask for."""
 
+import re
 from collections.abc import AsyncIterator
-from pathlib import Path
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlencode
 
 import structlog
 from fastapi import Depends, FastAPI, Request
+from kpi_kit.storage import CannotSignError, NotStoredError, OpenFile, Storage, StorageError
 
-from kpi_shared.files.bucket import BucketStore
 from kpi_shared.files.errors import FilesUnavailableError
-from kpi_shared.files.folder import FolderStore
-from kpi_shared.files.store import FileStore
 from kpi_shared.settings import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
+# Part, table, field, and a random name. Nothing that a client sends is in it.
+_KEY = re.compile(r"[a-z][a-z0-9_-]*/[a-z][a-z0-9_]*/[a-z][a-z0-9_]*/[A-Za-z0-9_-]{22}")
+_PAGE = 1000
+
 
 class Files:
-    """The files of one part. ``key_of`` gives the place of one."""
+    """The files of one part. ``key_of`` gives the place of one. StorageError for a storage that does not work."""
 
-    def __init__(self, store: FileStore, part: str) -> None:
-        self.store = store
+    def __init__(self, storage: Storage, part: str) -> None:
+        self.storage = storage
         self.part = part
 
     def key_of(self, table: str, field: str, etag: str) -> str:
         return f"{self.part}/{table}/{field}/{etag}"
 
+    async def open(self, key: str) -> OpenFile | None:
+        """A file to read and to close, or None if there is none."""
+        try:
+            return await self.storage.open(key)
+        except NotStoredError:
+            return None
+
+    async def sign(self, key: str, *, media_type: str, disposition: str) -> str | None:
+        """An address where the client itself may read the file for a minute; None: read it here."""
+        try:
+            return await self.storage.sign_download(key, content_type=media_type, disposition=disposition)
+        except CannotSignError:
+            return None
+
+    async def list_old(self, *, age: timedelta) -> AsyncIterator[list[str]]:
+        """The keys of files of this part that are older, at most a thousand at a time.
+
+        What has no key's name, because something else put it there, is left out.
+        """
+        before, page = datetime.now(UTC) - age, list[str]()
+        async for info in self.storage.list(self.part):
+            if _KEY.fullmatch(info.path) and info.modified_at < before:
+                page.append(info.path)
+            if len(page) == _PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
     async def forget(self, *keys: str) -> None:
         """Remove files that no row names any more. What fails is left to housekeeping."""
         try:
             await self.remove(*keys)
-        except OSError as error:
+        except StorageError as error:
             log.warning("files were not removed", error=str(error), files=len(keys))
 
     async def remove(self, *keys: str) -> int:
-        """Remove files, and return how many are gone. OSError if the store cannot be reached."""
-        failed = await self.store.remove(*keys)
+        """Remove files, and return how many are gone."""
+        failed = await self.storage.delete_many(keys)
         if failed:
-            log.warning("files were not removed", error=", ".join(sorted(set(failed.values()))), files=len(failed))
+            reasons = ", ".join(sorted({error.reason for error in failed.values()}))
+            log.warning("files were not removed", error=reasons, files=len(failed))
         return len(keys) - len(failed)
 
 
-def open_store(settings: ServiceSettings) -> FileStore | None:
-    if settings.files_url is None:
-        return None
-    url = urlsplit(settings.files_url)
-    if url.scheme == "file":
-        return FolderStore(Path(unquote(url.path)))
-    prefix = url.path.strip("/")
-    return BucketStore(url.netloc, prefix, region=settings.aws_region, endpoint_url=settings.files_endpoint_url)
+def create_storage(settings: ServiceSettings) -> Storage | None:
+    if settings.files_url is None or settings.files_url.startswith("file:"):
+        return None if settings.files_url is None else Storage.from_url(settings.files_url)
+    options = {"region": settings.aws_region, "endpoint": settings.files_endpoint_url}
+    given = urlencode({name: value for name, value in options.items() if value})
+    return Storage.from_url(f"{settings.files_url}?{given}")
 
 
 async def file_storage(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``FilesOfApp``."""
     settings: ServiceSettings = app.state.settings
-    store = open_store(settings)
-    app.state.files = None if store is None else Files(store, settings.part.name)
-    yield
-    if store is not None:
-        await store.close()
+    storage = create_storage(settings)
+    app.state.files = None if storage is None else Files(storage, settings.part.name)
+    async with storage or nullcontext():
+        yield
 
 
 async def _files(request: Request) -> Files:

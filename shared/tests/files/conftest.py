@@ -1,4 +1,4 @@
-"""A folder, and a bucket of moto's server, as stores of files, and the endpoints of files_support."""
+"""A folder, and a bucket of moto's server, as storages of files, and the endpoints of files_support."""
 
 import os
 import secrets
@@ -6,18 +6,17 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import boto3
 import httpx
 import pytest
 from fastapi import FastAPI
 from files_support import Settings, Table, router
+from kpi_kit.storage import Storage
 from kpi_shared.app import build_service
 from kpi_shared.database import Bounds, Database
-from kpi_shared.files.bucket import BucketStore
-from kpi_shared.files.folder import FolderStore
 from kpi_shared.files.storage import Files
-from kpi_shared.files.store import FileStore
 from kpi_shared.testing.postgres import create_database
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
@@ -47,26 +46,30 @@ def aws() -> Iterator[str]:
 
 
 @pytest.fixture
-async def bucket(aws: str) -> AsyncIterator[BucketStore]:
-    store = BucketStore(BUCKET, "stage/one", region="us-east-1", endpoint_url=aws)
-    yield store
+async def bucket(aws: str) -> AsyncIterator[Storage]:
+    url = f"s3://{BUCKET}/stage/one?region=us-east-1&endpoint={quote(aws, safe='')}"
+    async with Storage.from_url(url) as storage:
+        yield storage
     client = boto3.client("s3", endpoint_url=aws)
     for item in client.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         client.delete_object(Bucket=BUCKET, Key=item["Key"])
-    await store.close()
 
 
 @pytest.fixture
-async def folder(tmp_path: Path) -> AsyncIterator[FolderStore]:
-    store = FolderStore(tmp_path / "files")
-    yield store
-    await store.close()
+async def folder(tmp_path: Path) -> AsyncIterator[Storage]:
+    async with Storage.from_url((tmp_path / "files").as_uri()) as storage:
+        yield storage
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest) -> FileStore:
-    found: FileStore = request.getfixturevalue(request.param)
+def storage(request: pytest.FixtureRequest) -> Storage:
+    found: Storage = request.getfixturevalue(request.param)
     return found
+
+
+@pytest.fixture
+def files(storage: Storage) -> Files:
+    return Files(storage, "sample")
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +79,10 @@ def settings() -> Settings:
 
 
 @pytest.fixture
-async def app(settings: Settings, store: FileStore) -> AsyncIterator[FastAPI]:
+async def app(settings: Settings, files: Files) -> AsyncIterator[FastAPI]:
     app = build_service(settings, title="Things", version="1", routers=[router], tags={})
     app.state.database = Database(settings, bounds=Bounds.of_requests(settings))
-    app.state.files = Files(store, "sample")
+    app.state.files = files
     async with app.state.database.writing() as connection:
         await connection.run_sync(Table.metadata.drop_all)
         await connection.run_sync(Table.metadata.create_all)
@@ -95,8 +98,8 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-def keys(store: FileStore) -> Callable[[], Any]:
+def keys(files: Files) -> Callable[[], Any]:
     async def list_keys() -> list[str]:
-        return [key async for keys in store.list_old("sample", age=timedelta(seconds=-5)) for key in keys]
+        return [key async for keys in files.list_old(age=timedelta(seconds=-5)) for key in keys]
 
     return list_keys

@@ -13,9 +13,9 @@ import psycopg
 import pytest
 from fastapi import FastAPI
 from files_support import MOST, PNG
+from kpi_kit.storage import Storage
 from kpi_shared.files.housekeeping import remove_orphans
 from kpi_shared.files.storage import Files
-from kpi_shared.files.store import FileStore
 from sqlalchemy import text
 
 pytestmark = pytest.mark.anyio
@@ -134,18 +134,18 @@ async def test_a_file_whose_row_cannot_be_written_is_removed(
 
 
 async def test_an_upload_that_is_cancelled_after_its_commit_keeps_the_new_file(
-    client: httpx.AsyncClient, app: FastAPI, store: FileStore, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, app: FastAPI, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
-    remove, is_removing = store.remove, asyncio.Event()
+    delete, is_removing = storage.delete_many, asyncio.Event()
 
-    async def remove_slowly(*keys: str) -> Any:
+    async def delete_slowly(keys: Any) -> Any:
         if not is_removing.is_set():
             is_removing.set()
             await asyncio.Event().wait()
-        return await remove(*keys)
+        return await delete(keys)
 
-    monkeypatch.setattr(store, "remove", remove_slowly)
+    monkeypatch.setattr(storage, "delete_many", delete_slowly)
     request = client.put("/things/1/photo", content=b"GIF89a", headers={"Content-Type": "image/gif"})
     upload = asyncio.create_task(request)
     await is_removing.wait()
@@ -191,7 +191,7 @@ async def test_housekeeping_removes_files_that_no_row_names(client: httpx.AsyncC
         yield PNG
 
     for table, field in (("things", "photo"), ("later", "photo"), ("things", "scan")):
-        await files.store.save(files.key_of(table, field, "a" * 22), body(), media_type="image/png")
+        await files.storage.put(files.key_of(table, field, "a" * 22), body())
     assert await remove_orphans(files, app.state.database) == 0
     assert await remove_orphans(files, app.state.database, age=timedelta(seconds=-5)) == 1
     # Of tables that this version does not have, nothing is known.
@@ -206,9 +206,7 @@ async def test_without_a_store_uploads_are_503(client: httpx.AsyncClient, app: F
 
 
 async def test_a_store_that_does_not_work_is_503(client: httpx.AsyncClient, app: FastAPI, tmp_path: Path) -> None:
-    from kpi_shared.files.folder import FolderStore  # noqa: PLC0415 only here
-
     (tmp_path / "no-folder").write_text("")
-    app.state.files = Files(FolderStore(tmp_path / "no-folder"), "sample")
+    app.state.files = Files(Storage.from_url((tmp_path / "no-folder").as_uri()), "sample")
     response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
     assert (response.status_code, response.json()["type"]) == (503, "files-unavailable")

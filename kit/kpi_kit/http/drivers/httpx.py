@@ -25,12 +25,13 @@ from kpi_kit.http.limits import Limits
 from kpi_kit.http.messages import Request, Response
 
 _GZIP = {"gzip", "x-gzip"}
+_NOT_GZIP = "the body is not valid gzip"
 # zlib's window size for the gzip format.
 _WINDOW = 16 + zlib.MAX_WBITS
 
 
 class HttpxTransport:
-    """``proxy`` is the URL of an HTTP or SOCKS proxy."""
+    """``proxy`` is the URL of an HTTP proxy."""
 
     def __init__(self, origin: str, limits: Limits, *, proxy: str | None) -> None:
         self._origin = origin
@@ -112,11 +113,14 @@ async def _decode(request: Request, received: httpx.Response, *, coding: str, li
             # One byte more than allowed is enough to see that it is too much.
             yield decoder.decompress(piece, limit + 1)
         except zlib.error:
-            raise ResponseFormatError(request, "the body is not valid gzip") from None
+            raise ResponseFormatError(request, _NOT_GZIP) from None
         if decoder.unconsumed_tail:
             raise ResponseTooLargeError(request, limit)
+        if decoder.unused_data:
+            # What comes after the end would be kept in memory, however much it is.
+            raise ResponseFormatError(request, _NOT_GZIP)
     if not is_empty and not decoder.eof:
-        raise ResponseFormatError(request, "the body is not valid gzip")
+        raise ResponseFormatError(request, _NOT_GZIP)
 
 
 def _translate(request: Request, error: httpx.TransportError) -> HttpError:

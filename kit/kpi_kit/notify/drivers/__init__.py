@@ -62,7 +62,7 @@ DRIVERS = (
         name="apprise",
         purpose="More than a hundred further services, by the URLs of apprise",
         module="kpi_kit.notify.drivers.apprise",
-        forms={"apprise+ntfy": "apprise+ntfys://ntfy.example.com/topic"},
+        forms={"apprise+ntfys": "apprise+ntfys://ntfy.example.com/topic"},
         extra="notify",
         packages=("apprise",),
     ),

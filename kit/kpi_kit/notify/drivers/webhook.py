@@ -16,7 +16,7 @@ from kpi_kit.notify.contract import Delivery, Traits
 from kpi_kit.notify.destinations import Destinations
 from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
 from kpi_kit.notify.posting import Answer, Poster
-from kpi_kit.notify.signatures import read_key, sign
+from kpi_kit.signatures import read_key, sign
 from kpi_kit.urls import Url
 
 _GONE = 410

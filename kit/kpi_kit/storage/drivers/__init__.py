@@ -17,7 +17,7 @@ DRIVERS = (
         forms={"s3": "s3://bucket/prefix?region=eu-central-1"},
         options=("region", "endpoint", "public_url"),
         extra="storage-s3",
-        packages=("boto3", "obstore"),
+        packages=("boto3",),
     ),
     Driver(
         name="memory",
@@ -25,7 +25,5 @@ DRIVERS = (
         module="kpi_kit.storage.drivers.memory",
         forms={"memory": "memory://"},
         options=("public_url",),
-        extra="storage",
-        packages=("obstore",),
     ),
 )

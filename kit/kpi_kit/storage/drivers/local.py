@@ -240,7 +240,7 @@ class _Draft:
 
     def discard(self) -> None:
         """Cannot fail: what is left, a later ``tidy`` removes."""
-        with suppress(OSError):
+        with suppress(OSError, StorageError):
             if self._file is not None:
                 self._file.close()
             with open_folder(self._root, INCOMING) as folder:

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from kpi_kit.storage.errors import StorageRefusedError
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -23,7 +25,7 @@ def make_folder(root: Path, path: str) -> Iterator[int]:
 
 
 def _descend(root: Path, path: str, *, is_made: bool) -> Iterator[int]:
-    folder = os.open(root, _FOLDER)
+    folder = _open_root(root)
     try:
         for name in path.split("/") if path else ():
             if is_made:
@@ -34,6 +36,14 @@ def _descend(root: Path, path: str, *, is_made: bool) -> Iterator[int]:
         yield folder
     finally:
         os.close(folder)
+
+
+def _open_root(root: Path) -> int:
+    """No call finds anything there if it is no folder, so that this is not taken for a file that is not there."""
+    try:
+        return os.open(root, _FOLDER)
+    except NotADirectoryError as error:
+        raise StorageRefusedError(error.strerror or "") from None
 
 
 def _make(name: str, folder: int) -> None:

@@ -1,49 +1,39 @@
 """Files in a bucket of S3, or of a store with the same interface.
 
-obstore makes the calls. boto3 does what obstore 0.12.1 (November 2026) does not: it finds credentials in all of AWS's
-places, signs URLs that say what may be sent, and aborts uploads of cancelled tasks (docs/adr/0063-storage.md).
+By boto3 in threads, and not by obstore 0.12.1 (November 2026), which aborts processes when they end, leaves the parts
+of cancelled uploads, and finds credentials in half of AWS's places (docs/adr/0063-storage.md).
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 from botocore.config import Config
-from obstore.store import S3Store
 
 from kpi_kit.errors import UrlError
-from kpi_kit.storage.contract import Signature
-from kpi_kit.storage.drivers.objects import ObjectDriver
-from kpi_kit.storage.drivers.s3_uploads import PART, Upload, translate_client_errors
-from kpi_kit.storage.errors import PathError, StorageRefusedError
-from kpi_kit.storage.paths import check_prefix
+from kpi_kit.storage.contract import CHUNK, FileInfo, OpenFile, Signature
+from kpi_kit.storage.drivers.s3_calls import PART, Upload, create_error, name_missing, translate_errors
+from kpi_kit.storage.errors import PathError, StorageError
+from kpi_kit.storage.paths import check_prefix, is_path
+from kpi_kit.storage.sniffing import LOOKED_AT, sniff
 from kpi_kit.storage.threads import Threads
 from kpi_kit.urls import Url
 
-if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Credential
-
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_ENDPOINT = re.compile(r"https?://[^@?#]+")
 _DEFAULT_REGION = "us-east-1"
-_CONNECT = timedelta(seconds=5)
-_READ = timedelta(seconds=10)
-# A whole response, which may be a large file.
-_RESPONSE = timedelta(hours=1)
-_RETRIES: "RetryConfig" = {
-    "max_retries": 3,
-    "retry_timeout": timedelta(seconds=10),
-    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
-}
-# botocore renews credentials a quarter of an hour before they end.
-_CREDENTIALS = timedelta(minutes=5)
+_TIMEOUT_SECONDS = 5.0
+_RETRIES = 2
+_THREADS = 16
+_MOST_DELETED = 1000
 
 
 def create_driver(url: Url) -> "S3Driver":
-    endpoint = url.options.get("endpoint")
-    if not _BUCKET.fullmatch(url.host) or url.port or (endpoint and not re.match(r"https?://[^@/]+/?$", endpoint)):
+    endpoint = url.options.get("endpoint") or None
+    if not _BUCKET.fullmatch(url.host) or url.port or (endpoint and not _ENDPOINT.fullmatch(endpoint)):
         raise UrlError("the URL of a bucket has the form s3://bucket/prefix?region=eu-central-1&endpoint=https://host")
     if url.username or url.password:
         raise UrlError("the URL of a bucket has no credentials: they come from AWS's own variables, files or roles")
@@ -54,72 +44,44 @@ def create_driver(url: Url) -> "S3Driver":
     return S3Driver(url.host, prefix, region=url.options.get("region"), endpoint=endpoint)
 
 
-class S3Driver(ObjectDriver):
-    """See ``StorageDriver``. A call that fails is made at most three times more, within ten seconds."""
-
-    name = "s3"
+class S3Driver:
+    """See ``StorageDriver``. A call that fails is made twice more, and none waits for longer than 5 s for a byte."""
 
     def __init__(self, bucket: str, prefix: str, *, region: str | None, endpoint: str | None) -> None:
         self._bucket = bucket
-        self._prefix = prefix
+        self._start = f"{prefix}/" if prefix else ""
         self._region = region
         self._endpoint = endpoint
-        self._threads = Threads()
+        self._threads = Threads(_THREADS)
 
-    async def start(self) -> None:
-        self._session = await self._threads.run(boto3.Session, region_name=self._region)
-        self._store = self._open_store()
+    async def start(self) -> None: ...
 
     async def close(self) -> None:
         self._threads.close()
 
-    def _open_store(self) -> "ObjectStore":
-        client: ClientConfig = {
-            "allow_http": (self._endpoint or "").startswith("http://"),
-            "connect_timeout": _CONNECT,
-            "read_timeout": _READ,
-            "timeout": _RESPONSE,
-        }
-        return S3Store(
-            self._bucket,
-            prefix=self._prefix or None,
-            region=self._session.region_name or _DEFAULT_REGION,
-            client_options=client,
-            retry_config=_RETRIES,
-            credential_provider=self._give_credentials,
-            copy_if_not_exists="multipart",
-            config={"endpoint": self._endpoint} if self._endpoint else None,
-        )
-
-    async def _give_credentials(self) -> "S3Credential":
-        found = await self._threads.run(self._find_credentials)
-        return {
-            "access_key_id": found.access_key,
-            "secret_access_key": found.secret_key,
-            "token": found.token,
-            "expires_at": datetime.now(UTC) + _CREDENTIALS,
-        }
-
-    def _find_credentials(self) -> Any:  # noqa: ANN401 botocore has no types of its own
-        found = self._session.get_credentials()
-        if found is None:
-            raise StorageRefusedError("NoCredentials")
-        return found.get_frozen_credentials()
-
-    def _place(self, path: str) -> dict[str, str]:
-        return {"Bucket": self._bucket, "Key": f"{self._prefix}/{path}" if self._prefix else path}
-
-    # Made in a thread and when it is needed: boto3 reads files for it.
+    # Made in a thread, when it is needed: boto3 reads files for it.
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 boto3 has no types of its own
+        session = boto3.Session(region_name=self._region)
         config = Config(
-            connect_timeout=_CONNECT.total_seconds(),
-            read_timeout=_READ.total_seconds(),
-            retries={"max_attempts": 3},
+            connect_timeout=_TIMEOUT_SECONDS,
+            read_timeout=_TIMEOUT_SECONDS,
+            retries={"max_attempts": _RETRIES},
+            max_pool_connections=_THREADS,
             signature_version="s3v4",
         )
-        region = self._session.region_name or _DEFAULT_REGION
-        return self._session.client("s3", region_name=region, endpoint_url=self._endpoint, config=config)
+        region = session.region_name or _DEFAULT_REGION
+        return session.client("s3", region_name=region, endpoint_url=self._endpoint, config=config)
+
+    def _place(self, path: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": f"{self._start}{path}"}
+
+    async def _call(self, name: str, path: str, **parameters: object) -> Any:  # noqa: ANN401 as above
+        return await self._threads.run(self._call_blocking, name, path, **self._place(path), **parameters)
+
+    def _call_blocking(self, name: str, path: str, /, **parameters: object) -> Any:  # noqa: ANN401 as above
+        with translate_errors(path):
+            return getattr(self._client, name)(**parameters)
 
     async def write(
         self, path: str, data: bytes | AsyncIterator[bytes], *, content_type: str, only_if_new: bool
@@ -129,31 +91,107 @@ class S3Driver(ObjectDriver):
             await self._put(path, data, content_type=content_type, only_if_new=only_if_new)
             return
         part = bytearray()
-        upload: Upload | None = None
+        upload = Upload(self._call_blocking, path, self._place(path))
         try:
             async for chunk in data:
                 part += chunk
                 if len(part) >= PART:
-                    upload = upload or await self._begin(path, content_type)
-                    await self._threads.run(upload.add, bytes(part))
+                    await self._threads.run(upload.add, bytes(part), content_type)
                     part.clear()
-            if upload is None:
-                await self._put(path, bytes(part), content_type=content_type, only_if_new=only_if_new)
-            else:
+            if upload.has_begun:
                 await self._threads.run(upload.complete, bytes(part), only_if_new=only_if_new)
-        except BaseException:
-            if upload is not None:
-                await self._threads.finish(upload.abort)
-            raise
-
-    async def _begin(self, path: str, content_type: str) -> Upload:
-        upload = Upload(lambda: self._client, path, self._place(path))
-        try:
-            await self._threads.run(upload.begin, content_type)
+            else:
+                await self._put(path, bytes(part), content_type=content_type, only_if_new=only_if_new)
         except BaseException:
             await self._threads.finish(upload.abort)
             raise
-        return upload
+
+    async def _put(self, path: str, data: bytes, *, content_type: str, only_if_new: bool) -> None:
+        condition = {"IfNoneMatch": "*"} if only_if_new else {}
+        await self._call("put_object", path, Body=data, ContentType=content_type, **condition)
+
+    async def read_info(self, path: str) -> FileInfo:
+        """Never with the type that the bucket gives: with a signed URL, a client has chosen it."""
+        try:
+            found = await self._call("get_object", path, Range=f"bytes=0-{LOOKED_AT - 1}")
+        except StorageError as error:
+            if error.reason != "InvalidRange":
+                raise
+            # The file is empty.
+            found = await self._call("head_object", path)
+            return _describe(path, found, found["ContentLength"], b"")
+        with found["Body"] as body:
+            first = await self._threads.run(_read, path, body, LOOKED_AT)
+        size = int(found.get("ContentRange", f"/{found['ContentLength']}").rpartition("/")[2])
+        return _describe(path, found, size, first)
+
+    async def open(self, path: str) -> OpenFile:
+        found = await self._call("get_object", path)
+        body = found["Body"]
+        try:
+            first = await self._threads.run(_read, path, body, CHUNK)
+        except BaseException:
+            body.close()
+            raise
+        return OpenFile(
+            _describe(path, found, found["ContentLength"], first), self._read(path, body, first), body.close
+        )
+
+    async def _read(self, path: str, body: Any, chunk: bytes) -> AsyncIterator[bytes]:  # noqa: ANN401 as above
+        while chunk:
+            yield chunk
+            chunk = await self._threads.run(_read, path, body, CHUNK)
+
+    async def list(self, prefix: str, *, after: str) -> AsyncIterator[Sequence[FileInfo]]:
+        place = {"Bucket": self._bucket, "Prefix": f"{self._start}{prefix}/" if prefix else self._start}
+        token = {"StartAfter": f"{self._start}{after}"} if after else {}
+        while True:
+            page = await self._threads.run(self._call_blocking, "list_objects_v2", prefix, **place, **token)
+            found = [self._describe_listed(item) for item in page.get("Contents", [])]
+            yield [info for info in found if is_path(info.path)]
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _describe_listed(self, item: dict[str, Any]) -> FileInfo:
+        path = item["Key"].removeprefix(self._start)
+        return FileInfo(path, item["Size"], item["LastModified"], item["ETag"].strip('"'))
+
+    async def copy(self, source: str, target: str, *, only_if_new: bool, is_move: bool) -> None:
+        if only_if_new:
+            await self._copy_new(source, target)
+        else:
+            with name_missing(source):
+                await self._call("copy_object", target, CopySource=self._place(source))
+        if is_move:
+            for error in (await self.delete([source])).values():
+                raise error
+
+    async def _copy_new(self, source: str, target: str) -> None:
+        """As an upload of one part that the server copies: only its end can be made to depend on the target."""
+        info = await self.read_info(source)
+        if not info.size:
+            await self._put(target, b"", content_type=info.content_type or "", only_if_new=True)
+            return
+        upload = Upload(self._call_blocking, target, self._place(target))
+        try:
+            with name_missing(source):
+                await self._threads.run(upload.add_copy, self._place(source), info.content_type or "")
+            await self._threads.run(upload.complete, b"", only_if_new=True)
+        except BaseException:
+            await self._threads.finish(upload.abort)
+            raise
+
+    async def delete(self, paths: Sequence[str]) -> dict[str, StorageError]:
+        failed: dict[str, StorageError] = {}
+        for start in range(0, len(paths), _MOST_DELETED):
+            objects = [{"Key": f"{self._start}{path}"} for path in paths[start : start + _MOST_DELETED]]
+            deleted = {"Objects": objects, "Quiet": True}
+            call = self._threads.run(self._call_blocking, "delete_objects", "", Bucket=self._bucket, Delete=deleted)
+            # The status is 200 even if nothing was deleted.
+            for error in (await call).get("Errors", []):
+                failed[error["Key"].removeprefix(self._start)] = create_error(error["Code"])
+        return failed
 
     async def sign(self, path: str, signature: Signature) -> str:
         return await self._threads.run(self._sign, path, signature)
@@ -161,18 +199,13 @@ class S3Driver(ObjectDriver):
     def _sign(self, path: str, signature: Signature) -> str:
         given: dict[str, object]
         if signature.method == "GET":
-            name, given = (
-                "get_object",
-                {
-                    "ResponseContentType": signature.content_type,
-                    "ResponseContentDisposition": signature.disposition,
-                },
-            )
+            types = {"ResponseContentType": signature.content_type}
+            name, given = "get_object", {**types, "ResponseContentDisposition": signature.disposition}
         else:
             name, given = "put_object", {"ContentType": signature.content_type, "ContentLength": signature.size}
         parameters = {**self._place(path)} | {key: value for key, value in given.items() if value is not None}
         seconds = int(signature.expires_in.total_seconds())
-        with translate_client_errors(path):
+        with translate_errors(path):
             return str(self._client.generate_presigned_url(name, Params=parameters, ExpiresIn=seconds))
 
     async def tidy(self, age: timedelta) -> int:
@@ -181,13 +214,21 @@ class S3Driver(ObjectDriver):
     def _abort_uploads(self, before: datetime) -> int:
         """Uploads whose process has ended: their parts are in no listing, and cost."""
         aborted = 0
-        with translate_client_errors(""):
+        with translate_errors(""):
             pages = self._client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}/" if self._prefix else ""):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=self._start):
                 for found in page.get("Uploads", []):
                     if found["Initiated"] < before:
-                        self._client.abort_multipart_upload(
-                            Bucket=self._bucket, Key=found["Key"], UploadId=found["UploadId"]
-                        )
+                        place = {"Bucket": self._bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
+                        self._client.abort_multipart_upload(**place)
                         aborted += 1
         return aborted
+
+
+def _read(path: str, body: Any, size: int) -> bytes:  # noqa: ANN401 boto3 has no types of its own
+    with translate_errors(path):
+        return bytes(body.read(size))
+
+
+def _describe(path: str, found: dict[str, Any], size: int, first: bytes) -> FileInfo:
+    return FileInfo(path, size, found["LastModified"], found["ETag"].strip('"'), sniff(first))
