@@ -9,7 +9,7 @@ from kpi_bench.machine import BUSY
 from kpi_bench.options import BENCH, Options
 
 # In the order of the document. Each is a module of kpi_bench.tables.
-TABLES = ("gateway", "profile", "platform", "keys", "growth", "conversations", "limits", "stress")
+TABLES = ("gateway", "profile", "platform", "keys", "growth", "conversations", "kit", "limits", "stress")
 BY_HAND = BENCH / "kpi_bench" / "by_hand.md"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from kpi_bench.harness import read_output, report
 from kpi_bench.options import PEERS
 
-_PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel")
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "fastapi", "httpx", "psycopg", "sqlmodel", "cashews", "redis")
 _PROGRAMS = {
     "nginx": ("nginx", "-v"),
     "haproxy": ("haproxy", "-v"),

@@ -163,6 +163,10 @@ def _event(name: Name, service: Service = "auth", fields: Fields = None) -> None
     """A type of event of auth, with its payload: kpi make event account.suspended -s auth -f reason:string:required."""
 
 
+def _notifications(service: Service = "content") -> None:
+    """GET /notifications: the table that kpi_kit.notify writes into, read and unread, with tests and its route."""
+
+
 _PIECES: dict[str, Callable[..., None]] = {
     "model": _model,
     "endpoint": _endpoint,
@@ -177,4 +181,5 @@ _PIECES: dict[str, Callable[..., None]] = {
     "error": _error,
     "enum": _enum,
     "event": _event,
+    "notifications": _notifications,
 }

@@ -7,7 +7,7 @@ import typer
 
 from kpi_cli import __version__, layout, parts
 from kpi_cli.errors import FailureError
-from kpi_cli.operations import command_docs, completion, logs, overview, routes, settings
+from kpi_cli.operations import command_docs, completion, libraries, logs, overview, routes, settings
 from kpi_cli.operations.log_records import Level
 
 app = typer.Typer()
@@ -122,13 +122,13 @@ def print_version(*, as_json: Json = False) -> None:
 
 @app.command("libs")
 def print_libraries(
-    name: Annotated[str | None, typer.Argument(help="Only this library.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Only this library, with its drivers and their URLs.")] = None,
     *,
-    usage: Annotated[bool, typer.Option("--usage", help="How it is used, too.")] = False,
+    usage: Annotated[bool, typer.Option("--usage", help="Print a short program that uses it.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the libraries of the kit, which services may use; it is not part of every version."""
-    overview.print_libraries(name, usage=usage, as_json=as_json)
+    """List the libraries of the kit for services: what each is for, and which of its drivers are installed."""
+    libraries.print_libraries(name, usage=usage, as_json=as_json)
 
 
 @app.command("completion")

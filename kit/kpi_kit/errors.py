@@ -2,7 +2,12 @@
 
 
 class KitError(Exception):
-    """The base of all errors of the kit. No message quotes a password, a key or the content of a message."""
+    """The base of all errors of the kit. No message quotes a password, a key or the content of a message.
+
+    ``outcome`` is the label of metrics for a call that ended so: "error", or "unavailable".
+    """
+
+    outcome = "error"
 
 
 class MissingExtraError(KitError, ImportError):
@@ -18,3 +23,19 @@ class UrlError(KitError, ValueError):
 
 class DriverUnavailableError(KitError):
     """The server behind a driver did not respond, or cannot handle the call now. The same call may succeed later."""
+
+    outcome = "unavailable"
+
+
+class NotConfiguredError(KitError):
+    """A library is used whose setting is empty."""
+
+    def __init__(self, library: str, setting: str) -> None:
+        super().__init__(f"{library} is not configured: set {setting} (.venv/bin/kpi libs {library} prints its forms)")
+
+
+class KitNotOpenError(KitError):
+    """An endpoint uses a library, and the application has not opened the kit."""
+
+    def __init__(self) -> None:
+        super().__init__("the kit is not open: enter kpi_kit.fastapi.open_kit(app, settings) in the lifespan")

@@ -4,38 +4,81 @@ from pydantic import BaseModel, Field, SecretStr
 
 
 class KitSettings(BaseModel):
-    """A service inherits from it beside its own settings. A library whose URL is not set is not opened."""
+    """A service inherits from it beside its own settings. A library whose setting is empty is not opened.
 
-    http_url: str = Field(default="", description="The service that is called: https://api.example.com")
+    What a URL may be is in docs/kit/<library>.md, and printed by `kpi libs <library>`.
+    """
+
+    http_url: SecretStr | None = Field(
+        default=None,
+        title="Libraries of the kit (docs/kit.md)",
+        description="The service that is called, with the path that all calls begin with.",
+        examples=["https://api.example.com/v1"],
+    )
     mail_url: SecretStr | None = Field(
         default=None,
-        description="How mails are sent: smtp://user:password@host:587, ses://region, sendgrid://, mailgun://, file:///",
+        description="How mails are sent: smtp://, ses://, sendgrid://, mailgun:// or file://. Special characters in a "
+        "password are percent-encoded.",
+        examples=["smtp://user:<password>@mail.example.com:587"],
     )
-    cache_url: SecretStr = Field(
-        default=SecretStr("memory://"), description="The cache: memory://, disk:///folder or redis://host:6379/0"
+    mail_drivers: dict[str, SecretStr] = Field(
+        default_factory=dict,
+        description="Further ways to send mails by name, as a JSON object, each with a URL as in MAIL_URL.",
+        examples=['{"bulk": "ses://eu-central-1"}'],
+    )
+    mail_from: str | None = Field(
+        default=None,
+        description="The sender of mails that name none.",
+        examples=["KPI-One <no-reply@example.com>"],
+    )
+    mail_templates: str | None = Field(
+        default=None,
+        description="The templates of mails: a folder, or a package with a folder of the name templates.",
+        examples=["kpi_{part}"],
+    )
+    cache_url: SecretStr | None = Field(
+        default=None,
+        description="The cache: memory:// (each process has its own), disk:///folder or redis://host:6379/0.",
+        examples=["redis://127.0.0.1:6379/0"],
     )
     cache_stores: dict[str, SecretStr] = Field(
-        default_factory=dict, description="More caches by name, each with a URL as CACHE_URL"
+        default_factory=dict,
+        description="Further caches by name, as a JSON object, each with a URL as in CACHE_URL.",
+        examples=['{"sessions": "redis://127.0.0.1:6379/1"}'],
     )
     storage_url: SecretStr | None = Field(
-        default=None, description="The files: file:///folder, s3://bucket/prefix or memory://"
+        default=None,
+        description="Where files are stored: file:///folder, s3://bucket/prefix or memory://.",
+        examples=["file:///var/lib/kpi/storage"],
     )
     storage_disks: dict[str, SecretStr] = Field(
-        default_factory=dict, description="More disks by name, each with a URL as STORAGE_URL"
+        default_factory=dict,
+        description="Further places for files by name, as a JSON object, each with a URL as in STORAGE_URL.",
+        examples=['{"invoices": "s3://invoices/2026"}'],
     )
     queue_url: SecretStr | None = Field(
-        default=None, description="The jobs: postgresql://user:password@host/database, memory:// or sync://"
+        default=None,
+        description="Where jobs wait: postgresql:// (the database of the service), memory:// or sync://.",
+        examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
     )
-    events_url: SecretStr = Field(
-        default=SecretStr("memory://"), description="The events: memory://, postgresql://... or nats://host:4222"
+    events_url: SecretStr | None = Field(
+        default=None,
+        description="The way of events: memory:// (within a process), postgresql:// or nats://.",
+        examples=["nats://127.0.0.1:4222"],
     )
     notify_urls: dict[str, SecretStr] = Field(
-        default_factory=dict, description="The channels of notifications by name, each with a URL: slack, sms, webhook"
+        default_factory=dict,
+        description="The channels of notifications by name, as a JSON object, each with a URL.",
+        examples=['{"slack": "slack://hooks.slack.com/services/T000/B000/<token>"}'],
     )
-    hashing_url: str = Field(
-        default="argon2id://", description="How passwords are hashed: argon2id://?time_cost=3&memory_kib=65536"
+    hashing_url: str | None = Field(
+        default=None,
+        description="How passwords are hashed, and how many at once.",
+        examples=["argon2id://?time_cost=3&memory_kib=65536"],
     )
     crypt_keys: dict[str, SecretStr] = Field(
         default_factory=dict,
-        description="The keys of encryption by id, each of 32 bytes in base64; the first one encrypts, all decrypt",
+        description="The keys of encryption by id, as a JSON object, each of 32 bytes in base64: the first one "
+        "encrypts, all decrypt.",
+        examples=['{"2026": "<32 bytes in base64>"}'],
     )

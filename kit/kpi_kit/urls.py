@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import nan
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import SecretStr
@@ -29,7 +30,7 @@ def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterab
     ``forms`` has an example of a URL for each scheme, which the error shows; the URL itself is never quoted.
     """
     text = url.get_secret_value() if isinstance(url, SecretStr) else url
-    expected = f"a URL of one of these forms is needed: {', '.join(forms.values())}"
+    expected = f"{', '.join(forms.values())}: a URL of one of these forms is needed"
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -50,6 +51,25 @@ def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterab
         _read_options(parts, frozenset(options)),
         text,
     )
+
+
+def read_number(url: Url, name: str, *, default: float, least: float, most: float) -> float:
+    """An option of the URL as a number within these bounds; UrlError for anything else."""
+    try:
+        found = float(url.options.get(name, default))
+    except ValueError:
+        found = nan
+    if not least <= found <= most:
+        raise UrlError(f"{name} of a {url.scheme}:// URL is a number from {least:g} to {most:g}")
+    return found
+
+
+def read_flag(url: Url, name: str) -> bool:
+    """Whether an option of the URL is true; UrlError for anything but true or false."""
+    found = url.options.get(name, "false")
+    if found not in ("true", "false"):
+        raise UrlError(f"{name} of a {url.scheme}:// URL is true or false")
+    return found == "true"
 
 
 def _read_options(parts: SplitResult, known: frozenset[str]) -> dict[str, str]:

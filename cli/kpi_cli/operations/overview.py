@@ -1,6 +1,5 @@
-"""``kpi docs``, ``version`` and ``libs``: where to read on, and what is installed."""
+"""``kpi docs`` and ``version``: where to read on, and what is installed."""
 
-import importlib.util
 import json
 import platform
 import subprocess
@@ -10,13 +9,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from kpi_cli.errors import KPI, FailureError
+from kpi_cli.errors import FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.operations import tables
 from kpi_cli.parts import PARTS
 from kpi_cli.stack import postgres, state
 
-_KIT = "kpi_kit"
 _SECONDS = 10
 
 
@@ -109,35 +107,3 @@ def _ask(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip().splitlines()[0] if result.returncode == 0 and result.stdout.strip() else ""
-
-
-def print_libraries(name: str | None, *, usage: bool, as_json: bool) -> None:
-    """Print the libraries of the kit, or one, with ``usage`` the whole text about it."""
-    libraries = {each["name"]: each for each in _find_libraries()}
-    if not libraries:
-        problem = "the kit, a set of libraries for services, is not part of this version"
-        raise FailureError(
-            "libs", problem, fix=f"{KPI} docs; what the parts share is described in docs/architecture.md"
-        )
-    if name is not None and name not in libraries:
-        raise FailureError("libs", f"there is no library {name}; there are {', '.join(libraries)}", code=2)
-    chosen = list(libraries.values()) if name is None else [libraries[name]]
-    shown = [each if usage else {**each, "text": each["text"].partition("\n")[0]} for each in chosen]
-    if as_json:
-        print(json.dumps({"libraries": shown}, indent=2))
-    else:
-        print("\n\n".join(f"{each['name']}: {each['text']}" for each in shown))
-
-
-def _find_libraries() -> Iterator[dict[str, Any]]:
-    """The packages of the kit with their docstrings, which are read and not imported."""
-    spec = importlib.util.find_spec(_KIT)
-    for folder in sorted(spec.submodule_search_locations or ()) if spec is not None else ():
-        for file in sorted(Path(folder).glob("*/__init__.py")):
-            yield {"name": file.parent.name, "text": _read_docstring(file)}
-
-
-def _read_docstring(file: Path) -> str:
-    import ast  # noqa: PLC0415 - only this command reads sources
-
-    return ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""

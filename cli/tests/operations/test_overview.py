@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kpi_kit
 import pytest
 from cli_harness import Checkout
 from kpi_cli import parts
-from kpi_cli.operations import completion
+from kpi_cli.errors import FailureError
+from kpi_cli.operations import completion, libraries
 from kpi_cli.operations.completion import Shell
-
-USAGE = '"""Sends mails.\n\nfrom kpi_kit.mail import send\n"""\n'
 
 
 def test_the_pages_of_the_checkout_are_listed_and_those_of_the_stack_while_it_runs(checkout: Checkout) -> None:
@@ -49,18 +49,39 @@ def test_all_versions_are_printed(empty_checkout: Checkout) -> None:
     assert [line.split()[0] for line in lines] == ["kpi", "python", "postgresql", "git", *found["parts"]]
 
 
-def test_without_the_kit_that_is_said_and_with_it_the_libraries_are_listed(empty_checkout: Checkout) -> None:
-    without = empty_checkout.kpi("libs")
-    assert without.returncode == 1
-    assert "is not part of this version" in without.stderr
-    library = empty_checkout.folder / "kpi_kit" / "mail" / "__init__.py"
-    library.parent.mkdir(parents=True)
-    library.write_text(USAGE)
-    (empty_checkout.folder / "kpi_kit" / "__init__.py").touch()
-    path = f"{empty_checkout.settings['PYTHONPATH']}:{empty_checkout.folder}"
-    assert empty_checkout.kpi("libs", PYTHONPATH=path).stdout == "mail: Sends mails.\n"
-    assert "from kpi_kit.mail import send" in empty_checkout.kpi("libs", "mail", "--usage", PYTHONPATH=path).stdout
-    assert empty_checkout.kpi("libs", "cache", PYTHONPATH=path).returncode == 2
+def test_the_libraries_of_the_kit_are_listed_with_their_drivers_and_usages(empty_checkout: Checkout) -> None:
+    found = {each["name"]: each for each in json.loads(empty_checkout.kpi("libs", "--json").stdout)["libraries"]}
+    assert len(found) == 9
+    http = found["http"]["drivers"][0]
+    assert (http["name"], http["extra"], http["missing"]) == ("httpx", "http", [])
+    listed = empty_checkout.kpi("libs").stdout
+    assert f"http\thttpx\t{found['http']['purpose']}" in listed.splitlines()
+    assert "https://api.example.com/v1 or http://stock:8080" in empty_checkout.kpi("libs", "http").stdout
+    usage = Path(next(iter(kpi_kit.__path__)), "http", "usage.py").read_text()
+    assert empty_checkout.kpi("libs", "http", "--usage").stdout == usage
+
+
+def test_a_driver_that_is_not_installed_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    redis = {"name": "redis", "purpose": "", "urls": ["redis://a"], "options": [], "extra": "cache-redis"}
+    kit = {"name": "cache", "purpose": "A cache.", "usage": None, "drivers": [{**redis, "missing": ["redis"]}]}
+    monkeypatch.setattr(libraries, "_ask", lambda: [kit])
+    libraries.print_libraries(None, usage=False, as_json=False)
+    libraries.print_libraries("cache", usage=False, as_json=False)
+    printed = capsys.readouterr().out
+    assert "cache\tredis (not installed)\tA cache." in printed
+    assert "redis\tno: add kpi-kit[cache-redis]\tredis://a" in printed
+
+
+def test_what_is_wrong_with_a_call_of_libs_is_said(empty_checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = empty_checkout.kpi("libs", "htp")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "did you mean http?" in unknown.stderr
+    assert empty_checkout.kpi("libs", "--usage").returncode == 2
+    monkeypatch.setattr(libraries, "_KIT", "kpi_absent")
+    with pytest.raises(FailureError, match="not installed"):
+        libraries.print_libraries(None, usage=False, as_json=False)
 
 
 def test_bash_completes_commands_options_and_values(empty_checkout: Checkout) -> None:

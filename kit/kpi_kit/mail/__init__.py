@@ -1,1 +1,31 @@
-"""Mails."""
+"""Mails: composed safely, sent now or in the caller's transaction, by SMTP, SES, SendGrid, Mailgun or into files."""
+
+from kpi_kit.mail.contract import Cipher
+from kpi_kit.mail.errors import (
+    InvalidMessageError,
+    MailError,
+    MailRefusedError,
+    MailUnavailableError,
+    NotSentError,
+    PartlySentError,
+)
+from kpi_kit.mail.fake import MailFake, SentMail
+from kpi_kit.mail.jobs import SendMail
+from kpi_kit.mail.mailer import Mailer
+from kpi_kit.mail.message import Attachment, Message
+
+__all__ = [
+    "Attachment",
+    "Cipher",
+    "InvalidMessageError",
+    "MailError",
+    "MailFake",
+    "MailRefusedError",
+    "MailUnavailableError",
+    "Mailer",
+    "Message",
+    "NotSentError",
+    "PartlySentError",
+    "SendMail",
+    "SentMail",
+]

@@ -1,1 +1,43 @@
-"""Jobs in the background."""
+"""Jobs that run later, in another process, and are not lost."""
+
+from kpi_kit.queue.errors import (
+    HandlerCancelledError,
+    JobNameError,
+    PayloadError,
+    QueueError,
+    QueueNotOpenError,
+    QueueSchemaError,
+    QueueUnavailableError,
+    TakenOverError,
+    UnknownJobError,
+    WorkerLostError,
+)
+from kpi_kit.queue.fake import PushedJob, QueueFake
+from kpi_kit.queue.jobs import Job, Retry, Run
+from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+from kpi_kit.queue.queue import Pusher, Queue
+from kpi_kit.transactions import NoTransactionError
+
+__all__ = [
+    "FailedJob",
+    "HandlerCancelledError",
+    "Job",
+    "JobNameError",
+    "NoTransactionError",
+    "PayloadError",
+    "Pushed",
+    "PushedJob",
+    "Pusher",
+    "Queue",
+    "QueueError",
+    "QueueFake",
+    "QueueNotOpenError",
+    "QueueSchemaError",
+    "QueueStatus",
+    "QueueUnavailableError",
+    "Retry",
+    "Run",
+    "TakenOverError",
+    "UnknownJobError",
+    "WorkerLostError",
+]

@@ -168,7 +168,9 @@ def _identify(scope: Scope) -> CurrentRequest:
                 request_id = value.decode("ascii")
         elif name in _TRACE_HEADERS and trace_id is None:
             scope["headers"], trace_id = drop_invalid_trace_headers(scope["headers"])
-    return CurrentRequest(request_id or f"{random_id():032x}", trace_id)
+    # With a trace there is exactly one.
+    traceparent = dict(scope["headers"])[b"traceparent"].decode("ascii") if trace_id else None
+    return CurrentRequest(request_id or f"{random_id():032x}", trace_id, traceparent)
 
 
 class TrailingSlash:

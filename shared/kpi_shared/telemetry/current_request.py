@@ -14,10 +14,14 @@ random_id = partial(random.Random().getrandbits, 128)  # noqa: S311
 
 
 class CurrentRequest(NamedTuple):
-    """``trace_id`` comes from a valid ``traceparent`` or from the span that was started here; else it is None."""
+    """``trace_id`` comes from a valid ``traceparent`` or from the span that was started here; else it is None.
+
+    ``traceparent`` is the client's, to be passed on by a part that starts no spans.
+    """
 
     request_id: str
     trace_id: str | None = None
+    traceparent: str | None = None
 
 
 # One variable: binding the same values in structlog's context would cost ten times as much per request. The server runs

@@ -9,6 +9,8 @@ from starlette.types import ASGIApp
 
 from kpi_shared.deadlines import cut_requests
 from kpi_shared.settings import PartSettings
+from kpi_shared.telemetry.calls import CallObserver
+from kpi_shared.telemetry.current_request import current_request
 from kpi_shared.telemetry.logging import dropped_lines
 from kpi_shared.telemetry.metrics import Metrics
 from kpi_shared.telemetry.metrics_server import serve_metrics
@@ -36,7 +38,23 @@ class Observation:
         )
         self.slow_seconds = settings.slow_request_seconds
         self.tracing = _create_tracing(settings, version)
+        self.calls = CallObserver(settings.part.name, self.tracing)
+        self.metrics.registry.register(self.calls)
         self._settings = settings
+
+    def outgoing_headers(self) -> dict[str, str]:
+        """What the part sends with its own requests: the id of the current request, and its place in the trace."""
+        headers: dict[str, str] = {}
+        current = current_request.get()
+        if current is not None:
+            headers["x-request-id"] = current.request_id
+            if current.traceparent is not None:
+                headers["traceparent"] = current.traceparent
+        if self.tracing is None:
+            return headers
+        from kpi_shared.telemetry.tracing import propagation_headers  # noqa: PLC0415 as below
+
+        return headers | propagation_headers()
 
     def trace(self, app: ASGIApp) -> ASGIApp:
         """Wrap the application in a span per request, or return it as it is if nothing is exported."""

@@ -7,6 +7,8 @@ the gateway's hot path does not run in FastAPI, and one kind of span for all par
 import asyncio
 import os
 import threading
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -44,6 +46,12 @@ class Tracing:
     def wrap(self, app: ASGIApp) -> ASGIApp:
         return _RequestTracing(app, self.tracer)
 
+    def start_call(self, name: str, attributes: Mapping[str, str]) -> AbstractContextManager[Span]:
+        """A span of a call to another system, which is the current one within the context."""
+        return self.tracer.start_as_current_span(
+            name, kind=SpanKind.CLIENT, attributes=attributes, record_exception=False, set_status_on_exception=False
+        )
+
     async def close(self) -> None:
         """Export the remaining spans, within the time limit of a stop."""
         closing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
@@ -66,6 +74,12 @@ def record_status(span: Span, status: int) -> None:
         span.set_status(StatusCode.ERROR)
 
 
+def record_error(span: Span, kind: str) -> None:
+    """``kind`` is the name of a class: the text of an exception may quote client data."""
+    span.set_attribute("error.type", kind)
+    span.set_status(StatusCode.ERROR)
+
+
 class _RequestTracing:
     """A server span per request (OpenTelemetry's semantic conventions for HTTP), until the end of the response."""
 
@@ -82,7 +96,7 @@ class _RequestTracing:
             context=_propagator.extract(_select_trace_headers(scope)),
             kind=SpanKind.SERVER,
             attributes=_attributes(scope),
-            # The text of an exception may quote client data. The log has it, under the same trace id.
+            # The log has the text of an exception, under the same trace id.
             record_exception=False,
             set_status_on_exception=False,
         ) as span:
@@ -96,8 +110,7 @@ class _RequestTracing:
             try:
                 await self.app(scope, receive, send_and_record)
             except Exception as error:
-                span.set_attribute("error.type", type(error).__qualname__)
-                span.set_status(StatusCode.ERROR)
+                record_error(span, type(error).__qualname__)
                 raise
             finally:
                 if answered := scope.get(ANSWERED_BY_SERVER):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kpi_cli.errors import FailureError
 from kpi_cli.generate.changes import Plan
-from kpi_cli.generate.pieces import endpoints, events, migrations, programs, rules, tables, trials
+from kpi_cli.generate.pieces import endpoints, events, migrations, notifications, programs, rules, tables, trials
 from kpi_cli.generate.service import plan_service
 from kpi_cli.generate.specifying import choose_access
 from kpi_cli.generate.wiring import plan_wired_resource
@@ -48,6 +48,7 @@ PLANNERS: dict[str, Callable[..., Plan]] = {
     "middleware": programs.plan_middleware,
     "migration": migrations.plan_migration,
     "model": tables.plan_model,
+    "notifications": notifications.plan_notifications,
     "repository": tables.plan_repository,
     "seeder": tables.plan_seeding,
     "service-layer": tables.plan_service_layer,

@@ -92,6 +92,18 @@ PIECES: dict[str, dict[str, str]] = {
     "make test First -s auth --in bootstrap": {
         "services/auth/tests/bootstrap/test_first.py": 'get("/bootstrap")\n    assert response.status_code == 200'
     },
+    "make notifications": {
+        f"{CONTENT}/notifications/models.py": '    __tablename__ = "notifications"\n',
+        f"{CONTENT}/notifications/repository.py": '.on_conflict_do_nothing(index_elements=["delivery_id"])',
+        f"{CONTENT}/notifications/service.py": "class NotificationTable:\n",
+        f"{CONTENT}/notifications/endpoints.py": "async def list_notifications(",
+        f"{CONTENT}/housekeeping.py": '        "notifications": notifications.forget_old,\n',
+        f"{CONTENT}/app.py": "import router as notifications\n",
+        "services/content/.importlinter": "    kpi_content.notifications\n",
+        "services/content/tests/notifications/test_notifications.py": "async def test_own_ones_are_listed_newest_first",
+        "gateway/kpi_gateway/settings.py": 'RouteSetting(prefix="/notifications", upstream="content")',
+        "tests/rights.txt": "POST /api/v1/notifications/{notification_id}/read            write\n",
+    },
     "make event account.suspended -f reason:string:required -f until:datetime -f by_id:bigint:required": {
         f"{AUTH}/events/models.py": '    ACCOUNT_SUSPENDED = "account.suspended"\n',
         f"{AUTH}/events/payloads.py": "class AccountSuspended(_Payload):\n    reason: str\n    until: datetime | None",

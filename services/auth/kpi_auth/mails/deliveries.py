@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from kpi_kit.mail.errors import MailUnavailableError
 from kpi_shared.background import Lease
 
 from kpi_auth.mails.models import LeasedMail
-from kpi_auth.mails.transports import NotSentError
 
 
 class Turns:
@@ -46,10 +46,10 @@ class Delivery:
         self._store_sent = store_sent
 
     async def begin_content(self) -> None:
-        """Wait for the turn; NotSentError if another worker may have leased the mail in the meantime."""
+        """Wait for the turn; MailUnavailableError if another worker may have leased the mail in the meantime."""
         self._has_turn = await self._turns.take()
         if self.lease.is_over:
-            raise NotSentError("the lease ended before the mail was sent", is_final=False)
+            raise MailUnavailableError("the lease ended before the mail was sent")
 
     async def accept(self) -> None:
         self.is_accepted = True

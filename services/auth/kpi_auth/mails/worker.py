@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
+from kpi_kit.mail.contract import Letter, Transport
+from kpi_kit.mail.errors import NotSentError
 from kpi_shared.background import InFlight, Lease, Schedule, backoff, repeat, running
 from kpi_shared.database import Database
 from kpi_shared.telemetry.metrics import Metrics
@@ -22,9 +24,8 @@ from kpi_auth.mails.deliveries import Delivery, Turns
 from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import content_keys, open_content
 from kpi_auth.mails.rendering import Renderer
-from kpi_auth.mails.transports import Letter, NotSentError, Transport, build_transport
+from kpi_auth.mails.transports import build_transport
 from kpi_auth.settings import AuthSettings
-from kpi_auth.settings.mail_urls import mail_sender, mail_target
 
 log = structlog.get_logger(__name__)
 
@@ -216,8 +217,7 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
     if settings.mail_url is None or not settings.mail_worker:
         yield
         return
-    target = mail_target(settings.mail_url.get_secret_value())
-    transport = build_transport(target, local_hostname=mail_sender(settings.mail_from).domain)
+    transport = build_transport(settings.mail_url)
     worker = MailWorker(app.state.database, settings, transport, tokens=app.state.tokens)
     worker.register_metrics(app.state.metrics)
     try:
@@ -225,3 +225,4 @@ async def mail_worker(app: FastAPI) -> AsyncIterator[None]:
             yield
     finally:
         await worker.finish()
+        await transport.close()

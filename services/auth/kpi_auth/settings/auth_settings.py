@@ -4,6 +4,9 @@ import os
 from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
+from kpi_kit.mail.addresses import read_mailbox
+from kpi_kit.mail.drivers import DRIVERS
+from kpi_kit.mail.urls import read_target
 from kpi_shared.addresses import Networks
 from kpi_shared.findings import create_finding
 from kpi_shared.parts import Part
@@ -11,7 +14,6 @@ from kpi_shared.product import PRODUCT
 from kpi_shared.settings import DatabaseUrl, Environment, SecretKey, SecretKeys, ServiceSettings
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from kpi_auth.settings.mail_urls import mail_sender, mail_target
 from kpi_auth.settings.nats_urls import check_stream, check_subject, nats_credentials, nats_servers
 from kpi_auth.settings.providers import IdentityProvider, IdentityProviders, JwtSecret, ProjectUrl, SupabasePreset
 
@@ -22,6 +24,9 @@ NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cann
 _SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
 NO_FEED_KEY = "FEED_KEY is not set: other parts trust tokens until they expire, whatever happens here"
 _SET_FEED_KEY = "set FEED_KEY to a new key, the same as in content's settings: kpi keys new"
+
+# Mails that only stay in the process's memory would be lost.
+_MAIL_DRIVERS = [driver for driver in DRIVERS if driver.name != "memory"]
 
 PART = Part(name="auth", package="kpi_auth", port=8001)
 
@@ -34,12 +39,12 @@ def _check_public_url(value: str) -> str:
 
 
 def _check_mail_url(value: SecretStr) -> SecretStr:
-    mail_target(value.get_secret_value())
+    read_target(value, _MAIL_DRIVERS)
     return value
 
 
 def _check_mail_from(value: str) -> str:
-    mail_sender(value)
+    read_mailbox(value)
     return value
 
 
@@ -184,11 +189,12 @@ class AuthSettings(ServiceSettings):
     )
     mail_url: Annotated[SecretStr, AfterValidator(_check_mail_url)] | None = Field(
         default=None,
-        description="The mail server: smtp://user:password@host:587 requires STARTTLS, smtps://user:password@host:465 "
-        "uses TLS from the start, and file:///folder writes files. Special characters in a password are "
-        "percent-encoded. Without credentials, smtp://localhost is not encrypted, nor is "
-        "smtp://host:25?starttls=never for a private network. Not set: no mail is sent, and requests that need one "
-        "are refused.",
+        description="How mails are sent. smtp://user:password@host:587 requires STARTTLS, "
+        "smtps://user:password@host:465 uses TLS from the start, and file:///folder writes files. Services: "
+        "ses://eu-west-1, sendgrid://:key@api.sendgrid.com, mailgun://:key@api.mailgun.net/mg.example.com "
+        "(docs/kit/mail.md). Special characters in a password or key are percent-encoded. Without credentials, "
+        "smtp://localhost is not encrypted, nor is smtp://host:25?starttls=never for a private network. Not set: no "
+        "mail is sent, and requests that need one are refused.",
         examples=["smtp://user:<password>@mail.example.com:587"],
     )
     mail_from: Annotated[str, Field(max_length=320), AfterValidator(_check_mail_from)] = Field(

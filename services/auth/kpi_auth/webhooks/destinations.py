@@ -14,23 +14,13 @@ from typing import Annotated, NamedTuple, Protocol
 
 import httpx
 from fastapi import Depends, FastAPI, Request
+from kpi_kit.addresses import is_public
 from kpi_shared.addresses import Address, Network, parse_networks
 
 from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks.errors import RefusedDestinationError
 from kpi_auth.webhooks.fields import MAX_URL
 
-_V4_BITS = 0xFFFFFFFF
-# Prefixes of IPv6 whose last four bytes are an IPv4 address: NAT64 (RFC 6052), its local form (RFC 8215), and addresses
-# that are IPv4-compatible (RFC 4291, 2.5.5.1).
-_WITH_V4_AT_END = tuple(ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96"))
-# What ``is_global`` says of these depends on the version of Python, or is not what is meant here: protocol assignments,
-# 6to4 relays, and the services that Azure gives its machines.
-_NOT_PUBLIC = parse_networks(
-    ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "2001::/23", "2001:db8::/32", "3fff::/20")
-)
-# All that is assigned to hosts in IPv6 (RFC 4291, 2.4; IANA).
-_UNICAST = ipaddress.IPv6Network("2000::/3")
 _LAST_PORT = 65_535
 # Threads for look-ups: of hosts that were resolved in time at their last look-up, and of others.
 _THREADS = {True: 32, False: 16}
@@ -108,27 +98,6 @@ def _get_host(url: httpx.URL) -> str:
     Of ``xn--strae-oqa.de`` it makes another host, whose owner may be another, and of ``xn--0`` an error.
     """
     return url.raw_host.decode().rstrip(".")
-
-
-def is_public(address: Address) -> bool:
-    """Is it reachable from the whole internet, and so is the IPv4 address that it contains?"""
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = _find_embedded(address)
-        if embedded is not None:
-            return address not in _WITH_V4_AT_END[-1] and is_public(embedded)
-        if address not in _UNICAST:
-            return False
-    return (
-        address.is_global and not address.is_multicast and not address.is_reserved and not _is_in(address, _NOT_PUBLIC)
-    )
-
-
-def _find_embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    if address.ipv4_mapped is not None or address.sixtofour is not None:
-        return address.ipv4_mapped or address.sixtofour
-    if any(address in network for network in _WITH_V4_AT_END):
-        return ipaddress.IPv4Address(int(address) & _V4_BITS)
-    return None
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:

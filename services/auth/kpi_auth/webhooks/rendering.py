@@ -4,9 +4,11 @@ import json
 import time
 from datetime import UTC
 
+from kpi_kit.signatures import sign
+
 from kpi_auth.events.models import PlacedEvent
 from kpi_auth.webhooks.models import LeasedDelivery
-from kpi_auth.webhooks.signatures import SecretSealer, sign
+from kpi_auth.webhooks.signatures import SecretSealer
 
 
 def render_body(event: PlacedEvent) -> bytes:

@@ -1,19 +1,13 @@
-"""The secrets of webhooks, and signatures with them as Standard Webhooks 1.0 defines them.
-
-A receiver needs no code of ours: there are libraries for most languages (https://www.standardwebhooks.com).
-"""
+"""The secrets of webhooks, with which ``kpi_kit.signatures`` signs."""
 
 import base64
-import hashlib
-import hmac
 import secrets
-from collections.abc import Iterable
 
+from kpi_kit.signatures import PREFIX
 from kpi_shared.tokens import InvalidTokenError, open_sealed, seal
 
 from kpi_auth.settings.secret_keys import SecretKeys
 
-PREFIX = "whsec_"
 # The specification wants 24 to 64.
 _SECRET_BYTES = 32
 _PURPOSE = b"webhooks"
@@ -45,19 +39,3 @@ class SecretSealer:
 
 def make_secret() -> str:
     return PREFIX + base64.b64encode(secrets.token_bytes(_SECRET_BYTES)).decode()
-
-
-def sign(body: bytes, *, message_id: str, timestamp: int, secrets: Iterable[str]) -> dict[str, str]:
-    """The three header fields. Each secret makes a signature, of which the receiver needs one."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    signatures = [f"v1,{_compute_mac(signed, secret)}" for secret in secrets]
-    return {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(signatures),
-    }
-
-
-def _compute_mac(signed: bytes, secret: str) -> str:
-    key = base64.b64decode(secret.removeprefix(PREFIX))
-    return base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()

@@ -14,7 +14,8 @@ from kpi_auth.settings import AuthSettings
 from kpi_shared.database import Database
 from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import PartProcess, launch_part
-from mail_support import MailServer, put, rows, serving
+from mail_servers import MailServer, serving
+from mail_support import put, rows
 from pydantic import SecretStr
 
 MAILS = 100

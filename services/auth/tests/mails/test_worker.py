@@ -17,14 +17,15 @@ from kpi_auth.context import Context
 from kpi_auth.mails import outbox, repository
 from kpi_auth.mails.models import DeliveryOutcome, LeasedMail, MailState
 from kpi_auth.mails.outbox import Mail, Template
-from kpi_auth.mails.transports import NO_HOOKS, Hooks, Letter
 from kpi_auth.mails.worker import MAX_ATTEMPTS, MailWorker, MailWorkerTimes, delay_after
 from kpi_auth.settings import AuthSettings
+from kpi_kit.mail.contract import NO_HOOKS, Hooks, Letter
 from kpi_shared.database import Database
 from kpi_shared.testing.client import running
 from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.testing.process import start_part
-from mail_support import ANNA, LINK, MailServer, WatchedDatabase, close_to_all, execute, put, rows, serving, smtp, until
+from mail_servers import MailServer, serving
+from mail_support import ANNA, LINK, WatchedDatabase, close_to_all, execute, put, rows, smtp, until
 from pydantic import SecretStr
 from sqlalchemy import text
 

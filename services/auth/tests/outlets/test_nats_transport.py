@@ -11,7 +11,7 @@ from kpi_auth.outlets.models import OutgoingEvent
 from kpi_auth.outlets.nats_transport import WINDOW, NatsStream, NatsTransport
 from kpi_auth.settings.nats_urls import nats_credentials, nats_servers
 from kpi_shared.testing.nats_server import Broker, run_broker
-from mail_support import certificate
+from mail_servers import certificate
 from nats.js.api import StreamConfig
 from nats_identities import create_identities
 from nats_support import STREAM, client, read_stream

@@ -15,7 +15,7 @@ from kpi_shared.migrations import upgrade
 from kpi_shared.settings import database_settings_of
 from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.process import free_port, start_part
-from mail_support import MailServer, serving
+from mail_servers import MailServer, serving
 from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from sqlalchemy import make_url

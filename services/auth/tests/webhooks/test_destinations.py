@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks import destinations
-from kpi_auth.webhooks.destinations import Destination, Destinations, SystemResolver, get_receiver, is_public
+from kpi_auth.webhooks.destinations import Destination, Destinations, SystemResolver, get_receiver
 from kpi_auth.webhooks.errors import RefusedDestinationError
+from kpi_kit.addresses import is_public
 from kpi_shared.settings import Environment
 from webhook_support import FixedResolver
 

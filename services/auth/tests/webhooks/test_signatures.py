@@ -8,7 +8,8 @@ import secrets
 import pytest
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.secret_keys import SecretKeys
-from kpi_auth.webhooks.signatures import SecretSealer, UnreadableSecretError, make_secret, sign
+from kpi_auth.webhooks.signatures import SecretSealer, UnreadableSecretError, make_secret
+from kpi_kit.signatures import sign
 from pydantic import SecretStr
 from webhook_support import verify
 

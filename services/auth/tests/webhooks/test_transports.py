@@ -12,7 +12,7 @@ from kpi_auth.settings import AuthSettings
 from kpi_auth.webhooks.destinations import Destinations
 from kpi_auth.webhooks.transports import HttpTransport, NotDeliveredError, Timeouts
 from kpi_shared.testing.process import free_port
-from mail_support import certificate
+from mail_servers import certificate
 from webhook_support import (
     Answer,
     FixedResolver,

@@ -1,0 +1,48 @@
+"""After a commit: a notification of PostgreSQL that a transaction sends to its own connection.
+
+psycopg and SQLAlchemy have no hook for it (SQLAlchemy's is called before the commit), and neither says whether a commit
+became a rollback. The server delivers a notification if and only if what sent it, a savepoint included, was committed.
+"""
+
+from collections.abc import Callable
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from kpi_kit.events.errors import EventTooLargeError
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection, Notify
+
+# PostgreSQL's bound is 7,999 bytes, of which the name of an event may take 100.
+MAX_AFTER_COMMIT = 7_800
+
+
+class AfterCommit:
+    """``publish`` is called with name and JSON, in the event loop, right after the commit."""
+
+    def __init__(self, publish: Callable[[str, bytes], None]) -> None:
+        self._publish = publish
+        # One of its own for each connection, or all that listen would get what one has sent.
+        self._channels: WeakKeyDictionary[AsyncConnection[Any], str] = WeakKeyDictionary()
+
+    async def send(self, connection: "AsyncConnection[Any]", name: str, payload: bytes) -> None:
+        from psycopg import sql  # noqa: PLC0415 only those who write in a transaction have the package
+
+        if len(payload) > MAX_AFTER_COMMIT:
+            raise EventTooLargeError(MAX_AFTER_COMMIT)
+        channel = self._channels.get(connection) or self._add_channel(connection)
+        # Each time: a rollback has undone it.
+        await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+        await connection.execute("SELECT pg_notify(%s, %s)", [channel, f"{name}\n{payload.decode()}"])
+
+    def _add_channel(self, connection: "AsyncConnection[Any]") -> str:
+        channel = self._channels[connection] = f"kpi_events_{token_hex(8)}"
+
+        def handle(notification: "Notify") -> None:
+            if notification.channel == channel:
+                name, _, text = notification.payload.partition("\n")
+                self._publish(name, text.encode())
+
+        connection.add_notify_handler(handle)
+        return channel

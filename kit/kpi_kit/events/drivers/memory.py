@@ -1,0 +1,34 @@
+"""Events in this process: they are delivered before ``dispatch`` returns."""
+
+from typing import TYPE_CHECKING, Any
+
+from kpi_kit.events.contract import Deliver
+from kpi_kit.urls import Url
+
+if TYPE_CHECKING:
+    from psycopg import AsyncConnection
+
+
+class MemoryDriver:
+    def __init__(self) -> None:
+        self._deliver: Deliver | None = None
+
+    async def open(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def close(self) -> None:
+        self._deliver = None
+
+    async def publish(self, name: str, payload: bytes) -> None:
+        if self._deliver is not None:
+            await self._deliver(name, payload)
+
+    async def publish_in(self, _connection: "AsyncConnection[Any]", _name: str, _payload: bytes) -> bool:
+        return False
+
+    async def receive(self) -> None:
+        """Nothing is stored."""
+
+
+def create(_url: Url) -> MemoryDriver:
+    return MemoryDriver()

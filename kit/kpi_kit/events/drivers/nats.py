@@ -1,0 +1,138 @@
+"""Events in a stream of NATS JetStream, by nats-py (2.16).
+
+Its reconnection is off: it stays blind for seconds after a restart of the server, and sends again what was in its
+buffers without a word. Here a fault ends the connection, and the next call makes a new one.
+"""
+
+import asyncio
+from typing import Any
+from uuid import uuid4
+
+import nats
+import nats.errors
+import nats.js.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
+
+from kpi_kit.errors import UrlError
+from kpi_kit.events.contract import Deliver
+from kpi_kit.events.errors import EventsUnavailableError
+from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
+from kpi_kit.urls import Url, read_number
+
+_DEFAULT_TIMEOUT = 3.0
+_LEASE_SECONDS = 30.0
+_POLL_SECONDS = 5.0
+_FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class NatsDriver:
+    def __init__(self, url: Url) -> None:
+        if not url.host:
+            raise UrlError("an event bus in NATS needs a host: nats://host:4222")
+        self._url = url.text.partition("?")[0]
+        self._group = read_group(url)
+        self._stream = url.options.get("stream", "KPI_BUS")
+        if not (self._stream.replace("_", "").isalnum() and self._stream.isascii()):
+            raise UrlError("the stream of an event bus has letters, digits and underscores")
+        self._subject = self._stream.lower()
+        self._days = read_number(url, "keep_days", default=7, least=1, most=3650)
+        self._timeout = read_number(url, "timeout", default=_DEFAULT_TIMEOUT, least=0.1, most=60)
+        self._deliver: Deliver | None = None
+        self._client: Client | None = None
+        self._connecting = asyncio.Lock()
+
+    async def open(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+            self._client = None
+
+    async def publish(self, name: str, payload: bytes) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                stream = (await self._share_client()).jetstream(timeout=self._timeout)
+                await stream.publish(
+                    f"{self._subject}.{name}", payload, stream=self._stream, headers={"Nats-Msg-Id": uuid4().hex}
+                )
+        except _FAULTS as error:
+            raise EventsUnavailableError(f"NATS did not store the event ({type(error).__name__})") from None
+
+    async def _share_client(self) -> Client:
+        async with self._connecting:
+            if self._client is None or self._client.is_closed:
+                client = await self._connect()
+                await self._ensure_stream(client.jetstream(timeout=self._timeout))
+                self._client = client
+            return self._client
+
+    async def _connect(self) -> Client:
+        return await nats.connect(
+            self._url, allow_reconnect=False, connect_timeout=self._timeout, error_cb=_ignore, name="kpi-events"
+        )
+
+    async def _ensure_stream(self, stream: JetStreamContext) -> None:
+        """A stream that exists is used as it is."""
+        try:
+            await stream.stream_info(self._stream)
+        except nats.js.errors.NotFoundError:
+            age = self._days * 86400
+            await stream.add_stream(StreamConfig(name=self._stream, subjects=[f"{self._subject}.>"], max_age=age))
+
+    async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
+        return False
+
+    async def receive(self) -> None:
+        await repeat_despite_faults(self._receive, faults=_FAULTS, what="Events of NATS")
+
+    async def _receive(self) -> None:
+        client = await self._connect()
+        try:
+            stream = client.jetstream(timeout=self._timeout)
+            await self._ensure_stream(stream)
+            consumer = await stream.pull_subscribe(
+                f"{self._subject}.>", durable=self._group, stream=self._stream, config=_CONSUMER
+            )
+            while client.is_connected:
+                for message in await _fetch(consumer):
+                    await self._handle(message)
+            raise nats.errors.ConnectionClosedError
+        finally:
+            await client.close()
+
+    async def _handle(self, message: Msg) -> None:
+        assert self._deliver is not None  # noqa: S101 set by open
+        name = message.subject.removeprefix(f"{self._subject}.")
+        try:
+            await run_with_renewals(
+                self._deliver(name, message.data), renew=message.in_progress, every=_LEASE_SECONDS / 3
+            )
+        except asyncio.CancelledError:
+            # This process stops: another one need not wait for the end of the lease.
+            await message.nak()
+            raise
+        await message.ack_sync(timeout=self._timeout)
+
+
+async def _fetch(consumer: Any) -> list[Msg]:  # noqa: ANN401 a class inside of another in nats-py
+    try:
+        found: list[Msg] = await consumer.fetch(1, timeout=_POLL_SECONDS)
+    except (TimeoutError, nats.errors.TimeoutError):
+        return []
+    return found
+
+
+async def _ignore(_error: Exception) -> None:
+    """The library would print it with its traceback. What matters is raised by the call that fails."""
+
+
+# A group begins with what is sent after its first start, as with PostgreSQL.
+_CONSUMER = ConsumerConfig(
+    ack_policy=AckPolicy.EXPLICIT, ack_wait=_LEASE_SECONDS, deliver_policy=DeliverPolicy.NEW, max_deliver=-1
+)
+
+create = NatsDriver

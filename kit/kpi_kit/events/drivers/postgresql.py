@@ -1,0 +1,192 @@
+"""Events in two tables of a database: a row for each event and each group that listens.
+
+Not a cursor over a table of events: numbers are given before a commit, so a reader that remembers the highest one that
+it has seen would miss those that are committed later.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, LiteralString
+
+import psycopg
+
+from kpi_kit.events.contract import Deliver
+from kpi_kit.events.errors import EventsUnavailableError
+from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
+from kpi_kit.urls import Url, read_number
+
+# For a migration of the service, or by `create_tables`. In a schema of their own, where Alembic does not look for
+# tables that no model has.
+TABLES = """
+CREATE SCHEMA IF NOT EXISTS kpi_events;
+CREATE TABLE IF NOT EXISTS kpi_events.groups (
+    name text PRIMARY KEY,
+    seen_at timestamptz NOT NULL
+);
+CREATE TABLE IF NOT EXISTS kpi_events.deliveries (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    group_name text NOT NULL REFERENCES kpi_events.groups ON DELETE CASCADE,
+    name text NOT NULL,
+    payload text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    leased_until timestamptz NOT NULL DEFAULT '-infinity'
+);
+CREATE INDEX IF NOT EXISTS deliveries_in_order ON kpi_events.deliveries (group_name, id);
+"""
+_LEASE_SECONDS = 30
+_POLL_SECONDS = 1.0
+_CLEAN_SECONDS = 600.0
+_DEFAULT_TIMEOUT = 3.0
+_FAULTS = (psycopg.Error, OSError, TimeoutError)
+
+_PUBLISH = """
+    WITH stored AS (
+        INSERT INTO kpi_events.deliveries (group_name, name, payload)
+        SELECT groups.name, %(name)s, %(payload)s FROM kpi_events.groups RETURNING id
+    )
+    SELECT pg_notify('kpi_events', '') FROM (SELECT 1 FROM stored LIMIT 1) AS any_group
+"""
+_REGISTER = """
+    INSERT INTO kpi_events.groups (name, seen_at) VALUES (%(group)s, now())
+    ON CONFLICT (name) DO UPDATE SET seen_at = now()
+"""
+_FORGET = """
+    WITH old AS (DELETE FROM kpi_events.deliveries WHERE created_at < now() - %(days)s * interval '1 day')
+    DELETE FROM kpi_events.groups WHERE seen_at < now() - %(days)s * interval '1 day'
+"""
+_TAKE = """
+    UPDATE kpi_events.deliveries SET leased_until = clock_timestamp() + %(lease)s * interval '1 second'
+    WHERE id = (
+        SELECT id FROM kpi_events.deliveries WHERE group_name = %(group)s AND leased_until < clock_timestamp()
+        ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, name, payload
+"""
+_RENEW = """
+    UPDATE kpi_events.deliveries SET leased_until = clock_timestamp() + %(lease)s * interval '1 second'
+    WHERE id = %(id)s
+"""
+_RELEASE = "UPDATE kpi_events.deliveries SET leased_until = '-infinity' WHERE id = %(id)s"
+_FINISH = "DELETE FROM kpi_events.deliveries WHERE id = %(id)s"
+
+
+class PostgresqlDriver:
+    def __init__(self, url: Url) -> None:
+        self._url = _strip_options(url)
+        self._group = read_group(url)
+        self._days = read_number(url, "keep_days", default=7, least=1, most=3650)
+        self._timeout = read_number(url, "timeout", default=_DEFAULT_TIMEOUT, least=0.1, most=60)
+        self._deliver: Deliver | None = None
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._lock = asyncio.Lock()
+        self._cleaned_at = -_CLEAN_SECONDS
+
+    async def open(self, deliver: Deliver) -> None:
+        # It connects with the first event: a service may start before its database.
+        self._deliver = deliver
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+
+    async def create_tables(self) -> None:
+        """For development and tests; a service has ``TABLES`` in a migration, and no right to create them."""
+        async with await self._connect() as connection:
+            await connection.execute(TABLES)
+
+    async def _connect(self) -> "psycopg.AsyncConnection[Any]":
+        # A pooler in between has no prepared statements. The library's least timeout is 2 s.
+        call = psycopg.AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None, connect_timeout=10)
+        async with asyncio.timeout(self._timeout):
+            return await call
+
+    async def _execute(
+        self, connection: "psycopg.AsyncConnection[Any]", statement: LiteralString, values: Mapping[str, object]
+    ) -> tuple[Any, ...] | None:
+        """The first row, if there is one. A connection that does not respond in time is closed.
+
+        psycopg waits for a cancelled statement to end, without a bound; so it runs in a task that can be left behind.
+        """
+        task = asyncio.create_task(_fetch(connection, statement, values))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.shield(task)
+        finally:
+            if not task.done():
+                connection.pgconn.finish()
+                task.cancel()
+
+    async def publish(self, name: str, payload: bytes) -> None:
+        try:
+            # Also the wait for those before: one connection sends all.
+            async with asyncio.timeout(self._timeout), self._lock:
+                if self._connection is None or self._connection.closed:
+                    self._connection = await self._connect()
+                await self._execute(self._connection, _PUBLISH, {"name": name, "payload": payload.decode()})
+        except _FAULTS as error:
+            raise EventsUnavailableError(f"PostgreSQL did not store the event ({type(error).__name__})") from None
+
+    async def publish_in(self, connection: "psycopg.AsyncConnection[Any]", name: str, payload: bytes) -> bool:
+        await connection.execute(_PUBLISH, {"name": name, "payload": payload.decode()})
+        return True
+
+    async def receive(self) -> None:
+        await repeat_despite_faults(self._receive, faults=_FAULTS, what="Events of PostgreSQL")
+
+    async def _receive(self) -> None:
+        async with await self._connect() as connection:
+            await self._execute(connection, "LISTEN kpi_events", {})
+            await self._execute(connection, _REGISTER, {"group": self._group})
+            while True:
+                while await self._receive_one(connection):
+                    pass
+                await self._clean(connection)
+                # Woken by a commit; what a pooler or a fault has swallowed is found after a second.
+                async for _ in connection.notifies(timeout=_POLL_SECONDS, stop_after=1):
+                    pass
+
+    async def _receive_one(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
+        values: dict[str, object] = {"group": self._group, "lease": _LEASE_SECONDS}
+        found = await self._execute(connection, _TAKE, values)
+        if found is None:
+            return False
+        values["id"], name, payload = found
+        assert self._deliver is not None  # noqa: S101 set by open
+        try:
+            await run_with_renewals(
+                self._deliver(name, payload.encode()),
+                renew=lambda: self._execute(connection, _RENEW, values),
+                every=_LEASE_SECONDS / 3,
+            )
+        except asyncio.CancelledError:
+            # This process stops: another one need not wait for the end of the lease.
+            await self._execute(connection, _RELEASE, values)
+            raise
+        await self._execute(connection, _FINISH, values)
+        return True
+
+    async def _clean(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        if monotonic() - self._cleaned_at < _CLEAN_SECONDS:
+            return
+        self._cleaned_at = monotonic()
+        await self._execute(connection, _REGISTER, {"group": self._group})
+        await self._execute(connection, _FORGET, {"days": self._days})
+
+
+def _strip_options(url: Url) -> str:
+    """The address for libpq, to which the options of the bus are unknown; ``host`` is its own, for a socket."""
+    base = url.text.partition("?")[0]
+    return f"{base}?host={url.options['host']}" if "host" in url.options else base
+
+
+async def _fetch(
+    connection: "psycopg.AsyncConnection[Any]", statement: LiteralString, values: Mapping[str, object]
+) -> tuple[Any, ...] | None:
+    cursor = await connection.execute(statement, values or None)
+    return await cursor.fetchone() if cursor.description else None
+
+
+create = PostgresqlDriver

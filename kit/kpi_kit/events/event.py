@@ -1,0 +1,38 @@
+"""What an event is, and the patterns of names."""
+
+import re
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+from kpi_kit.events.errors import EventError
+
+_WORD = "[a-z0-9_]+"
+_NAME = re.compile(rf"{_WORD}(\.{_WORD}){{0,9}}")
+_PATTERN = re.compile(rf"({_WORD}|\*)(\.({_WORD}|\*)){{0,9}}")
+_MAX_NAME = 100
+
+
+class Event(BaseModel):
+    """What happened, as a model: ``event_name = "user.created"``, and the fields.
+
+    Fields are added with a default only, since others may still send, or read, the version before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    event_name: ClassVar[str]
+
+
+def check_name(name: str) -> str:
+    if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
+        raise EventError('a name is 1 to 10 words of lower case letters, digits and "_", with dots: user.created')
+    return name
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """A name, or one in which ``*`` stands for one word or more: ``user.*``, ``*.created``, ``*``."""
+    if len(pattern) > _MAX_NAME or not _PATTERN.fullmatch(pattern):
+        raise EventError("a pattern is a name in which * may stand in place of words: user.*, *.created")
+    words = (rf"{_WORD}(?:\.{_WORD})*" if word == "*" else word for word in pattern.split("."))
+    return re.compile(r"\.".join(words))

@@ -1,0 +1,75 @@
+"""An event bus for tests: in memory, with a record of what was dispatched."""
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from kpi_kit.events.bus import EventBus
+from kpi_kit.events.contract import Deliver
+from kpi_kit.events.errors import EventsUnavailableError
+from kpi_kit.events.event import Event
+
+E = TypeVar("E", bound=Event)
+
+
+class FakeDriver:
+    """As in memory: ``publish`` delivers. It needs no package."""
+
+    def __init__(self) -> None:
+        self.is_down = False
+        self.published: list[tuple[str, bytes]] = []
+        self._deliver: Deliver | None = None
+
+    async def open(self, deliver: Deliver) -> None:
+        self._deliver = deliver
+
+    async def close(self) -> None:
+        self._deliver = None
+
+    async def publish(self, name: str, payload: bytes) -> None:
+        if self.is_down:
+            raise EventsUnavailableError("the event bus is down, as this test has asked")
+        self.published.append((name, payload))
+        if self._deliver is not None:
+            await self._deliver(name, payload)
+
+    async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
+        return False
+
+    async def receive(self) -> None:
+        pass
+
+
+class EventFake(EventBus):
+    """``async with EventFake(events=[...]) as bus``: listeners run before ``dispatch`` returns.
+
+    While ``is_down`` is set, nothing is acknowledged.
+    """
+
+    def __init__(self, *, events: Iterable[type[Event]], concurrent: bool = False) -> None:
+        self._fake = FakeDriver()
+        super().__init__(self._fake, name="fake", events=events, concurrent=concurrent)
+
+    @property
+    def is_down(self) -> bool:
+        return self._fake.is_down
+
+    @is_down.setter
+    def is_down(self, is_down: bool) -> None:
+        self._fake.is_down = is_down
+
+    def find(self, event_type: type[E]) -> list[E]:
+        """The events of this type that were dispatched, in their order."""
+        return [
+            event_type.model_validate_json(payload)
+            for name, payload in self._fake.published
+            if name == event_type.event_name
+        ]
+
+    def assert_dispatched(self, event: Event) -> None:
+        found = self.find(type(event))
+        if event not in found:
+            raise AssertionError(f"{event!r} was not dispatched; of its type there were {found}")
+
+    def assert_nothing_dispatched(self) -> None:
+        if self._fake.published:
+            raise AssertionError(f"events were dispatched: {[name for name, _ in self._fake.published]}")

@@ -1,0 +1,52 @@
+"""What the drivers with a server share."""
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from kpi_kit.errors import UrlError
+from kpi_kit.urls import Url
+
+_GROUP = re.compile(r"[a-z0-9_-]{1,40}")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+log = logging.getLogger(__name__)
+
+
+def read_group(url: Url) -> str:
+    group = url.options.get("group", "default")
+    if not _GROUP.fullmatch(group):
+        raise UrlError("the group of an event bus has 1 to 40 lower case letters, digits, hyphens and underscores")
+    return group
+
+
+async def run_with_renewals(
+    work: Coroutine[Any, Any, None], *, renew: Callable[[], Awaitable[object]], every: float
+) -> None:
+    """Call ``renew`` every so many seconds until the work is done. If it fails, the work is cancelled."""
+    task = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=every))[0]:
+            await renew()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def repeat_despite_faults(
+    step: Callable[[], Awaitable[None]], *, faults: tuple[type[BaseException], ...], what: str
+) -> None:
+    """Call ``step``, which ends only with an error, until cancelled; pauses grow while it fails at once."""
+    pause = _FIRST_PAUSE
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        try:
+            await step()
+        except faults as error:
+            # Without the library's text, which may quote the address.
+            log.warning("%s cannot be received now (%s)", what, type(error).__name__)
+        pause = _FIRST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 no secret

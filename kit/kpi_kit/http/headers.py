@@ -1,0 +1,39 @@
+"""The header fields that callers give."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+
+from pydantic import SecretStr
+
+# RFC 9110, section 5.6.2.
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+# The driver writes them itself; a second one would make two messages of one (request smuggling).
+_FRAMING = frozenset({"connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"})
+
+
+def normalize(headers: Mapping[str, str]) -> dict[str, str]:
+    """With names in lower case; ValueError, which quotes no value, for what is no valid field or not the caller's."""
+    found = {name.lower(): value for name, value in headers.items()}
+    for name, value in found.items():
+        if not _NAME.fullmatch(name) or name in _FRAMING:
+            raise ValueError(f"not a header field that can be set: {name!r}")
+        if not value.isascii() or not value.replace("\t", " ").isprintable():
+            raise ValueError(f"the value of the header field {name} has characters that are not printable ASCII")
+    return found
+
+
+def bearer(token: str | SecretStr) -> dict[str, str]:
+    return normalize({"authorization": f"Bearer {_reveal(token)}"})
+
+
+def basic(username: str, password: str | SecretStr) -> dict[str, str]:
+    """RFC 7617, in UTF-8."""
+    if ":" in username:
+        raise ValueError("the name of basic authentication has no colon")
+    pair = f"{username}:{_reveal(password)}".encode()
+    return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
+
+
+def _reveal(value: str | SecretStr) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value

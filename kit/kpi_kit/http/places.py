@@ -1,0 +1,45 @@
+"""Paths, queries and origins."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+Params = Mapping[str, "str | float | bool | Sequence[str | int] | None"]
+
+# What is not encoded in a path (RFC 3986, section 3.3), and what already is.
+PATH = "/%:@!$&'()*+,;=~"
+_PORTS = {"http": 80, "https": 443}
+
+
+def find_origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port (RFC 6454); ValueError if it has no valid port."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname or "", parts.port or _PORTS.get(parts.scheme)
+
+
+def join_path(base: str, path: str) -> str:
+    """``path`` below ``base``, encoded; ValueError for what could lead elsewhere.
+
+    A path is often made of values: neither may ``..`` in one leave its place, nor ``?`` add parameters.
+    """
+    if not path.startswith("/") or path.startswith("//"):
+        raise ValueError("a path begins with one slash: the address of the host is the client's")
+    if "?" in path or "#" in path:
+        raise ValueError("a path has no ? and #: encode them (urllib.parse.quote), or give the query as params")
+    if any(unquote(part) in {".", ".."} for part in path.replace("\\", "/").split("/")) or not path.isprintable():
+        raise ValueError("a path has no segments . and .., and no control characters")
+    return quote(f"{base}{path}", safe=PATH)
+
+
+def write_query(params: Params) -> str:
+    """Without those that are None; a sequence is several parameters of one name."""
+    return urlencode([(name, _write(each)) for name, value in params.items() for each in _list(value)])
+
+
+def _list(value: object) -> Sequence[object]:
+    if value is None:
+        return ()
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+
+
+def _write(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,71 @@
+"""Short messages by the API of Twilio (2010-04-01).
+
+Not by apprise 2.3, which sends to api.twilio.com only and returns True or False: a wrong number could not be told from
+a service that is busy.
+"""
+
+import base64
+import json
+import re
+from contextlib import suppress
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from kpi_kit.errors import UrlError
+from kpi_kit.notify.contents import ContentKind, SmsContent
+from kpi_kit.notify.contract import Delivery, Traits
+from kpi_kit.notify.errors import DeliveryRefusedError
+from kpi_kit.notify.posting import Answer, Poster, check_answer
+from kpi_kit.urls import Url
+
+# E.164, the form of numbers that the API takes.
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+
+
+class TwilioChannel:
+    traits = Traits("twilio", ContentKind.SMS)
+
+    def __init__(self, url: httpx.URL, auth: tuple[str, str], sender: str, seconds: float) -> None:
+        self._url = url
+        self._authorization = f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}"
+        self._sender = sender
+        self._poster = Poster(seconds)
+
+    async def open(self) -> None:
+        await self._poster.open()
+
+    async def close(self) -> None:
+        await self._poster.close()
+
+    async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
+        if not _NUMBER.fullmatch(delivery.address):
+            raise DeliveryRefusedError("the number is not in the international form, such as +15550100")
+        text = SmsContent.model_validate(delivery.content).text
+        body = urlencode({"From": self._sender, "To": delivery.address, "Body": text}).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": self._authorization}
+        answer = await self._poster.post(self._url, content=body, headers=headers)
+        check_answer(answer, reason=_read_code(answer))
+
+
+def _read_code(answer: Answer) -> str:
+    """The number of the error; its text quotes the recipient's."""
+    with suppress(ValueError):
+        found = json.loads(answer.body)
+        if isinstance(found, dict) and isinstance(found.get("code"), int):
+            return f"error {found['code']}"
+    return ""
+
+
+def build(parts: Url, seconds: float) -> TwilioChannel:
+    if not (parts.host and parts.username and parts.password and parts.options.get("from")):
+        raise UrlError(
+            "an account, its token and a sender are needed: twilio://AC000:token@api.twilio.com?from=%2B15550100"
+        )
+    scheme = "http" if parts.scheme == "twilio+http" else "https"
+    host = f"[{parts.host}]" if ":" in parts.host else parts.host
+    port = f":{parts.port}" if parts.port else ""
+    prefix = parts.path.rstrip("/")
+    path = f"{prefix}/2010-04-01/Accounts/{quote(parts.username, safe='')}/Messages.json"
+    url = httpx.URL(f"{scheme}://{host}{port}{path}")
+    return TwilioChannel(url, (parts.username, parts.password), parts.options["from"], seconds)

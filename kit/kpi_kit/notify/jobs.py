@@ -1,0 +1,82 @@
+"""Deliveries as jobs of a queue: one for each recipient and channel, so that each is tried again by itself."""
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from pydantic import Field
+
+from kpi_kit.mail.contract import Cipher
+from kpi_kit.notify.contract import Delivery
+from kpi_kit.notify.errors import DeliveryRefusedError, NotifyError
+from kpi_kit.queue import FailedJob, Job, Pushed, Retry
+from kpi_kit.queue.handlers import Handler, JobType
+
+QUEUE = "notifications"
+PREFIX = "notify."
+# Eight attempts within about ten hours, fewer only where another attempt would fail in the same way.
+_RETRY = Retry(
+    attempts=8,
+    first=timedelta(seconds=10),
+    factor=4.0,
+    longest=timedelta(hours=6),
+    never_after=(DeliveryRefusedError,),
+)
+# More than a channel takes by its own bounds.
+_LONGEST = timedelta(minutes=5)
+
+
+class Jobs(Protocol):
+    """The part of ``kpi_kit.queue.Queue`` that a notifier uses."""
+
+    def handle(self, job_type: type[JobType], handler: Handler[JobType]) -> None:
+        """Run jobs of this type with ``handler``."""
+
+    async def push_all(self, jobs: Sequence[Job], *, connection: object | None = None) -> list[Pushed]:
+        """Push the jobs, all or none; in the transaction of ``connection`` if there is one."""
+
+    async def failed(self, *, limit: int = 100) -> list[FailedJob]:
+        """The jobs that were given up, the newest first."""
+
+    async def retry(self, *ids: int) -> int:
+        """Let these jobs start anew; how many there were."""
+
+
+class DeliveryJob(Job, name="notify", on=QUEUE, retry=_RETRY, timeout=_LONGEST):
+    """The base of the jobs of all channels. With ``sealed``, the delivery has its address and its content in there."""
+
+    delivery: Delivery
+    sealed: str | None = Field(default=None, repr=False)
+
+
+def seal(delivery: Delivery, cipher: Cipher | None) -> dict[str, Delivery | str | None]:
+    """The fields of the job: with a cipher, nothing of what it says is readable in the queue."""
+    if cipher is None:
+        return {"delivery": delivery, "sealed": None}
+    hidden = json.dumps({"address": delivery.address, "content": delivery.content}).encode()
+    sealed = cipher.encrypt(hidden, associated_data=_bind(delivery))
+    return {"delivery": delivery.model_copy(update={"address": "", "content": {}}), "sealed": sealed}
+
+
+def unseal(job: DeliveryJob, cipher: Cipher | None) -> Delivery:
+    """The whole delivery; NotifyError if it is encrypted and this notifier has no cipher."""
+    if job.sealed is None:
+        return job.delivery
+    if cipher is None:
+        raise NotifyError("the delivery in the queue is encrypted, and this notifier has no cipher")
+    hidden = json.loads(cipher.decrypt(job.sealed, associated_data=_bind(job.delivery)))
+    return job.delivery.model_copy(update=hidden)
+
+
+def _bind(delivery: Delivery) -> bytes:
+    return f"kpi-kit notify {delivery.id}".encode()
+
+
+def make_job_type(channel: str) -> type[DeliveryJob]:
+    """The jobs of one channel have a name of their own, so that ``kpi queue failed`` shows which channel failed."""
+
+    class ChannelJob(DeliveryJob, name=f"{PREFIX}{channel}", on=QUEUE, retry=_RETRY, timeout=_LONGEST):
+        """A job of this channel."""
+
+    return ChannelJob

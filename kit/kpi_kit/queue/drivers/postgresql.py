@@ -1,0 +1,110 @@
+"""Jobs in a schema of the service's database, kept and fetched by procrastinate."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from procrastinate import sql
+from procrastinate.exceptions import UniqueViolation
+from psycopg_pool import AsyncConnectionPool
+
+from kpi_kit.queue.contract import WorkPlan
+from kpi_kit.queue.drivers import statements
+from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, typed_errors
+from kpi_kit.queue.drivers.managing import to_job, to_row
+from kpi_kit.queue.drivers.working import PostgresWorker
+from kpi_kit.queue.envelopes import Envelope
+from kpi_kit.queue.errors import QueueNotOpenError
+from kpi_kit.queue.handlers import Handlers
+from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+from kpi_kit.transactions import find_psycopg
+from kpi_kit.urls import Url
+
+# A call that gets no reply for this many seconds ends; the driver then needs some more to cancel its statement.
+_PATIENCE = 10.0
+# How often a retry of failed jobs is tried that others cross with jobs of the same key.
+_ATTEMPTS = 5
+
+
+class PostgresQueue:
+    """``QueueDriver``. Its pool connects in the background, so a service can start before its database."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._connector = QueueConnector()
+        self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
+        self._handlers: Handlers | None = None
+
+    async def open(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._connector = QueueConnector()
+        self._pool = create_pool(self._place)
+        await self._pool.open(wait=False)
+        await self._connector.open_async(pool=self._pool)
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
+        jobs = [to_row(to_job(envelope)) for envelope in envelopes]
+        # Only a single job can have a key: the contract pushes several without one.
+        if len(jobs) == 1 and jobs[0].queueing_lock is not None:
+            row = (await self._call(statements.PUSH_UNIQUE, connection, job=jobs[0]))[0]
+            return [Pushed(row["id"], row["is_new"])]
+        rows = await self._call(sql.queries["defer_jobs"], connection, jobs=jobs)
+        return [Pushed(row["id"]) for row in rows]
+
+    @asynccontextmanager
+    async def work(self, plan: WorkPlan) -> AsyncIterator[None]:
+        if self._handlers is None or self._pool is None:
+            raise QueueNotOpenError
+        worker = PostgresWorker(self._connector, self._handlers, plan, self._place)
+        try:
+            yield
+        finally:
+            await worker.stop()
+
+    async def count(self) -> list[QueueStatus]:
+        rows = await self._call(statements.COUNT)
+        return [QueueStatus(row.pop("queue_name"), **row) for row in rows]
+
+    async def list_failed(self, limit: int) -> list[FailedJob]:
+        return [_read_failed(row) for row in await self._call(statements.LIST_FAILED, limit=limit)]
+
+    async def retry_failed(self, ids: Sequence[int] | None) -> int:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await self._retry_failed(ids)
+            except UniqueViolation:
+                continue
+        return await self._retry_failed(ids)
+
+    async def _retry_failed(self, ids: Sequence[int] | None) -> int:
+        return len(await self._call(statements.RETRY_FAILED, ids=None if ids is None else list(ids)))
+
+    async def _call(self, query: str, connection: object | None = None, **arguments: object) -> list[dict[str, Any]]:
+        if self._pool is None:
+            raise QueueNotOpenError
+        with typed_errors():
+            async with asyncio.timeout(_PATIENCE):
+                if connection is None:
+                    return await self._connector.execute_query_all_async(query, **arguments)
+                return await self._connector.execute_query_all_async_with_connection(
+                    await find_psycopg(connection), query, **arguments
+                )
+
+
+def _read_failed(row: dict[str, Any]) -> FailedJob:
+    then = tuple(each[0] for each in row["then"])
+    return FailedJob(
+        row["id"], row["task_name"], row["queue_name"], row["attempts"], row["error"], row["failed_at"], then
+    )
+
+
+def build(url: Url) -> PostgresQueue:
+    """Reads the whole URL by itself, as libpq does: there may be several hosts."""
+    return PostgresQueue(read_place(url.text))

@@ -1,0 +1,69 @@
+"""The errors of the queue."""
+
+from kpi_kit.errors import DriverUnavailableError, KitError
+
+
+class QueueError(KitError):
+    """The base of the errors of the queue."""
+
+
+class QueueUnavailableError(QueueError, DriverUnavailableError):
+    """The server of the queue did not respond in time. The job has perhaps been taken: push it with a unique key."""
+
+    def __init__(self) -> None:
+        super().__init__("the queue's database did not respond, or ended the connection")
+
+
+class QueueNotOpenError(QueueError):
+    """The queue is used outside its ``async with`` block."""
+
+    def __init__(self) -> None:
+        super().__init__("the queue is not open: use it inside `async with queue:`")
+
+
+class QueueSchemaError(QueueError):
+    """The database has no tables of the queue."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database has no schema kpi_queue: a migration has to run kpi_kit.queue.schema.upgrade_sql()"
+        )
+
+
+class JobNameError(QueueError):
+    """Two types of jobs have the same name, or the name has a form that is not allowed."""
+
+
+class UnknownJobError(QueueError):
+    """A worker took a job for which its process has no handler, such as one of a newer version."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no handler for jobs named {name}: call queue.handle(...) before the worker starts")
+
+
+class PayloadError(QueueError):
+    """What was stored does not fit the fields of the job's type."""
+
+    def __init__(self, name: str, fields: str) -> None:
+        super().__init__(f"the stored job does not fit the fields of {name}: {fields}")
+
+
+class WorkerLostError(QueueError):
+    """The worker that ran the job ended without a word, for example killed for its use of memory."""
+
+    def __init__(self) -> None:
+        super().__init__("the worker that ran the job ended in the middle of it")
+
+
+class TakenOverError(QueueError):
+    """The run is no longer the one that counts: its worker was taken for lost, and another runs the job."""
+
+    def __init__(self) -> None:
+        super().__init__("another worker has taken the job over: what this run has done must not be committed")
+
+
+class HandlerCancelledError(QueueError):
+    """A handler ended with a cancellation for which the worker had not asked."""
+
+    def __init__(self) -> None:
+        super().__init__("the handler was cancelled from inside")

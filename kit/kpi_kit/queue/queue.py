@@ -1,0 +1,150 @@
+"""The queue: push jobs, and run them."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from pydantic import SecretStr
+
+from kpi_kit.drivers import Driver, choose_driver
+from kpi_kit.observing import Observer, observe
+from kpi_kit.queue.contract import QueueDriver, WorkPlan
+from kpi_kit.queue.drivers import DRIVERS
+from kpi_kit.queue.envelopes import Envelope, wrap, wrap_chain
+from kpi_kit.queue.handlers import Handler, Handlers, JobType
+from kpi_kit.queue.jobs import Job, check_name
+from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+from kpi_kit.urls import Url
+
+
+class Pusher:
+    """Pushes jobs to one queue, or each to the one that its type names."""
+
+    def __init__(self, driver: QueueDriver, name: str, observer: Observer | None, queue: str | None = None) -> None:
+        self._driver = driver
+        self._name = name
+        self._observer = observer
+        self._queue = queue
+
+    async def push(self, job: Job, *, connection: object | None = None, unique: str | None = None) -> Pushed:
+        """Let a worker run the job soon. When this returns, the job is kept.
+
+        With ``connection`` (psycopg, or SQLAlchemy over it: see kpi_kit.transactions) it is written in the open
+        transaction there, and exists if that commits. With ``unique``, a second push of this type of job with the same
+        key does nothing while the first one waits or runs: see ``Pushed.is_new``.
+        """
+        return (await self._push([wrap(job, queue=self._queue, unique=unique)], connection))[0]
+
+    async def push_all(self, jobs: Sequence[Job], *, connection: object | None = None) -> list[Pushed]:
+        """Push many jobs in one statement: all or none."""
+        return await self._push([wrap(job, queue=self._queue) for job in jobs], connection) if jobs else []
+
+    async def later(
+        self,
+        job: Job,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
+        connection: object | None = None,
+        unique: str | None = None,
+    ) -> Pushed:
+        """Push a job that starts ``at`` a time (with its zone), or when ``delay`` has passed, or soon after."""
+        if (at is None) == (delay is None) or (at is not None and at.tzinfo is None):
+            raise ValueError("later() needs either at, a time with its zone, or delay")
+        when = at or datetime.now(UTC) + (delay or timedelta(0))
+        return (await self._push([wrap(job, queue=self._queue, unique=unique, at=when)], connection))[0]
+
+    async def chain(self, jobs: Sequence[Job], *, connection: object | None = None) -> Pushed:
+        """Push jobs each of which starts when the one before it has succeeded.
+
+        If one is given up the rest does not start: the failed one names them, and they follow if it is retried.
+        """
+        if not jobs:
+            raise ValueError("a chain has at least one job")
+        return (await self._push([wrap_chain(jobs, queue=self._queue)], connection))[0]
+
+    async def _push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
+        with observe(self._observer, "queue", "push", self._name):
+            return await self._driver.push(envelopes, connection)
+
+
+class Queue(Pusher):
+    """The jobs of a service. Open it with ``async with``; register handlers before a worker starts."""
+
+    def __init__(self, driver: QueueDriver, name: str, observer: Observer | None = None) -> None:
+        super().__init__(driver, name, observer)
+        self._handlers = Handlers(name, observer)
+
+    @classmethod
+    def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> "Queue":
+        """A queue of ``postgresql://``, ``memory://`` or ``sync://``. Nothing is opened yet."""
+        driver, parts = _choose(url)
+        return cls(driver.load().build(parts), driver.name, observer)
+
+    async def __aenter__(self) -> Self:
+        await self._driver.open(self._handlers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._driver.close()
+
+    def handle(self, job_type: type[JobType], handler: Handler[JobType]) -> None:
+        """Run jobs of this type with ``await handler(job, run)``; what it raises is an error of the job."""
+        self._handlers.add(job_type, handler)
+
+    def cron(self, expression: str, job: Job) -> None:
+        """Push the job once in each period of a cron expression (UTC), however many workers there are.
+
+        Periods in which no worker ran are left out, but for the last one if it began less than 10 minutes ago.
+        """
+        self._handlers.add_period(expression, job)
+
+    def on(self, queue: str) -> Pusher:
+        """Push to the queue of this name, in place of the one that the type of the job names."""
+        return Pusher(self._driver, self._name, self._observer, check_name(queue))
+
+    @asynccontextmanager
+    async def work(
+        self, *queues: str, concurrency: int = 10, grace: timedelta = timedelta(seconds=30)
+    ) -> AsyncIterator[None]:
+        """Run jobs of these queues (of all, if none is named) in the background, inside the block.
+
+        At the end of the block no new job is started, running ones get ``grace`` to end, and what then still runs is
+        cancelled and given back: it runs again elsewhere, and this run is no attempt.
+        """
+        async with self._driver.work(WorkPlan(tuple(map(check_name, queues)), concurrency, grace)):
+            yield
+
+    async def status(self) -> list[QueueStatus]:
+        """How many jobs each queue has, by what they wait for."""
+        with observe(self._observer, "queue", "status", self._name):
+            return await self._driver.count()
+
+    async def failed(self, *, limit: int = 100) -> list[FailedJob]:
+        """The jobs that were given up, the newest first."""
+        with observe(self._observer, "queue", "failed", self._name):
+            return await self._driver.list_failed(limit)
+
+    async def retry(self, *ids: int) -> int:
+        """Let these given-up jobs start anew, with all their attempts; how many there were."""
+        with observe(self._observer, "queue", "retry", self._name):
+            return await self._driver.retry_failed(ids)
+
+    async def retry_all(self) -> int:
+        """Let all given-up jobs start anew; how many there were."""
+        with observe(self._observer, "queue", "retry", self._name):
+            return await self._driver.retry_failed(None)
+
+
+def _choose(url: str | SecretStr) -> tuple[Driver, Url]:
+    """libpq itself reads an address of PostgreSQL, since it may have several hosts, and all its parameters."""
+    text = url.get_secret_value() if isinstance(url, SecretStr) else url
+    scheme = text.partition("://")[0]
+    database = next(driver for driver in DRIVERS if "postgresql" in driver.forms)
+    if scheme in database.forms:
+        return database, Url(scheme, "", None, None, None, "", {}, text)
+    return choose_driver(url, DRIVERS)

@@ -1,0 +1,331 @@
+"""What every driver and the fake keep. Those that need a second process or a server's death have files of their own."""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from kpi_kit.queue import (
+    HandlerCancelledError,
+    Job,
+    JobNameError,
+    Queue,
+    QueueNotOpenError,
+    QueueStatus,
+    Run,
+)
+from queue_support import Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
+
+
+async def test_a_pushed_job_is_run_with_its_data(queue: Queue) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    async with queue.work():
+        pushed = await queue.push(Note(text="ü\n'\"{}"))
+        await until_idle(queue)
+    assert pushed.is_new
+    assert handler.texts == ["ü\n'\"{}"]
+    assert [(run.id, run.attempt, run.is_last) for run in handler.runs] == [(pushed.id, 1, False)]
+    assert await queue.status() == []
+
+
+async def test_many_jobs_are_pushed_at_once(queue: Queue) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    pushed = await queue.push_all([Note(text=str(number)) for number in range(20)])
+    async with queue.work(concurrency=3):
+        await until_idle(queue)
+    assert len({each.id for each in pushed}) == 20
+    assert sorted(handler.texts, key=int) == [str(number) for number in range(20)]
+
+
+async def test_a_job_waits_for_its_time(queue: Queue, driver: str) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    if driver == "sync":
+        await queue.later(Note(text="tomorrow"), delay=timedelta(days=1))
+        assert handler.texts == ["tomorrow"]
+        return
+    at = datetime.now(UTC) + timedelta(seconds=0.5)
+    async with queue.work():
+        await queue.later(Note(text="tomorrow"), delay=timedelta(days=1))
+        await queue.later(Note(text="soon"), at=at)
+        await until(lambda: handler.texts == ["soon"])
+    assert datetime.now(UTC) >= at
+    assert await queue.status() == [QueueStatus("default", scheduled=1)]
+
+
+async def test_later_needs_one_time_with_its_zone(queue: Queue) -> None:
+    for times in ({}, {"at": datetime.now(UTC), "delay": timedelta(1)}, {"at": datetime.now(UTC).replace(tzinfo=None)}):
+        with pytest.raises(ValueError, match="later"):
+            await queue.later(Note(text="x"), **times)  # type: ignore[arg-type]
+
+
+async def test_a_chain_runs_in_order_and_goes_on_after_a_retry(queue: Queue) -> None:
+    notes, flaky = Recorder(), Recorder(failures=3)
+    queue.handle(Note, notes)
+    queue.handle(Flaky, flaky)
+    async with queue.work():
+        await queue.chain([Note(text="1"), Flaky(text="2"), Note(text="3"), Note(text="4")])
+        await until_idle(queue)
+        assert (notes.texts, flaky.texts) == (["1"], ["2"] * 3)
+        (failed,) = await queue.failed()
+        assert (failed.name, failed.stopped) == ("Flaky", ("Note", "Note"))
+        assert await queue.retry(failed.id) == 1
+        await until_idle(queue)
+    assert notes.texts == ["1", "3", "4"]
+
+
+async def test_a_job_that_fails_is_run_again_and_kept_at_last(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    handler = Recorder(failures=4)
+    queue.handle(Flaky, handler)
+    async with queue.work():
+        pushed = await queue.push(Flaky(text="payload-content"))
+        await until_idle(queue)
+        assert [(run.attempt, run.is_last) for run in handler.runs] == [(1, False), (2, False), (3, True)]
+        (failed,) = await queue.failed()
+        assert (failed.id, failed.name, failed.queue, failed.attempts) == (pushed.id, "Flaky", "default", 3)
+        assert failed.error == "ConnectionError"
+        assert abs(datetime.now(UTC) - failed.failed_at) < timedelta(minutes=1)
+        assert await queue.status() == [QueueStatus("default", failed=1)]
+        assert await queue.retry(failed.id + 1) == 0
+        assert await queue.retry_all() == 1
+        await until_idle(queue)
+    assert [run.attempt for run in handler.runs] == [1, 2, 3, 1, 2]
+    assert await queue.failed() == []
+    assert "payload-content" not in caplog.text
+    assert not any("payload-content" in str(vars(record)) for record in caplog.records)
+
+
+async def test_some_errors_end_a_job_at_once(queue: Queue) -> None:
+    handler = Recorder(failures=1, error=KeyError("x"))
+    queue.handle(Hopeless, handler)
+    async with queue.work():
+        await queue.push(Hopeless(text="x"))
+        await until_idle(queue)
+    assert [each.attempts for each in await queue.failed()] == [1]
+
+
+async def test_a_run_that_takes_too_long_is_an_error(queue: Queue) -> None:
+    handler = Recorder()
+    handler.gate.clear()
+    queue.handle(Slow, handler)
+    async with queue.work():
+        await queue.push(Slow(text="x"))
+        await until_idle(queue)
+    assert [each.error for each in await queue.failed()] == ["TimeoutError"]
+
+
+async def test_a_handler_that_cancels_itself_is_an_error(queue: Queue) -> None:
+    queue.handle(Hopeless, Recorder(failures=5, error=asyncio.CancelledError()))  # type: ignore[arg-type]
+    async with queue.work():
+        await queue.push(Hopeless(text="x"))
+        await until_idle(queue)
+    assert [each.error.rpartition(".")[2] for each in await queue.failed()] == [HandlerCancelledError.__name__]
+
+
+async def test_a_key_is_taken_once_while_its_job_waits_or_runs(queue: Queue, driver: str) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    if driver == "sync":
+        first, second = [await queue.push(Note(text="a"), unique="k") for _ in range(2)]
+        assert first.is_new
+        assert second.is_new
+        return
+    handler.gate.clear()
+    first = await queue.push(Note(text="a"), unique="k")
+    assert await queue.push(Note(text="b"), unique="k") == type(first)(first.id, is_new=False)
+    assert (await queue.push(Note(text="c"), unique="other")).is_new
+    async with queue.work():
+        await until(lambda: handler.texts == ["a", "c"])
+        assert await queue.later(Note(text="d"), delay=timedelta(0), unique="k") == type(first)(first.id, is_new=False)
+        handler.gate.set()
+        await until_idle(queue)
+        again = await queue.push(Note(text="e"), unique="k")
+        assert again.is_new
+        await until_idle(queue)
+    assert handler.texts == ["a", "c", "e"]
+
+
+async def test_of_failed_jobs_with_one_key_one_is_retried(queue: Queue) -> None:
+    handler = Recorder(failures=2, error=KeyError("x"))
+    queue.handle(Hopeless, handler)
+    async with queue.work():
+        for text in "ab":
+            await queue.push(Hopeless(text=text), unique="k")
+            await until_idle(queue)
+        assert await queue.retry_all() == 1
+        await until_idle(queue)
+    assert len(await queue.failed()) == 1
+
+
+async def test_a_worker_serves_the_queues_that_it_names(queue: Queue, driver: str) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    if driver == "sync":
+        await queue.on("emails").push(Note(text="mail"))
+        assert handler.texts == ["mail"]
+        return
+    await queue.push(Note(text="plain"))
+    await queue.on("emails").push(Note(text="mail"))
+    await queue.on("emails").chain([Note(text="mail"), Note(text="mail")])
+    async with queue.work("emails", "others"):
+        await until(lambda: len(handler.texts) == 3)
+    assert set(handler.texts) == {"mail"}
+    (status,) = await queue.status()
+    assert (status.queue, status.waiting) == ("default", 1)
+    assert 0 < status.oldest_seconds < 60
+
+
+async def test_a_job_of_a_higher_priority_starts_first(queue: Queue, driver: str) -> None:
+    if driver == "sync":
+        pytest.skip("each job is run when it is pushed")
+    handler = Recorder()
+    queue.handle(Note, handler)
+    queue.handle(Urgent, handler)
+    await queue.push(Note(text="later"))
+    await queue.push(Urgent(text="first"))
+    async with queue.work(concurrency=1):
+        await until_idle(queue)
+    assert handler.texts == ["first", "later"]
+
+
+async def test_a_running_job_may_end_in_its_grace(queue: Queue, driver: str) -> None:
+    if driver == "sync":
+        pytest.skip("no job runs in the background")
+    handler = Recorder()
+    handler.gate.clear()
+    queue.handle(Note, handler)
+    await queue.push(Note(text="a"))
+    async with queue.work(concurrency=1):
+        await until(lambda: handler.texts == ["a"])
+        await queue.push(Note(text="b"))
+        asyncio.get_running_loop().call_later(0.2, handler.gate.set)
+    assert handler.texts == ["a"]
+    assert [(each.waiting, each.running) for each in await queue.status()] == [(1, 0)]
+
+
+async def test_a_job_that_outlasts_its_grace_is_given_back(queue: Queue, driver: str) -> None:
+    if driver == "sync":
+        pytest.skip("no job runs in the background")
+    handler = Recorder()
+    handler.gate.clear()
+    queue.handle(Note, handler)
+    await queue.push(Note(text="a"))
+    for _ in range(2):
+        async with queue.work(grace=timedelta(milliseconds=50)):
+            await until(lambda: bool(handler.texts))
+        handler.texts.clear()
+        assert [(each.waiting, each.running) for each in await queue.status()] == [(1, 0)]
+    handler.gate.set()
+    async with queue.work():
+        await until_idle(queue)
+    assert [run.attempt for run in handler.runs] == [1, 1, 1]
+
+
+async def test_a_job_without_a_handler_waits_for_a_newer_process(
+    queue: Queue, driver: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await queue.push(Note(text="a"))
+    if driver == "sync":
+        assert [each.error for each in await queue.failed()] == ["kpi_kit.queue.errors.UnknownJobError"]
+        return
+    async with queue.work():
+        await until(lambda: "UnknownJobError" in caplog.text)
+        await until(lambda: _has_scheduled(queue))
+    assert await queue.failed() == []
+
+
+async def test_what_does_not_fit_the_model_is_an_error_without_its_values(
+    queue: Queue, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Old(Job, name="Changed"):
+        text: str
+
+    class New(Job, name="Changed", retry=Hopeless.job_options.retry):
+        text: int
+
+    queue.handle(New, Recorder())  # type: ignore[arg-type]
+    async with queue.work():
+        await queue.push(Old(text="payload-content"))
+        await until_idle(queue)
+    assert [each.error.rpartition(".")[2] for each in await queue.failed()] == ["PayloadError"]
+    assert "Changed: text" in caplog.text
+    assert "payload-content" not in caplog.text
+
+
+async def test_a_cron_expression_pushes_its_job(queue: Queue, driver: str) -> None:
+    if driver not in {"postgresql", "memory"}:
+        pytest.skip("its clock is that of memory")
+    handler = Recorder()
+    queue.handle(Note, handler)
+    queue.cron("* * * * * *", Note(text="tick"))
+    async with queue.work():
+        await until(lambda: len(handler.texts) >= 2)
+    assert set(handler.texts) == {"tick"}
+
+
+async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
+    queue.handle(Note, Recorder())
+    queue.cron("0 3 * * *", Note(text="x"))
+    with pytest.raises(JobNameError):
+        queue.handle(Note, Recorder())
+    with pytest.raises(JobNameError):
+        queue.cron("0 4 * * *", Note(text="x"))
+    with pytest.raises(ValueError, match="cron"):
+        queue.cron("61 * * * *", Flaky(text="x"))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 41, "a#b"])
+async def test_a_queue_has_a_plain_name(queue: Queue, name: str) -> None:
+    with pytest.raises(JobNameError):
+        queue.on(name)
+
+
+async def test_the_longest_name_of_a_queue_works(queue: Queue) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    async with queue.work("q" * 40):
+        await queue.on("q" * 40).push(Note(text="a"))
+        await until_idle(queue)
+    assert handler.texts == ["a"]
+
+
+async def test_a_text_that_json_of_the_database_cannot_have_is_refused(queue: Queue) -> None:
+    for text in ("a\0b", "\ud800"):
+        with pytest.raises(ValueError, match="Note"):
+            await queue.push(Note(text=text))
+
+
+async def test_a_handler_can_end_its_job_itself(queue: Queue, driver: str) -> None:
+    if driver == "postgresql":
+        pytest.skip("in test_transactions")
+
+    async def finish(job: Flaky, run: Run) -> None:
+        await run.finish(None)
+        raise ConnectionError
+
+    queue.handle(Flaky, finish)
+    async with queue.work():
+        await queue.push(Flaky(text="a"))
+        await until_idle(queue)
+    assert await queue.failed() == []
+
+
+async def test_a_queue_is_used_in_its_block(driver: str, database: str) -> None:
+    queue = open_queue(driver, database)
+    for call in (queue.push(Note(text="a")), queue.status(), queue.failed(), queue.retry_all()):
+        with pytest.raises(QueueNotOpenError):
+            await call
+    with pytest.raises(QueueNotOpenError):
+        async with queue.work():
+            pass
+
+
+async def _has_scheduled(queue: Queue) -> bool:
+    return [each.scheduled for each in await queue.status()] == [1]
+
+
+@pytest.fixture(autouse=True)
+def log_everything(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)

@@ -1,0 +1,106 @@
+"""The tables of drivers, and the program that lists them."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import packages_distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+import kpi_kit
+import pytest
+from kpi_kit.__main__ import describe_libraries
+from kpi_kit.drivers import Driver, choose_driver
+from kpi_kit.errors import MissingExtraError, UrlError
+from pydantic import SecretStr
+
+LIBRARIES = {each["name"]: each for each in describe_libraries()}
+PROJECT = tomllib.loads((Path(next(iter(kpi_kit.__path__))).parent / "pyproject.toml").read_text())["project"]
+EXTRAS = set(PROJECT["optional-dependencies"])
+DRIVERS = [
+    Driver("memory", "In this process", "kpi_kit.errors", forms={"memory": "memory://"}, options=("size",)),
+    Driver("redis", "Redis", "kpi_kit.absent", forms={"redis": "redis://cache:6379", "rediss": "rediss://cache:6379"}),
+]
+# Every package of every extra is missing there.
+BLOCKED = """
+import runpy, sys
+for name in {names!r}:
+    sys.modules[name] = None
+{code}
+"""
+TRY_ALL = """
+for module in {modules!r}:
+    try:
+        __import__(module)
+    except ImportError as error:
+        print(module, error)
+"""
+
+
+def run_without_extras(code: str, *, keep: frozenset[str] = frozenset()) -> subprocess.CompletedProcess[str]:
+    names = sorted(_find_packages() - keep)
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKED.format(names=names, code=code)], capture_output=True, text=True, check=False
+    )
+
+
+def _find_packages() -> set[str]:
+    """The top-level imports of all requirements of the kit."""
+    texts = [text for extra in PROJECT["optional-dependencies"].values() for text in extra]
+    required = {re.split(r"[\[<>=; ]", text)[0].lower() for text in texts}
+    tables = packages_distributions()
+    return {name for name, owners in tables.items() if {owner.lower() for owner in owners} & (required - {"kpi-kit"})}
+
+
+def test_the_scheme_chooses_the_driver() -> None:
+    driver, parts = choose_driver(SecretStr("REDISS://:secret@host/1"), DRIVERS)
+    assert (driver.name, parts.host, parts.password) == ("redis", "host", "secret")
+
+
+@pytest.mark.parametrize("url", ["nats://x", "memory://?colour=1", "redis://?size=1", "", "redis"])
+def test_an_unknown_scheme_or_option_is_refused_without_quoting_the_url(url: str) -> None:
+    with pytest.raises(UrlError) as caught:
+        choose_driver(url.replace("://", "://name:hunter2@"), DRIVERS)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_options_are_those_of_the_chosen_driver() -> None:
+    assert choose_driver("memory://?size=1", DRIVERS)[1].options == {"size": "1"}
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+def test_each_driver_has_a_module_an_extra_that_exists_and_urls_of_its_schemes(library: dict[str, object]) -> None:
+    table = json.loads(json.dumps(library["drivers"]))
+    assert len({driver["name"] for driver in table}) == len(table)
+    for driver in table:
+        assert driver["extra"] is None or driver["extra"] in EXTRAS
+        assert driver["missing"] == []
+        assert driver["purpose"]
+        assert all("://" in url for url in driver["urls"])
+
+
+def test_the_program_lists_what_is_missing_and_needs_none_of_it() -> None:
+    result = run_without_extras("runpy.run_module('kpi_kit', run_name='__main__')")
+    found = {each["name"]: each for each in json.loads(result.stdout)["libraries"]}
+    assert set(found) == set(LIBRARIES)
+    assert found["http"]["drivers"][0]["missing"] == ["httpx", "stamina"]
+
+
+def test_libraries_and_dependencies_can_be_imported_without_any_extra() -> None:
+    modules = [f"kpi_kit.{name}" for name, each in LIBRARIES.items() if each["drivers"]]
+    result = run_without_extras(TRY_ALL.format(modules=[*modules, "kpi_kit.fastapi"]), keep=frozenset({"fastapi"}))
+    assert (result.stdout, result.stderr) == ("", "")
+
+
+def test_a_missing_package_is_an_error_that_names_the_extra() -> None:
+    missing = "from kpi_kit.http import HttpClient; HttpClient.from_url('https://a')"
+    result = run_without_extras(missing)
+    assert "MissingExtraError: httpx is not installed: add kpi-kit[http] to the dependencies" in result.stderr
+    absent = Driver("x", "", "kpi_kit.http.drivers.httpx", packages=("surely_not_installed",))
+    assert absent.find_missing() == ["surely_not_installed"]
+    assert find_spec("kpi_kit.absent") is None
+    with pytest.raises(ModuleNotFoundError) as caught:
+        DRIVERS[1].load()
+    assert not isinstance(caught.value, MissingExtraError), "a module of the kit itself is no extra"
