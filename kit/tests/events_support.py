@@ -64,7 +64,7 @@ class Ear:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110 the condition is of any kind
             await asyncio.sleep(0.01)
 

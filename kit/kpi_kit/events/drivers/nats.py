@@ -23,7 +23,7 @@ from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with
 from kpi_kit.urls import Url, read_number
 
 _DEFAULT_TIMEOUT = 3.0
-_LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 15.0
 _POLL_SECONDS = 5.0
 _FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
 
