@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import unquote
 
 import psycopg
 from procrastinate.exceptions import ConnectorException
@@ -30,6 +30,7 @@ _DEFAULTS = {
 # How long a call waits for a free connection, in seconds. A pool that finds no server makes attempts for as long, and
 # begins anew with the next call: by itself it would wait up to twice as long as the outage.
 PATIENCE = 5.0
+_OPTIONS = ("pool_size", "lost_after", "poll", "prepared")
 _SHORTEST_POLL, _LONGEST = 0.05, 3600
 _NO_SCHEMA = (
     psycopg.errors.UndefinedTable,
@@ -57,24 +58,32 @@ class Place:
 
 def read_place(text: str) -> Place:
     """UrlError if libpq cannot read the URL: several hosts, and all parameters of libpq, are allowed."""
-    address, _, query = text.partition("?")
-    pairs = dict(parse_qsl(query, keep_blank_values=True))
+    address, _, query = text.partition("://")[2].partition("?")
+    # libpq reads a plus sign as such, so its parameters stay as they are written.
+    parts = query.split("&") if query else []
+    pairs = {name: unquote(value) for name, _, value in (part.partition("=") for part in parts) if name in _OPTIONS}
+    others = "&".join(part for part in parts if part.partition("=")[0] not in _OPTIONS)
     try:
-        pool_size = int(pairs.pop("pool_size", Place.pool_size))
-        lost_after = float(pairs.pop("lost_after", Place.lost_after))
-        poll = float(pairs.pop("poll", Place.poll))
-        prepared = {"true": 5, "false": None}[pairs.pop("prepared", "true")]
-        rest = f"postgresql://{address.partition('://')[2]}" + (f"?{urlencode(pairs)}" if pairs else "")
-        given = conninfo_to_dict(rest)
+        pool_size = int(pairs.get("pool_size", Place.pool_size))
+        lost_after = float(pairs.get("lost_after", Place.lost_after))
+        poll = float(pairs.get("poll", Place.poll))
+        prepared = {"true": 5, "false": None}[pairs.get("prepared", "true")]
+        given = conninfo_to_dict(f"postgresql://{address}?{others}")
     except (KeyError, ValueError, UnicodeError, psycopg.Error):
         # The library's own message quotes what it cannot read, which may be a part of the password.
         raise UrlError(
             "postgresql://user:password@host:5432/database is needed, with special characters in the password "
             "percent-encoded; options are those of libpq, pool_size, lost_after and poll (seconds), and prepared=false"
         ) from None
+    # libpq would take a part of the password for the host, and name it when it cannot connect.
+    if address.count("@") > 1 or "@" in address.partition("/")[2]:
+        raise UrlError("the URL has a misplaced @: in a password it is written %40")
     if not (pool_size >= 1 and 1 <= lost_after <= _LONGEST and _SHORTEST_POLL <= poll <= _LONGEST):
         raise UrlError("pool_size and lost_after are at least 1, and poll is at least 0.05")
-    return Place(_DEFAULTS | given | {"prepare_threshold": prepared}, pool_size, lost_after, poll)
+    # After a failover the old primary may still respond, read-only.
+    several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
+    parameters = _DEFAULTS | several | given | {"prepare_threshold": prepared}
+    return Place(parameters, pool_size, lost_after, poll)
 
 
 def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:

@@ -141,7 +141,11 @@ class WorkerManager(JobManager):
             else:
                 at = datetime.now(UTC) + pause
                 await self.connector.execute_query_all_async(statements.RETRY_LOST, **ends, retry_at=at)
-        await self.prune_stalled_workers(lost_after)
+        await super().prune_stalled_workers(lost_after)
+
+    async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:
+        """None: procrastinate asks when a worker starts, which after an outage is too early to say who is lost."""
+        return []
 
     async def listen_for_jobs(
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None

@@ -19,8 +19,7 @@ _logger = logging.getLogger(__name__)
 _RANDOM = random.SystemRandom()
 # How long the end of a run is still reported after the grace of running jobs, in seconds.
 _LAST_WORDS = 10.0
-# procrastinate's own signs of life end before the grace of running jobs does, and it takes workers for lost at once
-# after an outage of the database. This module does both, so its times are out of reach.
+# procrastinate's own signs of life end before the grace of running jobs does: this module gives them.
 _NEVER = 10.0**8
 
 
@@ -106,7 +105,6 @@ def _create_worker(
         delete_jobs="successful",
         install_signal_handlers=False,
         update_heartbeat_interval=_NEVER,
-        stalled_worker_timeout=_NEVER,
     )
 
 
