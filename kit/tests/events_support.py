@@ -51,7 +51,7 @@ class Case:
 
 
 class Ear:
-    """A listener that keeps what it gets, and fails with what it is told to."""
+    """A listener that keeps what it gets, and fails with the error that it is given."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.heard: list[Event] = []

@@ -6,6 +6,7 @@ it has seen would miss those that are committed later.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from secrets import token_hex
 from time import monotonic
 from typing import Any, LiteralString
@@ -183,7 +184,8 @@ class PostgresqlDriver:
             )
         except asyncio.CancelledError:
             # This process stops: another one need not wait for the end of the lease.
-            await self._execute(connection, _RELEASE, values)
+            with suppress(*_FAULTS):
+                await self._execute(connection, _RELEASE, values)
             raise
         await self._execute(connection, _FINISH, values)
         return True
