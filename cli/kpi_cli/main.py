@@ -25,6 +25,7 @@ from kpi_cli import (
     overview_commands,
     parts,
     project_commands,
+    queue_commands,
     spellings,
     user_commands,
 )
@@ -48,6 +49,7 @@ app.command("ai")(ai_command.make_from_words)
 app.command("new")(project_commands.new)
 app.command("upgrade")(project_commands.upgrade)
 app.add_typer(event_commands.app)
+app.add_typer(queue_commands.app)
 app.add_typer(secrets_app)
 app.add_typer(user_commands.app)
 app.add_typer(api_key_commands.app)

@@ -18,6 +18,7 @@ from subprocess import Popen
 
 import psycopg
 from kpi_kit.queue import Job, Queue, Retry, Run
+from kpi_kit.queue.drivers.connecting import read_place
 from kpi_kit.queue.programs import run_worker
 from kpi_kit.queue.schema import upgrade_sql
 from psycopg_pool import AsyncConnectionPool
@@ -157,17 +158,18 @@ def _count(url: str, table: str) -> dict[int, int]:
 async def _work(url: str) -> None:
     """A worker whose jobs take up to 20 ms."""
     queue = Queue.from_url(url)
-    address = (
-        url.partition("?")[0] + "?" + "&".join(part for part in url.partition("?")[2].split("&") if "host=" in part)
-    )
-    async with AsyncConnectionPool(address, min_size=2, max_size=4, open=False) as pool:
+    async with AsyncConnectionPool(kwargs=dict(read_place(url).parameters), min_size=2, max_size=8, open=False) as pool:
+
+        async def note(table: str, number: int) -> None:
+            async with pool.connection() as connection:
+                await connection.execute(f"INSERT INTO {table} VALUES (%s)", [number])  # noqa: S608
 
         async def run_plain(job: Plain, _run: Run) -> None:
-            async with pool.connection() as connection:
-                await connection.execute("INSERT INTO runs VALUES (%s)", [job.number])
+            await note("runs", job.number)
             await asyncio.sleep(random.uniform(0, 0.02))
 
         async def run_once(job: Once, run: Run) -> None:
+            await note("once_runs", job.number)
             async with pool.connection() as connection:
                 await connection.execute("INSERT INTO effects VALUES (%s)", [job.number])
                 await asyncio.sleep(random.uniform(0, 0.02))

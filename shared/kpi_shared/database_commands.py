@@ -42,6 +42,8 @@ _has_tables = """
 """
 # The schema is dropped with all that is in it: tables, functions, types. It then is as CREATE DATABASE makes it.
 _DROP = (
+    # That of the queue of kpi_kit, which a migration makes. Schemas of other programs stay.
+    "DROP SCHEMA IF EXISTS kpi_queue CASCADE",
     "DROP SCHEMA public CASCADE",
     "CREATE SCHEMA public AUTHORIZATION pg_database_owner",
     "GRANT USAGE ON SCHEMA public TO PUBLIC",

@@ -29,11 +29,13 @@ EX_CONFIG = 78
 _COMMANDS = """serve (the default): handle requests; check: report as JSON whether it could start; settings: print as
 JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
 OpenAPI document; seed: add made-up rows for development; show-database: print where the database is, and its revision;
-renew-database: drop all that is in the database that standard input names, and migrate it; import-...: add documents
+renew-database: drop all that is in the database that standard input names, and migrate it; show-queues,
+list-failed-jobs, retry-failed-jobs: the jobs in the database; import-...: add documents
 from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
 
 # The commands of every part that has a database.
-_ON_DATABASE = ("seed", "show-database", "renew-database")
+_OF_QUEUE = ("show-queues", "list-failed-jobs", "retry-failed-jobs")
+_ON_DATABASE = ("seed", "show-database", "renew-database", *_OF_QUEUE)
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
 # A command that only one part has: it gets the settings and returns the exit code.
@@ -135,6 +137,10 @@ def _run_on_database(part: Part, options: argparse.Namespace) -> int:
             as_json=options.json,
         )
         return command.run(part, settings, chosen)
+    if options.command in _OF_QUEUE:
+        from kpi_shared import queue_commands  # noqa: PLC0415
+
+        return queue_commands.run(part, settings, options.command)
     from kpi_shared import database_commands  # noqa: PLC0415
 
     work = database_commands.show if options.command == "show-database" else database_commands.renew

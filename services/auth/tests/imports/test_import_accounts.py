@@ -10,6 +10,9 @@ import bcrypt
 import pytest
 from auth_support import PASSWORD, Accounts, empty
 from fastapi import FastAPI
+from kpi_auth.commands import RefusedError
+from kpi_auth.hashing.hasher import functions_of
+from kpi_auth.imports import service
 from kpi_auth.imports.console import move_in
 from kpi_auth.imports.schemas import ImportOptions, Totals
 from kpi_auth.settings import AuthSettings
@@ -198,6 +201,24 @@ async def test_conflicts_are_named_by_line(shared: Accounts, settings: AuthSetti
     (await Import.run(settings, lines, keep_going=True)).check(read=8, added=1, refused=7)
     assert [row["username"] for row in await rows(shared)] == ["anna", "squatter", "cleo"]
     (await Import.run(settings, [lines[7], lines[6]])).check(read=2, added=1, unchanged=1)
+
+
+async def import_beside_a_registration(shared: Accounts, settings: AuthSettings, *, names: list[str]) -> None:
+    """The last of the names is registered after all have been judged."""
+    reader = service.Reader(settings, functions_of(settings), ImportOptions())
+    lines = [json.dumps({"line": number, "username": name}).encode() for number, name in enumerate(names, start=1)]
+    async with shared.app.state.database.writing() as connection:
+        await service.stage_all(connection, reader, lines, report=print)
+        totals, _ = await service.judge_all(connection, reader)
+        assert totals.added == len(names)
+        await shared.add(names[-1])
+        await service.add_all(connection, totals, report=print)
+
+
+async def test_a_name_that_is_registered_meanwhile_undoes_the_import(shared: Accounts, settings: AuthSettings) -> None:
+    with pytest.raises(RefusedError, match="registered meanwhile"):
+        await import_beside_a_registration(shared, settings, names=["anna", "ben"])
+    assert [row["username"] for row in await rows(shared)] == ["ben"]
 
 
 async def test_a_dry_run_stores_nothing(shared: Accounts, settings: AuthSettings) -> None:

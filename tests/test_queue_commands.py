@@ -1,0 +1,72 @@
+"""``kpi queue`` on the database of a service whose migrations have made the schema of the queue."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from kpi_kit.queue import Job, Queue, Retry, Run
+from kpi_kit.queue.schema import upgrade_sql
+from kpi_shared.testing.postgres import create_migrated_database
+
+_KPI = Path(sys.executable).with_name("kpi")
+
+
+class Fails(Job, retry=Retry(attempts=1)):
+    text: str
+
+
+@pytest.fixture
+def url(worker: str) -> str:
+    return create_migrated_database("kpi_content", f"queue_commands_{worker}")
+
+
+def kpi(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    settings = os.environ | {"DATABASE_URL": url, "APP_ENV": "development"}
+    return subprocess.run([_KPI, *arguments], env=settings, capture_output=True, text=True, check=False)
+
+
+async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
+    missing = kpi(url, "queue", "status", "-s", "content")
+    assert missing.returncode == 1
+    assert "content: it has no queue" in missing.stderr
+    with psycopg.connect(url) as connection:
+        connection.execute(upgrade_sql())
+
+    async def fail(_job: Fails, _run: Run) -> None:
+        raise ConnectionError("payload-content")
+
+    queue = Queue.from_url(url)
+    queue.handle(Fails, fail)
+    async with queue:
+        pushed = await queue.chain([Fails(text="payload-content"), Fails(text="b")])
+        async with queue.work(grace=timedelta(seconds=5)):
+            while not await queue.failed():
+                pass
+        listed = kpi(url, "queue", "failed", "-s", "content", "--json")
+        (job,) = json.loads(listed.stdout)["jobs"]
+        assert (job["id"], job["name"], job["error"], job["stopped"]) == (
+            pushed.id,
+            "Fails",
+            "ConnectionError",
+            ["Fails"],
+        )
+        assert "payload-content" not in listed.stdout + listed.stderr
+        retried = kpi(url, "queue", "retry", str(pushed.id), "-s", "content")
+        assert retried.stdout == "kpi: content: jobs that start anew: 1\n", retried.stderr
+        assert [each.waiting for each in await queue.status()] == [1]
+    fresh = kpi(url, "db", "fresh", "-s", "content", "--yes")
+    assert fresh.returncode == 0, fresh.stderr
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT to_regnamespace('kpi_queue')").fetchone() == (None,)
+
+
+def test_a_retry_says_which_jobs() -> None:
+    for words, problem in (([], "each service"), (["-s", "content"], "which jobs")):
+        result = kpi("", "queue", "retry", *words)
+        assert result.returncode == 2
+        assert problem in result.stderr
