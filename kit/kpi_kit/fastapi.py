@@ -36,7 +36,7 @@ _SETTINGS = {
     "disks": "STORAGE_DISKS",
     "queue": "QUEUE_URL",
     "events": "EVENTS_URL",
-    "notify": "NOTIFY_URLS",
+    "notify": "NOTIFY_URLS or MAIL_URL",
     "hashing": "HASHING_URL",
     "crypt": "CRYPT_KEYS",
 }
@@ -111,8 +111,8 @@ async def open_kit(
 
     ``context_headers`` is what HTTP requests pass on (see HttpClient), ``events`` are the types of events that are sent
     or listened to, ``notifications`` is the table of the database channel. Mails that are enqueued, and notifications,
-    go through the queue if there is one: a process that runs its ``work`` sends them. UrlError and MissingExtraError as
-    of each library.
+    go through the queue if there is one, encrypted if there are keys: a process that runs its ``work`` sends them.
+    UrlError and MissingExtraError as of each library.
     """
     libraries = _Builder(settings, observer, context_headers, events, notifications).build()
     async with AsyncExitStack() as stack:
@@ -229,7 +229,8 @@ class _Builder:
         return mailer
 
     def _build_notify(self) -> _Library | None:
-        if not self.settings.notify_urls and self.notifications is None:
+        has_channel = self.settings.notify_urls or self.notifications is not None or "mail" in self.built
+        if not has_channel:
             return None
         from kpi_kit.notify import Notifier
 

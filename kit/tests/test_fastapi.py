@@ -1,8 +1,10 @@
 """The libraries of the kit in an application, with the telemetry of a service."""
 
 import base64
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,8 +19,8 @@ from kpi_kit.events import Event, EventBus
 from kpi_kit.fastapi import Cache, Crypt, Disks, Events, Hash, Http, Kit, Mail, Notify, Queue, Storage, open_kit
 from kpi_kit.hashing import Hasher
 from kpi_kit.http import HttpClient
-from kpi_kit.mail import Mailer
-from kpi_kit.notify import Notifier
+from kpi_kit.mail import Mailer, Message
+from kpi_kit.notify import Notification, Notifier, Recipient, TextContent
 from kpi_kit.queue import Queue as QueueLibrary
 from kpi_kit.settings import KitSettings
 from kpi_kit.storage import Disks as DisksLibrary
@@ -46,6 +48,18 @@ class UserCreated(Event):
     event_name = "user.created"
 
     name: str
+
+
+class Paid(Notification):
+    def via(self, _recipient: Recipient) -> list[str]:
+        return ["mail"]
+
+    def to_text(self, _recipient: Recipient) -> TextContent:
+        return TextContent(title="Two", text="hunter2")
+
+
+def read_mails(folder: Path) -> str:
+    return "".join(file.read_text() for file in folder.iterdir())
 
 
 def build_app(observation: Observation | None = None) -> FastAPI:
@@ -98,6 +112,26 @@ async def test_each_dependency_is_its_library() -> None:
         assert [type(getattr(kit, name)) for name in NAMES] == kinds
         assert await kit.hashing.verify("a", await kit.hashing.make("a"))
         assert kit.crypt.decrypt(kit.crypt.encrypt(b"a")) == b"a"
+
+
+async def test_mails_and_notifications_go_through_the_queue_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payloads: list[str] = []
+    push = QueueLibrary._push
+
+    async def note(self: QueueLibrary, envelopes: Any, connection: Any) -> Any:
+        payloads.extend(json.dumps(each.payload) for each in envelopes)
+        return await push(self, envelopes, connection)
+
+    monkeypatch.setattr(QueueLibrary, "_push", note)
+    more = {"mail_url": f"file://{tmp_path}", "mail_from": "shop@example.com", "queue_url": "sync://"}
+    async with opened(build_app(), KitSettings.model_validate({**ALL, **more})) as (kit, _):
+        await kit.mail.enqueue(None, Message(to="anna@example.com", subject="One", text="hunter2"))
+        await kit.notify.send(Paid(), Notifier.route("mail", "ben@example.com"))
+    assert read_mails(tmp_path).count("hunter2") == 2
+    assert len(payloads) == 2
+    assert "hunter2" not in str(payloads)
 
 
 async def test_what_is_not_configured_says_which_setting_is_missing() -> None:

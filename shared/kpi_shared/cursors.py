@@ -11,10 +11,13 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
+from kpi_kit.crypt import derive_key
+
 from kpi_shared.errors import InvalidRequestError
 from kpi_shared.tokens import KeyRing
 
 _SEAL_BYTES = 16
+_KEY_BYTES = 64
 
 
 class InvalidCursorError(InvalidRequestError):
@@ -47,7 +50,7 @@ class CursorSealer:
         """Seal with the active key of this ring, and accept what its keys have sealed."""
         # While there is no key at all, which an emergency may cause, this process accepts its own cursors.
         keys = (*ring.symmetric_keys, *self._lasting) or (secrets.token_bytes(32),)
-        self._keys = [hashlib.blake2b(key=key, person=b"kpi-cursor").digest() for key in keys]
+        self._keys = [derive_key(key, purpose=b"kpi-cursor", size=_KEY_BYTES) for key in keys]
 
     def seal(self, position: bytes, *, of: str) -> str:
         data = position + _seal(position, of, self._keys[0])

@@ -22,15 +22,12 @@ PIECES = [
     ["make:middleware", "ServedBy"],
     ["make", "command", "count-drafts", "--in", "posts"],
     ["make:test", "PostTitle"],
-    ["make", "notifications"],
     ["make", "migration", "fill bios"],
     ["make", "event", "account.suspended", "-s", "auth", "-f", "reason:string:required"],
 ]
 TESTS = [
     "services/content/tests/notes",
     "services/content/tests/reports",
-    "services/content/tests/notifications",
-    "services/content/tests/test_housekeeping.py",
     "services/content/tests/posts/test_archive_post.py",
     "services/content/tests/posts/test_count_drafts.py",
     "services/content/tests/posts/test_post_title.py",

@@ -8,22 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import Progress
 
 from kpi_cli import parts
 from kpi_cli.errors import KPI, FailureError
 from kpi_cli.layout import Layout
 from kpi_cli.loading import pipe, posts, voters
 from kpi_cli.loading.posts import Post
+from kpi_cli.loading.progress import open_progress
 from kpi_cli.stack import environments, local_database
 from kpi_cli.stack.ports import Ports
 
@@ -32,13 +24,6 @@ AUTH = parts.get_or_raise("auth")
 CONTENT = parts.get_or_raise("content")
 # How content names a record that it refuses: by its number in what it was sent.
 _REFUSED_RECORD = re.compile(r"kpi-content: line (\d+): (.*)")
-
-
-class _Rate(ProgressColumn):
-    """Rich has a column for bytes per second, but none for a plain rate."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
 
 
 def load(layout: Layout, file: Path, console: Console, *, as_json: bool = False) -> None:
@@ -50,7 +35,7 @@ def load(layout: Layout, file: Path, console: Console, *, as_json: bool = False)
         local_database.migrate_where_needed(layout, ports)
         _check_posts(layout, ports, file, found)
         # The progress is for people.
-        with _progress(Console(stderr=True) if as_json else console) as progress:
+        with open_progress(Console(stderr=True) if as_json else console) as progress:
             users = _import_users(layout, ports, found, progress)
             totals = _import_posts(layout, ports, _Records(found, users), progress)
     if as_json:
@@ -71,18 +56,6 @@ def _check_posts(layout: Layout, ports: Ports, file: Path, found: list[Post]) ->
         if refusal is None:
             raise
         raise posts.BadLineError(file, found[int(refusal[1]) - 1].line, refusal[2]) from failure
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:<6}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=console,
-    )
 
 
 def _import_users(layout: Layout, ports: Ports, found: list[Post], progress: Progress) -> dict[str, int]:

@@ -12,9 +12,14 @@ from kpi_cli.errors import KPI, FailureError, reports_full_disk
 
 
 def send(
-    part: str, command: Sequence[str], environment: Mapping[str, str], records: Iterable[Mapping[str, object]]
+    part: str,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    records: Iterable[Mapping[str, object]],
+    *,
+    accept: tuple[int, ...] = (0,),
 ) -> Iterator[dict[str, Any]]:
-    """Send records as NDJSON and yield the NDJSON responses; raises FailureError when the program fails.
+    """Send records as NDJSON and yield the NDJSON responses; FailureError for an exit code that is not to be accepted.
 
     The records are sent by a thread: a program that responds while it reads would otherwise block both sides once the
     pipes are full.
@@ -36,7 +41,7 @@ def send(
             process.kill()
             process.wait()
             responses.close()
-        if code:
+        if code not in accept:
             errors.seek(0)
             raise _failure(part, command[-1], code, errors.read().decode("utf-8", "replace"))
 

@@ -15,6 +15,7 @@ _MOST_BODY = 16 * 1024
 # 408 Request Timeout, 425 Too Early and 429 Too Many Requests may pass, as the errors of servers do.
 _MAY_PASS = {408, 425, 429}
 _FIRST_SERVER_ERROR = 500
+_HEADERS = {"User-Agent": "kpi-kit", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -24,63 +25,54 @@ class Answer:
 
 
 class Poster:
-    """httpx, and not the client of kpi_kit.http: the job of a delivery tries again, and does so much later."""
+    """httpx, and not the client of kpi_kit.http: the job of a delivery tries again, and does so much later.
+
+    Its transport alone: a client keeps cookies, which would go to another receiver at the same address.
+    """
 
     def __init__(self, seconds: float, *, keeps_connections: bool = True) -> None:
         self._seconds = seconds
-        self._limits = httpx.Limits(max_keepalive_connections=10 if keeps_connections else 0)
-        self._client: httpx.AsyncClient | None = None
+        self._limits = httpx.Limits(max_connections=100, max_keepalive_connections=10 if keeps_connections else 0)
+        self._transport: httpx.AsyncHTTPTransport | None = None
 
     async def open(self) -> None:
-        self._client = httpx.AsyncClient(
-            # No proxy of the environment: it would resolve the host once more.
-            trust_env=False,
-            follow_redirects=False,
-            limits=self._limits,
-            # All of an attempt has one bound.
-            timeout=None,  # noqa: S113 asyncio.timeout in post()
-        )
+        # No proxy of the environment: it would resolve the host once more.
+        self._transport = httpx.AsyncHTTPTransport(trust_env=False, limits=self._limits)
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
 
     async def post(
-        self,
-        url: httpx.URL,
-        *,
-        content: bytes,
-        headers: Mapping[str, str],
-        auth: tuple[str, str] | None = None,
-        server_name: str | None = None,
+        self, url: httpx.URL, *, content: bytes, headers: Mapping[str, str], server_name: str | None = None
     ) -> Answer:
         """The response; ChannelUnavailableError if there is none in time.
 
         ``server_name`` is the one that the certificate must be for, where the URL has an address in its place.
         """
-        if self._client is None:
+        if self._transport is None:
             raise ChannelUnavailableError("the channel is not open")
         extensions = {"sni_hostname": server_name} if server_name else {}
+        request = httpx.Request("POST", url, content=content, headers={**_HEADERS, **headers}, extensions=extensions)
         try:
             with quiet():
+                # All of an attempt has one bound.
                 async with asyncio.timeout(self._seconds):
-                    request = self._client.build_request(
-                        "POST", url, content=content, headers=headers, extensions=extensions
-                    )
-                    return await self._send(self._client, request, auth)
+                    return await _exchange(self._transport, request)
         except TimeoutError:
             raise ChannelUnavailableError(f"no response within {self._seconds:g} seconds") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
             # Its text may quote the URL.
             raise ChannelUnavailableError(f"the request failed: {type(error).__name__}") from None
 
-    async def _send(self, client: httpx.AsyncClient, request: httpx.Request, auth: tuple[str, str] | None) -> Answer:
-        response = await client.send(request, auth=httpx.BasicAuth(*auth) if auth else None, stream=True)
-        try:
-            return Answer(response.status_code, await _read_some(response))
-        finally:
-            await response.aclose()
+
+async def _exchange(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
+    response = await transport.handle_async_request(request)
+    try:
+        return Answer(response.status_code, await _read_some(response))
+    finally:
+        await response.aclose()
 
 
 async def _read_some(response: httpx.Response) -> bytes:

@@ -1,8 +1,8 @@
 """Keep the URLs of channels out of the logs of the libraries that call them: they have tokens in their paths.
 
-httpx 0.28 logs each URL at INFO; urllib3, which requests uses, logs each path at DEBUG; apprise 2.3 logs URLs and
-contents at DEBUG, whatever ``secure_logging`` says (looked at in November 2026). Calls of others through the same
-libraries are logged as before.
+urllib3, which requests uses, logs each path at DEBUG; httpcore logs headers, such as the target of a redirect; apprise
+2.3 logs URLs and contents at DEBUG, whatever ``secure_logging`` says (looked at in November 2026). Calls of others
+through the same libraries are logged as before.
 """
 
 import logging
@@ -14,7 +14,6 @@ _LOGGERS = (
     "apprise",
     "httpcore.connection",
     "httpcore.http11",
-    "httpx",
     "urllib3.connectionpool",
     "urllib3.util.retry",
 )

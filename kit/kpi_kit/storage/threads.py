@@ -24,6 +24,19 @@ class Threads:
             await _wait_for(future)
             raise
 
+    async def open(
+        self, close: Callable[[Result], object], function: Callable[P, Result], *arguments: P.args, **keywords: P.kwargs
+    ) -> Result:
+        """As ``run``, for what is to be closed: a caller that is cancelled does not get it."""
+        opened: list[Result] = []
+        try:
+            await self.run(lambda: opened.append(function(*arguments, **keywords)))
+        except asyncio.CancelledError:
+            for result in opened:
+                close(result)
+            raise
+        return opened[0]
+
     async def finish(self, function: Callable[[], object]) -> None:
         """Clean up, even if the caller is cancelled again, or the threads have ended."""
         try:

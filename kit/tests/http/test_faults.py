@@ -22,11 +22,12 @@ from kpi_kit.http import (
 )
 from pydantic import SecretStr
 
-# A single attempt, so that each fault is seen; far below the limits of the tests' own patience.
-ONCE = Limits(attempts=1, connect=0.5, silence=0.2, total=0.4, max_body_bytes=100_000)
-TWICE = Limits(attempts=2, connect=0.5, silence=0.2, total=5, first_wait=0, longest_wait=0, jitter=0)
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 PATIENCE = 20
+# A single attempt, so that each fault is seen. Only where time has to pass the limits are short.
+ONCE = Limits(attempts=1, connect=PATIENCE, silence=PATIENCE, total=PATIENCE, max_body_bytes=100_000)
+SHORT = Limits(attempts=1, connect=PATIENCE, silence=0.4, total=0.8)
+TWICE = Limits(attempts=2, silence=0.4, total=PATIENCE, first_wait=0, longest_wait=0, jitter=0)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"
 
 
 async def reset_at_once(connection: Connection) -> None:
@@ -106,11 +107,12 @@ async def test_each_fault_is_a_typed_error_in_time_and_the_next_call_works(
 ) -> None:
     caplog.set_level(logging.INFO)
     behaviour, expected = fault
-    async with serving(behaviour) as server, HttpClient.from_url(server.url, limits=ONCE) as client:
-        async with asyncio.timeout(PATIENCE):
+    limits = SHORT if expected is HttpTimeoutError else ONCE
+    async with serving(behaviour) as server, HttpClient.from_url(server.url, limits=limits) as client:
+        async with asyncio.timeout(2 * PATIENCE):
             with pytest.raises(expected) as caught:
                 await client.with_token("hunter2").get_json("/x", params={"key": "hunter2"})
-            assert await client.get_json("/x") == {"id": "a"}
+            assert await client.get_json("/x", timeout=PATIENCE) == {"id": "a"}
         assert server.lines == ["GET /x?key=hunter2", "GET /x"]
     assert "hunter2" not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
     assert "hunter2" not in caplog.text
@@ -156,8 +158,9 @@ async def test_a_server_that_accepts_nothing_is_a_timeout() -> None:
             for each in (first, second):
                 each.setblocking(False)
                 each.connect_ex(address)
-            async with HttpClient.from_url(f"http://127.0.0.1:{address[1]}", limits=ONCE) as client:
-                with pytest.raises(HttpTimeoutError):
+            limits = Limits(attempts=1, connect=0.3, total=PATIENCE)
+            async with HttpClient.from_url(f"http://127.0.0.1:{address[1]}", limits=limits) as client:
+                with pytest.raises(HttpTimeoutError, match="no connection in time"):
                     await client.get("/x")
 
 
@@ -174,7 +177,7 @@ async def test_retry_after_is_kept() -> None:
 
 
 async def test_one_deadline_covers_all_attempts_and_their_waits() -> None:
-    limits = Limits(attempts=100, first_wait=0.05, longest_wait=0.1, total=0.5, open_after=1000)
+    limits = Limits(attempts=100, first_wait=0.05, longest_wait=0.1, jitter=0.01, total=1, open_after=1000)
     async with serving(*[respond(503)] * 100) as server, HttpClient.from_url(server.url, limits=limits) as client:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(UnavailableStatusError):
@@ -206,7 +209,7 @@ async def test_a_host_that_is_too_slow_opens_the_circuit_and_a_caller_that_goes_
 
 
 async def test_without_a_free_connection_the_request_is_not_sent_and_the_host_is_not_blamed() -> None:
-    limits = Limits(attempts=1, connect=0.1, silence=60, max_connections=1, open_after=1)
+    limits = Limits(attempts=1, connect=0.4, silence=60, max_connections=1, open_after=1)
     async with serving(hang_before_the_head) as server, HttpClient.from_url(server.url, limits=limits) as client:
         waiting = asyncio.create_task(client.get("/first"))
         await server.came.wait()

@@ -67,6 +67,14 @@ async def test_all_attempts_have_the_same_id(service: Service) -> None:
     assert len(service.requests) == 2
 
 
+async def test_no_cookie_of_one_receiver_goes_to_another(service: Service) -> None:
+    service.headers = ("Set-Cookie: session=one; Path=/",)
+    async with Notifier.from_urls({"hooks": OPEN}) as notifier:
+        for name in ("one", "another"):
+            await notifier.send(PAID, Recipient("42", {"hooks": f"http://127.0.0.1:{service.port}/{name}"}))
+    assert [request.headers.get("cookie") for request in service.accepted] == [None, None]
+
+
 async def test_redirects_are_not_followed(service: Service) -> None:
     async with run_service() as other:
         service.status, service.headers = "307 Temporary Redirect", (f"Location: http://127.0.0.1:{other.port}/",)

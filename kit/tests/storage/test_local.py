@@ -133,6 +133,20 @@ async def test_an_open_file_is_closed_after_its_end_and_before(local: Storage) -
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+async def test_a_cancelled_open_leaves_no_file_open(local: Storage) -> None:
+    await local.put("a", b"x")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for turns in range(4):
+        opening = asyncio.create_task(local.open("a"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        await asyncio.wait({opening})
+        if not opening.cancelled():
+            opening.result().close()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [(errno.ENOSPC, StorageUnavailableError), (errno.EIO, StorageUnavailableError), (errno.EROFS, StorageRefusedError)],

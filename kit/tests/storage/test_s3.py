@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -144,6 +145,30 @@ async def test_what_a_bucket_does_not_delete_is_returned(s3: Storage, prefix: st
         client.delete_bucket_policy(Bucket=BUCKET)
     assert {path: error.reason for path, error in failed.items()} == {"kept": "AccessDenied"}
     assert [info.path async for info in s3.list()] == ["kept"]
+
+
+async def test_a_cancelled_open_gives_its_connection_back(s3: Storage) -> None:
+    await s3.put("a", b"x" * MIB)
+    driver: Any = s3._driver
+    open_blocking, closed = driver._open, list[object]()
+    loop, is_open, is_cancelled = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def hold(path: str) -> Any:
+        found, first = open_blocking(path)
+        body = found["Body"]
+        found["Body"] = SimpleNamespace(close=lambda: closed.append(body.close()))
+        loop.call_soon_threadsafe(is_open.set)
+        is_cancelled.wait(10)
+        return found, first
+
+    driver._open = hold
+    opening = asyncio.create_task(s3.open("a"))
+    await is_open.wait()
+    opening.cancel()
+    is_cancelled.set()
+    await asyncio.wait({opening})
+    assert opening.cancelled()
+    assert len(closed) == 1
 
 
 async def test_a_bucket_that_is_not_there_is_refused(aws: str) -> None:

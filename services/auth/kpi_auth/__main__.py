@@ -8,6 +8,7 @@ from kpi_auth.api_keys.console import create_api_key, list_api_keys, revoke_api_
 from kpi_auth.audit.console import verify_audit
 from kpi_auth.bootstrap.console import bootstrap
 from kpi_auth.events.console import show_status
+from kpi_auth.imports.console import import_accounts
 from kpi_auth.outlets.console import show_outlets
 from kpi_auth.settings import PART, AuthSettings
 from kpi_auth.token_keys.console import manage_keys
@@ -16,6 +17,7 @@ from kpi_auth.users.imports import import_users
 
 COMMANDS = {
     "import-users": import_users,
+    "import-accounts": import_accounts,
     "check-new-user": check_new_user,
     "check-user": check_user,
     "create-user": create_user,

@@ -38,6 +38,7 @@ from kpi_auth.sessions.endpoints import admin_router as sessions_of_users
 from kpi_auth.sessions.endpoints import router as sessions
 from kpi_auth.sessions.endpoints import token_router as tokens
 from kpi_auth.sessions.session_check import check_session
+from kpi_auth.sessions.worker import hash_forms
 from kpi_auth.settings import NO_AUTH_SECRET_KEY, AuthSettings
 from kpi_auth.token_keys.errors import install_key_handlers
 from kpi_auth.token_keys.worker import check_minting, token_keys
@@ -75,7 +76,7 @@ def create_app(settings: AuthSettings | None = None) -> FastAPI:
         resources=[
             *(request_tools, cursor_sealer, password_hasher, external_verifier),
             *(mail_worker, audit_chainer, housekeeping, bootstrap_codes, event_feed, token_keys, internal_port),
-            *(nats_outlet, webhook_destinations, webhook_worker),
+            *(nats_outlet, webhook_destinations, webhook_worker, hash_forms),
         ],
     )
     install_key_handlers(app)

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from statistics import median
 
+import bcrypt
 import httpx
 import pytest
 from argon2 import PasswordHasher as Argon2
 from auth_support import PASSWORD, Accounts, empty, registration
 from fastapi import FastAPI
 from kpi_auth.app import create_app
+from kpi_auth.sessions.worker import renew_decoys
 from kpi_auth.settings import AuthSettings
 from kpi_shared.testing.client import client_of, running
 
@@ -49,10 +51,12 @@ def accounts(real: FastAPI, client: httpx.AsyncClient) -> Accounts:
     return Accounts(real, client)
 
 
-async def medians(cases: dict[str, Callable[[], Awaitable[httpx.Response]]], status: int) -> dict[str, float]:
+async def medians(
+    cases: dict[str, Callable[[], Awaitable[httpx.Response]]], status: int, *, samples: int = SAMPLES
+) -> dict[str, float]:
     """The median time of each case in seconds; every response must have the status."""
     taken: dict[str, list[float]] = {name: [] for name in cases}
-    for _ in range(SAMPLES):
+    for _ in range(samples):
         for name, ask in cases.items():
             began = time.perf_counter()
             response = await ask()
@@ -89,6 +93,22 @@ async def test_a_refused_sign_in_takes_the_same_time_for_every_name(
 
     found = await medians({name: case(*tried) for name, tried in tries.items()}, 401)
     assert spread(found) < CLOSE, found
+
+
+async def test_where_accounts_have_slow_hashes_unknown_names_are_as_slow(
+    real: FastAPI, client: httpx.AsyncClient, accounts: Accounts
+) -> None:
+    await accounts.add("anna")
+    # About five times the work of argon2id with the parameters of production.
+    slow = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(11)).decode()
+    await accounts.execute("UPDATE users SET password_hash = :hash", hash=slow)
+    await renew_decoys(real.state.database, real.state.hasher)
+
+    def case(username: str) -> Callable[[], Awaitable[httpx.Response]]:
+        return lambda: client.post("/auth/login", json={"username": username, "password": "wrong password"})
+
+    found = await medians({name: case(name) for name in ("anna", "nobody")}, 401, samples=10)
+    assert spread(found) < max(found.values()) / 3, found
 
 
 @pytest.mark.parametrize("path", ["forgot-password", "resend-verification"])

@@ -39,6 +39,7 @@ class Follower:
         self._client = client
         self._revocations = revocations
         self.wake = asyncio.Event()
+        self._wakes: list[asyncio.Event] = []
         self.has_snapshot = False
         self.seq = 0
         self.reconnects = 0
@@ -77,6 +78,7 @@ class Follower:
         if snapshot.seq != self.seq:
             self.seq = snapshot.seq
             self.wake.set()
+            self._wake_all()
         # Before the request: what a process that stood still meanwhile reads from its connection is old.
         hearing = Hearing(asked=asked, opened=monotonic())
         lines = LineReader()
@@ -98,6 +100,17 @@ class Follower:
         self.seq = event.seq
         if event.is_of_account:
             self.wake.set()
+        self._wake_all()
+
+    def add_wake(self) -> asyncio.Event:
+        """An event of asyncio that is set whenever something may have happened, for one more reader."""
+        wake = asyncio.Event()
+        self._wakes.append(wake)
+        return wake
+
+    def _wake_all(self) -> None:
+        for wake in self._wakes:
+            wake.set()
 
     def _note_heartbeat(self, address: str, heartbeat: Heartbeat, hearing: Hearing) -> None:
         self._revocations.mark_known(until=hearing.note_heartbeat(heartbeat))

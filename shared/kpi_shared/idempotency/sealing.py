@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from kpi_kit.crypt import derive_key
 
 from kpi_shared.idempotency.errors import KeyReusedError
 from kpi_shared.tokens import InvalidTokenError, open_sealed, seal
@@ -47,10 +48,7 @@ class ResponseSeal:
 
 
 def derive_keys(key: str, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
-    return tuple(
-        hashlib.blake2b(key.encode(), key=secret, person=b"kpi-once-seal", digest_size=32).digest()
-        for secret in secrets or (b"",)
-    )
+    return tuple(derive_key(secret, purpose=b"kpi-once-seal", context=key.encode()) for secret in secrets or (b"",))
 
 
 def fingerprint(request: Request, body: bytes) -> bytes:

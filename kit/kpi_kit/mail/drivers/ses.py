@@ -96,7 +96,7 @@ class SesTransport:
 
     def _build_client(self) -> "SESV2Client":
         account = self._account
-        # A mail that is sent twice is worse than one that the caller tries again.
+        # The caller counts attempts: one that the library makes by itself could send a mail twice without a word.
         config = Config(
             connect_timeout=min(_CONNECT_SECONDS, self._seconds),
             read_timeout=self._seconds,

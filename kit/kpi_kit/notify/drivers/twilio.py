@@ -4,6 +4,7 @@ Not by apprise 2.3, which sends to api.twilio.com only and returns True or False
 a service that is busy.
 """
 
+import base64
 import json
 import re
 from contextlib import suppress
@@ -27,7 +28,7 @@ class TwilioChannel:
 
     def __init__(self, url: httpx.URL, auth: tuple[str, str], sender: str, seconds: float) -> None:
         self._url = url
-        self._auth = auth
+        self._authorization = f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}"
         self._sender = sender
         self._poster = Poster(seconds)
 
@@ -42,8 +43,8 @@ class TwilioChannel:
             raise DeliveryRefusedError("the number is not in the international form, such as +15550100")
         text = SmsContent.model_validate(delivery.content).text
         body = urlencode({"From": self._sender, "To": delivery.address, "Body": text}).encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = await self._poster.post(self._url, content=body, headers=headers, auth=self._auth)
+        headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": self._authorization}
+        answer = await self._poster.post(self._url, content=body, headers=headers)
         check_answer(answer, reason=_read_code(answer))
 
 

@@ -85,7 +85,10 @@ class LocalDriver:
         return await self._run(self._read_info, path)
 
     async def open(self, path: str) -> OpenFile:
-        file, info, first = await self._run(self._open, path)
+        try:
+            file, info, first = await self._threads.open(_close, self._open, path)
+        except OSError as error:
+            raise _translate(error) from None
         return OpenFile(info, self._read(file, info, first), file.close)
 
     def list(self, prefix: str, *, after: str) -> AsyncIterator[Sequence[FileInfo]]:
@@ -266,6 +269,10 @@ def _put_in_place(folder: int, name: str, root: Path, path: str, *, only_if_new:
         else:
             os.rename(name, last, src_dir_fd=folder, dst_dir_fd=target)
         os.fsync(target)
+
+
+def _close(opened: tuple[FileIO, FileInfo, bytes]) -> None:
+    opened[0].close()
 
 
 def _check_regular(path: str, status: os.stat_result) -> os.stat_result:

@@ -43,7 +43,7 @@ def _open_root(root: Path) -> int:
     try:
         return os.open(root, _FOLDER)
     except NotADirectoryError as error:
-        raise StorageRefusedError(error.strerror) from None
+        raise StorageRefusedError(error.strerror or "") from None
 
 
 def _make(name: str, folder: int) -> None:

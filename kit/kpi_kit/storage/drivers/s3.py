@@ -58,6 +58,8 @@ class S3Driver:
 
     async def close(self) -> None:
         self._threads.close()
+        if "_client" in self.__dict__:
+            self._client.close()
 
     # Made in a thread, when it is needed: boto3 reads files for it.
     @cached_property
@@ -112,30 +114,35 @@ class S3Driver:
 
     async def read_info(self, path: str) -> FileInfo:
         """Never with the type that the bucket gives: with a signed URL, a client has chosen it."""
+        return await self._threads.run(self._read_info, path)
+
+    def _read_info(self, path: str) -> FileInfo:
+        place, beginning = self._place(path), f"bytes=0-{LOOKED_AT - 1}"
         try:
-            found = await self._call("get_object", path, Range=f"bytes=0-{LOOKED_AT - 1}")
+            found = self._call_blocking("get_object", path, **place, Range=beginning)
         except StorageError as error:
             if error.reason != "InvalidRange":
                 raise
             # The file is empty.
-            found = await self._call("head_object", path)
+            found = self._call_blocking("head_object", path, **place)
             return _describe(path, found, found["ContentLength"], b"")
         with found["Body"] as body:
-            first = await self._threads.run(_read, path, body, LOOKED_AT)
+            first = _read(path, body, LOOKED_AT)
         size = int(found.get("ContentRange", f"/{found['ContentLength']}").rpartition("/")[2])
         return _describe(path, found, size, first)
 
     async def open(self, path: str) -> OpenFile:
-        found = await self._call("get_object", path)
-        body = found["Body"]
+        found, first = await self._threads.open(_close, self._open, path)
+        info = _describe(path, found, found["ContentLength"], first)
+        return OpenFile(info, self._read(path, found["Body"], first), found["Body"].close)
+
+    def _open(self, path: str) -> tuple[dict[str, Any], bytes]:
+        found: dict[str, Any] = self._call_blocking("get_object", path, **self._place(path))
         try:
-            first = await self._threads.run(_read, path, body, CHUNK)
+            return found, _read(path, found["Body"], CHUNK)
         except BaseException:
-            body.close()
+            found["Body"].close()
             raise
-        return OpenFile(
-            _describe(path, found, found["ContentLength"], first), self._read(path, body, first), body.close
-        )
 
     async def _read(self, path: str, body: Any, chunk: bytes) -> AsyncIterator[bytes]:  # noqa: ANN401 as above
         while chunk:
@@ -223,6 +230,10 @@ class S3Driver:
                         self._client.abort_multipart_upload(**place)
                         aborted += 1
         return aborted
+
+
+def _close(opened: tuple[dict[str, Any], bytes]) -> None:
+    opened[0]["Body"].close()
 
 
 def _read(path: str, body: Any, size: int) -> bytes:  # noqa: ANN401 boto3 has no types of its own

@@ -17,8 +17,15 @@ from kpi_kit.storage.errors import (
 # All parts but the last have at least 5 MiB; there are at most 10,000, so that a file has at most 78 GiB.
 PART = 8 * 1024 * 1024
 _NOT_THERE = {"NoSuchKey", "404"}
-_THERE_ALREADY = {"PreconditionFailed", "ConditionalRequestConflict"}
-_MAY_PASS = {"SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "ThrottlingException"}
+# "ConditionalRequestConflict": another call for this key is not at its end yet, so nothing is known.
+_MAY_PASS = {
+    "ConditionalRequestConflict",
+    "SlowDown",
+    "InternalError",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "ThrottlingException",
+}
 _SERVER_ERROR = 500
 
 
@@ -89,7 +96,7 @@ def create_error(code: str, path: str = "", *, is_server_error: bool = False) ->
     """The error for a code of S3."""
     if code in _NOT_THERE:
         return NotStoredError(path)
-    if code in _THERE_ALREADY:
+    if code == "PreconditionFailed":
         return AlreadyStoredError(path)
     return StorageUnavailableError(code) if is_server_error or code in _MAY_PASS else StorageRefusedError(code)
 

@@ -16,7 +16,8 @@ MIN_PASSWORD = 8
 MAX_PASSWORD = 256
 
 
-def _normalize(value: object) -> object:
+def normalize_name(value: object) -> object:
+    """NFKC, the form in which usernames are compared."""
     # Normalising a long run of combining marks takes quadratic time, so only short values are normalised.
     if isinstance(value, str) and len(value) <= 4 * MAX_USERNAME:
         return unicodedata.normalize("NFKC", value)
@@ -26,7 +27,7 @@ def _normalize(value: object) -> object:
 Username = Annotated[
     str,
     StringConstraints(min_length=3, max_length=MAX_USERNAME, pattern=r"^[A-Za-z0-9_.-]+$"),
-    BeforeValidator(_normalize),
+    BeforeValidator(normalize_name),
 ]
 # The lengths are those of the table. A name is one line with a visible character; PostgreSQL's text type has no NUL.
 FullName = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine()]

@@ -41,6 +41,11 @@ async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
     await connection.execute(_add, values)
 
 
+async def add_all(connection: AsyncConnection, values: Sequence[Mapping[str, Any]]) -> None:
+    """Add many records, which all have the same columns."""
+    await connection.execute(_add, values)
+
+
 async def get_page(
     connection: AsyncConnection, *, audit_filter: AuditFilter, before: Sequence[Any] | None, limit: int
 ) -> Sequence[AnyRow]:

@@ -12,17 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Annotated, Self, TypeVar
 
-from argon2 import PasswordHasher as Argon2
-from argon2.exceptions import InvalidHashError, VerificationError
+import structlog
 from fastapi import Depends, FastAPI, Request
+from kpi_kit.hashing import HashFunctions, Parameters, RefusedHashError
 from kpi_shared.places import Places, Turn
 from kpi_shared.telemetry.metrics import Metrics
 
 from kpi_auth.hashing.askers import ANYONE, Asker, Familiar
+from kpi_auth.hashing.decoys import Decoys
 from kpi_auth.hashing.errors import HashingBusyError
 from kpi_auth.origin import RequestOrigin
 from kpi_auth.settings import AuthSettings
 
+log = structlog.get_logger("kpi_auth.hashing")
 Result = TypeVar("Result")
 # The lowest priority that nice(2) has: hashing gets the processor time that the event loop and the other parts leave,
 # so that many sign-ins at once do not delay other requests.
@@ -33,23 +35,21 @@ _REMEMBERED = 31
 class PasswordHasher:
     """argon2id with at most ``hash_workers`` hashes running and ``hash_queue`` waiting; else HashingBusyError.
 
-    The queue is fair: see ``kpi_shared.places``, and ``askers`` for the sources.
+    The hash functions are the kit's, which also verify what older systems stored. The queue is fair: see
+    ``kpi_shared.places``, and ``askers`` for the sources.
     """
 
     def __init__(self, settings: AuthSettings) -> None:
-        self._argon2 = Argon2(
-            time_cost=settings.argon2_time_cost,
-            memory_cost=settings.argon2_memory_kib,
-            parallelism=settings.argon2_parallelism,
-        )
+        self._functions = functions_of(settings)
         self._workers = settings.hash_workers
         self._room = settings.hash_workers + settings.hash_queue
         self._pool = ThreadPoolExecutor(settings.hash_workers, "hash", initializer=_lower_priority)
+        usual = self._functions.make(secrets.token_urlsafe(16))
         # Verified where there is no hash, so that an unknown account takes as long as a known one.
-        self._dummy = self._argon2.hash(secrets.token_urlsafe(16))
+        self.decoys = Decoys.of(settings, usual)
         # How long recent verifications with the current parameters took, in seconds.
         self._recent: deque[float] = deque(maxlen=_REMEMBERED)
-        self._verify("", self._dummy)
+        self._verify("", usual)
         # Some turns more than threads, so that these are busy while the next request looks up its account.
         ahead = min(settings.hash_workers, settings.hash_queue)
         self._places = Places(
@@ -64,17 +64,24 @@ class PasswordHasher:
     async def hash(self, password: str, *, by: Asker = ANYONE, place: "Place | None" = None) -> str:
         """Hash in a place of its own, or in ``place``, which the caller has taken."""
         with place or await self.take_place(by) as taken:
-            return await taken.run(lambda: self._argon2.hash(password))
+            return await taken.run(lambda: self._functions.make(password))
 
     async def verify(
-        self, password: str, password_hash: str | None, *, by: Asker = ANYONE, place: "Place | None" = None
+        self,
+        password: str,
+        password_hash: str | None,
+        *,
+        by: Asker = ANYONE,
+        place: "Place | None" = None,
+        login: str | None = None,
     ) -> bool:
         """Does the password match? Always takes the time of one hash; False for None.
 
-        As for ``place``, see ``hash``.
+        For None, ``login`` decides how long it takes (see ``decoys``). As for ``place``, see ``hash``.
         """
+        stored = password_hash or self.decoys.choose(login)
         with place or await self.take_place(by) as taken:
-            matches = await taken.run(lambda: self._verify(password, password_hash or self._dummy))
+            matches = await taken.run(lambda: self._verify(password, stored))
         return matches and password_hash is not None
 
     @property
@@ -116,11 +123,8 @@ class PasswordHasher:
         return {("room",): self._room, ("running",): running, ("waiting",): pending - running}
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Was the hash made with parameters other than the current ones?"""
-        try:
-            return self._argon2.check_needs_rehash(password_hash)
-        except InvalidHashError:
-            return True
+        """Was the hash made with other parameters than the current ones, or with another function?"""
+        return self._functions.needs_rehash(password_hash)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -138,9 +142,16 @@ class PasswordHasher:
 
     def _matches(self, password: str, password_hash: str) -> bool:
         try:
-            return self._argon2.verify(password_hash, password)
-        except (VerificationError, InvalidHashError):
+            return self._functions.verify(password, password_hash)
+        except RefusedHashError as error:
+            # It was written into the database by hand: the import refuses it. Its owner needs another password.
+            log.warning("a stored hash was refused", reason=str(error))
             return False
+
+
+def functions_of(settings: AuthSettings) -> HashFunctions:
+    """The kit's functions with the parameters of the settings, without a pool."""
+    return HashFunctions(Parameters(settings.argon2_time_cost, settings.argon2_memory_kib, settings.argon2_parallelism))
 
 
 class Place:

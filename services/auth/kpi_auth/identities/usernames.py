@@ -16,13 +16,13 @@ _NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_.-]+")
 
 def candidates(wanted: str | None) -> Iterator[str]:
     """Usernames to try, each in the form that registration requires."""
-    plain = _fit(wanted or "")
+    plain = fit(wanted or "")
     for digits in _DIGITS:
         suffix = "".join(secrets.choice("0123456789") for _ in range(digits))
         yield plain[: MAX_USERNAME - digits] + suffix
 
 
-def _fit(wanted: str) -> str:
+def fit(wanted: str) -> str:
     """A name or an address reduced to ASCII; accents and other scripts are removed."""
     local_part = wanted.partition("@")[0]
     plain = unicodedata.normalize("NFKD", local_part).encode("ascii", "ignore").decode("ascii")

@@ -5,14 +5,13 @@ Their names are their keys: ``seed_user_2`` is the second one in every database.
 
 from typing import Any
 
-from argon2 import PasswordHasher
+from kpi_kit.hashing import HashFunctions
 from kpi_shared.caller import Role
 from kpi_shared.seeding.factories import NumberedFactory
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kpi_auth.accounts import read_repository, write_repository
 from kpi_auth.accounts.models import NewAccount
-from kpi_auth.settings import AuthSettings
 from kpi_auth.users.console import CheckNewUser
 
 PASSWORD = "bees-dance-in-circles"  # noqa: S105 it is printed, and refused in production
@@ -52,10 +51,4 @@ def _make_account(user: CheckNewUser, password_hash: str) -> NewAccount:
 
 def _hash_once() -> str:
     """One hash for all: ten thousand would take minutes, and their password is no secret."""
-    defaults = AuthSettings.model_fields
-    hasher = PasswordHasher(
-        time_cost=defaults["argon2_time_cost"].default,
-        memory_cost=defaults["argon2_memory_kib"].default,
-        parallelism=defaults["argon2_parallelism"].default,
-    )
-    return hasher.hash(PASSWORD)
+    return HashFunctions().make(PASSWORD)

@@ -23,9 +23,9 @@ async def sign_in_with_password(context: Context, *, credentials: Credentials) -
     # Taken first: if no place is free, the request is refused at no cost and is not counted as an attempt.
     with await context.hasher.take_place(by) as place:
         admission, found = await _look_up(context, credentials.login)
-        password = credentials.password.get_secret_value()
-        matches = await _verify(context, found, password, place)
+        matches = await _verify(context, found, credentials, place)
     account = found if found is not None and matches and found.may_sign_in else None
+    password = credentials.password.get_secret_value()
     tokens = await _open_session(context, account, password, admission) if account else None
     if tokens is None and account is not None:
         tokens = await _try_again(context, account, password, admission)
@@ -48,13 +48,16 @@ async def _look_up(context: Context, login: str) -> tuple[Admission, Account | N
         return admission._replace(familiar=tuple(familiar)), found.account
 
 
-async def _verify(context: Context, account: Account | None, password: str, place: Place) -> bool:
+async def _verify(context: Context, account: Account | None, credentials: Credentials, place: Place) -> bool:
     """Whether the password is right.
 
-    An unknown name costs a hash as a known one does, and whether the account may sign in is checked only after the
-    password, so that neither the response nor its time discloses who has an account (ASVS 5.0, 6.3.8).
+    An unknown name costs a hash as a known one does (see ``hashing.decoys``), and whether the account may sign in is
+    checked only after the password, so that neither the response nor its time discloses who has an account (ASVS 5.0,
+    6.3.8).
     """
-    return await context.hasher.verify(password, account.password_hash if account else None, place=place)
+    password = credentials.password.get_secret_value()
+    stored = account.password_hash if account else None
+    return await context.hasher.verify(password, stored, place=place, login=credentials.login)
 
 
 async def _open_session(

@@ -4,16 +4,13 @@ PASETO_SECRET_KEY is shared with the other parts and is replaced regularly; what
 purpose derives a key of its own from AUTH_SECRET_KEY, which is replaced deliberately only (ADR 39).
 """
 
-import hashlib
 from collections.abc import Iterable
 
+from kpi_kit.crypt import derive_key
 from kpi_shared.keys import parse_key
 from pydantic import SecretStr
 
 from kpi_auth.settings.auth_settings import AuthSettings
-
-# BLAKE2b's limit.
-MAX_PURPOSE_BYTES = 16
 
 
 class SecretKeys:
@@ -38,7 +35,7 @@ class SecretKeys:
 
 
 def _derive(keys: Iterable[bytes], purpose: bytes) -> tuple[bytes, ...]:
-    return tuple(hashlib.blake2b(key=key, person=purpose, digest_size=32).digest() for key in keys)
+    return tuple(derive_key(key, purpose=purpose) for key in keys)
 
 
 def _read_all(secrets: Iterable[SecretStr]) -> tuple[bytes, ...]:

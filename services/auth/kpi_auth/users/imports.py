@@ -1,4 +1,7 @@
-"""``python -m kpi_auth import-users``: adds accounts without a password or an e-mail address."""
+"""``python -m kpi_auth import-users``: adds the authors of imported posts, with no password and no e-mail address.
+
+Whole accounts of another system are moved in by ``kpi_auth.imports``.
+"""
 
 import asyncio
 import json

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 
+from kpi_shared.database.copying import copy_rows
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from kpi_content.copying import copy_rows
 from kpi_content.imports.schemas import ExternalId
 
 # Any fixed number works: it makes two imports take turns, so that neither misses what the other has not committed.

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from kpi_shared.database.copying import copy_rows
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
-
-from kpi_content.copying import copy_rows
 
 _next_ids = text("SELECT nextval(pg_get_serial_sequence('posts', 'id')) FROM generate_series(1, :count)")
 

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from kpi_shared.database.copying import copy_text
 from sqlalchemy.ext.asyncio import AsyncConnection
-
-from kpi_content.copying import copy_text
 
 _copy = "COPY votes (post_id, user_id, date) FROM STDIN"
 

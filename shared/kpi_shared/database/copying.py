@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import psycopg
-from kpi_shared.database import get_direct
 from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_shared.database.driver import get_direct
 
 
 async def copy_rows(connection: AsyncConnection, statement: str, rows: Iterable[tuple[object, ...]]) -> None:

@@ -1,0 +1,181 @@
+"""The SQL of importing accounts: all are staged in a temporary table, judged there, and added from there.
+
+So the memory of the process does not grow with the file, and what is judged is what is added: all in one transaction.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+from kpi_shared.database import AnyRow
+from kpi_shared.database.copying import copy_rows
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from kpi_auth.accounts.fragments import STATE
+from kpi_auth.events.fragments import put_from
+from kpi_auth.events.models import EventType
+
+
+class StagedAccount(NamedTuple):
+    """A line of the input. With ``fallback`` the name was made from the address, which then identifies the account."""
+
+    line: int
+    username: str
+    fallback: str | None
+    email: str | None
+    email_signs_in: bool
+    verified_at: datetime | None
+    password_hash: str | None
+    role: str
+    created_at: datetime
+
+
+class Problem(NamedTuple):
+    """Why the account of a line cannot be added."""
+
+    line: int
+    text: str
+
+
+# The bounds are those of requests: a file takes longer, and its caller may be slow to send it.
+_PREPARE = (
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    """
+    CREATE TEMPORARY TABLE staged_accounts (
+        line bigint NOT NULL, username text NOT NULL, fallback text, email text, email_signs_in boolean NOT NULL,
+        verified_at timestamptz, password_hash text, role text NOT NULL, created_at timestamptz NOT NULL,
+        is_known boolean NOT NULL DEFAULT false, problem text,
+        is_open boolean NOT NULL GENERATED ALWAYS AS (problem IS NULL AND NOT is_known) STORED
+    ) ON COMMIT DROP
+    """,
+)
+_COPY = f"COPY staged_accounts ({', '.join(StagedAccount._fields)}) FROM STDIN"
+_INDEX = (
+    "CREATE INDEX ON staged_accounts (lower(username), line)",
+    "CREATE INDEX ON staged_accounts (email, line)",
+    "CREATE UNIQUE INDEX ON staged_accounts (line)",
+    "ANALYZE staged_accounts",
+)
+# In this order: what is wrong with the file alone does not depend on what was imported before.
+_JUDGE = (
+    """
+    UPDATE staged_accounts AS staged SET problem = 'email: line ' || earlier.line || ' has the same address'
+    FROM (SELECT email, min(line) AS line FROM staged_accounts GROUP BY email HAVING count(*) > 1) AS earlier
+    WHERE staged.email = earlier.email AND staged.line > earlier.line
+    """,
+    """
+    UPDATE staged_accounts AS staged SET problem = 'username: line ' || earlier.line || ' has the same name'
+    FROM (
+        SELECT lower(username) AS name, min(line) AS line FROM staged_accounts
+        WHERE fallback IS NULL GROUP BY 1 HAVING count(*) > 1
+    ) AS earlier
+    WHERE staged.fallback IS NULL AND lower(staged.username) = earlier.name AND staged.line > earlier.line
+        AND staged.problem IS NULL
+    """,
+    # An account that has registered with the address and not verified it may belong to someone else.
+    """
+    UPDATE staged_accounts AS staged SET is_known = true
+    FROM users WHERE staged.fallback IS NOT NULL AND users.email = staged.email AND staged.is_open
+        AND (users.email_verified_at IS NOT NULL OR staged.verified_at IS NULL)
+    """,
+    """
+    UPDATE staged_accounts AS staged SET
+        is_known = users.email IS NOT DISTINCT FROM staged.email
+            AND (users.email_verified_at IS NOT NULL OR staged.verified_at IS NULL),
+        problem = CASE
+            WHEN users.email IS DISTINCT FROM staged.email
+                THEN 'username: an account with this name has another e-mail address, or none'
+            WHEN users.email_verified_at IS NULL AND staged.verified_at IS NOT NULL
+                THEN 'username: the account with this name has not verified the address'
+        END
+    FROM users WHERE staged.fallback IS NULL AND lower(users.username) = lower(staged.username) AND staged.is_open
+    """,
+    """
+    UPDATE staged_accounts AS staged SET username = fallback
+    WHERE fallback IS NOT NULL AND staged.is_open AND (
+        EXISTS (SELECT FROM users WHERE lower(users.username) = lower(staged.username))
+        OR EXISTS (
+            SELECT FROM staged_accounts AS other
+            WHERE lower(other.username) = lower(staged.username) AND other.line <> staged.line
+                AND (other.fallback IS NULL OR other.line < staged.line)
+        )
+    )
+    """,
+    """
+    UPDATE staged_accounts AS staged SET problem = 'username: the name that was made from the address is taken'
+    WHERE fallback IS NOT NULL AND staged.is_open AND (
+        EXISTS (SELECT FROM users WHERE lower(users.username) = lower(staged.username))
+        OR EXISTS (
+            SELECT FROM staged_accounts AS other
+            WHERE lower(other.username) = lower(staged.username) AND other.line < staged.line
+        )
+    )
+    """,
+    """
+    UPDATE staged_accounts AS staged SET problem = 'email: another account has this address'
+    FROM users WHERE users.email = staged.email AND users.email_signs_in AND staged.is_open
+    """,
+)
+_get_problems = text("SELECT line, problem FROM staged_accounts WHERE problem IS NOT NULL ORDER BY line LIMIT :most")
+_count = text("""
+    SELECT
+        count(*) FILTER (WHERE is_open) AS new,
+        count(*) FILTER (WHERE is_known) AS known,
+        count(problem) AS refused
+    FROM staged_accounts
+""")
+_find_end = text("""
+    SELECT max(line) FROM (
+        SELECT line FROM staged_accounts WHERE is_open AND line > :after ORDER BY line LIMIT :most
+    ) AS batch
+""")
+# An id is used up for no account that exists: none of those is new.
+_add = text(f"""
+    WITH added AS (
+        INSERT INTO users (username, email, email_signs_in, email_verified_at, password_hash, role, created_at)
+        SELECT username, email, email_signs_in, verified_at, password_hash, role, created_at
+        FROM staged_accounts WHERE is_open AND line > :after AND line <= :last ORDER BY line
+        ON CONFLICT DO NOTHING
+        RETURNING *
+    ), told AS ({put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)})
+    SELECT id, role FROM added
+""")  # noqa: S608 our own text
+
+
+async def prepare(connection: AsyncConnection) -> None:
+    """Make the temporary table, which ends with the transaction, and lift the time limits of the transaction."""
+    await _run_all(connection, _PREPARE)
+
+
+async def stage(connection: AsyncConnection, accounts: Iterable[StagedAccount]) -> None:
+    await copy_rows(connection, _COPY, accounts)
+
+
+async def judge(connection: AsyncConnection) -> AnyRow:
+    """Find out which staged accounts are new, known and refused; returns how many each."""
+    await _run_all(connection, _INDEX)
+    await _run_all(connection, _JUDGE)
+    return (await connection.execute(_count)).one()
+
+
+async def get_problems(connection: AsyncConnection, *, most: int) -> list[Problem]:
+    """The first problems, in the order of the lines."""
+    return [Problem(*row) for row in await connection.execute(_get_problems, {"most": most})]
+
+
+async def find_end(connection: AsyncConnection, *, after: int, most: int) -> int | None:
+    """The line at which a batch of new accounts ends that begins after ``after``; None if there are no more."""
+    end: int | None = await connection.scalar(_find_end, {"after": after, "most": most})
+    return end
+
+
+async def add_staged(connection: AsyncConnection, *, after: int, last: int) -> list[AnyRow]:
+    """Add the new accounts of the lines after ``after``, up to ``last``, and their events; returns ids and roles."""
+    return list((await connection.execute(_add, {"after": after, "last": last})).all())
+
+
+async def _run_all(connection: AsyncConnection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        await connection.execute(text(statement))
