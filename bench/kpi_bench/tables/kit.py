@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from kpi_bench import kit_cache
+from kpi_bench import kit_cache, kit_queue
 from kpi_bench.harness import report
 from kpi_bench.options import Options
 
 NAME = "kit"
 # Each is a module with `run(options)` and `render(results)`, as a table is, without a heading of level two.
-_LIBRARIES = {"cache": kit_cache}
+_LIBRARIES = {"cache": kit_cache, "queue": kit_queue}
 
 
 def run(options: Options) -> dict[str, Any]:

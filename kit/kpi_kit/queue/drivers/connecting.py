@@ -75,15 +75,20 @@ def read_place(text: str) -> Place:
             "postgresql://user:password@host:5432/database is needed, with special characters in the password "
             "percent-encoded; options are those of libpq, pool_size, lost_after and poll (seconds), and prepared=false"
         ) from None
-    # libpq would take a part of the password for the host, and name it when it cannot connect.
-    if address.count("@") > 1 or "@" in address.partition("/")[2]:
-        raise UrlError("the URL has a misplaced @: in a password it is written %40")
+    _check_address(address, str(given.get("port", "")))
     if not (pool_size >= 1 and 1 <= lost_after <= _LONGEST and _SHORTEST_POLL <= poll <= _LONGEST):
         raise UrlError("pool_size and lost_after are at least 1, and poll is at least 0.05")
     # After a failover the old primary may still respond, read-only.
     several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
     parameters = _DEFAULTS | several | given | {"prepare_threshold": prepared}
     return Place(parameters, pool_size, lost_after, poll)
+
+
+def _check_address(address: str, ports: str) -> None:
+    """libpq would take a part of the password for the host or the port, and quote it when it cannot connect."""
+    is_misplaced = address.count("@") > 1 or "@" in address.partition("/")[2]
+    if is_misplaced or not re.fullmatch(r"[\d,]*", ports):
+        raise UrlError("the URL has a misplaced @ or a bad port: in a password, @ is written %40, and / is %2F")
 
 
 def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:

@@ -211,24 +211,10 @@ class Decision(BaseRetryStrategy):
         return self._manager.decide(exception, job)
 
 
-def to_job(envelope: Envelope) -> Job:
-    """As procrastinate stores it."""
-    return QuietJob(
-        queue=envelope.queue,
-        priority=envelope.priority,
-        lock=None,
-        queueing_lock=None if envelope.unique is None else f"{envelope.name}:{envelope.unique}",
-        task_name=envelope.name,
-        task_kwargs=to_arguments(envelope),
-        scheduled_at=envelope.at,
-    )
-
-
-def to_row(job: Job) -> JobToDefer:
+def to_row(envelope: Envelope) -> JobToDefer:
     """As procrastinate's functions take it."""
-    return JobToDefer(
-        job.queue, job.task_name, job.priority, job.lock, job.queueing_lock, job.task_kwargs, job.scheduled_at
-    )
+    key = None if envelope.unique is None else f"{envelope.name}:{envelope.unique}"
+    return JobToDefer(envelope.queue, envelope.name, envelope.priority, None, key, to_arguments(envelope), envelope.at)
 
 
 def _id_of(job: Job) -> int:
@@ -242,4 +228,4 @@ def _finish_arguments(job: Job) -> dict[str, Any]:
     following = read_next(job.task_kwargs)
     if following is None:
         return {"query": statements.FINISH, **arguments}
-    return {"query": statements.FINISH_AND_GO_ON, **arguments, "jobs": [to_row(to_job(following))]}
+    return {"query": statements.FINISH_AND_GO_ON, **arguments, "jobs": [to_row(following)]}

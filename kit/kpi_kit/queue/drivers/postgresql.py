@@ -13,7 +13,7 @@ from psycopg_pool import AsyncConnectionPool
 from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.drivers import statements
 from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, typed_errors
-from kpi_kit.queue.drivers.managing import to_job, to_row
+from kpi_kit.queue.drivers.managing import to_row
 from kpi_kit.queue.drivers.working import PostgresWorker
 from kpi_kit.queue.envelopes import Envelope
 from kpi_kit.queue.errors import QueueNotOpenError
@@ -50,7 +50,7 @@ class PostgresQueue:
             await pool.close()
 
     async def push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
-        jobs = [to_row(to_job(envelope)) for envelope in envelopes]
+        jobs = [to_row(envelope) for envelope in envelopes]
         # Only a single job can have a key: the contract pushes several without one.
         if len(jobs) == 1 and jobs[0].queueing_lock is not None:
             row = (await self._call(statements.PUSH_UNIQUE, connection, job=jobs[0]))[0]
