@@ -42,7 +42,7 @@ _TEMPLATES = {
     "{package}/settings.py": "package/settings.py",
     "{package}/tables.py": "package/tables.py",
     "tests/conftest.py": "tests/conftest.py",
-    "tests/{name}_support.py": "tests/support.py",
+    "tests/{name}_test_settings.py": "tests/shared_settings.py",
     "tests/test_examples.py": "tests/test_examples.py",
     "tests/test_health.py": "tests/test_health.py",
     "tests/test_settings.py": "tests/test_settings.py",
