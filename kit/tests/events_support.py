@@ -51,7 +51,7 @@ class Case:
 
 
 class Ear:
-    """A listener that keeps what it gets, and fails with what it is told to."""
+    """A listener that keeps what it gets, and fails with the error that it is given."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.heard: list[Event] = []
@@ -64,7 +64,7 @@ class Ear:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110 the condition is of any kind
             await asyncio.sleep(0.01)
 

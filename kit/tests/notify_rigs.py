@@ -132,10 +132,14 @@ async def postgres() -> AsyncIterator[Rig]:
 
     @asynccontextmanager
     async def put(state: str) -> AsyncIterator[None]:
-        assert state == "down"
-        await _allow(url, is_allowed=False)
-        yield
-        await _allow(url, is_allowed=True)
+        if state == "hanging":
+            async with await psycopg.AsyncConnection.connect(url) as connection:
+                await connection.execute("LOCK TABLE kpi_notifications")
+                yield
+        else:
+            await _allow(url, is_allowed=False)
+            yield
+            await _allow(url, is_allowed=True)
 
     @asynccontextmanager
     async def read() -> AsyncIterator[list[str]]:
@@ -146,7 +150,9 @@ async def postgres() -> AsyncIterator[Rig]:
     async with PostgresStore(url) as store:
         await store.create_table()
     async with Notifier.from_urls({"list": url}, seconds=SECONDS) as notifier:
-        yield Rig(notifier, "list", Recipient("42"), read, put, {"down": ChannelUnavailableError})
+        yield Rig(
+            notifier, "list", Recipient("42"), read, put, dict.fromkeys(("down", "hanging"), ChannelUnavailableError)
+        )
 
 
 async def _allow(url: str, *, is_allowed: bool) -> None:
@@ -176,9 +182,9 @@ async def fake() -> AsyncIterator[Rig]:
         yield Rig(notifier, "text", Recipient("42"), read, put, _HTTP)
 
 
-# PostgreSQL refuses no recipient, and a statement that hangs is bounded as one that waits for a connection.
+# A table takes every recipient.
 STATES = {
-    name: ("down",) if name == "postgres" else ("refusing", "down", "hanging")
+    name: ("down", "hanging") if name == "postgres" else ("refusing", "down", "hanging")
     for name in ("slack", "twilio", "webhook", "apprise", "mail", "postgres", "fake")
 }
 RIGS = {rig.__name__: rig for rig in (slack, twilio, webhook, apprise, mail, postgres, fake)}

@@ -1,10 +1,12 @@
 """A service of others on loopback, which a test controls, and a notification to send to it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 from kpi_kit.notify import Notification, Recipient, TextContent
 
 
@@ -83,3 +85,10 @@ class InvoicePaid(Notification):
 
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def log_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """Also what a service that was tested in this process has switched off."""
+    caplog.set_level(logging.DEBUG)
+    for name in ("apprise", "httpcore", "httpcore.connection", "httpcore.http11", "httpx", "urllib3"):
+        caplog.set_level(logging.DEBUG, logger=name)

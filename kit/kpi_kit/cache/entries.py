@@ -73,7 +73,7 @@ class Entries:
         await self._driver.set(name, join(header, body) if stale or versions else body, ttl)
 
     async def softly(self, call: Callable[[], Awaitable[T]], default: T) -> T:
-        """The call's result; with soft reads, ``default`` if the driver is unavailable, or was just now."""
+        """The call's result; with soft reads, ``default`` if the driver is unavailable, or was a moment ago."""
         if self._soft_reads and monotonic() < self._paused_until:
             return default
         try:

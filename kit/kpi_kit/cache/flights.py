@@ -13,7 +13,7 @@ class _Flight:
 
 
 class Flights:
-    """Coroutines by name: who comes while one of the same name is under way gets its result, or its error."""
+    """Coroutines by name: a caller that comes while one of the same name is under way gets its result, or its error."""
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight] = {}

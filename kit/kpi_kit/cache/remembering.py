@@ -83,8 +83,9 @@ class Rememberer:
         versions = await self._entries.softly(lambda: self._tags.read(plan.tags), None)
         body = encode(await plan.make())
         if versions is not None:
-            put = self._entries.put(plan.name, body, plan.ttl, stale=plan.stale, versions=versions)
-            await self._entries.softly(lambda: put, None)
+            await self._entries.softly(
+                lambda: self._entries.put(plan.name, body, plan.ttl, stale=plan.stale, versions=versions), None
+            )
         return body
 
     def _begin_renewal(self, plan: Plan) -> None:

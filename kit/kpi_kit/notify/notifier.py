@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -57,6 +58,7 @@ class Notifier:
         self._cipher = cipher
         self._observer = observer
         self._is_open = False
+        self._opened = AsyncExitStack()
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._job_types = {name: make_job_type(name) for name in self._channels}
         if queue is not None:
@@ -90,8 +92,11 @@ class Notifier:
         return Recipient.on_demand(channel, address)
 
     async def __aenter__(self) -> Self:
-        for channel in self._channels.values():
-            await channel.open()
+        async with AsyncExitStack() as stack:
+            for channel in self._channels.values():
+                await channel.open()
+                stack.push_async_callback(channel.close)
+            self._opened = stack.pop_all()
         self._is_open = True
         return self
 
@@ -99,8 +104,7 @@ class Notifier:
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._is_open = False
-        for channel in self._channels.values():
-            await channel.close()
+        await self._opened.aclose()
 
     async def send(
         self,

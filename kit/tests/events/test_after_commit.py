@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from events_support import Case, Ear, OrderCreated, UserCreated, until, until_received
-from kpi_kit.events import EventBus, EventTooLargeError
+from kpi_kit.events import EventBus, EventFake, EventTooLargeError
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -111,6 +111,18 @@ async def test_many_connections_dispatch_each_event_once(case: Case, database: s
         await asyncio.gather(*(write(number) for number in range(10, 20)))
         numbers = sorted(event.number for event in await collect() if isinstance(event, OrderCreated))
         assert numbers == list(range(10, 20))
+
+
+async def test_buses_that_share_a_connection_get_their_own_events(
+    case: Case, connection: "psycopg.AsyncConnection[Any]"
+) -> None:
+    async with listening(case) as (bus, _, collect), EventFake(events=[UserCreated]) as other:
+        await bus.dispatch_after_commit(connection, ANNA)
+        await other.dispatch_after_commit(connection, BEA)
+        await connection.commit()
+        assert await collect() == [ANNA]
+        await asyncio.gather(*other._tasks)
+        assert other.find(UserCreated) == [BEA]
 
 
 async def test_a_size_that_a_notification_cannot_have_is_refused(

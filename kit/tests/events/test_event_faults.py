@@ -146,13 +146,34 @@ async def test_a_server_that_stands_still_is_unavailable_and_recovers(
 
 async def test_a_bus_may_open_before_its_server(broker: Broker) -> None:
     broker.kill()
+    broker.options = 'authorization {user: "us:er", password: "p@ss/w:rd"}'
     ear = Ear()
-    async with Case("nats", f"{broker.url}?timeout=0.5").build() as bus:
+    url = broker.url.replace("://", "://us%3Aer:p%40ss%2Fw%3Ard@")
+    async with Case("nats", f"{url}?timeout=0.5").build() as bus:
         bus.listen("*", ear)
         with pytest.raises(EventsUnavailableError):
             await bus.dispatch(UserCreated(name="Anna"))
         broker.start()
         await until_received(bus, ear)
+
+
+async def test_tls_sends_no_credentials_to_a_server_without_it() -> None:
+    sent = bytearray()
+
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id": "a", "max_payload": 1000}\r\n')
+        while data := await reader.read(1000):
+            sent.extend(data)
+        writer.close()
+
+    server = await asyncio.start_server(pretend, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = f"tls://u:s3cret@127.0.0.1:{port}?timeout=0.5"
+    async with server, EventBus.from_url(url, events=[UserCreated]) as bus:
+        with pytest.raises(EventsUnavailableError):
+            await bus.dispatch(UserCreated(name="Anna"))
+    assert b"s3cret" not in sent
+    assert b"CONNECT" not in sent
 
 
 async def test_no_password_is_in_an_error_or_a_log(caplog: pytest.LogCaptureFixture) -> None:

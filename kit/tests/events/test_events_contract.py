@@ -231,7 +231,7 @@ def test_names_and_patterns_have_a_form(text: str) -> None:
     "url",
     [
         *("memory://?group=a", "postgresql://h/n?group=A", "postgresql://h/n?timeout=0", "nats://?group=a"),
-        *("nats://h?stream=a.b", "redis://h", "postgresql://u:secret@h:port/n"),
+        *("nats://h?stream=a.b", "redis://h", "postgresql://u:secret@h/n?odd=1", "nats://u:secret@h:port"),
     ],
 )
 def test_a_url_that_is_wrong_is_refused_unquoted(url: str) -> None:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import logging
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qs
 
@@ -23,7 +22,7 @@ from kpi_kit.notify import (
     UnknownChannelError,
     escape_slack,
 )
-from notify_servers import InvoicePaid, Service, run_service
+from notify_servers import InvoicePaid, Service, log_everything, run_service
 
 PAID = InvoicePaid(number=7, channels=["it"])
 
@@ -107,7 +106,7 @@ async def test_apprise_gets_one_address(service: Service, address: str) -> None:
 async def test_other_calls_of_the_same_libraries_are_logged_as_before(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    log_everything(caplog)
     await send(f"slack+http://127.0.0.1:{service.port}/services/T0/B0/secret-token")
     assert "secret-token" not in caplog.text
     async with httpx.AsyncClient() as client:
@@ -129,7 +128,7 @@ async def test_other_calls_of_the_same_libraries_are_logged_as_before(
     ],
 )
 def test_a_url_of_another_form_is_refused_and_not_quoted(url: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    log_everything(caplog)
     with pytest.raises(UrlError) as caught:
         Notifier.from_urls({"it": url})
     assert "secret-token" not in f"{caught.value} {caplog.text}"

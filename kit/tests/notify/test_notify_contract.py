@@ -1,13 +1,12 @@
 """What every channel keeps, that of the fake too."""
 
-import logging
 from collections.abc import AsyncIterator
 
 import pytest
 from kpi_kit.notify import ChannelUnavailableError, Outcome
 from kpi_kit.notify.drivers.memory import MemoryChannel
 from notify_rigs import RIGS, STATES, Rig
-from notify_servers import InvoicePaid
+from notify_servers import InvoicePaid, log_everything
 
 
 @pytest.fixture(params=RIGS)
@@ -31,7 +30,7 @@ async def test_a_notification_arrives_once(rig: Rig) -> None:
 async def test_a_failure_is_typed_and_bounded_and_the_next_attempt_works(
     rig: Rig, state: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.DEBUG)
+    log_everything(caplog)
     async with rig.put(state):
         [failed] = await rig.notifier.send(paid(rig, 1), rig.recipient)
         assert failed.outcome is Outcome.FAILED

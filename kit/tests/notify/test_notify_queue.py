@@ -1,6 +1,7 @@
 """With a queue: each delivery is a job, is tried again by itself, and can be started anew once it was given up."""
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 
 import pytest
 from kpi_kit.crypt import Crypt, generate_key
@@ -8,6 +9,7 @@ from kpi_kit.notify import (
     ChannelUnavailableError,
     DeliveryRefusedError,
     NeedsQueueError,
+    Notifier,
     NotifyFake,
     Outcome,
     Recipient,
@@ -83,6 +85,25 @@ async def test_what_would_fail_in_the_same_way_is_given_up_at_once(notifier: Not
     await queue.run_pushed()
     [dead] = await notifier.list_dead()
     assert (dead.name, dead.attempts) == ("notify.sms", 1)
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, str]] = []
+
+    def observe(self, library: str, operation: str, driver: str) -> AbstractContextManager[None]:
+        self.calls.append((library, operation, driver))
+        return nullcontext()
+
+
+async def test_each_call_is_observed(queue: QueueFake) -> None:
+    recorder, urls = Recorder(), {"sms": "memory://sms"}
+    notification = InvoicePaid(number=7, channels=["sms"])
+    async with Notifier.from_urls(urls, queue=queue, observer=recorder) as notifier:
+        await notifier.send(notification, ANNA)
+        assert recorder.calls == [("notify", "enqueue", "queue")]
+        await queue.run_pushed()
+    assert recorder.calls[1:] == [("notify", "deliver", "memory")]
 
 
 async def test_with_a_cipher_nothing_is_readable_in_the_queue(queue: QueueFake) -> None:

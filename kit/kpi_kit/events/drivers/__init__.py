@@ -13,8 +13,13 @@ DRIVERS = (
         name="postgresql",
         purpose="In tables of a database, which an event enters together with what it is about",
         module="kpi_kit.events.drivers.postgresql",
-        forms={"postgresql": "postgresql://user:password@host/name"},
-        options=("group", "host", "keep_days", "timeout"),
+        forms={
+            "postgresql": "postgresql://user:password@host:5432/database",
+            "postgres": "postgres://user:password@host:5432/database",
+            "postgresql+psycopg": "postgresql+psycopg://user:password@host:5432/database",
+        },
+        # Those of libpq, too.
+        options=("group", "keep_days", "timeout"),
         extra="database",
         packages=("psycopg",),
     ),

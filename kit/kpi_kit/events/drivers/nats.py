@@ -5,10 +5,11 @@ buffers without a word. Here a fault ends the connection, and the next call make
 """
 
 import asyncio
+import ssl
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import nats
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
@@ -23,16 +24,31 @@ from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with
 from kpi_kit.urls import Url, read_number
 
 _DEFAULT_TIMEOUT = 3.0
-_LEASE_SECONDS = 30.0
+_LEASE_SECONDS = 15.0
+_PORT = 4222
+# A connection that has become silent is found after three of these, or by the next event.
+_PING_SECONDS = 5
 _POLL_SECONDS = 5.0
 _FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
+
+
+class _Client(Client):
+    def __init__(self, *, is_encrypted: bool) -> None:
+        super().__init__()
+        self._is_encrypted = is_encrypted
+
+    def _connect_command(self) -> bytes:
+        """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
+        if self._is_encrypted and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("nats: the server does not offer TLS, which tls:// requires")
+        return super()._connect_command()
 
 
 class NatsDriver:
     def __init__(self, url: Url) -> None:
         if not url.host:
             raise UrlError("an event bus in NATS needs a host: nats://host:4222")
-        self._url = url.text.partition("?")[0]
+        self._url = url
         self._group = read_group(url)
         self._stream = url.options.get("stream", "KPI_BUS")
         if not (self._stream.replace("_", "").isalnum() and self._stream.isascii()):
@@ -71,9 +87,30 @@ class NatsDriver:
             return self._client
 
     async def _connect(self) -> Client:
-        return await nats.connect(
-            self._url, allow_reconnect=False, connect_timeout=self._timeout, error_cb=_ignore, name="kpi-events"
-        )
+        url = self._url
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        client = _Client(is_encrypted=url.scheme == "tls")
+        try:
+            # The library's own times are for each of its attempts.
+            async with asyncio.timeout(self._timeout):
+                await client.connect(
+                    servers=[f"{url.scheme}://{host}:{url.port or _PORT}"],
+                    user=url.username,
+                    password=url.password,
+                    tls=ssl.create_default_context() if url.scheme == "tls" else None,
+                    name="kpi-events",
+                    error_cb=_ignore,
+                    allow_reconnect=False,
+                    # One attempt, and no pause after it.
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    ping_interval=_PING_SECONDS,
+                    connect_timeout=max(1, int(self._timeout)),
+                )
+        except BaseException:
+            await client.close()
+            raise
+        return client
 
     async def _ensure_stream(self, stream: JetStreamContext) -> None:
         """A stream that exists is used as it is."""
@@ -113,7 +150,8 @@ class NatsDriver:
             )
         except asyncio.CancelledError:
             # This process stops: another one need not wait for the end of the lease.
-            await message.nak()
+            with suppress(*_FAULTS):
+                await message.nak()
             raise
         await message.ack_sync(timeout=self._timeout)
 

@@ -6,11 +6,15 @@ it has seen would miss those that are committed later.
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from secrets import token_hex
 from time import monotonic
 from typing import Any, LiteralString
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
+from kpi_kit.errors import UrlError
 from kpi_kit.events.contract import Deliver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
@@ -30,14 +34,24 @@ CREATE TABLE IF NOT EXISTS kpi_events.deliveries (
     name text NOT NULL,
     payload text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    leased_until timestamptz NOT NULL DEFAULT '-infinity'
+    leased_until timestamptz NOT NULL DEFAULT '-infinity',
+    holder text
 );
 CREATE INDEX IF NOT EXISTS deliveries_in_order ON kpi_events.deliveries (group_name, id);
 """
-_LEASE_SECONDS = 30
+_LEASE_SECONDS = 15
 _POLL_SECONDS = 1.0
 _CLEAN_SECONDS = 600.0
 _DEFAULT_TIMEOUT = 3.0
+# A connection whose packets are lost ends after some seconds: the system's own times are 15 minutes and two hours.
+_DEFAULTS = {
+    "application_name": "kpi-events",
+    "connect_timeout": "5",
+    "keepalives_idle": "2",
+    "keepalives_interval": "1",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "5000",
+}
 _FAULTS = (psycopg.Error, OSError, TimeoutError)
 
 _PUBLISH = """
@@ -56,7 +70,8 @@ _FORGET = """
     DELETE FROM kpi_events.groups WHERE seen_at < now() - %(days)s * interval '1 day'
 """
 _TAKE = """
-    UPDATE kpi_events.deliveries SET leased_until = clock_timestamp() + %(lease)s * interval '1 second'
+    UPDATE kpi_events.deliveries
+    SET leased_until = clock_timestamp() + %(lease)s * interval '1 second', holder = %(holder)s
     WHERE id = (
         SELECT id FROM kpi_events.deliveries WHERE group_name = %(group)s AND leased_until < clock_timestamp()
         ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED
@@ -67,14 +82,18 @@ _RENEW = """
     UPDATE kpi_events.deliveries SET leased_until = clock_timestamp() + %(lease)s * interval '1 second'
     WHERE id = %(id)s
 """
-_RELEASE = "UPDATE kpi_events.deliveries SET leased_until = '-infinity' WHERE id = %(id)s"
+_RELEASE = """
+    UPDATE kpi_events.deliveries SET leased_until = '-infinity'
+    WHERE group_name = %(group)s AND holder = %(holder)s AND leased_until > clock_timestamp()
+"""
 _FINISH = "DELETE FROM kpi_events.deliveries WHERE id = %(id)s"
 
 
 class PostgresqlDriver:
     def __init__(self, url: Url) -> None:
-        self._url = _strip_options(url)
-        self._group = read_group(url)
+        self._parameters = _read_parameters(url)
+        # A holder handles one event at a time.
+        self._names: dict[str, object] = {"group": read_group(url), "holder": token_hex(8)}
         self._days = read_number(url, "keep_days", default=7, least=1, most=3650)
         self._timeout = read_number(url, "timeout", default=_DEFAULT_TIMEOUT, least=0.1, most=60)
         self._deliver: Deliver | None = None
@@ -97,8 +116,8 @@ class PostgresqlDriver:
             await connection.execute(TABLES)
 
     async def _connect(self) -> "psycopg.AsyncConnection[Any]":
-        # A pooler in between has no prepared statements. The library's least timeout is 2 s.
-        call = psycopg.AsyncConnection.connect(self._url, autocommit=True, prepare_threshold=None, connect_timeout=10)
+        # A pooler in between has no prepared statements.
+        call = psycopg.AsyncConnection.connect(autocommit=True, prepare_threshold=None, **self._parameters)
         async with asyncio.timeout(self._timeout):
             return await call
 
@@ -139,7 +158,9 @@ class PostgresqlDriver:
     async def _receive(self) -> None:
         async with await self._connect() as connection:
             await self._execute(connection, "LISTEN kpi_events", {})
-            await self._execute(connection, _REGISTER, {"group": self._group})
+            await self._execute(connection, _REGISTER, self._names)
+            # What a connection has taken that then broke.
+            await self._execute(connection, _RELEASE, self._names)
             while True:
                 while await self._receive_one(connection):
                     pass
@@ -149,7 +170,7 @@ class PostgresqlDriver:
                     pass
 
     async def _receive_one(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
-        values: dict[str, object] = {"group": self._group, "lease": _LEASE_SECONDS}
+        values = {**self._names, "lease": _LEASE_SECONDS}
         found = await self._execute(connection, _TAKE, values)
         if found is None:
             return False
@@ -163,7 +184,8 @@ class PostgresqlDriver:
             )
         except asyncio.CancelledError:
             # This process stops: another one need not wait for the end of the lease.
-            await self._execute(connection, _RELEASE, values)
+            with suppress(*_FAULTS):
+                await self._execute(connection, _RELEASE, values)
             raise
         await self._execute(connection, _FINISH, values)
         return True
@@ -172,14 +194,20 @@ class PostgresqlDriver:
         if monotonic() - self._cleaned_at < _CLEAN_SECONDS:
             return
         self._cleaned_at = monotonic()
-        await self._execute(connection, _REGISTER, {"group": self._group})
+        await self._execute(connection, _REGISTER, self._names)
         await self._execute(connection, _FORGET, {"days": self._days})
 
 
-def _strip_options(url: Url) -> str:
-    """The address for libpq, to which the options of the bus are unknown; ``host`` is its own, for a socket."""
-    base = url.text.partition("?")[0]
-    return f"{base}?host={url.options['host']}" if "host" in url.options else base
+def _read_parameters(url: Url) -> dict[str, Any]:
+    """UrlError if libpq cannot read the URL."""
+    try:
+        return _DEFAULTS | conninfo_to_dict(url.text)
+    except (ValueError, UnicodeError, psycopg.Error):
+        # The library's own message quotes what it cannot read, which may be a part of the password.
+        raise UrlError(
+            "postgresql://user:password@host:5432/database is needed, with special characters in the password "
+            "percent-encoded; options are those of libpq, group, keep_days and timeout"
+        ) from None
 
 
 async def _fetch(
