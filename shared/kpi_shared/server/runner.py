@@ -1,6 +1,7 @@
 """``python -m kpi_<part>``: serve, check, migrate, openapi, and the commands of the part."""
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,9 @@ def main(
         os.environ["APP_ENV"] = options.environment
     if options.log_level:
         os.environ["LOG_LEVEL"] = options.log_level.upper()
+    if options.command != "serve" or options.reload or options.workers > 1:
+        # The programs suspend it (see swift_start), and here no application starts that resumes it.
+        gc.enable()
     try:
         return _dispatch(part, settings, options, commands or {})
     except SettingsError as error:
