@@ -46,7 +46,7 @@ def derive_key(secret: bytes, *, purpose: bytes, context: bytes = b"", size: int
 
 
 def read_ring(keys: Mapping[str, str | SecretStr]) -> dict[str, bytes]:
-    """The keys by id, in their order; InvalidKeyError unless each is 32 random bytes in base64, with an id that fits."""
+    """The keys by id, in their order; InvalidKeyError unless each is 32 random bytes in base64."""
     if not keys:
         raise InvalidKeyError("at least one key is needed; kpi_kit.crypt.generate_key() makes one")
     ring = {_check_id(key_id): decode_key(key, sizes=(KEY_BYTES,)) for key_id, key in keys.items()}
