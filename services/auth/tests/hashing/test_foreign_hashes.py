@@ -83,6 +83,8 @@ def test_as_many_unknown_names_are_slow_as_accounts_are() -> None:
         name for name in names if chosen[name] == "frequent"
     }
     assert decoys.choose(None) == "usual"
+    # A person's name and address are slow together, or not.
+    assert {name: decoys.choose(f"{name.upper()}@example.com") for name in names} == chosen
 
 
 async def test_the_decoys_follow_the_stored_hashes(app: FastAPI, accounts: Accounts) -> None:
@@ -95,6 +97,12 @@ async def test_the_decoys_follow_the_stored_hashes(app: FastAPI, accounts: Accou
     await renew_decoys(app.state.database, hasher)
     forms = {form.example: round(form.share, 3) for form in hasher.decoys._forms}
     assert forms == {BCRYPT: round(4 / 7, 3), DJANGO: round(2 / 7, 3)}
+    # Other parameters of argon2 take another time as well.
+    for number, name in enumerate(("user0", "user1", "user2")):
+        stored = f"$argon2id$v=19$m=65536,t={3 + number // 2},p=4$c29tZXNhbHQ{number}$nf65EOgLrQMR"
+        await accounts.execute("UPDATE users SET password_hash = :h WHERE username = :name", h=stored, name=name)
+    await renew_decoys(app.state.database, hasher)
+    assert sorted(round(form.share * 7) for form in hasher.decoys._forms) == [1, 1, 2, 2]
     await accounts.execute("UPDATE users SET password_hash = NULL")
     await renew_decoys(app.state.database, hasher)
     assert list(hasher.decoys._forms) == []
