@@ -292,16 +292,13 @@ def test_the_program_prints_json_lines_and_its_exit_code_says_that_lines_were_re
     assert (problem["line"], totals["refused"], totals["added"], totals["stored"]) == (7, 1, 1, False)
 
 
-OPTIONS = "the first line must be a JSON object of options: lines, dry_run, keep_going, admins"
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"), [('{"admin": true, "lines": 0}', OPTIONS), ('{"dry_run": true}', OPTIONS)]
-)
-def test_options_with_a_mistake_are_one_sentence(settings: AuthSettings, given: str, expected: str) -> None:
-    result = run_program(settings, given)
+def test_options_with_a_mistake_are_one_sentence(settings: AuthSettings) -> None:
+    result = run_program(settings, '{"admin": true, "lines": 0}')
     assert (result.returncode, result.stdout) == (1, "")
+    expected = "the first line must be a JSON object of options: lines, dry_run, keep_going, admins"
     assert result.stderr == f"kpi-auth: {expected}\n"
+    with pytest.raises(RefusedError, match="options: lines"):
+        console._read_options(b"{}")
 
 
 def gone(*_: object) -> None:
