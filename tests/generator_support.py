@@ -25,6 +25,8 @@ class Clone:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._environment = clean_environment({"GATEWAY_PORT": str(free_port()), "NO_COLOR": "1"})
+        # It hides the settings files of this checkout. Those of the clone are read.
+        self._environment.pop("CONFIG_DIR", None)
         self._log = root.parent / "up.log"
 
     @classmethod

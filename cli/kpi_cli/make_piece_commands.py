@@ -167,6 +167,10 @@ def _notifications(service: Service = "content") -> None:
     """GET /notifications: the table that kpi_kit.notify writes into, read and unread, with tests and its route."""
 
 
+def _queue(service: Service = "content") -> None:
+    """The migration with the tables of the queue, kpi_kit.queue, in the database of the service."""
+
+
 _PIECES: dict[str, Callable[..., None]] = {
     "model": _model,
     "endpoint": _endpoint,
@@ -182,4 +186,5 @@ _PIECES: dict[str, Callable[..., None]] = {
     "enum": _enum,
     "event": _event,
     "notifications": _notifications,
+    "queue": _queue,
 }

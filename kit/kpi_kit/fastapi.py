@@ -245,6 +245,14 @@ class _Builder:
         )
 
 
+async def _find_kit(connection: HTTPConnection) -> Kit:
+    """KitNotOpenError if the application has not opened it."""
+    kit: Kit | None = getattr(connection.app.state, "kit", None)
+    if kit is None:
+        raise KitNotOpenError
+    return kit
+
+
 class _Dependency:
     """Finds a library in the application that handles the request."""
 
@@ -252,12 +260,11 @@ class _Dependency:
         self._name = name
 
     async def __call__(self, connection: HTTPConnection) -> object:
-        kit: Kit | None = getattr(connection.app.state, "kit", None)
-        if kit is None:
-            raise KitNotOpenError
-        return kit.get_or_raise(self._name)
+        return (await _find_kit(connection)).get_or_raise(self._name)
 
 
+# All of them, for an endpoint that hands several to a service function.
+CurrentKit = Annotated[Kit, Depends(_find_kit)]
 Http = Annotated["kpi_kit.http.HttpClient", Depends(_Dependency("http"))]
 Mail = Annotated["kpi_kit.mail.Mailer", Depends(_Dependency("mail"))]
 Cache = Annotated["kpi_kit.cache.Cache", Depends(_Dependency("cache"))]

@@ -5,7 +5,9 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import cache, partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI
+import structlog
+from fastapi import APIRouter, FastAPI, Request, Response
+from kpi_kit.errors import DriverUnavailableError
 
 from kpi_shared.background import running
 from kpi_shared.database import (
@@ -15,7 +17,7 @@ from kpi_shared.database import (
     install_database_handlers,
     register_pool_metrics,
 )
-from kpi_shared.errors import install_error_handlers
+from kpi_shared.errors import UnavailableError, install_error_handlers, problem_response
 from kpi_shared.files.housekeeping import file_housekeeping
 from kpi_shared.files.storage import file_storage
 from kpi_shared.health import AppCheck, Check, NotReadyError, health_router
@@ -30,6 +32,8 @@ from kpi_shared.telemetry.logging import configure_logging
 from kpi_shared.telemetry.observation import Observation
 from kpi_shared.token_keys.following import following
 from kpi_shared.tokens import TokenCodec
+
+log = structlog.get_logger(__name__)
 
 # Of a service that does not say otherwise. 40,000 characters may take 12 bytes each if a client escapes them all.
 MAX_BODY_BYTES = 1024 * 1024
@@ -86,6 +90,7 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
     app.include_router(health_router(settings, version=version, checks=all_checks))
     install_error_handlers(app)
     install_database_handlers(app)
+    install_library_handlers(app)
     install_retry_handler(app)
     install_openapi(app)
     app.add_middleware(Compression)
@@ -97,6 +102,17 @@ def build_service(  # noqa: PLR0913 what a service is made of, each by its name
         app.add_middleware(observation.tracing.wrap)
     app.add_middleware(RequestContext, access_log=settings.debug, observation=observation)
     return app
+
+
+def install_library_handlers(app: FastAPI) -> None:
+    """Respond with 503 and Retry-After if a library of the kit cannot handle the call now, and nothing else does."""
+    app.add_exception_handler(DriverUnavailableError, _render_unavailable)
+
+
+async def _render_unavailable(request: Request, error: Exception) -> Response:
+    # The texts of these errors have no address, key or content.
+    log.warning("library unavailable", error=type(error).__name__, reason=str(error))
+    return problem_response(UnavailableError(), request)
 
 
 def _lifespan(

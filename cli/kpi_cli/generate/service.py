@@ -42,6 +42,7 @@ _TEMPLATES = {
     "{package}/settings.py": "package/settings.py",
     "{package}/tables.py": "package/tables.py",
     "tests/conftest.py": "tests/conftest.py",
+    "tests/{name}_test_settings.py": "tests/shared_settings.py",
     "tests/test_examples.py": "tests/test_examples.py",
     "tests/test_health.py": "tests/test_health.py",
     "tests/test_settings.py": "tests/test_settings.py",
@@ -142,7 +143,7 @@ def _list_files(service: NewService) -> Iterator[NewFile]:
     folder, package = service.part.folder, service.part.package
     for path, template in _TEMPLATES.items():
         text = render(f"service/{template}.j2", **service.values)
-        yield NewFile(f"{folder}/{path.format(package=package)}", text)
+        yield NewFile(f"{folder}/{path.format(package=package, name=service.part.name)}", text)
     for path in _EMPTY:
         yield NewFile(f"{folder}/{path.format(package=package)}", "")
     like = _find_example(service.checkout)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 
 import pytest
+from kpi_kit.settings import KitSettings
 
 from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import URL_VARIABLE, TestServer
@@ -44,7 +45,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def _clear_settings(addresses: Iterable[str]) -> None:
     """Hide the settings of the developer's shell and of files in the checkout from the tests."""
-    for name in [*ServiceSettings.model_fields, *_SETTINGS_OF_PARTS, *addresses]:
+    for name in [*ServiceSettings.model_fields, *KitSettings.model_fields, *_SETTINGS_OF_PARTS, *addresses]:
         os.environ.pop(name.upper(), None)
         os.environ.pop(f"{name.upper()}_FILE", None)
     os.environ["CONFIG_DIR"] = os.devnull

@@ -49,6 +49,7 @@ PLANNERS: dict[str, Callable[..., Plan]] = {
     "migration": migrations.plan_migration,
     "model": tables.plan_model,
     "notifications": notifications.plan_notifications,
+    "queue": migrations.plan_queue,
     "repository": tables.plan_repository,
     "seeder": tables.plan_seeding,
     "service-layer": tables.plan_service_layer,

@@ -65,6 +65,7 @@ PIECES: dict[str, dict[str, str]] = {
         f"{AUTH}/user_reports/endpoints.py": 'router = Router(prefix="/user-reports", tags=["user-reports"])',
         "services/auth/tests/user_reports/test_get_user_reports.py": 'await accounts.add("anna")',
     },
+    "make queue": {"services/content/migrations/versions/*_queue.py": "    op.execute(upgrade_sql())\n"},
     "make migration 'fill bios'": {
         "services/content/migrations/versions/*_fill_bios.py": "def downgrade() -> None:\n    pass\n"
     },

@@ -33,7 +33,7 @@ async def test_a_foreign_hash_is_verified_and_outdated(hasher: PasswordHasher) -
     assert hasher.is_outdated(DJANGO)
 
 
-@pytest.mark.parametrize("stored", [COSTLY, "5f4dcc3b5aa765d61d8327deb882cf99"])
+@pytest.mark.parametrize("stored", [COSTLY, "5f4dcc3b5aa765d61d8327deb882cf99"], ids=["costly", "unknown"])
 async def test_a_refused_hash_opens_nothing_and_is_logged_without_it(hasher: PasswordHasher, stored: str) -> None:
     with capture_logs() as logged:
         assert not await hasher.verify(PASSWORD, stored)
