@@ -29,6 +29,8 @@ class Service:
     body: bytes = b"ok"
     headers: Sequence[str] = ()
     hangs: bool = False
+    # Whether the client waits for a body that was announced.
+    keeps_body: bool = False
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     accepted: list[Request] = field(default_factory=list)
@@ -44,8 +46,10 @@ class Service:
             if self.status.startswith("2"):
                 self.accepted.append(request)
             head = [f"HTTP/1.1 {self.status}", f"Content-Length: {len(self.body)}", "Connection: close", *self.headers]
-            writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + self.body)
+            writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + (b"" if self.keeps_body else self.body))
             await writer.drain()
+            if self.keeps_body:
+                await reader.read()
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -7,8 +7,10 @@ connection then goes to an address that was checked, and not to what another loo
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
@@ -18,7 +20,10 @@ from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
 
 _MOST_URL = 2000
 # A look-up cannot be ended: it holds its thread until the system gives up.
-_THREADS = 8
+_THREADS = 64
+# So those of a host whose name server is silent leave threads for the others.
+_LOOKUPS_PER_HOST = 2
+_LAST_PORT = 65535
 
 
 class Destination(NamedTuple):
@@ -35,6 +40,7 @@ class Destinations:
         self._allowed = tuple(allowed)
         self._seconds = seconds
         self._threads: ThreadPoolExecutor | None = None
+        self._looking_up: Counter[str] = Counter()
 
     def open(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kpi-kit-webhook-resolver")
@@ -60,19 +66,31 @@ class Destinations:
             port = url.port if url is not None else None
         except (httpx.InvalidURL, ValueError):
             url = port = None
-        if url is None or url.scheme not in self._schemes or not url.raw_host or b"%" in url.raw_host or port == 0:
+        if url is None or url.scheme not in self._schemes or not url.raw_host or b"%" in url.raw_host:
             raise DeliveryRefusedError(f"the address is no URL with {' or '.join(sorted(self._schemes))} and a host")
+        if port is not None and not 0 < port <= _LAST_PORT:
+            raise DeliveryRefusedError(f"the port must be between 1 and {_LAST_PORT}")
         if url.userinfo or "#" in text:
             raise DeliveryRefusedError("the URL must have no credentials and no fragment")
         return url
 
     async def _resolve(self, host: str) -> list[str]:
+        if self._threads is None or self._looking_up[host] >= _LOOKUPS_PER_HOST:
+            raise ChannelUnavailableError("the host cannot be resolved")
+        self._looking_up[host] += 1
+        looking_up = self._threads.submit(_look_up, host)
         loop = asyncio.get_running_loop()
+        looking_up.add_done_callback(lambda _: _call(loop, self._end_lookup, host))
         try:
             async with asyncio.timeout(self._seconds):
-                return await loop.run_in_executor(self._threads, _look_up, host)
+                return await asyncio.wrap_future(looking_up)
         except (TimeoutError, OSError, UnicodeError):
             raise ChannelUnavailableError("the host cannot be resolved") from None
+
+    def _end_lookup(self, host: str) -> None:
+        self._looking_up[host] -= 1
+        if not self._looking_up[host]:
+            del self._looking_up[host]
 
     def _choose(self, found: Sequence[str]) -> Address:
         """The first; one address that is not allowed refuses them all, since which one is used would be chance."""
@@ -89,6 +107,12 @@ def _parse_address(text: str) -> Address:
     if getattr(address, "scope_id", None) is not None:
         raise DeliveryRefusedError("the host has an address that is not public")
     return address
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], host: str) -> None:
+    # A look-up may end after the loop.
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(function, host)
 
 
 def _look_up(host: str) -> list[str]:

@@ -15,6 +15,10 @@ class NoContentError(NotifyError):
     """A notification names a channel and has no content for it."""
 
 
+class InvalidContentError(NotifyError):
+    """The content of a notification cannot be sent or stored. Nothing was sent through any channel."""
+
+
 class NeedsQueueError(NotifyError):
     """A message to the outside was to be a part of a transaction, which only a queue can do."""
 

@@ -3,9 +3,10 @@
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from kpi_kit.notify.contents import (
     Content,
@@ -17,7 +18,7 @@ from kpi_kit.notify.contents import (
     TextContent,
     WebhookContent,
 )
-from kpi_kit.notify.errors import NoContentError
+from kpi_kit.notify.errors import InvalidContentError, NoContentError
 from kpi_kit.notify.recipients import Recipient
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -84,5 +85,24 @@ _RENDERERS: dict[ContentKind, Callable[[Notification, Recipient], Content]] = {
 
 
 def render(notification: Notification, recipient: Recipient, kind: ContentKind) -> dict[str, JsonValue]:
-    """The content as JSON; NoContentError, or what the notification raises."""
-    return _RENDERERS[kind](notification, recipient).model_dump(mode="json")
+    """The content as JSON; NoContentError, InvalidContentError, or what the notification raises."""
+    try:
+        content = _RENDERERS[kind](notification, recipient).model_dump(mode="json")
+        problem = find_problem(content)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]["msg"]
+    if problem:
+        raise InvalidContentError(f"{notification.kind}: the content for {kind.value} is not valid: {problem}")
+    return content
+
+
+def find_problem(value: JsonValue) -> str | None:
+    """What a database or a service refuses in a JSON value, or None."""
+    if isinstance(value, str):
+        # Half of a pair of UTF-16 has no encoding.
+        has_half = any("\ud800" <= character <= "\udfff" for character in value)
+        return "a text has U+0000 or half a character" if has_half or "\0" in value else None
+    if isinstance(value, float) and not isfinite(value):
+        return "a number is not finite"
+    inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return next(filter(None, map(find_problem, inner)), None)

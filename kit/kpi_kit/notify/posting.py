@@ -44,10 +44,20 @@ class Poster:
         if transport is not None:
             await transport.aclose()
 
+    def find_end(self) -> float:
+        """The time at which an attempt that begins now has taken too long."""
+        return asyncio.get_running_loop().time() + self._seconds
+
     async def post(
-        self, url: httpx.URL, *, content: bytes, headers: Mapping[str, str], server_name: str | None = None
+        self,
+        url: httpx.URL,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        server_name: str | None = None,
+        until: float | None = None,
     ) -> Answer:
-        """The response; ChannelUnavailableError if there is none in time.
+        """The response; ChannelUnavailableError if there is none ``until`` then, in the time of the event loop.
 
         ``server_name`` is the one that the certificate must be for, where the URL has an address in its place.
         """
@@ -58,8 +68,7 @@ class Poster:
         try:
             with quiet():
                 # All of an attempt has one bound.
-                async with asyncio.timeout(self._seconds):
-                    return await _exchange(self._transport, request)
+                return await _exchange(self._transport, request, until or self.find_end())
         except TimeoutError:
             raise ChannelUnavailableError(f"no response within {self._seconds:g} seconds") from None
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError) as error:
@@ -67,21 +76,24 @@ class Poster:
             raise ChannelUnavailableError(f"the request failed: {type(error).__name__}") from None
 
 
-async def _exchange(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> Answer:
-    response = await transport.handle_async_request(request)
+async def _exchange(transport: httpx.AsyncHTTPTransport, request: httpx.Request, until: float) -> Answer:
+    async with asyncio.timeout_at(until):
+        response = await transport.handle_async_request(request)
     try:
-        return Answer(response.status_code, await _read_some(response))
+        return Answer(response.status_code, await _read_some(response, until))
     finally:
         await response.aclose()
 
 
-async def _read_some(response: httpx.Response) -> bytes:
+async def _read_some(response: httpx.Response, until: float) -> bytes:
+    """What comes in time: the status says whether the message was accepted, and it must not be sent again for more."""
     body = b""
-    with suppress(httpx.HTTPError, httpx.StreamError):
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) >= _MOST_BODY:
-                break
+    with suppress(httpx.HTTPError, httpx.StreamError, TimeoutError):
+        async with asyncio.timeout_at(until):
+            async for chunk in response.aiter_raw():
+                body += chunk
+                if len(body) >= _MOST_BODY:
+                    break
     return body[:_MOST_BODY]
 
 

@@ -11,6 +11,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.notify import (
     ChannelUnavailableError,
     DeliveryRefusedError,
+    InvalidContentError,
     NoContentError,
     Notification,
     Notifier,
@@ -193,3 +194,18 @@ async def test_what_the_fake_could_not_send_was_not_sent() -> None:
         notifier.assert_not_sent_to("42", InvoicePaid)
         with pytest.raises(AssertionError):
             notifier.assert_sent_to("42", InvoicePaid)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 1601])
+async def test_what_cannot_be_sent_is_refused_before_anything_is(text: str) -> None:
+    class Said(Notification):
+        def via(self, _recipient: Recipient) -> list[str]:
+            return ["hooks", "sms"]
+
+        def to_text(self, _recipient: Recipient) -> TextContent:
+            return TextContent(text=text)
+
+    async with Notifier.from_urls({"hooks": "memory://text", "sms": "memory://sms"}) as notifier:
+        with pytest.raises(InvalidContentError) as caught:
+            await notifier.send(Said(), Recipient("42", {"hooks": "x", "sms": "+15550002"}))
+    assert text not in str(caught.value)

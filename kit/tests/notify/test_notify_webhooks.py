@@ -1,9 +1,11 @@
 """Webhooks: signed for their receiver, sent to public addresses alone, and to no other one than was named."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -11,6 +13,7 @@ from datetime import datetime
 import pytest
 from kpi_kit.errors import UrlError
 from kpi_kit.notify import ChannelUnavailableError, DeliveryRefusedError, Notifier, Outcome, Recipient
+from kpi_kit.notify.destinations import Destinations
 from kpi_kit.signatures import sign
 from notify_servers import SECRET, InvoicePaid, Service, run_service
 
@@ -65,6 +68,14 @@ async def test_all_attempts_have_the_same_id(service: Service) -> None:
         await notifier.retry([failed])
     assert len({request.headers["webhook-id"] for request in service.requests}) == 1
     assert len(service.requests) == 2
+
+
+async def test_a_status_counts_though_the_body_does_not_come(service: Service) -> None:
+    """A message that was accepted must not be sent again, which may cost money."""
+    service.keeps_body = True
+    async with Notifier.from_urls({"hooks": OPEN}, seconds=1) as notifier:
+        [receipt] = await notifier.send(PAID, Recipient("42", {"hooks": f"http://127.0.0.1:{service.port}/"}))
+    assert receipt.outcome is Outcome.SENT
 
 
 async def test_no_cookie_of_one_receiver_goes_to_another(service: Service) -> None:
@@ -135,6 +146,28 @@ async def test_a_name_is_resolved_once_and_its_address_is_used(
     outcome, _ = await send(OPEN, f"http://receiver.example.com:{service.port}/hooks")
     assert (outcome, found) == (Outcome.SENT, ["receiver.example.com"])
     assert service.accepted[0].headers["host"] == f"receiver.example.com:{service.port}"
+
+
+async def test_a_silent_name_server_leaves_room_for_other_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+
+    def look_up(host: str) -> list[str]:
+        if host == "silent.example.com":
+            is_over.wait(30)
+        return ["8.8.8.8"]
+
+    monkeypatch.setattr("kpi_kit.notify.destinations._look_up", look_up)
+    destinations = Destinations(schemes=frozenset({"https"}), allowed=(), seconds=5)
+    destinations.open()
+    waiting = [asyncio.create_task(destinations.find("https://silent.example.com/")) for _ in range(70)]
+    refused = asyncio.as_completed(waiting)
+    for _ in range(68):
+        with pytest.raises(ChannelUnavailableError):
+            await next(refused)
+    assert (await destinations.find("https://good.example.com/")).server_name == "good.example.com"
+    is_over.set()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    destinations.close()
 
 
 async def test_one_address_that_is_not_public_refuses_them_all(monkeypatch: pytest.MonkeyPatch) -> None:

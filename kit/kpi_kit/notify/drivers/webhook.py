@@ -44,13 +44,13 @@ class WebhookChannel:
         self._destinations.close()
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
-        body = _encode(delivery)
+        body, until = _encode(delivery), self._poster.find_end()
         destination = await self._destinations.find(self._receiver or delivery.address)
         # The time is that of the attempt: receivers refuse signatures that are older than some minutes.
         signed = sign(body, message_id=delivery.id, timestamp=int(time.time()), secrets=[self._secret])
         headers = {"Host": destination.authority, "Content-Type": "application/json", **signed}
         answer = await self._poster.post(
-            destination.url, content=body, headers=headers, server_name=destination.server_name
+            destination.url, content=body, headers=headers, server_name=destination.server_name, until=until
         )
         _check(answer)
 
