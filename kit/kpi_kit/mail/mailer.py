@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -65,8 +66,9 @@ class Pool:
     async def close(self) -> None:
         self.is_open = False
         transports, self.transports = list(self.transports.values()), {}
-        for transport in transports:
-            await transport.close()
+        async with AsyncExitStack() as stack:
+            for transport in transports:
+                stack.push_async_callback(transport.close)
 
 
 class Mailer:
@@ -172,7 +174,8 @@ class Mailer:
         if isinstance(driver, SecretStr) or ":" in driver:
             return Choice.of(driver)
         if driver not in self._choices:
-            raise MailError(f"the mailer has no driver named {driver}")
+            known = ", ".join(sorted(self._choices))
+            raise MailError(f"the mailer has no driver named {driver}; it has: {known}")
         return self._choices[driver]
 
     async def _transmit(self, choice: Choice, letter: Letter) -> None:
