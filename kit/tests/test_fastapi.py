@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from faulty_server import serving
 from kpi_kit.cache import Cache as CacheLibrary
 from kpi_kit.crypt import Crypt as CryptLibrary
-from kpi_kit.errors import KitNotOpenError, NotConfiguredError, UrlError
+from kpi_kit.errors import KitNotOpenError, NotConfiguredError, NotOpenError, UrlError
 from kpi_kit.events import Event, EventBus
 from kpi_kit.fastapi import Cache, Crypt, Disks, Events, Hash, Http, Kit, Mail, Notify, Queue, Storage, open_kit
 from kpi_kit.hashing import Hasher
@@ -158,7 +158,7 @@ async def test_all_is_closed_at_the_end_and_can_be_opened_again() -> None:
     async with opened(app, settings) as (kit, client):
         assert (await client.get("/cached")).json() == 1
         http = kit.http
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpenError):
         await http.get("/x")
     assert not hasattr(app.state, "kit")
     async with opened(app, settings) as (_, client):

@@ -11,8 +11,10 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from kpi_kit.ciphers import Cipher
 from kpi_kit.drivers import Driver
-from kpi_kit.mail.contract import Cipher, Letter, Transport
+from kpi_kit.errors import NotOpenError
+from kpi_kit.mail.contract import Letter, Transport
 from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
 from kpi_kit.mail.jobs import SendMail, pack_letter, unpack_letter
@@ -53,7 +55,7 @@ class Pool:
 
     def get(self, choice: Choice) -> Transport:
         if not self.is_open:
-            raise MailError("the mailer is not open: use it in `async with mailer:`")
+            raise NotOpenError("mailer")
         key = (choice.name, choice.driver.name, choice.target)
         if key not in self.transports:
             self.transports[key] = self.build(choice)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from kpi_kit.mail.contract import Cipher
+from kpi_kit.ciphers import Cipher
 from kpi_kit.notify.channels import build_channels, check_names
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import SEND_SECONDS, Channel, Delivery, NotificationStore, Traits

@@ -141,10 +141,11 @@ async def test_a_transport_that_fails_to_close_leaves_no_other_open(monkeypatch:
 
     monkeypatch.setattr(MemoryTransport, "close", fail_to_close)
     mailer = Mailer.from_url("memory://", sender="shop@example.com", named={"other": "memory://"})
+    await mailer.__aenter__()
+    await mailer.send(MESSAGE)
+    await mailer.via("other").send(MESSAGE)
     with pytest.raises(ConnectionError):
-        async with mailer:
-            await mailer.send(MESSAGE)
-            await mailer.via("other").send(MESSAGE)
+        await mailer.__aexit__(None, None, None)
     assert len(closed) == 2
 
 

@@ -26,7 +26,7 @@ class _Parts(NamedTuple):
     sealed: bytes
 
 
-class Cipher:
+class AesGcm:
     """A ring of keys by id: the first encrypts, all decrypt."""
 
     name = "aes-256-gcm"
@@ -81,3 +81,6 @@ def _split(text: str) -> _Parts:
     if not key_id or len(rest) < _NONCE_BYTES + _TAG_BYTES:
         raise InvalidCiphertextError
     return _Parts(key_id, rest[:_NONCE_BYTES], rest[_NONCE_BYTES:])
+
+
+create = AesGcm
