@@ -5,15 +5,24 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import psycopg
 import pytest
 from kpi_kit.queue import Job, Queue, Retry, Run
 from kpi_kit.queue.schema import upgrade_sql
+from kpi_kit.settings import KitSettings
+from kpi_shared import queue_commands
+from kpi_shared.parts import Part
+from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import create_migrated_database
 
 _KPI = Path(sys.executable).with_name("kpi")
+
+
+class ShopSettings(ServiceSettings, KitSettings):
+    pass
 
 
 class Fails(Job, retry=Retry(attempts=1)):
@@ -70,3 +79,19 @@ def test_a_retry_says_which_jobs() -> None:
         result = kpi("", "queue", "retry", *words)
         assert result.returncode == 2
         assert problem in result.stderr
+
+
+def test_the_queue_of_a_service_with_the_kit_is_where_its_settings_say(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database of the service has no queue there."""
+    queue = create_migrated_database("kpi_content", f"queue_elsewhere_{url.rpartition('_')[2]}")
+    with psycopg.connect(queue) as connection:
+        connection.execute(upgrade_sql())
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("QUEUE_URL", queue)
+    part = Part("shop", "kpi_content", 1)
+    for of_service, found in ((ShopSettings, "queues"), (ServiceSettings, "missing")):
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO()))
+        assert queue_commands.run(part, queue_commands.settings_of(part, of_service).load(), "show-queues") == 0
+        assert list(json.loads(capsys.readouterr().out)) == [found]
