@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from faulty_server import serving
 from kpi_kit.cache import Cache as CacheLibrary
@@ -30,6 +31,7 @@ from kpi_shared.settings import PartSettings
 from kpi_shared.telemetry.observation import Observation
 
 NAMES = ["http", "mail", "cache", "storage", "disks", "queue", "events", "notify", "hashing", "crypt"]
+FERNET_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 ALL = {
     "mail_url": "memory://",
     "cache_url": "memory://",
@@ -41,6 +43,7 @@ ALL = {
     "notify_urls": {"sms": "memory://sms"},
     "hashing_url": "argon2id://?time_cost=1&memory_kib=8192&workers=1",
     "crypt_keys": {"2026": base64.b64encode(bytes(range(32))).decode()},
+    "crypt_fernet_keys": [FERNET_KEY],
 }
 
 
@@ -112,6 +115,7 @@ async def test_each_dependency_is_its_library() -> None:
         assert [type(getattr(kit, name)) for name in NAMES] == kinds
         assert await kit.hashing.verify("a", await kit.hashing.make("a"))
         assert kit.crypt.decrypt(kit.crypt.encrypt(b"a")) == b"a"
+        assert kit.crypt.decrypt(Fernet(FERNET_KEY).encrypt(b"b").decode()) == b"b"
 
 
 async def test_mails_and_notifications_go_through_the_queue_encrypted(

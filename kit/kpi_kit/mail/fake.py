@@ -59,7 +59,7 @@ class SentMail:
 
 
 class _Recorder:
-    """A transport that keeps letters, or fails as it is told to."""
+    """A transport that keeps letters, or fails as the test asks."""
 
     def __init__(self, pool: "_FakePool", via: str) -> None:
         self._pool = pool

@@ -139,14 +139,14 @@ class Notifier:
         return await self._deliver_all(list(receipts))
 
     async def list_dead(self, *, limit: int = 100) -> list[FailedJob]:
-        """The deliveries that were given up, the newest first: ``notify.slack`` with the type of its last error.
+        """The failed deliveries, which were given up, the newest first: ``notify.slack`` with the type of its last error.
 
         ``FailedJob.id`` is the ``job_id`` of a receipt. ``limit`` is that of all failed jobs that are looked at.
         """
         return [job for job in await self._get_queue().failed(limit=limit) if job.name.startswith(PREFIX)]
 
     async def retry_dead(self, *job_ids: int) -> int:
-        """Let these deliveries start anew, with all their attempts; how many there were."""
+        """Let these failed deliveries start anew, with all their attempts; how many there were."""
         return await self._get_queue().retry(*job_ids)
 
     def _get_queue(self) -> Jobs:

@@ -32,7 +32,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
     """Reads and writes bytes under text alone, and files of its own alone.
 
     The library would run what is stored as pickle, and open or remove whatever file a row names. What it must not read
-    is a file that is gone to it, which it takes for a value that was just deleted.
+    is a file that is gone to it, which it takes for a value that another process has deleted.
     """
 
     def put(self, key: object) -> tuple[str, bool]:

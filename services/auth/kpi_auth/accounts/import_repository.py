@@ -139,7 +139,7 @@ _add = text(f"""
         FROM staged_accounts WHERE is_open AND line > :after AND line <= :last ORDER BY line
         ON CONFLICT DO NOTHING
         RETURNING *
-    ), told AS ({put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)})
+    ), events AS ({put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)})
     SELECT id, role FROM added
 """)  # noqa: S608 our own text
 
