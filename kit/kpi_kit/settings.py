@@ -99,8 +99,8 @@ class KitSettings(BaseModel):
     )
     crypt_cbc_keys: list[SecretStr] = Field(
         default_factory=list,
-        description="Keys of AES-CBC values that Laravel, or Fastpy's Crypt.driver('aes'), wrote, as a JSON list, to read "
-        "them beside new values.",
+        description="Keys of AES-CBC values that Laravel, or Fastpy's Crypt.driver('aes'), wrote, as a JSON list, to "
+        "read them beside new values.",
         examples=['["base64:<32 bytes in base64>"]'],
     )
 

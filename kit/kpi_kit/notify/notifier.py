@@ -139,7 +139,7 @@ class Notifier:
         return await self._deliver_all(list(receipts))
 
     async def list_dead(self, *, limit: int = 100) -> list[FailedJob]:
-        """The failed deliveries, which were given up, the newest first: ``notify.slack`` with the type of its last error.
+        """The failed deliveries (given up), the newest first: ``notify.slack`` with the type of its last error.
 
         ``FailedJob.id`` is the ``job_id`` of a receipt. ``limit`` is that of all failed jobs that are looked at.
         """
