@@ -34,6 +34,13 @@ class NotConfiguredError(KitError):
         super().__init__(f"{library} is not configured: set {setting} (.venv/bin/kpi libs {library} prints its forms)")
 
 
+class NotOpenError(KitError):
+    """A library is used before its ``async with`` block or after it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} is not open: use it inside `async with`")
+
+
 class KitNotOpenError(KitError):
     """An endpoint uses a library, and the application has not opened the kit."""
 

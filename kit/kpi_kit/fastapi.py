@@ -195,7 +195,12 @@ class _Builder:
             return None
         from kpi_kit.crypt import Crypt
 
-        return Crypt(self.settings.crypt_keys, observer=self.observer)
+        return Crypt(
+            self.settings.crypt_keys,
+            fernet_keys=self.settings.crypt_fernet_keys,
+            cbc_keys=self.settings.crypt_cbc_keys,
+            observer=self.observer,
+        )
 
     def _build_events(self) -> _Library | None:
         if self.settings.events_url is None:

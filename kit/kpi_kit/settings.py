@@ -1,6 +1,16 @@
 """The settings of all libraries of the kit, as one model."""
 
-from pydantic import BaseModel, Field, SecretStr
+from typing import Self
+
+from pydantic import BaseModel, Field, SecretStr, model_validator
+
+# A setting that has no effect without another one.
+_NEEDED = {
+    "mail_drivers": "mail_url",
+    "cache_stores": "cache_url",
+    "crypt_fernet_keys": "crypt_keys",
+    "crypt_cbc_keys": "crypt_keys",
+}
 
 
 class KitSettings(BaseModel):
@@ -82,3 +92,21 @@ class KitSettings(BaseModel):
         "encrypts, all decrypt.",
         examples=['{"2026": "<32 bytes in base64>"}'],
     )
+    crypt_fernet_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Keys of Fernet tokens that Fastpy's Crypt wrote, as a JSON list, to read them beside new values.",
+        examples=['["<32 bytes in base64>"]'],
+    )
+    crypt_cbc_keys: list[SecretStr] = Field(
+        default_factory=list,
+        description="Keys of AES-CBC values that Laravel, or Fastpy's Crypt.driver('aes'), wrote, as a JSON list, to "
+        "read them beside new values.",
+        examples=['["base64:<32 bytes in base64>"]'],
+    )
+
+    @model_validator(mode="after")
+    def _require_what_is_needed(self) -> Self:
+        for name, needed in _NEEDED.items():
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"{name.upper()}: it has no effect without {needed.upper()}; set that too")
+        return self

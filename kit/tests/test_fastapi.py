@@ -10,11 +10,12 @@ from typing import Any, cast
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from faulty_server import serving
 from kpi_kit.cache import Cache as CacheLibrary
 from kpi_kit.crypt import Crypt as CryptLibrary
-from kpi_kit.errors import KitNotOpenError, NotConfiguredError, UrlError
+from kpi_kit.errors import KitNotOpenError, NotConfiguredError, NotOpenError, UrlError
 from kpi_kit.events import Event, EventBus
 from kpi_kit.fastapi import Cache, Crypt, Disks, Events, Hash, Http, Kit, Mail, Notify, Queue, Storage, open_kit
 from kpi_kit.hashing import Hasher
@@ -30,6 +31,7 @@ from kpi_shared.settings import PartSettings
 from kpi_shared.telemetry.observation import Observation
 
 NAMES = ["http", "mail", "cache", "storage", "disks", "queue", "events", "notify", "hashing", "crypt"]
+FERNET_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 ALL = {
     "mail_url": "memory://",
     "cache_url": "memory://",
@@ -41,6 +43,7 @@ ALL = {
     "notify_urls": {"sms": "memory://sms"},
     "hashing_url": "argon2id://?time_cost=1&memory_kib=8192&workers=1",
     "crypt_keys": {"2026": base64.b64encode(bytes(range(32))).decode()},
+    "crypt_fernet_keys": [FERNET_KEY],
 }
 
 
@@ -112,6 +115,7 @@ async def test_each_dependency_is_its_library() -> None:
         assert [type(getattr(kit, name)) for name in NAMES] == kinds
         assert await kit.hashing.verify("a", await kit.hashing.make("a"))
         assert kit.crypt.decrypt(kit.crypt.encrypt(b"a")) == b"a"
+        assert kit.crypt.decrypt(Fernet(FERNET_KEY).encrypt(b"b").decode()) == b"b"
 
 
 async def test_mails_and_notifications_go_through_the_queue_encrypted(
@@ -159,7 +163,7 @@ async def test_all_is_closed_at_the_end_and_can_be_opened_again() -> None:
     async with opened(app, settings) as (kit, client):
         assert (await client.get("/cached")).json() == 1
         http = kit.http
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpenError):
         await http.get("/x")
     assert not hasattr(app.state, "kit")
     async with opened(app, settings) as (_, client):

@@ -24,6 +24,8 @@ SECRETS = {
     "EVENTS_URL": "nats://hunter2@nats:4222",
     "NOTIFY_URLS": '{"slack": "slack://hunter2@channel"}',
     "CRYPT_KEYS": '{"2026": "hunter2"}',
+    "CRYPT_FERNET_KEYS": '["hunter2"]',
+    "CRYPT_CBC_KEYS": '["hunter2"]',
 }
 PLAIN = {"MAIL_FROM": "a@example.com", "MAIL_TEMPLATES": "kpi_shop", "HASHING_URL": "argon2id://?time_cost=3"}
 
@@ -60,6 +62,8 @@ def test_values_come_from_the_environment_and_from_files(environment: pytest.Mon
         found = getattr(settings, name.lower())
         if isinstance(found, dict):
             assert {key: each.get_secret_value() for key, each in found.items()} == json.loads(value)
+        elif isinstance(found, list):
+            assert [each.get_secret_value() for each in found] == json.loads(value)
         else:
             assert found.get_secret_value() == value
     assert settings.mail_from == "a@example.com"
@@ -88,6 +92,22 @@ def test_each_setting_is_described_and_no_secret_is_shown(environment: pytest.Mo
     assert "hunter2" not in json.dumps(whole)
     assert found["HASHING_URL"]["value"] == "argon2id://?time_cost=3"
     assert '# CACHE_STORES={"sessions": "redis://127.0.0.1:6379/1"}' in whole["example"].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("MAIL_DRIVERS", "MAIL_URL"),
+        ("CACHE_STORES", "CACHE_URL"),
+        ("CRYPT_FERNET_KEYS", "CRYPT_KEYS"),
+        ("CRYPT_CBC_KEYS", "CRYPT_KEYS"),
+    ],
+)
+def test_a_setting_that_has_no_effect_alone_is_refused(name: str, needed: str, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv(name, SECRETS[name])
+    with pytest.raises(SettingsError, match=f"{name}.* without {needed}") as caught:
+        ShopSettings.load()
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_wrong_form_is_refused_without_its_value(environment: pytest.MonkeyPatch) -> None:

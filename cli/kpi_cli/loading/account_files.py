@@ -169,7 +169,7 @@ class AccountFile:
 
     def _check_columns(self, names: list[str]) -> None:
         known = shorten(filter(None, names)) or "none"
-        if missing := [column for column in self._given() if column not in names]:
+        if missing := [column for column in self._list_chosen_columns() if column not in names]:
             raise FailureError(
                 "user", f"{self._file} has no column {missing[0]}: it has {known}", fix="correct --columns"
             )
@@ -183,7 +183,7 @@ class AccountFile:
             raise FailureError("user", problem, fix="name it: --columns hash=password, or --columns hash= for none")
         self.ignored = tuple(name for name in names if name and name not in self._columns.values())
 
-    def _given(self) -> list[str]:
+    def _list_chosen_columns(self) -> list[str]:
         return [column for field, column in self._columns.items() if column and column != field]
 
 

@@ -14,12 +14,13 @@ from kpi_kit.cache.codec import MISS, decode, encode
 from kpi_kit.cache.contract import CacheDriver
 from kpi_kit.cache.drivers import DRIVERS
 from kpi_kit.cache.entries import Entries
-from kpi_kit.cache.errors import CacheError, CacheValueError, UnknownStoreError
+from kpi_kit.cache.errors import CacheValueError, UnknownStoreError
 from kpi_kit.cache.keys import DEFAULT_PREFIX, Names, to_seconds
 from kpi_kit.cache.locks import Lock
 from kpi_kit.cache.remembering import Plan, Rememberer
 from kpi_kit.cache.tags import Tags
 from kpi_kit.drivers import choose_driver
+from kpi_kit.errors import NotOpenError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.urls import read_flag
 
@@ -100,7 +101,7 @@ class Cache:
 
     def _observe(self, operation: str) -> AbstractContextManager[object]:
         if self._opened is None:
-            raise CacheError("the cache is not open: use it as an async context manager")
+            raise NotOpenError("cache")
         return observe(self._observer, "cache", operation, self._name)
 
     def store(self, name: str) -> "Cache":

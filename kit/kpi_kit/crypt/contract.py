@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Cipher(Protocol):
+class Form(Protocol):
     """One form, with its keys. ``name`` is the label of its metrics."""
 
     name: str
@@ -15,7 +15,7 @@ class Cipher(Protocol):
         """InvalidCiphertextError for whatever is not authentic."""
 
 
-class Encrypter(Cipher, Protocol):
+class WrittenForm(Form, Protocol):
     """The form in which new values are written."""
 
     def encrypt(self, data: bytes, associated_data: bytes) -> str: ...

@@ -7,7 +7,7 @@ from typing import Self, cast
 
 from pydantic import JsonValue, SecretStr
 
-from kpi_kit.crypt.contract import Cipher, Encrypter
+from kpi_kit.crypt.contract import Form, WrittenForm
 from kpi_kit.crypt.drivers import DRIVERS
 from kpi_kit.crypt.errors import InvalidCiphertextError
 from kpi_kit.crypt.keys import read_ring
@@ -36,13 +36,13 @@ class Crypt:
         With ``fernet_keys`` and ``cbc_keys`` it also reads what Fastpy and Laravel wrote.
         """
         self._observer = observer
-        self._encrypter = cast("Encrypter", _AES_GCM.load().Cipher(read_ring(keys)))
+        self._encrypter = cast("WrittenForm", _AES_GCM.load().create(read_ring(keys)))
         older = [
-            cast("Cipher", driver.load().Cipher(of))
+            cast("Form", driver.load().create(of))
             for driver, of in ((_FERNET, fernet_keys), (_AES_CBC, cbc_keys))
             if of
         ]
-        self._ciphers: list[Cipher] = [self._encrypter, *older]
+        self._ciphers: list[Form] = [self._encrypter, *older]
 
     def encrypt(self, data: bytes, *, associated_data: bytes = b"") -> str:
         """A text of ASCII letters, digits and ``. - _``, a third longer than the data, with 40 to 80 characters more.
@@ -93,7 +93,7 @@ class Crypt:
     ) -> None:
         """Close nothing."""
 
-    def _find_cipher(self, text: str) -> Cipher:
+    def _find_cipher(self, text: str) -> Form:
         found = next((cipher for cipher in self._ciphers if cipher.reads(text)), None)
         if found is None:
             raise InvalidCiphertextError

@@ -45,8 +45,10 @@ class CryptFake(Crypt):
 
     def assert_encrypted(self, times: int = 1) -> None:
         """AssertionError unless exactly so many values were encrypted."""
-        assert self._counted["encrypt"] == times, f"{self._counted['encrypt']} were encrypted, not {times}"  # noqa: S101
+        if self._counted["encrypt"] != times:
+            raise AssertionError(f"{self._counted['encrypt']} were encrypted, not {times}")
 
     def assert_decrypted(self, times: int = 1) -> None:
         """AssertionError unless exactly so many values were decrypted."""
-        assert self._counted["decrypt"] == times, f"{self._counted['decrypt']} were decrypted, not {times}"  # noqa: S101
+        if self._counted["decrypt"] != times:
+            raise AssertionError(f"{self._counted['decrypt']} were decrypted, not {times}")

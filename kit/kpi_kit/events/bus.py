@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, overload
 from pydantic import SecretStr, ValidationError
 
 from kpi_kit.drivers import choose_driver
+from kpi_kit.errors import NotOpenError
 from kpi_kit.events.after_commit import AfterCommit
 from kpi_kit.events.contract import EventDriver
 from kpi_kit.events.drivers import DRIVERS
@@ -163,7 +164,7 @@ class EventBus:
 
     def _encode(self, event: Event) -> bytes:
         if self._opened is None:
-            raise EventError("the event bus is not open: use it as an async context manager")
+            raise NotOpenError("event bus")
         if self._events.get(event.event_name) is not type(event):
             raise UnknownEventError(f"{type(event).__name__} is not among the events of this bus")
         payload = event.model_dump_json().encode()

@@ -10,9 +10,10 @@ from typing import Self, TypeVar
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
+from kpi_kit.errors import NotOpenError
 from kpi_kit.hashing.ceilings import Ceilings
 from kpi_kit.hashing.drivers import DRIVERS
-from kpi_kit.hashing.errors import HasherBusyError, HashingError
+from kpi_kit.hashing.errors import HasherBusyError
 from kpi_kit.hashing.functions import HashFunctions
 from kpi_kit.hashing.parameters import Parameters, read_numbers
 from kpi_kit.observing import Observer, observe
@@ -91,7 +92,7 @@ class Hasher:
     async def _run(self, operation: str, family: str, work: Callable[[], Result]) -> Result:
         with observe(self._observer, "hashing", operation, family):
             if self._pool is None:
-                raise HashingError("the hasher is not open: use it in an `async with` block")
+                raise NotOpenError("hasher")
             if self._taken >= self._room:
                 raise HasherBusyError("too many passwords are being hashed; the same call may succeed later")
             loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
+from kpi_kit.errors import NotOpenError
 from kpi_kit.http.circuit import Circuit, CircuitState
 from kpi_kit.http.contract import Transport
 from kpi_kit.http.errors import (
@@ -63,7 +64,7 @@ class Sender:
     async def send(self, request: Request, *, total: float | None = None) -> Response:
         """A response with a status below 400; each other result is an HttpError."""
         if not self._is_open:
-            raise RuntimeError("the client is not open: use it within `async with`")
+            raise NotOpenError("HTTP client")
         call = _Call(self, self.limits.total if total is None else total)
         try:
             async with call.deadline:

@@ -1,6 +1,6 @@
 """Mails: composed safely, sent now or in the caller's transaction, by SMTP, SES, SendGrid, Mailgun or into files."""
 
-from kpi_kit.mail.contract import Cipher
+from kpi_kit.ciphers import Cipher
 from kpi_kit.mail.errors import (
     InvalidMessageError,
     MailError,

@@ -1,4 +1,4 @@
-"""What a driver of mails does, and what a mailer needs to encrypt those that wait."""
+"""What a driver of mails does."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -56,13 +56,3 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close what is open. Mails that are being sent may fail."""
-
-
-class Cipher(Protocol):
-    """The part of ``kpi_kit.crypt.Crypt`` that a mailer uses, so that a queue has no readable mails at rest."""
-
-    def encrypt(self, data: bytes, *, associated_data: bytes = b"") -> str:
-        """Text that only ``decrypt`` with the same ``associated_data`` can read."""
-
-    def decrypt(self, text: str, *, associated_data: bytes = b"") -> bytes:
-        """Raise an error if the text was modified or the key is not known."""

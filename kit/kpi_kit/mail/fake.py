@@ -59,7 +59,7 @@ class SentMail:
 
 
 class _Recorder:
-    """A transport that keeps letters, or fails as it is told to."""
+    """A transport that keeps letters, or fails as the test asks."""
 
     def __init__(self, pool: "_FakePool", via: str) -> None:
         self._pool = pool
@@ -99,6 +99,18 @@ class MailFake(Mailer):
         choices = {name: Choice.of("memory://", name) for name in (*named, "default")}
         super().__init__(choices, Writer.build(sender, templates), pool=self._records)
         self.use_queue(self._jobs)
+
+    @classmethod
+    def from_url(
+        cls,
+        *_: object,
+        sender: str | None = None,
+        named: Collection[str] | None = None,
+        templates: Path | str | None = None,
+        **_others: object,
+    ) -> Self:
+        """A fake, whatever the URL, so that a test can put this class in the place of the real one."""
+        return cls(sender=sender, named=named or (), templates=templates)
 
     async def __aenter__(self) -> Self:
         await self._jobs.__aenter__()

@@ -6,7 +6,8 @@ from email import message_from_bytes
 from email.policy import SMTP, SMTPUTF8
 from typing import cast
 
-from kpi_kit.mail.contract import Cipher, Letter
+from kpi_kit.ciphers import Cipher
+from kpi_kit.mail.contract import Letter
 from kpi_kit.mail.errors import MailError, MailRefusedError
 from kpi_kit.queue.jobs import Job, Retry
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +11,10 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from kpi_kit.ciphers import Cipher
 from kpi_kit.drivers import Driver
-from kpi_kit.mail.contract import Cipher, Letter, Transport
+from kpi_kit.errors import NotOpenError
+from kpi_kit.mail.contract import Letter, Transport
 from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
 from kpi_kit.mail.jobs import SendMail, pack_letter, unpack_letter
@@ -52,7 +55,7 @@ class Pool:
 
     def get(self, choice: Choice) -> Transport:
         if not self.is_open:
-            raise MailError("the mailer is not open: use it in `async with mailer:`")
+            raise NotOpenError("mailer")
         key = (choice.name, choice.driver.name, choice.target)
         if key not in self.transports:
             self.transports[key] = self.build(choice)
@@ -65,8 +68,9 @@ class Pool:
     async def close(self) -> None:
         self.is_open = False
         transports, self.transports = list(self.transports.values()), {}
-        for transport in transports:
-            await transport.close()
+        async with AsyncExitStack() as stack:
+            for transport in transports:
+                stack.push_async_callback(transport.close)
 
 
 class Mailer:
@@ -172,7 +176,8 @@ class Mailer:
         if isinstance(driver, SecretStr) or ":" in driver:
             return Choice.of(driver)
         if driver not in self._choices:
-            raise MailError(f"the mailer has no driver named {driver}")
+            known = ", ".join(sorted(self._choices))
+            raise MailError(f"the mailer has no driver named {driver}; it has: {known}")
         return self._choices[driver]
 
     async def _transmit(self, choice: Choice, letter: Letter) -> None:

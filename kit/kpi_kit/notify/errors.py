@@ -1,6 +1,6 @@
 """The errors of notifications. No text has an address, a URL, or the content of a notification."""
 
-from kpi_kit.errors import DriverUnavailableError, KitError
+from kpi_kit.errors import DriverUnavailableError, KitError, NotOpenError
 
 
 class NotifyError(KitError):
@@ -23,11 +23,11 @@ class NeedsQueueError(NotifyError):
     """A message to the outside was to be a part of a transaction, which only a queue can do."""
 
 
-class NotifierNotOpenError(NotifyError):
+class NotifierNotOpenError(NotifyError, NotOpenError):
     """The notifier is used outside its ``async with`` block."""
 
     def __init__(self) -> None:
-        super().__init__("the notifier is not open: use it inside `async with notifier:`")
+        super().__init__("notifier")
 
 
 class DeliveryError(NotifyError):

@@ -1,11 +1,15 @@
 """A notifier for tests: it plans, renders and fails as the real one does, and keeps what it would send."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
-from kpi_kit.mail.contract import Cipher
+from pydantic import SecretStr
+
+from kpi_kit.ciphers import Cipher
+from kpi_kit.notify.channels import build_channel
 from kpi_kit.notify.contents import ContentKind
-from kpi_kit.notify.contract import Delivery
+from kpi_kit.notify.contract import SEND_SECONDS, Delivery
 from kpi_kit.notify.drivers.memory import MemoryChannel
 from kpi_kit.notify.errors import DeliveryError
 from kpi_kit.notify.jobs import Jobs
@@ -44,6 +48,19 @@ class NotifyFake(Notifier):
         self._memory = {name: MemoryChannel(kind) for name, kind in {**_USUAL, **(more or {})}.items()}
         self.sent: list[SentNotification] = []
         super().__init__(self._memory, queue=queue, cipher=cipher)
+
+    @classmethod
+    def from_urls(
+        cls,
+        urls: Mapping[str, str | SecretStr],
+        *,
+        queue: Jobs | None = None,
+        cipher: Cipher | None = None,
+        **_others: object,
+    ) -> Self:
+        """A fake with the kinds of content of these URLs, so that a test can put this class in the real one's place."""
+        kinds = {name: build_channel(url, SEND_SECONDS).traits.renders for name, url in urls.items()}
+        return cls(more=kinds, queue=queue, cipher=cipher)
 
     @property
     def deliveries(self) -> list[Delivery]:

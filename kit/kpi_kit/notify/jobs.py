@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pydantic import Field
 
-from kpi_kit.mail.contract import Cipher
+from kpi_kit.ciphers import Cipher
 from kpi_kit.notify.contract import Delivery
 from kpi_kit.notify.errors import DeliveryRefusedError, NotifyError
 from kpi_kit.queue import FailedJob, Job, Pushed, Retry

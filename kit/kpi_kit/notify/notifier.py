@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pydantic import SecretStr
 
-from kpi_kit.mail.contract import Cipher
+from kpi_kit.ciphers import Cipher
 from kpi_kit.notify.channels import build_channels, check_names
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import SEND_SECONDS, Channel, Delivery, NotificationStore, Traits
@@ -139,14 +139,14 @@ class Notifier:
         return await self._deliver_all(list(receipts))
 
     async def list_dead(self, *, limit: int = 100) -> list[FailedJob]:
-        """The deliveries that were given up, the newest first: ``notify.slack`` with the type of its last error.
+        """The failed deliveries (given up), the newest first: ``notify.slack`` with the type of its last error.
 
         ``FailedJob.id`` is the ``job_id`` of a receipt. ``limit`` is that of all failed jobs that are looked at.
         """
         return [job for job in await self._get_queue().failed(limit=limit) if job.name.startswith(PREFIX)]
 
     async def retry_dead(self, *job_ids: int) -> int:
-        """Let these deliveries start anew, with all their attempts; how many there were."""
+        """Let these failed deliveries start anew, with all their attempts; how many there were."""
         return await self._get_queue().retry(*job_ids)
 
     def _get_queue(self) -> Jobs:

@@ -1,6 +1,6 @@
 """The errors of the queue."""
 
-from kpi_kit.errors import DriverUnavailableError, KitError
+from kpi_kit.errors import DriverUnavailableError, KitError, NotOpenError
 
 
 class QueueError(KitError):
@@ -14,11 +14,11 @@ class QueueUnavailableError(QueueError, DriverUnavailableError):
         super().__init__("the queue's database did not respond, or ended the connection")
 
 
-class QueueNotOpenError(QueueError):
+class QueueNotOpenError(QueueError, NotOpenError):
     """The queue is used outside its ``async with`` block."""
 
     def __init__(self) -> None:
-        super().__init__("the queue is not open: use it inside `async with queue:`")
+        super().__init__("queue")
 
 
 class QueueSchemaError(QueueError):

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import UrlError
+from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.storage.contract import FileInfo, OpenFile, Signature, StorageDriver, Stored
 from kpi_kit.storage.drivers import DRIVERS
@@ -36,6 +36,7 @@ class Storage:
         self._name = name
         self._public_url = public_url
         self._observer = observer
+        self._is_open = False
 
     @classmethod
     def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> Self:
@@ -47,11 +48,13 @@ class Storage:
 
     async def __aenter__(self) -> Self:
         await self._driver.start()
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         await self._driver.close()
 
     async def put(self, path: str, data: bytes | AsyncIterable[bytes], *, only_if_new: bool = False) -> Stored:
@@ -198,6 +201,8 @@ class Storage:
             return await self._driver.tidy(age)
 
     def _observe(self, operation: str) -> AbstractContextManager[object]:
+        if not self._is_open:
+            raise NotOpenError("storage")
         return observe(self._observer, "storage", operation, self._name)
 
 

@@ -8,7 +8,6 @@ import pytest
 from cache_support import SHORT, Case, Maker, make_at_once, pass_time, until, until_async, until_waiting
 from kpi_kit.cache import (
     Cache,
-    CacheError,
     CacheFake,
     CacheKeyError,
     CacheValueError,
@@ -16,7 +15,7 @@ from kpi_kit.cache import (
     LockTimeoutError,
     UnknownStoreError,
 )
-from kpi_kit.errors import UrlError
+from kpi_kit.errors import NotOpenError, UrlError
 from pydantic import BaseModel
 
 
@@ -329,7 +328,7 @@ async def test_an_error_in_the_block_releases_the_lock(cache: Cache) -> None:
 async def test_a_cache_is_used_open_only(case: Case) -> None:
     cache = case.build()
     for _ in range(2):
-        with pytest.raises(CacheError, match="not open"):
+        with pytest.raises(NotOpenError):
             await cache.get("key")
         async with cache:
             await cache.get("key")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from faulty_server import Connection, FaultyServer, respond, serving
-from kpi_kit.errors import UrlError
+from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.http import (
     CircuitOpenError,
     CircuitState,
@@ -340,7 +340,7 @@ async def test_a_client_is_used_while_it_is_open(peer: Peer) -> None:
     with pytest.raises(RuntimeError, match="open already"):
         await peer.client.with_token("a").__aenter__()
     await peer.client.__aexit__(None, None, None)
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(NotOpenError):
         await peer.client.get("/x")
     await peer.client.__aenter__()
     peer.answer("GET", "/x", json=1)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kpi_kit.errors import NotOpenError
 from kpi_kit.mail import Attachment, InvalidMessageError, MailError, MailFake, Message
 from mail_hostile import EVE, list_hostile
 from mail_receivers import KEY, Receiver, receiving, until_read
@@ -150,14 +151,14 @@ async def test_another_driver_is_chosen_by_name_or_by_url(receiver: Receiver) ->
     await receiver.mailer.via(SecretStr(receiver.url)).send(message(subject="By URL"))
     mails = await until_read(receiver, 2)
     assert {mail.message["Subject"] for mail in mails} == {"By name", "By URL"}
-    with pytest.raises(MailError, match="no driver named third"):
+    with pytest.raises(MailError, match="no driver named third; it has: default, other"):
         receiver.mailer.via("third")
 
 
 async def test_a_mailer_that_is_closed_sends_nothing(receiver: Receiver) -> None:
     assert KEY not in repr(receiver.mailer)
     await receiver.mailer.__aexit__(None, None, None)
-    with pytest.raises(MailError, match="not open"):
+    with pytest.raises(NotOpenError):
         await receiver.mailer.send(message())
     await receiver.mailer.__aenter__()
     await receiver.mailer.send(message())

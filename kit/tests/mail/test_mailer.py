@@ -24,6 +24,7 @@ from kpi_kit.mail import (
     PartlySentError,
     SendMail,
 )
+from kpi_kit.mail.drivers.memory import MemoryTransport
 from kpi_kit.mail.jobs import pack_letter, unpack_letter
 from kpi_kit.queue import QueueFake
 from mail_servers import MailServer, serving
@@ -129,6 +130,23 @@ class Observed:
             yield
 
         return record()
+
+
+async def test_a_transport_that_fails_to_close_leaves_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[object] = []
+
+    async def fail_to_close(transport: object) -> None:
+        closed.append(transport)
+        raise ConnectionError
+
+    monkeypatch.setattr(MemoryTransport, "close", fail_to_close)
+    mailer = Mailer.from_url("memory://", sender="shop@example.com", named={"other": "memory://"})
+    await mailer.__aenter__()
+    await mailer.send(MESSAGE)
+    await mailer.via("other").send(MESSAGE)
+    with pytest.raises(ConnectionError):
+        await mailer.__aexit__(None, None, None)
+    assert len(closed) == 2
 
 
 async def test_calls_are_observed() -> None:

@@ -207,6 +207,7 @@ async def test_without_a_store_uploads_are_503(client: httpx.AsyncClient, app: F
 
 async def test_a_store_that_does_not_work_is_503(client: httpx.AsyncClient, app: FastAPI, tmp_path: Path) -> None:
     (tmp_path / "no-folder").write_text("")
-    app.state.files = Files(Storage.from_url((tmp_path / "no-folder").as_uri()), "sample")
-    response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
+    async with Storage.from_url((tmp_path / "no-folder").as_uri()) as storage:
+        app.state.files = Files(storage, "sample")
+        response = await client.put("/things/1/photo", content=PNG, headers={"Content-Type": "image/png"})
     assert (response.status_code, response.json()["type"]) == (503, "files-unavailable")

@@ -18,7 +18,7 @@ import diskcache
 
 from kpi_kit.cache.codec import add_to_counter
 from kpi_kit.cache.errors import CacheUnavailableError
-from kpi_kit.errors import UrlError
+from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.urls import Url, read_number
 
 _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
@@ -32,7 +32,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
     """Reads and writes bytes under text alone, and files of its own alone.
 
     The library would run what is stored as pickle, and open or remove whatever file a row names. What it must not read
-    is a file that is gone to it, which it takes for a value that was just deleted.
+    is a file that is gone to it, which it takes for a value that another process has deleted.
     """
 
     def put(self, key: object) -> tuple[str, bool]:
@@ -116,7 +116,7 @@ class DiskDriver:
     @property
     def _open_values(self) -> diskcache.Cache:
         if self._values is None:
-            raise CacheUnavailableError("the cache is not open: use it as an async context manager")
+            raise NotOpenError("cache")
         return self._values
 
     async def set(self, name: str, value: bytes, ttl: float | None) -> None:

@@ -25,7 +25,7 @@ _KEY_SIZES = (16, 24, 32)
 _BLOCK_BITS = 128
 
 
-class Cipher:
+class AesCbc:
     """Values under any of the keys. They have no associated data, so none is checked."""
 
     name = "aes-cbc"
@@ -69,3 +69,6 @@ def _decrypt(key: bytes, iv: bytes, value: bytes) -> bytes:
 def _read_key(key: str | SecretStr) -> bytes:
     text = key.get_secret_value() if isinstance(key, SecretStr) else key
     return decode_key(text.removeprefix(_LARAVEL), sizes=_KEY_SIZES)
+
+
+create = AesCbc

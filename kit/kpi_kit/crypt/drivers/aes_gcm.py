@@ -26,7 +26,7 @@ class _Parts(NamedTuple):
     sealed: bytes
 
 
-class Cipher:
+class AesGcm:
     """A ring of keys by id: the first encrypts, all decrypt."""
 
     name = "aes-256-gcm"
@@ -41,7 +41,7 @@ class Cipher:
     def encrypt(self, data: bytes, associated_data: bytes) -> str:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         header = _header(self._first)
-        sealed = self._keys[self._first].encrypt(nonce, data, _authenticated(header, associated_data))
+        sealed = self._keys[self._first].encrypt(nonce, data, _join_authenticated(header, associated_data))
         return PREFIX + base64.urlsafe_b64encode(header + nonce + sealed).rstrip(b"=").decode("ascii")
 
     def decrypt(self, text: str, associated_data: bytes) -> bytes:
@@ -50,7 +50,7 @@ class Cipher:
         if key is None:
             raise InvalidCiphertextError
         try:
-            return key.decrypt(nonce, sealed, _authenticated(_header(key_id), associated_data))
+            return key.decrypt(nonce, sealed, _join_authenticated(_header(key_id), associated_data))
         except InvalidTag:
             raise InvalidCiphertextError from None
 
@@ -62,7 +62,7 @@ def _header(key_id: str) -> bytes:
     return bytes([len(key_id)]) + key_id.encode("ascii")
 
 
-def _authenticated(header: bytes, associated_data: bytes) -> bytes:
+def _join_authenticated(header: bytes, associated_data: bytes) -> bytes:
     # The header says how long it is, so its end cannot be taken for the start of what follows.
     return PREFIX.encode() + header + associated_data
 
@@ -81,3 +81,6 @@ def _split(text: str) -> _Parts:
     if not key_id or len(rest) < _NONCE_BYTES + _TAG_BYTES:
         raise InvalidCiphertextError
     return _Parts(key_id, rest[:_NONCE_BYTES], rest[_NONCE_BYTES:])
+
+
+create = AesGcm

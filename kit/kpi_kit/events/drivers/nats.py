@@ -21,6 +21,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.events.contract import Deliver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
+from kpi_kit.nats_client import NatsClient
 from kpi_kit.urls import Url, read_number
 
 _DEFAULT_TIMEOUT = 3.0
@@ -30,18 +31,6 @@ _PORT = 4222
 _PING_SECONDS = 5
 _POLL_SECONDS = 5.0
 _FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
-
-
-class _Client(Client):
-    def __init__(self, *, is_encrypted: bool) -> None:
-        super().__init__()
-        self._is_encrypted = is_encrypted
-
-    def _connect_command(self) -> bytes:
-        """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
-        if self._is_encrypted and not self._server_info.get("tls_required"):
-            raise nats.errors.Error("nats: the server does not offer TLS, which tls:// requires")
-        return super()._connect_command()
 
 
 class NatsDriver:
@@ -89,7 +78,7 @@ class NatsDriver:
     async def _connect(self) -> Client:
         url = self._url
         host = f"[{url.host}]" if ":" in url.host else url.host
-        client = _Client(is_encrypted=url.scheme == "tls")
+        client = NatsClient(is_encrypted=url.scheme == "tls")
         try:
             # The library's own times are for each of its attempts.
             async with asyncio.timeout(self._timeout):
@@ -99,7 +88,7 @@ class NatsDriver:
                     password=url.password,
                     tls=ssl.create_default_context() if url.scheme == "tls" else None,
                     name="kpi-events",
-                    error_cb=_ignore,
+                    error_cb=client.keep_reason,
                     allow_reconnect=False,
                     # One attempt, and no pause after it.
                     max_reconnect_attempts=1,
@@ -107,8 +96,11 @@ class NatsDriver:
                     ping_interval=_PING_SECONDS,
                     connect_timeout=max(1, int(self._timeout)),
                 )
-        except BaseException:
+        except BaseException as error:
             await client.close()
+            # That there is no server left to try says less.
+            if client.reason is not None and isinstance(error, nats.errors.NoServersError):
+                raise client.reason from None
             raise
         return client
 
@@ -162,10 +154,6 @@ async def _fetch(consumer: Any) -> list[Msg]:  # noqa: ANN401 a class inside of 
     except (TimeoutError, nats.errors.TimeoutError):
         return []
     return found
-
-
-async def _ignore(_error: Exception) -> None:
-    """The library would print it with its traceback. What matters is raised by the call that fails."""
 
 
 # A group begins with what is sent after its first start, as with PostgreSQL.

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from pydantic import JsonValue, SecretStr
 
+from kpi_kit.errors import NotOpenError
 from kpi_kit.libpq import read_parameters
 from kpi_kit.notify.drivers.database import DatabaseChannel
 from kpi_kit.notify.inbox import StoredNotification
@@ -136,7 +137,7 @@ class PostgresStore:
     @asynccontextmanager
     async def _connect(self) -> AsyncIterator[AsyncConnection[Any]]:
         if self._pool is None:
-            raise RuntimeError("the store is not open: use it inside `async with store:`")
+            raise NotOpenError("store of notifications")
         async with self._pool.connection() as connection:
             yield connection
 

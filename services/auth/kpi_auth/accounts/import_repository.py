@@ -152,7 +152,7 @@ _add = text(f"""
         FROM staged_accounts WHERE is_open AND line > :after AND line <= :last ORDER BY line
         ON CONFLICT DO NOTHING
         RETURNING *
-    ), told AS ({put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)}
+    ), added_events AS ({put_from("added", EventType.ACCOUNT_CREATED, account="id", data=STATE)}
     ), remembered AS (
         INSERT INTO account_imports (key, user_id)
         SELECT staged.keys[1], added.id

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import nats.errors
 import nats.js.errors
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from kpi_kit.nats_client import NatsClient
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, Header, PubAck, RetentionPolicy, StorageType, StreamConfig
@@ -70,18 +71,12 @@ class NatsStream(NamedTuple):
         )
 
 
-class _Client(Client):
-    """A connection that is made once, and that keeps the reason of its failure."""
+class _Client(NatsClient):
+    """Its sends end with the connection: the library would leave them waiting."""
 
     def __init__(self, *, is_encrypted: bool) -> None:
-        super().__init__()
-        self._is_encrypted = is_encrypted
-        self.reason: str | None = None
-        # The library does not end these when the connection ends.
+        super().__init__(is_encrypted=is_encrypted)
         self.under_way: Sequence[asyncio.Task[PubAck]] = ()
-
-    async def keep_reason(self, error: Exception) -> None:
-        self.reason = describe(error)
 
     def end_sends(self) -> None:
         for task in self.under_way:
@@ -89,12 +84,6 @@ class _Client(Client):
 
     async def lose(self) -> None:
         self.end_sends()
-
-    def _connect_command(self) -> bytes:
-        """Refuse to send credentials unencrypted: the library encrypts only if the server, or an attacker, says so."""
-        if self._is_encrypted and not self._server_info.get("tls_required"):
-            raise nats.errors.Error("nats: the server does not offer TLS, which tls:// requires")
-        return super()._connect_command()
 
 
 class NatsTransport:
@@ -127,7 +116,7 @@ class NatsTransport:
             last = await _run_apart(self._connect(client), seconds=_OPEN_SECONDS)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             # Of a refusal, the client's own reason is better than the timeout or the lack of servers that follows it.
-            raise OutletError(client.reason or describe(error)) from error
+            raise OutletError(describe(client.reason or error)) from error
         return NatsChannel(client, self._stream, last=last)
 
     async def _connect(self, client: _Client) -> int:
@@ -190,7 +179,7 @@ class NatsChannel:
                 if isinstance(ack, BaseException):
                     if self._is_behind_duplicate(acks):
                         break
-                    return Acknowledged(count, self._client.reason or describe(ack))
+                    return Acknowledged(count, describe(self._client.reason or ack))
                 count += 1
                 self._advance(ack)
         return Acknowledged(count)
