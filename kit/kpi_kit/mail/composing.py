@@ -85,7 +85,7 @@ def to_one_line(text: str) -> str:
 
 def _set_field(message: EmailMessage, name: str, value: str) -> None:
     """Refuse control characters, also those of an encoded word: the library would write them decoded."""
-    if value.isprintable() and str(message.policy.header_factory(name, value)).isprintable():
+    if value.isprintable() and str(POLICY.header_factory(name, value)).isprintable():
         message[name] = value
         return
     raise ValueError(f"{name} has a line break or a control character")

@@ -11,7 +11,10 @@ from email.header import Header
 from email.headerregistry import Address, AddressHeader
 from email.message import EmailMessage
 from email.policy import EmailPolicy
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from email.policy import Policy
 
 # With its address it has a line of its own.
 _MAX_PLAIN = 64
@@ -59,14 +62,19 @@ _READ = POLICY.clone(refold_source="none")
 def read_message(raw: bytes) -> EmailMessage:
     """The message that gives these bytes again."""
     headers, _, _ = raw.partition(b"\r\n\r\n")
-    return message_from_bytes(raw, policy=_READ if headers.isascii() else _READ.clone(utf8=True))
+    return _parse(raw, _READ if headers.isascii() else _READ.clone(utf8=True))
+
+
+def _parse(raw: bytes, policy: FieldPolicy) -> EmailMessage:
+    # Without an argument for the type of the message, which is only in the stubs, the checker takes it for another.
+    return message_from_bytes(raw, policy=cast("Policy[EmailMessage]", policy))
 
 
 def check_fields(message: EmailMessage, **addresses: Sequence[Address]) -> None:
     """ValueError if a reader finds other fields, addresses or names of files than those that were set."""
     for part in message.walk():
         raw = b"".join(message.policy.fold_binary(*item) for item in part.raw_items())
-        found = message_from_bytes(raw + b"\r\n", policy=_READ)
+        found = _parse(raw + b"\r\n", _READ)
         if found.keys() != part.keys() or found.get_payload() or found.get_filename() != part.get_filename():
             raise ValueError("a part of the mail would be read as another header field")
         if any(len(line) > _MAX_LINE for line in raw.splitlines()):

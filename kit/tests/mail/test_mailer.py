@@ -74,6 +74,8 @@ async def test_a_sender_is_needed() -> None:
         assert mailer.assert_sent().sender == "shop@example.com"
     with pytest.raises(ValueError, match="an address such as"):
         Mailer.from_url("memory://", sender="nobody")
+    with pytest.raises(ValueError, match="the templates 'mail_test_none' are no package"):
+        Mailer.from_url("memory://", templates="mail_test_none")
 
 
 @pytest.mark.parametrize("is_text", [True, False])

@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kpi_kit.errors import KitError
 from kpi_kit.queue import (
     HandlerCancelledError,
     Job,
@@ -59,6 +60,21 @@ async def test_later_needs_one_time_with_its_zone(queue: Queue) -> None:
     for times in ({}, {"at": datetime.now(UTC), "delay": timedelta(1)}, {"at": datetime.now(UTC).replace(tzinfo=None)}):
         with pytest.raises(ValueError, match="later"):
             await queue.later(Note(text="x"), **times)  # type: ignore[arg-type]
+
+
+async def test_the_cause_of_an_error_of_the_kit_is_not_logged(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(_job: Flaky, _run: Run) -> None:
+        try:
+            raise KitError("its own text") from OSError("payload-content")
+        except KitError as error:
+            raise LookupError("another") from error
+
+    queue.handle(Flaky, fail)
+    async with queue.work():
+        await queue.push(Flaky(text="x"))
+        await until_idle(queue)
+    assert "its own text" in caplog.text
+    assert "payload-content" not in caplog.text
 
 
 async def test_a_chain_runs_in_order_and_goes_on_after_a_retry(queue: Queue) -> None:

@@ -5,7 +5,8 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from email.message import EmailMessage
-from typing import Any
+from email.policy import EmailPolicy
+from typing import Any, cast
 
 from aiosmtplib import SMTP, SMTPResponse
 from aiosmtplib.errors import (
@@ -113,7 +114,7 @@ class _Client(SMTP):
     ) -> tuple[dict[str, SMTPResponse], str]:
         """With the message as its own policy writes it: that of the library drops the quotes of long names."""
         given = list(mail_options or ())
-        policy = self.message.policy.clone(
+        policy = cast("EmailPolicy", self.message.policy).clone(
             linesep="\r\n",
             utf8="SMTPUTF8" in given,
             cte_type="8bit" if "BODY=8BITMIME" in given else "7bit",
