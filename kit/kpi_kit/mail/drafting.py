@@ -29,7 +29,7 @@ class Writer:
 
     @classmethod
     def build(cls, sender: str | None, templates: Path | str | None) -> "Writer":
-        """ValueError for a sender that is no address or templates that are not there; MissingExtraError without jinja2."""
+        """ValueError for a sender that is no address, or missing templates; MissingExtraError without jinja2."""
         found = None if sender is None else read_mailbox(sender)
         if templates is None:
             return cls(found, None)

@@ -63,15 +63,14 @@ async def test_later_needs_one_time_with_its_zone(queue: Queue) -> None:
 
 
 async def test_the_cause_of_an_error_of_the_kit_is_not_logged(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
-    async def fail(_job: Flaky, _run: Run) -> None:
-        try:
-            raise KitError("its own text") from OSError("payload-content")
-        except KitError as error:
-            raise LookupError("another") from error
+    async def fail(job: Flaky, _run: Run) -> None:
+        error = KitError("its own text")
+        error.__cause__ = OSError(job.text)
+        raise LookupError("another") from error
 
     queue.handle(Flaky, fail)
     async with queue.work():
-        await queue.push(Flaky(text="x"))
+        await queue.push(Flaky(text="payload-content"))
         await until_idle(queue)
     assert "its own text" in caplog.text
     assert "payload-content" not in caplog.text
