@@ -1,6 +1,7 @@
 """Values that would add a header field or a recipient to a mail that is composed without care."""
 
 from dataclasses import dataclass, field
+from email.headerregistry import Address
 from typing import Any
 
 from kpi_kit.mail import Attachment
@@ -16,6 +17,15 @@ _INJECTIONS = [
     "=?iso-8859-1?q?x=0D?= =?iso-8859-1?q?=0ABcc:_eve=40evil.example?=",
     f"x\udc0d\udc0aBcc: {EVE}",
     "x\x1b[2J",
+]
+_QUOTE = "=?utf-8?q?x=22=0D=0AContent-Type:_text/html=0D=0A=0D=0APGI+SGk8L2I+?="
+# The library drops the quotes of a name that it folds.
+_LONG_NAMES = [
+    f"{EVE}, {'x' * 70}",
+    f"{EVE}, ä {'x' * 70}",
+    f"{EVE}, {'Anna of the long name, ' * 3}",
+    f"Anna ({EVE}) of a department with a name of many letters, and more",
+    f"=?utf-8?q?x=0D=0ABcc:_{EVE.replace('@', '=40')}?=",
 ]
 _ADDRESSES = [
     f"anna@example.com, {EVE}",
@@ -71,6 +81,16 @@ def list_hostile() -> list[Hostile]:
             Hostile(f"{place}-address-{number}", {place: value}, _allow(place))
             for place in ("to", "cc", "bcc", "reply_to", "sender")
         ]
+    found += [
+        Hostile(f"{place}-long-{number}", {place: str(Address(name, "anna", "example.com"))}, _allow(place))
+        for place in ("to", "cc", "bcc", "reply_to", "sender")
+        for number, name in enumerate(_LONG_NAMES)
+    ]
+    found += [
+        Hostile(f"header-twice-{number}", {"headers": {"X-Order": "1", "x-order": value}}, frozenset({"X-Order"}))
+        for number, value in enumerate(_INJECTIONS)
+    ]
+    found.append(Hostile("file-long", {"attachments": [Attachment(_QUOTE, b"x")]}))
     names = [
         "Bcc",
         "bcc",

@@ -12,13 +12,15 @@ from typing import cast
 
 # Letters of other scripts need a server with SMTPUTF8, and a name with a dot, as in "A. B. <a@example.com>", is common.
 _HARMLESS = (NonASCIILocalPartDefect, ObsoleteHeaderDefect)
+# The library's parser raises all of these for texts that it cannot read.
+_NOT_READ = (MessageError, ValueError, IndexError, AttributeError, TypeError)
 _EXAMPLE = "an address such as KPI-One <no-reply@example.com> is needed"
 
 
 def read_mailbox(text: str) -> Address:
     """The address in ``Name <name@example.com>`` or ``name@example.com``; ValueError for anything else."""
     # The parser decodes encoded words, so a name that is printable as it is given may have line breaks afterwards.
-    with suppress(MessageError, ValueError, IndexError):
+    with suppress(*_NOT_READ):
         found = _parse(text)
         if found is not None and found.display_name.isprintable() and found.username and found.domain:
             return Address(found.display_name, found.username, _encode_domain(found))
@@ -27,7 +29,7 @@ def read_mailbox(text: str) -> Address:
 
 def read_address(text: str) -> Address:
     """The address in ``name@example.com``; ValueError for anything else."""
-    with suppress(MessageError, ValueError, IndexError):
+    with suppress(*_NOT_READ):
         found = _parse(text)
         if found is not None and found.addr_spec == text:
             return read_mailbox(text)

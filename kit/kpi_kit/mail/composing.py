@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
 from email.utils import format_datetime
 
 from kpi_kit.mail.contract import Letter
+from kpi_kit.mail.fields import POLICY, POLICY_UTF8, check_fields
 from kpi_kit.mail.message import Attachment
 
 # RFC 5322, 2.1.1, allows 998 characters; the rest is for dots that SMTP doubles.
@@ -50,7 +50,7 @@ def compose(draft: Draft) -> EmailMessage:
     """The message without Bcc; ValueError if a part of it is not valid in a mail."""
     addresses = [draft.sender, *draft.to, *draft.cc, *draft.reply_to]
     is_ascii = all(address.addr_spec.isascii() for address in addresses)
-    message = EmailMessage(policy=SMTP if is_ascii else SMTPUTF8)
+    message = EmailMessage(policy=POLICY if is_ascii else POLICY_UTF8)
     message["From"] = draft.sender
     for name, several in {"To": draft.to, "Cc": draft.cc, "Reply-To": draft.reply_to}.items():
         if several:
@@ -61,17 +61,18 @@ def compose(draft: Draft) -> EmailMessage:
     # RFC 3834: automatic responders do not reply to this value.
     message["Auto-Submitted"] = "auto-generated"
     for name, value in draft.headers.items():
-        _check_field_name(name)
+        _check_field_name(name, message)
         _set_field(message, name, value)
     _add_bodies(message, draft)
     for attachment in draft.attachments:
         _attach(message, attachment)
+    check_fields(message, sender=[draft.sender], to=draft.to, cc=draft.cc, reply_to=draft.reply_to)
     return message
 
 
 def list_recipients(letter: Letter) -> list[str]:
     """The addresses that a letter is sent to, each once."""
-    if letter.recipients:
+    if letter.recipients is not None:
         return list(dict.fromkeys(letter.recipients))
     headers = [letter.message[name] for name in ("To", "Cc")]
     return list(dict.fromkeys(address.addr_spec for header in headers if header for address in header.addresses))
@@ -84,17 +85,18 @@ def to_one_line(text: str) -> str:
 
 def _set_field(message: EmailMessage, name: str, value: str) -> None:
     """Refuse control characters, also those of an encoded word: the library would write them decoded."""
-    if value.isprintable():
+    if value.isprintable() and str(POLICY.header_factory(name, value)).isprintable():
         message[name] = value
-        if str(message[name]).isprintable():
-            return
+        return
     raise ValueError(f"{name} has a line break or a control character")
 
 
-def _check_field_name(name: str) -> None:
+def _check_field_name(name: str, message: EmailMessage) -> None:
     lower = name.lower()
     if not _FIELD_NAME.fullmatch(name) or lower in _OWN_FIELDS or lower.startswith(_OWN_PREFIXES):
         raise ValueError("a header has a name that is not valid, or is one that the mailer sets")
+    if name in message:
+        raise ValueError("a header is given twice")
 
 
 def _add_bodies(message: EmailMessage, draft: Draft) -> None:
@@ -118,9 +120,12 @@ def _choose_encoding(text: str) -> str | None:
 
 
 def _attach(message: EmailMessage, attachment: Attachment) -> None:
-    name, found = attachment.name, _MEDIA_TYPE.fullmatch(attachment.media_type)
+    name, found = attachment.name.strip(), _MEDIA_TYPE.fullmatch(attachment.media_type)
     if not name.isprintable() or not 0 < len(name.encode()) <= _MAX_NAME:
         raise ValueError("the name of an attachment is empty, too long, or has a line break or a control character")
     if found is None or found[1].lower() in {"multipart", "message"}:
         raise ValueError("the media type of an attachment is not that of a single file, such as application/pdf")
     message.add_attachment(attachment.content, maintype=found[1], subtype=found[2], filename=name)
+    # The library decodes encoded words in it, so that a name could go on with fields of its own.
+    if [*message.iter_attachments()][-1].get_filename() != name:
+        raise ValueError("the name of an attachment is an encoded word")

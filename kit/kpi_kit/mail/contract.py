@@ -13,14 +13,15 @@ SEND_SECONDS = 45.0
 class Letter:
     """A composed mail, and what identifies it. ``template`` is only for the names of files and for logs.
 
-    ``recipients`` are the addresses that it is sent to, those of Bcc too; without any, it is those of To and Cc.
+    ``recipients`` are the addresses that it is sent to, those of Bcc too; None stands for those
+    of To and Cc, and ``()`` for nobody.
     """
 
     mail_id: int | str
     template: str
     created_at: datetime
     message: EmailMessage = field(repr=False)
-    recipients: tuple[str, ...] = field(default=(), repr=False)
+    recipients: tuple[str, ...] | None = field(default=None, repr=False)
 
 
 class Hooks(Protocol):

@@ -29,7 +29,7 @@ class Writer:
 
     @classmethod
     def build(cls, sender: str | None, templates: Path | str | None) -> "Writer":
-        """ValueError if the sender is not an address; MissingExtraError if there are templates but no jinja2."""
+        """ValueError for a sender that is no address, or missing templates; MissingExtraError without jinja2."""
         found = None if sender is None else read_mailbox(sender)
         if templates is None:
             return cls(found, None)
@@ -41,7 +41,7 @@ class Writer:
         try:
             return self._write(message)
         except (ValueError, MessageError) as error:
-            raise InvalidMessageError(str(error)) from error
+            raise InvalidMessageError(str(error)) from None
 
     def _write(self, message: Message) -> Letter:
         sender = self.sender if message.sender is None else read_mailbox(message.sender)
@@ -95,7 +95,9 @@ def _render(templates: "Environment", name: str, values: Mapping[str, object]) -
     try:
         return render_template(templates, name, values)
     except TemplateError as error:
-        raise ValueError(f"the template {name} cannot be rendered: {type(error).__name__}: {error}") from error
+        raise ValueError(f"the template {name} cannot be rendered: {type(error).__name__}: {error}") from None
+    except Exception as error:  # noqa: BLE001 a template calls what its values are; the text may quote one
+        raise ValueError(f"the template {name} cannot be rendered: {type(error).__name__}") from None
 
 
 def _read_all(addresses: str | Sequence[str]) -> list[Address]:

@@ -7,7 +7,8 @@ from kpi_kit.errors import DriverUnavailableError, KitError
 
 _MAX_REASON = 300
 # A server that refuses a mail for its content may quote a link that contains a code.
-_LONG_WORD = re.compile(r"[\w-]{24,}", re.ASCII)
+# With the characters of base64, in which a password is sent.
+_LONG_WORD = re.compile(r"(?=[\w+/=-]{24})[\w+/-]{22,}=*", re.ASCII)
 _HIDDEN = "[...]"
 _SHORTEST = 6
 

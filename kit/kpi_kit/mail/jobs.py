@@ -2,13 +2,12 @@
 
 import json
 from datetime import datetime, timedelta
-from email import message_from_bytes
-from email.policy import SMTP, SMTPUTF8
 from typing import cast
 
 from kpi_kit.ciphers import Cipher
 from kpi_kit.mail.contract import Letter
 from kpi_kit.mail.errors import MailError, MailRefusedError
+from kpi_kit.mail.fields import read_message
 from kpi_kit.queue.jobs import Job, Retry
 
 # The last attempt is about 15 hours after the first: a server may be down for a night.
@@ -63,10 +62,8 @@ def unpack_letter(job: SendMail, *, cipher: Cipher | None) -> Letter:
             raise MailError("the mail in the queue is encrypted, and this mailer has no cipher")
         content = cipher.decrypt(content, associated_data=_bind(job.mail_id)).decode()
     found = json.loads(content)
-    raw = cast("str", found["message"]).encode()
-    headers, _, _ = raw.partition(b"\r\n\r\n")
-    message = message_from_bytes(raw, policy=SMTP if headers.isascii() else SMTPUTF8)
-    return Letter(job.mail_id, job.template, job.created_at, message, tuple(found["recipients"]))
+    message, recipients = read_message(cast("str", found["message"]).encode()), found["recipients"]
+    return Letter(job.mail_id, job.template, job.created_at, message, None if recipients is None else tuple(recipients))
 
 
 def _bind(mail_id: str) -> bytes:

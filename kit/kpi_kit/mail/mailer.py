@@ -142,7 +142,8 @@ class Mailer:
         """Send it now and return its Message-ID, once the receiver has accepted it for all recipients.
 
         InvalidMessageError, MailRefusedError or MailUnavailableError. After PartlySentError, send
-        ``dataclasses.replace(letter, recipients=error.waiting)`` to the others. Takes 45 seconds at most.
+        ``dataclasses.replace(letter, recipients=error.waiting)`` to the others, if there are any. Takes 45 seconds
+        at most.
         """
         letter = message if isinstance(message, Letter) else self.compose(message)
         await self._transmit(self._choice, letter)
@@ -181,8 +182,11 @@ class Mailer:
         return self._choices[driver]
 
     async def _transmit(self, choice: Choice, letter: Letter) -> None:
+        transport = self._pool.get(choice)
+        if letter.recipients == ():
+            return
         with observe(self._observer, "mail", "send", choice.driver.name):
-            await self._pool.get(choice).send(letter)
+            await transport.send(letter)
 
     async def _push(self, letter: Letter, *, via: str | None, connection: object) -> None:
         if self._queue is None:

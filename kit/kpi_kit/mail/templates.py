@@ -18,10 +18,10 @@ class Rendered(NamedTuple):
 def build_templates(source: Path | str) -> Environment:
     """Templates of a folder, or of ``templates`` in the package of this name. Values are escaped in HTML.
 
-    A text is a folder if it has a slash, as no name of a package has.
+    A text is a folder if it has a slash, as no name of a package has. ValueError if there is no such package.
     """
     is_folder = isinstance(source, Path) or "/" in source
-    loader: BaseLoader = FileSystemLoader(source) if is_folder else PackageLoader(str(source))
+    loader: BaseLoader = FileSystemLoader(source) if is_folder else _open_package(str(source))
     return Environment(
         loader=loader,
         undefined=StrictUndefined,
@@ -29,6 +29,15 @@ def build_templates(source: Path | str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _open_package(name: str) -> PackageLoader:
+    try:
+        return PackageLoader(name)
+    except (ImportError, ValueError):
+        raise ValueError(
+            f"the templates {name!r} are no package with a folder templates; that of a folder is a path such as ./mails"
+        ) from None
 
 
 def render_template(templates: Environment, name: str, values: Mapping[str, object]) -> Rendered:

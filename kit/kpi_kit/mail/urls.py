@@ -22,6 +22,8 @@ _PORTS = {Security.PLAIN: 587, Security.STARTTLS: 587, Security.TLS: 465}
 def read_target(url: str | SecretStr, drivers: Sequence[Driver] = DRIVERS) -> tuple[Driver, Target]:
     """The driver and its target; UrlError never quotes the URL, since it may contain a password."""
     driver, parts = choose_driver(url, drivers)
+    if not f"{parts.username or ''}{parts.password or ''}".isprintable():
+        raise UrlError("the user name, the password or the key has a line break or a control character")
     return driver, _READERS[driver.name](parts)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from kpi_kit.errors import KitError
 from kpi_kit.extras import import_driver
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.envelopes import Envelope, wrap
@@ -65,6 +66,7 @@ class Handlers:
     def find_pause(self, name: str, run: Run, error: BaseException) -> timedelta | None:
         """The pause before the next run; None if the job is to be given up. Logs which."""
         pause = self.find_options(name).retry.find_pause(run.attempt, error)
+        _hide_causes(error)
         outcome = f"next attempt in {pause.total_seconds():.1f} s" if pause is not None else "given up"
         _logger.warning(
             "Job %s %d failed in attempt %d with %s: %s",
@@ -101,6 +103,16 @@ async def _call(handler: Handler[JobType], job: JobType, run: Run) -> None:
         if task is not None and not task.cancelling():
             raise HandlerCancelledError from None
         raise
+
+
+def _hide_causes(error: BaseException) -> None:
+    """An error of the kit has no secret in its text, but the error of a library behind it may quote what was sent."""
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, KitError):
+            chain.__cause__ = None
+            chain.__suppress_context__ = True
+        chain = chain.__cause__ or (None if chain.__suppress_context__ else chain.__context__)
 
 
 def read_job(job_type: type[JobType], payload: dict[str, Any]) -> JobType:

@@ -7,7 +7,7 @@ from kpi_kit.storage.errors import PathError
 
 _LONGEST = 700
 _LONGEST_NAME = 200
-_MOST_NAMES = 32
+MOST_NAMES = 32
 # No driver gives one of these a meaning of its own: no slash, colon, percent, wildcard, quotation mark or tilde.
 _SIGNS = frozenset(" -_.,+=@()[]{}!$&';")
 # Letters, marks and digits, of all scripts. Signs that look like a slash or a dot are in none of these.
@@ -27,8 +27,8 @@ def check_path(path: str) -> str:
         raise PathError("a path is a text")
     _check_text(path)
     names = path.split("/")
-    if len(names) > _MOST_NAMES:
-        raise PathError(f"a path has at most {_MOST_NAMES} names")
+    if len(names) > MOST_NAMES:
+        raise PathError(f"a path has at most {MOST_NAMES} names")
     for name in names:
         _check_name(name)
     return path

@@ -123,6 +123,8 @@ class Storage:
         ``after`` continues behind a path, so that pages need no other cursor. What something else has put there under a
         name that no path has is left out.
         """
+        if limit is not None and limit < 0:
+            raise ValueError("a limit is not negative")
         prefix, after = check_prefix(prefix), check_path(after) if after else ""
         pages, count = self._driver.list(prefix, after=after), 0
         while count != limit and (page := await self._take_page(pages)):
@@ -189,6 +191,10 @@ class Storage:
         check_path(path)
         if not timedelta(seconds=1) <= signature.expires_in <= _LONGEST_SIGNATURE:
             raise ValueError("a signed URL expires in one second at least and seven days at most")
+        if not f"{signature.content_type or ''}{signature.disposition or ''}".isprintable():
+            raise ValueError("a header has a line break or a control character")
+        if signature.size is not None and signature.size < 0:
+            raise ValueError("a size is not negative")
         with self._observe("sign"):
             return await self._driver.sign(path, signature)
 

@@ -1,5 +1,6 @@
 """Mails as files."""
 
+import errno
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,16 @@ async def test_a_folder_that_cannot_be_written_is_not_a_final_failure(tmp_path: 
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(DriverUnavailableError):
         await FolderTransport(tmp_path / "file").send(letter())
+
+
+async def test_a_mail_that_cannot_be_written_leaves_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(DriverUnavailableError, match="No space left"):
+        await FolderTransport(tmp_path).send(letter())
+    assert not [*tmp_path.iterdir()]  # noqa: ASYNC240 a test
 
 
 async def test_a_file_stays_in_its_folder(tmp_path: Path) -> None:

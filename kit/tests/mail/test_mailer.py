@@ -32,6 +32,11 @@ from mail_servers import MailServer, serving
 MESSAGE = Message(to="anna@example.com", subject="Hello", text="The code is 1234\n")
 
 
+class Unreadable:
+    def __str__(self) -> str:
+        raise TypeError("1234")
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -45,6 +50,9 @@ MESSAGE = Message(to="anna@example.com", subject="Hello", text="The code is 1234
         ({"attachments": [Attachment("x", b"", "multipart/mixed")]}, "media type"),
         ({"attachments": [Attachment("x", b"", "message/rfc822")]}, "media type"),
         ({"attachments": [Attachment("x" * 256, b"")]}, "name of an attachment"),
+        ({"attachments": [Attachment("=?utf-8?q?a?=", b"")]}, "an encoded word"),
+        ({"headers": {"X-A": "1", "x-a": "2"}}, "given twice"),
+        ({"text": None, "template": "hello", "values": {"name": Unreadable()}}, "rendered: TypeError$"),
         ({"attachments": [Attachment("", b"")]}, "name of an attachment"),
     ],
 )
@@ -67,6 +75,8 @@ async def test_a_sender_is_needed() -> None:
         assert mailer.assert_sent().sender == "shop@example.com"
     with pytest.raises(ValueError, match="an address such as"):
         Mailer.from_url("memory://", sender="nobody")
+    with pytest.raises(ValueError, match="the templates 'mail_test_none' are no package"):
+        Mailer.from_url("memory://", templates="mail_test_none")
 
 
 @pytest.mark.parametrize("is_text", [True, False])
@@ -180,9 +190,12 @@ async def test_each_attempt_sends_the_same_message() -> None:
         mailer = Mailer.from_url(server.url, sender="shop@example.com")
         async with QueueFake() as queue, mailer:
             mailer.use_queue(queue)
-            await mailer.enqueue(
-                None, replace(MESSAGE, text="Grüße\n", attachments=[Attachment("a.bin", bytes(range(256)))])
-            )
+            content = replace(MESSAGE, text="Grüße\n", attachments=[Attachment("a.bin", bytes(range(256)))])
+            letter = mailer.compose(replace(content, to=["Ü <anna@example.com>", f"{'ö' * 32}@example.com"]))
+            await mailer.enqueue(None, replace(letter, recipients=("anna@example.com",)))
+            for encoded in (letter, mailer.compose(content)):
+                job = pack_letter(encoded, via="default", cipher=None)
+                assert unpack_letter(job, cipher=None).message.as_bytes() == encoded.message.as_bytes()
             await queue.run_pushed()
             await queue.run_pushed()
             server.data_answer = "250 OK"
@@ -211,6 +224,10 @@ async def test_a_refused_mail_is_given_up_and_any_other_is_tried_for_a_night() -
 
 
 async def test_a_mail_that_was_partly_sent_is_tried_again_for_those_that_wait() -> None:
+    async with MailFake() as mailer:
+        letter = mailer.compose(MESSAGE)
+        await mailer.send(replace(letter, recipients=PartlySentError({"a@b.c": MailRefusedError("550 no")}).waiting))
+        mailer.assert_nothing_sent()
     refused = {"ben@example.com": MailUnavailableError("450 busy"), "carl@example.com": MailRefusedError("550 gone")}
     async with MailFake() as mailer:
         mailer.fail_next(PartlySentError(refused))

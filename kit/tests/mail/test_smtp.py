@@ -1,6 +1,8 @@
 """Mails to real SMTP servers, also to those that refuse, hang or cannot be trusted."""
 
 import asyncio
+import base64
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -11,7 +13,7 @@ import pytest
 from kpi_kit.errors import DriverUnavailableError
 from kpi_kit.mail import NotSentError, PartlySentError
 from kpi_kit.mail.drivers.smtp import SmtpTransport
-from kpi_kit.mail.targets import SmtpServer
+from kpi_kit.mail.targets import Security, SmtpServer
 from kpi_kit.mail.urls import read_target
 from mail_letters import letter
 from mail_servers import Certificate, MailServer, certificate, serving
@@ -264,3 +266,30 @@ async def test_a_password_that_a_server_quotes_is_hidden(tls: Certificate, monke
     async with serving(server, tls_context=tls.context, auth_require_tls=True, authenticator=server.authenticate):
         error = await expect_refusal(smtp_transport(f"smtp://{USER}@127.0.0.1:{server.port}"))
     assert error.reason == "450 no: [...]"
+
+
+@pytest.mark.parametrize("offer", [b"PLAIN", b"LOGIN"])
+async def test_a_password_that_a_server_quotes_encoded_is_in_no_text(offer: bytes) -> None:
+    ended = asyncio.Event()
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 ready\r\n")
+        while line := await reader.readline():
+            is_ehlo = line.startswith(b"EHLO")
+            is_prompt = line.startswith(b"AUTH LOGIN")
+            other = b"334 UGFzc3dvcmQ6" if is_prompt else b"500 5.5.1 unrecognized: " + line.strip()
+            writer.write(b"250-x\r\n250 AUTH " + offer + b"\r\n" if is_ehlo else other + b"\r\n")
+        writer.close()
+        ended.set()
+
+    listener = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        error = await expect_refusal(
+            SmtpTransport(SmtpServer("127.0.0.1", port, Security.PLAIN, "shop", "hunter22"), seconds=PATIENT)
+        )
+        await ended.wait()
+    assert error.reason == "500 SMTPAuthenticationError"
+    shown = "".join(traceback.format_exception(error))
+    for text in (b"hunter22", b"shop", b"\0shop\0hunter22"):
+        assert base64.b64encode(text).decode() not in shown

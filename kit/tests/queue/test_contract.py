@@ -5,6 +5,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from kpi_kit.errors import KitError
 from kpi_kit.queue import (
     HandlerCancelledError,
     Job,
@@ -59,6 +60,20 @@ async def test_later_needs_one_time_with_its_zone(queue: Queue) -> None:
     for times in ({}, {"at": datetime.now(UTC), "delay": timedelta(1)}, {"at": datetime.now(UTC).replace(tzinfo=None)}):
         with pytest.raises(ValueError, match="later"):
             await queue.later(Note(text="x"), **times)  # type: ignore[arg-type]
+
+
+async def test_the_cause_of_an_error_of_the_kit_is_not_logged(queue: Queue, caplog: pytest.LogCaptureFixture) -> None:
+    async def fail(job: Flaky, _run: Run) -> None:
+        error = KitError("its own text")
+        error.__cause__ = OSError(job.text)
+        raise LookupError("another") from error
+
+    queue.handle(Flaky, fail)
+    async with queue.work():
+        await queue.push(Flaky(text="payload-content"))
+        await until_idle(queue)
+    assert "its own text" in caplog.text
+    assert "payload-content" not in caplog.text
 
 
 async def test_a_chain_runs_in_order_and_goes_on_after_a_retry(queue: Queue) -> None:

@@ -28,6 +28,17 @@ async def test_a_file_is_stored_read_and_deleted(storage: Storage) -> None:
     await storage.delete("invoices/2026/17.pdf")
 
 
+async def test_a_file_can_have_the_path_of_a_folder_whose_files_are_deleted(storage: Storage) -> None:
+    await storage.put("a/b/c", b"x")
+    await storage.delete("a/b")
+    assert await storage.get("a/b/c") == b"x"
+    await storage.delete("a/b/c")
+    await storage.put("a", b"y", only_if_new=True)
+    assert await storage.get("a") == b"y"
+    with pytest.raises(ValueError, match="limit"):
+        await _list(storage, limit=-1)
+
+
 async def test_another_file_takes_its_place(storage: Storage) -> None:
     await storage.put("a", b"one")
     before = await storage.read_metadata("a")

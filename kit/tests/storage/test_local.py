@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import stat
+import subprocess
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -178,10 +179,26 @@ async def test_a_folder_in_the_place_of_a_file_is_an_error_of_its_own(local: Sto
         await local.put("a", b"x")
     with pytest.raises(StorageRefusedError, match="Not a directory"):
         await local.put("a/b/c", b"x")
-    failed = await local.delete_many(["a", "a/b"])
-    assert [(path, error.reason) for path, error in failed.items()] == [("a", "Is a directory")]
+    assert await local.delete_many(["a", "a/b"]) == {}
     with pytest.raises(NotStoredError):
         await local.get("a")
+
+
+async def test_folders_deeper_than_a_path_are_not_listed(local: Storage, root: Path) -> None:
+    deepest = "/".join("d" * 31)
+    await local.put(f"{deepest}/a", b"x")
+    folder = os.open(root / deepest, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    assert [info.path async for info in local.list()] == [f"{deepest}/a"]
+    with pytest.raises(StorageRefusedError):
+        await local.put("d", b"x")
+    # pytest cannot remove it.
+    subprocess.run(["rm", "-rf", root / "d"], check=True)  # noqa: ASYNC221 a test
 
 
 async def test_a_root_that_is_no_folder_is_refused(root: Path) -> None:

@@ -129,6 +129,10 @@ async def test_a_signature_has_bounds(s3: Storage) -> None:
     for expires_in in (timedelta(0), timedelta(days=8)):
         with pytest.raises(ValueError, match="seven days"):
             await s3.sign_download("a", expires_in=expires_in)
+    with pytest.raises(ValueError, match="control character"):
+        await s3.sign_download("a", disposition="inline\r\nX: y")
+    with pytest.raises(ValueError, match="size"):
+        await s3.sign_upload("a", size=-1, content_type="image/png")
 
 
 async def test_what_a_bucket_does_not_delete_is_returned(s3: Storage, prefix: str, client: Any) -> None:
@@ -214,6 +218,11 @@ async def test_a_server_that_fails_for_a_while_is_asked_again(
             server.failures = 2
             await storage.put("a", b"content-of-a-file")
             assert server.requests == 3
+            # A second attempt might find the file of the first.
+            server.failures, server.requests = 1, 0
+            with pytest.raises(StorageUnavailableError, match="SlowDown"):
+                await storage.put("a", b"content-of-a-file", only_if_new=True)
+            assert server.requests == 1
             server.failures = 10**9
             for call in (
                 storage.put("a", b"content-of-a-file"),

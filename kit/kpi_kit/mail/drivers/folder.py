@@ -5,7 +5,6 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from email import policy
 from pathlib import Path
 
 from kpi_kit.mail.contract import NO_HOOKS, Hooks, Letter
@@ -34,9 +33,11 @@ class FolderTransport:
         name = _UNSAFE.sub("_", f"{letter.created_at:%Y%m%dT%H%M%S}-{letter.template}-{letter.mail_id}")
         path = self._folder / f"{name}.eml"
         try:
-            await asyncio.to_thread(_write, path, letter.message.as_bytes(policy=policy.default))
+            await asyncio.to_thread(
+                _write, path, letter.message.as_bytes(policy=letter.message.policy.clone(linesep="\n"))
+            )
         except OSError as error:
-            raise MailUnavailableError(f"{self._folder}: {error.strerror or error}") from error
+            raise MailUnavailableError(f"{self._folder}: {error.strerror or type(error).__name__}") from None
         self._report(path, letter)
         await hooks.accept()
 
@@ -50,9 +51,13 @@ def _write(path: Path, content: bytes) -> None:
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    draft.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def build_transport(target: Folder) -> FolderTransport:

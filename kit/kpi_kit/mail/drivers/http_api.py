@@ -38,10 +38,10 @@ class MailApi:
             async with asyncio.timeout(self._seconds), self._client.stream("POST", path, **content) as response:
                 if not response.is_success:
                     await self._refuse(response)
-        except (TimeoutError, httpx.TimeoutException) as error:
-            raise MailUnavailableError("the mail service did not respond in time") from error
+        except (TimeoutError, httpx.TimeoutException):
+            raise MailUnavailableError("the mail service did not respond in time") from None
         except httpx.HTTPError as error:
-            raise MailUnavailableError(type(error).__name__) from error
+            raise MailUnavailableError(type(error).__name__) from None
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -43,7 +43,7 @@ class SesTransport:
                 await self._free.acquire()
                 await self._start(letter)
         except (ClientError, BotoCoreError, TimeoutError) as error:
-            raise self._to_not_sent_error(error) from error
+            raise self._to_not_sent_error(error) from None
         await hooks.accept()
 
     async def close(self) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from typing import Any, cast
 
 from aiosmtplib import SMTP, SMTPResponse
 from aiosmtplib.errors import (
+    SMTPAuthenticationError,
     SMTPDataError,
     SMTPException,
     SMTPNotSupported,
@@ -15,6 +18,7 @@ from aiosmtplib.errors import (
     SMTPResponseException,
 )
 
+from kpi_kit.mail.composing import list_recipients
 from kpi_kit.mail.contract import NO_HOOKS, SEND_SECONDS, Hooks, Letter
 from kpi_kit.mail.errors import MailUnavailableError, NotSentError, PartlySentError, build_not_sent
 from kpi_kit.mail.targets import Security, SmtpServer
@@ -34,16 +38,16 @@ class SmtpTransport:
 
     async def send(self, letter: Letter, hooks: Hooks = NO_HOOKS) -> None:
         client = self._build_client(letter)
-        client.begin_content = hooks.begin_content
+        client.message, client.begin_content = letter.message, hooks.begin_content
         try:
             # The library's timeout applies to each response: a server could send one after another without end.
             async with asyncio.timeout(self._seconds):
                 await client.connect()
-                refused, _ = await client.send_message(letter.message, recipients=letter.recipients or None)
+                refused, _ = await client.send_message(letter.message, recipients=list_recipients(letter))
             await hooks.accept()
             await _quit(client)
         except (SMTPException, OSError, TimeoutError) as error:
-            raise self._to_not_sent_error(error) from error
+            raise self._to_not_sent_error(error) from None
         finally:
             # The client's context manager would wait for the response to QUIT, even from a server that hangs.
             client.close()
@@ -76,6 +80,9 @@ class SmtpTransport:
         if isinstance(error, SMTPRecipientsRefused):
             # Another attempt may reach those whose refusal is not permanent.
             return self._read_refusal(min(error.recipients, key=lambda refusal: refusal.code))
+        if isinstance(error, SMTPAuthenticationError):
+            # A server may quote what it was sent, in one of many encodings.
+            return MailUnavailableError(f"{error.code} {type(error).__name__}")
         if isinstance(error, SMTPResponseException):
             is_final = isinstance(error, SMTPDataError) and error.code >= _PERMANENT
             return self._refuse(f"{error.code} {error.message}", is_final=is_final)
@@ -92,7 +99,28 @@ class SmtpTransport:
 
 
 class _Client(SMTP):
+    message: EmailMessage
     begin_content: Callable[[], Awaitable[None]]
+
+    async def sendmail(
+        self,
+        sender: str,
+        recipients: str | Sequence[str],
+        _message: str | bytes,
+        /,
+        *,
+        mail_options: Iterable[str] | None = None,
+        **options: Any,  # noqa: ANN401 the library's
+    ) -> tuple[dict[str, SMTPResponse], str]:
+        """With the message as its own policy writes it: that of the library drops the quotes of long names."""
+        given = list(mail_options or ())
+        policy = cast("EmailPolicy", self.message.policy).clone(
+            linesep="\r\n",
+            utf8="SMTPUTF8" in given,
+            cte_type="8bit" if "BODY=8BITMIME" in given else "7bit",
+        )
+        content = self.message.as_bytes(policy=policy)
+        return await super().sendmail(sender, recipients, content, mail_options=given, **options)
 
     async def data(self, message: str | bytes, /, **options: Any) -> SMTPResponse:  # noqa: ANN401 the library's
         await self.begin_content()

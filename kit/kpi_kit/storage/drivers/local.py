@@ -19,7 +19,7 @@ from typing import ParamSpec, TypeVar
 
 from kpi_kit.errors import UrlError
 from kpi_kit.storage.contract import CHUNK, FileInfo, OpenFile, Signature
-from kpi_kit.storage.drivers.local_folders import make_folder, open_folder, walk
+from kpi_kit.storage.drivers.local_folders import make_folder, open_folder, remove_empty, walk
 from kpi_kit.storage.errors import (
     AlreadyStoredError,
     CannotSignError,
@@ -192,7 +192,8 @@ class LocalDriver:
         failed: dict[str, StorageError] = {}
         for path in paths:
             try:
-                with suppress(NotStoredError), self._open_parent(path) as (folder, name):
+                # A folder is not a file that is there.
+                with suppress(NotStoredError, IsADirectoryError), self._open_parent(path) as (folder, name):
                     os.unlink(name, dir_fd=folder)
             except OSError as error:
                 failed[path] = _translate(error)
@@ -260,6 +261,9 @@ def _put_in_place(folder: int, name: str, root: Path, path: str, *, only_if_new:
     """Give the file ``name`` in ``folder`` its path, for good: a power failure does not take it back."""
     parent, _, last = path.rpartition("/")
     with make_folder(root, parent) as target:
+        # If it is no folder, or has a file, the next call says so.
+        with suppress(OSError, RecursionError):
+            remove_empty(last, target)
         if only_if_new:
             try:
                 os.link(name, last, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)

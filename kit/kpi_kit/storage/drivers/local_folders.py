@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kpi_kit.storage.errors import StorageRefusedError
+from kpi_kit.storage.paths import MOST_NAMES
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -52,6 +53,19 @@ def _make(name: str, folder: int) -> None:
         os.fsync(folder)
 
 
+def remove_empty(name: str, folder: int) -> None:
+    """Remove a folder that has only empty folders, which files that were deleted have left; OSError otherwise."""
+    inner = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        with os.scandir(inner) as entries:
+            names = [entry.name for entry in entries]
+        for each in names:
+            remove_empty(each, inner)
+    finally:
+        os.close(inner)
+    os.rmdir(name, dir_fd=folder)
+
+
 def walk(folder: int, start: str, after: str) -> Iterator[tuple[str, os.stat_result]]:
     """The regular files below a folder with the paths that begin with ``start``, in the order of the paths' bytes.
 
@@ -60,7 +74,8 @@ def walk(folder: int, start: str, after: str) -> Iterator[tuple[str, os.stat_res
     for name, is_folder in _sort(folder):
         path = f"{start}{name}"
         if is_folder:
-            if f"{path}/" > after or after.startswith(f"{path}/"):
+            # A path has no more names, and this calls itself for each.
+            if path.count("/") < MOST_NAMES - 1 and (f"{path}/" > after or after.startswith(f"{path}/")):
                 yield from _walk_into(folder, name, f"{path}/", after)
         elif path > after:
             with suppress(FileNotFoundError):

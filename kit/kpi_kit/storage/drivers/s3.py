@@ -58,17 +58,25 @@ class S3Driver:
 
     async def close(self) -> None:
         self._threads.close()
-        if "_client" in self.__dict__:
-            self._client.close()
+        for name in {"_client", "_once"} & self.__dict__.keys():
+            self.__dict__[name].close()
 
     # Made in a thread, when it is needed: boto3 reads files for it.
     @cached_property
     def _client(self) -> Any:  # noqa: ANN401 boto3 has no types of its own
+        return self._build_client(attempts=_RETRIES + 1)
+
+    @cached_property
+    def _once(self) -> Any:  # noqa: ANN401 as above
+        """For calls with a condition: a second attempt would find the file of the first, whose response was lost."""
+        return self._build_client(attempts=1)
+
+    def _build_client(self, *, attempts: int) -> Any:  # noqa: ANN401 as above
         session = boto3.Session(region_name=self._region)
         config = Config(
             connect_timeout=_TIMEOUT_SECONDS,
             read_timeout=_TIMEOUT_SECONDS,
-            retries={"max_attempts": _RETRIES},
+            retries={"total_max_attempts": attempts},
             max_pool_connections=_THREADS,
             signature_version="s3v4",
         )
@@ -83,7 +91,7 @@ class S3Driver:
 
     def _call_blocking(self, name: str, path: str, /, **parameters: object) -> Any:  # noqa: ANN401 as above
         with translate_errors(path):
-            return getattr(self._client, name)(**parameters)
+            return getattr(self._once if "IfNoneMatch" in parameters else self._client, name)(**parameters)
 
     async def write(
         self, path: str, data: bytes | AsyncIterator[bytes], *, content_type: str, only_if_new: bool
