@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from kpi_kit.queue import NoTransactionError, Queue, QueueFake, QueueUnavailableError, Run, TakenOverError
+from kpi_kit.queue import KeyBusyError, NoTransactionError, Queue, QueueFake, QueueUnavailableError, Run, TakenOverError
 from kpi_kit.queue.drivers import connecting, managing
-from queue_support import Flaky, Note, Recorder, open_queue, until, until_idle
+from queue_support import Flaky, Hopeless, Note, Recorder, open_queue, until, until_idle
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 _OWNERS = ("psycopg", "sqlalchemy connection", "sqlalchemy session")
@@ -83,6 +83,45 @@ async def test_two_transactions_push_one_key_once(queue: Queue, database: str) -
             await until(lambda: _has_waiter(third))
         await one.commit()
         assert await waiting == type(first)(first.id, is_new=False)
+
+
+async def test_a_key_of_a_transaction_that_stays_open_leaves_the_other_usable(queue: Queue, database: str) -> None:
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as plain,
+        await psycopg.AsyncConnection.connect(database) as one,
+        await psycopg.AsyncConnection.connect(database) as other,
+    ):
+        limit = "ALTER FUNCTION kpi_queue.push_unique SET lock_timeout = "
+        await plain.execute(f"{limit} '200ms'")
+        try:
+            first = await queue.push(Note(text="a"), unique="k", connection=one)
+            await queue.push(Note(text="b"), connection=other)
+            with pytest.raises(KeyBusyError):
+                await queue.push(Note(text="c"), unique="k", connection=other)
+            await one.commit()
+            assert (await queue.push(Note(text="c"), unique="k", connection=other)).id == first.id
+            await other.commit()
+        finally:
+            await plain.execute(f"{limit} '5s'")
+    assert [each.waiting for each in await queue.status()] == [2]
+
+
+async def test_a_retry_and_pushes_with_its_key_can_cross(queue: Queue, database: str) -> None:
+    """The push comes between the look at the key and the retry: it holds the row that the retry is to change."""
+    queue.handle(Hopeless, Recorder(failures=1, error=KeyError("x")))
+    async with queue.work():
+        await queue.push(Hopeless(text="a"), unique="k")
+        await until_idle(queue)
+    async with (
+        await psycopg.AsyncConnection.connect(database) as one,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as third,
+    ):
+        pushed = await queue.push(Hopeless(text="b"), unique="k", connection=one)
+        retrying = asyncio.create_task(queue.retry_all())
+        await until(lambda: _has_waiter(third))
+        await one.commit()
+        assert await retrying == 0
+    assert pushed.is_new
 
 
 async def test_no_transaction_is_an_error(queue: Queue, engine: AsyncEngine, database: str) -> None:

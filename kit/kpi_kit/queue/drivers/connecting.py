@@ -40,6 +40,7 @@ _NO_SCHEMA = (
 )
 # A server that is read-only is no longer the primary: the next connection leads to the new one.
 _MAY_PASS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+_LIMITS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex, psycopg.errors.TooManyArguments)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ class QueueConnector(PsycopgConnector):
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
-    return isinstance(_find_cause(error), (*_MAY_PASS, TimeoutError))
+    cause = _find_cause(error)
+    # A limit of the server is an OperationalError for psycopg, but no waiting raises it.
+    return isinstance(cause, (*_MAY_PASS, TimeoutError)) and not isinstance(cause, _LIMITS)
 
 
 @contextmanager
@@ -163,6 +166,6 @@ def _translate(error: BaseException) -> QueueError:
         return QueueNotOpenError()
     if isinstance(error, _NO_SCHEMA):
         return QueueSchemaError()
-    if isinstance(error, (*_MAY_PASS, TimeoutError)):
+    if may_pass(error):
         return QueueUnavailableError()
     return QueueError(f"the queue's database refused the statement with {type(error).__name__}")
