@@ -59,6 +59,8 @@ async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
         retried = kpi(url, "queue", "retry", str(pushed.id), "-s", "content")
         assert retried.stdout == "kpi: content: jobs that start anew: 1\n", retried.stderr
         assert [each.waiting for each in await queue.status()] == [1]
+        forgotten = kpi(url, "queue", "forget", str(pushed.id), "-s", "content")
+        assert forgotten.stdout == "kpi: content: jobs removed: 0\n", forgotten.stderr
     fresh = kpi(url, "db", "fresh", "-s", "content", "--yes")
     assert fresh.returncode == 0, fresh.stderr
     with psycopg.connect(url) as connection:
@@ -66,7 +68,7 @@ async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
 
 
 def test_a_retry_says_which_jobs() -> None:
-    for words, problem in (([], "each service"), (["-s", "content"], "which jobs")):
+    for words, problem in ((["7"], "each service"), (["-s", "content"], "which jobs"), (["7", "--all"], "either")):
         result = kpi("", "queue", "retry", *words)
         assert result.returncode == 2
         assert problem in result.stderr

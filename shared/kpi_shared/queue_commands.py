@@ -1,4 +1,4 @@
-"""``show-queues``, ``list-failed-jobs`` and ``retry-failed-jobs`` of every service, on the jobs in its database."""
+"""``show-queues`` and the commands on failed jobs of every service, on the jobs in its database."""
 
 import asyncio
 import json
@@ -38,7 +38,16 @@ async def _retry(queue: Queue, request: _Request) -> dict[str, Any]:
     return {"retried": await (queue.retry_all() if request.ids is None else queue.retry(*request.ids))}
 
 
-_WORK: dict[str, Work] = {"show-queues": _show, "list-failed-jobs": _list_failed, "retry-failed-jobs": _retry}
+async def _forget(queue: Queue, request: _Request) -> dict[str, Any]:
+    return {"forgotten": await queue.forget(*request.ids or ())}
+
+
+_WORK: dict[str, Work] = {
+    "show-queues": _show,
+    "list-failed-jobs": _list_failed,
+    "retry-failed-jobs": _retry,
+    "forget-failed-jobs": _forget,
+}
 
 
 def run(part: Part, settings: DatabaseSettings, command: str) -> int:
