@@ -201,12 +201,30 @@ async def test_a_run_that_was_taken_over_cannot_finish(queue: Queue, database: s
         assert [each.waiting + each.scheduled + each.running for each in await queue.status()] == [1]
 
 
-async def test_errors_of_the_database_are_typed_and_say_nothing_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_does_not_know_a_job_leaves_it_to_others_when_its_worker_is_lost(
+    queue: Queue, database: str
+) -> None:
+    async with open_queue("postgresql", database) as other:
+        other.handle(Note, Recorder())
+        lost = await queue.push_all([Note(text="a"), Flaky(text="b")])
+        with psycopg.connect(database) as connection:
+            connection.execute("UPDATE kpi_queue.procrastinate_jobs SET status = 'doing', attempts = 20")
+        async with other.work():
+            await until(lambda: _has_failed(other, lost[0].id))
+        assert [(each.running, each.failed) for each in await queue.status()] == [(1, 1)]
+
+
+async def test_errors_of_the_database_are_typed_and_say_nothing_of_the_url(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(connecting, "PATIENCE", 0.2)
+    monkeypatch.setattr(connecting._ONCE_PER_MINUTE, "_shown_at", float("-inf"))
     hidden = "postgresql://user:hidden-word@127.0.0.1:1/database"
     async with Queue.from_url(hidden) as queue:
-        with pytest.raises(QueueUnavailableError) as caught:
-            await queue.push(Note(text="payload-content"))
+        for _ in range(2):
+            with pytest.raises(QueueUnavailableError) as caught:
+                await queue.push(Note(text="payload-content"))
+    assert len([each for each in caplog.records if each.name == "psycopg.pool"]) == 1
     shown = f"{caught.value!r} {caught.value.__cause__!r} {queue!r}"
     assert "hidden-word" not in shown
     assert "payload-content" not in shown
@@ -226,6 +244,10 @@ async def test_nothing_that_is_stored_is_unpickled(queue: Queue, database: str) 
         await until_idle(queue)
     assert handler.texts == [hostile]
     assert "pickle" not in vars(managing)
+
+
+async def _has_failed(queue: Queue, job_id: int) -> bool:
+    return [each.id for each in await queue.failed()] == [job_id]
 
 
 def _are_all_done() -> bool:

@@ -1,6 +1,8 @@
 """Connections to the database of the queue, and what their errors mean."""
 
+import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +32,7 @@ _DEFAULTS = {
 # How long a call waits for a free connection, in seconds. A pool that finds no server makes attempts for as long, and
 # begins anew with the next call: by itself it would wait up to twice as long as the outage.
 PATIENCE = 5.0
+_POOL = "kpi-queue"
 _OPTIONS = ("pool_size", "lost_after", "poll", "prepared")
 _SHORTEST_POLL, _LONGEST = 0.05, 3600
 _NO_SCHEMA = (
@@ -92,8 +95,26 @@ def _check_address(address: str, ports: str) -> None:
         raise UrlError("the URL has a misplaced @ or a bad port: in a password, @ is written %40, and / is %2F")
 
 
+class _OncePerMinute(logging.Filter):
+    """In an outage, a pool logs each attempt to connect. One in a minute says why, such as a wrong password."""
+
+    _shown_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or not isinstance(record.args, tuple) or record.args[:1] != (_POOL,):
+            return True
+        is_due = time.monotonic() >= self._shown_at + 60
+        if is_due:
+            self._shown_at = time.monotonic()
+        return is_due
+
+
+_ONCE_PER_MINUTE = _OncePerMinute()
+
+
 def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
     """A pool that is not open yet."""
+    logging.getLogger("psycopg.pool").addFilter(_ONCE_PER_MINUTE)
     return AsyncConnectionPool(
         kwargs=dict(place.parameters),
         min_size=1,
@@ -104,7 +125,7 @@ def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any
         # A connection that the server has ended is replaced before it is lent.
         check=AsyncConnectionPool.check_connection,
         open=False,
-        name="kpi-queue",
+        name=_POOL,
     )
 
 
