@@ -63,12 +63,16 @@ check: $(STAMP) ## Run the static checks and test the migrations: style, types, 
 	@.venv/bin/python -m kpi_cli.stack.libsodium
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	.venv/bin/python -m kpi_shared.testing.check_imports
-	.venv/bin/python -m kpi_shared.testing.check_sql $(SERVICES)
-	$(TEST_ENVIRONMENT) .venv/bin/kpi openapi --check docs/openapi.json
-	@tests/clients/lint
-	$(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations $(SERVICES)
+	@# mypy takes as long as all that follows it, and runs beside it. Its report comes after theirs.
+	@report=$$(mktemp) && { .venv/bin/mypy >"$$report" 2>&1 & types=$$!; }; \
+	trap 'kill $$types 2>/dev/null; rm -f "$$report"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	run() { echo "$$*"; "$$@" || exit; }; \
+	run .venv/bin/python -m kpi_shared.testing.check_imports; \
+	run .venv/bin/python -m kpi_shared.testing.check_sql $(SERVICES); \
+	run $(TEST_ENVIRONMENT) .venv/bin/kpi openapi --check docs/openapi.json; \
+	tests/clients/lint || exit; \
+	run $(TEST_ENVIRONMENT) .venv/bin/python -m kpi_shared.testing.check_migrations $(SERVICES); \
+	echo .venv/bin/mypy; wait $$types; code=$$?; cat "$$report"; exit $$code
 
 load: $(STAMP) ## Load the sample posts with their authors and votes into the stack, running or stopped
 	@.venv/bin/kpi load $(FILE)

@@ -34,10 +34,13 @@ def write_export(file: Path, name: str, *, hashed: str) -> None:
             rows.writerow([7, address, stored, "2023-05-01 10:00:00.5+00", "2023-04-01 10:00:00+00", "authenticated"])
 
 
-def import_file(stack: Stack, file: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def import_file(
+    stack: Stack, file: Path, *options: str, given: str | None = None
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "kpi_cli", "user", "import", str(file), "--columns", COLUMNS, *options],
         env=clean_environment(dict(stack.settings["auth"])),
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -61,12 +64,14 @@ def test_an_export_moves_in_and_its_people_keep_their_passwords(
     file, name = tmp_path / "users.csv", f"i{uuid.uuid4().hex[:12]}"
     email = f"{name}@example.com"
     write_export(file, name, hashed=bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(10)).decode())
-    tried = import_file(stack, file, "--dry-run")
+    # From a pipe, which can be read only once.
+    tried = import_file(stack, Path("/dev/stdin"), "--format", "csv", "--dry-run", given=file.read_text())
     assert (tried.returncode, sign_in(client, email).status_code) == (0, 401), tried.stderr
-    assert "nothing is stored by a dry run; new: 2" in tried.stdout
+    summary = "nothing is stored by a dry run; new: 2, already here: 0, refused: 0; new without a password: 1"
+    assert summary in tried.stdout
     done = import_file(stack, file, "--json")
     assert done.returncode == 0, done.stderr
-    totals = {"read": 2, "added": 2, "unchanged": 0, "refused": 0, "stored": True}
+    totals = {"read": 2, "added": 2, "unchanged": 0, "refused": 0, "without_password": 1, "stored": True}
     assert json.loads(done.stdout) == {"file": str(file), **totals, "problems": []}
     assert "columns that are not imported: id" in done.stderr
 
@@ -96,6 +101,6 @@ def test_the_errors_of_a_file_are_listed_by_line(stack: Stack, tmp_path: Path) -
     problem, summary = refused.stdout.splitlines()
     assert problem.startswith(f"{file}: line 2: hash: the form of the hash is not known")
     assert summary == (
-        "kpi: nothing is stored; new: 1, already here: 0, refused: 1. Correct these lines, or add --keep-going to leave"
-        " them out"
+        "kpi: nothing is stored; new: 1, already here: 0, refused: 1; new without a password: 1. Correct these lines,"
+        " or add --keep-going to leave them out"
     )

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import psycopg
@@ -13,9 +14,17 @@ from kpi_cli.errors import FailureError
 from kpi_cli.queue_commands import app
 from kpi_kit.queue import Job, Queue, Retry, Run
 from kpi_kit.queue.schema import upgrade_sql
+from kpi_kit.settings import KitSettings
+from kpi_shared import queue_commands
+from kpi_shared.parts import Part
+from kpi_shared.settings import ServiceSettings
 from kpi_shared.testing.postgres import create_migrated_database
 
 _KPI = Path(sys.executable).with_name("kpi")
+
+
+class ShopSettings(ServiceSettings, KitSettings):
+    pass
 
 
 class Fails(Job, retry=Retry(attempts=1)):
@@ -74,3 +83,19 @@ def test_a_retry_says_which_jobs() -> None:
         with pytest.raises(FailureError, match=problem) as caught:
             app(["retry", *words], standalone_mode=False)
         assert caught.value.code == 2
+
+
+def test_the_queue_of_a_service_with_the_kit_is_where_its_settings_say(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database of the service has no queue there."""
+    queue = create_migrated_database("kpi_content", f"queue_elsewhere_{url.rpartition('_')[2]}")
+    with psycopg.connect(queue) as connection:
+        connection.execute(upgrade_sql())
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("QUEUE_URL", queue)
+    part = Part("shop", "kpi_content", 1)
+    for of_service, found in ((ShopSettings, "queues"), (ServiceSettings, "missing")):
+        monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO()))
+        assert queue_commands.run(part, queue_commands.settings_of(part, of_service).load(), "show-queues") == 0
+        assert list(json.loads(capsys.readouterr().out)) == [found]

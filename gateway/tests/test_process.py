@@ -64,6 +64,26 @@ import kpi_gateway.asgi
     assert done.returncode == 0, done.stderr
 
 
+COLLECTION = """
+import gc
+from kpi_gateway.__main__ import PART, GatewaySettings, main
+print(gc.isenabled())
+main(PART, GatewaySettings, ["check"])
+print(gc.isenabled())
+gc.disable()
+from kpi_shared.server.options import freeze_garbage_collector
+freeze_garbage_collector()
+print(gc.isenabled())
+"""
+
+
+def test_garbage_is_not_collected_during_imports_and_is_after_them() -> None:
+    """By the command that runs, or by the application once it has started."""
+    done = run("-c", COLLECTION)
+    lines = done.stdout.splitlines()
+    assert (lines[0], lines[-2], lines[-1]) == ("False", "True", "True"), done.stderr
+
+
 def test_check_reports_that_all_is_well() -> None:
     done = run("-m", "kpi_gateway", "check")
     report = json.loads(done.stdout)

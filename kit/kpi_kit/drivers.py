@@ -8,7 +8,7 @@ from types import ModuleType
 from pydantic import SecretStr
 
 from kpi_kit.extras import import_driver
-from kpi_kit.urls import Url, parse_url
+from kpi_kit.urls import Url, parse_url, split_libpq_url
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ class Driver:
     forms: Mapping[str, str] = field(default_factory=dict)
     # The names that the query of the URL may have.
     options: Sequence[str] = ()
+    # Whether the URL is one of PostgreSQL, for kpi_kit.libpq: then these are beside the parameters of libpq.
+    is_libpq: bool = False
     # The extra of kpi-kit with what the module imports, and the names of these imports: "cache-redis", ("cashews",).
     extra: str = ""
     packages: Sequence[str] = ()
@@ -47,6 +49,8 @@ def choose_driver(url: str | SecretStr, drivers: Sequence[Driver]) -> tuple[Driv
     text = url.get_secret_value() if isinstance(url, SecretStr) else url
     scheme = text.partition(":")[0].lower()
     chosen = next((driver for driver in drivers if scheme in driver.forms), None)
+    if chosen is not None and chosen.is_libpq:
+        return chosen, split_libpq_url(text, forms=chosen.forms, options=chosen.options)
     forms = {name: example for driver in drivers for name, example in driver.forms.items()}
     parts = parse_url(url, forms=forms, options=chosen.options if chosen else ())
     # With no driver of this scheme, the line before has raised.

@@ -53,6 +53,26 @@ def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterab
     )
 
 
+def split_libpq_url(text: str, *, forms: Mapping[str, str], options: Iterable[str]) -> Url:
+    """A URL of PostgreSQL with the ``options`` taken out: its ``text`` is for ``kpi_kit.libpq``, which reads the rest.
+
+    It is in no more parts, since ``parse_url`` would refuse several hosts, and the parameters of libpq.
+    """
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        raise UrlError(f"{', '.join(forms.values())}: a URL of one of these forms is needed")
+    address, _, query = rest.partition("?")
+    names = frozenset(options)
+    # libpq reads a plus sign as such, so all stays as it is written.
+    pairs = [part.partition("=") for part in query.split("&")] if query else []
+    own = [(name, unquote(value)) for name, _, value in pairs if name in names]
+    others = "&".join(f"{name}{sign}{value}" for name, sign, value in pairs if name not in names)
+    if len(dict(own)) != len(own):
+        raise UrlError(f"each of these options is given once: {', '.join(sorted(names))}")
+    plain = f"{scheme}://{address}?{others}" if others else f"{scheme}://{address}"
+    return Url(scheme, "", None, None, None, "", dict(own), plain)
+
+
 def read_number(url: Url, name: str, *, default: float, least: float, most: float) -> float:
     """An option of the URL as a number within these bounds; UrlError for anything else."""
     try:

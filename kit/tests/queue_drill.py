@@ -17,8 +17,8 @@ from datetime import timedelta
 from subprocess import Popen
 
 import psycopg
+from kpi_kit.libpq import read_parameters
 from kpi_kit.queue import Job, Queue, Retry, Run
-from kpi_kit.queue.drivers.connecting import read_place
 from kpi_kit.queue.programs import run_worker
 from kpi_kit.queue.schema import upgrade_sql
 from psycopg_pool import AsyncConnectionPool
@@ -158,7 +158,7 @@ def _count(url: str, table: str) -> dict[int, int]:
 async def _work(url: str) -> None:
     """A worker whose jobs take up to 20 ms."""
     queue = Queue.from_url(url)
-    async with AsyncConnectionPool(kwargs=dict(read_place(url).parameters), min_size=2, max_size=8, open=False) as pool:
+    async with AsyncConnectionPool(kwargs=read_parameters(url, {}), min_size=2, max_size=8, open=False) as pool:
 
         async def note(table: str, number: int) -> None:
             async with pool.connection() as connection:

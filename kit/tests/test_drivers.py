@@ -5,15 +5,20 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
 import kpi_kit
 import pytest
 from kpi_kit.__main__ import describe_libraries
 from kpi_kit.drivers import Driver, choose_driver
 from kpi_kit.errors import MissingExtraError, UrlError
+from kpi_kit.events import EventBus
+from kpi_kit.notify import Notifier
+from kpi_kit.queue import Queue
 from pydantic import SecretStr
 
 LIBRARIES = {each["name"]: each for each in describe_libraries()}
@@ -104,3 +109,34 @@ def test_a_missing_package_is_an_error_that_names_the_extra() -> None:
     with pytest.raises(ModuleNotFoundError) as caught:
         DRIVERS[1].load()
     assert not isinstance(caught.value, MissingExtraError), "a module of the kit itself is no extra"
+
+
+# Of each library that has a driver for it: open nothing, and return the parameters of its connections.
+POSTGRESQL: dict[str, Callable[[str], Any]] = {
+    "queue": lambda url: cast("Any", Queue.from_url(url))._driver._place.parameters,
+    "events": lambda url: cast("Any", EventBus.from_url(url, events=[]))._driver._parameters,
+    "notify": lambda url: cast("Any", Notifier.from_urls({"it": url}))._channels["it"]._own._parameters,
+}
+OWN = {"queue": "pool_size=9&prepared=false", "events": "group=a", "notify": ""}
+
+
+@pytest.mark.parametrize("library", POSTGRESQL)
+def test_each_library_reads_what_libpq_reads(library: str) -> None:
+    rest = f"me:p%2Bq+r@one:1,two:2/database?options=-c%20a%3Db+c&{OWN[library]}".rstrip("&")
+    for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        found = POSTGRESQL[library](f"{scheme}://{rest}")
+        expected = {"host": "one,two", "port": "1,2", "options": "-c a=b+c", "target_session_attrs": "read-write"}
+        assert expected.items() <= dict(found).items()
+        assert (found["password"], found["application_name"]) == ("p+q+r", f"kpi-{library}")
+
+
+@pytest.mark.parametrize("library", POSTGRESQL)
+@pytest.mark.parametrize(
+    "rest",
+    ["//user:hid@den@host/d", "//user:hid/den@host/d", "//user:hidden@host/d?hidden=1", "//u:hidden@host:port/d", ""],
+)
+def test_what_libpq_cannot_read_is_not_quoted(library: str, rest: str) -> None:
+    with pytest.raises(UrlError) as caught:
+        POSTGRESQL[library](f"postgresql:{rest}")
+    assert "hid" not in str(caught.value)
+    assert caught.value.__cause__ is None

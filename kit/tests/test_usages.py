@@ -8,7 +8,7 @@ from pathlib import Path
 import kpi_kit
 import pytest
 
-LIBRARIES = sorted(file.parent.name for file in Path(next(iter(kpi_kit.__path__))).glob("*/usage.py"))
+LIBRARIES = ["cache", "crypt", "events", "hashing", "http", "mail", "notify", "queue", "storage"]
 Programs = dict[str, "subprocess.Popen[str]"]
 
 
@@ -30,6 +30,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     for program in started.values():
         program.kill()
         program.communicate()
+
+
+def test_each_library_has_a_usage() -> None:
+    folder = Path(next(iter(kpi_kit.__path__)))
+    for file in ("__init__.py", "usage.py"):
+        assert sorted(each.parent.name for each in folder.glob(f"*/{file}")) == LIBRARIES
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

@@ -1,4 +1,7 @@
-"""``show-queues`` and the commands on failed jobs of every service, on the jobs in its database."""
+"""``show-queues`` and the commands on failed jobs of every service, on the jobs in its database.
+
+Or in the one that QUEUE_URL names, if the service has the settings of the kit.
+"""
 
 import asyncio
 import json
@@ -6,14 +9,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from kpi_kit.errors import KitError, MissingExtraError
 from kpi_kit.queue import Queue, QueueSchemaError
-from pydantic import BaseModel
+from kpi_kit.settings import KitSettings
+from pydantic import BaseModel, SecretStr
 
 from kpi_shared.parts import Part
-from kpi_shared.settings import DatabaseSettings
+from kpi_shared.settings import DatabaseSettings, PartSettings
 
 
 class _Request(BaseModel):
@@ -42,6 +46,19 @@ async def _forget(queue: Queue, request: _Request) -> dict[str, Any]:
     return {"forgotten": await queue.forget(*request.ids or ())}
 
 
+class QueueSettings(DatabaseSettings):
+    queue_url: SecretStr | None = None
+
+
+def settings_of(of: Part, service: type[PartSettings]) -> type[DatabaseSettings]:
+    """Those of a migration; with QUEUE_URL if the service has the settings of the kit, and so reads it too."""
+
+    class _Settings(QueueSettings if issubclass(service, KitSettings) else DatabaseSettings):  # type: ignore[misc]
+        part: ClassVar[Part] = of
+
+    return _Settings
+
+
 _WORK: dict[str, Work] = {
     "show-queues": _show,
     "list-failed-jobs": _list_failed,
@@ -65,7 +82,8 @@ def run(part: Part, settings: DatabaseSettings, command: str) -> int:
 
 
 async def _run(settings: DatabaseSettings, work: Callable[[Queue], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    async with Queue.from_url(settings.database_url) as queue:
+    url = settings.queue_url if isinstance(settings, QueueSettings) else None
+    async with Queue.from_url(url or settings.database_url) as queue:
         return await work(queue)
 
 

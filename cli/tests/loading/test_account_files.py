@@ -1,6 +1,7 @@
 """The files of accounts that other systems export."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,26 @@ def test_the_columns_of_an_export_become_fields(
 
 
 def test_the_columns_without_use_are_known(tmp_path: Path) -> None:
-    accounts = AccountFile(write(tmp_path, "\ufeffid, username ,phone\n1,anna,7\n"), None, "")
-    assert list(accounts.records()) == [{"line": 2, "username": "anna"}]
-    assert accounts.ignored == ("id", "phone")
+    files = {
+        "users.csv": '\ufeffsep=;\n"id"; username ;"ph\none"; hash\n1; "anna";7;\n',
+        "users.jsonl": '{"id": 1, "username": "anna", "hash": ""}\n{"ph\\none": 7}\n',
+    }
+    for name, text in files.items():
+        accounts = AccountFile(write(tmp_path, text, name), None, "")
+        assert next(accounts.records())["username"] == "anna"
+        assert len(list(accounts.records())) == (1 if name == "users.csv" else 2)
+        assert accounts.ignored == ("id", "ph\none")
 
 
 def test_lines_are_numbered_as_an_editor_does(tmp_path: Path) -> None:
-    text = 'username,email\r\nanna,"a\n@x"\r\n\r\nben,b@x.example,more\r\ncleo\r\ndora,d@x.example'
-    found = read(write(tmp_path, text))
-    assert [record["line"] for record in found] == [2, 5, 6, 7]
+    long = "x" * 1024 * 1024 * 3
+    text = f'username,email\r\nanna,"a\n@x"\r\n\r\nben,b@x.example,more\r\ncleo\r\ndora,d@x.example\n{long}\nemil,e'
+    found = read(write(tmp_path, text), columns="hash=")
+    assert [record["line"] for record in found] == [2, 5, 6, 7, 8, 9]
+    assert found[4]["unreadable"] == "it is not CSV: it is longer than a megabyte"
+    assert found[5] == {"line": 9, "username": "emil", "email": "e"}
+    objects = f'{{"username": "anna"}}\n{{"a": "{long}"}}\n{{"username": "ben"}}\n'
+    assert [record["line"] for record in read(write(tmp_path, objects, "u.jsonl"), columns="hash=")] == [1, 2, 3]
     assert found[0]["email"] == "a\n@x"
     assert found[1]["unreadable"] == "it has 3 columns, and the header has 2"
     assert found[2]["unreadable"] == "it has 1 columns, and the header has 2"
@@ -76,7 +88,7 @@ def test_json_lines_keep_their_types(tmp_path: Path) -> None:
 
 
 def test_what_is_no_utf_8_is_no_valid_name(tmp_path: Path) -> None:
-    [record] = read(write(tmp_path, b"username\n\xff\xfeanna\n"))
+    [record] = read(write(tmp_path, b"username\n\xff\xfeanna\n"), columns="hash=")
     assert record["username"] == "\ufffd\ufffdanna"
 
 
@@ -89,9 +101,16 @@ def test_what_is_no_utf_8_is_no_valid_name(tmp_path: Path) -> None:
         ("users.csv", "username\n", "hash=pw", "has no column pw: it has username"),
         ("users.csv", "username\n", "password=pw", "--columns password=pw: a field and a column are needed"),
         ("users.csv", "username\n", "hash", "--columns hash: a field and a column are needed"),
+        ("users.csv", "username,password\na,x\n", "", "has no column hash, so that all would have no password: it has"),
+        ("users.jsonl", '{"username": "a"}\n', "", "has no column hash, so that all would have no password"),
+        ("users.jsonl", '{"username": "a", "hash": ""}\n', "verified=confirmed", "has no column confirmed"),
+        ("users.csv", "id,hash,email,email\n", "", "has the column email twice"),
+        ("users.csv", "PK\x03\x04\x14", "", "is a spreadsheet or an archive, and no text"),
+        ("users.csv", b"\xff\xfeu\x00", "", "is in UTF-16"),
+        ("users.csv", ",".join(["x" * 50] * 30), "", "it has " + ", ".join(["x" * 40] * 20) + ", ..."),
     ],
 )
-def test_a_mistake_is_one_sentence(tmp_path: Path, name: str, text: str, columns: str, expected: str) -> None:
+def test_a_mistake_is_one_sentence(tmp_path: Path, name: str, text: str | bytes, columns: str, expected: str) -> None:
     file = write(tmp_path, text, name)
     with pytest.raises(FailureError) as raised:
         read(file, columns=columns)
@@ -101,3 +120,13 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, name: str, text: str, columns
 def test_a_file_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FailureError, match="No such file"):
         read(tmp_path / "users.csv")
+
+
+def test_what_can_be_read_only_once_is_copied(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"username,hash\nanna,x\n")
+    os.close(writing)
+    accounts = AccountFile(Path(f"/dev/fd/{reading}"), Format.CSV, "")
+    found = [list(accounts.records()) for _ in range(2)]
+    os.close(reading)
+    assert found == [[{"line": 2, "username": "anna", "hash": "x"}]] * 2

@@ -62,7 +62,8 @@ class Crypt:
     def encrypt_json(self, value: JsonValue, *, associated_data: bytes = b"") -> str:
         """Encrypt any JSON value, such as a dict or a number; see ``encrypt``."""
         data = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        return self.encrypt(data.encode(), associated_data=associated_data)
+        # As json.loads decodes bytes: JSON may have half of a surrogate pair.
+        return self.encrypt(data.encode("utf-8", "surrogatepass"), associated_data=associated_data)
 
     def decrypt_json(self, text: str, *, associated_data: bytes = b"") -> JsonValue:
         """See ``decrypt``; InvalidCiphertextError also if the decrypted value is no JSON."""
@@ -73,7 +74,11 @@ class Crypt:
         return value
 
     def needs_reencryption(self, text: str) -> bool:
-        """Was it encrypted with another key than the first, or in an older form? InvalidCiphertextError as above."""
+        """Was it encrypted with another key than the first, or in an older form?
+
+        It looks at the form alone: InvalidCiphertextError for a text that has none of the known ones. Only decrypting
+        finds out whether a value is authentic, as ``reencrypt`` does.
+        """
         return self._find_cipher(text) is not self._encrypter or not self._encrypter.is_current(text)
 
     def reencrypt(self, text: str, *, associated_data: bytes = b"") -> str:

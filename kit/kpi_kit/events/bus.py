@@ -10,9 +10,10 @@ from typing import Any, Self, TypeVar, overload
 
 from pydantic import SecretStr, ValidationError
 
+from kpi_kit.drivers import choose_driver
 from kpi_kit.events.after_commit import AfterCommit
-from kpi_kit.events.choosing import choose
 from kpi_kit.events.contract import EventDriver
+from kpi_kit.events.drivers import DRIVERS
 from kpi_kit.events.errors import EventError, EventTooLargeError, UnknownEventError
 from kpi_kit.events.event import Event, check_name
 from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners
@@ -70,7 +71,7 @@ class EventBus:
 
         ``events`` are all types that are sent or listened to. Of all processes with one ``group``, one gets each event.
         """
-        chosen, parts = choose(url)
+        chosen, parts = choose_driver(url, DRIVERS)
         driver = chosen.load().create(parts)
         return EventBus(driver, name=chosen.name, events=events, concurrent=concurrent, observer=observer)
 

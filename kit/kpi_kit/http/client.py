@@ -12,7 +12,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.http.circuit import CircuitState
 from kpi_kit.http.drivers import DRIVERS
 from kpi_kit.http.errors import ResponseFormatError
-from kpi_kit.http.headers import basic, bearer, normalize
+from kpi_kit.http.headers import basic, bearer, check_method, normalize, normalize_shared
 from kpi_kit.http.limits import Limits
 from kpi_kit.http.messages import Request, Response, write_json
 from kpi_kit.http.places import Params, join_path, write_query
@@ -59,7 +59,8 @@ class HttpClient:
     ) -> "HttpClient":
         """``url`` is the base of all paths: ``https://api.example.com/v1``; a name and password in it are sent.
 
-        ``context_headers`` is called for each call, and what it returns is sent with it.
+        ``context_headers`` is called for each call, and what it returns is sent with it; an Idempotency-Key is not
+        allowed there.
         """
         driver, parts = choose_driver(url, DRIVERS)
         if not parts.host:
@@ -121,10 +122,7 @@ class HttpClient:
 
     def with_headers(self, headers: Mapping[str, str]) -> "HttpClient":
         """A client that sends these with each request, over the same connections."""
-        added = normalize(headers)
-        if "idempotency-key" in added:
-            raise ValueError("an Idempotency-Key belongs to one request: give it as idempotency_key")
-        return self._add(added)
+        return self._add(normalize_shared(headers))
 
     def _add(self, headers: Mapping[str, str]) -> "HttpClient":
         return HttpClient(
@@ -139,8 +137,11 @@ class HttpClient:
     async def request(
         self, method: str, path: str, *, json: object = None, content: bytes = b"", **options: Unpack[Options]
     ) -> Response:
-        """Send a request; ``json`` is written as JSON, ``content`` is sent as it is."""
-        request = self._build(method.upper(), path, json, content, options)
+        """Send a request; ``json`` is written as JSON, ``content`` is sent as it is.
+
+        ValueError for a method, path, parameter or header that is none, and for what is no JSON.
+        """
+        request = self._build(check_method(method), path, json, content, options)
         with self._observe(request):
             return await self._send(request, options)
 
@@ -203,7 +204,7 @@ class HttpClient:
     async def _send(self, request: Request, options: Options) -> Response:
         # Only now, since the call's own span is the parent of what the other side does.
         if self._context_headers is not None:
-            request = request.with_headers(normalize(self._context_headers()))
+            request = request.with_headers(normalize_shared(self._context_headers()))
         return await self._sender.send(request, total=options.get("timeout"))
 
     def _build(self, method: str, path: str, json: object, content: bytes, options: Options) -> Request:

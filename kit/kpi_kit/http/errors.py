@@ -70,12 +70,12 @@ class StatusError(HttpError):
 
 
 class UnavailableStatusError(StatusError, DriverUnavailableError):
-    """429, 502, 503 or 504: the same request may succeed later."""
+    """408, 429, 502, 503 or 504: the same request may succeed later."""
 
     def __init__(self, request: Request, response: Response, retry_after: float | None) -> None:
         super().__init__(request, response)
         self.retry_after = retry_after
-        self.is_outage = response.status != HTTPStatus.TOO_MANY_REQUESTS
+        self.is_outage = response.status >= HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class RedirectError(StatusError):

@@ -23,6 +23,21 @@ def normalize(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def normalize_shared(headers: Mapping[str, str]) -> dict[str, str]:
+    """The same for fields of several requests: ValueError also for the one that would make each POST repeatable."""
+    found = normalize(headers)
+    if "idempotency-key" in found:
+        raise ValueError("an Idempotency-Key belongs to one request: give it as idempotency_key")
+    return found
+
+
+def check_method(method: str) -> str:
+    """In capitals; ValueError for what is no method."""
+    if not method.isascii() or not _NAME.fullmatch(method.lower()):
+        raise ValueError("it is no method of HTTP, such as GET")
+    return method.upper()
+
+
 def bearer(token: str | SecretStr) -> dict[str, str]:
     return normalize({"authorization": f"Bearer {_reveal(token)}"})
 

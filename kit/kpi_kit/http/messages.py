@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 T = TypeVar("T")
 
@@ -89,5 +89,14 @@ def _get_adapter(model: Hashable) -> TypeAdapter[Any]:
 
 
 def write_json(body: object) -> bytes:
-    """A JSON value, a model of pydantic, a dataclass, or a structure of them. What is no number in JSON is null."""
-    return to_json(body, inf_nan_mode="null")
+    """A JSON value, a model of pydantic, a dataclass, or a structure of them; ValueError for anything else.
+
+    What is no number in JSON is null.
+    """
+    try:
+        return to_json(body, inf_nan_mode="null")
+    except PydanticSerializationError as error:
+        # Other texts of the library may quote values.
+        is_type = str(error).startswith("Unable to serialize")
+        reason = str(error) if is_type else "a text has half of a surrogate pair in it, or a serializer failed"
+        raise ValueError(f"what is to be sent is no JSON: {reason}") from None

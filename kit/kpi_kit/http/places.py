@@ -1,5 +1,6 @@
 """Paths, queries and origins."""
 
+import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -25,14 +26,24 @@ def join_path(base: str, path: str) -> str:
         raise ValueError("a path begins with one slash: the address of the host is the client's")
     if "?" in path or "#" in path:
         raise ValueError("a path has no ? and #: encode them (urllib.parse.quote), or give the query as params")
-    if any(unquote(part) in {".", ".."} for part in path.replace("\\", "/").split("/")) or not path.isprintable():
+    if _has_dots(path) or not path.isprintable():
         raise ValueError("a path has no segments . and .., and no control characters")
     return quote(f"{base}{path}", safe=PATH)
 
 
+def _has_dots(path: str) -> bool:
+    """As the most careless server reads it: separators decoded, and parameters taken off each segment."""
+    segments = re.split(r"[/\\]", unquote(path))
+    return any(segment.partition(";")[0] in {".", ".."} for segment in segments)
+
+
 def write_query(params: Params) -> str:
-    """Without those that are None; a sequence is several parameters of one name."""
-    return urlencode([(name, _write(each)) for name, value in params.items() for each in _list(value)])
+    """Without those that are None; a sequence is several parameters of one name. ValueError if it is no text."""
+    pairs = [(name, _write(each)) for name, value in params.items() for each in _list(value)]
+    try:
+        return urlencode(pairs)
+    except UnicodeEncodeError:
+        raise ValueError("a parameter has half of a surrogate pair in it, which is no character") from None
 
 
 def _list(value: object) -> Sequence[object]:

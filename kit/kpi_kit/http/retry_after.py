@@ -14,7 +14,8 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
         return float(text[:9])
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
+        # The second is what an offset with too many digits raises.
         return None
     # A date without a zone is in UTC, as all dates in HTTP are.
     return max(0.0, (until if until.tzinfo else until.replace(tzinfo=UTC)).timestamp() - time.time())

@@ -24,6 +24,8 @@ from kpi_kit.http.retry_after import read_retry_after
 
 _UNAVAILABLE = frozenset(
     {
+        # With it, servers end connections that are idle (RFC 9110, section 15.5.9), and ours do at a stop (ADR 59).
+        HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
         HTTPStatus.SERVICE_UNAVAILABLE,

@@ -8,7 +8,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
-from kpi_kit.drivers import Driver, choose_driver
+from kpi_kit.drivers import choose_driver
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
@@ -16,7 +16,6 @@ from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
 from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
-from kpi_kit.urls import Url
 
 
 class Pusher:
@@ -83,7 +82,7 @@ class Queue(Pusher):
     @classmethod
     def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> "Queue":
         """A queue of ``postgresql://``, ``memory://`` or ``sync://``. Nothing is opened yet."""
-        driver, parts = _choose(url)
+        driver, parts = choose_driver(url, DRIVERS)
         return cls(driver.load().build(parts), driver.name, observer)
 
     async def __aenter__(self) -> Self:
@@ -147,13 +146,3 @@ class Queue(Pusher):
         """Let all given-up jobs start anew; how many there were."""
         with observe(self._observer, "queue", "retry", self._name):
             return await self._driver.retry_failed(None)
-
-
-def _choose(url: str | SecretStr) -> tuple[Driver, Url]:
-    """libpq itself reads an address of PostgreSQL, since it may have several hosts, and all its parameters."""
-    text = url.get_secret_value() if isinstance(url, SecretStr) else url
-    scheme = text.partition("://")[0]
-    database = next(driver for driver in DRIVERS if "postgresql" in driver.forms)
-    if scheme in database.forms:
-        return database, Url(scheme, "", None, None, None, "", {}, text)
-    return choose_driver(url, DRIVERS)

@@ -30,7 +30,7 @@ async def test_what_is_encrypted_is_decrypted(crypt: Crypt, data: bytes) -> None
         assert not crypt.needs_reencryption(text)
 
 
-@pytest.mark.parametrize("value", [None, True, 1.5, "é\U0001f41d", [1, [2]], {"a": {"b": None}}, ""])
+@pytest.mark.parametrize("value", [None, True, 1.5, "é\U0001f41d", "\ud800", [1, [2]], {"a": {"b": None}}, ""])
 def test_any_json_value_comes_back(crypt: Crypt, value: JsonValue) -> None:
     assert crypt.decrypt_json(crypt.encrypt_json(value)) == value
 
@@ -88,7 +88,8 @@ def test_a_ring_decrypts_with_all_its_keys_and_encrypts_with_the_first() -> None
 
 def test_no_error_and_no_repr_has_a_key_or_a_value_in_it() -> None:
     key = base64.b64encode(SECRET.encode()).decode()
-    for keys in ({"k": key}, {"k": SecretStr(key)}, {"k": "ü" + key}, {key * 2: generate_key()}, {}):
+    zeros = base64.b64encode(bytes(32)).decode()
+    for keys in ({"k": zeros}, {"k": key}, {"k": SecretStr(key)}, {"k": "ü" + key}, {key * 2: generate_key()}, {}):
         with pytest.raises(InvalidKeyError) as raised:
             Crypt(keys)
         assert key not in str(raised.value)
@@ -143,11 +144,13 @@ def test_derived_keys_are_those_of_keyed_blake2b() -> None:
     assert derive_key(secret, purpose=b"kpi-mails") != derived
     assert derive_key(secret, purpose=b"kpi-mail", context=b"x") != derived
     assert len(derive_key(secret, purpose=b"kpi-mail", size=64)) == 64
-    for wrong in ({"purpose": b""}, {"purpose": b"x" * 17}):
+    # Purposes are filled up with NUL, so one that ends with it would be another one's.
+    for wrong in ({"purpose": b""}, {"purpose": b"x" * 17}, {"purpose": b"kpi-mail\0"}, {"size": 0}, {"size": 65}):
         with pytest.raises(InvalidKeyError):
-            derive_key(secret, **wrong)
-    with pytest.raises(InvalidKeyError):
-        derive_key(b"x" * 65, purpose=b"kpi-mail")
+            derive_key(secret, **{"purpose": b"kpi-mail", **wrong})
+    for no_secret in (b"", b"x" * 15, b"x" * 65):
+        with pytest.raises(InvalidKeyError):
+            derive_key(no_secret, purpose=b"kpi-mail")
 
 
 def test_the_payload_of_another_form_is_never_unpickled() -> None:

@@ -119,6 +119,7 @@ async def test_the_error_that_opened_it_is_the_one_that_is_raised() -> None:
         ("", None),
         ("²", None),
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999", None),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:

@@ -163,7 +163,7 @@ async def test_a_body_of_another_form_is_an_error_that_does_not_quote_it(peer: P
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 502, 503, 504])
 async def test_what_can_do_no_harm_is_sent_again(peer: Peer, method: str, status: int) -> None:
     peer.answer(method, "/x", status=status)
     peer.break_off(method, "/x")
@@ -229,10 +229,13 @@ async def test_after_failures_in_a_row_nothing_is_sent(peer: Peer) -> None:
 
 
 async def test_clients_at_fault_do_not_open_the_circuit(peer: Peer) -> None:
-    for status in (429, 404, 429, 400, 429, 500, 429):
+    for status in (408, 429, 404, 429, 400, 408, 500, 429):
         peer.answer("POST", "/x", status=status)
         with pytest.raises(StatusError):
             await peer.client.request("POST", "/x")
+    for _ in range(LIMITS.open_after):
+        with pytest.raises(ValueError, match="no method"):
+            await peer.client.request("GE T", "/x")
     assert peer.client.circuit is CircuitState.CLOSED
 
 
@@ -288,12 +291,38 @@ async def test_a_circle_of_redirects_ends(peer: Peer) -> None:
     assert peer.targets == ["GET /x"] * 4
 
 
-@pytest.mark.parametrize(
-    "path", ["x", "//evil.example/x", "/a/../b", "/%2e%2E/b", "/a\\..\\b", "/a?b=c", "/a#b", "/a\r\nHost: b", "/."]
-)
+PATHS = [
+    "x",
+    "//evil.example/x",
+    "/a/../b",
+    "/%2e%2E/b",
+    "/a\\..\\b",
+    "/a?b=c",
+    "/a#b",
+    "/a\r\nHost: b",
+    "/.",
+    "/\ud800",
+]
+# Some servers decode separators before they resolve dots, and some take parameters (;) off a segment.
+PATHS += ["/a/..%2f..%2Fb", "/a/%2e%2e%2fb", "/a/..%5cb", "/a/..;/b", "/a/%2E%2e%3bx=1/b", "/a/.;/b"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 async def test_a_path_made_of_values_stays_a_path(peer: Peer, path: str) -> None:
     with pytest.raises(ValueError, match="a path"):
         await peer.client.get(path)
+    assert peer.targets == []
+    peer.answer("GET", "/a..b/..c%2Fd;e")
+    await peer.client.get("/a..b/..c%2Fd;e")
+
+
+async def test_half_a_character_is_not_sent(peer: Peer) -> None:
+    for call in (peer.client.get("/x", params={"a": "\ud800"}), peer.client.post_json("/x", {"a": "\ud800"})):
+        with pytest.raises(ValueError, match="half of a surrogate pair") as caught:
+            await call
+        assert type(caught.value) is ValueError
+    with pytest.raises(ValueError, match="object"):
+        await peer.client.post_json("/x", object())
     assert peer.targets == []
 
 

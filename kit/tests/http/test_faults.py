@@ -293,3 +293,10 @@ async def test_the_headers_of_the_current_request_are_passed_on() -> None:
     first, second = server.requests
     assert (first.header("x-request-id"), first.header("traceparent")) == ("r1", "00-1-2-01")
     assert second.header("x-request-id") == "own"
+
+
+async def test_no_key_is_passed_on_that_would_make_a_post_repeatable() -> None:
+    passed_on = {"Idempotency-Key": "incoming"}
+    async with HttpClient.from_url("http://127.0.0.1:1", context_headers=lambda: passed_on) as client:
+        with pytest.raises(ValueError, match="belongs to one request"):
+            await client.post_json("/x", {})

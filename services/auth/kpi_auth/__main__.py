@@ -2,6 +2,7 @@
 
 import sys
 
+import kpi_shared.server.swift_start  # noqa: F401 before all that takes long to import
 from kpi_shared.server.runner import main
 
 from kpi_auth.api_keys.console import create_api_key, list_api_keys, revoke_api_key, rotate_api_key

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import structlog
 from fastapi import Depends, FastAPI, Request
+from kpi_kit.observing import Observer
 from kpi_kit.storage import CannotSignError, NotStoredError, OpenFile, Storage, StorageError
 
 from kpi_shared.files.errors import FilesUnavailableError
@@ -76,18 +77,20 @@ class Files:
         return len(keys) - len(failed)
 
 
-def create_storage(settings: ServiceSettings) -> Storage | None:
-    if settings.files_url is None or settings.files_url.startswith("file:"):
-        return None if settings.files_url is None else Storage.from_url(settings.files_url)
-    options = {"region": settings.aws_region, "endpoint": settings.files_endpoint_url}
-    given = urlencode({name: value for name, value in options.items() if value})
-    return Storage.from_url(f"{settings.files_url}?{given}")
+def create_storage(settings: ServiceSettings, observer: Observer) -> Storage | None:
+    url = settings.files_url
+    if url is None:
+        return None
+    if not url.startswith("file:"):
+        options = {"region": settings.aws_region, "endpoint": settings.files_endpoint_url}
+        url = f"{url}?{urlencode({name: value for name, value in options.items() if value})}"
+    return Storage.from_url(url, observer=observer)
 
 
 async def file_storage(app: FastAPI) -> AsyncIterator[None]:
     """The resource behind ``FilesOfApp``."""
     settings: ServiceSettings = app.state.settings
-    storage = create_storage(settings)
+    storage = create_storage(settings, app.state.observation.calls)
     app.state.files = None if storage is None else Files(storage, settings.part.name)
     async with storage or nullcontext():
         yield

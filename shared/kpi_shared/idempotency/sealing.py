@@ -17,6 +17,8 @@ from kpi_shared.idempotency.errors import KeyReusedError
 from kpi_shared.tokens import InvalidTokenError, open_sealed, seal
 
 _KEPT_HEADERS = ("content-type", "location", "etag", "cache-control")
+_PURPOSE = b"kpi-once-seal"
+_KEY_BYTES = 32
 REPLAYED = "Idempotency-Replayed"
 # Of base64url: a response that repeats the longest body of a request.
 _LONGEST = 4 * 1024 * 1024
@@ -48,7 +50,10 @@ class ResponseSeal:
 
 
 def derive_keys(key: str, secrets: Sequence[bytes]) -> tuple[bytes, ...]:
-    return tuple(derive_key(secret, purpose=b"kpi-once-seal", context=key.encode()) for secret in secrets or (b"",))
+    if not secrets:
+        # An installation whose keys are all public: the client's own key, which is not stored, is the secret then.
+        return (hashlib.blake2b(key.encode(), person=_PURPOSE, digest_size=_KEY_BYTES).digest(),)
+    return tuple(derive_key(secret, purpose=_PURPOSE, context=key.encode()) for secret in secrets)
 
 
 def fingerprint(request: Request, body: bytes) -> bytes:

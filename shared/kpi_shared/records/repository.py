@@ -101,8 +101,8 @@ class Records:
             return await statement.one(connection, self._bind(values) | account)
 
     async def change(self, connection: DirectConnection, row_id: int, changes: Mapping[str, Any]) -> RecordRow:
-        """Change a row that is locked. Errors as above."""
-        await self._hold_parents(connection, changes)
+        """Change a row that is locked. Errors as above; a reference that it has already is not refused."""
+        await self._hold_parents(connection, changes, row_id)
         with self._translate_errors():
             return await _change(self._shown, tuple(changes)).one(connection, self._bind(changes) | {"id": row_id})
 
@@ -111,25 +111,38 @@ class Records:
         await self._remove.one(connection, {"id": row_id})
 
     async def restore(self, connection: DirectConnection, row_id: int) -> RecordRow:
-        """Take the deletion of a row back; one that is not deleted stays as it is. Errors as above."""
+        """Take the deletion of a row back; one that is not deleted stays as it is. Errors as above.
+
+        It comes back as it was: also if a row that it refers to has been deleted since.
+        """
         with self._translate_errors():
             restored = await _restore(self._shown).one_or_none(connection, {"id": row_id})
         return restored or await self.get_or_raise(connection, row_id)
 
-    async def _hold_parents(self, connection: DirectConnection, values: Mapping[str, Any]) -> None:
-        """UnknownReferenceError if a value names a deleted row that its table keeps; the others stay until the end of
-        the transaction. A foreign key ensures the same where deleted rows are gone.
+    async def _hold_parents(
+        self, connection: DirectConnection, values: Mapping[str, Any], row_id: int | None = None
+    ) -> None:
+        """UnknownReferenceError if a value names a deleted row that its table keeps, unless the row ``row_id`` names it
+        already; the others stay until the end of the transaction. A foreign key ensures the same where deleted rows are
+        gone.
         """
-        for name, statement in self._kept_parents.items():
-            value = values.get(name)
-            if value is not None and await statement.one_or_none(connection, {"value": value}) is None:
+        for name, (held, repeated) in self._kept_parents.items():
+            bound = {"value": values.get(name), "id": row_id}
+            if bound["value"] is None or await held.one_or_none(connection, bound) is not None:
+                continue
+            # A form that is saved as a whole repeats what the row has.
+            if row_id is None or await repeated.one_or_none(connection, bound) is None:
                 raise UnknownReferenceError(name)
 
     @cached_property
-    def _kept_parents(self) -> Mapping[str, Statement[Any]]:
+    def _kept_parents(self) -> Mapping[str, tuple[Statement[Any], Statement[Any]]]:
         """Found when the first row is written: until then, the other table may not have been imported."""
         parents = {key.parent.key: key.column for key in self._shown.table.foreign_keys}
-        return {name: _hold(parent) for name, parent in parents.items() if "deleted_at" in parent.table.c}
+        return {
+            name: (_hold(parent), _repeat(self._shown, name))
+            for name, parent in parents.items()
+            if "deleted_at" in parent.table.c
+        }
 
     def _require(self, row: RecordRow | None) -> RecordRow:
         if row is None:
@@ -170,6 +183,11 @@ def _hold(parent: Column[Any]) -> Statement[Any]:
     # A deletion is an update of a column that is no key, for which only FOR SHARE waits.
     held = select(literal(1)).where(parent == bindparam("value"), parent.table.c.deleted_at.is_(None))
     return Statement(held.with_for_update(read=True), itemgetter(0))
+
+
+def _repeat(shown: ShownTable, name: str) -> Statement[Any]:
+    repeated = select(literal(1)).where(shown.has_id(), shown.columns[name] == bindparam("value"))
+    return Statement(repeated, itemgetter(0))
 
 
 @lru_cache(_KEPT)

@@ -23,6 +23,8 @@ def freeze_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
+    # The program of a part suspends it: see swift_start.
+    gc.enable()
 
 
 def uvicorn_options(

@@ -1,6 +1,7 @@
 """``python -m kpi_<part>``: serve, check, migrate, openapi, and the commands of the part."""
 
 import argparse
+import gc
 import importlib
 import json
 import os
@@ -56,6 +57,9 @@ def main(
         os.environ["APP_ENV"] = options.environment
     if options.log_level:
         os.environ["LOG_LEVEL"] = options.log_level.upper()
+    if options.command != "serve" or options.reload or options.workers > 1:
+        # The programs suspend it (see swift_start), and here no application starts that resumes it.
+        gc.enable()
     try:
         return _dispatch(part, settings, options, commands or {})
     except SettingsError as error:
@@ -113,7 +117,7 @@ def _dispatch(
     if options.command == "migrate":
         return _migrate(part)
     if options.command in _ON_DATABASE:
-        return _run_on_database(part, options)
+        return _run_on_database(part, settings, options)
     # The gateway has a command of that name, which reads the documents of the services.
     if options.command == "openapi" and options.command not in commands:
         return _print_openapi(part, settings)
@@ -123,7 +127,7 @@ def _dispatch(
     return _serve(part, loaded, options)
 
 
-def _run_on_database(part: Part, options: argparse.Namespace) -> int:
+def _run_on_database(part: Part, of_service: type[PartSettings], options: argparse.Namespace) -> int:
     """Like a migration, these commands need the settings of the database and no key."""
     # The image of the gateway, which has no database, lacks the libraries that these modules import.
     settings = database_settings_of(part).load()
@@ -140,7 +144,7 @@ def _run_on_database(part: Part, options: argparse.Namespace) -> int:
     if options.command in _OF_QUEUE:
         from kpi_shared import queue_commands  # noqa: PLC0415
 
-        return queue_commands.run(part, settings, options.command)
+        return queue_commands.run(part, queue_commands.settings_of(part, of_service).load(), options.command)
     from kpi_shared import database_commands  # noqa: PLC0415
 
     work = database_commands.show if options.command == "show-database" else database_commands.renew

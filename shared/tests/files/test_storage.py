@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 import boto3
 import httpx
@@ -131,11 +133,19 @@ async def test_the_settings_name_the_bucket_its_region_and_its_server(settings: 
     changed = settings.model_copy(
         update={"files_url": f"s3://{BUCKET}/stage/two", "files_endpoint_url": aws, "aws_region": "us-east-1"}
     )
-    storage = create_storage(changed)
+    seen: list[tuple[str, str, str]] = []
+
+    class Recorder:
+        def observe(self, *call: str) -> AbstractContextManager[object]:
+            seen.append(cast("tuple[str, str, str]", call))
+            return nullcontext()
+
+    storage = create_storage(changed, Recorder())
     assert storage is not None
     async with storage:
         await storage.put(KEY, b"a")
         assert aws in await storage.sign_download(KEY)
         assert f"/{BUCKET}/stage/two/{KEY}" in await storage.sign_download(KEY)
         await storage.delete(KEY)
-    assert create_storage(settings) is None
+    assert seen[0] == ("storage", "put", "s3")
+    assert create_storage(settings, Recorder()) is None

@@ -86,6 +86,12 @@ def test_a_stored_response_opens_for_the_same_key_request_and_secret_only() -> N
     }
 
 
+def test_without_a_secret_what_is_stored_depends_on_the_key_as_it_always_has() -> None:
+    assert [key.hex() for key in derive_keys("key", [])] == [
+        "816e7110ea3c4ad2af965adfdad4959c3893730f8895fefb4c547acac8415f27"
+    ]
+
+
 def test_the_largest_response_opens_again() -> None:
     seal = ResponseSeal(derive_keys("key", []), b"request")
     body = "\u20ac".encode() * 400_000

@@ -134,6 +134,13 @@ async def test_a_deleted_row_that_is_kept_is_not_referred_to_again(database: Dat
     async with database.direct() as connection:
         await cases.remove(connection, kept["case_id"])
     assert (await change(database, kept["id"], name="saw"))["case_id"] == kept["case_id"]
+    assert (await change(database, kept["id"], name="axe", case_id=kept["case_id"]))["name"] == "axe"
+    with pytest.raises(UnknownReferenceError, match="case_id"):
+        await change(database, (await add(database))["id"], case_id=kept["case_id"])
+    # A row that comes back does so as it was.
+    await remove(database, kept["id"])
+    async with database.direct() as connection:
+        assert (await tools.restore(connection, kept["id"]))["case_id"] == kept["case_id"]
     assert (await change(database, kept["id"], case_id=None))["case_id"] is None
 
 

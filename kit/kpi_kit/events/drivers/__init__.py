@@ -18,8 +18,8 @@ DRIVERS = (
             "postgres": "postgres://user:password@host:5432/database",
             "postgresql+psycopg": "postgresql+psycopg://user:password@host:5432/database",
         },
-        # Those of libpq, too.
         options=("group", "keep_days", "timeout"),
+        is_libpq=True,
         extra="database",
         packages=("psycopg",),
     ),

@@ -12,12 +12,11 @@ from time import monotonic
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
-from kpi_kit.errors import UrlError
 from kpi_kit.events.contract import Deliver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
+from kpi_kit.libpq import read_parameters
 from kpi_kit.urls import Url, read_number
 
 # For a migration of the service, or by `create_tables`. In a schema of their own, where Alembic does not look for
@@ -43,15 +42,6 @@ _LEASE_SECONDS = 15
 _POLL_SECONDS = 1.0
 _CLEAN_SECONDS = 600.0
 _DEFAULT_TIMEOUT = 3.0
-# A connection whose packets are lost ends after some seconds: the system's own times are 15 minutes and two hours.
-_DEFAULTS = {
-    "application_name": "kpi-events",
-    "connect_timeout": "5",
-    "keepalives_idle": "2",
-    "keepalives_interval": "1",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
-}
 _FAULTS = (psycopg.Error, OSError, TimeoutError)
 
 _PUBLISH = """
@@ -91,7 +81,7 @@ _FINISH = "DELETE FROM kpi_events.deliveries WHERE id = %(id)s"
 
 class PostgresqlDriver:
     def __init__(self, url: Url) -> None:
-        self._parameters = _read_parameters(url)
+        self._parameters = read_parameters(url.text, {"application_name": "kpi-events"})
         # A holder handles one event at a time.
         self._names: dict[str, object] = {"group": read_group(url), "holder": token_hex(8)}
         self._days = read_number(url, "keep_days", default=7, least=1, most=3650)
@@ -196,18 +186,6 @@ class PostgresqlDriver:
         self._cleaned_at = monotonic()
         await self._execute(connection, _REGISTER, self._names)
         await self._execute(connection, _FORGET, {"days": self._days})
-
-
-def _read_parameters(url: Url) -> dict[str, Any]:
-    """UrlError if libpq cannot read the URL."""
-    try:
-        return _DEFAULTS | conninfo_to_dict(url.text)
-    except (ValueError, UnicodeError, psycopg.Error):
-        # The library's own message quotes what it cannot read, which may be a part of the password.
-        raise UrlError(
-            "postgresql://user:password@host:5432/database is needed, with special characters in the password "
-            "percent-encoded; options are those of libpq, group, keep_days and timeout"
-        ) from None
 
 
 async def _fetch(

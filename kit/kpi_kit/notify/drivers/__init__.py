@@ -16,10 +16,10 @@ DRIVERS = (
         module="kpi_kit.notify.drivers.postgres",
         forms={
             "postgresql": "postgresql://user:password@host/database",
+            "postgres": "postgres://user:password@host/database",
             "postgresql+psycopg": "postgresql+psycopg://user:password@host/database",
         },
-        # Those of libpq.
-        options=("host", "sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "application_name"),
+        is_libpq=True,
         extra="database",
         packages=("psycopg", "psycopg_pool"),
     ),

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from pydantic import JsonValue, SecretStr
 
+from kpi_kit.libpq import read_parameters
 from kpi_kit.notify.drivers.database import DatabaseChannel
 from kpi_kit.notify.inbox import StoredNotification
 from kpi_kit.transactions import find_psycopg
@@ -55,15 +56,14 @@ class PostgresStore:
 
     def __init__(self, url: str | SecretStr, *, seconds: float = _OPEN_SECONDS, size: int = 4) -> None:
         text = url.get_secret_value() if isinstance(url, SecretStr) else url
-        # SQLAlchemy's spelling, as the services have it in their settings.
-        self._url = SecretStr(text.replace("postgresql+psycopg://", "postgresql://", 1))
+        defaults = {"application_name": "kpi-notify", "connect_timeout": str(max(2, int(seconds)))}
+        self._parameters = read_parameters(text, defaults)
         self._seconds = seconds
         self._size = size
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
 
     async def __aenter__(self) -> Self:
         self._pool = AsyncConnectionPool(
-            self._url.get_secret_value(),
             min_size=0,
             max_size=self._size,
             timeout=self._seconds,
@@ -71,7 +71,7 @@ class PostgresStore:
             # Then the next call attempts it anew, instead of waiting for a pause that has become long.
             reconnect_timeout=self._seconds,
             open=False,
-            kwargs={"autocommit": True, "connect_timeout": max(2, int(self._seconds))},
+            kwargs=self._parameters | {"autocommit": True},
         )
         # A server that is not there yet is no error before the first call.
         await self._pool.open(wait=False)

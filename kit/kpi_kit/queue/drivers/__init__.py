@@ -12,8 +12,8 @@ DRIVERS = (
             "postgres": "postgres://user:password@host:5432/database",
             "postgresql+psycopg": "postgresql+psycopg://user:password@host:5432/database",
         },
-        # Those of libpq, too.
         options=("pool_size", "lost_after", "poll", "prepared"),
+        is_libpq=True,
         extra="queue",
         packages=("procrastinate", "psycopg", "psycopg_pool"),
     ),

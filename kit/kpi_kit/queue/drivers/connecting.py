@@ -8,32 +8,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
-from urllib.parse import unquote
 
 import psycopg
 from procrastinate.exceptions import ConnectorException
 from procrastinate.psycopg_connector import PsycopgConnector
-from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool, PoolClosed
 
 from kpi_kit.errors import UrlError
+from kpi_kit.libpq import read_parameters
 from kpi_kit.queue.errors import QueueError, QueueNotOpenError, QueueSchemaError, QueueUnavailableError
 from kpi_kit.queue.schema import SCHEMA
+from kpi_kit.urls import Url, read_number
 
-# A connection whose packets are lost ends after some seconds: the system's own times are 15 minutes and two hours.
-_DEFAULTS = {
-    "application_name": "kpi-queue",
-    "connect_timeout": "5",
-    "keepalives_idle": "2",
-    "keepalives_interval": "1",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
-}
 # How long a call waits for a free connection, in seconds. A pool that finds no server makes attempts for as long, and
 # begins anew with the next call: by itself it would wait up to twice as long as the outage.
 PATIENCE = 5.0
 _POOL = "kpi-queue"
-_OPTIONS = ("pool_size", "lost_after", "poll", "prepared")
 _SHORTEST_POLL, _LONGEST = 0.05, 3600
 _NO_SCHEMA = (
     psycopg.errors.UndefinedTable,
@@ -60,39 +50,19 @@ class Place:
     poll: float = 1.0
 
 
-def read_place(text: str) -> Place:
-    """UrlError if libpq cannot read the URL: several hosts, and all parameters of libpq, are allowed."""
-    address, _, query = text.partition("://")[2].partition("?")
-    # libpq reads a plus sign as such, so its parameters stay as they are written.
-    parts = query.split("&") if query else []
-    pairs = {name: unquote(value) for name, _, value in (part.partition("=") for part in parts) if name in _OPTIONS}
-    others = "&".join(part for part in parts if part.partition("=")[0] not in _OPTIONS)
+def read_place(url: Url) -> Place:
+    """UrlError if libpq, or one of the queue's own options, cannot be read."""
     try:
-        pool_size = int(pairs.get("pool_size", Place.pool_size))
-        lost_after = float(pairs.get("lost_after", Place.lost_after))
-        poll = float(pairs.get("poll", Place.poll))
-        prepared = {"true": 5, "false": None}[pairs.get("prepared", "true")]
-        given = conninfo_to_dict(f"postgresql://{address}?{others}")
-    except (KeyError, ValueError, UnicodeError, psycopg.Error):
-        # The library's own message quotes what it cannot read, which may be a part of the password.
-        raise UrlError(
-            "postgresql://user:password@host:5432/database is needed, with special characters in the password "
-            "percent-encoded; options are those of libpq, pool_size, lost_after and poll (seconds), and prepared=false"
-        ) from None
-    _check_address(address, str(given.get("port", "")))
-    if not (pool_size >= 1 and 1 <= lost_after <= _LONGEST and _SHORTEST_POLL <= poll <= _LONGEST):
-        raise UrlError("pool_size and lost_after are at least 1, and poll is at least 0.05")
-    # After a failover the old primary may still respond, read-only.
-    several = {"target_session_attrs": "read-write"} if "," in str(given.get("host", "")) else {}
-    parameters = _DEFAULTS | several | given | {"prepare_threshold": prepared}
+        pool_size = int(url.options.get("pool_size", Place.pool_size))
+        prepared = {"true": 5, "false": None}[url.options.get("prepared", "true")]
+    except (KeyError, ValueError):
+        raise UrlError("pool_size is a number, and prepared is true or false") from None
+    if pool_size < 1:
+        raise UrlError("pool_size is at least 1")
+    lost_after = read_number(url, "lost_after", default=Place.lost_after, least=1, most=_LONGEST)
+    poll = read_number(url, "poll", default=Place.poll, least=_SHORTEST_POLL, most=_LONGEST)
+    parameters = read_parameters(url.text, {"application_name": "kpi-queue"}) | {"prepare_threshold": prepared}
     return Place(parameters, pool_size, lost_after, poll)
-
-
-def _check_address(address: str, ports: str) -> None:
-    """libpq would take a part of the password for the host or the port, and quote it when it cannot connect."""
-    is_misplaced = address.count("@") > 1 or "@" in address.partition("/")[2]
-    if is_misplaced or not re.fullmatch(r"[\d,]*", ports):
-        raise UrlError("the URL has a misplaced @ or a bad port: in a password, @ is written %40, and / is %2F")
 
 
 class _OncePerMinute(logging.Filter):

@@ -119,5 +119,4 @@ def _read_failed(row: dict[str, Any]) -> FailedJob:
 
 
 def build(url: Url) -> PostgresQueue:
-    """Reads the whole URL by itself, as libpq does: there may be several hosts."""
-    return PostgresQueue(read_place(url.text))
+    return PostgresQueue(read_place(url))

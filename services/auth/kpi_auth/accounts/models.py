@@ -6,9 +6,13 @@ from typing import NamedTuple
 from kpi_shared.caller import Role
 from kpi_shared.records.models import row_id
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
+    Column,
     DateTime,
+    ForeignKey,
     Index,
+    LargeBinary,
     Text,
     column,
     func,
@@ -83,6 +87,18 @@ class User(UserBase, table=True):
         default=None,
         sa_type=DateTime(timezone=True),
     )
+
+
+class AccountImport(Table, table=True):
+    """Which account an imported line became, so that another import knows it again whatever has changed since.
+
+    The key is a keyed digest of the address, or of the name of a line without one: no former address is kept.
+    """
+
+    __tablename__ = "account_imports"
+
+    key: bytes = Field(sa_column=Column(LargeBinary, primary_key=True))
+    user_id: int = Field(sa_column=Column(BigInteger, ForeignKey("users.id", ondelete="CASCADE"), nullable=False))
 
 
 class Account(NamedTuple):

@@ -38,7 +38,7 @@ _is_username_taken = text("""
 """)
 # Function and cost of a hash say how long it takes. Of a large table about 100,000 rows are read, the same ones in each
 # replica. reltuples is -1 for a table that was never analysed.
-_count_foreign_hashes = text(r"""
+_count_other_hashes = text(r"""
     WITH size AS (
         SELECT least(100, 100 * 100000 / greatest(reltuples, 1)) AS percent FROM pg_class WHERE oid = 'users'::regclass
     ), sample AS (
@@ -46,8 +46,10 @@ _count_foreign_hashes = text(r"""
         WHERE password_hash IS NOT NULL
     )
     SELECT min(password_hash) AS example, CAST(count(*) AS float8) / (SELECT count(*) FROM sample) AS share
-    FROM sample WHERE password_hash NOT LIKE '%$argon2%'
-    GROUP BY substring(password_hash FROM '^(?\:bcrypt(?\:_sha256)?\$)?\$2[abxy]\$\d\d|^\$?pbkdf2.sha256\$\d+')
+    FROM sample WHERE NOT starts_with(password_hash, :usual)
+    GROUP BY substring(password_hash FROM
+        '^(?\:bcrypt(?\:_sha256)?\$)?\$2[abxy]\$\d\d|^\$?pbkdf2.sha256\$\d+|argon2[id]*\$(?\:v=\d+\$)?m=\d+,t=\d+,p=\d+'
+    )
 """)
 _find_taken = select(col(User.username)).where(col(User.username).in_(bindparam("usernames", expanding=True)))
 _login_state = text("""
@@ -144,6 +146,6 @@ async def get_states(connection: AsyncConnection, *, after: int, most: int) -> l
     return [row.state for row in rows]
 
 
-async def count_foreign_hashes(connection: AsyncConnection) -> Sequence[AnyRow]:
-    """For each cost of hashes of other systems an ``example``, and its ``share`` of all hashes, estimated."""
-    return (await connection.execute(_count_foreign_hashes)).all()
+async def count_other_hashes(connection: AsyncConnection, *, usual: str) -> Sequence[AnyRow]:
+    """For each cost of hashes that do not begin as ``usual``, an ``example``, and its ``share`` of all, estimated."""
+    return (await connection.execute(_count_other_hashes, {"usual": usual})).all()

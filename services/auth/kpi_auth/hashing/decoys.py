@@ -20,7 +20,7 @@ _DIGEST_BYTES = 8
 
 
 class HashForm(NamedTuple):
-    """A hash of another system, and the share of all hashes that cost as much as it does."""
+    """A hash of another system or with other parameters, and the share of all hashes that cost as much as it does."""
 
     example: str
     share: float
@@ -40,12 +40,17 @@ class Decoys:
         keys = SecretKeys(settings).derive(_PURPOSE)
         return cls(keys[0] if keys else secrets.token_bytes(32), usual)
 
+    @property
+    def usual_form(self) -> str:
+        """How hashes with the current function and parameters begin."""
+        return self._usual.rsplit("$", 2)[0] + "$"
+
     def use(self, forms: Sequence[HashForm]) -> None:
         """Choose among these from now on, and the usual hash for all other names."""
         self._forms = sorted(forms, key=lambda form: form.share, reverse=True)
 
     def choose(self, login: str | None) -> str:
-        """The same hash for the same login, as long as the shares stay; the usual one without a login."""
+        """The same hash for a name and the addresses that begin with it, as the shares are; the usual one for None."""
         if login is None:
             return self._usual
         place = self._find_place(login)
@@ -57,5 +62,8 @@ class Decoys:
 
     def _find_place(self, login: str) -> float:
         """A number from 0 to 1 that only the secret can tell."""
-        digest = hashlib.blake2b(login.encode("utf-8", "replace"), key=self._key, digest_size=_DIGEST_BYTES).digest()
+        # A person's name and address mostly have the same beginning; one that is slow and one that is fast would tell
+        # that there is no account.
+        name = login.lower().partition("@")[0]
+        digest = hashlib.blake2b(name.encode("utf-8", "replace"), key=self._key, digest_size=_DIGEST_BYTES).digest()
         return int.from_bytes(digest, "big") / 256.0**_DIGEST_BYTES

@@ -1,7 +1,7 @@
 """``python -m kpi_auth import-accounts``: accounts of another system, which keep their passwords.
 
-Standard input has JSON lines: the options, which may be ``{}``, then one account each. Standard output has the
-progress, each problem with its line, and at the end the totals. The exit code is 3 if lines were refused.
+Standard input has JSON lines: the options, such as ``{"lines": 2}``, then so many accounts, one each. Standard output
+has the progress, each problem with its line, and at the end the totals. The exit code is 3 if lines were refused.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Iterable, Mapping
 
+import psycopg
 from kpi_shared.database import Database
 from kpi_shared.operations import reason_of
 from kpi_shared.telemetry.logging import configure_logging
@@ -31,7 +32,7 @@ def import_accounts(settings: AuthSettings) -> int:
     try:
         options = _read_options(next(lines, b""))
         totals = asyncio.run(move_in(settings, options, lines, report=_report))
-    except (RefusedError, SQLAlchemyError) as error:
+    except (RefusedError, SQLAlchemyError, psycopg.Error) as error:
         print(f"{settings.part.program}: {reason_of(error)}", file=sys.stderr)
         return 1
     _report(totals.model_dump())

@@ -1,9 +1,11 @@
 """What an import of accounts reads: the options on the first line, and one account on each further one."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from kpi_shared.caller import Role
+from kpi_shared.database import MAX_ID
 from kpi_shared.fields.emails import Email
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,21 +19,29 @@ _FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 _LEEWAY = timedelta(days=1)
 # Django's mark of an account without a password.
 _UNUSABLE = "!"
+# Seconds or milliseconds since 1970; no form of a date has as many digits alone.
+_UNIX_TIME = re.compile(r"[0-9]{9,13}(\.[0-9]+)?", re.ASCII)
+# Seconds of this size are after the year 2600.
+_LEAST_MILLISECONDS = 2e10
 
 
 def _is_given(name: str, value: object) -> bool:
     """A column of CSV that is empty has no value, and a mark for no password is no hash."""
     if isinstance(value, str):
-        return bool(value.strip()) and not (name == "hash" and value.startswith(_UNUSABLE))
+        return bool(value) and not (name == "hash" and value.startswith(_UNUSABLE))
     return value is not None
 
 
-def _read_time(value: object) -> object:
-    """A time as PostgreSQL and others write it: with a blank for the T, and without a zone for UTC."""
-    if not isinstance(value, str):
+def _read_time(value: object) -> datetime:
+    """A time as PostgreSQL and others write it: with a blank for the T, without a zone for UTC, or as Unix time."""
+    if isinstance(value, datetime):
         return value
+    word = str(value).strip()
     try:
-        time = datetime.fromisoformat(value.strip())
+        if _UNIX_TIME.fullmatch(word):
+            seconds = float(word)
+            return datetime.fromtimestamp(seconds / (1000 if seconds > _LEAST_MILLISECONDS else 1), UTC)
+        time = datetime.fromisoformat(word)
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         raise PydanticCustomError("time", "a time such as 2026-01-31T12:00:00Z is required") from None
@@ -48,7 +58,7 @@ def _read_verified(value: object) -> object:
     word = str(value).strip().lower()
     if isinstance(value, bool) or word in _TRUE | _FALSE:
         return word in _TRUE
-    return _check_time(time) if isinstance(time := _read_time(value), datetime) else time
+    return _check_time(_read_time(value))
 
 
 def _read_role(value: object) -> object:
@@ -61,10 +71,14 @@ _Time = Annotated[datetime, BeforeValidator(_read_time)]
 
 
 class ImportOptions(BaseModel):
-    """``keep_going`` stores the valid lines of an input with invalid ones; ``admins`` allows the role admin."""
+    """``lines`` says how many follow: fewer are an input that was cut off, of which nothing is stored.
+
+    ``keep_going`` stores the valid lines of an input with invalid ones; ``admins`` allows the role admin.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
+    lines: Annotated[int, Field(ge=0)]
     dry_run: bool = False
     keep_going: bool = False
     admins: bool = False
@@ -75,7 +89,7 @@ class ImportedAccount(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    line: Annotated[int, Field(ge=1)]
+    line: Annotated[int, Field(ge=1, le=MAX_ID)]
     unreadable: str | None = None
     # Names of other systems may be shorter than the three characters that registration requires.
     username: (
@@ -97,7 +111,8 @@ class ImportedAccount(BaseModel):
     def _leave_out_blanks(cls, values: Any) -> Any:  # noqa: ANN401 pydantic's form
         if not isinstance(values, dict):
             return values
-        return {name: value for name, value in values.items() if _is_given(name, value)}
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in stripped.items() if _is_given(name, value)}
 
     @field_validator("created_at")
     @classmethod
@@ -127,4 +142,6 @@ class Totals(BaseModel):
     added: int = 0
     unchanged: int = 0
     refused: int = 0
+    # Of those that are added.
+    without_password: int = 0
     stored: bool = False

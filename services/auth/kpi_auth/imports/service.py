@@ -22,11 +22,15 @@ from kpi_auth.identities.usernames import fit
 from kpi_auth.imports.schemas import ImportedAccount, ImportOptions, Totals
 from kpi_auth.origin import CONSOLE
 from kpi_auth.settings import AuthSettings
+from kpi_auth.settings.secret_keys import SecretKeys
 
 BATCH = 2000
 # Of more problems only the number is reported.
 MOST_PROBLEMS = 100
-_SUFFIX_BYTES = 3
+# A collision is an error that the operator cannot mend: with five bytes it takes a million info@ addresses.
+_SUFFIX_BYTES = 5
+_PURPOSE = b"kpi-imports"
+_KEY_BYTES = 16
 
 Report = Callable[[Mapping[str, object]], None]
 
@@ -39,6 +43,8 @@ class Reader:
         self._functions = functions
         self._options = options
         self._now = datetime.now(UTC)
+        self._secrets = SecretKeys(settings).derive(_PURPOSE)
+        self._last = 0
         self.problems: list[Problem] = []
         self.refused = 0
         self.read = 0
@@ -51,10 +57,15 @@ class Reader:
             except ValidationError as error:
                 self._refuse(_find_line(line) or number, _describe(error))
                 continue
+            if account.line <= self._last:
+                raise RefusedError(f"line {account.line} comes after line {self._last}: each account has its own line")
+            self._last = account.line
             if problem := self._find_problem(account):
                 self._refuse(account.line, problem)
             else:
                 yield self._prepare(account)
+        if self.read != self._options.lines:
+            raise RefusedError(f"{self.read} of {self._options.lines} lines arrived: nothing is stored")
 
     def _refuse(self, line: int, problem: str) -> None:
         self.refused += 1
@@ -86,11 +97,20 @@ class Reader:
             password_hash=account.hash,
             role=account.role.value,
             created_at=account.created_at or self._now,
+            keys=self._make_keys(account.email or name.lower()),
         )
+
+    def _make_keys(self, identity: str) -> list[bytes]:
+        """With each secret that is valid, so that a line is known again after the secret was replaced."""
+        return [
+            hashlib.blake2b(identity.encode(), key=secret, digest_size=_KEY_BYTES).digest() for secret in self._secrets
+        ]
 
 
 async def stage_all(connection: AsyncConnection, reader: Reader, lines: Iterable[bytes], *, report: Report) -> None:
-    """Read all lines into the temporary table."""
+    """Read all lines into the temporary table; RefusedError if another import runs, or lines are missing."""
+    if not await staging.take_turn(connection):
+        raise RefusedError("another import is running: try again when it has ended")
     await staging.prepare(connection)
     accounts = reader.accounts(lines)
     while batch := list(islice(accounts, BATCH)):
@@ -102,7 +122,13 @@ async def judge_all(connection: AsyncConnection, reader: Reader) -> tuple[Totals
     """What would become of the lines, and the first problems in the order of the lines."""
     found = await staging.judge(connection)
     problems = sorted([*reader.problems, *await staging.get_problems(connection, most=MOST_PROBLEMS)])
-    totals = Totals(read=reader.read, added=found.new, unchanged=found.known, refused=reader.refused + found.refused)
+    totals = Totals(
+        read=reader.read,
+        added=found.new,
+        unchanged=found.known,
+        refused=reader.refused + found.refused,
+        without_password=found.without_password,
+    )
     return totals, problems[:MOST_PROBLEMS]
 
 
@@ -117,6 +143,7 @@ async def add_all(connection: AsyncConnection, totals: Totals, *, report: Report
         report({"added": added})
     if added != totals.added:
         raise RefusedError("an account with one of these names was registered meanwhile: run the import again")
+    await staging.remember_known(connection)
 
 
 def _audit(user_id: int, role: str) -> dict[str, object]:

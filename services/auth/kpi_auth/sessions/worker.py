@@ -23,8 +23,8 @@ async def hash_forms(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def renew_decoys(database: Database, hasher: PasswordHasher) -> bool:
-    """Count the forms of hashes that other systems made; False, because there is no more to do."""
+    """Count the forms of hashes that other systems or former parameters made; False, because there is no more to do."""
     async with database.working(seconds=_SECONDS) as connection:
-        rows = await read_repository.count_foreign_hashes(connection)
+        rows = await read_repository.count_other_hashes(connection, usual=hasher.decoys.usual_form)
     hasher.decoys.use([HashForm(row.example, row.share) for row in rows])
     return False

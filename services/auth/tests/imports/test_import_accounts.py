@@ -4,15 +4,18 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
+from io import BytesIO, TextIOWrapper
 from typing import Any, Self
 
 import bcrypt
+import psycopg
 import pytest
 from auth_support import PASSWORD, Accounts, empty
 from fastapi import FastAPI
+from kpi_auth.accounts import import_repository as staging
 from kpi_auth.commands import RefusedError
 from kpi_auth.hashing.hasher import functions_of
-from kpi_auth.imports import service
+from kpi_auth.imports import console, service
 from kpi_auth.imports.console import move_in
 from kpi_auth.imports.schemas import ImportOptions, Totals
 from kpi_auth.settings import AuthSettings
@@ -44,19 +47,22 @@ class Import:
         return {line["line"]: line["problem"] for line in self.printed if "problem" in line}
 
     @classmethod
-    async def run(cls, settings: AuthSettings, lines: list[Any], **options: bool) -> Self:
+    async def run(
+        cls, settings: AuthSettings, lines: list[Any], *, announced: int | None = None, **options: bool
+    ) -> Self:
         done = cls()
         encoded = [
             line if isinstance(line, str) else json.dumps({"line": number, **line})
             for number, line in enumerate(lines, start=1)
         ]
         given = (line.encode() for line in encoded)
-        done.totals = await move_in(settings, ImportOptions(**options), given, report=done.printed.append)
+        chosen = ImportOptions(lines=len(lines) if announced is None else announced, **options)
+        done.totals = await move_in(settings, chosen, given, report=done.printed.append)
         return done
 
     def check(self, *, read: int, added: int = 0, unchanged: int = 0, refused: int = 0, stored: bool = True) -> None:
         expected = Totals(read=read, added=added, unchanged=unchanged, refused=refused, stored=stored)
-        assert self.totals == expected, self.printed
+        assert self.totals.model_copy(update={"without_password": 0}) == expected, self.printed
 
 
 async def rows(accounts: Accounts) -> list[dict[str, Any]]:
@@ -109,6 +115,19 @@ async def test_a_second_run_changes_nothing(shared: Accounts, settings: AuthSett
     await shared.execute("UPDATE users SET role = 'admin', is_active = false WHERE username = 'anna'")
     (await Import.run(settings, lines)).check(read=4, unchanged=4)
     assert (await rows(shared))[0]["role"] == "admin"
+    # Whoever has moved to another name or address gets no second account with the old hash.
+    await shared.execute("UPDATE users SET username = 'new-' || id, email = 'new-' || email, deleted_at = now()")
+    (await Import.run(settings, lines)).check(read=4, unchanged=4)
+
+
+async def test_an_account_that_was_here_before_is_known_by_its_line_as_well(
+    shared: Accounts, settings: AuthSettings
+) -> None:
+    await shared.add("anna")
+    line = {"email": "anna@example.com", "hash": BCRYPT}
+    (await Import.run(settings, [line])).check(read=1, unchanged=1)
+    await shared.execute("UPDATE users SET email = 'moved@example.com'")
+    (await Import.run(settings, [line])).check(read=1, unchanged=1)
 
 
 async def test_each_account_has_an_event_and_a_record(shared: Accounts, settings: AuthSettings) -> None:
@@ -148,6 +167,8 @@ BAD = {
     "no address": ({"username": "a", "email": "nothing"}, "email: "),
     "neither": ({"hash": BCRYPT}, "a username or an e-mail address is required"),
     "no time": ({"username": "a", "created_at": "yesterday"}, "created_at: a time such as"),
+    "milliseconds of the year 5138": ({"email": "a@b.example", "verified": 9999999999999}, "verified: a time between"),
+    "two is no truth value": ({"email": "a@b.example", "verified": 2}, "verified: a time such as"),
     "the future": ({"username": "a", "created_at": "2999-01-01"}, "created_at: a time between 1970 and now"),
     "an unknown role": ({"username": "a", "role": "root"}, "role: "),
     "an admin": ({"username": "a", "role": "admin"}, "role: an admin is imported only if"),
@@ -175,6 +196,7 @@ async def test_each_bad_line_is_named_and_nothing_is_stored(settings: AuthSettin
 async def test_conflicts_are_named_by_line(shared: Accounts, settings: AuthSettings) -> None:
     await shared.add("anna")
     await shared.add("squatter", verified=False)
+    await shared.add("stranger", verified=False)
     lines = [
         {"username": "ANNA", "email": "another@example.com"},
         {"username": "bee", "email": "anna@example.com"},
@@ -185,6 +207,8 @@ async def test_conflicts_are_named_by_line(shared: Accounts, settings: AuthSetti
         {"username": "dora", "email": "cleo@example.com"},
         {"username": "anna", "email": "anna@example.com"},
         {"username": "emil", "email": "squatter@example.com", "verified": True},
+        # Its hash would be left out without a word.
+        {"email": "stranger@example.com", "hash": BCRYPT},
     ]
     done = await Import.run(settings, lines)
     assert done.problems == {
@@ -195,17 +219,18 @@ async def test_conflicts_are_named_by_line(shared: Accounts, settings: AuthSetti
         6: "email: line 4 has the same address",
         7: "email: line 2 has the same address",
         8: "email: line 3 has the same address",
+        9: "email: an account here has this address and has not verified it",
     }
-    done.check(read=8, added=1, refused=7, stored=False)
-    assert len(await rows(shared)) == 2
-    (await Import.run(settings, lines, keep_going=True)).check(read=8, added=1, refused=7)
-    assert [row["username"] for row in await rows(shared)] == ["anna", "squatter", "cleo"]
+    done.check(read=9, added=1, refused=8, stored=False)
+    assert len(await rows(shared)) == 3
+    (await Import.run(settings, lines, keep_going=True)).check(read=9, added=1, refused=8)
+    assert [row["username"] for row in await rows(shared)] == ["anna", "squatter", "stranger", "cleo"]
     (await Import.run(settings, [lines[7], lines[6]])).check(read=2, added=1, unchanged=1)
 
 
 async def import_beside_a_registration(shared: Accounts, settings: AuthSettings, *, names: list[str]) -> None:
     """The last of the names is registered after all have been judged."""
-    reader = service.Reader(settings, functions_of(settings), ImportOptions())
+    reader = service.Reader(settings, functions_of(settings), ImportOptions(lines=len(names)))
     lines = [json.dumps({"line": number, "username": name}).encode() for number, name in enumerate(names, start=1)]
     async with shared.app.state.database.writing() as connection:
         await service.stage_all(connection, reader, lines, report=print)
@@ -236,7 +261,8 @@ async def test_an_admin_is_imported_if_that_is_allowed(shared: Accounts, setting
 
 async def test_an_account_without_a_usable_hash_has_no_password(shared: Accounts, settings: AuthSettings) -> None:
     lines = [{"username": "anna", "email": "anna@example.com", "hash": "!Aq1unusable", "verified": True}]
-    (await Import.run(settings, lines)).check(read=1, added=1)
+    done = await Import.run(settings, lines)
+    assert (done.totals.added, done.totals.without_password) == (1, 1)
     assert (await rows(shared))[0]["hash"] is None
     assert await shared.sign_in("anna", "!Aq1unusable") is None
 
@@ -259,14 +285,74 @@ def run_program(settings: AuthSettings, given: str) -> "subprocess.CompletedProc
 
 
 def test_the_program_prints_json_lines_and_its_exit_code_says_that_lines_were_refused(settings: AuthSettings) -> None:
-    result = run_program(settings, '{"dry_run": true}\n{"line": 7, "username": "a b"}\n{"line": 8, "username": "c"}\n')
+    lines = '{"line": 7, "username": "a b"}\n{"line": 8, "username": "c"}\n'
+    result = run_program(settings, '{"lines": 2, "dry_run": true}\n' + lines)
     assert result.returncode == 3, result.stderr
     *_, problem, totals = map(json.loads, result.stdout.splitlines())
     assert (problem["line"], totals["refused"], totals["added"], totals["stored"]) == (7, 1, 1, False)
 
 
 def test_options_with_a_mistake_are_one_sentence(settings: AuthSettings) -> None:
-    result = run_program(settings, '{"admin": true}')
+    result = run_program(settings, '{"admin": true, "lines": 0}')
     assert (result.returncode, result.stdout) == (1, "")
-    expected = "the first line must be a JSON object of options: dry_run, keep_going, admins"
+    expected = "the first line must be a JSON object of options: lines, dry_run, keep_going, admins"
     assert result.stderr == f"kpi-auth: {expected}\n"
+    with pytest.raises(RefusedError, match="options: lines"):
+        console._read_options(b"{}")
+
+
+def gone(*_: object) -> None:
+    raise psycopg.OperationalError("the connection is closed")
+
+
+def test_a_database_that_goes_while_lines_are_copied_is_one_sentence(
+    settings: AuthSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = b'{"lines": 1}\n{"line": 1, "username": "a"}\n'
+    monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(lines)))
+    monkeypatch.setattr(staging, "stage", gone)
+    # It would stay for the tests that follow.
+    monkeypatch.setattr(console, "configure_logging", lambda **_: None)
+    assert console.import_accounts(settings) == 1
+    assert capsys.readouterr().err == "kpi-auth: the connection is closed\n"
+
+
+async def test_a_cut_input_and_lines_out_of_order_store_nothing(shared: Accounts, settings: AuthSettings) -> None:
+    with pytest.raises(RefusedError, match="2 of 3 lines arrived"):
+        await Import.run(settings, [{"username": "anna"}, {"username": "b c"}], announced=3, keep_going=True)
+    with pytest.raises(RefusedError, match="line 1 comes after line 1"):
+        await Import.run(settings, [{"username": "anna", "line": 1}, {"username": "ben", "line": 1}])
+    assert (await Import.run(settings, [{"username": "anna", "line": 10**22}])).totals.refused == 1
+    assert await rows(shared) == []
+
+
+async def test_one_import_runs_at_a_time(shared: Accounts, settings: AuthSettings) -> None:
+    async with shared.app.state.database.writing() as connection:
+        assert await staging.take_turn(connection)
+        with pytest.raises(RefusedError, match="another import is running"):
+            await Import.run(settings, [{"username": "anna"}])
+    (await Import.run(settings, [{"username": "anna"}])).check(read=1, added=1)
+
+
+async def test_many_addresses_with_one_beginning_get_names_of_their_own(
+    shared: Accounts, settings: AuthSettings
+) -> None:
+    lines = [{"email": f"info@d{number}.example"} for number in range(3000)]
+    done = await Import.run(settings, [{"email": "info-x@d.example"}, *lines], dry_run=True)
+    done.check(read=3001, added=3001, stored=False)
+    # A name that the file gives comes before one that is made, wherever it stands.
+    made = {"email": "info@d1.example"}
+    (await Import.run(settings, [{"email": "info@d0.example"}, made, {"username": "INFO"}])).check(read=3, added=3)
+    names = [row["username"] for row in await rows(shared)]
+    assert (names[0][:5], names[1][:5], names[2]) == ("info-", "info-", "INFO")
+
+
+async def test_times_are_read_alike_from_text_and_number(shared: Accounts, settings: AuthSettings) -> None:
+    forms = (1693526400, "1693526400", 1693526400000, " 2023-09-01 00:00:00+00 ")
+    lines = [
+        {"username": f"user{number}", "email": f" {number}@x.example", "created_at": form, "verified": form}
+        for number, form in enumerate(forms)
+    ]
+    (await Import.run(settings, lines)).check(read=4, added=4)
+    found = await rows(shared)
+    assert {(row["born"][:19], row["verified"][:19]) for row in found} == {("2023-09-01T00:00:00",) * 2}
