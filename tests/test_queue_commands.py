@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from kpi_cli.errors import FailureError
+from kpi_cli.queue_commands import app
 from kpi_kit.queue import Job, Queue, Retry, Run
 from kpi_kit.queue.schema import upgrade_sql
 from kpi_kit.settings import KitSettings
@@ -68,6 +70,8 @@ async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
         retried = kpi(url, "queue", "retry", str(pushed.id), "-s", "content")
         assert retried.stdout == "kpi: content: jobs that start anew: 1\n", retried.stderr
         assert [each.waiting for each in await queue.status()] == [1]
+        forgotten = kpi(url, "queue", "forget", str(pushed.id), "-s", "content")
+        assert forgotten.stdout == "kpi: content: jobs removed: 0\n", forgotten.stderr
     fresh = kpi(url, "db", "fresh", "-s", "content", "--yes")
     assert fresh.returncode == 0, fresh.stderr
     with psycopg.connect(url) as connection:
@@ -75,10 +79,10 @@ async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
 
 
 def test_a_retry_says_which_jobs() -> None:
-    for words, problem in (([], "each service"), (["-s", "content"], "which jobs")):
-        result = kpi("", "queue", "retry", *words)
-        assert result.returncode == 2
-        assert problem in result.stderr
+    for words, problem in ((["7"], "each service"), (["-s", "content"], "which jobs"), (["7", "--all"], "either")):
+        with pytest.raises(FailureError, match=problem) as caught:
+            app(["retry", *words], standalone_mode=False)
+        assert caught.value.code == 2
 
 
 def test_the_queue_of_a_service_with_the_kit_is_where_its_settings_say(

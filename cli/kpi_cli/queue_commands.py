@@ -50,4 +50,15 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Let failed jobs start anew, with all their attempts; the rest of a chain follows."""
-    queues.retry(layout.find(), service, None if is_all else ids or [], as_json=as_json)
+    queues.retry(layout.find(), service, ids or [], is_all=is_all, as_json=as_json)
+
+
+@app.command("forget")
+def forget(
+    ids: Annotated[list[int], typer.Argument(metavar="ID...", min=1, help="From kpi queue failed.")],
+    *,
+    service: Service = None,
+    as_json: Json = False,
+) -> None:
+    """Remove failed jobs for good, with the rest of their chains."""
+    queues.forget(layout.find(), service, ids, as_json=as_json)

@@ -7,6 +7,7 @@ from datetime import timedelta
 import psycopg
 from kpi_kit.queue import Job, Queue, QueueError, QueueFake, Retry, Run
 from kpi_kit.queue.schema import upgrade_sql
+from pydantic import Field
 
 AT_ONCE = timedelta(milliseconds=1)
 
@@ -31,6 +32,14 @@ class Slow(Job, timeout=timedelta(milliseconds=50), retry=Retry(attempts=1)):
     text: str
 
 
+class Aliased(Job):
+    number: float | None = Field(alias="x")
+
+    @property
+    def text(self) -> str:
+        return str(self.number)
+
+
 class Recorder:
     """A handler that notes each run, fails as often as it is asked to, and can be held."""
 
@@ -42,7 +51,7 @@ class Recorder:
         self.gate = asyncio.Event()
         self.gate.set()
 
-    async def __call__(self, job: Note | Flaky | Hopeless | Urgent | Slow, run: Run) -> None:
+    async def __call__(self, job: Note | Flaky | Hopeless | Urgent | Slow | Aliased, run: Run) -> None:
         self.texts.append(job.text)
         self.runs.append(run)
         await self.gate.wait()

@@ -1,4 +1,4 @@
-"""``show-queues``, ``list-failed-jobs`` and ``retry-failed-jobs`` of every service, on the jobs in its database.
+"""``show-queues`` and the commands on failed jobs of every service, on the jobs in its database.
 
 Or in the one that QUEUE_URL names, if the service has the settings of the kit.
 """
@@ -42,6 +42,10 @@ async def _retry(queue: Queue, request: _Request) -> dict[str, Any]:
     return {"retried": await (queue.retry_all() if request.ids is None else queue.retry(*request.ids))}
 
 
+async def _forget(queue: Queue, request: _Request) -> dict[str, Any]:
+    return {"forgotten": await queue.forget(*request.ids or ())}
+
+
 class QueueSettings(DatabaseSettings):
     queue_url: SecretStr | None = None
 
@@ -55,7 +59,12 @@ def settings_of(of: Part, service: type[PartSettings]) -> type[DatabaseSettings]
     return _Settings
 
 
-_WORK: dict[str, Work] = {"show-queues": _show, "list-failed-jobs": _list_failed, "retry-failed-jobs": _retry}
+_WORK: dict[str, Work] = {
+    "show-queues": _show,
+    "list-failed-jobs": _list_failed,
+    "retry-failed-jobs": _retry,
+    "forget-failed-jobs": _forget,
+}
 
 
 def run(part: Part, settings: DatabaseSettings, command: str) -> int:

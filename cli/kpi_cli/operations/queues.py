@@ -29,16 +29,29 @@ def print_failed(layout: Layout, service: str | None, *, limit: int, as_json: bo
     tables.print_rows(_FAILED, [{**each, "stopped": ", ".join(each["stopped"]) or None} for each in found])
 
 
-def retry(layout: Layout, service: str | None, ids: Sequence[int] | None, *, as_json: bool) -> None:
-    """Those of ``ids``, or all if it is None. A job that has not failed is no error: another may have retried it."""
-    if service is None:
-        raise FailureError("queue", "each service numbers its own jobs", fix=f"{KPI} queue retry 7 -s content", code=2)
-    if ids is not None and not ids:
-        raise FailureError("queue", "which jobs?", fix=f"give ids that {KPI} queue failed prints, or --all", code=2)
-    with open_databases(layout, service) as (database,):
-        done = database.ask("retry-failed-jobs", ids=ids)
-    _require_queue(service, done)
+def retry(layout: Layout, service: str | None, ids: Sequence[int], *, is_all: bool, as_json: bool) -> None:
+    """Those of ``ids``, or all. A job that has not failed is no error: another may have retried it."""
+    if bool(ids) == is_all:
+        problem = "either ids or --all" if ids else "which jobs?"
+        raise FailureError("queue", problem, fix=f"give ids that {KPI} queue failed prints, or --all", code=2)
+    service, done = _change(layout, service, "retry", None if is_all else ids)
     print(json.dumps(done) if as_json else f"kpi: {service}: jobs that start anew: {done['retried']}")
+
+
+def forget(layout: Layout, service: str | None, ids: Sequence[int], *, as_json: bool) -> None:
+    """A job that has not failed is no error: another may have retried it."""
+    service, done = _change(layout, service, "forget", ids)
+    print(json.dumps(done) if as_json else f"kpi: {service}: jobs removed: {done['forgotten']}")
+
+
+def _change(layout: Layout, service: str | None, verb: str, ids: Sequence[int] | None) -> tuple[str, dict[str, Any]]:
+    if service is None:
+        fix = f"{KPI} queue {verb} 7 -s content"
+        raise FailureError("queue", "each service numbers its own jobs", fix=fix, code=2)
+    with open_databases(layout, service) as (database,):
+        done = database.ask(f"{verb}-failed-jobs", ids=ids)
+    _require_queue(service, done)
+    return service, done
 
 
 def _ask(layout: Layout, service: str | None, command: str, member: str, **request: object) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from kpi_kit.ciphers import Cipher
 from kpi_kit.notify.contract import Delivery
 from kpi_kit.notify.errors import DeliveryRefusedError, NotifyError
 from kpi_kit.queue import FailedJob, Job, Pushed, Retry
-from kpi_kit.queue.handlers import Handler, JobType
+from kpi_kit.queue.envelopes import JobType
+from kpi_kit.queue.handlers import Handler
 
 QUEUE = "notifications"
 PREFIX = "notify."

@@ -3,13 +3,14 @@
 from kpi_kit.queue.errors import (
     HandlerCancelledError,
     JobNameError,
+    KeyBusyError,
     PayloadError,
+    PayloadSizeError,
     QueueError,
     QueueNotOpenError,
     QueueSchemaError,
     QueueUnavailableError,
     TakenOverError,
-    UnknownJobError,
     WorkerLostError,
 )
 from kpi_kit.queue.fake import PushedJob, QueueFake
@@ -23,8 +24,10 @@ __all__ = [
     "HandlerCancelledError",
     "Job",
     "JobNameError",
+    "KeyBusyError",
     "NoTransactionError",
     "PayloadError",
+    "PayloadSizeError",
     "Pushed",
     "PushedJob",
     "Pusher",
@@ -38,6 +41,5 @@ __all__ = [
     "Retry",
     "Run",
     "TakenOverError",
-    "UnknownJobError",
     "WorkerLostError",
 ]

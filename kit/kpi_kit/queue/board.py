@@ -38,9 +38,12 @@ class Board:
     def add(self, envelopes: Sequence[Envelope]) -> list[Pushed]:
         return [self._add(envelope) for envelope in envelopes]
 
-    def take(self, queues: Sequence[str], *, due: datetime) -> Entry | None:
-        """The next job of these queues (of all, if there is none), now running; None if none may start yet."""
-        ready = [entry for entry in self._list(State.WAITING, queues) if entry.at <= due]
+    def take(self, names: Sequence[str], queues: Sequence[str], *, due: datetime) -> Entry | None:
+        """The next job with one of these names in these queues (in all, if there is none), now running.
+
+        None if none may start yet.
+        """
+        ready = [entry for entry in self._list_waiting(names, queues) if entry.at <= due]
         if not ready:
             return None
         entry = min(ready, key=lambda each: (-each.envelope.priority, each.id))
@@ -48,9 +51,9 @@ class Board:
         entry.attempts += 1
         return entry
 
-    def find_next_time(self, queues: Sequence[str]) -> datetime | None:
-        """When the next job of these queues may start; None if none waits."""
-        return min((entry.at for entry in self._list(State.WAITING, queues)), default=None)
+    def find_next_time(self, names: Sequence[str], queues: Sequence[str]) -> datetime | None:
+        """When the next of these jobs may start; None if none waits."""
+        return min((entry.at for entry in self._list_waiting(names, queues)), default=None)
 
     def finish(self, entry: Entry) -> None:
         """End a job that has succeeded, and start the next one of its chain. A second call does nothing."""
@@ -77,6 +80,12 @@ class Board:
         entries = [entry for entry in self._list(State.FAILED, ()) if ids is None or entry.id in ids]
         return sum(map(self._retry, reversed(entries)))
 
+    def forget_failed(self, ids: Sequence[int]) -> int:
+        failed = [entry.id for entry in self._list(State.FAILED, ()) if entry.id in ids]
+        for each in failed:
+            del self._entries[each]
+        return len(failed)
+
     def _retry(self, entry: Entry) -> bool:
         is_free = self._find_same(entry.envelope) is None
         if is_free:
@@ -100,6 +109,9 @@ class Board:
         key = (envelope.name, envelope.unique)
         active = (entry for entry in self._entries.values() if entry.state is not State.FAILED)
         return next((entry for entry in active if (entry.envelope.name, entry.envelope.unique) == key), None)
+
+    def _list_waiting(self, names: Sequence[str], queues: Sequence[str]) -> Iterator[Entry]:
+        return (entry for entry in self._list(State.WAITING, queues) if entry.envelope.name in names)
 
     def _list(self, state: State, queues: Sequence[str]) -> Iterator[Entry]:
         return (

@@ -43,3 +43,6 @@ class QueueDriver(Protocol):
 
     async def retry_failed(self, ids: Sequence[int] | None) -> int:
         """Let given-up jobs start anew, with all their attempts: these, or all. How many there were."""
+
+    async def forget_failed(self, ids: Sequence[int]) -> int:
+        """Remove given-up jobs, and what their chains had left. How many there were."""

@@ -5,10 +5,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from kpi_kit.queue.errors import PayloadSizeError
 from kpi_kit.queue.jobs import Job
 
+JobType = TypeVar("JobType", bound=Job)
+
+# Of the JSON of one job, in bytes: the event loop reads and writes as much in about a second.
+LONGEST = 32 * 1024**2
+# In characters, for each of which an index of the database may need four bytes of its 2,704.
+_LONGEST_KEY = 500
 # The escape of NUL, after an even number of other backslashes.
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -36,19 +45,45 @@ class Envelope:
 def wrap(job: Job, *, queue: str | None, unique: str | None = None, at: datetime | None = None) -> Envelope:
     """The envelope of a job; ``queue`` in place of the one that the type of the job names."""
     options = job.job_options
-    return Envelope(options.name, queue or options.on, options.priority, _to_json(job), unique, at)
+    return Envelope(options.name, queue or options.on, options.priority, to_payload(job), _check_key(unique), at)
 
 
-def _to_json(job: Job) -> dict[str, Any]:
-    """The fields as they are read again; ValueError for what JSON in PostgreSQL cannot have."""
+def _check_key(key: str | None) -> str | None:
+    if key is not None and (len(key) > _LONGEST_KEY or re.search("[\0\ud800-\udfff]", key)):
+        raise ValueError(f"a unique key has at most {_LONGEST_KEY} characters, no NUL and no half of a surrogate pair")
+    return key
+
+
+def to_payload(job: Job) -> dict[str, Any]:
+    """The fields by their names, as they are read again; ValueError for what does not come back as it was."""
+    name = job.job_options.name
     try:
-        text = job.model_dump_json()
+        text = job.model_dump_json(by_alias=False, round_trip=True)
     except ValueError:
         text = ""
-    if not text or _NUL.search(text):
-        raise ValueError(f"{job.job_options.name} has a text with NUL or half a surrogate pair, which cannot be stored")
+    if not text or ("\\u0000" in text and _NUL.search(text)):
+        raise ValueError(f"{name} has a text with NUL or half a surrogate pair, or a value that JSON cannot have")
+    if len(text.encode()) > LONGEST:
+        raise PayloadSizeError(name, LONGEST)
+    if lost := _find_lost(job, text):
+        raise ValueError(f"{name} does not come back from JSON with the same {', '.join(lost)}")
     payload: dict[str, Any] = json.loads(text)
     return payload
+
+
+def _find_lost(job: Job, text: str) -> list[str]:
+    """The fields that cannot be read again, or come back with another value, such as the asterisks of a secret."""
+    try:
+        read = read_text(type(job), text).model_dump(round_trip=True)
+    except ValidationError as error:
+        return sorted({str(each["loc"][0]) if each["loc"] else "fields" for each in error.errors(include_input=False)})
+    given = job.model_dump(round_trip=True)
+    return [name for name, value in given.items() if value != read.get(name)]
+
+
+def read_text(job_type: type[JobType], text: str) -> JobType:
+    """The job that was stored as ``text``, by the names of its fields; ValidationError if it does not fit."""
+    return job_type.model_validate_json(text, by_alias=True, by_name=True)
 
 
 def wrap_chain(jobs: Sequence[Job], *, queue: str | None) -> Envelope:

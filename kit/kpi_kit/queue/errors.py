@@ -14,6 +14,22 @@ class QueueUnavailableError(QueueError, DriverUnavailableError):
         super().__init__("the queue's database did not respond, or ended the connection")
 
 
+class KeyBusyError(QueueError, DriverUnavailableError):
+    """Another transaction has pushed a job with this key, and is still open after 5 s. This one can go on."""
+
+    def __init__(self) -> None:
+        super().__init__("a transaction that has pushed a job with this key is still open: push it again later")
+
+
+class PayloadSizeError(QueueError, ValueError):
+    """The job is larger than a queue takes. Store the data elsewhere, and its place in the job."""
+
+    def __init__(self, name: str, limit: int) -> None:
+        super().__init__(
+            f"{name} has more than the {limit:,} bytes of JSON that a job may have: store its data elsewhere"
+        )
+
+
 class QueueNotOpenError(QueueError, NotOpenError):
     """The queue is used outside its ``async with`` block."""
 
@@ -32,13 +48,6 @@ class QueueSchemaError(QueueError):
 
 class JobNameError(QueueError):
     """Two types of jobs have the same name, or the name has a form that is not allowed."""
-
-
-class UnknownJobError(QueueError):
-    """A worker took a job for which its process has no handler, such as one of a newer version."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no handler for jobs named {name}: call queue.handle(...) before the worker starts")
 
 
 class PayloadError(QueueError):

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from kpi_kit.queue.drivers.memory import MemoryQueue
-from kpi_kit.queue.envelopes import Envelope
-from kpi_kit.queue.handlers import JobType, read_job
+from kpi_kit.queue.envelopes import Envelope, JobType, to_payload
+from kpi_kit.queue.handlers import read_job
 from kpi_kit.queue.jobs import Job
 from kpi_kit.queue.outcomes import FailedJob, Pushed
 from kpi_kit.queue.queue import Queue
@@ -67,7 +67,7 @@ class QueueFake(Queue):
 
     def assert_pushed(self, job: Job, *, on: str | None = None) -> PushedJob:
         """A job with the same fields was pushed, to this queue if one is named."""
-        name, payload = job.job_options.name, job.model_dump(mode="json")
+        name, payload = job.job_options.name, to_payload(job)
         for each in self._fake.pushed:
             if (each.name, each.payload) == (name, payload) and on in (None, each.queue):
                 return each

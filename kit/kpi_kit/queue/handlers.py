@@ -1,22 +1,22 @@
 """The handlers of a process by the names of their jobs, and the periodic jobs."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from kpi_kit.errors import KitError
 from kpi_kit.extras import import_driver
 from kpi_kit.observing import Observer, observe
-from kpi_kit.queue.envelopes import Envelope, wrap
-from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError, UnknownJobError
+from kpi_kit.queue.envelopes import Envelope, JobType, read_text, wrap
+from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError
 from kpi_kit.queue.jobs import Job, JobOptions, Run
 
-JobType = TypeVar("JobType", bound=Job)
 Handler = Callable[[JobType, Run], Awaitable[None]]
 
 _logger = logging.getLogger(__name__)
@@ -60,8 +60,8 @@ class Handlers:
         return sorted(self._by_name)
 
     def find_options(self, name: str) -> JobOptions:
-        """Those of an unknown job are the usual ones: a process of a newer version may know it when it runs again."""
-        return self._by_name[name][0].job_options if name in self._by_name else JobOptions(name)
+        """How jobs of this name are run, which has a handler."""
+        return self._by_name[name][0].job_options
 
     def find_pause(self, name: str, run: Run, error: BaseException) -> timedelta | None:
         """The pause before the next run; None if the job is to be given up. Logs which."""
@@ -81,17 +81,12 @@ class Handlers:
         return pause
 
     async def run(self, name: str, payload: dict[str, Any], run: Run) -> None:
-        """Raises what the handler raises, UnknownJobError or PayloadError."""
+        """Raises what the handler raises, or PayloadError. The name has a handler."""
         with observe(self.observer, "queue", "run", self.driver):
-            job_type, handler = self._find(name)
+            job_type, handler = self._by_name[name]
             timeout = job_type.job_options.timeout
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                 await _call(handler, read_job(job_type, payload), run)
-
-    def _find(self, name: str) -> tuple[type[Job], Handler[Any]]:
-        if name not in self._by_name:
-            raise UnknownJobError(name)
-        return self._by_name[name]
 
 
 async def _call(handler: Handler[JobType], job: JobType, run: Run) -> None:
@@ -118,7 +113,7 @@ def _hide_causes(error: BaseException) -> None:
 def read_job(job_type: type[JobType], payload: dict[str, Any]) -> JobType:
     """PayloadError with the names of the fields that do not fit, and none of their values."""
     try:
-        return job_type.model_validate(payload)
+        return read_text(job_type, json.dumps(payload, ensure_ascii=False))
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
         raise PayloadError(job_type.job_options.name, fields) from None

@@ -5,9 +5,9 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, SecretBytes, SecretStr
+from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr
 
 from kpi_kit.queue.errors import JobNameError
 
@@ -80,7 +80,7 @@ class Job(BaseModel):
     def __pydantic_init_subclass__(cls, **_options: object) -> None:
         """TypeError for a secret: it would be stored as asterisks, or for all to read who see the database."""
         for name, info in cls.model_fields.items():
-            if _has_secret(info.annotation):
+            if _has_secret(info.annotation, {cls}):
                 raise TypeError(f"{cls.__name__}.{name} is a secret: store its id, and let the handler look it up")
 
 
@@ -106,8 +106,16 @@ class Run:
         await self.finish_in(connection)
 
 
-def _has_secret(annotation: Any) -> bool:  # noqa: ANN401 an annotation can be any object
-    return annotation in (SecretStr, SecretBytes) or any(map(_has_secret, get_args(annotation)))
+def _has_secret(annotation: Any, seen: set[Any]) -> bool:  # noqa: ANN401 an annotation can be any object
+    """Also in the parts of a generic type, and in the models there; ``seen`` are those that were looked at."""
+    kind = get_origin(annotation) or annotation
+    if isinstance(kind, type) and issubclass(kind, (Secret, SecretStr, SecretBytes)):
+        return True
+    inner = list(get_args(annotation))
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind not in seen:
+        seen.add(kind)
+        inner += [info.annotation for info in kind.model_fields.values()]
+    return any(_has_secret(each, seen) for each in inner)
 
 
 def check_name(name: str) -> str:

@@ -12,8 +12,8 @@ from kpi_kit.drivers import choose_driver
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
-from kpi_kit.queue.envelopes import Envelope, wrap, wrap_chain
-from kpi_kit.queue.handlers import Handler, Handlers, JobType
+from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
+from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 
@@ -52,7 +52,10 @@ class Pusher:
         """Push a job that starts ``at`` a time (with its zone), or when ``delay`` has passed, or soon after."""
         if (at is None) == (delay is None) or (at is not None and at.tzinfo is None):
             raise ValueError("later() needs either at, a time with its zone, or delay")
-        when = at or datetime.now(UTC) + (delay or timedelta(0))
+        try:
+            when = (at or datetime.now(UTC) + (delay or timedelta(0))).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("a job starts before the year 10,000") from None
         return (await self._push([wrap(job, queue=self._queue, unique=unique, at=when)], connection))[0]
 
     async def chain(self, jobs: Sequence[Job], *, connection: object | None = None) -> Pushed:
@@ -98,7 +101,8 @@ class Queue(Pusher):
     def cron(self, expression: str, job: Job) -> None:
         """Push the job once in each period of a cron expression (UTC), however many workers there are.
 
-        Periods in which no worker ran are left out, but for the last one if it began less than 10 minutes ago.
+        Periods that passed while no worker ran or the database was away are left out. The one that has begun is made up
+        for, if it began less than 10 minutes before the first worker started.
         """
         self._handlers.add_period(expression, job)
 
@@ -132,6 +136,11 @@ class Queue(Pusher):
         """Let these given-up jobs start anew, with all their attempts; how many there were."""
         with observe(self._observer, "queue", "retry", self._name):
             return await self._driver.retry_failed(ids)
+
+    async def forget(self, *ids: int) -> int:
+        """Remove these given-up jobs, with the rest of their chains; how many there were."""
+        with observe(self._observer, "queue", "forget", self._name):
+            return await self._driver.forget_failed(ids)
 
     async def retry_all(self) -> int:
         """Let all given-up jobs start anew; how many there were."""

@@ -31,6 +31,8 @@ CREATE TABLE failures (
 
 CREATE FUNCTION push_unique(job procrastinate_job_to_defer_v1, OUT id bigint, OUT is_new boolean)
     LANGUAGE plpgsql
+    -- Shorter than the driver waits: what the driver ends by itself ends the caller's transaction, too.
+    SET lock_timeout = '5s'
 AS $$
 BEGIN
     -- The other job can end between the two statements, and a third one begin.
@@ -46,9 +48,32 @@ BEGIN
             RETURN;
         EXCEPTION WHEN unique_violation THEN
             -- It has waited here for the transaction of the other job, which has committed.
+            WHEN lock_not_available THEN
+                -- That transaction is still open: no row says so, and the caller's own stays usable.
+                id := NULL;
+                RETURN;
         END;
     END LOOP;
     RAISE serialization_failure USING MESSAGE = 'this transaction cannot see the job that has the key';
+END;
+$$;
+
+-- procrastinate's own function keeps the last period only, and pushes an older one again.
+CREATE FUNCTION push_period(job procrastinate_job_to_defer_v1, period bigint) RETURNS bigint
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    -- Of two processes, the second one then sees what the first one has pushed.
+    PERFORM pg_advisory_xact_lock(hashtextextended('kpi_queue ' || job.task_name, 0));
+    IF EXISTS (
+        SELECT FROM procrastinate_periodic_defers WHERE task_name = job.task_name AND defer_timestamp >= period
+    ) THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM procrastinate_periodic_defers WHERE task_name = job.task_name;
+    INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+        VALUES (job.task_name, '', period);
+    RETURN (procrastinate_defer_jobs_v1(ARRAY[job]))[1];
 END;
 $$;
 """

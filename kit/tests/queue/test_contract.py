@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from kpi_kit.errors import KitError
@@ -10,12 +10,14 @@ from kpi_kit.queue import (
     HandlerCancelledError,
     Job,
     JobNameError,
+    PayloadSizeError,
     Queue,
     QueueNotOpenError,
     QueueStatus,
     Run,
 )
-from queue_support import Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
+from kpi_kit.queue.envelopes import LONGEST
+from queue_support import Aliased, Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
 
 
 async def test_a_pushed_job_is_run_with_its_data(queue: Queue) -> None:
@@ -103,7 +105,8 @@ async def test_a_job_that_fails_is_run_again_and_kept_at_last(queue: Queue, capl
         assert failed.error == "ConnectionError"
         assert abs(datetime.now(UTC) - failed.failed_at) < timedelta(minutes=1)
         assert await queue.status() == [QueueStatus("default", failed=1)]
-        assert await queue.retry(failed.id + 1) == 0
+        assert await queue.retry(failed.id + 1, 2**70) == 0
+        assert await queue.forget(failed.id + 1, 2**70) == 0
         assert await queue.retry_all() == 1
         await until_idle(queue)
     assert [run.attempt for run in handler.runs] == [1, 2, 3, 1, 2]
@@ -118,7 +121,12 @@ async def test_some_errors_end_a_job_at_once(queue: Queue) -> None:
     async with queue.work():
         await queue.push(Hopeless(text="x"))
         await until_idle(queue)
-    assert [each.attempts for each in await queue.failed()] == [1]
+        waiting = await queue.later(Note(text="x"), delay=timedelta(days=1))
+    (failed,) = await queue.failed()
+    assert failed.attempts == 1
+    assert await queue.forget(failed.id, waiting.id) == 1
+    assert await queue.failed() == []
+    assert [each.scheduled for each in await queue.status()] == [1]
 
 
 async def test_a_run_that_takes_too_long_is_an_error(queue: Queue) -> None:
@@ -239,16 +247,25 @@ async def test_a_job_that_outlasts_its_grace_is_given_back(queue: Queue, driver:
 
 
 async def test_a_job_without_a_handler_waits_for_a_newer_process(
-    queue: Queue, driver: str, caplog: pytest.LogCaptureFixture
+    queue: Queue, caplog: pytest.LogCaptureFixture
 ) -> None:
+    handler = Recorder()
+    queue.handle(Flaky, handler)
     await queue.push(Note(text="a"))
-    if driver == "sync":
-        assert [each.error for each in await queue.failed()] == ["kpi_kit.queue.errors.UnknownJobError"]
-        return
     async with queue.work():
-        await until(lambda: "UnknownJobError" in caplog.text)
-        await until(lambda: _has_scheduled(queue))
-    assert await queue.failed() == []
+        await queue.push(Flaky(text="b"))
+        await until(lambda: handler.texts == ["b"])
+    assert [(each.waiting, each.scheduled, each.failed) for each in await queue.status()] == [(1, 0, 0)]
+    assert "Note" not in caplog.text
+    queue.handle(Note, handler)
+    async with queue.work():
+        # With sync, a push runs what waits.
+        await queue.push(Flaky(text="c"))
+        await until_idle(queue)
+    assert [(run.attempt, text) for run, text in zip(handler.runs, handler.texts, strict=True)][1:] == [
+        (1, "a"),
+        (1, "c"),
+    ]
 
 
 async def test_what_does_not_fit_the_model_is_an_error_without_its_values(
@@ -306,10 +323,32 @@ async def test_the_longest_name_of_a_queue_works(queue: Queue) -> None:
     assert handler.texts == ["a"]
 
 
-async def test_a_text_that_json_of_the_database_cannot_have_is_refused(queue: Queue) -> None:
+async def test_what_cannot_be_stored_is_refused(queue: Queue) -> None:
     for text in ("a\0b", "\ud800"):
         with pytest.raises(ValueError, match="Note"):
             await queue.push(Note(text=text))
+        with pytest.raises(ValueError, match="key"):
+            await queue.push(Note(text="a"), unique=text)
+    with pytest.raises(ValueError, match="key"):
+        await queue.push(Note(text="a"), unique="k" * 501)
+    for moment in ({"delay": timedelta.max}, {"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}):
+        with pytest.raises(ValueError, match="year"):
+            await queue.later(Note(text="a"), **moment)  # type: ignore[arg-type]
+    with pytest.raises(PayloadSizeError, match="Note"):
+        await queue.push(Note(text="a" * LONGEST))
+    for number in (float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="number"):
+            await queue.push(Aliased(x=number))
+    assert await queue.status() == []
+    handler = Recorder()
+    queue.handle(Aliased, handler)
+    queue.handle(Note, handler)
+    async with queue.work():
+        await queue.push(Aliased(x=1.5), unique="\U0001f40c" * 500)
+        # Each of these characters was escaped in Python, twice, which took a minute.
+        await queue.push(Note(text='"\\' * 4_000_000))
+        await until_idle(queue)
+    assert (handler.texts[0], len(handler.texts[1])) == ("1.5", 8_000_000)
 
 
 async def test_a_handler_can_end_its_job_itself(queue: Queue, driver: str) -> None:
@@ -335,10 +374,6 @@ async def test_a_queue_is_used_in_its_block(driver: str, database: str) -> None:
     with pytest.raises(QueueNotOpenError):
         async with queue.work():
             pass
-
-
-async def _has_scheduled(queue: Queue) -> bool:
-    return [each.scheduled for each in await queue.status()] == [1]
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from kpi_kit.queue import NoTransactionError, Queue, QueueFake, QueueUnavailableError, Run, TakenOverError
+from kpi_kit.queue import KeyBusyError, NoTransactionError, Queue, QueueFake, QueueUnavailableError, Run, TakenOverError
 from kpi_kit.queue.drivers import connecting, managing
-from queue_support import Flaky, Note, Recorder, open_queue, until, until_idle
+from queue_support import Flaky, Hopeless, Note, Recorder, open_queue, until, until_idle
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 _OWNERS = ("psycopg", "sqlalchemy connection", "sqlalchemy session")
@@ -83,6 +83,45 @@ async def test_two_transactions_push_one_key_once(queue: Queue, database: str) -
             await until(lambda: _has_waiter(third))
         await one.commit()
         assert await waiting == type(first)(first.id, is_new=False)
+
+
+async def test_a_key_of_a_transaction_that_stays_open_leaves_the_other_usable(queue: Queue, database: str) -> None:
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as plain,
+        await psycopg.AsyncConnection.connect(database) as one,
+        await psycopg.AsyncConnection.connect(database) as other,
+    ):
+        limit = "ALTER FUNCTION kpi_queue.push_unique SET lock_timeout = "
+        await plain.execute(f"{limit} '200ms'")
+        try:
+            first = await queue.push(Note(text="a"), unique="k", connection=one)
+            await queue.push(Note(text="b"), connection=other)
+            with pytest.raises(KeyBusyError):
+                await queue.push(Note(text="c"), unique="k", connection=other)
+            await one.commit()
+            assert (await queue.push(Note(text="c"), unique="k", connection=other)).id == first.id
+            await other.commit()
+        finally:
+            await plain.execute(f"{limit} '5s'")
+    assert [each.waiting for each in await queue.status()] == [2]
+
+
+async def test_a_retry_and_pushes_with_its_key_can_cross(queue: Queue, database: str) -> None:
+    """The push comes between the look at the key and the retry: it holds the row that the retry is to change."""
+    queue.handle(Hopeless, Recorder(failures=1, error=KeyError("x")))
+    async with queue.work():
+        await queue.push(Hopeless(text="a"), unique="k")
+        await until_idle(queue)
+    async with (
+        await psycopg.AsyncConnection.connect(database) as one,
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as third,
+    ):
+        pushed = await queue.push(Hopeless(text="b"), unique="k", connection=one)
+        retrying = asyncio.create_task(queue.retry_all())
+        await until(lambda: _has_waiter(third))
+        await one.commit()
+        assert await retrying == 0
+    assert pushed.is_new
 
 
 async def test_no_transaction_is_an_error(queue: Queue, engine: AsyncEngine, database: str) -> None:
@@ -162,12 +201,30 @@ async def test_a_run_that_was_taken_over_cannot_finish(queue: Queue, database: s
         assert [each.waiting + each.scheduled + each.running for each in await queue.status()] == [1]
 
 
-async def test_errors_of_the_database_are_typed_and_say_nothing_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_does_not_know_a_job_leaves_it_to_others_when_its_worker_is_lost(
+    queue: Queue, database: str
+) -> None:
+    async with open_queue("postgresql", database) as other:
+        other.handle(Note, Recorder())
+        lost = await queue.push_all([Note(text="a"), Flaky(text="b")])
+        with psycopg.connect(database) as connection:
+            connection.execute("UPDATE kpi_queue.procrastinate_jobs SET status = 'doing', attempts = 20")
+        async with other.work():
+            await until(lambda: _has_failed(other, lost[0].id))
+        assert [(each.running, each.failed) for each in await queue.status()] == [(1, 1)]
+
+
+async def test_errors_of_the_database_are_typed_and_say_nothing_of_the_url(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(connecting, "PATIENCE", 0.2)
+    monkeypatch.setattr(connecting._ONCE_PER_MINUTE, "_shown_at", float("-inf"))
     hidden = "postgresql://user:hidden-word@127.0.0.1:1/database"
     async with Queue.from_url(hidden) as queue:
-        with pytest.raises(QueueUnavailableError) as caught:
-            await queue.push(Note(text="payload-content"))
+        for _ in range(2):
+            with pytest.raises(QueueUnavailableError) as caught:
+                await queue.push(Note(text="payload-content"))
+    assert len([each for each in caplog.records if each.name == "psycopg.pool"]) == 1
     shown = f"{caught.value!r} {caught.value.__cause__!r} {queue!r}"
     assert "hidden-word" not in shown
     assert "payload-content" not in shown
@@ -187,6 +244,10 @@ async def test_nothing_that_is_stored_is_unpickled(queue: Queue, database: str) 
         await until_idle(queue)
     assert handler.texts == [hostile]
     assert "pickle" not in vars(managing)
+
+
+async def _has_failed(queue: Queue, job_id: int) -> bool:
+    return [each.id for each in await queue.failed()] == [job_id]
 
 
 def _are_all_done() -> bool:

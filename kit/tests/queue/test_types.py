@@ -1,12 +1,17 @@
 """The types of jobs, the pauses between attempts, the URLs, the fake's own methods, and cron over several processes."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import procrastinate
 import psycopg
 import pytest
 from kpi_kit.errors import UrlError
 from kpi_kit.queue import Job, JobNameError, Queue, QueueFake, Retry
-from pydantic import SecretStr
+from kpi_kit.queue.drivers.connecting import QueueConnector
+from kpi_kit.queue.drivers.managing import WorkerManager
+from kpi_kit.queue.handlers import Handlers
+from pydantic import BaseModel, Secret, SecretStr, create_model
 from queue_support import Hopeless, Note, Recorder, open_queue, until
 
 
@@ -20,10 +25,12 @@ def test_pauses_grow_up_to_the_longest_and_are_spread() -> None:
 
 
 def test_a_job_holds_no_secret() -> None:
-    with pytest.raises(TypeError, match=r"SignIn\.password is a secret"):
+    class Inner(BaseModel):
+        password: SecretStr
 
-        class SignIn(Job):
-            password: SecretStr | None
+    for annotation in (SecretStr | None, Secret[str], dict[str, list[Inner]]):
+        with pytest.raises(TypeError, match=r"SignIn\.password is a secret"):
+            create_model("SignIn", __base__=Job, password=(annotation, ...))
 
 
 def test_names_are_plain() -> None:
@@ -73,6 +80,32 @@ def test_a_bad_url_is_not_quoted(url: str) -> None:
         Queue.from_url(SecretStr(url))
     assert "hid" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+async def test_a_value_that_would_be_lost_is_refused_at_the_push() -> None:
+    class Free(Job):
+        value: Any
+
+    async with QueueFake() as queue:
+        with pytest.raises(ValueError, match="value") as caught:
+            await queue.push(Free(value=SecretStr("hidden")))
+    assert "hidden" not in str(caught.value)
+
+
+async def test_a_period_is_pushed_in_its_order_and_not_when_it_has_passed(database: str) -> None:
+    """Two workers come back after an outage: one of them has been late."""
+    handlers = Handlers("postgresql")
+    handlers.add_period("* * * * * *", Note(text="tick"))
+    connector = QueueConnector(conninfo=database)
+    await connector.open_async()
+    try:
+        manager = WorkerManager(connector, handlers)
+        task = procrastinate.jobs.Job(id=None, lock=None, queueing_lock=None, task_name="Note", queue="default")
+        now = int(datetime.now(UTC).timestamp())
+        ends = [await manager.defer_periodic_job(task, "", now + shift) for shift in (-60, 60, 60, 59, 61)]
+    finally:
+        await connector.close_async()
+    assert [end is not None for end in ends] == [False, True, False, False, True]
 
 
 async def test_cron_pushes_once_in_a_period_over_all_processes(database: str) -> None:

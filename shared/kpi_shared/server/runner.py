@@ -31,11 +31,11 @@ _COMMANDS = """serve (the default): handle requests; check: report as JSON wheth
 JSON what is set, where, and what it is for; migrate: upgrade the database to the newest revision; openapi: print the
 OpenAPI document; seed: add made-up rows for development; show-database: print where the database is, and its revision;
 renew-database: drop all that is in the database that standard input names, and migrate it; show-queues,
-list-failed-jobs, retry-failed-jobs: the jobs in the database; import-...: add documents
+list-failed-jobs, retry-failed-jobs, forget-failed-jobs: the jobs in the database; import-...: add documents
 from standard input, one JSON object per line; others: read one JSON object from standard input and print one"""
 
 # The commands of every part that has a database.
-_OF_QUEUE = ("show-queues", "list-failed-jobs", "retry-failed-jobs")
+_OF_QUEUE = ("show-queues", "list-failed-jobs", "retry-failed-jobs", "forget-failed-jobs")
 _ON_DATABASE = ("seed", "show-database", "renew-database", *_OF_QUEUE)
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 

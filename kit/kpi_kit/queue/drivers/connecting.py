@@ -1,6 +1,8 @@
 """Connections to the database of the queue, and what their errors mean."""
 
+import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +23,7 @@ from kpi_kit.urls import Url, read_number
 # How long a call waits for a free connection, in seconds. A pool that finds no server makes attempts for as long, and
 # begins anew with the next call: by itself it would wait up to twice as long as the outage.
 PATIENCE = 5.0
+_POOL = "kpi-queue"
 _SHORTEST_POLL, _LONGEST = 0.05, 3600
 _NO_SCHEMA = (
     psycopg.errors.UndefinedTable,
@@ -30,6 +33,7 @@ _NO_SCHEMA = (
 )
 # A server that is read-only is no longer the primary: the next connection leads to the new one.
 _MAY_PASS = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+_LIMITS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex, psycopg.errors.TooManyArguments)
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,26 @@ def read_place(url: Url) -> Place:
     return Place(parameters, pool_size, lost_after, poll)
 
 
+class _OncePerMinute(logging.Filter):
+    """In an outage, a pool logs each attempt to connect. One in a minute says why, such as a wrong password."""
+
+    _shown_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or not isinstance(record.args, tuple) or record.args[:1] != (_POOL,):
+            return True
+        is_due = time.monotonic() >= self._shown_at + 60
+        if is_due:
+            self._shown_at = time.monotonic()
+        return is_due
+
+
+_ONCE_PER_MINUTE = _OncePerMinute()
+
+
 def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
     """A pool that is not open yet."""
+    logging.getLogger("psycopg.pool").addFilter(_ONCE_PER_MINUTE)
     return AsyncConnectionPool(
         kwargs=dict(place.parameters),
         min_size=1,
@@ -73,7 +95,7 @@ def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any
         # A connection that the server has ended is replaced before it is lent.
         check=AsyncConnectionPool.check_connection,
         open=False,
-        name="kpi-queue",
+        name=_POOL,
     )
 
 
@@ -112,7 +134,9 @@ class QueueConnector(PsycopgConnector):
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed later."""
-    return isinstance(_find_cause(error), (*_MAY_PASS, TimeoutError))
+    cause = _find_cause(error)
+    # A limit of the server is an OperationalError for psycopg, but no waiting raises it.
+    return isinstance(cause, (*_MAY_PASS, TimeoutError)) and not isinstance(cause, _LIMITS)
 
 
 @contextmanager
@@ -133,6 +157,6 @@ def _translate(error: BaseException) -> QueueError:
         return QueueNotOpenError()
     if isinstance(error, _NO_SCHEMA):
         return QueueSchemaError()
-    if isinstance(error, (*_MAY_PASS, TimeoutError)):
+    if may_pass(error):
         return QueueUnavailableError()
     return QueueError(f"the queue's database refused the statement with {type(error).__name__}")

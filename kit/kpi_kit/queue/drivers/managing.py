@@ -1,6 +1,7 @@
 """procrastinate's manager of jobs, for workers that outlast restarts of the database."""
 
 import asyncio
+import json
 import logging
 import random
 import time
@@ -14,14 +15,14 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import Job, Status
 from procrastinate.manager import JobManager, NotificationCallback
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
-from procrastinate.types import JobToDefer
 
 from kpi_kit.queue.drivers import statements
 from kpi_kit.queue.drivers.connecting import QueueConnector, may_pass
 from kpi_kit.queue.envelopes import Envelope, read_next, to_arguments
-from kpi_kit.queue.errors import TakenOverError, UnknownJobError, WorkerLostError
+from kpi_kit.queue.errors import TakenOverError, WorkerLostError
 from kpi_kit.queue.handlers import Handlers, name_error
 from kpi_kit.queue.jobs import Run
+from kpi_kit.queue.periods import find_next
 from kpi_kit.transactions import find_psycopg
 
 _logger = logging.getLogger(__name__)
@@ -76,27 +77,23 @@ class WorkerManager(JobManager):
         return None if pause is None else RetryDecision(retry_at=datetime.now(UTC) + pause)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """The next job for which this process has a handler."""
+        wanted = {"queues": None if queues is None else list(queues), "names": self._handlers.list_names()}
         try:
-            job = await super().fetch_job(queues, worker_id)
+            rows = await self.connector.execute_query_all_async(statements.FETCH, **wanted, worker_id=worker_id)
         except ConnectorException as error:
             # The worker asks again in a second.
             self._note_outage(error)
             return None
         self._note_return()
-        return None if job is None else QuietJob(**attr.asdict(job, recurse=False))
+        return QuietJob(**attr.asdict(Job.from_row(rows[0]), recurse=False)) if rows else None
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
         if status is Status.SUCCEEDED:
             arguments = _finish_arguments(job)
             await self._insist(lambda: self.connector.execute_query_all_async(**arguments))
             return
-        # procrastinate itself fails a job without a handler, and asks for no decision.
-        decision = None if _id_of(job) in self._errors else self.decide(UnknownJobError(job.task_name), job)
-        error = self._errors.pop(_id_of(job))
-        if decision is None:
-            await self._execute(statements.GIVE_UP, job, error=error)
-        else:
-            await self._execute(statements.RETRY, job, retry_at=decision.retry_at)
+        await self._execute(statements.GIVE_UP, job, error=self._errors.pop(_id_of(job)))
 
     async def retry_job(
         self,
@@ -131,8 +128,12 @@ class WorkerManager(JobManager):
             await self.connector.execute_query_async(statements.BEAT, worker_id=self.worker_id)
 
     async def rescue(self, lost_after: float) -> None:
-        """Give the jobs of lost workers to others; a job that has cost too many workers is given up."""
-        for job in await self.get_stalled_jobs(seconds_since_heartbeat=lost_after):
+        """Give the jobs of lost workers to others; a job that has cost too many workers is given up.
+
+        How many are too many, only a process with its type knows.
+        """
+        names, lost = self._handlers.list_names(), await self.get_stalled_jobs(seconds_since_heartbeat=lost_after)
+        for job in (each for each in lost if each.task_name in names):
             error = WorkerLostError()
             pause = self._handlers.find_pause(job.task_name, self.create_run(job), error)
             ends = {"job_id": job.id, "worker_id": job.worker_id}
@@ -163,11 +164,23 @@ class WorkerManager(JobManager):
         return ()
 
     async def defer_periodic_job(self, job: Job, periodic_id: str, defer_timestamp: int) -> int | None:
-        """With the payload, which procrastinate would have logged."""
-        envelope = next(each.envelope for each in self._handlers.periods if each.envelope.name == job.task_name)
-        filled = job.evolve(task_kwargs=job.task_kwargs | to_arguments(envelope))
-        push = super().defer_periodic_job
-        return await self._insist(lambda: push(filled, periodic_id, defer_timestamp))
+        """Push the job of a period, with the payload, which procrastinate would have logged.
+
+        None if a period that began as late or later has its job, or if the next one has begun while the database was
+        away.
+        """
+        period = next(each for each in self._handlers.periods if each.envelope.name == job.task_name)
+        row = to_json(period.envelope, **job.task_kwargs)
+
+        async def push() -> int | None:
+            if find_next(period.expression, datetime.fromtimestamp(defer_timestamp, UTC)) <= datetime.now(UTC):
+                return None
+            arguments = {"job": row, "begin": defer_timestamp}
+            found = await self.connector.execute_query_all_async(statements.PUSH_PERIOD, **arguments)
+            pushed: int | None = found[0]["id"]
+            return pushed
+
+        return await self._insist(push)
 
     async def _execute(self, query: str, job: Job, **arguments: object) -> None:
         ends = {"job_id": job.id, "worker_id": job.worker_id}
@@ -211,10 +224,17 @@ class Decision(BaseRetryStrategy):
         return self._manager.decide(exception, job)
 
 
-def to_row(envelope: Envelope) -> JobToDefer:
-    """As procrastinate's functions take it."""
-    key = None if envelope.unique is None else f"{envelope.name}:{envelope.unique}"
-    return JobToDefer(envelope.queue, envelope.name, envelope.priority, None, key, to_arguments(envelope), envelope.at)
+def to_json(envelope: Envelope, **arguments: object) -> str:
+    """The fields of procrastinate's type of jobs; those that are absent are null."""
+    row = {
+        "queue_name": envelope.queue,
+        "task_name": envelope.name,
+        "priority": envelope.priority,
+        "queueing_lock": None if envelope.unique is None else f"{envelope.name}:{envelope.unique}",
+        "args": arguments | to_arguments(envelope),
+        "scheduled_at": None if envelope.at is None else envelope.at.isoformat(),
+    }
+    return json.dumps(row, ensure_ascii=False)
 
 
 def _id_of(job: Job) -> int:
@@ -228,4 +248,4 @@ def _finish_arguments(job: Job) -> dict[str, Any]:
     following = read_next(job.task_kwargs)
     if following is None:
         return {"query": statements.FINISH, **arguments}
-    return {"query": statements.FINISH_AND_GO_ON, **arguments, "jobs": [to_row(following)]}
+    return {"query": statements.FINISH_AND_GO_ON, **arguments, "jobs": f"[{to_json(following)}]"}

@@ -52,9 +52,9 @@ class MemoryQueue:
 
     @asynccontextmanager
     async def work(self, plan: WorkPlan) -> AsyncIterator[None]:
-        stopping = asyncio.Event()
+        periods, stopping = self.handlers.periods, asyncio.Event()
         workers = [asyncio.create_task(self._serve(plan, stopping)) for _ in range(plan.concurrency)]
-        clocks = [asyncio.create_task(self._keep(period)) for period in self.handlers.periods]
+        clocks = [asyncio.create_task(self._keep(period)) for period in periods]
         try:
             yield
         finally:
@@ -78,9 +78,13 @@ class MemoryQueue:
         await self._notify()
         return number
 
+    async def forget_failed(self, ids: Sequence[int]) -> int:
+        _ = self.handlers
+        return self._board.forget_failed(ids)
+
     async def run_next(self, queues: Sequence[str], *, due: datetime) -> bool:
         """Run the next job that may start at ``due``; whether there was one."""
-        entry = self._board.take(queues, due=due)
+        entry = self._board.take(self.handlers.list_names(), queues, due=due)
         if entry is not None:
             await self._run(entry)
             await self._notify()
@@ -94,7 +98,7 @@ class MemoryQueue:
     async def _wait(self, plan: WorkPlan, stopping: asyncio.Event) -> None:
         """Until a job may start, or the worker is to stop."""
         async with self._changed:
-            next_time = self._board.find_next_time(plan.queues)
+            next_time = self._board.find_next_time(self.handlers.list_names(), plan.queues)
             seconds = None if next_time is None else (next_time - datetime.now(UTC)).total_seconds()
             if stopping.is_set() or (seconds is not None and seconds <= 0):
                 return

@@ -6,26 +6,27 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from procrastinate import sql
 from procrastinate.exceptions import UniqueViolation
 from psycopg_pool import AsyncConnectionPool
 
 from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.drivers import statements
 from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, typed_errors
-from kpi_kit.queue.drivers.managing import to_row
+from kpi_kit.queue.drivers.managing import to_json
 from kpi_kit.queue.drivers.working import PostgresWorker
 from kpi_kit.queue.envelopes import Envelope
-from kpi_kit.queue.errors import QueueNotOpenError
+from kpi_kit.queue.errors import KeyBusyError, QueueNotOpenError
 from kpi_kit.queue.handlers import Handlers
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 from kpi_kit.transactions import find_psycopg
 from kpi_kit.urls import Url
 
-# A call that gets no reply for this many seconds ends; the driver then needs some more to cancel its statement.
+# A call that gets no reply for this many seconds ends. If the server is frozen, psycopg needs 10 more to give up its
+# request to cancel the statement.
 _PATIENCE = 10.0
 # How often a retry of failed jobs is tried that others cross with jobs of the same key.
-_ATTEMPTS = 5
+_ATTEMPTS = 20
+_END_OF_IDS = 2**63
 
 
 class PostgresQueue:
@@ -50,12 +51,13 @@ class PostgresQueue:
             await pool.close()
 
     async def push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
-        jobs = [to_row(envelope) for envelope in envelopes]
         # Only a single job can have a key: the contract pushes several without one.
-        if len(jobs) == 1 and jobs[0].queueing_lock is not None:
-            row = (await self._call(statements.PUSH_UNIQUE, connection, job=jobs[0]))[0]
+        if len(envelopes) == 1 and envelopes[0].unique is not None:
+            row = (await self._call(statements.PUSH_UNIQUE, connection, job=to_json(envelopes[0])))[0]
+            if row["id"] is None:
+                raise KeyBusyError
             return [Pushed(row["id"], row["is_new"])]
-        rows = await self._call(sql.queries["defer_jobs"], connection, jobs=jobs)
+        rows = await self._call(statements.PUSH_ALL, connection, jobs=f"[{','.join(map(to_json, envelopes))}]")
         return [Pushed(row["id"]) for row in rows]
 
     @asynccontextmanager
@@ -76,26 +78,37 @@ class PostgresQueue:
         return [_read_failed(row) for row in await self._call(statements.LIST_FAILED, limit=limit)]
 
     async def retry_failed(self, ids: Sequence[int] | None) -> int:
-        for _ in range(_ATTEMPTS - 1):
-            try:
-                return await self._retry_failed(ids)
-            except UniqueViolation:
-                continue
-        return await self._retry_failed(ids)
+        """A push can take a key between the look at it and the retry: then all of them are looked at anew."""
+        wanted = None if ids is None else _list_possible(ids)
+        with typed_errors():
+            for _ in range(_ATTEMPTS - 1):
+                try:
+                    return len(await self._execute(statements.RETRY_FAILED, ids=wanted))
+                except UniqueViolation:
+                    continue
+            return len(await self._execute(statements.RETRY_FAILED, ids=wanted))
 
-    async def _retry_failed(self, ids: Sequence[int] | None) -> int:
-        return len(await self._call(statements.RETRY_FAILED, ids=None if ids is None else list(ids)))
+    async def forget_failed(self, ids: Sequence[int]) -> int:
+        return len(await self._call(statements.FORGET_FAILED, ids=_list_possible(ids)))
 
     async def _call(self, query: str, connection: object | None = None, **arguments: object) -> list[dict[str, Any]]:
+        with typed_errors():
+            return await self._execute(query, connection, **arguments)
+
+    async def _execute(self, query: str, connection: object | None = None, **arguments: object) -> list[dict[str, Any]]:
         if self._pool is None:
             raise QueueNotOpenError
-        with typed_errors():
-            async with asyncio.timeout(_PATIENCE):
-                if connection is None:
-                    return await self._connector.execute_query_all_async(query, **arguments)
-                return await self._connector.execute_query_all_async_with_connection(
-                    await find_psycopg(connection), query, **arguments
-                )
+        async with asyncio.timeout(_PATIENCE):
+            if connection is None:
+                return await self._connector.execute_query_all_async(query, **arguments)
+            return await self._connector.execute_query_all_async_with_connection(
+                await find_psycopg(connection), query, **arguments
+            )
+
+
+def _list_possible(ids: Sequence[int]) -> list[int]:
+    """Those that a bigint can hold: no job has another."""
+    return [each for each in ids if abs(each) < _END_OF_IDS]
 
 
 def _read_failed(row: dict[str, Any]) -> FailedJob:

@@ -1,9 +1,36 @@
 """The queue's own statements on procrastinate's tables.
 
+Jobs come as JSON in one parameter of text, which psycopg passes on as it is. It would escape composites and arrays by
+regular expressions, for many seconds if a payload is large.
+
 A worker ends only the runs that are still its own. If it was taken for lost, its job belongs to another worker.
 """
 
 from kpi_kit.queue.schema import SCHEMA
+
+_ROW = f"{SCHEMA}.procrastinate_job_to_defer_v1"
+_JOB = f"json_populate_record(NULL::{_ROW}, %(job)s::json)"
+_PUSH_ALL = f"""{SCHEMA}.procrastinate_defer_jobs_v1(
+    ARRAY(SELECT job FROM json_populate_recordset(NULL::{_ROW}, %(jobs)s::json) AS job)
+)"""
+PUSH_ALL = f"SELECT unnest({_PUSH_ALL}) AS id"
+PUSH_UNIQUE = f"SELECT id, is_new FROM {SCHEMA}.push_unique({_JOB})"
+PUSH_PERIOD = f"SELECT {SCHEMA}.push_period({_JOB}, %(begin)s) AS id"
+
+# Unlike procrastinate's, it leaves the jobs that this process does not know to those that do.
+FETCH = f"""
+WITH candidate AS (
+    SELECT id FROM {SCHEMA}.procrastinate_jobs
+    WHERE status = 'todo' AND task_name = ANY(%(names)s)
+    AND (%(queues)s::text[] IS NULL OR queue_name = ANY(%(queues)s))
+    AND (scheduled_at IS NULL OR scheduled_at <= now())
+    ORDER BY priority DESC, id LIMIT 1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE {SCHEMA}.procrastinate_jobs AS job SET status = 'doing', worker_id = %(worker_id)s
+FROM candidate WHERE job.id = candidate.id
+RETURNING job.id, status, task_name, job.priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts,
+    worker_id"""
 
 _MINE = f"""
 WITH mine AS (
@@ -20,7 +47,7 @@ FINISH_AND_GO_ON = f"""{_MINE}
 SELECT
     id,
     {SCHEMA}.procrastinate_finish_job_v1(id, 'succeeded', true),
-    {SCHEMA}.procrastinate_defer_jobs_v1(%(jobs)s::{SCHEMA}.procrastinate_job_to_defer_v1[])
+    {_PUSH_ALL}
 FROM mine"""
 _RETRY = f"SELECT id, {SCHEMA}.procrastinate_retry_job_v2(id, %(retry_at)s, NULL, NULL, NULL) FROM mine"
 RETRY = f"{_MINE} {_RETRY}"
@@ -36,8 +63,6 @@ GIVE_UP_LOST = f"{_LOST}{_GIVE_UP}"
 GIVE_BACK = f"""{_MINE}
 UPDATE {SCHEMA}.procrastinate_jobs AS job SET status = 'todo', worker_id = NULL, scheduled_at = now()
 FROM mine WHERE job.id = mine.id RETURNING job.id"""
-
-PUSH_UNIQUE = f"SELECT id, is_new FROM {SCHEMA}.push_unique(%(job)s::{SCHEMA}.procrastinate_job_to_defer_v1)"
 
 # A worker that was taken for lost, and is not, goes on under its number.
 BEAT = f"""
@@ -71,6 +96,9 @@ SELECT job.id, task_name, queue_name, attempts, coalesce(error, 'unknown') AS er
 FROM {SCHEMA}.procrastinate_jobs AS job LEFT JOIN {SCHEMA}.failures ON job_id = job.id
 WHERE status = 'failed' ORDER BY failed_at DESC, job.id DESC LIMIT %(limit)s
 """
+
+FORGET_FAILED = f"""
+DELETE FROM {SCHEMA}.procrastinate_jobs WHERE status = 'failed' AND id = ANY(%(ids)s::bigint[]) RETURNING id"""
 
 # Of several failed jobs with one key, the newest starts, if none with that key waits or runs.
 RETRY_FAILED = f"""
