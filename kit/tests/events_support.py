@@ -53,7 +53,7 @@ class Case:
 class Ear:
     """A listener that keeps what it gets, and fails with the error that it is given."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.heard: list[Event] = []
         self._error = error
 

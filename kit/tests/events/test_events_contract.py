@@ -28,6 +28,7 @@ from kpi_kit.events import (
     listens,
 )
 from kpi_kit.events.event import check_name, compile_pattern
+from kpi_kit.events.receiving import run_with_renewals
 
 ANNA = UserCreated(name="Änna\n")
 
@@ -118,6 +119,73 @@ async def test_a_listener_that_fails_does_not_stop_the_others(case: Case, caplog
     if case.name != "fake":
         assert ("events", "listen", case.name, "LookupError") in watch.seen
         assert ("events", "dispatch", case.name, "") in watch.seen
+
+
+@pytest.mark.parametrize("concurrent", [False, True])
+async def test_a_listener_whose_own_task_was_cancelled_fails_like_any_other(case: Case, *, concurrent: bool) -> None:
+    async def await_cancelled(_event: UserCreated) -> None:
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    ear = Ear()
+    async with case.build(concurrent=concurrent) as bus:
+        bus.listen(UserCreated, await_cancelled)
+        bus.listen("*", ear)
+        await until_received(bus, ear)
+        for name in ("Anna", "Bea"):
+            await bus.dispatch(UserCreated(name=name))
+        await until(lambda: ear.heard == [UserCreated(name="Anna"), UserCreated(name="Bea")])
+    assert [failure.error for failure in bus.failures] == ["CancelledError"] * 2
+
+
+async def test_a_dispatch_that_is_cancelled_ends() -> None:
+    begun, ear = asyncio.Event(), Ear()
+
+    async def hang(_event: UserCreated) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with EventFake(events=EVENTS) as bus:
+        bus.listen(UserCreated, hang)
+        bus.listen(UserCreated, ear)
+        task = asyncio.create_task(bus.dispatch(ANNA))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not ear.heard
+    assert not bus.failures
+
+
+async def test_the_task_of_a_listener_that_it_cancels_itself_does_not_end_the_receiving(
+    durable: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def cancel_itself(_event: UserCreated) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    ear = Ear()
+    async with durable.build() as bus:
+        bus.listen(UserCreated, cancel_itself)
+        bus.listen(OrderCreated, ear)
+        await until_received(bus, ear)
+        await bus.dispatch(ANNA)
+        await bus.dispatch(OrderCreated(number=1))
+        await until(lambda: ear.heard == [OrderCreated(number=1)])
+    assert "was not delivered to all" in caplog.text
+
+
+async def test_an_error_of_the_work_is_raised_by_run_with_renewals() -> None:
+    async def fail() -> None:
+        raise LookupError("of the work")
+
+    async def renew() -> None: ...
+
+    with pytest.raises(LookupError, match="of the work"):
+        await run_with_renewals(fail(), renew=renew, every=10)
 
 
 async def test_with_concurrent_no_listener_waits_for_another(case: Case) -> None:
