@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
 from kpi_kit.events.after_commit import AfterCommit
@@ -177,7 +177,7 @@ class EventBus:
             return
         try:
             event = self._events[name].model_validate_json(payload)
-        except (KeyError, ValidationError) as error:
+        except Exception as error:  # noqa: BLE001 a validator may raise anything
             self._note_failure("the event cannot be read", name, error)
             return
         if self._concurrent:

@@ -232,9 +232,14 @@ async def test_an_event_of_another_version_is_noted_and_the_next_one_comes(case:
         await until_received(bus, ear)
         await bus._driver.publish("user.created", b'{"another": 1}')
         await bus._driver.publish("user.unknown", b"{}")
+        await bus._driver.publish("user.address.created", b'{"street": "odd"}')
         await bus.dispatch(ANNA)
         await until(lambda: ear.heard == [ANNA])
-        assert [failure.event for failure in bus.failures] == ["user.created", "user.unknown"]
+        assert [(failure.event, failure.error) for failure in bus.failures] == [
+            ("user.created", "ValidationError"),
+            ("user.unknown", "KeyError"),
+            ("user.address.created", "LookupError"),
+        ]
 
 
 async def test_each_group_gets_each_event_and_one_of_its_processes(durable: Case) -> None:
