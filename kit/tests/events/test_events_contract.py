@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
+import psycopg
 import pytest
 from events_support import (
     EVENTS,
@@ -287,6 +289,38 @@ async def test_what_a_process_had_not_done_when_it_ended_comes_to_the_next(durab
         bus.listen(UserCreated, ear)
         await until(lambda: len(ear.heard) == 2)
     assert ear.heard == [ANNA, UserCreated(name="sent while no process listened")]
+
+
+@pytest.mark.parametrize("durable", ["postgresql"], indirect=True)
+async def test_a_group_that_is_never_idle_is_seen(durable: Case, database: str) -> None:
+    ear, begun, may_end = Ear(), asyncio.Event(), asyncio.Event()
+    ages: list[bool] = []
+
+    async def listen(_event: UserCreated) -> None:
+        if not begun.is_set():
+            begun.set()
+            await may_end.wait()
+        else:
+            # While this event is handled, the queue has not been empty since the first one.
+            ages.append((await find_groups("SELECT seen_at > now() - interval '1 day' FROM kpi_events.groups"))[0])
+
+    async def find_groups(statement: LiteralString) -> list[bool]:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            return [row[0] for row in await (await connection.execute(statement)).fetchall()]
+
+    async with durable.build() as bus:
+        bus.listen(UserCreated, listen)
+        bus.listen(OrderCreated, ear)
+        await until_received(bus, ear)
+        await bus.dispatch(ANNA)
+        await begun.wait()
+        await bus.dispatch(ANNA)
+        old = "UPDATE kpi_events.groups SET seen_at = now() - interval '8 days' RETURNING true"
+        assert await find_groups(old) == [True]
+        bus._driver._seen_at -= 10_000  # type: ignore[attr-defined]
+        may_end.set()
+        await until(lambda: bool(ages))
+    assert ages == [True]
 
 
 @pytest.mark.parametrize(
