@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kpi_kit.events import Event, EventBus, EventFake, EventsUnavailableError
+from pydantic import field_validator
 
 
 class UserCreated(Event):
@@ -27,6 +28,13 @@ class OrderCreated(Event):
 class AddressCreated(Event):
     event_name = "user.address.created"
     street: str = ""
+
+    @field_validator("street")
+    @classmethod
+    def check_street(cls, street: str) -> str:
+        if street == "odd":
+            raise LookupError("no ValueError, which pydantic would wrap")
+        return street
 
 
 EVENTS = (UserCreated, UserRenamed, OrderCreated, AddressCreated)
@@ -53,7 +61,7 @@ class Case:
 class Ear:
     """A listener that keeps what it gets, and fails with the error that it is given."""
 
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
         self.heard: list[Event] = []
         self._error = error
 

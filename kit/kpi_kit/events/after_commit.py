@@ -5,6 +5,7 @@ became a rollback. The server delivers a notification if and only if what sent i
 """
 
 from collections.abc import Callable
+from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -14,7 +15,7 @@ from kpi_kit.events.errors import EventTooLargeError
 if TYPE_CHECKING:
     from psycopg import AsyncConnection, Notify
 
-# PostgreSQL's bound is 7,999 bytes, of which the name of an event may take 100.
+# PostgreSQL's bound is 7,999 bytes, of which the name of an event may take 100, and its number some.
 MAX_AFTER_COMMIT = 7_800
 
 
@@ -23,6 +24,8 @@ class AfterCommit:
 
     def __init__(self, publish: Callable[[str, bytes], None]) -> None:
         self._publish = publish
+        # PostgreSQL folds equal notifications of one transaction into one.
+        self._numbers = count(1)
         # One of its own for each connection, or all that listen would get what one has sent.
         self._channels: WeakKeyDictionary[AsyncConnection[Any], str] = WeakKeyDictionary()
 
@@ -34,14 +37,15 @@ class AfterCommit:
         channel = self._channels.get(connection) or self._add_channel(connection)
         # Each time: a rollback has undone it.
         await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
-        await connection.execute("SELECT pg_notify(%s, %s)", [channel, f"{name}\n{payload.decode()}"])
+        text = f"{next(self._numbers)}\n{name}\n{payload.decode()}"
+        await connection.execute("SELECT pg_notify(%s, %s)", [channel, text])
 
     def _add_channel(self, connection: "AsyncConnection[Any]") -> str:
         channel = self._channels[connection] = f"kpi_events_{token_hex(8)}"
 
         def handle(notification: "Notify") -> None:
             if notification.channel == channel:
-                name, _, text = notification.payload.partition("\n")
+                _, name, text = notification.payload.split("\n", 2)
                 self._publish(name, text.encode())
 
         connection.add_notify_handler(handle)

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
 from kpi_kit.errors import NotOpenError
@@ -17,7 +17,7 @@ from kpi_kit.events.contract import EventDriver
 from kpi_kit.events.drivers import DRIVERS
 from kpi_kit.events.errors import EventError, EventTooLargeError, UnknownEventError
 from kpi_kit.events.event import Event, check_name
-from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners
+from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners, is_stopped_by
 from kpi_kit.observing import Observer, observe
 from kpi_kit.transactions import find_psycopg
 
@@ -178,7 +178,7 @@ class EventBus:
             return
         try:
             event = self._events[name].model_validate_json(payload)
-        except (KeyError, ValidationError) as error:
+        except Exception as error:  # noqa: BLE001 a validator may raise anything
             self._note_failure("the event cannot be read", name, error)
             return
         if self._concurrent:
@@ -192,10 +192,13 @@ class EventBus:
             with observe(self._observer, "events", "listen", self._name):
                 async with asyncio.timeout(_PATIENCE_SECONDS):
                     await listener.function(event)
-        except Exception as error:  # noqa: BLE001 the other listeners must run
+        except (Exception, asyncio.CancelledError) as error:
+            # The other listeners must run.
+            if is_stopped_by(error):
+                raise
             self._note_failure(listener.label, event.event_name, error)
 
-    def _note_failure(self, listener: str, event: str, error: Exception) -> None:
+    def _note_failure(self, listener: str, event: str, error: BaseException) -> None:
         self.failures.append(Failure(listener, event, type(error).__name__))
         # Without the text of the error, which may quote the event.
         log.error("A listener failed: %s, event %s (%s)", listener, event[:100], type(error).__name__)

@@ -1,5 +1,6 @@
 """Who listens to which events."""
 
+import asyncio
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -52,6 +53,12 @@ def find_listeners(subscriber: object) -> Iterator[Listener]:
     for name in _names(type(subscriber)):
         for pattern in getattr(inspect.getattr_static(subscriber, name), _PATTERNS, ()):
             yield build_listener(pattern, getattr(subscriber, name))
+
+
+def is_stopped_by(error: BaseException) -> bool:
+    """Whether the error is the cancellation of this task itself, and not of another one that a listener awaited."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _names(kind: type) -> dict[str, None]:

@@ -30,6 +30,11 @@ async def run_with_renewals(
     try:
         while not (await asyncio.wait({task}, timeout=every))[0]:
             await renew()
+        if task.cancelled():
+            # By a listener: as an error of this task, it would end the receiving.
+            log.error("An event was not delivered to all: a listener has cancelled the task that it runs in")
+        else:
+            task.result()
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

@@ -57,6 +57,16 @@ async def test_a_commit_dispatches_and_a_rollback_discards(
         assert await collect() == [BEA, ANNA]
 
 
+async def test_equal_events_of_one_transaction_are_all_dispatched(
+    case: Case, connection: "psycopg.AsyncConnection[Any]"
+) -> None:
+    async with listening(case) as (bus, _, collect):
+        async with connection.transaction():
+            for event in (ANNA, ANNA, BEA, ANNA):
+                await bus.dispatch_after_commit(connection, event)
+        assert sorted(str(event) for event in await collect()) == sorted(map(str, (ANNA, ANNA, ANNA, BEA)))
+
+
 async def test_a_savepoint_that_is_rolled_back_discards(case: Case, connection: "psycopg.AsyncConnection[Any]") -> None:
     async with listening(case) as (bus, _, collect):
         async with connection.transaction():

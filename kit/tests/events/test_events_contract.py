@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import LiteralString
 
+import psycopg
 import pytest
 from events_support import (
     EVENTS,
@@ -28,6 +30,7 @@ from kpi_kit.events import (
     listens,
 )
 from kpi_kit.events.event import check_name, compile_pattern
+from kpi_kit.events.receiving import run_with_renewals
 
 ANNA = UserCreated(name="Änna\n")
 
@@ -120,6 +123,73 @@ async def test_a_listener_that_fails_does_not_stop_the_others(case: Case, caplog
         assert ("events", "dispatch", case.name, "") in watch.seen
 
 
+@pytest.mark.parametrize("concurrent", [False, True])
+async def test_a_listener_whose_own_task_was_cancelled_fails_like_any_other(case: Case, *, concurrent: bool) -> None:
+    async def await_cancelled(_event: UserCreated) -> None:
+        task = asyncio.create_task(asyncio.Event().wait())
+        task.cancel()
+        await task
+
+    ear = Ear()
+    async with case.build(concurrent=concurrent) as bus:
+        bus.listen(UserCreated, await_cancelled)
+        bus.listen("*", ear)
+        await until_received(bus, ear)
+        for name in ("Anna", "Bea"):
+            await bus.dispatch(UserCreated(name=name))
+        await until(lambda: ear.heard == [UserCreated(name="Anna"), UserCreated(name="Bea")])
+    assert [failure.error for failure in bus.failures] == ["CancelledError"] * 2
+
+
+async def test_a_dispatch_that_is_cancelled_ends() -> None:
+    begun, ear = asyncio.Event(), Ear()
+
+    async def hang(_event: UserCreated) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async with EventFake(events=EVENTS) as bus:
+        bus.listen(UserCreated, hang)
+        bus.listen(UserCreated, ear)
+        task = asyncio.create_task(bus.dispatch(ANNA))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert not ear.heard
+    assert not bus.failures
+
+
+async def test_the_task_of_a_listener_that_it_cancels_itself_does_not_end_the_receiving(
+    durable: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def cancel_itself(_event: UserCreated) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    ear = Ear()
+    async with durable.build() as bus:
+        bus.listen(UserCreated, cancel_itself)
+        bus.listen(OrderCreated, ear)
+        await until_received(bus, ear)
+        await bus.dispatch(ANNA)
+        await bus.dispatch(OrderCreated(number=1))
+        await until(lambda: ear.heard == [OrderCreated(number=1)])
+    assert "was not delivered to all" in caplog.text
+
+
+async def test_an_error_of_the_work_is_raised_by_run_with_renewals() -> None:
+    async def fail() -> None:
+        raise LookupError("of the work")
+
+    async def renew() -> None: ...
+
+    with pytest.raises(LookupError, match="of the work"):
+        await run_with_renewals(fail(), renew=renew, every=10)
+
+
 async def test_with_concurrent_no_listener_waits_for_another(case: Case) -> None:
     met, ear = asyncio.Barrier(2), Ear()
 
@@ -164,9 +234,14 @@ async def test_an_event_of_another_version_is_noted_and_the_next_one_comes(case:
         await until_received(bus, ear)
         await bus._driver.publish("user.created", b'{"another": 1}')
         await bus._driver.publish("user.unknown", b"{}")
+        await bus._driver.publish("user.address.created", b'{"street": "odd"}')
         await bus.dispatch(ANNA)
         await until(lambda: ear.heard == [ANNA])
-        assert [failure.event for failure in bus.failures] == ["user.created", "user.unknown"]
+        assert [(failure.event, failure.error) for failure in bus.failures] == [
+            ("user.created", "ValidationError"),
+            ("user.unknown", "KeyError"),
+            ("user.address.created", "LookupError"),
+        ]
 
 
 async def test_each_group_gets_each_event_and_one_of_its_processes(durable: Case) -> None:
@@ -214,6 +289,38 @@ async def test_what_a_process_had_not_done_when_it_ended_comes_to_the_next(durab
         bus.listen(UserCreated, ear)
         await until(lambda: len(ear.heard) == 2)
     assert ear.heard == [ANNA, UserCreated(name="sent while no process listened")]
+
+
+@pytest.mark.parametrize("durable", ["postgresql"], indirect=True)
+async def test_a_group_that_is_never_idle_is_seen(durable: Case, database: str) -> None:
+    ear, begun, may_end = Ear(), asyncio.Event(), asyncio.Event()
+    ages: list[bool] = []
+
+    async def listen(_event: UserCreated) -> None:
+        if not begun.is_set():
+            begun.set()
+            await may_end.wait()
+        else:
+            # While this event is handled, the queue has not been empty since the first one.
+            ages.append((await find_groups("SELECT seen_at > now() - interval '1 day' FROM kpi_events.groups"))[0])
+
+    async def find_groups(statement: LiteralString) -> list[bool]:
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            return [row[0] for row in await (await connection.execute(statement)).fetchall()]
+
+    async with durable.build() as bus:
+        bus.listen(UserCreated, listen)
+        bus.listen(OrderCreated, ear)
+        await until_received(bus, ear)
+        await bus.dispatch(ANNA)
+        await begun.wait()
+        await bus.dispatch(ANNA)
+        old = "UPDATE kpi_events.groups SET seen_at = now() - interval '8 days' RETURNING true"
+        assert await find_groups(old) == [True]
+        bus._driver._seen_at -= 10_000  # type: ignore[attr-defined]
+        may_end.set()
+        await until(lambda: bool(ages))
+    assert ages == [True]
 
 
 @pytest.mark.parametrize(

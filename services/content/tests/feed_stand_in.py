@@ -114,7 +114,7 @@ class StandIn:
         if path == "/internal/feed/revocations":
             return 200, {"seq": self.seq, "revocations": self.revocations}
         if path == "/internal/feed/events/page":
-            if query["after"] < self.kept_after:
+            if not self.kept_after <= query["after"] <= self.seq:
                 return 410, {"type": "events-gone"}
             items = [event for event in self.events if event["seq"] > query["after"]][: query["limit"]]
             return 200, {"items": items, "last": items[-1]["seq"] if items else query["after"]}

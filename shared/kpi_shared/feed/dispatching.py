@@ -6,13 +6,14 @@ from typing import Protocol
 
 import structlog
 from fastapi import FastAPI
-from kpi_kit.events import EventBus
+from kpi_kit.events import EventBus, EventTooLargeError
 
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.feed.client import FeedClient
 from kpi_shared.feed.errors import EventsGoneError
 from kpi_shared.feed.follower import Follower
 from kpi_shared.feed.platform_events import read_platform_event
+from kpi_shared.feed.schemas import FeedEvent
 
 log = structlog.get_logger(__name__)
 # The stream wakes the loop; without it, a page is asked for now and then.
@@ -53,12 +54,15 @@ class Dispatcher:
 
     async def dispatch_page(self) -> bool:
         """Whether there may be more. An event is dispatched before its place is stored, so at least once."""
+        if not self._follower.has_snapshot:
+            return False
         after = await self._position.load()
         if after is None:
-            if self._follower.has_snapshot:
-                await self._position.store(self._follower.seq)
+            await self._position.store(self._follower.seq)
             return False
-        if after >= self._follower.seq:
+        # A place beyond the follower's is asked for: either the follower is behind for a moment, or auth was restored
+        # from a backup and says that the events are gone.
+        if after == self._follower.seq:
             return False
         try:
             page = await self._client.ask_any(lambda address: self._client.get_events(address, after=after))
@@ -68,12 +72,20 @@ class Dispatcher:
             await self._position.store(self._follower.seq)
             return False
         for event in page.items:
-            found = read_platform_event(event)
-            if found is not None:
-                await self._bus.dispatch(found)
+            await self._dispatch(event)
             await self._position.store(event.seq)
         await self._position.store(max(after, page.last))
         return bool(page.items)
+
+    async def _dispatch(self, event: FeedEvent) -> None:
+        found = read_platform_event(event)
+        if found is None:
+            return
+        try:
+            await self._bus.dispatch(found)
+        except EventTooLargeError:
+            # Stopping here would stop all that comes after it, too.
+            log.exception("an event of the platform is too large for the bus", seq=event.seq, type=event.type)
 
 
 @asynccontextmanager

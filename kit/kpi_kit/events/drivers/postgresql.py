@@ -90,6 +90,7 @@ class PostgresqlDriver:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._lock = asyncio.Lock()
         self._cleaned_at = -_CLEAN_SECONDS
+        self._seen_at = -_CLEAN_SECONDS
 
     async def open(self, deliver: Deliver) -> None:
         # It connects with the first event: a service may start before its database.
@@ -148,16 +149,22 @@ class PostgresqlDriver:
     async def _receive(self) -> None:
         async with await self._connect() as connection:
             await self._execute(connection, "LISTEN kpi_events", {})
-            await self._execute(connection, _REGISTER, self._names)
+            await self._register(connection)
             # What a connection has taken that then broke.
             await self._execute(connection, _RELEASE, self._names)
             while True:
                 while await self._receive_one(connection):
-                    pass
+                    # A group that is never idle must not be forgotten by others.
+                    if monotonic() - self._seen_at > _CLEAN_SECONDS:
+                        await self._register(connection)
                 await self._clean(connection)
                 # Woken by a commit; what a pooler or a fault has swallowed is found after a second.
                 async for _ in connection.notifies(timeout=_POLL_SECONDS, stop_after=1):
                     pass
+
+    async def _register(self, connection: "psycopg.AsyncConnection[Any]") -> None:
+        self._seen_at = monotonic()
+        await self._execute(connection, _REGISTER, self._names)
 
     async def _receive_one(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
         values = {**self._names, "lease": _LEASE_SECONDS}
@@ -184,7 +191,7 @@ class PostgresqlDriver:
         if monotonic() - self._cleaned_at < _CLEAN_SECONDS:
             return
         self._cleaned_at = monotonic()
-        await self._execute(connection, _REGISTER, self._names)
+        await self._register(connection)
         await self._execute(connection, _FORGET, {"days": self._days})
 
 

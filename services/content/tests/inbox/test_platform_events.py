@@ -3,12 +3,15 @@
 import json
 import re
 from pathlib import Path
+from typing import cast
 
 import pytest
 from feed_stand_in import eventually
 from following_support import Follow
 from kpi_kit.events import Event, EventBus, EventFake
-from kpi_shared.feed.dispatching import MemoryPosition, dispatching_platform_events
+from kpi_shared.feed.client import FeedClient
+from kpi_shared.feed.dispatching import Dispatcher, MemoryPosition, dispatching_platform_events
+from kpi_shared.feed.follower import Follower
 from kpi_shared.feed.platform_events import (
     PLATFORM_EVENTS,
     AccountDeleted,
@@ -17,7 +20,8 @@ from kpi_shared.feed.platform_events import (
     SessionEnded,
     read_platform_event,
 )
-from kpi_shared.feed.schemas import FeedEvent
+from kpi_shared.feed.schemas import EventPage, FeedEvent
+from structlog.testing import CapturingLogger
 
 _EXAMPLE = re.compile(r"### `([\w.]+)`\n.*?```json\n(.*?)```", re.DOTALL)
 
@@ -111,6 +115,66 @@ async def test_events_that_auth_keeps_no_longer_are_left_out(follow: Follow) -> 
             await eventually(is_past)
             feed.change(1, username="marie")
             await eventually(lambda: len(_sent(bus)) == 1)
+
+
+async def test_an_event_that_is_too_large_for_the_bus_does_not_stop_the_others(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    position, logged = MemoryPosition(), CapturingLogger()
+    monkeypatch.setattr("kpi_shared.feed.dispatching.log", logged)
+    await position.store(0)
+    async with follow() as service, EventFake(events=PLATFORM_EVENTS) as bus:
+        feed = service.feeds[0]
+        feed.publish(
+            "sessions.ended", account_id=1, session_ids=list(range(10**8, 10**8 + 30_000)), reason="logout-all"
+        )
+        feed.publish("session.ended", account_id=1, session_id=12, reason="logout")
+        async with dispatching_platform_events(service.app, bus, position=position):
+            await eventually(lambda: bool(_sent(bus)))
+    assert [event.event_name for event in _sent(bus)] == ["session.ended"]
+    assert [(call.method_name, call.kwargs["seq"]) for call in logged.calls] == [("exception", 1)]
+
+
+async def test_a_place_that_a_restored_auth_never_gave_is_left_for_its_newest(follow: Follow) -> None:
+    position = MemoryPosition()
+    await position.store(1000)
+    async with follow() as service, EventFake(events=PLATFORM_EVENTS) as bus:
+        feed = service.feeds[0]
+        feed.change(1, "account.created")
+        await eventually(lambda: service.settled)
+        async with dispatching_platform_events(service.app, bus, position=position):
+
+            async def is_reset() -> bool:
+                return await position.load() == feed.seq
+
+            await eventually(is_reset)
+            feed.change(1, username="marie")
+            await eventually(lambda: len(_sent(bus)) == 1)
+
+
+async def test_a_follower_that_is_behind_for_a_moment_changes_no_place() -> None:
+    class Behind:
+        has_snapshot, seq = False, 0
+
+    class Client:
+        asked = 0
+
+        async def ask_any(self, _ask: object) -> EventPage:
+            self.asked += 1
+            return EventPage(items=[], last=7)
+
+    client, follower, position = Client(), Behind(), MemoryPosition()
+    await position.store(7)
+    async with EventFake(events=PLATFORM_EVENTS) as bus:
+        dispatcher = Dispatcher(cast("FeedClient", client), cast("Follower", follower), bus, position)
+        assert not await dispatcher.dispatch_page()
+        assert client.asked == 0, "before its first snapshot, its place is not one of auth's"
+        follower.has_snapshot, follower.seq = True, 5
+        assert not await dispatcher.dispatch_page()
+        assert (client.asked, await position.load()) == (1, 7)
+        follower.seq = 7
+        assert not await dispatcher.dispatch_page()
+        assert (client.asked, await position.load()) == (1, 7)
 
 
 def _sent(bus: EventFake) -> list[Event]:
