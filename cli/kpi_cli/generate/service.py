@@ -12,7 +12,7 @@ from kpi_cli.errors import FailureError
 from kpi_cli.generate import service_edits, steps
 from kpi_cli.generate.changes import Change, Edit, NewFile, Plan
 from kpi_cli.generate.fields.words import SQL_RESERVED
-from kpi_cli.generate.locks import derive_lock
+from kpi_cli.generate.locks import derive_lock, find_inner
 from kpi_cli.generate.rendering import render
 from kpi_cli.layout import ANSWERS
 from kpi_cli.parts import PARTS, Part
@@ -149,7 +149,8 @@ def _list_files(service: NewService) -> Iterator[NewFile]:
     like = _find_example(service.checkout)
     for path in _COPIED:
         yield NewFile(f"{folder}/{path}", (like / path).read_text(encoding="utf-8"))
-    lock = derive_lock((like / "requirements.txt").read_text(encoding="utf-8"), root="kpi-shared")
+    known = (like / "requirements.txt").read_text(encoding="utf-8")
+    lock = derive_lock(known, root="kpi-shared", inner=find_inner(service.checkout))
     yield NewFile(f"{folder}/requirements.txt", lock)
 
 

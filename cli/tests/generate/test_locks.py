@@ -1,7 +1,7 @@
 """The lock of a new service is what a compilation would give."""
 
 from kpi_cli import layout
-from kpi_cli.generate.locks import derive_lock
+from kpi_cli.generate.locks import derive_lock, find_inner
 
 LOCK = """\
 alpha==1 \\
@@ -45,6 +45,6 @@ beta==2 ; python_full_version < '3.14' \\
 
 def test_the_lock_of_content_is_that_of_the_shared_library() -> None:
     """It has no requirements of its own, so uv has compiled what is derived here from another lock."""
-    services = layout.find().checkout / "services"
-    auth, content = ((services / name / "requirements.txt").read_text() for name in ("auth", "content"))
-    assert derive_lock(auth, root="kpi-shared") == content
+    checkout = layout.find().checkout
+    auth, content = ((checkout / "services" / name / "requirements.txt").read_text() for name in ("auth", "content"))
+    assert derive_lock(auth, root="kpi-shared", inner=find_inner(checkout)) == content

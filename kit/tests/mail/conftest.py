@@ -17,12 +17,14 @@ def aws() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def boto_session() -> Iterator[None]:
-    """One session for all mailers of these tests: to read the library's files takes half a second each time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boto3, "Session", cache(boto3.Session))
-        yield
+# One for all mailers of these tests: to read the library's files takes half a second each time.
+_find_session = cache(boto3.Session)
+
+
+@pytest.fixture(autouse=True)
+def boto_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In these tests alone: others have credentials of their own."""
+    monkeypatch.setattr(boto3, "Session", _find_session)
 
 
 @pytest.fixture(scope="session")
