@@ -23,7 +23,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
     if name == "redis":
         port = request.getfixturevalue("redis").port
         return Case(name, f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/0")
-    return Case(name, {"disk": f"disk://{tmp_path}/cache?timeout=20"}.get(name, f"{name}://"))
+    return Case(name, {"disk": f"disk://{tmp_path}/cache"}.get(name, f"{name}://"))
 
 
 @pytest.fixture
