@@ -86,10 +86,10 @@ def test_a_retry_says_which_jobs() -> None:
 
 
 def test_the_queue_of_a_service_with_the_kit_is_where_its_settings_say(
-    url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    url: str, worker: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The database of the service has no queue there."""
-    queue = create_migrated_database("kpi_content", f"queue_elsewhere_{url.rpartition('_')[2]}")
+    queue = create_migrated_database("kpi_content", f"queue_elsewhere_{worker}")
     with psycopg.connect(queue) as connection:
         connection.execute(upgrade_sql())
     monkeypatch.setenv("DATABASE_URL", url)

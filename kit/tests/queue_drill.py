@@ -86,7 +86,7 @@ async def drill(plan: Plan) -> Outcome:
             for first in range(0, len(numbers), _BATCH):
                 await queue.push_all([Plain(number=number) for number in numbers[first : first + _BATCH]])
             await _kill(plan, workers, queue)
-            await _until_left(queue, 0)
+            await _until_left(queue, 0, workers)
         seconds = time.perf_counter() - began
         left, failed = await _count_left(queue), len(await queue.failed())
     runs, once_runs, effects = (_count(plan.url, table) for table in ("runs", "once_runs", "effects"))
@@ -134,15 +134,16 @@ async def _kill(plan: Plan, workers: list[Popen[bytes]], queue: Queue) -> None:
     """SIGKILL the one that has worked for longest, and start another."""
     chance = random.Random(plan.seed)
     for left in sorted((chance.randrange(plan.jobs // 10, plan.jobs) for _ in range(plan.kills)), reverse=True):
-        await _until_left(queue, left)
+        await _until_left(queue, left, workers)
         victim = workers.pop(0)
         victim.kill()
         victim.wait()
         workers.append(_start_worker(plan.queue_url))
 
 
-async def _until_left(queue: Queue, number: int) -> None:
-    while await _count_left(queue) > number:  # noqa: ASYNC110 the database does not tell
+async def _until_left(queue: Queue, number: int, workers: list[Popen[bytes]]) -> None:
+    while await _count_left(queue) > number:
+        assert all(worker.poll() is None for worker in workers), "a worker has ended by itself"
         await asyncio.sleep(0.02)
 
 
@@ -156,9 +157,10 @@ def _count(url: str, table: str) -> dict[int, int]:
 
 
 async def _work(url: str) -> None:
-    """A worker whose jobs take up to 20 ms."""
+    """A worker whose jobs take up to 20 ms. The queue has options in its URL that libpq does not know."""
+    database = url[: url.index("lost_after") - 1]
     queue = Queue.from_url(url)
-    async with AsyncConnectionPool(kwargs=read_parameters(url, {}), min_size=2, max_size=8, open=False) as pool:
+    async with AsyncConnectionPool(kwargs=read_parameters(database, {}), min_size=2, max_size=8, open=False) as pool:
 
         async def note(table: str, number: int) -> None:
             async with pool.connection() as connection:

@@ -4,15 +4,12 @@ import asyncio
 import logging
 import random
 import secrets
-from contextlib import suppress
 from time import monotonic
 
 from kpi_kit.cache.contract import CacheDriver
-from kpi_kit.cache.errors import CacheError, CacheUnavailableError, LockLostError, LockTimeoutError
+from kpi_kit.cache.errors import CacheUnavailableError, LockLostError, LockTimeoutError
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.1
-# In seconds; the last one is for a server that is started anew.
-_PAUSES_BEFORE_END = (0.05, 0.5, 2.0, 5.0)
 log = logging.getLogger(__name__)
 
 
@@ -24,22 +21,9 @@ class Lock:
         self._name = name
         self._lease = lease
         self._token = secrets.token_hex(16).encode()
-        self._ending: asyncio.Task[None] | None = None
 
     async def try_take(self) -> bool:
-        try:
-            return await self._driver.add(self._name, self._token, self._lease)
-        except BaseException:
-            # A server that stood still may carry it out later, when nothing holds the lock.
-            self._ending = asyncio.create_task(self._end_later())
-            raise
-
-    async def _end_later(self) -> None:
-        for pause in _PAUSES_BEFORE_END:
-            await asyncio.sleep(pause)
-            with suppress(CacheError):
-                await self._driver.delete(self._name, value=self._token)
-                return
+        return await self._driver.add(self._name, self._token, self._lease)
 
     async def take(self, *, wait: float) -> None:
         """LockTimeoutError if it is not free within ``wait`` seconds."""

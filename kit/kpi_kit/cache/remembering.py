@@ -58,7 +58,7 @@ class Rememberer:
         lock = self._lock(plan)
         until = monotonic() + plan.lease
         pause = _FIRST_PAUSE
-        while (is_taken := await self._entries.softly(lock.try_take, None)) is False:
+        while not await self._entries.softly(lock.try_take, default=True):
             # The lease of another process ends. When a second one has failed, too, rather twice than never.
             if (left := until - monotonic()) <= 0:
                 return await self._make(plan)
@@ -69,9 +69,7 @@ class Rememberer:
             # Another process may have stored it just before it released the lock.
             return await self._find(plan) or await self._make(plan)
         finally:
-            # Without an answer there is nothing to release, and a server that stands still is not asked again.
-            if is_taken:
-                await lock.release()
+            await lock.release()
 
     def _lock(self, plan: Plan) -> Lock:
         return Lock(self._driver, plan.lock_name, lease=plan.lease)

@@ -99,32 +99,6 @@ async def test_redis_stands_still_and_goes_on(server: RedisServer, cache: Cache)
     assert await cache.get("key") == 1
 
 
-async def test_a_lock_that_redis_gives_late_is_given_back(server: RedisServer, cache: Cache) -> None:
-    with suspended(server):
-        with pytest.raises(CacheUnavailableError):
-            await cache.remember("key", lambda: answer(1), ttl=60)
-        with pytest.raises(CacheUnavailableError):
-            async with cache.lock("key"):
-                pass
-    # Their leases are of 30 s.
-    async with cache.lock("key", wait=10):
-        assert await asyncio.wait_for(cache.remember("key", lambda: answer(2), ttl=60), 10) == 2
-
-
-async def answer(value: int) -> int:
-    return value
-
-
-async def test_redis_that_takes_no_writes_is_unavailable(server: RedisServer, cache: Cache) -> None:
-    from redis.asyncio import Redis  # noqa: PLC0415
-
-    async with Redis(port=server.port, password=PASSWORD) as client:
-        await client.config_set("min-replicas-to-write", 1)
-    for call in (cache.put("key", 1), cache.increment("key")):
-        with pytest.raises(CacheUnavailableError):
-            await call
-
-
 async def test_late_responses_are_not_taken_for_those_of_other_calls(server: RedisServer, cache: Cache) -> None:
     await asyncio.gather(*(cache.put(str(number), number) for number in range(30)))
     with suspended(server):

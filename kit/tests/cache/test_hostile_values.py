@@ -89,7 +89,8 @@ async def test_other_types_of_redis_are_errors_of_the_cache(case: Case, cache: C
     async with Redis.from_url(case.url) as client:
         await client.rpush("kpi:key:list", "a")
         await client.set(b"kpi:key:\xff\xfe", "a")
-    assert await cache.get("list") is None
+    with pytest.raises(ValueError, match="type"):
+        await cache.get("list")
     await cache.put("list", 1)
     assert await cache.get("list") == 1
     await cache.flush()

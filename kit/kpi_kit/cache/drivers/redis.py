@@ -87,11 +87,7 @@ class RedisDriver:
                 found: bytes | None = await self._backend.get_raw(name)
                 return found
         except _FAULTS as error:
-            explained = _explain(error)
-            if isinstance(explained, CacheValueError):
-                # A value of another type is not one of ours.
-                return None
-            raise explained from None
+            raise _explain(error) from None
 
     async def set(self, name: str, value: bytes, ttl: float | None) -> None:
         await self._bound(self._backend.set_raw(name, value, px=_to_px(ttl)))
@@ -124,14 +120,10 @@ class RedisDriver:
             raise _explain(error) from None
 
 
-# What Redis says of the value. All else, such as a full disk, is about the server.
-_OF_THE_VALUE = re.compile(r"(ERR )?(WRONGTYPE|value is not an integer|increment or decrement)")
-
-
 def _explain(error: BaseException) -> Exception:
     """Without the library's text, which may quote the command with its value, or the address."""
     cause = error.__cause__ if isinstance(error, CacheBackendInteractionError) else error
-    if isinstance(cause, DataError) or (type(cause) is ResponseError and _OF_THE_VALUE.match(str(cause))):
+    if type(cause) in (ResponseError, DataError):
         return CacheValueError("Redis cannot do this with what is stored: it is not a counter, or has another type")
     return CacheUnavailableError(f"Redis did not respond, or cannot handle this now ({type(cause).__name__})")
 
