@@ -16,7 +16,7 @@ from kpi_kit.cache.drivers import DRIVERS
 from kpi_kit.cache.entries import Entries
 from kpi_kit.cache.errors import CacheValueError, UnknownStoreError
 from kpi_kit.cache.keys import DEFAULT_PREFIX, Names, to_seconds
-from kpi_kit.cache.locks import Lock
+from kpi_kit.cache.locks import Lock, Releases
 from kpi_kit.cache.remembering import Plan, Rememberer
 from kpi_kit.cache.tags import Tags
 from kpi_kit.drivers import choose_driver
@@ -54,7 +54,8 @@ class Cache:
         self._names = Names(prefix)
         self._tags = Tags(driver, self._names)
         self._entries = Entries(driver, self._tags, soft_reads=soft_reads, now=now)
-        self._rememberer = Rememberer(driver, self._entries, self._tags)
+        self._releases = Releases()
+        self._rememberer = Rememberer(driver, self._entries, self._tags, self._releases)
         self._stores = dict(stores or {})
         self._observer = observer
         self._opened: AsyncExitStack | None = None
@@ -86,6 +87,7 @@ class Cache:
         async with AsyncExitStack() as stack:
             await self._driver.open()
             stack.push_async_callback(self._driver.close)
+            stack.push_async_callback(self._releases.close)
             stack.push_async_callback(self._rememberer.close)
             for store in self._stores.values():
                 await stack.enter_async_context(store)
@@ -155,12 +157,13 @@ class Cache:
 
     async def forget(self, key: str) -> bool:
         """Whether there was a value."""
-        with self._observe("forget"):
-            return await self._driver.delete(self._names.of_key(key))
+        name = self._names.of_key(key)
+        with self._observe("forget"), self._rememberer.outdating(lambda made, _: made == name):
+            return await self._driver.delete(name)
 
     async def flush(self) -> None:
         """Forget all values under the prefix of this cache, and nothing else. Locks stay."""
-        with self._observe("flush"):
+        with self._observe("flush"), self._rememberer.outdating(lambda _name, _tags: True):
             await self._driver.clear(self._names.keys)
 
     @overload
@@ -238,7 +241,8 @@ class Cache:
 
     async def invalidate(self, *tags: str) -> None:
         """Forget all values with one of these tags, at once and for all processes."""
-        with self._observe("invalidate"):
+        ended = frozenset(tags)
+        with self._observe("invalidate"), self._rememberer.outdating(lambda _, made: not ended.isdisjoint(made)):
             await self._tags.invalidate(tags)
 
     @asynccontextmanager
@@ -249,7 +253,7 @@ class Cache:
         before. The lock prevents double work; what must not happen twice needs a constraint where it is stored, since a
         process that stands still does not notice the end of its lease, and Redis forgets locks when it is restarted.
         """
-        lock = Lock(self._driver, self._names.of_lock(name), lease=to_seconds(lease))
+        lock = Lock(self._driver, self._names.of_lock(name), self._releases, lease=to_seconds(lease))
         with self._observe("lock"):
             await lock.take(wait=to_seconds(wait) if wait else 0.0)
         try:

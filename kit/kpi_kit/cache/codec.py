@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from kpi_kit.cache.errors import CacheValueError
+from kpi_kit.cache.keys import MAX_TAGS
 
 MAX_VALUE = 1024 * 1024
 # No JSON begins with it.
@@ -30,7 +31,7 @@ class Header(BaseModel):
     """
 
     fresh_until: float | None = None
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default={}, max_length=MAX_TAGS)
 
 
 @dataclass(frozen=True)

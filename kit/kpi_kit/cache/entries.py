@@ -63,14 +63,17 @@ class Entries:
 
     async def put(
         self, name: str, body: bytes, ttl: float | None, *, stale: float = 0.0, versions: Mapping[str, str]
-    ) -> None:
+    ) -> bytes:
+        """What was stored: the body, with a header if it needs one."""
         header = Header(tags=dict(versions))
         if stale and ttl is not None:
             header.fresh_until = self._now() + ttl
             ttl += stale
         if versions:
             ttl = TAG_SECONDS if ttl is None else min(ttl, TAG_SECONDS)
-        await self._driver.set(name, join(header, body) if stale or versions else body, ttl)
+        stored = join(header, body) if stale or versions else body
+        await self._driver.set(name, stored, ttl)
+        return stored
 
     async def softly(self, call: Callable[[], Awaitable[T]], default: T) -> T:
         """The call's result; with soft reads, ``default`` if the driver is unavailable, or was a moment ago."""

@@ -24,6 +24,8 @@ class Tags:
 
     async def read(self, tags: Collection[str]) -> dict[str, str]:
         """The version of each tag; a tag that has none gets one."""
+        if isinstance(tags, str):
+            raise CacheValueError("tags are a list: text would be a tag for each character")
         if len(tags) > MAX_TAGS:
             raise CacheValueError(f"a value has at most {MAX_TAGS} tags")
         names = [self._names.of_tag(tag) for tag in tags]

@@ -177,6 +177,37 @@ async def test_redis_without_memory_is_unavailable(server: RedisServer, cache: C
     assert await cache.get("key") == 1
 
 
+async def test_redis_that_refuses_writes_is_unavailable(server: RedisServer, cache: Cache) -> None:
+    from redis.asyncio import Redis  # noqa: PLC0415
+
+    async with Redis(port=server.port, password=PASSWORD) as client:
+        await client.config_set("min-replicas-to-write", 1)
+    for call in (cache.put("key", 1), cache.increment("n"), cache.forget("key")):
+        with pytest.raises(CacheUnavailableError):
+            await call
+    async with Cache.from_url(url_of(server, more="&soft_reads=true")) as soft:
+        assert await soft.remember("key", make_at_once("made"), ttl=60) == "made"
+
+
+async def test_a_lock_that_redis_takes_too_late_becomes_free(server: RedisServer, cache: Cache) -> None:
+    await cache.get("key")
+    with suspended(server), pytest.raises(CacheUnavailableError):
+        await cache.lock("work", wait=0).__aenter__()
+    async with asyncio.timeout(_BOUND), cache.lock("work", wait=_BOUND):
+        pass
+
+
+async def test_with_soft_reads_few_wait_for_redis_that_stands_still(server: RedisServer) -> None:
+    async with Cache.from_url(url_of(server, more="&soft_reads=true").replace("0.5", "5")) as cache:
+        await cache.put("key", 1)
+        with suspended(server):
+            # The pause after a fault begins anew with each call that waits, and none is due before its end.
+            cache._entries._paused_until = monotonic() + 3600
+            async with asyncio.timeout(4):
+                for number in range(10):
+                    assert await cache.remember(str(number), make_at_once(number), ttl=60) == number
+
+
 async def test_a_locked_file_is_unavailable(tmp_path: Path) -> None:
     async with Cache.from_url(f"disk://{tmp_path}/cache?timeout=0.2") as cache:
         await cache.put("key", 1)

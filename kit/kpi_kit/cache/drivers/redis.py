@@ -18,6 +18,11 @@ _DEFAULT_CONNECTIONS = 20
 _BATCH = 500
 _DATABASE = re.compile(r"[0-9]{1,5}")
 _FAULTS = (CacheBackendInteractionError, RedisError, OSError, TimeoutError)
+# redis-py drops ERR; before its seventh version, Redis says first that it was in a script. All else that a server
+# refuses, such as with MISCONF, NOREPLICAS or READONLY, is its state and no mistake of the caller.
+_SCRIPT = r"(?:ERR )?(?:Error running script .*@user_script: ?[0-9]+: )?(?:ERR )?"
+_TYPE = re.compile(rf"{_SCRIPT}WRONGTYPE")
+_MISTAKE = re.compile(rf"{_SCRIPT}(?:WRONGTYPE|value is not an integer|increment)")
 # cashews' own gives a time to live to a counter that reaches 1, which is neither each new one nor only a new one.
 _INCREMENT = """
 local is_new = redis.call("EXISTS", KEYS[1]) == 0
@@ -87,6 +92,9 @@ class RedisDriver:
                 found: bytes | None = await self._backend.get_raw(name)
                 return found
         except _FAULTS as error:
+            if _TYPE.match(str(_find_cause(error))):
+                # Not written by this library.
+                return None
             raise _explain(error) from None
 
     async def set(self, name: str, value: bytes, ttl: float | None) -> None:
@@ -122,10 +130,14 @@ class RedisDriver:
 
 def _explain(error: BaseException) -> Exception:
     """Without the library's text, which may quote the command with its value, or the address."""
-    cause = error.__cause__ if isinstance(error, CacheBackendInteractionError) else error
-    if type(cause) in (ResponseError, DataError):
+    cause = _find_cause(error)
+    if isinstance(cause, DataError) or (isinstance(cause, ResponseError) and _MISTAKE.match(str(cause))):
         return CacheValueError("Redis cannot do this with what is stored: it is not a counter, or has another type")
     return CacheUnavailableError(f"Redis did not respond, or cannot handle this now ({type(cause).__name__})")
+
+
+def _find_cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ if isinstance(error, CacheBackendInteractionError) else error
 
 
 def _read_tls(url: Url) -> dict[str, Any]:
