@@ -14,7 +14,7 @@ class Letter:
     """A composed mail, and what identifies it. ``template`` is only for the names of files and for logs.
 
     ``recipients`` are the addresses that it is sent to, those of Bcc too; None stands for those
-    of To and Cc, and ``()`` for nobody.
+    of To and Cc, and ``()`` for no one.
     """
 
     mail_id: int | str
