@@ -24,10 +24,12 @@ _NEEDED = (
     "cli/kpi_cli/parts.py",
     "docker-compose.yml",
     "gateway/kpi_gateway/settings.py",
+    "kit/pyproject.toml",
     "pyproject.toml",
     "services/content/alembic.ini",
     "services/content/migrations/script.py.mako",
     "services/content/requirements.txt",
+    "shared/pyproject.toml",
     "tests/rights.txt",
 )
 # A path on a line of its own, and the block below it.

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import pytest
-from kpi_kit.errors import DriverUnavailableError, UrlError
+from kpi_kit.errors import DriverUnavailableError, NotOpenError, UrlError
 from kpi_kit.hashing import (
     CostlyHashError,
     Hasher,
     HasherBusyError,
     HashFake,
-    HashingError,
     RefusedPasswordError,
     UnknownHashError,
 )
@@ -65,11 +64,11 @@ async def test_a_refused_password(hasher: Hasher) -> None:
 
 
 async def test_it_works_within_its_block_only(hasher: Hasher) -> None:
-    with pytest.raises(HashingError, match="async with"):
+    with pytest.raises(NotOpenError, match="async with"):
         await hasher.make("a password")
     async with hasher:
         assert await hasher.make("a password")
-    with pytest.raises(HashingError, match="async with"):
+    with pytest.raises(NotOpenError, match="async with"):
         await hasher.make("a password")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("kpi-hash")]
 

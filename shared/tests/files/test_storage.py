@@ -1,11 +1,13 @@
 """What fields need of a storage, in a folder and in a bucket. The storage itself is tested in the kit."""
 
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import boto3
 import httpx
@@ -101,12 +103,23 @@ async def test_what_a_bucket_does_not_delete_is_not_taken_for_gone(bucket: Stora
     assert await _list(files) == [KEY]
 
 
-async def test_what_a_folder_does_not_remove_stops_no_other_removal(folder: Storage, tmp_path: Path) -> None:
-    await folder.put(OTHER, b"a")
-    (tmp_path / "files" / KEY).mkdir()
+async def test_what_a_folder_does_not_remove_stops_no_other_removal(
+    folder: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in (KEY, OTHER):
+        await folder.put(key, b"a")
+    unlink = os.unlink
+
+    def refuse(name: str, **more: Any) -> None:
+        if KEY.endswith(name):
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        unlink(name, **more)
+
+    monkeypatch.setattr(os, "unlink", refuse)
     with capture_logs() as logs:
         assert await Files(folder, "sample").remove(KEY, OTHER) == 1
-    assert [line["error"] for line in logs] == ["Is a directory"]
+    assert [line["error"] for line in logs] == ["Operation not permitted"]
+    assert [await folder.exists(key) for key in (KEY, OTHER)] == [True, False]
 
 
 async def test_a_removal_that_fails_is_left_to_housekeeping(folder: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
