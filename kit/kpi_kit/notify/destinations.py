@@ -7,10 +7,8 @@ connection then goes to an address that was checked, and not to what another loo
 import asyncio
 import ipaddress
 import socket
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import NamedTuple
 
 import httpx
@@ -21,8 +19,6 @@ from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
 _MOST_URL = 2000
 # A look-up cannot be ended: it holds its thread until the system gives up.
 _THREADS = 64
-# So those of a host whose name server is silent leave threads for the others.
-_LOOKUPS_PER_HOST = 2
 _LAST_PORT = 65535
 
 
@@ -40,7 +36,7 @@ class Destinations:
         self._allowed = tuple(allowed)
         self._seconds = seconds
         self._threads: ThreadPoolExecutor | None = None
-        self._looking_up: Counter[str] = Counter()
+        self._look_ups: dict[str, asyncio.Future[list[str]]] = {}
 
     def open(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="kpi-kit-webhook-resolver")
@@ -75,22 +71,28 @@ class Destinations:
         return url
 
     async def _resolve(self, host: str) -> list[str]:
-        if self._threads is None or self._looking_up[host] >= _LOOKUPS_PER_HOST:
-            raise ChannelUnavailableError("the host cannot be resolved")
-        self._looking_up[host] += 1
-        looking_up = self._threads.submit(_look_up, host)
-        loop = asyncio.get_running_loop()
-        looking_up.add_done_callback(lambda _: _call(loop, self._end_lookup, host))
+        if self._threads is None:
+            raise ChannelUnavailableError("the channel is not open")
         try:
             async with asyncio.timeout(self._seconds):
-                return await asyncio.wrap_future(looking_up)
+                return await asyncio.shield(self._find_look_up(self._threads, host))
         except (TimeoutError, OSError, UnicodeError):
             raise ChannelUnavailableError("the host cannot be resolved") from None
 
-    def _end_lookup(self, host: str) -> None:
-        self._looking_up[host] -= 1
-        if not self._looking_up[host]:
-            del self._looking_up[host]
+    def _find_look_up(self, threads: ThreadPoolExecutor, host: str) -> asyncio.Future[list[str]]:
+        """One for all who ask for a host at the same time, so that a silent name server holds one thread."""
+        look_up = self._look_ups.get(host)
+        if look_up is None:
+            look_up = asyncio.get_running_loop().run_in_executor(threads, _look_up, host)
+            self._look_ups[host] = look_up
+            look_up.add_done_callback(lambda done: self._end_look_up(host, done))
+        return look_up
+
+    def _end_look_up(self, host: str, done: asyncio.Future[list[str]]) -> None:
+        del self._look_ups[host]
+        if not done.cancelled():
+            # Read, so that the loop does not report it when all who waited have given up.
+            done.exception()
 
     def _choose(self, found: Sequence[str]) -> Address:
         """The first; one address that is not allowed refuses them all, since which one is used would be chance."""
@@ -107,12 +109,6 @@ def _parse_address(text: str) -> Address:
     if getattr(address, "scope_id", None) is not None:
         raise DeliveryRefusedError("the host has an address that is not public")
     return address
-
-
-def _call(loop: asyncio.AbstractEventLoop, function: Callable[[str], None], host: str) -> None:
-    # A look-up may end after the loop.
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(function, host)
 
 
 def _look_up(host: str) -> list[str]:

@@ -141,7 +141,7 @@ async def test_a_letter_can_be_sent_to_some_of_its_recipients(receiver: Receiver
     await receiver.mailer.send(replace(letter, recipients=("ben@example.com",)))
     (mail,) = await until_read(receiver, 1)
     if "SesReceiver" not in type(receiver).__name__:
-        # moto adds the addresses of the message's fields to those that it was told, which SES does not do.
+        # moto adds the addresses of the message's fields to those that the call names, which SES does not do.
         assert mail.recipients in (None, {"ben@example.com"})
 
 

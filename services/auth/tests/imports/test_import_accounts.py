@@ -115,7 +115,7 @@ async def test_a_second_run_changes_nothing(shared: Accounts, settings: AuthSett
     await shared.execute("UPDATE users SET role = 'admin', is_active = false WHERE username = 'anna'")
     (await Import.run(settings, lines)).check(read=4, unchanged=4)
     assert (await rows(shared))[0]["role"] == "admin"
-    # Whoever has moved to another name or address gets no second account with the old hash.
+    # An account whose name or address has changed since is found again: no second one with the old hash is added.
     await shared.execute("UPDATE users SET username = 'new-' || id, email = 'new-' || email, deleted_at = now()")
     (await Import.run(settings, lines)).check(read=4, unchanged=4)
 
@@ -200,7 +200,7 @@ async def test_conflicts_are_named_by_line(shared: Accounts, settings: AuthSetti
     lines = [
         {"username": "ANNA", "email": "another@example.com"},
         {"username": "bee", "email": "anna@example.com"},
-        # It has registered with this address before, and nobody knows whether it is its own.
+        # An account that was here has this address and has not verified it: it may belong to another person.
         {"username": "squatter", "email": "squatter@example.com", "verified": True},
         {"username": "cleo", "email": "cleo@example.com"},
         {"username": "Cleo", "email": "cleo@elsewhere.example"},
