@@ -24,7 +24,10 @@ class CacheDriver(Protocol):
         ...
 
     async def add(self, name: str, value: bytes, ttl: float | None) -> bool:
-        """Store only what is not there; whether it was stored. Atomic among all who use the same values."""
+        """Store only what is not there; whether it was stored. Atomic among all who use the same values.
+
+        What has the name of a lock (``keys.is_of_lock``) is not dropped before its time to make room for values.
+        """
         ...
 
     async def delete(self, name: str, *, value: bytes | None = None) -> bool:

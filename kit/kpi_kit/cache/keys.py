@@ -24,6 +24,7 @@ class Names:
         self.keys = f"{prefix}:key:"
         self._tags = f"{prefix}:tag:"
         self._locks = f"{prefix}:lock:"
+        self._makings = f"{prefix}:making:"
 
     def of_key(self, key: str) -> str:
         return self.keys + check_key(key)
@@ -36,7 +37,12 @@ class Names:
 
     def of_making(self, key: str) -> str:
         """The lock under which a remembered value is made, which no ``lock("...")`` can take."""
-        return f"{self._locks}:{key}"
+        return self._makings + key
+
+
+def is_of_lock(name: str) -> bool:
+    """Whether a lock has this name, of whatever prefix: a driver that drops values when it is full must keep it."""
+    return name.split(":", 2)[1] in ("lock", "making")
 
 
 def check_key(key: str) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cache_support import SHORT, Case, Maker, make_at_once, pass_time, until, until_async, until_waiting
@@ -363,3 +364,27 @@ def test_a_url_that_is_wrong_is_refused_unquoted(url: str) -> None:
     with pytest.raises(UrlError) as caught:
         Cache.from_url(url)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_full_cache_keeps_its_locks(tmp_path: Path) -> None:
+    for url in ("memory://?size=100", f"disk://{tmp_path}/cache?size_mib=1&timeout=20"):
+        async with Cache.from_url(url) as cache, cache.lock("a", lease=600):
+            for number in range(150):
+                await cache.put(f"key{number}", "x" * 20_000)
+            assert await cache.get("key0") is None
+            with pytest.raises(LockTimeoutError):
+                async with cache.lock("a", wait=0):
+                    pass
+
+
+async def test_no_lock_is_that_of_a_value_that_is_made(cache: Cache) -> None:
+    async with cache.lock(":key"), cache.lock("key"):
+        assert await asyncio.wait_for(cache.remember("key", make_at_once(1), ttl=60), 10) == 1
+
+
+async def test_a_flush_takes_more_than_one_batch(tmp_path: Path) -> None:
+    async with Cache.from_url(f"disk://{tmp_path}/cache?timeout=20") as cache:
+        for number in range(1100):
+            await cache.put(f"key{number}", 1)
+        await cache.flush()
+        assert [await cache.has(f"key{number}") for number in (0, 500, 1099)] == [False] * 3

@@ -8,9 +8,10 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,12 +19,14 @@ import diskcache
 
 from kpi_kit.cache.codec import add_to_counter
 from kpi_kit.cache.errors import CacheUnavailableError
+from kpi_kit.cache.keys import is_of_lock
 from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.urls import Url, read_number
 
 _FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _MIB = 1024 * 1024
 _DEFAULT_TIMEOUT = 2.0
+_BATCH = 1000
 
 T = TypeVar("T")
 
@@ -75,6 +78,7 @@ class DiskDriver:
         self._timeout = read_number(url, "timeout", default=_DEFAULT_TIMEOUT, least=0.05, most=60)
         self._thread: ThreadPoolExecutor | None = None
         self._values: diskcache.Cache | None = None
+        self._locks: diskcache.Cache | None = None
 
     async def open(self) -> None:
         # One thread: SQLite has a connection for each, and each would have to be closed by its own.
@@ -88,18 +92,21 @@ class DiskDriver:
     def _open(self) -> None:
         # Values may be private. The library would leave the folder open to all.
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._values = diskcache.Cache(
-            str(self._folder), timeout=self._timeout / 2, disk=BytesDisk, size_limit=self._size
-        )
+        self._values = self._open_store(self._folder, size_limit=self._size)
+        self._locks = self._open_store(self._folder / "locks", eviction_policy="none")
+
+    def _open_store(self, folder: Path, **options: object) -> diskcache.Cache:
+        return diskcache.Cache(str(folder), timeout=self._timeout / 2, disk=BytesDisk, **options)
 
     async def close(self) -> None:
         if self._thread is None:
             return
-        if self._values is not None:
-            with suppress(CacheUnavailableError):
-                await self._run(self._values.close)
+        for store in (self._values, self._locks):
+            if store is not None:
+                with suppress(CacheUnavailableError):
+                    await self._run(store.close)
         self._thread.shutdown(wait=False, cancel_futures=True)
-        self._thread = self._values = None
+        self._thread = self._values = self._locks = None
 
     async def _run(self, call: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
@@ -119,17 +126,22 @@ class DiskDriver:
             raise NotOpenError("cache")
         return self._values
 
+    def _find_store(self, name: str) -> diskcache.Cache:
+        if self._locks is None or not is_of_lock(name):
+            return self._open_values
+        return self._locks
+
     async def set(self, name: str, value: bytes, ttl: float | None) -> None:
         await self._run(lambda: self._open_values.set(name, value, ttl))
 
     async def add(self, name: str, value: bytes, ttl: float | None) -> bool:
-        return bool(await self._run(lambda: self._open_values.add(name, value, ttl)))
+        return bool(await self._run(lambda: self._find_store(name).add(name, value, ttl)))
 
     async def delete(self, name: str, *, value: bytes | None = None) -> bool:
         return await self._run(lambda: self._delete(name, value))
 
     def _delete(self, name: str, value: bytes | None) -> bool:
-        values = self._open_values
+        values = self._find_store(name)
         if value is None:
             return bool(values.delete(name))
         with values.transact():
@@ -149,8 +161,18 @@ class DiskDriver:
         return number
 
     async def clear(self, start: str) -> None:
-        for name in await self._run(lambda: [each for each in self._open_values if each.startswith(start)]):
-            await self.delete(name)
+        names = await self._run(lambda: iter(self._open_values))
+        while await self._run(lambda: self._clear_some(names, start)):
+            pass
+
+    def _clear_some(self, names: Iterator[str], start: str) -> bool:
+        """One transaction for many: each of its own would be written to the disk. False if there are no more."""
+        some = list(islice(names, _BATCH))
+        with self._open_values.transact():
+            for name in some:
+                if name.startswith(start):
+                    self._open_values.delete(name)
+        return bool(some)
 
 
 create = DiskDriver

@@ -8,6 +8,7 @@ expired counted as there until it was swept, and a lock was released without a l
 from cashews.backends.memory import Memory
 
 from kpi_kit.cache.codec import add_to_counter
+from kpi_kit.cache.keys import is_of_lock
 from kpi_kit.urls import Url, read_number
 
 _DEFAULT_SIZE, _MAX_SIZE = 10_000, 10_000_000
@@ -20,13 +21,16 @@ class MemoryDriver:
         size = int(read_number(url, "size", default=_DEFAULT_SIZE, least=1, most=_MAX_SIZE))
         # Its sweep would go through all values in one piece every second. Reading and the bound remove what expired.
         self._values = Memory(size=size, check_interval=0)
+        self._locks = Memory(size=_MAX_SIZE, check_interval=0)
 
     async def open(self) -> None:
-        await self._values.init()
+        for store in (self._values, self._locks):
+            await store.init()
 
     async def close(self) -> None:
-        await self._values.clear()
-        await self._values.close()
+        for store in (self._values, self._locks):
+            await store.clear()
+            await store.close()
 
     async def get(self, name: str) -> bytes | None:
         found: bytes | None = await self._values.get(name)
@@ -38,16 +42,21 @@ class MemoryDriver:
         await self._values.set(name, value, ttl)
 
     async def add(self, name: str, value: bytes, ttl: float | None) -> bool:
-        if await self._values.get(name) is not None:
+        store = self._find_store(name)
+        if await store.get(name) is not None:
             return False
-        await self._values.set(name, value, ttl)
+        await store.set(name, value, ttl)
         return True
 
     async def delete(self, name: str, *, value: bytes | None = None) -> bool:
-        found = await self._values.get(name)
+        store = self._find_store(name)
+        found = await store.get(name)
         if found is None or value not in (None, found):
             return False
-        return await self._values.delete(name)
+        return await store.delete(name)
+
+    def _find_store(self, name: str) -> Memory:
+        return self._locks if is_of_lock(name) else self._values
 
     async def increment(self, name: str, amount: int, ttl: float | None) -> int:
         stored = await self._values.get(name)
