@@ -43,6 +43,13 @@ class StorageRefusedError(StorageError):
         super().__init__("the storage has refused the call", reason=reason)
 
 
+class PathConflictError(StorageRefusedError):
+    """A file would have the path of a folder with files, or be in a folder that is a file. A bucket has no folders."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there are files below {path!r}, or one of its folders is a file")
+
+
 class CannotSignError(StorageError):
     """The driver has no server that would check a signed URL."""
 
