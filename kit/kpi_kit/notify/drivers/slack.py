@@ -43,7 +43,7 @@ def _read_reason(answer: Answer) -> str:
     return answer.body.decode() if _REASON.fullmatch(answer.body) else ""
 
 
-def build(parts: Url, seconds: float) -> SlackChannel:
+def create_driver(parts: Url, seconds: float) -> SlackChannel:
     """The address that Slack gives, with slack:// in the place of https://."""
     if not parts.host or parts.path in ("", "/"):
         raise UrlError(

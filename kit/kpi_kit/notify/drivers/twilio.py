@@ -57,7 +57,7 @@ def _read_code(answer: Answer) -> str:
     return ""
 
 
-def build(parts: Url, seconds: float) -> TwilioChannel:
+def create_driver(parts: Url, seconds: float) -> TwilioChannel:
     if not (parts.host and parts.username and parts.password and parts.options.get("from")):
         raise UrlError(
             "an account, its token and a sender are needed: twilio://AC000:token@api.twilio.com?from=%2B15550100"

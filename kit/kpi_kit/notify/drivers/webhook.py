@@ -72,7 +72,7 @@ def _check(answer: Answer) -> None:
     raise ChannelUnavailableError(f"the receiver responded {answer.status}")
 
 
-def build(parts: Url, seconds: float) -> WebhookChannel:
+def create_driver(parts: Url, seconds: float) -> WebhookChannel:
     """``webhook://:SECRET@host/path``, or ``webhook://:SECRET@`` for the addresses of recipients."""
     scheme = "http" if parts.scheme == "webhook+http" else "https"
     if parts.username or not _is_key(parts.password or ""):
