@@ -130,7 +130,7 @@ async def test_a_success_does_not_wait_for_the_end_of_a_body(behaviour: Behaviou
 
 
 @pytest.mark.parametrize(
-    "behaviour", [reset, send_endless_head, respond_raw(b"SSH-2.0-secret\r\n"), respond_raw(b"", close=True)]
+    "behaviour", [reset, send_endless_head, respond_raw(b"SSH-2.0-secret\r\n\r\n"), respond_raw(b"", close=True)]
 )
 async def test_a_broken_response_is_a_failure_and_is_not_quoted(behaviour: Behaviour) -> None:
     async with serving(behaviour) as receiver:
