@@ -36,7 +36,7 @@ class Driver:
     packages: Sequence[str] = ()
 
     def load(self) -> ModuleType:
-        """The module; MissingExtraError if what it imports is not installed."""
+        """The module, which offers ``create_driver``; MissingExtraError if what it imports is not installed."""
         return import_driver(self.module, extra=self.extra)
 
     def find_missing(self) -> list[str]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
@@ -84,6 +85,9 @@ def test_each_driver_has_a_module_an_extra_that_exists_and_urls_of_its_schemes(l
         assert driver["missing"] == []
         assert driver["purpose"]
         assert all("://" in url for url in driver["urls"])
+    for row in import_module(f"kpi_kit.{library['name']}.drivers").DRIVERS:
+        if row.forms:
+            assert callable(row.load().create_driver)
 
 
 def test_the_program_lists_what_is_missing_and_needs_none_of_it() -> None:

@@ -76,7 +76,7 @@ class Cache:
         """
         chosen, parts = choose_driver(url, DRIVERS)
         return Cache(
-            chosen.load().create(parts),
+            chosen.load().create_driver(parts),
             name=chosen.name,
             prefix=parts.options.get("prefix", DEFAULT_PREFIX),
             soft_reads=read_flag(parts, "soft_reads"),

@@ -36,9 +36,9 @@ class Crypt:
         With ``fernet_keys`` and ``cbc_keys`` it also reads what Fastpy and Laravel wrote.
         """
         self._observer = observer
-        self._encrypter = cast("WrittenForm", _AES_GCM.load().create(read_ring(keys)))
+        self._encrypter = cast("WrittenForm", _AES_GCM.load().create_driver(read_ring(keys)))
         older = [
-            cast("Form", driver.load().create(of))
+            cast("Form", driver.load().create_driver(of))
             for driver, of in ((_FERNET, fernet_keys), (_AES_CBC, cbc_keys))
             if of
         ]

@@ -73,7 +73,7 @@ class EventBus:
         ``events`` are all types that are sent or listened to. Of all processes with one ``group``, one gets each event.
         """
         chosen, parts = choose_driver(url, DRIVERS)
-        driver = chosen.load().create(parts)
+        driver = chosen.load().create_driver(parts)
         return EventBus(driver, name=chosen.name, events=events, concurrent=concurrent, observer=observer)
 
     async def __aenter__(self) -> Self:

@@ -20,8 +20,8 @@ class HashFunctions:
         chosen = parameters or Parameters()
         self._ceilings = chosen.raise_ceilings(ceilings or Ceilings())
         modules = [driver.load() for driver in DRIVERS]
-        self._families = [cast("HashFamily", module.Family()) for module in modules]
-        self._maker = cast("HashMaker", modules[0].Maker(chosen))
+        self._families = [cast("HashFamily", module.create_driver()) for module in modules]
+        self._maker = cast("HashMaker", modules[0].create_maker(chosen))
 
     def make(self, password: str) -> str:
         """A new hash with argon2id and a random salt; RefusedPasswordError for what is no text, or over 4,096 bytes."""

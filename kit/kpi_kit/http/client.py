@@ -68,7 +68,7 @@ class HttpClient:
         host = f"[{parts.host}]" if ":" in parts.host else parts.host
         origin = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}"
         through = proxy.get_secret_value() if isinstance(proxy, SecretStr) else proxy
-        transport = driver.load().HttpxTransport(origin, limits, proxy=through)
+        transport = driver.load().create_driver(origin, limits, proxy=through)
         client = HttpClient(
             Sender(transport, origin=origin, limits=limits),
             base_path=parts.path.rstrip("/"),

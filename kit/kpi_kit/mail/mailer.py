@@ -62,7 +62,7 @@ class Pool:
         return self.transports[key]
 
     def build(self, choice: Choice) -> Transport:
-        transport: Transport = choice.driver.load().build_transport(choice.target)
+        transport: Transport = choice.driver.load().create_driver(choice.target)
         return transport
 
     async def close(self) -> None:

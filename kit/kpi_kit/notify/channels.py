@@ -60,10 +60,10 @@ def build_channel(url: str | SecretStr, seconds: float) -> Channel:
         if not text.isprintable() or " " in text:
             raise UrlError("a URL of apprise has no spaces: percent-encode special characters")
         # Its scheme is one of more than a hundred, which apprise knows.
-        channel = _load(_APPRISE).build(text, seconds)
+        channel = _load(_APPRISE).create_driver(text, seconds)
     else:
         driver, parts = choose_driver(url, DRIVERS)
-        channel = driver.load().build(parts, seconds)
+        channel = driver.load().create_driver(parts, seconds)
     return channel
 
 

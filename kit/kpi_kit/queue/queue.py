@@ -83,7 +83,7 @@ class Queue(Pusher):
     def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> "Queue":
         """A queue of ``postgresql://``, ``memory://`` or ``sync://``. Nothing is opened yet."""
         driver, parts = choose_driver(url, DRIVERS)
-        return cls(driver.load().build(parts), driver.name, observer)
+        return cls(driver.load().create_driver(parts), driver.name, observer)
 
     async def __aenter__(self) -> Self:
         await self._driver.open(self._handlers)

@@ -79,7 +79,7 @@ async def test_a_connection_that_drops_after_the_data_is_a_failure() -> None:
 
 async def test_a_server_that_hangs_is_abandoned() -> None:
     async with serving(MailServer(hangs=True)) as server:
-        error = await expect_refusal(smtp_transport(server.url, seconds=0.2))
+        error = await expect_refusal(smtp_transport(server.url, seconds=1))
         assert server.reached.is_set()
     assert (error.reason, error.is_final) == ("the mail server did not respond in time", False)
 

@@ -1,6 +1,5 @@
 """A database of two connections per pool behind a proxy that can go silent."""
 
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
@@ -11,7 +10,7 @@ from kpi_shared.background import running
 from kpi_shared.database import Bounds, Database
 from kpi_shared.parts import Part
 from kpi_shared.settings import DatabaseSettings
-from kpi_shared.testing.postgres import URL_VARIABLE
+from kpi_shared.testing.postgres import create_database
 from kpi_shared.testing.silent_proxy import SilentProxy, running_proxy
 from pydantic import SecretStr
 
@@ -27,9 +26,15 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session")
+def url(worker: str) -> str:
+    """A database of this worker's own: others may run tests of the same file at the same time."""
+    return create_database(f"shared_database_{worker}")
+
+
 @pytest.fixture
-def proxy() -> Iterator[SilentProxy]:
-    with running_proxy(os.environ[URL_VARIABLE]) as proxy:
+def proxy(url: str) -> Iterator[SilentProxy]:
+    with running_proxy(url) as proxy:
         yield proxy
 
 
@@ -57,7 +62,7 @@ async def database(proxy: SilentProxy, open_database: OpenDatabase) -> AsyncIter
 
 
 @pytest.fixture
-async def administrator() -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
+async def administrator(url: str) -> AsyncIterator[psycopg.AsyncConnection[tuple[object, ...]]]:
     """A connection of an operator's, not through the proxy."""
-    async with await psycopg.AsyncConnection.connect(os.environ[URL_VARIABLE], autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
         yield connection

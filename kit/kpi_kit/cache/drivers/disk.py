@@ -175,4 +175,4 @@ class DiskDriver:
         return bool(some)
 
 
-create = DiskDriver
+create_driver = DiskDriver

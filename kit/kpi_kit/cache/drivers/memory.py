@@ -69,4 +69,4 @@ class MemoryDriver:
         await self._values.delete_many(*[name for name in self._values.store if name.startswith(start)])
 
 
-create = MemoryDriver
+create_driver = MemoryDriver

@@ -151,4 +151,4 @@ def _to_px(ttl: float | None) -> int | None:
     return None if ttl is None else max(1, int(ttl * 1000))
 
 
-create = RedisDriver
+create_driver = RedisDriver

@@ -71,4 +71,4 @@ def _read_key(key: str | SecretStr) -> bytes:
     return decode_key(text.removeprefix(_LARAVEL), sizes=_KEY_SIZES)
 
 
-create = AesCbc
+create_driver = AesCbc

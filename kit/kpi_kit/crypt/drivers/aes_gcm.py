@@ -83,4 +83,4 @@ def _split(text: str) -> _Parts:
     return _Parts(key_id, rest[:_NONCE_BYTES], rest[_NONCE_BYTES:])
 
 
-create = AesGcm
+create_driver = AesGcm

@@ -42,4 +42,4 @@ def _read_key(key: str | SecretStr) -> bytes:
         raise
 
 
-create = FernetForm
+create_driver = FernetForm

@@ -30,5 +30,5 @@ class MemoryDriver:
         """Nothing is stored."""
 
 
-def create(_url: Url) -> MemoryDriver:
+def create_driver(_url: Url) -> MemoryDriver:
     return MemoryDriver()

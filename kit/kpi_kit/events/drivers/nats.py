@@ -161,4 +161,4 @@ _CONSUMER = ConsumerConfig(
     ack_policy=AckPolicy.EXPLICIT, ack_wait=_LEASE_SECONDS, deliver_policy=DeliverPolicy.NEW, max_deliver=-1
 )
 
-create = NatsDriver
+create_driver = NatsDriver

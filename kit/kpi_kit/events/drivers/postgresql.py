@@ -202,4 +202,4 @@ async def _fetch(
     return await cursor.fetchone() if cursor.description else None
 
 
-create = PostgresqlDriver
+create_driver = PostgresqlDriver

@@ -61,3 +61,7 @@ class Maker:
             return self._argon2.check_needs_rehash(stored)
         except InvalidHashError:
             return True
+
+
+create_driver = Family
+create_maker = Maker

@@ -38,3 +38,6 @@ def _verify(encoded: bytes, is_digested: bool, password: bytes) -> bool:
     except ValueError:
         # The last character of the salt has bits that no salt of 16 bytes has.
         return False
+
+
+create_driver = Family

@@ -50,3 +50,6 @@ def _decode_passlib(text: str) -> bytes:
 
 def _verify(iterations: int, salt: bytes, digest: bytes, password: bytes) -> bool:
     return hmac.compare_digest(hashlib.pbkdf2_hmac("sha256", password, salt, iterations), digest)
+
+
+create_driver = Family

@@ -136,3 +136,6 @@ def _translate(request: Request, error: httpx.TransportError) -> HttpError:
     return ConnectionFailedError(
         request, "the connection ended, or broke the protocol, before the response was complete"
     )
+
+
+create_driver = HttpxTransport

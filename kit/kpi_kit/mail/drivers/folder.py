@@ -60,5 +60,5 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def build_transport(target: Folder) -> FolderTransport:
+def create_driver(target: Folder) -> FolderTransport:
     return FolderTransport(target.path)

@@ -21,5 +21,5 @@ class MailgunTransport:
         await self._api.close()
 
 
-def build_transport(target: ApiAccount) -> MailgunTransport:
+def create_driver(target: ApiAccount) -> MailgunTransport:
     return MailgunTransport(target)

@@ -24,5 +24,5 @@ class MemoryTransport:
         """The letters stay readable."""
 
 
-def build_transport(_target: Memory) -> MemoryTransport:
+def create_driver(_target: Memory) -> MemoryTransport:
     return MemoryTransport()

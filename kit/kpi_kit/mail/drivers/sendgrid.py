@@ -94,5 +94,5 @@ def _attach(part: EmailMessage) -> dict[str, str]:
     }
 
 
-def build_transport(target: ApiAccount) -> SendGridTransport:
+def create_driver(target: ApiAccount) -> SendGridTransport:
     return SendGridTransport(target)

@@ -121,5 +121,5 @@ class SesTransport:
         return MailUnavailableError(type(error).__name__)
 
 
-def build_transport(target: SesAccount) -> SesTransport:
+def create_driver(target: SesAccount) -> SesTransport:
     return SesTransport(target)

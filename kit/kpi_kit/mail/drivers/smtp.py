@@ -134,5 +134,5 @@ async def _quit(client: SMTP) -> None:
             await client.quit()
 
 
-def build_transport(target: SmtpServer) -> SmtpTransport:
+def create_driver(target: SmtpServer) -> SmtpTransport:
     return SmtpTransport(target)

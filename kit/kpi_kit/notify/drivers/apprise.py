@@ -17,7 +17,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, TextContent
 from kpi_kit.notify.contract import Delivery, Traits
 from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
-from kpi_kit.notify.quiet import quiet
+from kpi_kit.quiet import quiet
 
 PREFIX = "apprise+"
 _PLACE = "{address}"
@@ -83,7 +83,7 @@ def _load(url: str) -> Any:  # noqa: ANN401 apprise has no type for it that is e
     return apprise.Apprise.instantiate(url, asset=asset)
 
 
-def build(text: str, seconds: float) -> AppriseChannel:
+def create_driver(text: str, seconds: float) -> AppriseChannel:
     """UrlError if apprise does not know the URL. Nothing is sent."""
     url = text.removeprefix(PREFIX)
     with quiet(), warnings.catch_warnings():

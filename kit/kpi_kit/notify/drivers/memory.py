@@ -32,7 +32,7 @@ class MemoryChannel:
 _ADDRESSED = {ContentKind.MAIL, ContentKind.SMS, ContentKind.WEBHOOK}
 
 
-def build(parts: Url, _seconds: float) -> MemoryChannel:
+def create_driver(parts: Url, _seconds: float) -> MemoryChannel:
     if parts.host not in set(ContentKind):
         raise UrlError(f"memory:// is followed by what the channel sends: {', '.join(ContentKind)}")
     return MemoryChannel(ContentKind(parts.host))

@@ -156,5 +156,5 @@ class PostgresChannel(DatabaseChannel):
         await self._own.__aexit__(None, None, None)
 
 
-def build(parts: Url, seconds: float) -> PostgresChannel:
+def create_driver(parts: Url, seconds: float) -> PostgresChannel:
     return PostgresChannel(PostgresStore(parts.text, seconds=seconds), seconds)

@@ -148,6 +148,6 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
             _logger.error("A task of the worker ended with an error", exc_info=result)
 
 
-def build(_url: Url) -> MemoryQueue:
+def create_driver(_url: Url) -> MemoryQueue:
     """A queue of its own for each call."""
     return MemoryQueue()

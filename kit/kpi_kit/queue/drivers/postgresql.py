@@ -115,5 +115,5 @@ def _read_failed(row: dict[str, Any]) -> FailedJob:
     )
 
 
-def build(url: Url) -> PostgresQueue:
+def create_driver(url: Url) -> PostgresQueue:
     return PostgresQueue(read_place(url))

@@ -31,6 +31,6 @@ class SyncQueue(MemoryQueue):
             pass
 
 
-def build(_url: Url) -> SyncQueue:
+def create_driver(_url: Url) -> SyncQueue:
     """A queue of its own for each call."""
     return SyncQueue()

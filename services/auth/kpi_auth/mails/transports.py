@@ -16,7 +16,7 @@ def build_transport(url: SecretStr) -> Transport:
     driver, target = read_target(url)
     if isinstance(target, Folder):
         return FolderTransport(target.path, report=_log_written)
-    transport: Transport = driver.load().build_transport(target)
+    transport: Transport = driver.load().create_driver(target)
     return transport
 
 
