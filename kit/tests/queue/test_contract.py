@@ -356,7 +356,7 @@ async def test_a_handler_can_end_its_job_itself(queue: Queue, driver: str) -> No
         pytest.skip("in test_transactions")
 
     async def finish(job: Flaky, run: Run) -> None:
-        await run.finish(None)
+        await run.finish(connection=None)
         raise ConnectionError
 
     queue.handle(Flaky, finish)
