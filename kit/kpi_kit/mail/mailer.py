@@ -106,7 +106,7 @@ class Mailer:
 
         ``sender`` is in From unless a message has its own: ``KPI-One <no-reply@example.com>``. ``templates`` is a
         folder (``./mails``), or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or
-        ValueError for the sender.
+        MailSettingsError for the sender or the templates.
         """
         choices = {name: Choice.of(one, name) for name, one in {**(named or {}), _DEFAULT: url}.items()}
         return cls(choices, Writer.build(sender, templates), observer=observer)

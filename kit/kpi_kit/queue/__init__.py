@@ -2,6 +2,7 @@
 
 from kpi_kit.queue.errors import (
     HandlerCancelledError,
+    InvalidJobError,
     JobNameError,
     KeyBusyError,
     PayloadError,
@@ -10,6 +11,7 @@ from kpi_kit.queue.errors import (
     QueueNotOpenError,
     QueueSchemaError,
     QueueUnavailableError,
+    ScheduleError,
     TakenOverError,
     WorkerLostError,
 )
@@ -22,6 +24,7 @@ from kpi_kit.transactions import NoTransactionError
 __all__ = [
     "FailedJob",
     "HandlerCancelledError",
+    "InvalidJobError",
     "Job",
     "JobNameError",
     "KeyBusyError",
@@ -40,6 +43,7 @@ __all__ = [
     "QueueUnavailableError",
     "Retry",
     "Run",
+    "ScheduleError",
     "TakenOverError",
     "WorkerLostError",
 ]

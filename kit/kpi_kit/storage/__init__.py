@@ -13,6 +13,7 @@ from kpi_kit.storage.errors import (
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    StorageValueError,
 )
 from kpi_kit.storage.fake import StorageFake
 from kpi_kit.storage.paths import check_path
@@ -35,6 +36,7 @@ __all__ = [
     "StorageFake",
     "StorageRefusedError",
     "StorageUnavailableError",
+    "StorageValueError",
     "Stored",
     "check_path",
     "sniff",

@@ -15,6 +15,10 @@ class PathError(StorageError, ValueError):
     """The path is not one of ``check_path``. The message does not quote it: it may be anything."""
 
 
+class StorageValueError(StorageError, ValueError):
+    """A limit, a size or a time is out of its bounds, or a header has a character that no header has."""
+
+
 class NotStoredError(StorageError):
     """There is no file with this path."""
 

@@ -19,6 +19,7 @@ from kpi_kit.mail import (
     MailError,
     MailFake,
     MailRefusedError,
+    MailSettingsError,
     MailUnavailableError,
     Message,
     PartlySentError,
@@ -73,9 +74,9 @@ async def test_a_sender_is_needed() -> None:
             await mailer.send(MESSAGE)
         await mailer.send(replace(MESSAGE, sender="shop@example.com"))
         assert mailer.assert_sent().sender == "shop@example.com"
-    with pytest.raises(ValueError, match="an address such as"):
+    with pytest.raises(MailSettingsError, match="an address such as"):
         Mailer.from_url("memory://", sender="nobody")
-    with pytest.raises(ValueError, match="the templates 'mail_test_none' are no package"):
+    with pytest.raises(MailSettingsError, match="the templates 'mail_test_none' are no package"):
         Mailer.from_url("memory://", templates="mail_test_none")
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from kpi_kit.storage import AlreadyStoredError, NotStoredError, PathConflictError, Storage
+from kpi_kit.storage import AlreadyStoredError, NotStoredError, PathConflictError, Storage, StorageValueError
 from storage_support import MIB, chunks
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +35,7 @@ async def test_a_file_can_have_the_path_of_a_folder_whose_files_are_deleted(stor
     await storage.delete("a/b/c")
     await storage.put("a", b"y", only_if_new=True)
     assert await storage.get("a") == b"y"
-    with pytest.raises(ValueError, match="limit"):
+    with pytest.raises(StorageValueError, match="limit"):
         await _list(storage, limit=-1)
 
 
