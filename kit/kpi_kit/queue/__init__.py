@@ -14,6 +14,7 @@ from kpi_kit.queue.errors import (
     ScheduleError,
     TakenOverError,
     WorkerLostError,
+    WorkerSettingsError,
 )
 from kpi_kit.queue.fake import PushedJob, QueueFake
 from kpi_kit.queue.jobs import Job, Retry, Run
@@ -46,4 +47,5 @@ __all__ = [
     "ScheduleError",
     "TakenOverError",
     "WorkerLostError",
+    "WorkerSettingsError",
 ]

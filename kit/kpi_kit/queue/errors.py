@@ -29,6 +29,10 @@ class ScheduleError(QueueError, ValueError):
     """A time at which a job starts is none, or an expression is none of cron."""
 
 
+class WorkerSettingsError(QueueError, ValueError):
+    """A worker would run no job at once, or have less than no time to end."""
+
+
 class PayloadSizeError(QueueError, ValueError):
     """The job is larger than a queue takes. Store the data elsewhere, and its place in the job."""
 

@@ -13,7 +13,7 @@ from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
 from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
-from kpi_kit.queue.errors import InvalidJobError, ScheduleError
+from kpi_kit.queue.errors import InvalidJobError, ScheduleError, WorkerSettingsError
 from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
@@ -120,6 +120,8 @@ class Queue(Pusher):
         At the end of the block no new job is started, running ones get ``grace`` to end, and what then still runs is
         cancelled and given back: it runs again elsewhere, and this run is no attempt.
         """
+        if concurrency < 1 or grace < timedelta(0):
+            raise WorkerSettingsError("a worker runs at least one job at once, and its grace is not negative")
         async with self._driver.work(WorkPlan(tuple(map(check_name, queues)), concurrency, grace)):
             yield
 

@@ -20,6 +20,8 @@ from kpi_kit.storage.sniffing import LOOKED_AT, sniff
 
 _MINUTE = timedelta(minutes=1)
 _LONGEST_SIGNATURE = timedelta(days=7)
+# Beyond it, there may be no date.
+_LONGEST_AGE = timedelta(days=365_000)
 
 
 class Storage:
@@ -204,6 +206,8 @@ class Storage:
 
         Such leftovers are in no listing. Call it once a day, with an age that no upload takes.
         """
+        if not -_LONGEST_AGE <= age <= _LONGEST_AGE:
+            raise StorageValueError("an age has at most a thousand years")
         with self._observe("tidy"):
             return await self._driver.tidy(age)
 

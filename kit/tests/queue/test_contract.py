@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from kpi_kit.errors import KitError
@@ -17,6 +18,7 @@ from kpi_kit.queue import (
     QueueStatus,
     Run,
     ScheduleError,
+    WorkerSettingsError,
 )
 from kpi_kit.queue.envelopes import LONGEST
 from queue_support import Aliased, Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
@@ -314,6 +316,13 @@ async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
 async def test_a_queue_has_a_plain_name(queue: Queue, name: str) -> None:
     with pytest.raises(JobNameError):
         queue.on(name)
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"grace": timedelta(seconds=-1)}])
+async def test_a_worker_has_room_for_a_job(queue: Queue, wrong: dict[str, Any]) -> None:
+    with pytest.raises(WorkerSettingsError):
+        async with queue.work(**wrong):
+            pass
 
 
 async def test_the_longest_name_of_a_queue_works(queue: Queue) -> None:

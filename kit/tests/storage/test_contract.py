@@ -37,6 +37,9 @@ async def test_a_file_can_have_the_path_of_a_folder_whose_files_are_deleted(stor
     assert await storage.get("a") == b"y"
     with pytest.raises(StorageValueError, match="limit"):
         await _list(storage, limit=-1)
+    for age in (timedelta.max, timedelta.min):
+        with pytest.raises(StorageValueError, match="age"):
+            await storage.tidy(age=age)
 
 
 async def test_a_folder_with_files_is_no_place_for_a_file_except_in_a_bucket(storage: Storage) -> None:
