@@ -48,8 +48,8 @@ def module() -> Any:
 
 
 @pytest.fixture(scope="module")
-def engine_url() -> str:
-    return create_database("kpi_fields").replace("postgresql://", "postgresql+psycopg://", 1)
+def engine_url(worker: str) -> str:
+    return create_database(f"kpi_fields_{worker}").replace("postgresql://", "postgresql+psycopg://", 1)
 
 
 @pytest.fixture(scope="module")
