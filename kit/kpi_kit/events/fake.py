@@ -35,8 +35,11 @@ class FakeDriver:
     async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
         return False
 
+    async def subscribe(self) -> None:
+        """Nothing is stored."""
+
     async def receive(self) -> None:
-        pass
+        """Nothing is stored."""
 
 
 class EventFake(EventBus):
