@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -104,9 +105,9 @@ def respond_raw(data: bytes, *, close: bool = True) -> Behaviour:
 
 
 @asynccontextmanager
-async def serving(*behaviours: Behaviour) -> AsyncIterator[FaultyServer]:
+async def serving(*behaviours: Behaviour, tls: ssl.SSLContext | None = None) -> AsyncIterator[FaultyServer]:
     faulty = FaultyServer(list(behaviours))
-    server = await asyncio.start_server(faulty.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(faulty.serve, "127.0.0.1", 0, ssl=tls)
     faulty.port = server.sockets[0].getsockname()[1]
     try:
         yield faulty

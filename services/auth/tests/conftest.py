@@ -6,18 +6,18 @@ from collections.abc import AsyncIterator, Iterator
 import httpx
 import pytest
 from auth_support import Accounts, empty
+from destination_support import FixedResolver
 from event_support import Watcher
 from fastapi import FastAPI
 from kpi_auth.app import create_app
 from kpi_auth.settings import AuthSettings
-from kpi_auth.webhooks.destinations import Destinations
+from kpi_auth.webhooks.destinations import build_destinations
 from kpi_shared.settings import Environment
 from kpi_shared.testing.client import client_of, running
 from kpi_shared.testing.database import roll_back_after
 from kpi_shared.testing.postgres import create_migrated_database
 from kpi_shared.tokens import TokenCodec
 from pydantic import SecretStr
-from webhook_support import FixedResolver
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def settings(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFact
 async def running_app(settings: AuthSettings) -> AsyncIterator[FastAPI]:
     async with running(create_app(settings)) as app:
         # No test asks a name server.
-        app.state.webhook_destinations = Destinations(settings, FixedResolver(["93.184.215.14"]))
+        app.state.webhook_destinations = build_destinations(settings, FixedResolver(["93.184.215.14"]))
         yield app
 
 

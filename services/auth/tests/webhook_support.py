@@ -5,9 +5,8 @@ import base64
 import hashlib
 import hmac
 import json
-import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,18 +27,6 @@ ROOT = Subject(1, "root", Role.ADMIN, session_id="1", token_id="", expires_at=da
 
 # Makes a worker; see conftest.py of the tests of webhooks.
 NewWorker = Callable[..., WebhookWorker]
-
-
-@dataclass
-class FixedResolver:
-    """Gives the same addresses for each host."""
-
-    addresses: Sequence[str]
-    hosts: list[str] = field(default_factory=list)
-
-    async def __call__(self, host: str) -> Sequence[str]:
-        self.hosts.append(host)
-        return self.addresses
 
 
 def verify(body: bytes, fields: Mapping[str, str], *, secret: str) -> bool:
@@ -98,33 +85,6 @@ async def reset(_message: Message, writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def huge(_message: Message, writer: asyncio.StreamWriter) -> None:
-    """A body without an end."""
-    writer.write(b"HTTP/1.1 200 X\r\n\r\n")
-    with suppress(ConnectionError):
-        while not writer.is_closing():
-            writer.write(bytes(65536))
-            await writer.drain()
-
-
-async def dribble(_message: Message, writer: asyncio.StreamWriter) -> None:
-    """A body of which a byte comes now and then."""
-    writer.write(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\n")
-    with suppress(ConnectionError):
-        while not writer.is_closing():
-            writer.write(b".")
-            await writer.drain()
-            await asyncio.sleep(0.05)
-
-
-async def endless_head(_message: Message, writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 X\r\n")
-    with suppress(ConnectionError):
-        while not writer.is_closing():
-            writer.write(b"X-Filler: " + b"x" * 8000 + b"\r\n")
-            await writer.drain()
-
-
 @dataclass
 class Receiver:
     """``answer`` decides the response to each message; ``port`` is set once it runs."""
@@ -172,7 +132,7 @@ async def _read(reader: asyncio.StreamReader) -> Message:
 
 
 @asynccontextmanager
-async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+async def receiving(receiver: Receiver) -> AsyncIterator[Receiver]:
     tasks: set[asyncio.Task[None]] = set()
     is_over = False
 
@@ -184,7 +144,7 @@ async def receiving(receiver: Receiver, *, tls: ssl.SSLContext | None = None) ->
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(connect, "127.0.0.1", receiver.port, ssl=tls)
+    server = await asyncio.start_server(connect, "127.0.0.1", receiver.port)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

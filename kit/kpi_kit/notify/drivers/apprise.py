@@ -17,7 +17,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, TextContent
 from kpi_kit.notify.contract import Delivery, Traits
 from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
-from kpi_kit.notify.quiet import quiet
+from kpi_kit.quiet import quiet
 
 PREFIX = "apprise+"
 _PLACE = "{address}"

@@ -12,35 +12,27 @@ import httpx
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, SlackContent
 from kpi_kit.notify.contract import Delivery, Traits
-from kpi_kit.notify.posting import Answer, Poster, check_answer
+from kpi_kit.notify.http_channel import HttpChannel
 from kpi_kit.urls import Url
 
 # Slack's own words, such as channel_is_archived.
 _REASON = re.compile(rb"[a-z_]{3,40}")
 
 
-class SlackChannel:
+class SlackChannel(HttpChannel):
     traits = Traits("slack", ContentKind.SLACK, needs_address=False)
 
     def __init__(self, url: httpx.URL, seconds: float) -> None:
-        self._url = url
-        self._poster = Poster(seconds)
-
-    async def open(self) -> None:
-        await self._poster.open()
-
-    async def close(self) -> None:
-        await self._poster.close()
+        headers = {"Content-Type": "application/json"}
+        super().__init__(url, seconds, headers=headers, read_reason=_read_reason)
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
         content = SlackContent.model_validate(delivery.content)
-        body = json.dumps(content.model_dump(mode="json", exclude_defaults=True)).encode()
-        answer = await self._poster.post(self._url, content=body, headers={"Content-Type": "application/json"})
-        check_answer(answer, reason=_read_reason(answer))
+        await self._post(json.dumps(content.model_dump(mode="json", exclude_defaults=True)).encode())
 
 
-def _read_reason(answer: Answer) -> str:
-    return answer.body.decode() if _REASON.fullmatch(answer.body) else ""
+def _read_reason(body: bytes) -> str:
+    return body.decode() if _REASON.fullmatch(body) else ""
 
 
 def create_driver(parts: Url, seconds: float) -> SlackChannel:

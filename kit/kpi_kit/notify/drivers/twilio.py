@@ -16,42 +16,36 @@ from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, SmsContent
 from kpi_kit.notify.contract import Delivery, Traits
 from kpi_kit.notify.errors import DeliveryRefusedError
-from kpi_kit.notify.posting import Answer, Poster, check_answer
+from kpi_kit.notify.http_channel import HttpChannel
 from kpi_kit.urls import Url
 
 # E.164, the form of numbers that the API takes.
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
-class TwilioChannel:
+class TwilioChannel(HttpChannel):
     traits = Traits("twilio", ContentKind.SMS)
 
     def __init__(self, url: httpx.URL, auth: tuple[str, str], sender: str, seconds: float) -> None:
-        self._url = url
-        self._authorization = f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}"
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Authorization": f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}",
+        }
+        super().__init__(url, seconds, headers=headers, read_reason=_read_code)
         self._sender = sender
-        self._poster = Poster(seconds)
-
-    async def open(self) -> None:
-        await self._poster.open()
-
-    async def close(self) -> None:
-        await self._poster.close()
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
         if not _NUMBER.fullmatch(delivery.address):
             raise DeliveryRefusedError("the number is not in the international form, such as +15550100")
         text = SmsContent.model_validate(delivery.content).text
-        body = urlencode({"From": self._sender, "To": delivery.address, "Body": text}).encode()
-        headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": self._authorization}
-        answer = await self._poster.post(self._url, content=body, headers=headers)
-        check_answer(answer, reason=_read_code(answer))
+        form = {"From": self._sender, "To": delivery.address, "Body": text}
+        await self._post(urlencode(form).encode())
 
 
-def _read_code(answer: Answer) -> str:
+def _read_code(body: bytes) -> str:
     """The number of the error; its text quotes the recipient's."""
     with suppress(ValueError):
-        found = json.loads(answer.body)
+        found = json.loads(body)
         if isinstance(found, dict) and isinstance(found.get("code"), int):
             return f"error {found['code']}"
     return ""

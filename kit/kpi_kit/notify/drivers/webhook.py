@@ -6,20 +6,19 @@ Not by apprise 2.3: it signs nothing, sends to private addresses, and returns Tr
 import ipaddress
 import json
 import time
-
-import httpx
+from collections.abc import Sequence
 
 from kpi_kit.addresses import Network
+from kpi_kit.destinations import Destinations
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, WebhookContent
 from kpi_kit.notify.contract import Delivery, Traits
-from kpi_kit.notify.destinations import Destinations
-from kpi_kit.notify.errors import ChannelUnavailableError, DeliveryRefusedError
-from kpi_kit.notify.posting import Answer, Poster
+from kpi_kit.notify.http_channel import build_not_open, translating_errors
+from kpi_kit.posting import WebhookSender
+from kpi_kit.resolver import SystemResolver
 from kpi_kit.signatures import read_key, sign
 from kpi_kit.urls import Url
 
-_GONE = 410
 # The specification wants keys of 24 to 64 bytes.
 _KEY_BYTES = range(24, 65)
 
@@ -27,49 +26,51 @@ _KEY_BYTES = range(24, 65)
 class WebhookChannel:
     """Sends to one receiver, or to that of each recipient."""
 
-    def __init__(self, receiver: str | None, secret: str, destinations: Destinations, seconds: float) -> None:
+    def __init__(
+        self,
+        receiver: str | None,
+        secret: str,
+        *,
+        schemes: frozenset[str],
+        allowed: Sequence[Network],
+        seconds: float,
+    ) -> None:
         self.traits = Traits("webhook", ContentKind.WEBHOOK, needs_address=receiver is None)
         self._receiver = receiver
         self._secret = secret
-        self._destinations = destinations
-        # The host is resolved and checked anew for each event, so no connection is kept.
-        self._poster = Poster(seconds, keeps_connections=False)
+        self._schemes = schemes
+        self._allowed = allowed
+        self._seconds = seconds
+        self._opened: tuple[SystemResolver, WebhookSender] | None = None
 
     async def open(self) -> None:
-        self._destinations.open()
-        await self._poster.open()
+        resolver = SystemResolver()
+        destinations = Destinations(resolver, schemes=self._schemes, allowed=self._allowed)
+        sender = WebhookSender(destinations, seconds=self._seconds)
+        sender.load()
+        self._opened = resolver, sender
 
     async def close(self) -> None:
-        await self._poster.close()
-        self._destinations.close()
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            resolver, sender = opened
+            await sender.close()
+            resolver.close()
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
-        body, until = _encode(delivery), self._poster.find_end()
-        destination = await self._destinations.find(self._receiver or delivery.address)
+        if self._opened is None:
+            raise build_not_open()
+        body = _encode(delivery)
         # The time is that of the attempt: receivers refuse signatures that are older than some minutes.
         signed = sign(body, message_id=delivery.id, timestamp=int(time.time()), secrets=[self._secret])
-        headers = {"Host": destination.authority, "Content-Type": "application/json", **signed}
-        answer = await self._poster.post(
-            destination.url, content=body, headers=headers, server_name=destination.server_name, until=until
-        )
-        _check(answer)
+        with translating_errors():
+            await self._opened[1].send(self._receiver or delivery.address, body, signed)
 
 
 def _encode(delivery: Delivery) -> bytes:
     content = WebhookContent.model_validate(delivery.content)
     timestamp = delivery.created_at.isoformat().replace("+00:00", "Z")
     return json.dumps({"type": content.type, "timestamp": timestamp, "data": content.data}).encode()
-
-
-def _check(answer: Answer) -> None:
-    """Any error but 410 may pass: the specification wants attempts over days, since receivers have faults, too."""
-    if httpx.codes.is_success(answer.status):
-        return
-    if answer.status == _GONE:
-        raise DeliveryRefusedError("410 Gone: the receiver wants no further events")
-    if httpx.codes.is_redirect(answer.status):
-        raise ChannelUnavailableError(f"the receiver responded {answer.status}, and redirects are not followed")
-    raise ChannelUnavailableError(f"the receiver responded {answer.status}")
 
 
 def create_driver(parts: Url, seconds: float) -> WebhookChannel:
@@ -83,10 +84,8 @@ def create_driver(parts: Url, seconds: float) -> WebhookChannel:
         raise UrlError("a webhook:// URL without a host has no path: the recipients have the addresses")
     receiver = f"{scheme}://{parts.text.partition('?')[0].rpartition('@')[2]}" if parts.host else None
     schemes = frozenset({"https", scheme})
-    destinations = Destinations(
-        schemes=schemes, allowed=_read_networks(parts.options.get("allow", "")), seconds=seconds
-    )
-    return WebhookChannel(receiver, parts.password or "", destinations, seconds)
+    allowed = _read_networks(parts.options.get("allow", ""))
+    return WebhookChannel(receiver, parts.password or "", schemes=schemes, allowed=allowed, seconds=seconds)
 
 
 def _is_key(secret: str) -> bool:

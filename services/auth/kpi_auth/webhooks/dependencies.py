@@ -3,6 +3,7 @@
 from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, Path, Query
+from kpi_kit.destinations import DestinationError, Destinations
 from kpi_shared.caller import Subject
 from kpi_shared.database import MAX_ID
 from kpi_shared.idempotency import Once
@@ -10,8 +11,8 @@ from kpi_shared.integers import Decimal
 from kpi_shared.paging import Cursors, decode_cursor
 from kpi_shared.security import AdminAccess
 
-from kpi_auth.webhooks.destinations import Destinations, DestinationsOfApp
-from kpi_auth.webhooks.errors import RefusedDestinationError, RefusedUrlError
+from kpi_auth.webhooks.destinations import DestinationsOfApp, describe
+from kpi_auth.webhooks.errors import RefusedUrlError
 from kpi_auth.webhooks.filters import DeliveryFilter, WebhookList
 from kpi_auth.webhooks.schemas import DeliveryQuery, WebhookCreate, WebhookQuery, WebhookUpdate
 
@@ -47,8 +48,8 @@ async def _checked_update(
 async def _check_url(destinations: Destinations, url: str) -> None:
     try:
         await destinations.find(url, seconds=_RESOLVE_SECONDS)
-    except RefusedDestinationError as error:
-        raise RefusedUrlError(str(error)) from error
+    except DestinationError as error:
+        raise RefusedUrlError(describe(error)) from error
 
 
 class WebhookListRequest(NamedTuple):

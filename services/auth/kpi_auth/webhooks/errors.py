@@ -21,7 +21,3 @@ class RefusedUrlError(InvalidRequestError):
     def __init__(self, reason: str) -> None:
         error = {"pointer": "#/body/url", "detail": reason, "type": "url_refused"}
         super().__init__(f"#/body/url: {reason}", errors=[error])
-
-
-class RefusedDestinationError(Exception):
-    """Nothing may be sent there; the message says why."""

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import structlog
 from fastapi import FastAPI
+from kpi_kit.destinations import DestinationError, GoneError
+from kpi_kit.posting import WebhookSender
 from kpi_shared.background import InFlight, Lease, Schedule, backoff, repeat, running
 from kpi_shared.telemetry.metrics import Metrics
 
@@ -27,13 +29,13 @@ from kpi_auth.settings.secret_keys import SecretKeys
 from kpi_auth.webhooks import delivery_repository as deliveries
 from kpi_auth.webhooks import repository, settling
 from kpi_auth.webhooks.delivery_repository import Backlog
+from kpi_auth.webhooks.destinations import build_sender, describe
 from kpi_auth.webhooks.fields import Outcome, matches_any
 from kpi_auth.webhooks.lanes import Lanes
 from kpi_auth.webhooks.models import AttemptResult, LeasedDelivery
 from kpi_auth.webhooks.rendering import render_body, sign_body
 from kpi_auth.webhooks.service import PATIENCE
 from kpi_auth.webhooks.signatures import SecretSealer, UnreadableSecretError
-from kpi_auth.webhooks.transports import HttpTransport, NotDeliveredError
 
 log = structlog.get_logger(__name__)
 
@@ -78,11 +80,11 @@ class _Held:
 
 
 class WebhookWorker:
-    def __init__(self, context: Context, transport: HttpTransport, times: WebhookTimes | None = None) -> None:
+    def __init__(self, context: Context, sender: WebhookSender, times: WebhookTimes | None = None) -> None:
         self._context = context
         self._database = context.database
         self._sealer = SecretSealer(SecretKeys(context.settings))
-        self._transport = transport
+        self._sender = sender
         self._times = times or WebhookTimes()
         self._lanes = Lanes(total=self._times.lanes, each=self._times.lanes_each)
         self._in_flight = InFlight(self._times.lanes)
@@ -128,7 +130,7 @@ class WebhookWorker:
     async def finish(self) -> None:
         """Wait for the deliveries in flight for the grace period, then postpone those that are left."""
         await self._in_flight.finish(grace=self._times.grace)
-        await self._transport.close()
+        await self._sender.close()
 
     async def _queue_events(self) -> bool:
         """Queue some events for the webhook that is furthest behind; True if there may be more."""
@@ -212,11 +214,11 @@ class WebhookWorker:
             return AttemptResult(Outcome.DEAD, "The event is no longer kept")
         body = render_body(held.event)
         try:
-            await self._transport.send(delivery.url, body, sign_body(self._sealer, delivery, body))
+            await self._sender.send(delivery.url, body, sign_body(self._sealer, delivery, body))
         except UnreadableSecretError:
             return AttemptResult(Outcome.REFUSED, "Its secret cannot be decrypted: rotate it, and activate the webhook")
-        except NotDeliveredError as error:
-            return _judge(delivery, error.reason, is_refusal=error.is_refusal)
+        except DestinationError as error:
+            return _judge(delivery, describe(error), is_refusal=isinstance(error, GoneError))
         except Exception as error:
             log.exception("an event could not be sent to a webhook", webhook_id=delivery.webhook_id)
             return _judge(delivery, type(error).__name__)
@@ -264,8 +266,8 @@ async def webhook_worker(app: FastAPI) -> AsyncIterator[None]:
     if not app.state.settings.webhook_worker:
         yield
         return
-    transport = HttpTransport(app.state.webhook_destinations)
-    worker = WebhookWorker(context_of(app.state, _NO_REQUEST), transport)
+    sender = build_sender(app.state.webhook_destinations)
+    worker = WebhookWorker(context_of(app.state, _NO_REQUEST), sender)
     worker.register_metrics(app.state.metrics)
     app.state.feed.on_event.append(lambda _event: worker.news.set())
     try:

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from auth_support import Account, Accounts, assert_problem, configured, registration
+from destination_support import FixedResolver
 from fastapi import FastAPI
 from key_support import Keys
-from kpi_auth.webhooks.destinations import Destinations
-from webhook_support import FixedResolver
+from kpi_auth.webhooks.destinations import build_destinations
 
 URL = "https://hooks.example.com/kpi"
 _ROWS = """
@@ -131,7 +131,7 @@ async def test_the_retry_of_a_webhook_needs_no_name_server(
     root, headers = await accounts.add_admin(), {"Idempotency-Key": "k"}
     first = await client.post("/webhooks", json={"url": URL}, headers=root.headers | headers)
     before = app.state.webhook_destinations
-    app.state.webhook_destinations = Destinations(app.state.settings, FixedResolver([]))
+    app.state.webhook_destinations = build_destinations(app.state.settings, FixedResolver([]))
     try:
         refused = await client.post("/webhooks", json={"url": URL}, headers=root.headers)
         again = await client.post("/webhooks", json={"url": URL}, headers=root.headers | headers)

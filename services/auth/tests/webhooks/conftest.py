@@ -6,9 +6,9 @@ import pytest
 from auth_support import context_with
 from kpi_auth.context import Context
 from kpi_auth.settings import AuthSettings
-from kpi_auth.webhooks.destinations import Destinations, SystemResolver
-from kpi_auth.webhooks.transports import HttpTransport, Timeouts
+from kpi_auth.webhooks.destinations import build_destinations, build_sender
 from kpi_auth.webhooks.worker import WebhookTimes, WebhookWorker
+from kpi_kit.resolver import SystemResolver
 from kpi_shared.database import Database
 from kpi_shared.testing.postgres import create_migrated_database
 from pydantic import SecretStr
@@ -48,9 +48,8 @@ def context(webhook_settings: AuthSettings, database: Database) -> Context:
 def new_worker(context: Context, webhook_settings: AuthSettings) -> NewWorker:
     """Makes a worker; each argument replaces a time of ``QUICK``."""
 
-    def create(*, timeouts: Timeouts | None = None, **times: object) -> WebhookWorker:
-        destinations = Destinations(webhook_settings, SystemResolver())
-        transport = HttpTransport(destinations, timeouts or Timeouts(connect=5, total=30))
-        return WebhookWorker(context, transport, QUICK._replace(**times))  # type: ignore[arg-type]
+    def create(*, seconds: float = 30, **times: object) -> WebhookWorker:
+        destinations = build_destinations(webhook_settings, SystemResolver())
+        return WebhookWorker(context, build_sender(destinations, seconds=seconds), QUICK._replace(**times))  # type: ignore[arg-type]
 
     return create

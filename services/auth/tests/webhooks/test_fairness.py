@@ -3,7 +3,6 @@
 import asyncio
 
 from kpi_auth.context import Context
-from kpi_auth.webhooks.transports import Timeouts
 from kpi_shared.database import Database
 from mail_support import until
 from webhook_support import (
@@ -20,7 +19,7 @@ from webhook_support import (
     wait_for_rows,
 )
 
-PATIENT = Timeouts(connect=600, total=600)
+PATIENT = 600
 
 
 class Late:
@@ -48,7 +47,7 @@ async def test_a_lane_that_becomes_free_goes_to_a_webhook_that_has_none(
         for _ in range(2):
             await add_webhook(context, slow.url)
         await publish(database, 1)
-        worker = new_worker(timeouts=PATIENT, lanes=8, grace=0.1)
+        worker = new_worker(seconds=PATIENT, lanes=8, grace=0.1)
         await attempt_due(worker)
         slow.answer = late
         # So many older events that a lane by age would never be another webhook's.
@@ -71,7 +70,7 @@ async def test_webhooks_that_answer_late_share_half_of_the_lanes(
         for _ in range(6):
             await add_webhook(context, slow.url)
         await publish(database, 1)
-        worker = new_worker(timeouts=PATIENT, lanes=8, slow=0.0, grace=0.1)
+        worker = new_worker(seconds=PATIENT, lanes=8, slow=0.0, grace=0.1)
         await attempt_due(worker)
         await wait_for_rows(database, 0)
         # Those were slow, since each attempt takes longer than that; later ones are not.

@@ -6,12 +6,13 @@ from typing import Any
 import httpx
 import pytest
 from auth_support import Account, Accounts, assert_problem, configured
+from destination_support import FixedResolver
 from fastapi import FastAPI
 from kpi_auth.settings import AuthSettings
 from kpi_auth.settings.secret_keys import SecretKeys
-from kpi_auth.webhooks.destinations import Destinations
+from kpi_auth.webhooks.destinations import build_destinations
 from kpi_auth.webhooks.signatures import SecretSealer
-from webhook_support import FixedResolver
+from kpi_kit.destinations import Destinations
 
 URL = "https://hooks.example.com/kpi?tenant=7"
 
@@ -115,7 +116,7 @@ async def test_a_host_inside_is_refused_where_it_is_sent(
 ) -> None:
     root = await accounts.add_admin()
     made = await make(client, root)
-    replace_destinations(Destinations(settings, FixedResolver(["93.184.215.14", "169.254.169.254"])))
+    replace_destinations(build_destinations(settings, FixedResolver(["93.184.215.14", "169.254.169.254"])))
     for method, path in (("POST", "/webhooks"), ("PATCH", f"/webhooks/{made['id']}")):
         response = await client.request(method, path, json={"url": URL}, headers=root.headers)
         assert_problem(response, 422, "invalid-request", "#/body/url")

@@ -7,7 +7,6 @@ import pytest
 from kpi_auth.context import Context
 from kpi_auth.events.models import EventType
 from kpi_auth.webhooks import delivery_repository, repository, service
-from kpi_auth.webhooks.transports import Timeouts
 from kpi_shared.database import Database
 from mail_support import until
 from webhook_support import (
@@ -53,6 +52,7 @@ async def test_an_event_is_sent_signed_and_forgotten(
     assert message.event.keys() == {"type", "timestamp", "data", "seq", "schema_version", "account_id"}
     assert message.event["timestamp"].endswith("Z")
     assert message.fields["webhook-id"] == f"evt_{message.seq}"
+    assert message.fields["user-agent"] == "KPI-One-Webhooks/0.1.0"
     assert verify(message.body, message.fields, secret=made.secret)
     assert await rows(database) == []
     row = await webhook_row(database, made.row.id)
@@ -162,7 +162,7 @@ async def test_receivers_that_hang_delay_no_other(database: Database, context: C
         for _ in range(20):
             await add_webhook(context, hanging.url)
         await publish(database, *range(1, 11))
-        worker = new_worker(timeouts=Timeouts(connect=600, total=600), lanes=8, grace=0.1)
+        worker = new_worker(seconds=600, lanes=8, grace=0.1)
         for _ in range(6):
             await attempt_due(worker)
         assert len(hanging.messages) >= 20

@@ -1,4 +1,4 @@
-"""Keep the URLs of channels out of the logs of the libraries that call them: they have tokens in their paths.
+"""Keep URLs out of the logs of the libraries that call them: they have tokens in their paths.
 
 urllib3, which requests uses, logs each path at DEBUG; httpcore logs headers, such as the target of a redirect; apprise
 2.3 logs URLs and contents at DEBUG, whatever ``secure_logging`` says (looked at in November 2026). Calls of others
@@ -17,7 +17,7 @@ _LOGGERS = (
     "urllib3.connectionpool",
     "urllib3.util.retry",
 )
-_is_quiet: ContextVar[bool] = ContextVar("kpi_kit_notify_is_quiet", default=False)
+_is_quiet: ContextVar[bool] = ContextVar("kpi_kit_is_quiet", default=False)
 
 
 class _Filter(logging.Filter):

@@ -1,0 +1,266 @@
+"""One request to a receiver: where the connection goes, which response is a success, and how much of it is read."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from destination_support import FixedResolver, make_destinations
+from faulty_server import Behaviour, Connection, FaultyServer, respond, respond_raw, serving
+from kpi_kit.destinations import DestinationError, GoneError, RefusedDestinationError, UnavailableDestinationError
+from kpi_kit.posting import Poster, WebhookSender
+from kpi_kit.resolver import Resolver
+from kpi_shared.testing.process import free_port
+from mail_servers import certificate
+from notify_servers import log_everything
+
+BODY = b'{"type":"account.renamed"}'
+FIELDS = {"webhook-id": "evt_1"}
+URL = "http://hooks.example.com/"
+HERE = FixedResolver(["127.0.0.1"])
+
+
+class Rebinding:
+    """A name server that gives another address at each look-up."""
+
+    def __init__(self, *found: Sequence[str]) -> None:
+        self.found = list(found)
+
+    async def __call__(self, _host: str) -> Sequence[str]:
+        return self.found.pop(0)
+
+
+async def send(url: str, resolver: Resolver = HERE, *, seconds: float = 30) -> None:
+    destinations = make_destinations(resolver, "127.0.0.0/8")
+    sender = WebhookSender(destinations, seconds=seconds, user_agent="a-part/1.0")
+    try:
+        await sender.send(url, BODY, FIELDS)
+    finally:
+        await sender.close()
+
+
+async def fail(url: str, resolver: Resolver = HERE, *, seconds: float = 30) -> DestinationError:
+    with pytest.raises(UnavailableDestinationError) as failure:
+        await send(url, resolver, seconds=seconds)
+    return failure.value
+
+
+async def reset(connection: Connection) -> None:
+    connection.reset()
+
+
+async def hang(connection: Connection) -> None:
+    await connection.hang()
+
+
+async def send_huge(connection: Connection) -> None:
+    """A body without an end."""
+    await connection.send(b"HTTP/1.1 200 X\r\n\r\n")
+    while True:
+        await connection.send(bytes(65536))
+
+
+async def dribble(connection: Connection) -> None:
+    """A body of which a byte comes now and then."""
+    await connection.send(b"HTTP/1.1 200 X\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        await connection.send(b".")
+        await asyncio.sleep(0.05)
+
+
+async def send_endless_head(connection: Connection) -> None:
+    await connection.send(b"HTTP/1.1 200 X\r\n")
+    while True:
+        await connection.send(b"X-Filler: " + b"x" * 8000 + b"\r\n")
+
+
+async def test_the_receiver_gets_the_event_under_the_name_of_its_host() -> None:
+    async with serving() as receiver:
+        await send(f"http://hooks.example.com:{receiver.port}/a/b?c=d%20e")
+    (message,) = receiver.requests
+    assert receiver.lines == ["POST /a/b?c=d%20e"]
+    assert message.body == BODY
+    expected = {
+        "host": f"hooks.example.com:{receiver.port}",
+        "content-type": "application/json",
+        "webhook-id": "evt_1",
+        "user-agent": "a-part/1.0",
+        "connection": "close",
+        "authorization": None,
+        "cookie": None,
+    }
+    assert {name: message.header(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
+async def test_each_2xx_is_a_success(status: int) -> None:
+    async with serving(respond(status)) as receiver:
+        await send(receiver.url)
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("status", [300, 304, 400, 401, 404, 429, 500, 503, 599])
+async def test_any_other_status_is_a_failure_that_may_pass(status: int) -> None:
+    async with serving(respond(status)) as receiver:
+        assert str(await fail(receiver.url)).startswith(f"{status}")
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async with serving() as inside:
+        for status in (301, 302, 303, 307, 308):
+            async with serving(respond(status, Location=inside.url)) as receiver:
+                assert str(await fail(receiver.url)) == f"{status}: redirects are not followed"
+    assert inside.requests == []
+
+
+async def test_410_says_that_no_more_is_wanted() -> None:
+    async with serving(respond(410)) as receiver:
+        with pytest.raises(GoneError, match="410 Gone"):
+            await send(receiver.url)
+
+
+@pytest.mark.parametrize("behaviour", [send_huge, dribble])
+async def test_a_success_does_not_wait_for_the_end_of_a_body(behaviour: Behaviour) -> None:
+    """Neither of these bodies ends: the attempt must, long before its time is over."""
+    async with serving(behaviour) as receiver:
+        await send(receiver.url, seconds=600)
+
+
+@pytest.mark.parametrize(
+    "behaviour", [reset, send_endless_head, respond_raw(b"SSH-2.0-secret\r\n\r\n"), respond_raw(b"", close=True)]
+)
+async def test_a_broken_response_is_a_failure_and_is_not_quoted(behaviour: Behaviour) -> None:
+    async with serving(behaviour) as receiver:
+        error = await fail(receiver.url)
+    assert "RemoteProtocol" in str(error) or "ReadError" in str(error)
+    assert "secret" not in f"{error} {error.reason}"
+
+
+async def test_a_receiver_that_hangs_is_given_up() -> None:
+    async with serving(hang) as receiver:
+        assert str(await fail(receiver.url, seconds=0.2)) == "no response within 0.2 seconds"
+
+
+async def test_a_closed_port_is_a_failure_and_the_next_address_is_tried() -> None:
+    error = await fail(f"http://hooks.example.com:{free_port()}/")
+    assert "Connect" in str(error)
+    assert error.reason == "the request failed: ConnectError"
+    async with serving() as receiver:
+        # Nothing listens at the first of these.
+        await send(receiver.url, FixedResolver(["127.0.0.9", "127.0.0.1"]))
+    assert len(receiver.requests) == 1
+
+
+async def test_an_address_that_does_not_respond_leaves_time_for_the_next() -> None:
+    """In the place of the network is a transport in which no connection comes about but to ``alive``."""
+    bounds, alive = [], "127.0.0.2"
+
+    def exchange(request: httpx.Request) -> httpx.Response:
+        bounds.append(request.extensions["timeout"]["connect"])
+        if request.url.host != alive:
+            raise httpx.ConnectTimeout("")
+        return httpx.Response(200)
+
+    destination = await make_destinations(FixedResolver(["127.0.0.1", alive]), "127.0.0.0/8").find(URL, seconds=5)
+    poster = Poster(seconds=10)
+    poster.__dict__["_transport"] = httpx.MockTransport(exchange)
+    response = await poster.post_to(destination, content=BODY, headers=FIELDS, until=poster.find_end())
+    assert (response.status, bounds) == (200, [5, 5])
+    alive = ""
+    with pytest.raises(UnavailableDestinationError, match=r"^no connection in time$"):
+        await poster.post_to(destination, content=BODY, headers=FIELDS, until=poster.find_end())
+
+
+async def test_a_second_address_is_not_tried_after_a_response() -> None:
+    async with serving(reset) as receiver:
+        await fail(receiver.url, FixedResolver(["127.0.0.1", "127.0.0.1", "127.0.0.2"]))
+    assert len(receiver.requests) == 1
+
+
+async def test_a_name_that_is_pointed_inside_later_is_refused_then() -> None:
+    """DNS rebinding: the address is public at creation, and inside at a delivery."""
+    async with serving() as receiver:
+        destinations = make_destinations(Rebinding(["93.184.215.14"], ["127.0.0.1"]))
+        url = f"http://rebinding.example.com:{receiver.port}/"
+        assert await destinations.find(url, seconds=5)
+        with pytest.raises(RefusedDestinationError, match="an address that is not public"):
+            await WebhookSender(destinations, seconds=5).send(url, BODY, FIELDS)
+    assert receiver.connections == 0
+
+
+async def test_the_connection_goes_to_the_address_that_was_checked() -> None:
+    """DNS rebinding within one delivery: a second look-up would fail here, and there is none."""
+    name_server = Rebinding(["127.0.0.1"])
+    async with serving() as receiver:
+        # No name server of the system knows this name either.
+        await send(f"http://checked.invalid:{receiver.port}/", name_server)
+    assert name_server.found == []
+    assert len(receiver.requests) == 1
+
+
+async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serving() as proxy, serving() as receiver:
+        for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
+        await send(receiver.url)
+    assert (len(proxy.requests), len(receiver.requests)) == (0, 1)
+
+
+async def test_no_log_has_the_url(caplog: pytest.LogCaptureFixture) -> None:
+    log_everything(caplog)
+    async with serving(respond(307, Location="/secret")) as receiver:
+        await fail(f"{receiver.url}/secret?key=secret")
+    assert "secret" not in caplog.text
+
+
+@asynccontextmanager
+async def trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyServer]:
+    """A receiver with TLS whose certificate is for 127.0.0.1, and trusted."""
+    made = certificate(folder)
+    context = ssl.create_default_context(cafile=str(made.file))
+    monkeypatch.setattr(Poster, "_build_context", lambda _self: context)
+    async with serving(tls=made.context) as receiver:
+        yield receiver
+
+
+async def test_the_certificate_is_checked_for_the_host_of_the_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with trusted(tmp_path, monkeypatch) as receiver:
+        await send(f"https://127.0.0.1:{receiver.port}/")
+        # It goes to the same address, for which the certificate is, but under another name.
+        error = await fail(f"https://hooks.example.com:{receiver.port}/")
+    assert "certificate" in str(error).lower()
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize("host", ["xn--strae-oqa.de", "xn--ls8h.la"])
+async def test_the_certificate_is_asked_for_the_internationalised_name_itself(tmp_path: Path, host: str) -> None:
+    names: list[str | None] = []
+    tls = certificate(tmp_path).context
+    tls.sni_callback = lambda _socket, name, _context: names.append(name)
+    async with serving(tls=tls) as receiver:
+        await fail(f"https://{host}:{receiver.port}/")
+    assert names == [host]
+
+
+async def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path) -> None:
+    async with serving(tls=certificate(tmp_path).context) as receiver:
+        assert "certificate" in str(await fail(f"https://127.0.0.1:{receiver.port}/")).lower()
+    assert receiver.requests == []
+
+
+async def test_a_host_that_cannot_be_resolved_is_a_failure() -> None:
+    async def find_none(_host: str) -> list[str]:
+        raise OSError("no such host")
+
+    async def never(_host: str) -> list[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    assert "cannot be resolved" in str(await fail(URL, find_none))
+    late = await fail(URL, never, seconds=0.05)
+    assert str(late) == "the host hooks.example.com could not be resolved in time"
