@@ -50,19 +50,29 @@ class CommittedEvents:
             return
         line.last = task = asyncio.create_task(self._send_or_lose(line.last, name, payload))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
 
     async def finish(self) -> None:
         """Send what waits. From now on, a failure is the end: a bus that is closed waits for no server."""
         self._ending.set()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A listener may have committed another one.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
         self._ending.clear()
+
+    def _end(self, task: "asyncio.Task[Exception | None]") -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            log.error("An event was not delivered to all: a listener has cancelled the task that it runs in")
 
     async def _send_or_lose(
         self, before: "asyncio.Task[Exception | None] | None", name: str, payload: bytes
     ) -> Exception | None:
         until = asyncio.get_running_loop().time() + _PATIENCE_SECONDS
-        error = None if before is None else await before
+        if before is not None:
+            # Not awaited itself: a listener may have cancelled it.
+            await asyncio.wait({before})
+        error = None if before is None or before.cancelled() else before.result()
         if isinstance(error, EventsUnavailableError) and self._is_over(until):
             # Or a server that stands still would be waited for once more by each event.
             self._lose(name, error)

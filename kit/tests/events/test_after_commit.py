@@ -88,6 +88,28 @@ async def test_events_of_one_transaction_arrive_in_the_order_of_their_dispatch(
     assert heard == [event.name for event in sent]
 
 
+async def test_a_listener_that_cancels_its_task_stops_no_other_event_of_the_transaction(
+    case: Case, connection: "psycopg.AsyncConnection[Any]", caplog: pytest.LogCaptureFixture
+) -> None:
+    ear = Ear()
+
+    async def cancel_itself(event: UserCreated) -> None:
+        task = asyncio.current_task()
+        if event == ANNA and task is not None:
+            task.cancel()
+            await asyncio.sleep(0)
+
+    async with listening(case) as (bus, _, collect):
+        bus.listen(UserCreated, cancel_itself)
+        bus.listen(UserCreated, ear)
+        for event in (ANNA, BEA):
+            await bus.dispatch_after_commit(connection, event)
+        await connection.commit()
+        assert await collect() == [ANNA, BEA]
+    assert ear.heard == [BEA]
+    assert "was not delivered to all" in caplog.text
+
+
 async def test_a_savepoint_that_is_rolled_back_discards(case: Case, connection: "psycopg.AsyncConnection[Any]") -> None:
     async with listening(case) as (bus, _, collect):
         async with connection.transaction():
