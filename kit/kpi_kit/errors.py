@@ -1,4 +1,10 @@
-"""The root of the errors of all libraries of the kit. Each library's own errors stand in its folder."""
+"""The root of the errors of all libraries of the kit. Each library's own errors stand in its folder.
+
+What a public call raises for a value, which may come from data or from settings, for what is stored, or for what
+another system does, is a KitError; for a value, it is a ValueError, too. A plain TypeError or RuntimeError is for a
+call that is wrong whatever the data: an argument of another type, or a client that is opened twice. What the caller's
+own code raises is passed on.
+"""
 
 
 class KitError(Exception):

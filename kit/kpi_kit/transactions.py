@@ -1,4 +1,7 @@
-"""Writing in the caller's transaction: what is enqueued there exists if and only if the transaction commits."""
+"""Writing in the caller's transaction: what is enqueued there exists if and only if the transaction commits.
+
+All libraries take it as the keyword ``connection``.
+"""
 
 from typing import TYPE_CHECKING, Any
 

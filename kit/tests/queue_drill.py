@@ -175,7 +175,7 @@ async def _work(url: str) -> None:
             async with pool.connection() as connection:
                 await connection.execute("INSERT INTO effects VALUES (%s)", [job.number])
                 await asyncio.sleep(random.uniform(0, 0.02))
-                await run.finish(connection)
+                await run.finish(connection=connection)
 
         queue.handle(Plain, run_plain)
         queue.handle(Once, run_once)

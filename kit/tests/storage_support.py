@@ -1,8 +1,10 @@
 """Storages of each driver, a bucket of moto's server, and a stand-in that is out of order."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import quote
@@ -86,3 +88,51 @@ def run_failing_server() -> Iterator[FailingServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@dataclass
+class DrippingServer:
+    """Sends the beginning of a response to each connection, and then a byte now and then without an end."""
+
+    beginning: bytes
+    url: str = ""
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
+    # A good server from now on, whose files are empty.
+    is_good: bool = False
+    has_ended: bool = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.connections.add(task)
+        try:
+            if self.is_good:
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(RESPONSE % 0)
+                return
+            writer.write(self.beginning)
+            while not self.has_ended:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+            self.connections.discard(task)
+
+
+RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nETag: e\r\nLast-Modified: Sat, 28 Nov 2026 00:00:00 GMT\r\n\r\n"
+
+
+@asynccontextmanager
+async def run_dripping_server(beginning: bytes, *, scheme: str = "http") -> AsyncIterator[DrippingServer]:
+    dripping = DrippingServer(beginning)
+    server = await asyncio.start_server(dripping.serve, "127.0.0.1", 0)
+    dripping.url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        yield dripping
+    finally:
+        server.close()
+        dripping.has_ended = True
+        await asyncio.gather(*dripping.connections)

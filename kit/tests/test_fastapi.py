@@ -137,7 +137,7 @@ async def test_mails_and_notifications_go_through_the_queue_encrypted(
     }
     async with opened(build_app(), KitSettings.model_validate({**ALL, **more}), events=[UserCreated]) as (kit, _):
         # The mailer alone is a channel.
-        await kit.mail.enqueue(None, Message(to="anna@example.com", subject="One", text="hunter2"))
+        await kit.mail.enqueue(Message(to="anna@example.com", subject="One", text="hunter2"))
         await kit.notify.send(Paid(), Notifier.route("mail", "ben@example.com"))
     assert read_mails(tmp_path).count("hunter2") == 2
     assert len(payloads) == 2

@@ -8,6 +8,7 @@ from kpi_kit.cache.errors import (
     CacheValueError,
     LockLostError,
     LockTimeoutError,
+    RememberCycleError,
     UnknownStoreError,
 )
 from kpi_kit.cache.fake import CacheFake
@@ -21,5 +22,6 @@ __all__ = [
     "CacheValueError",
     "LockLostError",
     "LockTimeoutError",
+    "RememberCycleError",
     "UnknownStoreError",
 ]

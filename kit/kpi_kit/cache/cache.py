@@ -55,9 +55,10 @@ class Cache:
         self._tags = Tags(driver, self._names)
         self._entries = Entries(driver, self._tags, soft_reads=soft_reads, now=now)
         self._releases = Releases()
-        self._rememberer = Rememberer(driver, self._entries, self._tags, self._releases)
         self._stores = dict(stores or {})
         self._observer = observer
+        observe_own = partial(observe, observer, "cache", driver=name)
+        self._rememberer = Rememberer(driver, self._entries, self._tags, self._releases, observe_own)
         self._opened: AsyncExitStack | None = None
 
     @classmethod
@@ -102,9 +103,12 @@ class Cache:
             await stack.aclose()
 
     def _observe(self, operation: str) -> AbstractContextManager[object]:
+        self._check_open()
+        return observe(self._observer, "cache", operation, self._name)
+
+    def _check_open(self) -> None:
         if self._opened is None:
             raise NotOpenError("cache")
-        return observe(self._observer, "cache", operation, self._name)
 
     def store(self, name: str) -> "Cache":
         """The cache that ``from_url`` got under this name; UnknownStoreError."""
@@ -157,13 +161,19 @@ class Cache:
 
     async def forget(self, key: str) -> bool:
         """Whether there was a value."""
-        name = self._names.of_key(key)
+        name, lock_name = self._names.of_key(key), self._names.of_making(key)
         with self._observe("forget"), self._rememberer.outdating(lambda made, _: made == name):
+            if self._driver.is_shared:
+                # Before the value: a process that stores one afterwards finds that it has lost the lock.
+                await self._driver.delete(lock_name)
             return await self._driver.delete(name)
 
     async def flush(self) -> None:
         """Forget all values under the prefix of this cache, and nothing else. Locks stay."""
         with self._observe("flush"), self._rememberer.outdating(lambda _name, _tags: True):
+            if self._driver.is_shared:
+                # As in forget.
+                await self._driver.clear(self._names.makings)
             await self._driver.clear(self._names.keys)
 
     @overload
@@ -208,19 +218,21 @@ class Cache:
         that holds for all processes, for ``lease`` seconds: if it takes longer, another one makes it, too. After
         ``ttl``, for ``stale`` more seconds the old value is returned at once, and made anew in the background. What is
         made while one of ``tags`` is invalidated is not used again.
+
+        RememberCycleError if ``make`` asks for the key itself, at once or by way of others that are made here.
         """
-        with self._observe("remember"):
-            plan = Plan(
-                name=self._names.of_key(key),
-                lock_name=self._names.of_making(key),
-                make=make,
-                decode=partial(decode, as_type=as_type),
-                ttl=to_seconds(ttl),
-                stale=to_seconds(stale) if stale else 0.0,
-                tags=tags,
-                lease=to_seconds(lease),
-            )
-            return await self._rememberer.remember(plan)
+        self._check_open()
+        plan = Plan(
+            name=self._names.of_key(key),
+            lock_name=self._names.of_making(key),
+            make=make,
+            decode=partial(decode, as_type=as_type),
+            ttl=to_seconds(ttl),
+            stale=to_seconds(stale) if stale else 0.0,
+            tags=tags,
+            lease=to_seconds(lease),
+        )
+        return await self._rememberer.remember(plan)
 
     async def increment(self, key: str, amount: int = 1, *, ttl: Seconds | None = None) -> int:
         """The new number, atomically; a missing one is 0.

@@ -30,5 +30,12 @@ class LockLostError(CacheError):
     """The lease ended before the block did, so others may have held the lock meanwhile."""
 
 
+class RememberCycleError(CacheError):
+    """``remember`` was called for a key by its own ``make``, at once or by way of others, and would wait for itself."""
+
+    def __init__(self) -> None:
+        super().__init__("a value was asked for while it is made, by what makes it: remember() would wait for itself")
+
+
 class UnknownStoreError(CacheError, LookupError):
     """No store of this name was given to ``from_url``."""

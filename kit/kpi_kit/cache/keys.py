@@ -24,7 +24,7 @@ class Names:
         self.keys = f"{prefix}:key:"
         self._tags = f"{prefix}:tag:"
         self._locks = f"{prefix}:lock:"
-        self._makings = f"{prefix}:making:"
+        self.makings = f"{prefix}:making:"
 
     def of_key(self, key: str) -> str:
         return self.keys + check_key(key)
@@ -37,7 +37,7 @@ class Names:
 
     def of_making(self, key: str) -> str:
         """The lock under which a remembered value is made, which no ``lock("...")`` can take."""
-        return self._makings + key
+        return self.makings + key
 
 
 def is_of_lock(name: str) -> bool:

@@ -24,8 +24,15 @@ class Lock:
         self._name = name
         self._lease = lease
         self._token = secrets.token_hex(16).encode()
+        self._until = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the lease may have ended since the lock was taken."""
+        return monotonic() >= self._until
 
     async def try_take(self) -> bool:
+        self._until = monotonic() + self._lease
         try:
             return await self._driver.add(self._name, self._token, self._lease)
         except (Exception, asyncio.CancelledError):

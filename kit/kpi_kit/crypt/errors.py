@@ -11,6 +11,13 @@ class InvalidKeyError(CryptError, ValueError):
     """A key, its id or a secret does not have the form that it needs."""
 
 
+class InvalidValueError(CryptError, ValueError):
+    """The value has no form in JSON."""
+
+    def __init__(self) -> None:
+        super().__init__("the value to encrypt has no form in JSON")
+
+
 class InvalidCiphertextError(CryptError, ValueError):
     """The value cannot be decrypted.
 

@@ -135,7 +135,7 @@ class EventBus:
         with observe(self._observer, "events", "dispatch", self._name):
             await self._driver.publish(event.event_name, payload)
 
-    async def dispatch_after_commit(self, connection: object, event: Event) -> None:
+    async def dispatch_after_commit(self, event: Event, *, connection: object) -> None:
         """Dispatch the event if and when the open transaction of ``connection`` commits, savepoints included.
 
         ``connection`` is a psycopg ``AsyncConnection``, or SQLAlchemy's or a session over it. With PostgreSQL as driver

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
+from kpi_kit.http.invalid import InvalidRequestError
+
 # RFC 9110, section 5.6.2.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 # The driver writes them itself; a second one would make two messages of one (request smuggling).
@@ -13,28 +15,30 @@ _FRAMING = frozenset({"connection", "content-length", "host", "te", "trailer", "
 
 
 def normalize(headers: Mapping[str, str]) -> dict[str, str]:
-    """With names in lower case; ValueError, which quotes no value, for what is no valid field or not the caller's."""
+    """With names in lower case; InvalidRequestError for what is no valid field, or not the caller's to set."""
     found = {name.lower(): value for name, value in headers.items()}
     for name, value in found.items():
         if not _NAME.fullmatch(name) or name in _FRAMING:
-            raise ValueError(f"not a header field that can be set: {name!r}")
+            raise InvalidRequestError(f"not a header field that can be set: {name!r}")
         if not value.isascii() or not value.replace("\t", " ").isprintable():
-            raise ValueError(f"the value of the header field {name} has characters that are not printable ASCII")
+            raise InvalidRequestError(
+                f"the value of the header field {name} has characters that are not printable ASCII"
+            )
     return found
 
 
 def normalize_shared(headers: Mapping[str, str]) -> dict[str, str]:
-    """The same for fields of several requests: ValueError also for the one that would make each POST repeatable."""
+    """The same for fields of several requests, without the one that would make each POST repeatable."""
     found = normalize(headers)
     if "idempotency-key" in found:
-        raise ValueError("an Idempotency-Key belongs to one request: give it as idempotency_key")
+        raise InvalidRequestError("an Idempotency-Key belongs to one request: give it as idempotency_key")
     return found
 
 
 def check_method(method: str) -> str:
-    """In capitals; ValueError for what is no method."""
+    """In capitals; InvalidRequestError for what is no method."""
     if not method.isascii() or not _NAME.fullmatch(method.lower()):
-        raise ValueError("it is no method of HTTP, such as GET")
+        raise InvalidRequestError("it is no method of HTTP, such as GET")
     return method.upper()
 
 
@@ -45,7 +49,7 @@ def bearer(token: str | SecretStr) -> dict[str, str]:
 def basic(username: str, password: str | SecretStr) -> dict[str, str]:
     """RFC 7617, in UTF-8."""
     if ":" in username:
-        raise ValueError("the name of basic authentication has no colon")
+        raise InvalidRequestError("the name of basic authentication has no colon")
     pair = f"{username}:{_reveal(password)}".encode()
     return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
 

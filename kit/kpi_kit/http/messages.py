@@ -8,6 +8,8 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from kpi_kit.http.invalid import InvalidRequestError
+
 T = TypeVar("T")
 
 # RFC 9110, section 9.2.2: sent twice, they have the effect of one.
@@ -89,7 +91,7 @@ def _get_adapter(model: Hashable) -> TypeAdapter[Any]:
 
 
 def write_json(body: object) -> bytes:
-    """A JSON value, a model of pydantic, a dataclass, or a structure of them; ValueError for anything else.
+    """A JSON value, a model of pydantic, a dataclass, or a structure of them; InvalidRequestError for anything else.
 
     What is no number in JSON is null.
     """
@@ -99,4 +101,4 @@ def write_json(body: object) -> bytes:
         # Other texts of the library may quote values.
         is_type = str(error).startswith("Unable to serialize")
         reason = str(error) if is_type else "a text has half of a surrogate pair in it, or a serializer failed"
-        raise ValueError(f"what is to be sent is no JSON: {reason}") from None
+        raise InvalidRequestError(f"what is to be sent is no JSON: {reason}") from None

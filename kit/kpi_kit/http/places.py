@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
+from kpi_kit.http.invalid import InvalidRequestError
+
 Params = Mapping[str, "str | float | bool | Sequence[str | int] | None"]
 
 # What is not encoded in a path (RFC 3986, section 3.3), and what already is.
@@ -18,16 +20,18 @@ def find_origin(url: str) -> tuple[str, str, int | None]:
 
 
 def join_path(base: str, path: str) -> str:
-    """``path`` below ``base``, encoded; ValueError for what could lead elsewhere.
+    """``path`` below ``base``, encoded; InvalidRequestError for what could lead elsewhere.
 
     A path is often made of values: neither may ``..`` in one leave its place, nor ``?`` add parameters.
     """
     if not path.startswith("/") or path.startswith("//"):
-        raise ValueError("a path begins with one slash: the address of the host is the client's")
+        raise InvalidRequestError("a path begins with one slash: the address of the host is the client's")
     if "?" in path or "#" in path:
-        raise ValueError("a path has no ? and #: encode them (urllib.parse.quote), or give the query as params")
+        raise InvalidRequestError(
+            "a path has no ? and #: encode them (urllib.parse.quote), or give the query as params"
+        )
     if _has_dots(path) or not path.isprintable():
-        raise ValueError("a path has no segments . and .., and no control characters")
+        raise InvalidRequestError("a path has no segments . and .., and no control characters")
     return quote(f"{base}{path}", safe=PATH)
 
 
@@ -38,12 +42,12 @@ def _has_dots(path: str) -> bool:
 
 
 def write_query(params: Params) -> str:
-    """Without those that are None; a sequence is several parameters of one name. ValueError if it is no text."""
+    """Without those that are None; a sequence is several parameters of one name. InvalidRequestError if it is none."""
     pairs = [(name, _write(each)) for name, value in params.items() for each in _list(value)]
     try:
         return urlencode(pairs)
     except UnicodeEncodeError:
-        raise ValueError("a parameter has half of a surrogate pair in it, which is no character") from None
+        raise InvalidRequestError("a parameter has half of a surrogate pair in it, which is no character") from None
 
 
 def _list(value: object) -> Sequence[object]:

@@ -13,7 +13,7 @@ from kpi_kit.extras import import_driver
 from kpi_kit.mail.addresses import read_mailbox
 from kpi_kit.mail.composing import Draft, compose
 from kpi_kit.mail.contract import Letter
-from kpi_kit.mail.errors import InvalidMessageError
+from kpi_kit.mail.errors import InvalidMessageError, MailSettingsError
 from kpi_kit.mail.message import Message
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ class Writer:
 
     @classmethod
     def build(cls, sender: str | None, templates: Path | str | None) -> "Writer":
-        """ValueError for a sender that is no address, or missing templates; MissingExtraError without jinja2."""
-        found = None if sender is None else read_mailbox(sender)
+        """MailSettingsError for a sender that is no address, or missing templates; MissingExtraError without jinja2."""
+        try:
+            found = None if sender is None else read_mailbox(sender)
+        except ValueError as error:
+            raise MailSettingsError(str(error)) from None
         if templates is None:
             return cls(found, None)
         module = import_driver("kpi_kit.mail.templates", extra="mail")

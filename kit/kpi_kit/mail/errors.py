@@ -17,6 +17,10 @@ class MailError(KitError):
     """The base of the errors of mails."""
 
 
+class MailSettingsError(MailError, ValueError):
+    """The sender of a mailer is no address, or there is no package with its templates."""
+
+
 class InvalidMessageError(MailError, ValueError):
     """The message cannot be sent as it is: an address or a header is not valid, or its template cannot be rendered."""
 

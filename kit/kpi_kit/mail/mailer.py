@@ -106,7 +106,7 @@ class Mailer:
 
         ``sender`` is in From unless a message has its own: ``KPI-One <no-reply@example.com>``. ``templates`` is a
         folder (``./mails``), or the name of a package with a folder ``templates``. UrlError, MissingExtraError, or
-        ValueError for the sender.
+        MailSettingsError for the sender or the templates.
         """
         choices = {name: Choice.of(one, name) for name, one in {**(named or {}), _DEFAULT: url}.items()}
         return cls(choices, Writer.build(sender, templates), observer=observer)
@@ -149,11 +149,11 @@ class Mailer:
         await self._transmit(self._choice, letter)
         return _read_id(letter)
 
-    async def enqueue(self, connection: object, message: Message | Letter) -> str:
-        """Send it after the transaction of ``connection`` has been committed, and only then; return its Message-ID.
+    async def enqueue(self, message: Message | Letter, *, connection: object | None = None) -> str:
+        """Let a worker of the queue send it; return its Message-ID.
 
-        It is composed here, so what is wrong with it is an InvalidMessageError here. ``connection`` is one of psycopg,
-        or of SQLAlchemy over it.
+        With ``connection`` (psycopg, or SQLAlchemy over it) it is sent if and when the open transaction there commits.
+        It is composed here, so what is wrong with it is an InvalidMessageError here.
         """
         letter = message if isinstance(message, Letter) else self.compose(message)
         with observe(self._observer, "mail", "enqueue", self._choice.driver.name):

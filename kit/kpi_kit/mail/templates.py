@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jinja2 import BaseLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, select_autoescape
 
 from kpi_kit.mail.composing import to_one_line
+from kpi_kit.mail.errors import MailSettingsError
 
 
 class Rendered(NamedTuple):
@@ -18,7 +19,7 @@ class Rendered(NamedTuple):
 def build_templates(source: Path | str) -> Environment:
     """Templates of a folder, or of ``templates`` in the package of this name. Values are escaped in HTML.
 
-    A text is a folder if it has a slash, as no name of a package has. ValueError if there is no such package.
+    A text is a folder if it has a slash, as no name of a package has. MailSettingsError if there is no such package.
     """
     is_folder = isinstance(source, Path) or "/" in source
     loader: BaseLoader = FileSystemLoader(source) if is_folder else _open_package(str(source))
@@ -35,7 +36,7 @@ def _open_package(name: str) -> PackageLoader:
     try:
         return PackageLoader(name)
     except (ImportError, ValueError):
-        raise ValueError(
+        raise MailSettingsError(
             f"the templates {name!r} are no package with a folder templates; that of a folder is a path such as ./mails"
         ) from None
 

@@ -24,9 +24,9 @@ async def main() -> None:
             sent = mailer.assert_sent(to="anna@example.com")
             print(f"sent {sent.subject!r} with {sent.attachments[0].name}")
 
-            # In a service, the connection is that of the transaction that creates the account.
+            # In a service, with connection=..., that of the transaction that creates the account.
             values = {"name": "Ben <ben>", "link": "https://shop.example.com/start"}
-            await mailer.via("bulk").enqueue(None, Message(to="ben@example.com", template="welcome", values=values))
+            await mailer.via("bulk").enqueue(Message(to="ben@example.com", template="welcome", values=values))
             await mailer.deliver_queued()
             print(f"sent {mailer.assert_sent(via='bulk').subject!r} from a template")
 

@@ -2,6 +2,7 @@
 
 from kpi_kit.queue.errors import (
     HandlerCancelledError,
+    InvalidJobError,
     JobNameError,
     KeyBusyError,
     PayloadError,
@@ -10,8 +11,10 @@ from kpi_kit.queue.errors import (
     QueueNotOpenError,
     QueueSchemaError,
     QueueUnavailableError,
+    ScheduleError,
     TakenOverError,
     WorkerLostError,
+    WorkerSettingsError,
 )
 from kpi_kit.queue.fake import PushedJob, QueueFake
 from kpi_kit.queue.jobs import Job, Retry, Run
@@ -22,6 +25,7 @@ from kpi_kit.transactions import NoTransactionError
 __all__ = [
     "FailedJob",
     "HandlerCancelledError",
+    "InvalidJobError",
     "Job",
     "JobNameError",
     "KeyBusyError",
@@ -40,6 +44,8 @@ __all__ = [
     "QueueUnavailableError",
     "Retry",
     "Run",
+    "ScheduleError",
     "TakenOverError",
     "WorkerLostError",
+    "WorkerSettingsError",
 ]

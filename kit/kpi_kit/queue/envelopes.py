@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from kpi_kit.queue.errors import PayloadSizeError
+from kpi_kit.queue.errors import InvalidJobError, PayloadSizeError
 from kpi_kit.queue.jobs import Job
 
 JobType = TypeVar("JobType", bound=Job)
@@ -50,23 +50,25 @@ def wrap(job: Job, *, queue: str | None, unique: str | None = None, at: datetime
 
 def _check_key(key: str | None) -> str | None:
     if key is not None and (len(key) > _LONGEST_KEY or re.search("[\0\ud800-\udfff]", key)):
-        raise ValueError(f"a unique key has at most {_LONGEST_KEY} characters, no NUL and no half of a surrogate pair")
+        raise InvalidJobError(
+            f"a unique key has at most {_LONGEST_KEY} characters, no NUL and no half of a surrogate pair"
+        )
     return key
 
 
 def to_payload(job: Job) -> dict[str, Any]:
-    """The fields by their names, as they are read again; ValueError for what does not come back as it was."""
+    """The fields by their names, as they are read again; InvalidJobError for what does not come back as it was."""
     name = job.job_options.name
     try:
         text = job.model_dump_json(by_alias=False, round_trip=True)
     except ValueError:
         text = ""
     if not text or ("\\u0000" in text and _NUL.search(text)):
-        raise ValueError(f"{name} has a text with NUL or half a surrogate pair, or a value that JSON cannot have")
+        raise InvalidJobError(f"{name} has a text with NUL or half a surrogate pair, or a value that JSON cannot have")
     if len(text.encode()) > LONGEST:
         raise PayloadSizeError(name, LONGEST)
     if lost := _find_lost(job, text):
-        raise ValueError(f"{name} does not come back from JSON with the same {', '.join(lost)}")
+        raise InvalidJobError(f"{name} does not come back from JSON with the same {', '.join(lost)}")
     payload: dict[str, Any] = json.loads(text)
     return payload
 

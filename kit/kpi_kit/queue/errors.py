@@ -21,6 +21,18 @@ class KeyBusyError(QueueError, DriverUnavailableError):
         super().__init__("a transaction that has pushed a job with this key is still open: push it again later")
 
 
+class InvalidJobError(QueueError, ValueError):
+    """A job cannot be stored as it is, or its key cannot, or a chain has no jobs."""
+
+
+class ScheduleError(QueueError, ValueError):
+    """A time at which a job starts is none, or an expression is none of cron."""
+
+
+class WorkerSettingsError(QueueError, ValueError):
+    """A worker would run no job at once, or have less than no time to end."""
+
+
 class PayloadSizeError(QueueError, ValueError):
     """The job is larger than a queue takes. Store the data elsewhere, and its place in the job."""
 

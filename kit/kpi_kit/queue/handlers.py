@@ -14,7 +14,7 @@ from kpi_kit.errors import KitError
 from kpi_kit.extras import import_driver
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.envelopes import Envelope, JobType, read_text, wrap
-from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError
+from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError, ScheduleError
 from kpi_kit.queue.jobs import Job, JobOptions, Run
 
 Handler = Callable[[JobType, Run], Awaitable[None]]
@@ -49,7 +49,7 @@ class Handlers:
     def add_period(self, expression: str, job: Job) -> None:
         """JobNameError if this type of job has a period: its name tells the periods apart in the database."""
         if not import_driver("kpi_kit.queue.periods", extra="queue").is_valid(expression):
-            raise ValueError(f"{expression!r} is not a cron expression of five fields (or six, the seconds last)")
+            raise ScheduleError(f"{expression!r} is not a cron expression of five fields (or six, the seconds last)")
         envelope = wrap(job, queue=None)
         if any(period.envelope.name == envelope.name for period in self.periods):
             raise JobNameError(f"jobs named {envelope.name} have a period")

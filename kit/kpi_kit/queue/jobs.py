@@ -96,7 +96,7 @@ class Run:
     is_last: bool
     finish_in: Callable[[object], Awaitable[None]] = field(repr=False)
 
-    async def finish(self, connection: object) -> None:
+    async def finish(self, *, connection: object) -> None:
         """Mark the job as done in the transaction of ``connection``, with what the handler writes there.
 
         Both are committed or neither: this is how the effects of a job come into the database exactly once, even if

@@ -13,6 +13,7 @@ from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
 from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
+from kpi_kit.queue.errors import InvalidJobError, ScheduleError, WorkerSettingsError
 from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
@@ -51,11 +52,11 @@ class Pusher:
     ) -> Pushed:
         """Push a job that starts ``at`` a time (with its zone), or when ``delay`` has passed, or soon after."""
         if (at is None) == (delay is None) or (at is not None and at.tzinfo is None):
-            raise ValueError("later() needs either at, a time with its zone, or delay")
+            raise ScheduleError("later() needs either at, a time with its zone, or delay")
         try:
             when = (at or datetime.now(UTC) + (delay or timedelta(0))).astimezone(UTC)
         except OverflowError:
-            raise ValueError("a job starts before the year 10,000") from None
+            raise ScheduleError("a job starts before the year 10,000") from None
         return (await self._push([wrap(job, queue=self._queue, unique=unique, at=when)], connection))[0]
 
     async def chain(self, jobs: Sequence[Job], *, connection: object | None = None) -> Pushed:
@@ -64,7 +65,7 @@ class Pusher:
         If one is given up the rest does not start: the failed one names them, and they follow if it is retried.
         """
         if not jobs:
-            raise ValueError("a chain has at least one job")
+            raise InvalidJobError("a chain has at least one job")
         return (await self._push([wrap_chain(jobs, queue=self._queue)], connection))[0]
 
     async def _push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
@@ -119,6 +120,8 @@ class Queue(Pusher):
         At the end of the block no new job is started, running ones get ``grace`` to end, and what then still runs is
         cancelled and given back: it runs again elsewhere, and this run is no attempt.
         """
+        if concurrency < 1 or grace < timedelta(0):
+            raise WorkerSettingsError("a worker runs at least one job at once, and its grace is not negative")
         async with self._driver.work(WorkPlan(tuple(map(check_name, queues)), concurrency, grace)):
             yield
 

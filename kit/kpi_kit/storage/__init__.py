@@ -8,10 +8,12 @@ from kpi_kit.storage.errors import (
     NoDiskError,
     NoPublicUrlError,
     NotStoredError,
+    PathConflictError,
     PathError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    StorageValueError,
 )
 from kpi_kit.storage.fake import StorageFake
 from kpi_kit.storage.paths import check_path
@@ -27,12 +29,14 @@ __all__ = [
     "NoPublicUrlError",
     "NotStoredError",
     "OpenFile",
+    "PathConflictError",
     "PathError",
     "Storage",
     "StorageError",
     "StorageFake",
     "StorageRefusedError",
     "StorageUnavailableError",
+    "StorageValueError",
     "Stored",
     "check_path",
     "sniff",

@@ -15,6 +15,10 @@ class PathError(StorageError, ValueError):
     """The path is not one of ``check_path``. The message does not quote it: it may be anything."""
 
 
+class StorageValueError(StorageError, ValueError):
+    """A limit, a size or a time is out of its bounds, or a header has a character that no header has."""
+
+
 class NotStoredError(StorageError):
     """There is no file with this path."""
 
@@ -41,6 +45,13 @@ class StorageRefusedError(StorageError):
 
     def __init__(self, reason: str) -> None:
         super().__init__("the storage has refused the call", reason=reason)
+
+
+class PathConflictError(StorageRefusedError):
+    """A file would have the path of a folder with files, or be in a folder that is a file. A bucket has no folders."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there are files below {path!r}, or one of its folders is a file")
 
 
 class CannotSignError(StorageError):

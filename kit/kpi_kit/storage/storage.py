@@ -14,19 +14,22 @@ from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.storage.contract import FileInfo, OpenFile, Signature, StorageDriver, Stored
 from kpi_kit.storage.drivers import DRIVERS
-from kpi_kit.storage.errors import NoPublicUrlError, NotStoredError, StorageError
+from kpi_kit.storage.errors import NoPublicUrlError, NotStoredError, StorageError, StorageValueError
 from kpi_kit.storage.paths import check_path, check_prefix
 from kpi_kit.storage.sniffing import LOOKED_AT, sniff
 
 _MINUTE = timedelta(minutes=1)
 _LONGEST_SIGNATURE = timedelta(days=7)
+# Beyond it, there may be no date.
+_LONGEST_AGE = timedelta(days=365_000)
 
 
 class Storage:
     """Files by path. Each path is checked by ``check_path`` first, so none leads out of the storage.
 
-    All methods raise PathError for another path, StorageUnavailableError for what may pass, and StorageRefusedError for
-    what does not. It is a context manager: nothing is opened before it is entered.
+    All methods raise PathError for another path, StorageValueError for another argument that has no meaning,
+    StorageUnavailableError for what may pass, and StorageRefusedError for what does not. It is a context manager:
+    nothing is opened before it is entered.
     """
 
     def __init__(
@@ -124,7 +127,7 @@ class Storage:
         name that no path has is left out.
         """
         if limit is not None and limit < 0:
-            raise ValueError("a limit is not negative")
+            raise StorageValueError("a limit is not negative")
         prefix, after = check_prefix(prefix), check_path(after) if after else ""
         pages, count = self._driver.list(prefix, after=after), 0
         while count != limit and (page := await self._take_page(pages)):
@@ -190,11 +193,11 @@ class Storage:
     async def _sign(self, path: str, signature: Signature) -> str:
         check_path(path)
         if not timedelta(seconds=1) <= signature.expires_in <= _LONGEST_SIGNATURE:
-            raise ValueError("a signed URL expires in one second at least and seven days at most")
+            raise StorageValueError("a signed URL expires in one second at least and seven days at most")
         if not f"{signature.content_type or ''}{signature.disposition or ''}".isprintable():
-            raise ValueError("a header has a line break or a control character")
+            raise StorageValueError("a header has a line break or a control character")
         if signature.size is not None and signature.size < 0:
-            raise ValueError("a size is not negative")
+            raise StorageValueError("a size is not negative")
         with self._observe("sign"):
             return await self._driver.sign(path, signature)
 
@@ -203,6 +206,8 @@ class Storage:
 
         Such leftovers are in no listing. Call it once a day, with an age that no upload takes.
         """
+        if not -_LONGEST_AGE <= age <= _LONGEST_AGE:
+            raise StorageValueError("an age has at most a thousand years")
         with self._observe("tidy"):
             return await self._driver.tidy(age)
 

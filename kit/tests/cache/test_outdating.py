@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from cache_support import Maker, make_at_once, until_async
+from cache_support import SHORT, Maker, make_at_once, pass_time, until, until_async
 from kpi_kit.cache import Cache, CacheFake, CacheUnavailableError, CacheValueError
 from kpi_kit.cache.fake import FakeDriver
 
@@ -29,17 +29,53 @@ async def test_who_asks_afterwards_does_not_get_what_was_being_made(cache: Cache
 
 
 @pytest.mark.parametrize("end", ["forget", "flush"])
-async def test_what_was_being_made_is_not_stored(cache: Cache, end: str) -> None:
+@pytest.mark.parametrize("who", ["this process", "another one"])
+async def test_what_was_being_made_is_not_stored(cache: Cache, other: Cache, end: str, who: str) -> None:
     old, another = Maker("old"), Maker("another")
     asked = [asyncio.create_task(cache.remember("key", old, ttl=60))]
     asked.append(asyncio.create_task(cache.remember("another", another, ttl=60)))
     await asyncio.gather(old.has_begun.wait(), another.has_begun.wait())
-    await END[end](cache)
+    await END[end](cache if who == "this process" else other)
     old.may_return.set()
     another.may_return.set()
     assert await asyncio.gather(*asked) == ["old", "another"]
     assert not await cache.has("key")
     assert await cache.has("another") is (end == "forget")
+
+
+@pytest.mark.parametrize("end", ["forget", "flush"])
+async def test_what_was_made_anew_in_the_background_is_not_stored(cache: Cache, other: Cache, end: str) -> None:
+    await cache.remember("key", make_at_once("first"), ttl=SHORT, stale=600)
+    await pass_time(cache, SHORT)
+    old = Maker("old")
+    assert await cache.remember("key", old, ttl=60, stale=600) == "first"
+    await old.has_begun.wait()
+    await END[end](other)
+    old.may_return.set()
+    await until(lambda: not cache._rememberer._renewals)
+    assert await cache.remember("key", make_at_once("new"), ttl=60) == "new"
+
+
+async def test_what_takes_longer_than_its_lease_is_stored() -> None:
+    driver = FakeDriver(is_shared=True)
+
+    async def make() -> str:
+        driver.now += 1
+        await asyncio.sleep(0.02)
+        return "made"
+
+    async with Cache(driver, name="fake", now=lambda: driver.now) as cache:
+        assert await cache.remember("key", make, ttl=60, lease=0.01) == "made"
+        assert await cache.get("key") == "made"
+
+
+async def test_a_hit_is_one_call_of_the_driver() -> None:
+    driver = FakeDriver(is_shared=True)
+    async with Cache(driver, name="fake") as cache:
+        await cache.remember("key", make_at_once("made"), ttl=60)
+        driver.calls.clear()
+        await cache.remember("key", make_at_once("made"), ttl=60)
+        assert driver.calls == [("get", "kpi:key:key")]
 
 
 async def test_what_is_forgotten_while_it_is_stored_does_not_stay() -> None:

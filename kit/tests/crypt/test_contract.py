@@ -3,9 +3,18 @@
 import base64
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import pytest
-from kpi_kit.crypt import Crypt, CryptFake, InvalidCiphertextError, InvalidKeyError, derive_key, generate_key
+from kpi_kit.crypt import (
+    Crypt,
+    CryptFake,
+    InvalidCiphertextError,
+    InvalidKeyError,
+    InvalidValueError,
+    derive_key,
+    generate_key,
+)
 from pydantic import JsonValue, SecretStr
 
 OLD, NEW = generate_key(), generate_key()
@@ -40,8 +49,12 @@ def test_what_is_no_json_is_no_valid_value(crypt: Crypt) -> None:
         crypt.decrypt_json(crypt.encrypt(b"{"))
     with pytest.raises(InvalidCiphertextError):
         crypt.decrypt_json(crypt.encrypt(b"[" * 100_000))
-    with pytest.raises(ValueError, match="JSON compliant"):
-        crypt.encrypt_json(float("nan"))
+    endless: list[JsonValue] = []
+    endless.append(endless)
+    no_json: Any = object()
+    for value in (float("nan"), no_json, endless):
+        with pytest.raises(InvalidValueError):
+            crypt.encrypt_json(value)
 
 
 def test_a_value_belongs_to_its_associated_data(crypt: Crypt) -> None:

@@ -46,15 +46,15 @@ async def test_a_commit_dispatches_and_a_rollback_discards(
     case: Case, connection: "psycopg.AsyncConnection[Any]"
 ) -> None:
     async with listening(case) as (bus, ear, collect):
-        await bus.dispatch_after_commit(connection, ANNA)
+        await bus.dispatch_after_commit(ANNA, connection=connection)
         await connection.execute("SELECT 1")
         assert not ear.heard, "it does not wait for the transaction"
         await connection.rollback()
-        await bus.dispatch_after_commit(connection, BEA)
+        await bus.dispatch_after_commit(BEA, connection=connection)
         await connection.commit()
         # The same connection again, with what the rollback has undone.
         async with connection.transaction():
-            await bus.dispatch_after_commit(connection, ANNA)
+            await bus.dispatch_after_commit(ANNA, connection=connection)
         assert await collect() == [BEA, ANNA]
 
 
@@ -64,7 +64,7 @@ async def test_equal_events_of_one_transaction_are_all_dispatched(
     async with listening(case) as (bus, _, collect):
         async with connection.transaction():
             for event in (ANNA, ANNA, BEA, ANNA):
-                await bus.dispatch_after_commit(connection, event)
+                await bus.dispatch_after_commit(event, connection=connection)
         assert await collect() == [ANNA, ANNA, BEA, ANNA]
 
 
@@ -82,7 +82,7 @@ async def test_events_of_one_transaction_arrive_in_the_order_of_their_dispatch(
         bus.listen(UserCreated, hear_the_first_for_longest)
         sent = [UserCreated(name=str(number)) for number in range(5)]
         for event in sent:
-            await bus.dispatch_after_commit(connection, event)
+            await bus.dispatch_after_commit(event, connection=connection)
         await connection.commit()
         assert await collect() == sent
     assert heard == [event.name for event in sent]
@@ -103,7 +103,7 @@ async def test_a_listener_that_cancels_its_task_stops_no_other_event_of_the_tran
         bus.listen(UserCreated, cancel_itself)
         bus.listen(UserCreated, ear)
         for event in (ANNA, BEA):
-            await bus.dispatch_after_commit(connection, event)
+            await bus.dispatch_after_commit(event, connection=connection)
         await connection.commit()
         assert await collect() == [ANNA, BEA]
     assert ear.heard == [BEA]
@@ -113,9 +113,9 @@ async def test_a_listener_that_cancels_its_task_stops_no_other_event_of_the_tran
 async def test_a_savepoint_that_is_rolled_back_discards(case: Case, connection: "psycopg.AsyncConnection[Any]") -> None:
     async with listening(case) as (bus, _, collect):
         async with connection.transaction():
-            await bus.dispatch_after_commit(connection, ANNA)
+            await bus.dispatch_after_commit(ANNA, connection=connection)
             async with connection.transaction(force_rollback=True):
-                await bus.dispatch_after_commit(connection, BEA)
+                await bus.dispatch_after_commit(BEA, connection=connection)
         assert await collect() == [ANNA]
 
 
@@ -123,13 +123,13 @@ async def test_a_commit_that_becomes_a_rollback_discards(
     case: Case, connection: "psycopg.AsyncConnection[Any]"
 ) -> None:
     async with listening(case) as (bus, _, collect):
-        await bus.dispatch_after_commit(connection, ANNA)
+        await bus.dispatch_after_commit(ANNA, connection=connection)
         with pytest.raises(psycopg.Error):
             await connection.execute("SELECT 1 / 0")
         # PostgreSQL answers ROLLBACK to this, which raises nothing.
         await connection.commit()
         await connection.execute("CREATE TEMPORARY TABLE one (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)")
-        await bus.dispatch_after_commit(connection, BEA)
+        await bus.dispatch_after_commit(BEA, connection=connection)
         await connection.execute("INSERT INTO one VALUES (1), (1)")
         with pytest.raises(psycopg.errors.UniqueViolation):
             await connection.commit()
@@ -141,16 +141,16 @@ async def test_connections_and_sessions_of_sqlalchemy(case: Case, database: str)
     async with listening(case) as (bus, _, collect):
         async with engine.begin() as connection:
             await connection.execute(text("SELECT 1"))
-            await bus.dispatch_after_commit(connection, ANNA)
+            await bus.dispatch_after_commit(ANNA, connection=connection)
         async with engine.connect() as connection, connection.begin() as transaction:
-            await bus.dispatch_after_commit(connection, BEA)
+            await bus.dispatch_after_commit(BEA, connection=connection)
             await transaction.rollback()
         async with AsyncSession(engine) as session:
             await session.execute(text("SELECT 1"))
-            await bus.dispatch_after_commit(session, BEA)
+            await bus.dispatch_after_commit(BEA, connection=session)
             await session.commit()
             await session.execute(text("SELECT 1"))
-            await bus.dispatch_after_commit(session, ANNA)
+            await bus.dispatch_after_commit(ANNA, connection=session)
         assert await collect() == [ANNA, BEA]
     await engine.dispose()
 
@@ -158,7 +158,7 @@ async def test_connections_and_sessions_of_sqlalchemy(case: Case, database: str)
 async def test_many_connections_dispatch_each_event_once(case: Case, database: str) -> None:
     async def write(number: int) -> None:
         async with await psycopg.AsyncConnection.connect(database) as connection:
-            await bus.dispatch_after_commit(connection, OrderCreated(number=number))
+            await bus.dispatch_after_commit(OrderCreated(number=number), connection=connection)
 
     async with listening(case) as (bus, _, collect):
         await asyncio.gather(*(write(number) for number in range(10, 20)))
@@ -170,8 +170,8 @@ async def test_buses_that_share_a_connection_get_their_own_events(
     case: Case, connection: "psycopg.AsyncConnection[Any]"
 ) -> None:
     async with listening(case) as (bus, _, collect), EventFake(events=[UserCreated]) as other:
-        await bus.dispatch_after_commit(connection, ANNA)
-        await other.dispatch_after_commit(connection, BEA)
+        await bus.dispatch_after_commit(ANNA, connection=connection)
+        await other.dispatch_after_commit(BEA, connection=connection)
         await connection.commit()
         assert await collect() == [ANNA]
         await other._committed.finish()
@@ -183,23 +183,23 @@ async def test_a_size_that_a_notification_cannot_have_is_refused(
 ) -> None:
     async with listening(case) as (bus, _, collect):
         large = UserCreated(name="ä" * 3890)
-        await bus.dispatch_after_commit(connection, large)
+        await bus.dispatch_after_commit(large, connection=connection)
         await connection.commit()
         larger = UserCreated(name="ä" * 5000)
         if case.name == "postgresql":
-            await bus.dispatch_after_commit(connection, larger)
+            await bus.dispatch_after_commit(larger, connection=connection)
             await connection.commit()
             assert await collect() == [large, larger]
         else:
             with pytest.raises(EventTooLargeError):
-                await bus.dispatch_after_commit(connection, larger)
+                await bus.dispatch_after_commit(larger, connection=connection)
             assert await collect() == [large]
 
 
 async def test_what_no_connection_is_is_refused(case: Case) -> None:
     async with case.build() as bus:
         with pytest.raises(TypeError, match="psycopg"):
-            await bus.dispatch_after_commit(object(), ANNA)
+            await bus.dispatch_after_commit(ANNA, connection=object())
 
 
 @asynccontextmanager
@@ -211,7 +211,7 @@ async def sending_while_down(
     async with EventBus(driver, name="fake", events=EVENTS, observer=watch) as bus:
         driver.is_down = True
         for event in (ANNA, BEA):
-            await bus.dispatch_after_commit(connection, event)
+            await bus.dispatch_after_commit(event, connection=connection)
         await connection.commit()
         await until(lambda: ("events", "dispatch", "fake", "EventsUnavailableError") in watch.seen)
         yield bus, driver

@@ -166,7 +166,7 @@ async def test_what_is_committed_while_nats_is_away_arrives_in_its_order(broker:
         broker.kill()
         async with await psycopg.AsyncConnection.connect(database) as connection:
             for event in sent:
-                await bus.dispatch_after_commit(connection, event)
+                await bus.dispatch_after_commit(event, connection=connection)
         await until(lambda: ("events", "dispatch", "nats", "EventsUnavailableError") in watch.seen)
         broker.start()
         await until(lambda: sent[-1] in ear.heard)

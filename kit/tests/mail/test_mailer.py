@@ -19,6 +19,7 @@ from kpi_kit.mail import (
     MailError,
     MailFake,
     MailRefusedError,
+    MailSettingsError,
     MailUnavailableError,
     Message,
     PartlySentError,
@@ -63,7 +64,7 @@ async def test_a_message_that_cannot_be_sent_is_refused_before(
         with pytest.raises(InvalidMessageError, match=reason):
             await mailer.send(replace(MESSAGE, **changes))
         with pytest.raises(InvalidMessageError, match=reason):
-            await mailer.enqueue(None, replace(MESSAGE, **changes))
+            await mailer.enqueue(replace(MESSAGE, **changes))
         mailer.assert_nothing_sent()
 
 
@@ -73,9 +74,9 @@ async def test_a_sender_is_needed() -> None:
             await mailer.send(MESSAGE)
         await mailer.send(replace(MESSAGE, sender="shop@example.com"))
         assert mailer.assert_sent().sender == "shop@example.com"
-    with pytest.raises(ValueError, match="an address such as"):
+    with pytest.raises(MailSettingsError, match="an address such as"):
         Mailer.from_url("memory://", sender="nobody")
-    with pytest.raises(ValueError, match="the templates 'mail_test_none' are no package"):
+    with pytest.raises(MailSettingsError, match="the templates 'mail_test_none' are no package"):
         Mailer.from_url("memory://", templates="mail_test_none")
 
 
@@ -165,7 +166,7 @@ async def test_calls_are_observed() -> None:
     async with QueueFake() as queue, mailer:
         mailer.use_queue(queue)
         await mailer.send(MESSAGE)
-        await mailer.enqueue(None, MESSAGE)
+        await mailer.enqueue(MESSAGE)
     assert observer.calls == [("mail", "send", "memory"), ("mail", "enqueue", "memory")]
 
 
@@ -175,7 +176,7 @@ async def test_a_mail_in_the_queue_is_sent_once_and_with_its_id() -> None:
         async with QueueFake() as queue, mailer:
             mailer.use_queue(queue)
             connection = object()
-            message_id = await mailer.via("bulk").enqueue(connection, MESSAGE)
+            message_id = await mailer.via("bulk").enqueue(MESSAGE, connection=connection)
             assert queue.pushed[0].connection is connection
             assert queue.pushed[0].queue == "mails"
             assert server.contents == []
@@ -192,7 +193,7 @@ async def test_each_attempt_sends_the_same_message() -> None:
             mailer.use_queue(queue)
             content = replace(MESSAGE, text="Grüße\n", attachments=[Attachment("a.bin", bytes(range(256)))])
             letter = mailer.compose(replace(content, to=["Ü <anna@example.com>", f"{'ö' * 32}@example.com"]))
-            await mailer.enqueue(None, replace(letter, recipients=("anna@example.com",)))
+            await mailer.enqueue(replace(letter, recipients=("anna@example.com",)))
             for encoded in (letter, mailer.compose(content)):
                 job = pack_letter(encoded, via="default", cipher=None)
                 assert unpack_letter(job, cipher=None).message.as_bytes() == encoded.message.as_bytes()
@@ -208,13 +209,13 @@ async def test_each_attempt_sends_the_same_message() -> None:
 async def test_a_refused_mail_is_given_up_and_any_other_is_tried_for_a_night() -> None:
     async with MailFake() as mailer:
         mailer.fail_next(MailRefusedError("550 no such mailbox"))
-        await mailer.enqueue(None, MESSAGE)
+        await mailer.enqueue(MESSAGE)
         with pytest.raises(AssertionError, match="MailRefusedError"):
             await mailer.deliver_queued()
     async with MailFake() as mailer:
         for _ in range(27):
             mailer.fail_next(MailUnavailableError("451 later"))
-        await mailer.enqueue(None, MESSAGE)
+        await mailer.enqueue(MESSAGE)
         await mailer.deliver_queued()
         mailer.assert_sent(to="anna@example.com")
     retry = SendMail.job_options.retry
@@ -231,7 +232,7 @@ async def test_a_mail_that_was_partly_sent_is_tried_again_for_those_that_wait() 
     refused = {"ben@example.com": MailUnavailableError("450 busy"), "carl@example.com": MailRefusedError("550 gone")}
     async with MailFake() as mailer:
         mailer.fail_next(PartlySentError(refused))
-        await mailer.enqueue(None, replace(MESSAGE, to=["anna@example.com", *refused]))
+        await mailer.enqueue(replace(MESSAGE, to=["anna@example.com", *refused]))
         await mailer.deliver_queued()
         (sent,) = mailer.sent
         assert sent.letter.recipients == ("ben@example.com",)
@@ -242,7 +243,7 @@ async def test_a_mail_in_the_queue_can_be_encrypted() -> None:
     crypt = CryptFake()
     async with QueueFake() as queue, Mailer.from_url("memory://", sender="shop@example.com") as mailer:
         mailer.use_queue(queue, cipher=crypt)
-        await mailer.enqueue(None, MESSAGE)
+        await mailer.enqueue(MESSAGE)
         stored = json.dumps(queue.pushed[0].payload)
         assert not any(word in stored for word in ("1234", "Hello", "anna"))
         (job,) = queue.list_pushed(SendMail)
@@ -259,11 +260,11 @@ async def test_a_mail_in_the_queue_can_be_encrypted() -> None:
 async def test_a_queue_needs_to_be_given_and_a_driver_that_it_can_name() -> None:
     async with Mailer.from_url("memory://", sender="shop@example.com") as mailer:
         with pytest.raises(MailError, match="no queue"):
-            await mailer.enqueue(None, MESSAGE)
+            await mailer.enqueue(MESSAGE)
         async with QueueFake() as queue:
             mailer.use_queue(queue)
             with pytest.raises(MailError, match="a driver with a name"):
-                await mailer.via("smtp://localhost").enqueue(None, MESSAGE)
+                await mailer.via("smtp://localhost").enqueue(MESSAGE)
             assert queue.pushed == []
 
 
@@ -272,7 +273,7 @@ async def test_the_assertions_of_the_fake_can_fail() -> None:
         with pytest.raises(AssertionError, match="0 mails were sent"):
             mailer.assert_sent()
         await mailer.send(replace(MESSAGE, bcc="ben@example.com"))
-        await mailer.via("bulk").enqueue(None, MESSAGE)
+        await mailer.via("bulk").enqueue(MESSAGE)
         assert mailer.assert_sent(to="ben@example.com", subject="Hello", via="default").bcc == ("ben@example.com",)
         assert mailer.assert_queued(via="bulk").text == "The code is 1234\n"
         for wrong in ({"to": "carl@example.com"}, {"subject": "Hell"}, {"via": "bulk"}):

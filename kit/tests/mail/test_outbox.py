@@ -38,9 +38,9 @@ async def test_a_mail_is_sent_if_and_only_if_the_transaction_commits(queue: Queu
     async with serving(MailServer()) as server, Mailer.from_url(server.url, sender="shop@example.com") as mailer:
         mailer.use_queue(queue, cipher=CryptFake())
         async with await psycopg.AsyncConnection.connect(database) as connection:
-            await mailer.enqueue(connection, replace(MESSAGE, to="never@example.com"))
+            await mailer.enqueue(replace(MESSAGE, to="never@example.com"), connection=connection)
             await connection.rollback()
-            message_id = await mailer.enqueue(connection, MESSAGE)
+            message_id = await mailer.enqueue(MESSAGE, connection=connection)
         with psycopg.connect(database) as reading:
             row = reading.execute("SELECT args::text FROM kpi_queue.procrastinate_jobs").fetchone()
         assert row is not None
@@ -58,7 +58,7 @@ async def test_mails_wait_for_a_server_that_is_away_hangs_or_refuses(queue: Queu
     async with Mailer.from_url(url, sender="shop@example.com") as mailer:
         mailer.use_queue(queue)
         async with await psycopg.AsyncConnection.connect(database) as connection:
-            ids = {await mailer.enqueue(connection, MESSAGE) for _ in range(3)}
+            ids = {await mailer.enqueue(MESSAGE, connection=connection) for _ in range(3)}
         async with queue.work("mails"):
             # Each mail has been attempted while no server listened.
             await queue_support.until(lambda: count_attempts(database) >= 6)

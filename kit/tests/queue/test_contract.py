@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from kpi_kit.errors import KitError
 from kpi_kit.queue import (
     HandlerCancelledError,
+    InvalidJobError,
     Job,
     JobNameError,
     PayloadSizeError,
@@ -15,6 +17,8 @@ from kpi_kit.queue import (
     QueueNotOpenError,
     QueueStatus,
     Run,
+    ScheduleError,
+    WorkerSettingsError,
 )
 from kpi_kit.queue.envelopes import LONGEST
 from queue_support import Aliased, Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
@@ -60,7 +64,7 @@ async def test_a_job_waits_for_its_time(queue: Queue, driver: str) -> None:
 
 async def test_later_needs_one_time_with_its_zone(queue: Queue) -> None:
     for times in ({}, {"at": datetime.now(UTC), "delay": timedelta(1)}, {"at": datetime.now(UTC).replace(tzinfo=None)}):
-        with pytest.raises(ValueError, match="later"):
+        with pytest.raises(ScheduleError, match="later"):
             await queue.later(Note(text="x"), **times)  # type: ignore[arg-type]
 
 
@@ -304,7 +308,7 @@ async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
         queue.handle(Note, Recorder())
     with pytest.raises(JobNameError):
         queue.cron("0 4 * * *", Note(text="x"))
-    with pytest.raises(ValueError, match="cron"):
+    with pytest.raises(ScheduleError, match="cron"):
         queue.cron("61 * * * *", Flaky(text="x"))
 
 
@@ -312,6 +316,13 @@ async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
 async def test_a_queue_has_a_plain_name(queue: Queue, name: str) -> None:
     with pytest.raises(JobNameError):
         queue.on(name)
+
+
+@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"grace": timedelta(seconds=-1)}])
+async def test_a_worker_has_room_for_a_job(queue: Queue, wrong: dict[str, Any]) -> None:
+    with pytest.raises(WorkerSettingsError):
+        async with queue.work(**wrong):
+            pass
 
 
 async def test_the_longest_name_of_a_queue_works(queue: Queue) -> None:
@@ -325,19 +336,19 @@ async def test_the_longest_name_of_a_queue_works(queue: Queue) -> None:
 
 async def test_what_cannot_be_stored_is_refused(queue: Queue) -> None:
     for text in ("a\0b", "\ud800"):
-        with pytest.raises(ValueError, match="Note"):
+        with pytest.raises(InvalidJobError, match="Note"):
             await queue.push(Note(text=text))
-        with pytest.raises(ValueError, match="key"):
+        with pytest.raises(InvalidJobError, match="key"):
             await queue.push(Note(text="a"), unique=text)
-    with pytest.raises(ValueError, match="key"):
+    with pytest.raises(InvalidJobError, match="key"):
         await queue.push(Note(text="a"), unique="k" * 501)
     for moment in ({"delay": timedelta.max}, {"at": datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))}):
-        with pytest.raises(ValueError, match="year"):
+        with pytest.raises(ScheduleError, match="year"):
             await queue.later(Note(text="a"), **moment)  # type: ignore[arg-type]
     with pytest.raises(PayloadSizeError, match="Note"):
         await queue.push(Note(text="a" * LONGEST))
     for number in (float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="number"):
+        with pytest.raises(InvalidJobError, match="number"):
             await queue.push(Aliased(x=number))
     assert await queue.status() == []
     handler = Recorder()
@@ -356,7 +367,7 @@ async def test_a_handler_can_end_its_job_itself(queue: Queue, driver: str) -> No
         pytest.skip("in test_transactions")
 
     async def finish(job: Flaky, run: Run) -> None:
-        await run.finish(None)
+        await run.finish(connection=None)
         raise ConnectionError
 
     queue.handle(Flaky, finish)

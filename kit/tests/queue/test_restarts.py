@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from kpi_kit.queue import Pushed, Queue, QueueUnavailableError, Run
 from kpi_shared.testing.postgres import TestServer
+from kpi_shared.testing.silent_proxy import running_proxy
 from queue_support import Note, create_schema, until, until_idle, with_options
 
 Control = Callable[..., Awaitable[None]]
@@ -104,3 +105,19 @@ def _run_pg_ctl(server: TestServer, *words: str) -> None:
     folder = str(inner.pgdata)
     place = ("-o", f'-h "" -k {folder}', "-l", f"{folder}/log") if words[0] == "start" else ()
     pgexec("pg_ctl", ("-w", "-D", folder, *place, *words), bin_path=inner.bin_path, user=inner.system_user)
+
+
+async def test_a_server_that_stands_still_is_unavailable_in_time_and_recovers(database: str) -> None:
+    """Also for calls that find the connections of the pool taken, or silent since they were used."""
+    with running_proxy(database) as proxy:
+        async with Queue.from_url(with_options(proxy.url, timeout=1, pool_size=2)) as queue:
+            await queue.push(Note(text="before"))
+            proxy.silence()
+            for _ in range(2):
+                calls = [queue.push(Note(text="meanwhile")) for _ in range(4)]
+                # psycopg alone would need 10 s to give up, for each call.
+                async with asyncio.timeout(8):
+                    results = await asyncio.gather(*calls, queue.status(), return_exceptions=True)
+                assert {type(each) for each in results} == {QueueUnavailableError}
+            proxy.resume()
+            await until(lambda: _push(queue, "after"))

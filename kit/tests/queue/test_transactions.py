@@ -155,7 +155,7 @@ async def test_a_job_ends_in_its_own_transaction(queue: Queue, database: str) ->
 
     async def handle(job: Flaky, run: Run) -> None:
         async with await psycopg.AsyncConnection.connect(database) as connection:
-            await run.finish(connection)
+            await run.finish(connection=connection)
             await connection.execute("INSERT INTO effects VALUES (%s)", [run.attempt])
             if run.attempt == 1:
                 raise endings.pop()
@@ -193,7 +193,7 @@ async def test_a_run_that_was_taken_over_cannot_finish(queue: Queue, database: s
         await connection.execute("UPDATE kpi_queue.procrastinate_jobs SET worker_id = NULL")
         await connection.commit()
         with pytest.raises(TakenOverError):
-            await handler.runs[0].finish(connection)
+            await handler.runs[0].finish(connection=connection)
         await connection.rollback()
         handler.gate.set()
         # No run that has lost its job ends it.

@@ -7,7 +7,7 @@ import procrastinate
 import psycopg
 import pytest
 from kpi_kit.errors import UrlError
-from kpi_kit.queue import Job, JobNameError, Queue, QueueFake, Retry
+from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, Retry
 from kpi_kit.queue.drivers.connecting import QueueConnector
 from kpi_kit.queue.drivers.managing import WorkerManager
 from kpi_kit.queue.handlers import Handlers
@@ -87,7 +87,7 @@ async def test_a_value_that_would_be_lost_is_refused_at_the_push() -> None:
         value: Any
 
     async with QueueFake() as queue:
-        with pytest.raises(ValueError, match="value") as caught:
+        with pytest.raises(InvalidJobError, match="value") as caught:
             await queue.push(Free(value=SecretStr("hidden")))
     assert "hidden" not in str(caught.value)
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from kpi_kit.storage import AlreadyStoredError, NotStoredError, Storage
+from kpi_kit.storage import AlreadyStoredError, NotStoredError, PathConflictError, Storage, StorageValueError
 from storage_support import MIB, chunks
 
 pytestmark = pytest.mark.anyio
@@ -35,8 +35,35 @@ async def test_a_file_can_have_the_path_of_a_folder_whose_files_are_deleted(stor
     await storage.delete("a/b/c")
     await storage.put("a", b"y", only_if_new=True)
     assert await storage.get("a") == b"y"
-    with pytest.raises(ValueError, match="limit"):
+    with pytest.raises(StorageValueError, match="limit"):
         await _list(storage, limit=-1)
+    for age in (timedelta.max, timedelta.min):
+        with pytest.raises(StorageValueError, match="age"):
+            await storage.tidy(age=age)
+
+
+async def test_a_folder_with_files_is_no_place_for_a_file_except_in_a_bucket(storage: Storage) -> None:
+    await storage.put("a/b", b"x")
+    await storage.put("c", b"y")
+    if storage._name == "s3":
+        # It has no folders, and to look for files before each upload would cost a request and be too early.
+        await storage.put("a", b"z", only_if_new=True)
+        await storage.put("a/b/c", b"z", only_if_new=True)
+        return
+    for is_new in (True, False):
+        for use in (
+            storage.put("a", b"x", only_if_new=is_new),
+            storage.put("a", chunks(b"x"), only_if_new=is_new),
+            storage.put("a/b/c", b"x", only_if_new=is_new),
+            storage.copy("c", "a", only_if_new=is_new),
+            storage.move("c", "a", only_if_new=is_new),
+            storage.move("c", "c/d", only_if_new=is_new),
+        ):
+            with pytest.raises(PathConflictError, match="one of its folders"):
+                await use
+    assert await storage.delete_many(["a"]) == {}
+    assert not await storage.exists("a")
+    assert await _list(storage) == ["a/b", "c"]
 
 
 async def test_another_file_takes_its_place(storage: Storage) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from kpi_kit.storage import (
     CannotSignError,
-    NotStoredError,
     Storage,
     StorageRefusedError,
     StorageUnavailableError,
@@ -171,17 +170,6 @@ async def test_a_disk_that_does_not_work_is_a_typed_error_and_later_it_works(
     assert _files_in(root) == ["a"]
     await local.put("a", b"after")
     assert await local.get("a") == b"after"
-
-
-async def test_a_folder_in_the_place_of_a_file_is_an_error_of_its_own(local: Storage) -> None:
-    await local.put("a/b", b"x")
-    with pytest.raises(StorageRefusedError, match="Is a directory"):
-        await local.put("a", b"x")
-    with pytest.raises(StorageRefusedError, match="Not a directory"):
-        await local.put("a/b/c", b"x")
-    assert await local.delete_many(["a", "a/b"]) == {}
-    with pytest.raises(NotStoredError):
-        await local.get("a")
 
 
 async def test_folders_deeper_than_a_path_are_not_listed(local: Storage, root: Path) -> None:

@@ -21,6 +21,7 @@ from kpi_kit.storage import (
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
+    StorageValueError,
 )
 from kpi_kit.storage.drivers import s3 as s3_driver
 from storage_support import BUCKET, MIB, bucket_url, chunks, run_failing_server
@@ -127,11 +128,11 @@ async def test_a_signed_upload_is_stored(s3: Storage) -> None:
 
 async def test_a_signature_has_bounds(s3: Storage) -> None:
     for expires_in in (timedelta(0), timedelta(days=8)):
-        with pytest.raises(ValueError, match="seven days"):
+        with pytest.raises(StorageValueError, match="seven days"):
             await s3.sign_download("a", expires_in=expires_in)
-    with pytest.raises(ValueError, match="control character"):
+    with pytest.raises(StorageValueError, match="control character"):
         await s3.sign_download("a", disposition="inline\r\nX: y")
-    with pytest.raises(ValueError, match="size"):
+    with pytest.raises(StorageValueError, match="size"):
         await s3.sign_upload("a", size=-1, content_type="image/png")
 
 

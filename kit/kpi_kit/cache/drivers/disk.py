@@ -161,17 +161,17 @@ class DiskDriver:
         return number
 
     async def clear(self, start: str) -> None:
-        names = await self._run(lambda: iter(self._open_values))
+        names = await self._run(lambda: iter(self._find_store(start)))
         while await self._run(lambda: self._clear_some(names, start)):
             pass
 
     def _clear_some(self, names: Iterator[str], start: str) -> bool:
         """One transaction for many: each of its own would be written to the disk. False if there are no more."""
-        some = list(islice(names, _BATCH))
-        with self._open_values.transact():
+        some, store = list(islice(names, _BATCH)), self._find_store(start)
+        with store.transact():
             for name in some:
                 if name.startswith(start):
-                    self._open_values.delete(name)
+                    store.delete(name)
         return bool(some)
 
 

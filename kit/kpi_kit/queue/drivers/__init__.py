@@ -12,7 +12,7 @@ DRIVERS = (
             "postgres": "postgres://user:password@host:5432/database",
             "postgresql+psycopg": "postgresql+psycopg://user:password@host:5432/database",
         },
-        options=("pool_size", "lost_after", "poll", "prepared"),
+        options=("pool_size", "lost_after", "poll", "prepared", "timeout"),
         is_libpq=True,
         extra="queue",
         packages=("procrastinate", "psycopg", "psycopg_pool"),

@@ -1,13 +1,14 @@
 """Connections to the database of the queue, and what their errors mean."""
 
+import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from procrastinate.exceptions import ConnectorException
@@ -20,8 +21,10 @@ from kpi_kit.queue.errors import QueueError, QueueNotOpenError, QueueSchemaError
 from kpi_kit.queue.schema import SCHEMA
 from kpi_kit.urls import Url, read_number
 
-# How long a call waits for a free connection, in seconds. A pool that finds no server makes attempts for as long, and
-# begins anew with the next call: by itself it would wait up to twice as long as the outage.
+Result = TypeVar("Result")
+
+# How long a call waits for a free connection, in seconds, within its own time. A pool that finds no server makes
+# attempts for as long, and begins anew with the next call: by itself it would wait up to twice as long as the outage.
 PATIENCE = 5.0
 _POOL = "kpi-queue"
 _SHORTEST_POLL, _LONGEST = 0.05, 3600
@@ -48,6 +51,8 @@ class Place:
     # How often a worker asks for jobs, in seconds. A notification is faster, but it can be missed, and a job that waits
     # for its time sends none.
     poll: float = 1.0
+    # How long a call of the queue may take, in seconds.
+    timeout: float = 10.0
 
 
 def read_place(url: Url) -> Place:
@@ -61,8 +66,9 @@ def read_place(url: Url) -> Place:
         raise UrlError("pool_size is at least 1")
     lost_after = read_number(url, "lost_after", default=Place.lost_after, least=1, most=_LONGEST)
     poll = read_number(url, "poll", default=Place.poll, least=_SHORTEST_POLL, most=_LONGEST)
+    timeout = read_number(url, "timeout", default=Place.timeout, least=0.1, most=_LONGEST)
     parameters = read_parameters(url.text, {"application_name": "kpi-queue"}) | {"prepare_threshold": prepared}
-    return Place(parameters, pool_size, lost_after, poll)
+    return Place(parameters, pool_size, lost_after, poll, timeout)
 
 
 class _OncePerMinute(logging.Filter):
@@ -93,10 +99,30 @@ def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any
         reconnect_timeout=PATIENCE,
         configure=_use_autocommit,
         # A connection that the server has ended is replaced before it is lent.
-        check=AsyncConnectionPool.check_connection,
+        check=_check,
         open=False,
         name=_POOL,
     )
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    await run_or_close(connection, AsyncConnectionPool.check_connection(connection))
+
+
+async def run_or_close(connection: psycopg.AsyncConnection[Any], call: Coroutine[Any, Any, Result]) -> Result:
+    """What ``call`` returns. If this is cancelled, the connection is closed, and nothing is waited for.
+
+    psycopg would ask the server to cancel the statement, and wait for 10 s for one that stands still.
+    """
+    task = asyncio.create_task(call)
+    # Read, so that the loop does not report it.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        return await asyncio.shield(task)
+    finally:
+        if not task.done():
+            connection.pgconn.finish()
+            task.cancel()
 
 
 async def _use_autocommit(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -11,7 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.drivers import statements
-from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, typed_errors
+from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, run_or_close, typed_errors
 from kpi_kit.queue.drivers.managing import to_json
 from kpi_kit.queue.drivers.working import PostgresWorker
 from kpi_kit.queue.envelopes import Envelope
@@ -21,9 +21,6 @@ from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 from kpi_kit.transactions import find_psycopg
 from kpi_kit.urls import Url
 
-# A call that gets no reply for this many seconds ends. If the server is frozen, psycopg needs 10 more to give up its
-# request to cancel the statement.
-_PATIENCE = 10.0
 # How often a retry of failed jobs is tried that others cross with jobs of the same key.
 _ATTEMPTS = 20
 _END_OF_IDS = 2**63
@@ -98,12 +95,12 @@ class PostgresQueue:
     async def _execute(self, query: str, connection: object | None = None, **arguments: object) -> list[dict[str, Any]]:
         if self._pool is None:
             raise QueueNotOpenError
-        async with asyncio.timeout(_PATIENCE):
-            if connection is None:
-                return await self._connector.execute_query_all_async(query, **arguments)
-            return await self._connector.execute_query_all_async_with_connection(
-                await find_psycopg(connection), query, **arguments
-            )
+        run = self._connector.execute_query_all_async_with_connection
+        async with asyncio.timeout(self._place.timeout):
+            if connection is not None:
+                return await run(await find_psycopg(connection), query, **arguments)
+            async with self._pool.connection() as own:
+                return await run_or_close(own, run(own, query, **arguments))
 
 
 def _list_possible(ids: Sequence[int]) -> list[int]:

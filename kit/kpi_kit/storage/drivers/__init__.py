@@ -15,7 +15,7 @@ DRIVERS = (
         purpose="A bucket of S3, or of a store with the same interface",
         module="kpi_kit.storage.drivers.s3",
         forms={"s3": "s3://bucket/prefix?region=eu-central-1"},
-        options=("region", "endpoint", "public_url"),
+        options=("region", "endpoint", "public_url", "timeout"),
         extra="storage-s3",
         packages=("boto3",),
     ),

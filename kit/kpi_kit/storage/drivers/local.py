@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import ParamSpec, TypeVar
 
 from kpi_kit.errors import UrlError
@@ -24,6 +24,7 @@ from kpi_kit.storage.errors import (
     AlreadyStoredError,
     CannotSignError,
     NotStoredError,
+    PathConflictError,
     StorageError,
     StorageRefusedError,
     StorageUnavailableError,
@@ -260,19 +261,31 @@ class _Draft:
 def _put_in_place(folder: int, name: str, root: Path, path: str, *, only_if_new: bool) -> None:
     """Give the file ``name`` in ``folder`` its path, for good: a power failure does not take it back."""
     parent, _, last = path.rpartition("/")
-    with make_folder(root, parent) as target:
-        # If it is no folder, or has a file, the next call says so.
-        with suppress(OSError, RecursionError):
-            remove_empty(last, target)
-        if only_if_new:
-            try:
-                os.link(name, last, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
-            except FileExistsError:
-                raise AlreadyStoredError(path) from None
-            os.unlink(name, dir_fd=folder)
-        else:
-            os.rename(name, last, src_dir_fd=folder, dst_dir_fd=target)
-        os.fsync(target)
+    try:
+        with make_folder(root, parent) as target:
+            # If it is no folder, or has a file, the next call says so.
+            with suppress(OSError, RecursionError):
+                remove_empty(last, target)
+            if only_if_new:
+                _link(name, folder, last, target)
+            else:
+                os.rename(name, last, src_dir_fd=folder, dst_dir_fd=target)
+            os.fsync(target)
+    except FileExistsError:
+        raise AlreadyStoredError(path) from None
+    except (IsADirectoryError, NotADirectoryError):
+        raise PathConflictError(path) from None
+
+
+def _link(name: str, folder: int, last: str, target: int) -> None:
+    """Move a file to a place that is free; FileExistsError, or IsADirectoryError if a folder is there."""
+    try:
+        os.link(name, last, src_dir_fd=folder, dst_dir_fd=target, follow_symlinks=False)
+    except FileExistsError:
+        if S_ISDIR(os.stat(last, dir_fd=target, follow_symlinks=False).st_mode):
+            raise IsADirectoryError from None
+        raise
+    os.unlink(name, dir_fd=folder)
 
 
 def _close(opened: tuple[FileIO, FileInfo, bytes]) -> None:

@@ -7,7 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from kpi_kit.errors import UrlError
 from kpi_kit.storage.contract import CHUNK, FileInfo, OpenFile, Signature
-from kpi_kit.storage.errors import AlreadyStoredError, CannotSignError, NotStoredError, StorageError
+from kpi_kit.storage.errors import (
+    AlreadyStoredError,
+    CannotSignError,
+    NotStoredError,
+    PathConflictError,
+    StorageError,
+)
 from kpi_kit.urls import Url
 
 
@@ -31,7 +37,7 @@ class MemoryDriver:
         self, path: str, data: bytes | AsyncIterator[bytes], *, content_type: str, only_if_new: bool
     ) -> None:
         whole = data if isinstance(data, bytes) else b"".join([chunk async for chunk in data])
-        self._check_new(path, only_if_new=only_if_new)
+        self._check_place(path, only_if_new=only_if_new)
         self._files[path] = FileInfo(path, len(whole), datetime.now(UTC), secrets.token_hex(8), content_type), whole
 
     async def read_info(self, path: str) -> FileInfo:
@@ -71,9 +77,16 @@ class MemoryDriver:
             raise NotStoredError(path)
         return self._files[path]
 
-    def _check_new(self, path: str, *, only_if_new: bool) -> None:
-        if only_if_new and path in self._files:
-            raise AlreadyStoredError(path)
+    def _check_place(self, path: str, *, only_if_new: bool) -> None:
+        """As a folder does, so that what is tested in memory works there, too."""
+        if path in self._files:
+            if only_if_new:
+                raise AlreadyStoredError(path)
+            return
+        names = path.split("/")
+        folders = {"/".join(names[:count]) for count in range(1, len(names))}
+        if folders & self._files.keys() or any(each.startswith(f"{path}/") for each in self._files):
+            raise PathConflictError(path)
 
 
 async def _split(data: bytes) -> AsyncIterator[bytes]:

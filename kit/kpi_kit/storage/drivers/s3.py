@@ -16,16 +16,20 @@ from botocore.config import Config
 from kpi_kit.errors import UrlError
 from kpi_kit.storage.contract import CHUNK, FileInfo, OpenFile, Signature
 from kpi_kit.storage.drivers.s3_calls import PART, Upload, create_error, name_missing, translate_errors
+from kpi_kit.storage.drivers.s3_threads import Daemons, TimedThreads, end_calls_in_time, end_read_in_time
 from kpi_kit.storage.errors import PathError, StorageError
 from kpi_kit.storage.paths import check_prefix, is_path
 from kpi_kit.storage.sniffing import LOOKED_AT, sniff
-from kpi_kit.storage.threads import Threads
-from kpi_kit.urls import Url
+from kpi_kit.urls import Url, read_number
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ENDPOINT = re.compile(r"https?://[^@?#]+")
 _DEFAULT_REGION = "us-east-1"
+# How long each attempt waits to connect and for each byte, and a call as a whole if the URL does not say it.
 _TIMEOUT_SECONDS = 5.0
+_CALL_SECONDS = 20.0
+# What the server does with whole files: S3 sends blanks meanwhile, for minutes.
+_SERVER_SECONDS = 300.0
 _RETRIES = 2
 _THREADS = 16
 _MOST_DELETED = 1000
@@ -41,18 +45,22 @@ def create_driver(url: Url) -> "S3Driver":
         prefix = check_prefix(url.path.strip("/"))
     except PathError as error:
         raise UrlError(f"the prefix in the URL of a bucket is a path: {error}") from None
-    return S3Driver(url.host, prefix, region=url.options.get("region"), endpoint=endpoint)
+    seconds = read_number(url, "timeout", default=_CALL_SECONDS, least=0.1, most=3600)
+    return S3Driver(url.host, prefix, region=url.options.get("region"), endpoint=endpoint, seconds=seconds)
 
 
 class S3Driver:
-    """See ``StorageDriver``. A call that fails is made twice more, and none waits for longer than 5 s for a byte."""
+    """See ``StorageDriver``. A call that fails is made twice more, all within ``seconds``, as is a chunk of a file."""
 
-    def __init__(self, bucket: str, prefix: str, *, region: str | None, endpoint: str | None) -> None:
+    def __init__(
+        self, bucket: str, prefix: str, *, region: str | None, endpoint: str | None, seconds: float = _CALL_SECONDS
+    ) -> None:
         self._bucket = bucket
         self._start = f"{prefix}/" if prefix else ""
         self._region = region
         self._endpoint = endpoint
-        self._threads = Threads(_THREADS)
+        self._seconds = seconds
+        self._threads = TimedThreads(Daemons(_THREADS), seconds)
 
     async def start(self) -> None: ...
 
@@ -74,20 +82,23 @@ class S3Driver:
     def _build_client(self, *, attempts: int) -> Any:  # noqa: ANN401 as above
         session = boto3.Session(region_name=self._region)
         config = Config(
-            connect_timeout=_TIMEOUT_SECONDS,
-            read_timeout=_TIMEOUT_SECONDS,
+            connect_timeout=min(_TIMEOUT_SECONDS, self._seconds),
+            read_timeout=min(_TIMEOUT_SECONDS, self._seconds),
             retries={"total_max_attempts": attempts},
             max_pool_connections=_THREADS,
             signature_version="s3v4",
         )
         region = session.region_name or _DEFAULT_REGION
-        return session.client("s3", region_name=region, endpoint_url=self._endpoint, config=config)
+        client = session.client("s3", region_name=region, endpoint_url=self._endpoint, config=config)
+        end_calls_in_time(client)
+        return client
+
+    @property
+    def _by_server(self) -> TimedThreads:
+        return self._threads.allow(_SERVER_SECONDS)
 
     def _place(self, path: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": f"{self._start}{path}"}
-
-    async def _call(self, name: str, path: str, **parameters: object) -> Any:  # noqa: ANN401 as above
-        return await self._threads.run(self._call_blocking, name, path, **self._place(path), **parameters)
 
     def _call_blocking(self, name: str, path: str, /, **parameters: object) -> Any:  # noqa: ANN401 as above
         with translate_errors(path):
@@ -109,7 +120,7 @@ class S3Driver:
                     await self._threads.run(upload.add, bytes(part), content_type)
                     part.clear()
             if upload.has_begun:
-                await self._threads.run(upload.complete, bytes(part), only_if_new=only_if_new)
+                await self._by_server.run(upload.complete, bytes(part), only_if_new=only_if_new)
             else:
                 await self._put(path, bytes(part), content_type=content_type, only_if_new=only_if_new)
         except BaseException:
@@ -118,7 +129,8 @@ class S3Driver:
 
     async def _put(self, path: str, data: bytes, *, content_type: str, only_if_new: bool) -> None:
         condition = {"IfNoneMatch": "*"} if only_if_new else {}
-        await self._call("put_object", path, Body=data, ContentType=content_type, **condition)
+        parameters = {**self._place(path), "Body": data, "ContentType": content_type, **condition}
+        await self._threads.run(self._call_blocking, "put_object", path, **parameters)
 
     async def read_info(self, path: str) -> FileInfo:
         """Never with the type that the bucket gives: with a signed URL, a client has chosen it."""
@@ -155,7 +167,7 @@ class S3Driver:
     async def _read(self, path: str, body: Any, chunk: bytes) -> AsyncIterator[bytes]:  # noqa: ANN401 as above
         while chunk:
             yield chunk
-            chunk = await self._threads.run(_read, path, body, CHUNK)
+            chunk = await self._threads.run(_read_next, path, body)
 
     async def list(self, prefix: str, *, after: str) -> AsyncIterator[Sequence[FileInfo]]:
         place = {"Bucket": self._bucket, "Prefix": f"{self._start}{prefix}/" if prefix else self._start}
@@ -177,7 +189,10 @@ class S3Driver:
             await self._copy_new(source, target)
         else:
             with name_missing(source):
-                await self._call("copy_object", target, CopySource=self._place(source))
+                place = self._place(target)
+                await self._by_server.run(
+                    self._call_blocking, "copy_object", target, **place, CopySource=self._place(source)
+                )
         if is_move:
             for error in (await self.delete([source])).values():
                 raise error
@@ -191,8 +206,8 @@ class S3Driver:
         upload = Upload(self._call_blocking, target, self._place(target))
         try:
             with name_missing(source):
-                await self._threads.run(upload.add_copy, self._place(source), info.content_type or "")
-            await self._threads.run(upload.complete, b"", only_if_new=True)
+                await self._by_server.run(upload.add_copy, self._place(source), info.content_type or "")
+            await self._by_server.run(upload.complete, b"", only_if_new=True)
         except BaseException:
             await self._threads.finish(upload.abort)
             raise
@@ -224,7 +239,7 @@ class S3Driver:
             return str(self._client.generate_presigned_url(name, Params=parameters, ExpiresIn=seconds))
 
     async def tidy(self, age: timedelta) -> int:
-        return await self._threads.run(self._abort_uploads, datetime.now(UTC) - age)
+        return await self._by_server.run(self._abort_uploads, datetime.now(UTC) - age)
 
     def _abort_uploads(self, before: datetime) -> int:
         """Uploads whose process has ended: their parts are in no listing, and cost."""
@@ -247,6 +262,12 @@ def _close(opened: tuple[dict[str, Any], bytes]) -> None:
 def _read(path: str, body: Any, size: int) -> bytes:  # noqa: ANN401 boto3 has no types of its own
     with translate_errors(path):
         return bytes(body.read(size))
+
+
+def _read_next(path: str, body: Any) -> bytes:  # noqa: ANN401 as above
+    with translate_errors(path):
+        end_read_in_time(body)
+    return _read(path, body, CHUNK)
 
 
 def _describe(path: str, found: dict[str, Any], size: int, first: bytes) -> FileInfo:
