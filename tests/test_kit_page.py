@@ -1,6 +1,7 @@
 """The example of docs/kit.md: a service of its commands and files, in which each of the nine libraries works."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from kit_page import make_example
+from kit_page import Page, make_example
 from kit_stand_ins import Carrier, MailServer, run_carrier, run_mail_server
 from kpi_kit.crypt import Crypt, InvalidCiphertextError, generate_key
 from kpi_shared.key_ring import KeyRing
@@ -95,6 +96,13 @@ def anna(codec: TokenCodec) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def bert(codec: TokenCodec) -> dict[str, str]:
     return caller(codec, BERT, "bert").headers
+
+
+def test_the_keys_of_the_page_are_accepted() -> None:
+    keys = re.findall(r'"(?:test|2026)": "([\w+/]+=*)"', "".join(Page.read().files.values()))
+    assert len(keys) == 2
+    for key in keys:
+        Crypt({"a": key})
 
 
 def test_the_price_is_asked_once_and_kept(running: Running, anna: dict[str, str]) -> None:

@@ -1,6 +1,9 @@
 """What encrypts that which waits in a queue, so that it has no readable content at rest."""
 
-from typing import Protocol
+import json
+from typing import Any, Protocol
+
+from kpi_kit.errors import KitError
 
 
 class Cipher(Protocol):
@@ -11,3 +14,19 @@ class Cipher(Protocol):
 
     def decrypt(self, text: str, *, associated_data: bytes = b"") -> bytes:
         """Raise an error if the text was modified or the key is not known."""
+
+
+def seal(content: object, cipher: Cipher, *, of: str) -> str:
+    """JSON as text that only ``unseal`` with the same ``of`` can read, such as "mail 42": no other job can have it."""
+    return cipher.encrypt(json.dumps(content).encode(), associated_data=_bind(of))
+
+
+def unseal(text: str, cipher: Cipher | None, *, of: str, missing: KitError) -> Any:  # noqa: ANN401 any JSON
+    """What was sealed; ``missing`` is raised if there is no cipher."""
+    if cipher is None:
+        raise missing
+    return json.loads(cipher.decrypt(text, associated_data=_bind(of)))
+
+
+def _bind(of: str) -> bytes:
+    return f"kpi-kit {of}".encode()

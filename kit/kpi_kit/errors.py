@@ -40,6 +40,13 @@ class NotConfiguredError(KitError):
         super().__init__(f"{library} is not configured: set {setting} (.venv/bin/kpi libs {library} prints its forms)")
 
 
+class NoEffectError(KitError):
+    """A library is configured, and lacks what the service must give it in its code."""
+
+    def __init__(self, setting: str, missing: str) -> None:
+        super().__init__(f"{setting} is set, and has no effect: {missing}")
+
+
 class NotOpenError(KitError):
     """A library is used before its ``async with`` block or after it."""
 

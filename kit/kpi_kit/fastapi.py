@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import Depends, FastAPI
 from fastapi.requests import HTTPConnection
 
-from kpi_kit.errors import KitNotOpenError, NotConfiguredError
+from kpi_kit.errors import KitNotOpenError, NoEffectError, NotConfiguredError
 from kpi_kit.observing import Observer
 from kpi_kit.settings import KitSettings
 
@@ -112,7 +112,7 @@ async def open_kit(
     ``context_headers`` is what HTTP requests pass on (see HttpClient), ``events`` are the types of events that are sent
     or listened to, ``notifications`` is the table of the database channel. Mails that are enqueued, and notifications,
     go through the queue if there is one, encrypted if there are keys: a process that runs its ``work`` sends them.
-    UrlError and MissingExtraError as of each library.
+    UrlError and MissingExtraError as of each library; NoEffectError if EVENTS_URL is set and no types are given.
     """
     libraries = _Builder(settings, observer, context_headers, events, notifications).build()
     async with AsyncExitStack() as stack:
@@ -207,7 +207,10 @@ class _Builder:
             return None
         from kpi_kit.events import EventBus
 
-        return EventBus.from_url(self.settings.events_url, events=self.events, observer=self.observer)
+        events = tuple(self.events)
+        if not events:
+            raise NoEffectError("EVENTS_URL", "give the types of the events to open_kit, as events=[...]")
+        return EventBus.from_url(self.settings.events_url, events=events, observer=self.observer)
 
     def _build_queue(self) -> _Library | None:
         if self.settings.queue_url is None:

@@ -1,12 +1,15 @@
 """The settings of all libraries of the kit, as one model."""
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, model_validator
 
 # A setting that has no effect without another one.
 _NEEDED = {
     "mail_drivers": "mail_url",
+    "mail_from": "mail_url",
+    "mail_templates": "mail_url",
     "cache_stores": "cache_url",
     "crypt_fernet_keys": "crypt_keys",
     "crypt_cbc_keys": "crypt_keys",
@@ -18,6 +21,9 @@ class KitSettings(BaseModel):
 
     What a URL may be is in docs/kit/<library>.md, and printed by `kpi libs <library>`.
     """
+
+    # What is in the database of the service, DATABASE_URL, unless its own URL is set.
+    in_own_database: ClassVar[tuple[Literal["queue", "events"], ...]] = ()
 
     http_url: SecretStr | None = Field(
         default=None,
@@ -68,12 +74,14 @@ class KitSettings(BaseModel):
     )
     queue_url: SecretStr | None = Field(
         default=None,
-        description="Where jobs wait: postgresql:// (the database of the service), memory:// or sync://.",
+        description="Where jobs wait: postgresql:// (the database of the service), memory:// or sync://. Not set: in "
+        "DATABASE_URL where the service says so in its settings, else there is no queue.",
         examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
     )
     events_url: SecretStr | None = Field(
         default=None,
-        description="The way of events: memory:// (within a process), postgresql:// or nats://.",
+        description="The way of events: memory:// (within a process), postgresql:// or nats://. Not set: as for "
+        "QUEUE_URL.",
         examples=["nats://127.0.0.1:4222"],
     )
     notify_urls: dict[str, SecretStr] = Field(
@@ -104,9 +112,17 @@ class KitSettings(BaseModel):
         examples=['["base64:<32 bytes in base64>"]'],
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _use_own_database(cls, values: Any) -> Any:  # noqa: ANN401 what is not validated yet may be anything
+        if not isinstance(values, Mapping) or "database_url" not in values:
+            return values
+        return {f"{library}_url": values["database_url"] for library in cls.in_own_database} | dict(values)
+
     @model_validator(mode="after")
     def _require_what_is_needed(self) -> Self:
         for name, needed in _NEEDED.items():
-            if getattr(self, name) and not getattr(self, needed):
+            # A default of the service's own class is used as soon as it can be.
+            if name in self.model_fields_set and getattr(self, name) and not getattr(self, needed):
                 raise ValueError(f"{name.upper()}: it has no effect without {needed.upper()}; set that too")
         return self

@@ -1,8 +1,8 @@
 """Events and buses for tests."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,12 @@ class Case:
     def is_durable(self) -> bool:
         return self.name in ("postgresql", "nats")
 
-    def build(self, *, group: str = "default", concurrent: bool = False, **options: Any) -> EventBus:
+    def build(
+        self, *, group: str = "default", keep_days: int = 7, concurrent: bool = False, **options: Any
+    ) -> EventBus:
         if self.name == "fake":
             return EventFake(events=EVENTS, concurrent=concurrent)
-        url = f"{self.url}&group={group}" if self.is_durable else self.url
+        url = f"{self.url}&group={group}&keep_days={keep_days}" if self.is_durable else self.url
         return EventBus.from_url(url, events=EVENTS, concurrent=concurrent, **options)
 
 
@@ -69,6 +71,22 @@ class Ear:
         self.heard.append(event)
         if self._error is not None:
             raise self._error
+
+
+class Watch:
+    """An observer that keeps what it sees."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def observe(self, library: str, operation: str, driver: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.seen.append((library, operation, driver, type(error).__name__))
+            raise
+        self.seen.append((library, operation, driver, ""))
 
 
 async def until(condition: Callable[[], bool]) -> None:

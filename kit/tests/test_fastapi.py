@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from faulty_server import serving
 from kpi_kit.cache import Cache as CacheLibrary
 from kpi_kit.crypt import Crypt as CryptLibrary
-from kpi_kit.errors import KitNotOpenError, NotConfiguredError, NotOpenError, UrlError
+from kpi_kit.errors import KitNotOpenError, NoEffectError, NotConfiguredError, NotOpenError, UrlError
 from kpi_kit.events import Event, EventBus
 from kpi_kit.fastapi import Cache, Crypt, Disks, Events, Hash, Http, Kit, Mail, Notify, Queue, Storage, open_kit
 from kpi_kit.hashing import Hasher
@@ -129,8 +129,13 @@ async def test_mails_and_notifications_go_through_the_queue_encrypted(
         return await push(self, envelopes, connection)
 
     monkeypatch.setattr(QueueLibrary, "_push", note)
-    more = {"mail_url": f"file://{tmp_path}", "mail_from": "shop@example.com", "queue_url": "sync://"}
-    async with opened(build_app(), KitSettings.model_validate({**ALL, **more, "notify_urls": {}})) as (kit, _):
+    more = {
+        "mail_url": f"file://{tmp_path}",
+        "mail_from": "shop@example.com",
+        "queue_url": "sync://",
+        "notify_urls": {},
+    }
+    async with opened(build_app(), KitSettings.model_validate({**ALL, **more}), events=[UserCreated]) as (kit, _):
         # The mailer alone is a channel.
         await kit.mail.enqueue(Message(to="anna@example.com", subject="One", text="hunter2"))
         await kit.notify.send(Paid(), Notifier.route("mail", "ben@example.com"))
@@ -146,6 +151,14 @@ async def test_what_is_not_configured_says_which_setting_is_missing() -> None:
         for name in NAMES:
             with pytest.raises(NotConfiguredError, match=f"{name} is not configured: set [A-Z_]+"):
                 getattr(kit, name)
+
+
+async def test_a_bus_without_types_of_events_prevents_the_start() -> None:
+    settings = KitSettings.model_validate({"events_url": "nats://:hunter2@nats"})
+    with pytest.raises(NoEffectError, match=r"EVENTS_URL is set.* events=") as caught:
+        async with open_kit(FastAPI(), settings):
+            pass
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_without_the_kit_in_the_lifespan_that_is_said() -> None:

@@ -10,7 +10,7 @@ from kpi_kit.settings import KitSettings
 from kpi_shared.parts import Part
 from kpi_shared.setting_reports.report import report
 from kpi_shared.settings import ServiceSettings, SettingsError
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 SECRETS = {
     "HTTP_URL": "https://name:hunter2@api.example.com/v1",
@@ -101,13 +101,30 @@ def test_each_setting_is_described_and_no_secret_is_shown(environment: pytest.Mo
         ("CACHE_STORES", "CACHE_URL"),
         ("CRYPT_FERNET_KEYS", "CRYPT_KEYS"),
         ("CRYPT_CBC_KEYS", "CRYPT_KEYS"),
+        ("MAIL_FROM", "MAIL_URL"),
+        ("MAIL_TEMPLATES", "MAIL_URL"),
     ],
 )
 def test_a_setting_that_has_no_effect_alone_is_refused(name: str, needed: str, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv(name, SECRETS[name])
+    environment.setenv(name, {**SECRETS, **PLAIN}[name])
     with pytest.raises(SettingsError, match=f"{name}.* without {needed}") as caught:
         ShopSettings.load()
     assert "hunter2" not in str(caught.value)
+
+
+class OwnSettings(ShopSettings):
+    in_own_database: ClassVar = ("queue", "events")
+
+    mail_templates: str | None = "kpi_shop"
+
+
+def test_what_is_in_the_database_of_the_service_needs_no_url(environment: pytest.MonkeyPatch) -> None:
+    """And a default of the class is no setting that would need another one."""
+    environment.setenv("EVENTS_URL", "nats://127.0.0.1:4222")
+    settings = OwnSettings.load()
+    assert settings.queue_url == SecretStr("postgresql://shop:long-and-random@127.0.0.1/shop")
+    assert settings.events_url == SecretStr("nats://127.0.0.1:4222")
+    assert ShopSettings.load().queue_url is None
 
 
 def test_a_wrong_form_is_refused_without_its_value(environment: pytest.MonkeyPatch) -> None:

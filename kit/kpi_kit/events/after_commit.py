@@ -4,12 +4,12 @@ psycopg and SQLAlchemy have no hook for it (SQLAlchemy's is called before the co
 became a rollback. The server delivers a notification if and only if what sent it, a savepoint included, was committed.
 """
 
-from collections.abc import Callable
 from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from kpi_kit.events.committed import CommittedEvents, Line
 from kpi_kit.events.errors import EventTooLargeError
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ MAX_AFTER_COMMIT = 7_800
 
 
 class AfterCommit:
-    """``publish`` is called with name and JSON, in the event loop, right after the commit."""
+    """Hands events to ``committed`` in the event loop, right after the commit; those of a connection in their order."""
 
-    def __init__(self, publish: Callable[[str, bytes], None]) -> None:
-        self._publish = publish
+    def __init__(self, committed: CommittedEvents) -> None:
+        self._committed = committed
         # PostgreSQL folds equal notifications of one transaction into one.
         self._numbers = count(1)
         # One of its own for each connection, or all that listen would get what one has sent.
@@ -42,11 +42,12 @@ class AfterCommit:
 
     def _add_channel(self, connection: "AsyncConnection[Any]") -> str:
         channel = self._channels[connection] = f"kpi_events_{token_hex(8)}"
+        line = Line()
 
         def handle(notification: "Notify") -> None:
             if notification.channel == channel:
                 _, name, text = notification.payload.split("\n", 2)
-                self._publish(name, text.encode())
+                self._committed.add(line, name, text.encode())
 
         connection.add_notify_handler(handle)
         return channel

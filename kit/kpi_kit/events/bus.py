@@ -13,17 +13,18 @@ from pydantic import SecretStr
 from kpi_kit.drivers import choose_driver
 from kpi_kit.errors import NotOpenError
 from kpi_kit.events.after_commit import AfterCommit
+from kpi_kit.events.committed import CommittedEvents
 from kpi_kit.events.contract import EventDriver
 from kpi_kit.events.drivers import DRIVERS
 from kpi_kit.events.errors import EventError, EventTooLargeError, UnknownEventError
 from kpi_kit.events.event import Event, check_name
 from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners, is_stopped_by
+from kpi_kit.events.receiving import Receiving
 from kpi_kit.observing import Observer, observe
 from kpi_kit.transactions import find_psycopg
 
 MAX_PAYLOAD = 256 * 1024
 _PATIENCE_SECONDS = 30.0
-_STOP_SECONDS = 1.0
 _KEPT_FAILURES = 100
 E = TypeVar("E", bound=Event)
 log = logging.getLogger(__name__)
@@ -54,10 +55,10 @@ class EventBus:
         self._observer = observer
         self._listeners: list[Listener] = []
         self._opened: AsyncExitStack | None = None
-        self._receiving: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._after_commit = AfterCommit(self._publish_later)
         self.failures: deque[Failure] = deque(maxlen=_KEPT_FAILURES)
+        self._receiving = Receiving(driver)
+        self._committed = CommittedEvents(driver.publish, note_loss=self.failures.append, name=name, observer=observer)
+        self._after_commit = AfterCommit(self._committed)
 
     @classmethod
     def from_url(
@@ -80,7 +81,12 @@ class EventBus:
         async with AsyncExitStack() as stack:
             await self._driver.open(self._deliver)
             stack.push_async_callback(self._driver.close)
-            stack.push_async_callback(self._stop)
+            stack.push_async_callback(self._receiving.stop)
+            # What was to be dispatched after a commit still is.
+            stack.push_async_callback(self._committed.finish)
+            if self._listeners:
+                self._receiving.begin()
+                await self._receiving.wait_until_subscribed()
             self._opened = stack.pop_all()
         self._begin_receiving()
         return self
@@ -91,15 +97,6 @@ class EventBus:
         if self._opened is not None:
             stack, self._opened = self._opened, None
             await stack.aclose()
-
-    async def _stop(self) -> None:
-        """What was to be dispatched after a commit still is; what is being received comes again."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        task, self._receiving = self._receiving, None
-        while task is not None and not task.done():
-            # Again and again: nats-py swallows some cancellations.
-            task.cancel()
-            await asyncio.wait({task}, timeout=_STOP_SECONDS)
 
     @overload
     def listen(self, pattern: type[E], listener: Callable[[E], Awaitable[object]]) -> None: ...
@@ -125,8 +122,8 @@ class EventBus:
 
     def _begin_receiving(self) -> None:
         # A bus that only sends receives nothing. The task begins when the caller waits, after all that it registers.
-        if self._opened is not None and self._listeners and self._receiving is None:
-            self._receiving = asyncio.create_task(self._driver.receive())
+        if self._opened is not None and self._listeners:
+            self._receiving.begin()
 
     async def dispatch(self, event: Event) -> None:
         """Returns when the event is stored: it then reaches each group at least once; in memory, when all have run.
@@ -134,6 +131,7 @@ class EventBus:
         EventsUnavailableError if it was not acknowledged; it may then have been stored all the same.
         """
         payload = self._encode(event)
+        await self._receiving.wait_until_subscribed()
         with observe(self._observer, "events", "dispatch", self._name):
             await self._driver.publish(event.event_name, payload)
 
@@ -146,21 +144,10 @@ class EventBus:
         """
         name, payload = event.event_name, self._encode(event)
         psycopg_connection = await find_psycopg(connection)
+        await self._receiving.wait_until_subscribed()
         with observe(self._observer, "events", "dispatch_after_commit", self._name):
             if not await self._driver.publish_in(psycopg_connection, name, payload):
                 await self._after_commit.send(psycopg_connection, name, payload)
-
-    def _publish_later(self, name: str, payload: bytes) -> None:
-        task = asyncio.create_task(self._publish_or_log(name, payload))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _publish_or_log(self, name: str, payload: bytes) -> None:
-        try:
-            with observe(self._observer, "events", "dispatch", self._name):
-                await self._driver.publish(name, payload)
-        except EventError as error:
-            self._note_failure("dispatch_after_commit", name, error)
 
     def _encode(self, event: Event) -> bytes:
         if self._opened is None:

@@ -26,9 +26,16 @@ class EventDriver(Protocol):
         """Store the event as a part of this transaction; false if the driver cannot."""
         ...
 
+    async def subscribe(self) -> None:
+        """Make the group known: from now on, all that is stored is for it, too. Nothing if it is known already.
+
+        EventsUnavailableError, in a bounded time, if the server is away.
+        """
+        ...
+
     async def receive(self) -> None:
         """Deliver what is stored for the group, each event at least once, until cancelled; it survives all faults.
 
-        Returns at once if there is nothing to receive.
+        It subscribes, too, as the server may have been away. Returns at once if there is nothing to receive.
         """
         ...

@@ -4,39 +4,26 @@ from collections.abc import Iterable
 from typing import Self, TypeVar
 
 from kpi_kit.events.bus import EventBus
-from kpi_kit.events.contract import Deliver
+from kpi_kit.events.drivers.memory import MemoryDriver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.event import Event
 
 E = TypeVar("E", bound=Event)
 
 
-class FakeDriver:
-    """As in memory: ``publish`` delivers. It needs no package."""
+class FakeDriver(MemoryDriver):
+    """It keeps what was published."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.is_down = False
         self.published: list[tuple[str, bytes]] = []
-        self._deliver: Deliver | None = None
-
-    async def open(self, deliver: Deliver) -> None:
-        self._deliver = deliver
-
-    async def close(self) -> None:
-        self._deliver = None
 
     async def publish(self, name: str, payload: bytes) -> None:
         if self.is_down:
             raise EventsUnavailableError("the event bus is down, as this test has asked")
         self.published.append((name, payload))
-        if self._deliver is not None:
-            await self._deliver(name, payload)
-
-    async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
-        return False
-
-    async def receive(self) -> None:
-        pass
+        await super().publish(name, payload)
 
 
 class EventFake(EventBus):

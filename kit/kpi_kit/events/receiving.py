@@ -1,4 +1,4 @@
-"""What the drivers with a server share."""
+"""The receiving of a bus, and what the drivers with a server share for it."""
 
 import asyncio
 import logging
@@ -8,11 +8,50 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from kpi_kit.errors import UrlError
+from kpi_kit.events.contract import EventDriver
+from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.urls import Url
 
 _GROUP = re.compile(r"[a-z0-9_-]{1,40}")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+_STOP_SECONDS = 1.0
 log = logging.getLogger(__name__)
+
+
+class Receiving:
+    """The task of a bus that has listeners."""
+
+    def __init__(self, driver: EventDriver) -> None:
+        self._driver = driver
+        self._task: asyncio.Task[None] | None = None
+        self._subscribed = asyncio.Event()
+
+    def begin(self) -> None:
+        if self._task is None:
+            self._subscribed = asyncio.Event()
+            self._task = asyncio.create_task(self._receive(self._subscribed))
+
+    async def wait_until_subscribed(self) -> None:
+        """Until the group gets what is dispatched from now on. Returns all the same if the server is away."""
+        if self._task is not None:
+            await self._subscribed.wait()
+
+    async def stop(self) -> None:
+        """What is being received comes again."""
+        task, self._task = self._task, None
+        while task is not None and not task.done():
+            # Again and again: nats-py swallows some cancellations.
+            task.cancel()
+            await asyncio.wait({task}, timeout=_STOP_SECONDS)
+
+    async def _receive(self, subscribed: asyncio.Event) -> None:
+        try:
+            await self._driver.subscribe()
+        except EventsUnavailableError as error:
+            log.warning("A new group begins later: %s", error)
+        finally:
+            subscribed.set()
+        await self._driver.receive()
 
 
 def read_group(url: Url) -> str:

@@ -4,7 +4,7 @@ import json
 from datetime import datetime, timedelta
 from typing import cast
 
-from kpi_kit.ciphers import Cipher
+from kpi_kit.ciphers import Cipher, seal, unseal
 from kpi_kit.mail.contract import Letter
 from kpi_kit.mail.errors import MailError, MailRefusedError
 from kpi_kit.mail.fields import read_message
@@ -40,31 +40,24 @@ def pack_letter(letter: Letter, *, via: str, cipher: Cipher | None) -> SendMail:
     """The job for a letter that a mailer wrote."""
     # All parts of a composed message are UTF-8: bodies that are not, and files, are in base64.
     raw = letter.message.as_bytes().decode()
-    content = json.dumps({"recipients": letter.recipients, "message": raw})
+    content = {"recipients": letter.recipients, "message": raw}
     mail_id = str(letter.mail_id)
-    if cipher is not None:
-        content = cipher.encrypt(content.encode(), associated_data=_bind(mail_id))
     return SendMail(
         via=via,
         mail_id=mail_id,
         template=letter.template,
         created_at=letter.created_at,
-        content=content,
+        content=json.dumps(content) if cipher is None else seal(content, cipher, of=f"mail {mail_id}"),
         is_encrypted=cipher is not None,
     )
 
 
 def unpack_letter(job: SendMail, *, cipher: Cipher | None) -> Letter:
     """The letter of a job; MailError if it is encrypted and this mailer has no cipher."""
-    content = job.content
     if job.is_encrypted:
-        if cipher is None:
-            raise MailError("the mail in the queue is encrypted, and this mailer has no cipher")
-        content = cipher.decrypt(content, associated_data=_bind(job.mail_id)).decode()
-    found = json.loads(content)
+        missing = MailError("the mail in the queue is encrypted, and this mailer has no cipher")
+        found = unseal(job.content, cipher, of=f"mail {job.mail_id}", missing=missing)
+    else:
+        found = json.loads(job.content)
     message, recipients = read_message(cast("str", found["message"]).encode()), found["recipients"]
     return Letter(job.mail_id, job.template, job.created_at, message, None if recipients is None else tuple(recipients))
-
-
-def _bind(mail_id: str) -> bytes:
-    return b"kpi-kit mail " + mail_id.encode()

@@ -1,13 +1,12 @@
 """Deliveries as jobs of a queue: one for each recipient and channel, so that each is tried again by itself."""
 
-import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from pydantic import Field
 
-from kpi_kit.ciphers import Cipher
+from kpi_kit.ciphers import Cipher, seal, unseal
 from kpi_kit.notify.contract import Delivery
 from kpi_kit.notify.errors import DeliveryRefusedError, NotifyError
 from kpi_kit.queue import FailedJob, Job, Pushed, Retry
@@ -51,27 +50,22 @@ class DeliveryJob(Job, name="notify", on=QUEUE, retry=_RETRY, timeout=_LONGEST):
     sealed: str | None = Field(default=None, repr=False)
 
 
-def seal(delivery: Delivery, cipher: Cipher | None) -> dict[str, Delivery | str | None]:
+def seal_delivery(delivery: Delivery, cipher: Cipher | None) -> dict[str, Delivery | str | None]:
     """The fields of the job: with a cipher, nothing of what it says is readable in the queue."""
     if cipher is None:
         return {"delivery": delivery, "sealed": None}
-    hidden = json.dumps({"address": delivery.address, "content": delivery.content}).encode()
-    sealed = cipher.encrypt(hidden, associated_data=_bind(delivery))
+    hidden = {"address": delivery.address, "content": delivery.content}
+    sealed = seal(hidden, cipher, of=f"notify {delivery.id}")
     return {"delivery": delivery.model_copy(update={"address": "", "content": {}}), "sealed": sealed}
 
 
-def unseal(job: DeliveryJob, cipher: Cipher | None) -> Delivery:
+def unseal_delivery(job: DeliveryJob, cipher: Cipher | None) -> Delivery:
     """The whole delivery; NotifyError if it is encrypted and this notifier has no cipher."""
     if job.sealed is None:
         return job.delivery
-    if cipher is None:
-        raise NotifyError("the delivery in the queue is encrypted, and this notifier has no cipher")
-    hidden = json.loads(cipher.decrypt(job.sealed, associated_data=_bind(job.delivery)))
+    missing = NotifyError("the delivery in the queue is encrypted, and this notifier has no cipher")
+    hidden = unseal(job.sealed, cipher, of=f"notify {job.delivery.id}", missing=missing)
     return job.delivery.model_copy(update=hidden)
-
-
-def _bind(delivery: Delivery) -> bytes:
-    return f"kpi-kit notify {delivery.id}".encode()
 
 
 def make_job_type(channel: str) -> type[DeliveryJob]:

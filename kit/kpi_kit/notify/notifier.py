@@ -22,7 +22,7 @@ from kpi_kit.notify.errors import (
     NotifierNotOpenError,
     UnknownChannelError,
 )
-from kpi_kit.notify.jobs import PREFIX, DeliveryJob, Jobs, make_job_type, seal, unseal
+from kpi_kit.notify.jobs import PREFIX, DeliveryJob, Jobs, make_job_type, seal_delivery, unseal_delivery
 from kpi_kit.notify.notification import Notification, render
 from kpi_kit.notify.receipts import Outcome, Receipt
 from kpi_kit.notify.recipients import Recipient
@@ -180,7 +180,7 @@ class Notifier:
     async def _push(self, queue: Jobs, planned: Sequence[Receipt], connection: object | None) -> list[Receipt]:
         """All jobs are pushed at once, so there are all or none."""
         waiting = [receipt.delivery for receipt in planned if receipt.outcome is Outcome.QUEUED]
-        jobs = [self._job_types[each.channel].model_validate(seal(each, self._cipher)) for each in waiting]
+        jobs = [self._job_types[each.channel].model_validate(seal_delivery(each, self._cipher)) for each in waiting]
         with observe(self._observer, "notify", "enqueue", "queue"):
             pushed = iter(await queue.push_all(jobs, connection=connection))
         return [
@@ -219,7 +219,7 @@ class Notifier:
 
     async def _run(self, job: DeliveryJob, _run: Run) -> None:
         """The handler of the jobs. What may pass is for the queue to try again."""
-        await self._attempt(unseal(job, self._cipher))
+        await self._attempt(unseal_delivery(job, self._cipher))
 
     async def _attempt(self, delivery: Delivery, connection: object | None = None) -> None:
         channel = self._find(delivery.channel)

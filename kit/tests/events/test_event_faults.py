@@ -10,7 +10,7 @@ from time import monotonic
 
 import psycopg
 import pytest
-from events_support import Case, Ear, UserCreated, acknowledge, until, until_received
+from events_support import Case, Ear, UserCreated, Watch, acknowledge, until, until_received
 from kpi_kit.errors import DriverUnavailableError
 from kpi_kit.events import EventBus, EventFake, EventsUnavailableError
 from kpi_kit.events.drivers.postgresql import TABLES
@@ -155,6 +155,24 @@ async def test_a_bus_may_open_before_its_server(broker: Broker) -> None:
             await bus.dispatch(UserCreated(name="Anna"))
         broker.start()
         await until_received(bus, ear)
+
+
+async def test_what_is_committed_while_nats_is_away_arrives_in_its_order(broker: Broker, database: str) -> None:
+    ear, watch = Ear(), Watch()
+    sent = [UserCreated(name=str(number)) for number in range(5)]
+    async with Case("nats", f"{broker.url}?timeout=0.5").build(observer=watch) as bus:
+        bus.listen(UserCreated, ear)
+        await bus.dispatch(UserCreated(name="before"))
+        broker.kill()
+        async with await psycopg.AsyncConnection.connect(database) as connection:
+            for event in sent:
+                await bus.dispatch_after_commit(event, connection=connection)
+        await until(lambda: ("events", "dispatch", "nats", "EventsUnavailableError") in watch.seen)
+        broker.start()
+        await until(lambda: sent[-1] in ear.heard)
+        # An attempt that was not acknowledged may have been stored.
+        assert list(dict.fromkeys(ear.heard)) == [UserCreated(name="before"), *sent]
+        assert not bus.failures
 
 
 async def test_tls_sends_no_credentials_to_a_server_without_it() -> None:

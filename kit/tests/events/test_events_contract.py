@@ -1,11 +1,7 @@
 """What the event bus promises, whatever its driver: the same tests for the fake, memory, PostgreSQL and NATS."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import LiteralString
 
-import psycopg
 import pytest
 from events_support import (
     EVENTS,
@@ -15,6 +11,7 @@ from events_support import (
     OrderCreated,
     UserCreated,
     UserRenamed,
+    Watch,
     until,
     until_received,
 )
@@ -86,22 +83,6 @@ async def test_a_subscriber_has_several_listeners(case: Case) -> None:
         with pytest.raises(EventError, match="@listens"):
             bus.subscribe(object())
     assert subscriber.heard == [("note_user", "Anna"), ("note_new", "user.created"), ("note_user", "Bea")]
-
-
-class Watch:
-    """An observer that keeps what it sees."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, ...]] = []
-
-    @contextmanager
-    def observe(self, library: str, operation: str, driver: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            self.seen.append((library, operation, driver, type(error).__name__))
-            raise
-        self.seen.append((library, operation, driver, ""))
 
 
 async def test_a_listener_that_fails_does_not_stop_the_others(case: Case, caplog: pytest.LogCaptureFixture) -> None:
@@ -269,6 +250,25 @@ async def test_each_group_gets_each_event_and_one_of_its_processes(durable: Case
     assert names(0, 1) == names(2) == wanted
 
 
+@pytest.mark.parametrize("listens_before", [True, False])
+async def test_a_new_group_gets_all_that_is_sent_once_its_bus_is_open_and_listens(
+    durable: Case, *, listens_before: bool
+) -> None:
+    """Those of other processes, too, if its listeners are registered before."""
+    ear, bus = Ear(), durable.build(group="new")
+    async with durable.build() as other:
+        await other.dispatch(UserCreated(name="before"))
+        if listens_before:
+            bus.listen("*", ear)
+        async with bus:
+            if not listens_before:
+                bus.listen("*", ear)
+            await (other if listens_before else bus).dispatch(ANNA)
+            await bus.dispatch(OrderCreated(number=1))
+            await until(lambda: OrderCreated(number=1) in ear.heard)
+    assert ear.heard == [ANNA, OrderCreated(number=1)]
+
+
 async def test_what_a_process_had_not_done_when_it_ended_comes_to_the_next(durable: Case) -> None:
     ear = Ear()
     begun = asyncio.Event()
@@ -289,38 +289,6 @@ async def test_what_a_process_had_not_done_when_it_ended_comes_to_the_next(durab
         bus.listen(UserCreated, ear)
         await until(lambda: len(ear.heard) == 2)
     assert ear.heard == [ANNA, UserCreated(name="sent while no process listened")]
-
-
-@pytest.mark.parametrize("durable", ["postgresql"], indirect=True)
-async def test_a_group_that_is_never_idle_is_seen(durable: Case, database: str) -> None:
-    ear, begun, may_end = Ear(), asyncio.Event(), asyncio.Event()
-    ages: list[bool] = []
-
-    async def listen(_event: UserCreated) -> None:
-        if not begun.is_set():
-            begun.set()
-            await may_end.wait()
-        else:
-            # While this event is handled, the queue has not been empty since the first one.
-            ages.append((await find_groups("SELECT seen_at > now() - interval '1 day' FROM kpi_events.groups"))[0])
-
-    async def find_groups(statement: LiteralString) -> list[bool]:
-        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
-            return [row[0] for row in await (await connection.execute(statement)).fetchall()]
-
-    async with durable.build() as bus:
-        bus.listen(UserCreated, listen)
-        bus.listen(OrderCreated, ear)
-        await until_received(bus, ear)
-        await bus.dispatch(ANNA)
-        await begun.wait()
-        await bus.dispatch(ANNA)
-        old = "UPDATE kpi_events.groups SET seen_at = now() - interval '8 days' RETURNING true"
-        assert await find_groups(old) == [True]
-        bus._driver._seen_at -= 10_000  # type: ignore[attr-defined]
-        may_end.set()
-        await until(lambda: bool(ages))
-    assert ages == [True]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def plan_migration(checkout: Path, *, message: str, service: str) -> Plan:
 
 def plan_queue(checkout: Path, *, service: str) -> Plan:
     """The schema of ``kpi_kit.queue``, which is not among the models of the service."""
-    note = "to push and run jobs, see docs/kit/queue.md"
+    note = 'to push and run jobs, see docs/kit.md: with in_own_database = ("queue",) in the settings, no URL is needed'
     return _plan(checkout, message="queue", service=service, template="queue_migration", note=note, is_unique=True)
 
 

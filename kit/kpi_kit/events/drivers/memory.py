@@ -26,6 +26,9 @@ class MemoryDriver:
     async def publish_in(self, _connection: "AsyncConnection[Any]", _name: str, _payload: bytes) -> bool:
         return False
 
+    async def subscribe(self) -> None:
+        """All who listen are in this process."""
+
     async def receive(self) -> None:
         """Nothing is stored."""
 

@@ -5,9 +5,9 @@ buffers without a word. Here a fault ends the connection, and the next call make
 """
 
 import asyncio
+import logging
 import ssl
 from contextlib import suppress
-from typing import Any
 from uuid import uuid4
 
 import nats.errors
@@ -30,6 +30,7 @@ _PORT = 4222
 # A connection that has become silent is found after three of these, or by the next event.
 _PING_SECONDS = 5
 _POLL_SECONDS = 5.0
+log = logging.getLogger(__name__)
 _FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
 
 
@@ -105,7 +106,7 @@ class NatsDriver:
         return client
 
     async def _ensure_stream(self, stream: JetStreamContext) -> None:
-        """A stream that exists is used as it is."""
+        """A stream that exists is used as it is, but keeps events for longer if a group says so."""
         try:
             await stream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
@@ -115,6 +116,17 @@ class NatsDriver:
     async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
         return False
 
+    async def subscribe(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                client = await self._connect()
+                try:
+                    await self._bind(client.jetstream(timeout=self._timeout))
+                finally:
+                    await client.close()
+        except _FAULTS as error:
+            raise EventsUnavailableError(f"NATS cannot be reached ({type(error).__name__})") from None
+
     async def receive(self) -> None:
         await repeat_despite_faults(self._receive, faults=_FAULTS, what="Events of NATS")
 
@@ -122,16 +134,34 @@ class NatsDriver:
         client = await self._connect()
         try:
             stream = client.jetstream(timeout=self._timeout)
-            await self._ensure_stream(stream)
-            consumer = await stream.pull_subscribe(
-                f"{self._subject}.>", durable=self._group, stream=self._stream, config=_CONSUMER
-            )
+            consumer = await self._bind(stream)
+            await self._keep_for_own_days(stream)
             while client.is_connected:
                 for message in await _fetch(consumer):
                     await self._handle(message)
             raise nats.errors.ConnectionClosedError
         finally:
             await client.close()
+
+    async def _bind(self, stream: JetStreamContext) -> JetStreamContext.PullSubscription:
+        await self._ensure_stream(stream)
+        subject = f"{self._subject}.>"
+        # A group begins with what is sent after its first start, as with PostgreSQL. nats-py writes into the object.
+        config = ConsumerConfig(
+            ack_policy=AckPolicy.EXPLICIT, ack_wait=_LEASE_SECONDS, deliver_policy=DeliverPolicy.NEW, max_deliver=-1
+        )
+        return await stream.pull_subscribe(subject, durable=self._group, stream=self._stream, config=config)
+
+    async def _keep_for_own_days(self, stream: JetStreamContext) -> None:
+        """The stream is one for all groups, so the longest time wins. 0 is for ever."""
+        age = self._days * 86400
+        try:
+            config = (await stream.stream_info(self._stream)).config
+            if 0 < (config.max_age or 0) < age:
+                await stream.update_stream(config, max_age=age)
+        except _FAULTS as error:
+            # An account may have no right to it.
+            log.warning("The stream of events keeps them for less than keep_days (%s)", type(error).__name__)
 
     async def _handle(self, message: Msg) -> None:
         assert self._deliver is not None  # noqa: S101 set by open
@@ -148,17 +178,12 @@ class NatsDriver:
         await message.ack_sync(timeout=self._timeout)
 
 
-async def _fetch(consumer: Any) -> list[Msg]:  # noqa: ANN401 a class inside of another in nats-py
+async def _fetch(consumer: JetStreamContext.PullSubscription) -> list[Msg]:
     try:
         found: list[Msg] = await consumer.fetch(1, timeout=_POLL_SECONDS)
     except (TimeoutError, nats.errors.TimeoutError):
         return []
     return found
 
-
-# A group begins with what is sent after its first start, as with PostgreSQL.
-_CONSUMER = ConsumerConfig(
-    ack_policy=AckPolicy.EXPLICIT, ack_wait=_LEASE_SECONDS, deliver_policy=DeliverPolicy.NEW, max_deliver=-1
-)
 
 create_driver = NatsDriver

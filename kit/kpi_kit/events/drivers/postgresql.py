@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS kpi_events.groups (
     name text PRIMARY KEY,
     seen_at timestamptz NOT NULL
 );
+ALTER TABLE kpi_events.groups ADD COLUMN IF NOT EXISTS keep_days double precision NOT NULL DEFAULT 7;
 CREATE TABLE IF NOT EXISTS kpi_events.deliveries (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     group_name text NOT NULL REFERENCES kpi_events.groups ON DELETE CASCADE,
@@ -52,12 +53,16 @@ _PUBLISH = """
     SELECT pg_notify('kpi_events', '') FROM (SELECT 1 FROM stored LIMIT 1) AS any_group
 """
 _REGISTER = """
-    INSERT INTO kpi_events.groups (name, seen_at) VALUES (%(group)s, now())
-    ON CONFLICT (name) DO UPDATE SET seen_at = now()
+    INSERT INTO kpi_events.groups (name, seen_at, keep_days) VALUES (%(group)s, now(), %(days)s)
+    ON CONFLICT (name) DO UPDATE SET seen_at = now(), keep_days = EXCLUDED.keep_days
 """
+# Each process does it for all groups, or those of which no process is left would stay; each group with its own days.
 _FORGET = """
-    WITH old AS (DELETE FROM kpi_events.deliveries WHERE created_at < now() - %(days)s * interval '1 day')
-    DELETE FROM kpi_events.groups WHERE seen_at < now() - %(days)s * interval '1 day'
+    WITH old AS (
+        DELETE FROM kpi_events.deliveries USING kpi_events.groups
+        WHERE groups.name = group_name AND created_at < now() - keep_days * interval '1 day'
+    )
+    DELETE FROM kpi_events.groups WHERE seen_at < now() - keep_days * interval '1 day'
 """
 _TAKE = """
     UPDATE kpi_events.deliveries
@@ -143,6 +148,13 @@ class PostgresqlDriver:
         await connection.execute(_PUBLISH, {"name": name, "payload": payload.decode()})
         return True
 
+    async def subscribe(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout), await self._connect() as connection:
+                await self._register(connection)
+        except _FAULTS as error:
+            raise EventsUnavailableError(f"PostgreSQL cannot be reached ({type(error).__name__})") from None
+
     async def receive(self) -> None:
         await repeat_despite_faults(self._receive, faults=_FAULTS, what="Events of PostgreSQL")
 
@@ -164,7 +176,7 @@ class PostgresqlDriver:
 
     async def _register(self, connection: "psycopg.AsyncConnection[Any]") -> None:
         self._seen_at = monotonic()
-        await self._execute(connection, _REGISTER, self._names)
+        await self._execute(connection, _REGISTER, {**self._names, "days": self._days})
 
     async def _receive_one(self, connection: "psycopg.AsyncConnection[Any]") -> bool:
         values = {**self._names, "lease": _LEASE_SECONDS}
@@ -192,7 +204,7 @@ class PostgresqlDriver:
             return
         self._cleaned_at = monotonic()
         await self._register(connection)
-        await self._execute(connection, _FORGET, {"days": self._days})
+        await self._execute(connection, _FORGET, {})
 
 
 async def _fetch(
