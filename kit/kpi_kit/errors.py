@@ -44,7 +44,7 @@ class NoEffectError(KitError):
     """A library is configured, and lacks what the service must give it in its code."""
 
     def __init__(self, setting: str, missing: str) -> None:
-        super().__init__(f"{setting} is set, and has no effect: {missing}")
+        super().__init__(f"{setting}, and has no effect: {missing}")
 
 
 class NotOpenError(KitError):

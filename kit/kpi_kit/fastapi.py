@@ -209,7 +209,8 @@ class _Builder:
 
         events = tuple(self.events)
         if not events:
-            raise NoEffectError("EVENTS_URL", "give the types of the events to open_kit, as events=[...]")
+            ways = 'EVENTS_URL is set, or "events" is in in_own_database'
+            raise NoEffectError(ways, "give the types of the events to open_kit, as events=[...]")
         return EventBus.from_url(self.settings.events_url, events=events, observer=self.observer)
 
     def _build_queue(self) -> _Library | None:

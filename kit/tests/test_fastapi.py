@@ -155,7 +155,7 @@ async def test_what_is_not_configured_says_which_setting_is_missing() -> None:
 
 async def test_a_bus_without_types_of_events_prevents_the_start() -> None:
     settings = KitSettings.model_validate({"events_url": "nats://:hunter2@nats"})
-    with pytest.raises(NoEffectError, match=r"EVENTS_URL is set.* events=") as caught:
+    with pytest.raises(NoEffectError, match=r"EVENTS_URL is set.* in_own_database.* events=") as caught:
         async with open_kit(FastAPI(), settings):
             pass
     assert "hunter2" not in str(caught.value)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
+from uuid import uuid4
 
 from pydantic import SecretStr
 
@@ -16,11 +17,12 @@ from kpi_kit.events.after_commit import AfterCommit
 from kpi_kit.events.committed import CommittedEvents
 from kpi_kit.events.contract import EventDriver
 from kpi_kit.events.drivers import DRIVERS
-from kpi_kit.events.errors import EventError, EventTooLargeError, UnknownEventError
+from kpi_kit.events.errors import EventError, EventTooLargeError, InvalidEventError, UnknownEventError
 from kpi_kit.events.event import Event, check_name
 from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners, is_stopped_by
 from kpi_kit.events.receiving import Receiving
 from kpi_kit.observing import Observer, observe
+from kpi_kit.payloads import find_lost, read_json, write_json
 from kpi_kit.transactions import find_psycopg
 
 MAX_PAYLOAD = 256 * 1024
@@ -58,7 +60,7 @@ class EventBus:
         self.failures: deque[Failure] = deque(maxlen=_KEPT_FAILURES)
         self._receiving = Receiving(driver)
         self._committed = CommittedEvents(driver.publish, note_loss=self.failures.append, name=name, observer=observer)
-        self._after_commit = AfterCommit(self._committed)
+        self._after_commit = AfterCommit(self._committed, runs_listeners=driver.runs_listeners)
 
     @classmethod
     def from_url(
@@ -81,9 +83,14 @@ class EventBus:
         async with AsyncExitStack() as stack:
             await self._driver.open(self._deliver)
             stack.push_async_callback(self._driver.close)
+            stack.callback(self._after_commit.close)
+            stack.callback(setattr, self, "_opened", None)
+            # Once more, if a listener has registered another one meanwhile.
             stack.push_async_callback(self._receiving.stop)
-            # What was to be dispatched after a commit still is.
-            stack.push_async_callback(self._committed.finish)
+            # What was to be dispatched after a commit still is, and what its listeners dispatch.
+            self._committed.open()
+            stack.push_async_callback(self._committed.close)
+            stack.push_async_callback(self._receiving.stop)
             if self._listeners:
                 self._receiving.begin()
                 await self._receiving.wait_until_subscribed()
@@ -95,8 +102,7 @@ class EventBus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._opened is not None:
-            stack, self._opened = self._opened, None
-            await stack.aclose()
+            await self._opened.aclose()
 
     @overload
     def listen(self, pattern: type[E], listener: Callable[[E], Awaitable[object]]) -> None: ...
@@ -128,12 +134,13 @@ class EventBus:
     async def dispatch(self, event: Event) -> None:
         """Returns when the event is stored: it then reaches each group at least once; in memory, when all have run.
 
-        EventsUnavailableError if it was not acknowledged; it may then have been stored all the same.
+        EventsUnavailableError if it was not acknowledged; it may then have been stored all the same. InvalidEventError
+        for a value that does not come back from JSON, and EventsSchemaError before a migration has run.
         """
         payload = self._encode(event)
         await self._receiving.wait_until_subscribed()
         with observe(self._observer, "events", "dispatch", self._name):
-            await self._driver.publish(event.event_name, payload)
+            await self._driver.publish(event.event_name, payload, uuid4().hex)
 
     async def dispatch_after_commit(self, event: Event, *, connection: object) -> None:
         """Dispatch the event if and when the open transaction of ``connection`` commits, savepoints included.
@@ -154,17 +161,20 @@ class EventBus:
             raise NotOpenError("event bus")
         if self._events.get(event.event_name) is not type(event):
             raise UnknownEventError(f"{type(event).__name__} is not among the events of this bus")
-        payload = event.model_dump_json().encode()
-        if len(payload) > MAX_PAYLOAD:
+        text = write_json(event)
+        if text is not None and len(text.encode()) > MAX_PAYLOAD:
             raise EventTooLargeError(MAX_PAYLOAD)
-        return payload
+        if text is None or (lost := find_lost(event, text)):
+            fields = "a value that JSON cannot have" if text is None else f"no way back for {', '.join(lost)}"
+            raise InvalidEventError(f"{type(event).__name__} does not come back from JSON: it has {fields}")
+        return text.encode()
 
     async def _deliver(self, name: str, payload: bytes) -> None:
         matching = [listener for listener in self._listeners if listener.pattern.fullmatch(name)]
         if not matching:
             return
         try:
-            event = self._events[name].model_validate_json(payload)
+            event = read_json(self._events[name], payload)
         except Exception as error:  # noqa: BLE001 a validator may raise anything
             self._note_failure("the event cannot be read", name, error)
             return

@@ -6,7 +6,9 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from uuid import uuid4
 
+from kpi_kit.errors import NotOpenError
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.listeners import Failure
 from kpi_kit.observing import Observer, observe
@@ -26,11 +28,11 @@ class Line:
 
 
 class CommittedEvents:
-    """``publish`` sends the name and the JSON of an event; what is lost is handed to ``note_loss``."""
+    """``publish`` sends the name, the JSON and the id of an event; what is lost is handed to ``note_loss``."""
 
     def __init__(
         self,
-        publish: Callable[[str, bytes], Awaitable[None]],
+        publish: Callable[[str, bytes, str], Awaitable[None]],
         *,
         note_loss: Callable[[Failure], None],
         name: str,
@@ -42,9 +44,16 @@ class CommittedEvents:
         self._observer = observer
         self._tasks: set[asyncio.Task[Exception | None]] = set()
         self._ending = asyncio.Event()
+        self._is_open = False
+
+    def open(self) -> None:
+        self._is_open = True
 
     def add(self, line: Line, name: str, payload: bytes) -> None:
         """Send it after those that are in the line. It has a task, and so the context, of its own."""
+        if not self._is_open:
+            self._lose(name, NotOpenError("event bus"))
+            return
         if len(self._tasks) >= _MAX_WAITING:
             self._lose(name, EventsUnavailableError("too many events wait"))
             return
@@ -59,6 +68,11 @@ class CommittedEvents:
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._ending.clear()
+
+    async def close(self) -> None:
+        """What is committed from now on is lost, and noted as such."""
+        await self.finish()
+        self._is_open = False
 
     def _end(self, task: "asyncio.Task[Exception | None]") -> None:
         self._tasks.discard(task)
@@ -85,11 +99,12 @@ class CommittedEvents:
         return None
 
     async def _send(self, name: str, payload: bytes, until: float) -> None:
-        pause = _FIRST_PAUSE
+        # One for all attempts, by which the server knows what it has stored.
+        event_id, pause = uuid4().hex, _FIRST_PAUSE
         while True:
             try:
                 with observe(self._observer, "events", "dispatch", self._name):
-                    await self._publish(name, payload)
+                    await self._publish(name, payload, event_id)
             except EventsUnavailableError as error:
                 if self._is_over(until):
                     raise

@@ -11,14 +11,17 @@ Deliver = Callable[[str, bytes], Coroutine[Any, Any, None]]
 
 
 class EventDriver(Protocol):
+    # Whether ``publish`` runs the listeners, and so takes as long as they do.
+    runs_listeners: bool
+
     async def open(self, deliver: Deliver) -> None: ...
 
     async def close(self) -> None: ...
 
-    async def publish(self, name: str, payload: bytes) -> None:
+    async def publish(self, name: str, payload: bytes, event_id: str) -> None:
         """Returns when the event is stored, in memory when it is delivered.
 
-        EventsUnavailableError, in a bounded time, if it was not acknowledged.
+        ``event_id`` is the same in all attempts to send one event. EventsUnavailableError, in a bounded time, if it was not acknowledged.
         """
         ...
 
@@ -29,7 +32,7 @@ class EventDriver(Protocol):
     async def subscribe(self) -> None:
         """Make the group known: from now on, all that is stored is for it, too. Nothing if it is known already.
 
-        EventsUnavailableError, in a bounded time, if the server is away.
+        EventsUnavailableError, in a bounded time, if the server is away; EventsSchemaError if it has no tables for it.
         """
         ...
 

@@ -11,11 +11,29 @@ class EventsUnavailableError(EventError, DriverUnavailableError):
     """The event was not acknowledged: the server did not respond in time, or cannot store it now."""
 
 
+class EventsSchemaError(EventError):
+    """The database has no tables of events, or those of an earlier version."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the tables of events are missing or older than this kit: run kpi_kit.events.drivers.postgresql.TABLES in "
+            "a migration"
+        )
+
+
 class EventTooLargeError(EventError, ValueError):
     """An event is a message, not a file."""
 
     def __init__(self, most: int) -> None:
         super().__init__(f"an event has at most {most:,} bytes of JSON here: send the id of what is larger")
+
+
+class InvalidEventError(EventError, ValueError):
+    """A value of the event would not come back from JSON as it was."""
+
+
+class EventNameError(EventError, ValueError):
+    """The name of an event, or a pattern of names, has a form that is not allowed."""
 
 
 class UnknownEventError(EventError, LookupError):

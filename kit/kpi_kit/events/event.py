@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from kpi_kit.events.errors import EventError
+from kpi_kit.events.errors import EventNameError
 
 _WORD = "[a-z0-9_]+"
 _NAME = re.compile(rf"{_WORD}(\.{_WORD}){{0,9}}")
@@ -26,13 +26,13 @@ class Event(BaseModel):
 
 def check_name(name: str) -> str:
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
-        raise EventError('a name is 1 to 10 words of lower case letters, digits and "_", with dots: user.created')
+        raise EventNameError('a name is 1 to 10 words of lower case letters, digits and "_", with dots: user.created')
     return name
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """A name, or one in which ``*`` stands for one word or more: ``user.*``, ``*.created``, ``*``."""
     if len(pattern) > _MAX_NAME or not _PATTERN.fullmatch(pattern):
-        raise EventError("a pattern is a name in which * may stand in place of words: user.*, *.created")
+        raise EventNameError("a pattern is a name in which * may stand in place of words: user.*, *.created")
     words = (rf"{_WORD}(?:\.{_WORD})*" if word == "*" else word for word in pattern.split("."))
     return re.compile(r"\.".join(words))

@@ -7,6 +7,7 @@ from kpi_kit.events.bus import EventBus
 from kpi_kit.events.drivers.memory import MemoryDriver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.event import Event
+from kpi_kit.payloads import read_json
 
 E = TypeVar("E", bound=Event)
 
@@ -19,11 +20,11 @@ class FakeDriver(MemoryDriver):
         self.is_down = False
         self.published: list[tuple[str, bytes]] = []
 
-    async def publish(self, name: str, payload: bytes) -> None:
+    async def publish(self, name: str, payload: bytes, event_id: str) -> None:
         if self.is_down:
             raise EventsUnavailableError("the event bus is down, as this test has asked")
         self.published.append((name, payload))
-        await super().publish(name, payload)
+        await super().publish(name, payload, event_id)
 
 
 class EventFake(EventBus):
@@ -52,9 +53,7 @@ class EventFake(EventBus):
     def find(self, event_type: type[E]) -> list[E]:
         """The events of this type that were dispatched, in their order."""
         return [
-            event_type.model_validate_json(payload)
-            for name, payload in self._fake.published
-            if name == event_type.event_name
+            read_json(event_type, payload) for name, payload in self._fake.published if name == event_type.event_name
         ]
 
     def assert_dispatched(self, event: Event) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from kpi_kit.errors import UrlError
 from kpi_kit.events.contract import EventDriver
-from kpi_kit.events.errors import EventsUnavailableError
+from kpi_kit.events.errors import EventsSchemaError, EventsUnavailableError
 from kpi_kit.urls import Url
 
 _GROUP = re.compile(r"[a-z0-9_-]{1,40}")
@@ -25,6 +25,7 @@ class Receiving:
         self._driver = driver
         self._task: asyncio.Task[None] | None = None
         self._subscribed = asyncio.Event()
+        self._has_no_tables = False
 
     def begin(self) -> None:
         if self._task is None:
@@ -32,13 +33,20 @@ class Receiving:
             self._task = asyncio.create_task(self._receive(self._subscribed))
 
     async def wait_until_subscribed(self) -> None:
-        """Until the group gets what is dispatched from now on. Returns all the same if the server is away."""
+        """Until the group gets what is dispatched from now on. Returns all the same if the server is away.
+
+        EventsSchemaError while its tables are missing: no waiting would help.
+        """
         if self._task is not None:
             await self._subscribed.wait()
+        if self._has_no_tables:
+            await self._driver.subscribe()
+            self._has_no_tables = False
 
     async def stop(self) -> None:
         """What is being received comes again."""
         task, self._task = self._task, None
+        self._has_no_tables = False
         while task is not None and not task.done():
             # Again and again: nats-py swallows some cancellations.
             task.cancel()
@@ -49,6 +57,9 @@ class Receiving:
             await self._driver.subscribe()
         except EventsUnavailableError as error:
             log.warning("A new group begins later: %s", error)
+        except EventsSchemaError:
+            # The receiving says so in the log, and begins when a migration has run.
+            self._has_no_tables = True
         finally:
             subscribed.set()
         await self._driver.receive()
@@ -92,5 +103,7 @@ async def repeat_despite_faults(
         except faults as error:
             # Without the library's text, which may quote the address.
             log.warning("%s cannot be received now (%s)", what, type(error).__name__)
+        except EventsSchemaError as error:
+            log.error("%s cannot be received: %s", what, error)  # noqa: TRY400 the text says all
         pause = _FIRST_PAUSE if loop.time() - began > _LONGEST_PAUSE else min(2 * pause, _LONGEST_PAUSE)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 no secret

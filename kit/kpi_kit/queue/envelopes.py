@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
+from kpi_kit.payloads import find_lost, write_json
 from kpi_kit.queue.errors import InvalidJobError, PayloadSizeError
 from kpi_kit.queue.jobs import Job
 
@@ -59,33 +58,15 @@ def _check_key(key: str | None) -> str | None:
 def to_payload(job: Job) -> dict[str, Any]:
     """The fields by their names, as they are read again; InvalidJobError for what does not come back as it was."""
     name = job.job_options.name
-    try:
-        text = job.model_dump_json(by_alias=False, round_trip=True)
-    except ValueError:
-        text = ""
-    if not text or ("\\u0000" in text and _NUL.search(text)):
+    text = write_json(job)
+    if text is None or ("\\u0000" in text and _NUL.search(text)):
         raise InvalidJobError(f"{name} has a text with NUL or half a surrogate pair, or a value that JSON cannot have")
     if len(text.encode()) > LONGEST:
         raise PayloadSizeError(name, LONGEST)
-    if lost := _find_lost(job, text):
+    if lost := find_lost(job, text):
         raise InvalidJobError(f"{name} does not come back from JSON with the same {', '.join(lost)}")
     payload: dict[str, Any] = json.loads(text)
     return payload
-
-
-def _find_lost(job: Job, text: str) -> list[str]:
-    """The fields that cannot be read again, or come back with another value, such as the asterisks of a secret."""
-    try:
-        read = read_text(type(job), text).model_dump(round_trip=True)
-    except ValidationError as error:
-        return sorted({str(each["loc"][0]) if each["loc"] else "fields" for each in error.errors(include_input=False)})
-    given = job.model_dump(round_trip=True)
-    return [name for name, value in given.items() if value != read.get(name)]
-
-
-def read_text(job_type: type[JobType], text: str) -> JobType:
-    """The job that was stored as ``text``, by the names of its fields; ValidationError if it does not fit."""
-    return job_type.model_validate_json(text, by_alias=True, by_name=True)
 
 
 def wrap_chain(jobs: Sequence[Job], *, queue: str | None) -> Envelope:

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 from kpi_kit.errors import KitError
 from kpi_kit.extras import import_driver
 from kpi_kit.observing import Observer, observe
-from kpi_kit.queue.envelopes import Envelope, JobType, read_text, wrap
+from kpi_kit.payloads import read_json
+from kpi_kit.queue.envelopes import Envelope, JobType, wrap
 from kpi_kit.queue.errors import HandlerCancelledError, JobNameError, PayloadError, ScheduleError
 from kpi_kit.queue.jobs import Job, JobOptions, Run
 
@@ -113,7 +114,7 @@ def _hide_causes(error: BaseException) -> None:
 def read_job(job_type: type[JobType], payload: dict[str, Any]) -> JobType:
     """PayloadError with the names of the fields that do not fit, and none of their values."""
     try:
-        return read_text(job_type, json.dumps(payload, ensure_ascii=False))
+        return read_json(job_type, json.dumps(payload, ensure_ascii=False))
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in each["loc"]) for each in error.errors(include_input=False))
         raise PayloadError(job_type.job_options.name, fields) from None

@@ -1,6 +1,7 @@
 """What the event bus promises, whatever its driver: the same tests for the fake, memory, PostgreSQL and NATS."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 from events_support import (
@@ -213,9 +214,9 @@ async def test_an_event_of_another_version_is_noted_and_the_next_one_comes(case:
     async with case.build() as bus:
         bus.listen("*", ear)
         await until_received(bus, ear)
-        await bus._driver.publish("user.created", b'{"another": 1}')
-        await bus._driver.publish("user.unknown", b"{}")
-        await bus._driver.publish("user.address.created", b'{"street": "odd"}')
+        await bus._driver.publish("user.created", b'{"another": 1}', uuid4().hex)
+        await bus._driver.publish("user.unknown", b"{}", uuid4().hex)
+        await bus._driver.publish("user.address.created", b'{"street": "odd"}', uuid4().hex)
         await bus.dispatch(ANNA)
         await until(lambda: ear.heard == [ANNA])
         assert [(failure.event, failure.error) for failure in bus.failures] == [

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import structlog
 from fastapi import FastAPI
-from kpi_kit.events import EventBus, EventTooLargeError
+from kpi_kit.events import EventBus, EventTooLargeError, InvalidEventError
 
 from kpi_shared.background import Schedule, repeat, running
 from kpi_shared.feed.client import FeedClient
@@ -83,9 +83,9 @@ class Dispatcher:
             return
         try:
             await self._bus.dispatch(found)
-        except EventTooLargeError:
+        except (EventTooLargeError, InvalidEventError):
             # Stopping here would stop all that comes after it, too.
-            log.exception("an event of the platform is too large for the bus", seq=event.seq, type=event.type)
+            log.exception("an event of the platform cannot be sent on the bus", seq=event.seq, type=event.type)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from kpi_kit.errors import NotOpenError
 from kpi_kit.events.contract import Deliver
 from kpi_kit.urls import Url
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 
 class MemoryDriver:
+    runs_listeners = True
+
     def __init__(self) -> None:
         self._deliver: Deliver | None = None
 
@@ -19,9 +22,10 @@ class MemoryDriver:
     async def close(self) -> None:
         self._deliver = None
 
-    async def publish(self, name: str, payload: bytes) -> None:
-        if self._deliver is not None:
-            await self._deliver(name, payload)
+    async def publish(self, name: str, payload: bytes, _event_id: str) -> None:
+        if self._deliver is None:
+            raise NotOpenError("event bus")
+        await self._deliver(name, payload)
 
     async def publish_in(self, _connection: "AsyncConnection[Any]", _name: str, _payload: bytes) -> bool:
         return False

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 from contextlib import suppress
-from uuid import uuid4
+from time import monotonic
 
 import nats.errors
 import nats.js.errors
@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
-from kpi_kit.errors import UrlError
+from kpi_kit.errors import NotOpenError, UrlError
 from kpi_kit.events.contract import Deliver
 from kpi_kit.events.errors import EventsUnavailableError
 from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
@@ -30,11 +30,15 @@ _PORT = 4222
 # A connection that has become silent is found after three of these, or by the next event.
 _PING_SECONDS = 5
 _POLL_SECONDS = 5.0
+# How often a process looks whether the stream still keeps events for long enough.
+_LOOK_SECONDS = 600.0
 log = logging.getLogger(__name__)
 _FAULTS = (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError, asyncio.TimeoutError)
 
 
 class NatsDriver:
+    runs_listeners = False
+
     def __init__(self, url: Url) -> None:
         if not url.host:
             raise UrlError("an event bus in NATS needs a host: nats://host:4222")
@@ -54,22 +58,26 @@ class NatsDriver:
         self._deliver = deliver
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        self._deliver = None
+        async with self._connecting:
+            if self._client is not None:
+                await self._client.close()
+                self._client = None
 
-    async def publish(self, name: str, payload: bytes) -> None:
+    async def publish(self, name: str, payload: bytes, event_id: str) -> None:
         try:
             async with asyncio.timeout(self._timeout):
                 stream = (await self._share_client()).jetstream(timeout=self._timeout)
                 await stream.publish(
-                    f"{self._subject}.{name}", payload, stream=self._stream, headers={"Nats-Msg-Id": uuid4().hex}
+                    f"{self._subject}.{name}", payload, stream=self._stream, headers={"Nats-Msg-Id": event_id}
                 )
         except _FAULTS as error:
             raise EventsUnavailableError(f"NATS did not store the event ({type(error).__name__})") from None
 
     async def _share_client(self) -> Client:
         async with self._connecting:
+            if self._deliver is None:
+                raise NotOpenError("event bus")
             if self._client is None or self._client.is_closed:
                 client = await self._connect()
                 await self._ensure_stream(client.jetstream(timeout=self._timeout))
@@ -111,7 +119,15 @@ class NatsDriver:
             await stream.stream_info(self._stream)
         except nats.js.errors.NotFoundError:
             age = self._days * 86400
-            await stream.add_stream(StreamConfig(name=self._stream, subjects=[f"{self._subject}.>"], max_age=age))
+            config = StreamConfig(name=self._stream, subjects=[f"{self._subject}.>"], max_age=age)
+            try:
+                await stream.add_stream(config)
+            except nats.js.errors.APIError as error:
+                # Another process was faster, perhaps with days of its own.
+                try:
+                    await stream.stream_info(self._stream)
+                except nats.js.errors.NotFoundError:
+                    raise error from None
 
     async def publish_in(self, _connection: object, _name: str, _payload: bytes) -> bool:
         return False
@@ -135,8 +151,11 @@ class NatsDriver:
         try:
             stream = client.jetstream(timeout=self._timeout)
             consumer = await self._bind(stream)
-            await self._keep_for_own_days(stream)
+            looked_at = -_LOOK_SECONDS
             while client.is_connected:
+                if monotonic() - looked_at > _LOOK_SECONDS:
+                    looked_at = monotonic()
+                    await self._keep_for_own_days(stream)
                 for message in await _fetch(consumer):
                     await self._handle(message)
             raise nats.errors.ConnectionClosedError
@@ -156,8 +175,8 @@ class NatsDriver:
         """The stream is one for all groups, so the longest time wins. 0 is for ever."""
         age = self._days * 86400
         try:
-            config = (await stream.stream_info(self._stream)).config
-            if 0 < (config.max_age or 0) < age:
+            # Again, as another process may have written its own, lower one in between.
+            while 0 < ((config := (await stream.stream_info(self._stream)).config).max_age or 0) < age:
                 await stream.update_stream(config, max_age=age)
         except _FAULTS as error:
             # An account may have no right to it.

@@ -13,8 +13,10 @@ from typing import Any, LiteralString
 
 import psycopg
 
+from kpi_kit.errors import NotOpenError
+from kpi_kit.events.borrowing import run_in_transaction, to_text
 from kpi_kit.events.contract import Deliver
-from kpi_kit.events.errors import EventsUnavailableError
+from kpi_kit.events.errors import EventsSchemaError, EventsUnavailableError
 from kpi_kit.events.receiving import read_group, repeat_despite_faults, run_with_renewals
 from kpi_kit.libpq import read_parameters
 from kpi_kit.urls import Url, read_number
@@ -44,11 +46,13 @@ _POLL_SECONDS = 1.0
 _CLEAN_SECONDS = 600.0
 _DEFAULT_TIMEOUT = 3.0
 _FAULTS = (psycopg.Error, OSError, TimeoutError)
+_NO_TABLES = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InvalidSchemaName)
 
+# All groups have days: that a sender asks for them makes it fail where a group could not be noted.
 _PUBLISH = """
     WITH stored AS (
         INSERT INTO kpi_events.deliveries (group_name, name, payload)
-        SELECT groups.name, %(name)s, %(payload)s FROM kpi_events.groups RETURNING id
+        SELECT groups.name, %(name)s, %(payload)s FROM kpi_events.groups WHERE keep_days > 0 RETURNING id
     )
     SELECT pg_notify('kpi_events', '') FROM (SELECT 1 FROM stored LIMIT 1) AS any_group
 """
@@ -85,8 +89,13 @@ _FINISH = "DELETE FROM kpi_events.deliveries WHERE id = %(id)s"
 
 
 class PostgresqlDriver:
+    runs_listeners = False
+
     def __init__(self, url: Url) -> None:
-        self._parameters = read_parameters(url.text, {"application_name": "kpi-events"})
+        self._parameters = read_parameters(url.text, {"application_name": "kpi-events"}) | {
+            # Or an event could not be read that another process has stored.
+            "client_encoding": "UTF8"
+        }
         # A holder handles one event at a time.
         self._names: dict[str, object] = {"group": read_group(url), "holder": token_hex(8)}
         self._days = read_number(url, "keep_days", default=7, least=1, most=3650)
@@ -102,9 +111,11 @@ class PostgresqlDriver:
         self._deliver = deliver
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        self._deliver = None
+        async with self._lock:
+            if self._connection is not None:
+                await self._connection.close()
+                self._connection = None
 
     async def create_tables(self) -> None:
         """For development and tests; a service has ``TABLES`` in a migration, and no right to create them."""
@@ -120,7 +131,7 @@ class PostgresqlDriver:
     async def _execute(
         self, connection: "psycopg.AsyncConnection[Any]", statement: LiteralString, values: Mapping[str, object]
     ) -> tuple[Any, ...] | None:
-        """The first row, if there is one. A connection that does not respond in time is closed.
+        """The first row, if there is one; EventsSchemaError. A connection that does not respond in time is closed.
 
         psycopg waits for a cancelled statement to end, without a bound; so it runs in a task that can be left behind.
         """
@@ -129,23 +140,30 @@ class PostgresqlDriver:
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.shield(task)
+        except _NO_TABLES:
+            raise EventsSchemaError from None
         finally:
             if not task.done():
                 connection.pgconn.finish()
                 task.cancel()
 
-    async def publish(self, name: str, payload: bytes) -> None:
+    async def publish(self, name: str, payload: bytes, _event_id: str) -> None:
         try:
             # Also the wait for those before: one connection sends all.
             async with asyncio.timeout(self._timeout), self._lock:
+                if self._deliver is None:
+                    raise NotOpenError("event bus")
                 if self._connection is None or self._connection.closed:
                     self._connection = await self._connect()
-                await self._execute(self._connection, _PUBLISH, {"name": name, "payload": payload.decode()})
+                await self._execute(
+                    self._connection, _PUBLISH, {"name": name, "payload": to_text(self._connection, payload)}
+                )
         except _FAULTS as error:
             raise EventsUnavailableError(f"PostgreSQL did not store the event ({type(error).__name__})") from None
 
     async def publish_in(self, connection: "psycopg.AsyncConnection[Any]", name: str, payload: bytes) -> bool:
-        await connection.execute(_PUBLISH, {"name": name, "payload": payload.decode()})
+        values = {"name": name, "payload": to_text(connection, payload)}
+        await run_in_transaction(connection, _fetch(connection, _PUBLISH, values), timeout=self._timeout)
         return True
 
     async def subscribe(self) -> None:
@@ -193,7 +211,7 @@ class PostgresqlDriver:
             )
         except asyncio.CancelledError:
             # This process stops: another one need not wait for the end of the lease.
-            with suppress(*_FAULTS):
+            with suppress(*_FAULTS, EventsSchemaError):
                 await self._execute(connection, _RELEASE, values)
             raise
         await self._execute(connection, _FINISH, values)
