@@ -21,7 +21,8 @@ class EventDriver(Protocol):
     async def publish(self, name: str, payload: bytes, event_id: str) -> None:
         """Returns when the event is stored, in memory when it is delivered.
 
-        ``event_id`` is the same in all attempts to send one event. EventsUnavailableError, in a bounded time, if it was not acknowledged.
+        ``event_id`` is the same in all attempts to send one event.
+        EventsUnavailableError, in a bounded time, if it was not acknowledged.
         """
         ...
 

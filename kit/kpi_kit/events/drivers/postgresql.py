@@ -163,7 +163,7 @@ class PostgresqlDriver:
 
     async def publish_in(self, connection: "psycopg.AsyncConnection[Any]", name: str, payload: bytes) -> bool:
         values = {"name": name, "payload": to_text(connection, payload)}
-        await run_in_transaction(connection, _fetch(connection, _PUBLISH, values), timeout=self._timeout)
+        await run_in_transaction(connection, _fetch(connection, _PUBLISH, values), seconds=self._timeout)
         return True
 
     async def subscribe(self) -> None:
