@@ -65,8 +65,8 @@ class Call:
                 with suppress(OSError, ValueError, RuntimeError):
                     self._shut_down()
 
-    def close(self) -> None:
-        """Called by the thread, at its end."""
+    def leave(self) -> None:
+        """Called by the thread when it has done with a connection: the next call to use that one may be another's."""
         with self._lock:
             self._shut_down = None
         self._close_twin()
@@ -171,7 +171,7 @@ class TimedThreads(Threads):
                 outcome = partial(done.set_result, function())
             except BaseException as error:  # noqa: BLE001 it is raised where the call is waited for
                 outcome = partial(done.set_exception, error)
-            call.close()
+            call.leave()
             self._daemons.note_idle()
             # The loop is closed if the process ends meanwhile.
             with suppress(RuntimeError):
@@ -210,11 +210,20 @@ class _TlsConnection(_Timed, AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _Pool(AWSHTTPConnectionPool):
+class _Lending:
+    """Before each pool of botocore: a call that waits for its next attempt has no connection."""
+
+    def _put_conn(self, connection: Any) -> None:  # noqa: ANN401 that of urllib3, or none
+        if _local.call is not None:
+            _local.call.leave()
+        super()._put_conn(connection)  # type: ignore[misc]
+
+
+class _Pool(_Lending, AWSHTTPConnectionPool):  # type: ignore[misc]
     ConnectionCls = _Connection
 
 
-class _TlsPool(AWSHTTPSConnectionPool):
+class _TlsPool(_Lending, AWSHTTPSConnectionPool):  # type: ignore[misc]
     ConnectionCls = _TlsConnection
 
 
