@@ -12,6 +12,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from kpi_kit.ciphers import Cipher
+from kpi_kit.errors import AlreadyOpenError
 from kpi_kit.notify.channels import build_channels, check_names
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import SEND_SECONDS, Channel, Delivery, NotificationStore, Traits
@@ -92,6 +93,8 @@ class Notifier:
         return Recipient.on_demand(channel, address)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("notifier")
         async with AsyncExitStack() as stack:
             for channel in self._channels.values():
                 await channel.open()

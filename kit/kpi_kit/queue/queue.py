@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
+from kpi_kit.errors import AlreadyOpenError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
@@ -79,6 +80,7 @@ class Queue(Pusher):
     def __init__(self, driver: QueueDriver, name: str, observer: Observer | None = None) -> None:
         super().__init__(driver, name, observer)
         self._handlers = Handlers(name, observer)
+        self._is_open = False
 
     @classmethod
     def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> "Queue":
@@ -87,12 +89,16 @@ class Queue(Pusher):
         return cls(driver.load().create_driver(parts), driver.name, observer)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("queue")
         await self._driver.open(self._handlers)
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         await self._driver.close()
 
     def handle(self, job_type: type[JobType], handler: Handler[JobType]) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import NotOpenError, UrlError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError, UrlError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.storage.contract import FileInfo, OpenFile, Signature, StorageDriver, Stored
 from kpi_kit.storage.drivers import DRIVERS
@@ -50,6 +50,8 @@ class Storage:
         return cls(driver, name=chosen.name, public_url=public_url, observer=observer)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("storage")
         await self._driver.start()
         self._is_open = True
         return self

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from faulty_server import Connection, FaultyServer, respond, serving
-from kpi_kit.errors import NotOpenError, UrlError
+from kpi_kit.errors import AlreadyOpenError
 from kpi_kit.http import (
     CircuitOpenError,
     CircuitState,
@@ -22,6 +22,7 @@ from kpi_kit.http import (
     StatusError,
     UnavailableStatusError,
 )
+from opening_support import open_anew
 from pydantic import BaseModel, SecretStr, ValidationError
 
 LIMITS = Limits(first_wait=0, longest_wait=0, jitter=0, max_body_bytes=1000, open_after=5)
@@ -337,29 +338,10 @@ async def test_a_header_cannot_begin_another_one(peer: Peer, headers: dict[str, 
     assert peer.targets == []
 
 
-async def test_a_client_is_used_while_it_is_open(peer: Peer) -> None:
-    with pytest.raises(RuntimeError, match="open already"):
+async def test_it_is_opened_again_after_it_is_closed(peer: Peer) -> None:
+    for _ in range(4):
+        peer.answer("GET", "/a", json={"id": 1})
+    with pytest.raises(AlreadyOpenError):
         await peer.client.with_token("a").__aenter__()
-    await peer.client.__aexit__(None, None, None)
-    with pytest.raises(NotOpenError):
-        await peer.client.get("/x")
-    await peer.client.__aenter__()
-    peer.answer("GET", "/x", json=1)
-    assert await peer.client.get_json("/x") == 1
-
-
-@pytest.mark.parametrize("url", ["https://", "https:///v1", "ftp://a", "https://a?b=c", "https://a:hunter2@b:x/", "a"])
-def test_the_url_has_a_known_form_and_is_not_quoted(url: str) -> None:
-    with pytest.raises(UrlError) as caught:
-        HttpClient.from_url(url)
-    assert "hunter2" not in str(caught.value)
-
-
-def test_an_address_of_ipv6_keeps_its_brackets() -> None:
-    client = HttpClient.from_url("http://[::1]:8080/v1/")
-    assert repr(client) == "HttpClient(http://[::1]:8080)"
-
-
-def test_no_secret_is_shown() -> None:
-    client = HttpClient.from_url(SecretStr("https://name:hunter2@api.example.com/v1")).with_token("hunter2")
-    assert repr(client) == "HttpClient(https://api.example.com)"
+    await open_anew(peer.client, lambda: peer.client.get("/a"))
+    assert peer.targets == ["GET /a"] * 4

@@ -21,6 +21,7 @@ from kpi_kit.queue import (
     WorkerSettingsError,
 )
 from kpi_kit.queue.envelopes import LONGEST
+from opening_support import open_anew
 from queue_support import Aliased, Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
 
 
@@ -390,3 +391,12 @@ async def test_a_queue_is_used_in_its_block(driver: str, database: str) -> None:
 @pytest.fixture(autouse=True)
 def log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+
+
+async def test_it_is_opened_again_after_it_is_closed(queue: Queue) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    await open_anew(queue, lambda: queue.push(Note(text="x")))
+    async with queue.work():
+        await until_idle(queue)
+    assert handler.texts == ["x"] * 4

@@ -57,9 +57,9 @@ class LocalDriver:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._threads = Threads()
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self._threads = Threads()
 
     async def close(self) -> None:
         self._threads.close()

@@ -60,9 +60,9 @@ class S3Driver:
         self._region = region
         self._endpoint = endpoint
         self._seconds = seconds
-        self._threads = TimedThreads(Daemons(_THREADS), seconds)
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self._threads = TimedThreads(Daemons(_THREADS), self._seconds)
 
     async def close(self) -> None:
         self._threads.close()
