@@ -59,6 +59,7 @@ async def test_a_folder_with_files_is_no_place_for_a_file_except_in_a_bucket(sto
             storage.copy("c", "a", only_if_new=is_new),
             storage.move("c", "a", only_if_new=is_new),
             storage.move("c", "c/d", only_if_new=is_new),
+            storage.move("a/b", "a", only_if_new=is_new),
         ):
             with pytest.raises(PathConflictError, match="one of its folders"):
                 await use
