@@ -29,6 +29,14 @@ class ScheduleError(QueueError, ValueError):
     """A time at which a job starts is none, or an expression is none of cron."""
 
 
+class RetryError(QueueError, ValueError):
+    """A job would never run, or its next run would be due before the one that failed."""
+
+
+class LimitError(QueueError, ValueError):
+    """A list of jobs would have fewer than none of them, or more than a database can count."""
+
+
 class WorkerSettingsError(QueueError, ValueError):
     """A worker would run no job at once, or have less than no time to end."""
 
@@ -58,7 +66,7 @@ class QueueSchemaError(QueueError):
         )
 
 
-class JobNameError(QueueError):
+class JobNameError(QueueError, ValueError):
     """Two types of jobs have the same name, or the name has a form that is not allowed."""
 
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr
 
-from kpi_kit.queue.errors import JobNameError
+from kpi_kit.queue.errors import JobNameError, RetryError
 
 # PostgreSQL's channel of a queue has its name after 23 other characters, and may have 63.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
@@ -22,6 +22,7 @@ class Retry:
 
     ``attempts`` counts all runs, the first included. The pause before run n + 1 is ``first * factor ** (n - 1)``, at
     most ``longest``, less a random part of up to a half, so that jobs that failed together do not come back together.
+    RetryError for what has no meaning.
     """
 
     attempts: int = 5
@@ -30,6 +31,10 @@ class Retry:
     longest: timedelta = timedelta(hours=1)
     # Errors after which no further run can help.
     never_after: tuple[type[Exception], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.factor < 0 or min(self.first, self.longest) < timedelta(0):
+            raise RetryError("a job has at least one attempt, and a pause before the next that is not negative")
 
     def find_pause(self, attempt: int, error: BaseException) -> timedelta | None:
         """The pause after run ``attempt`` (from 1) ended with ``error``; None if the job is to be given up."""

@@ -14,10 +14,13 @@ from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
 from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
-from kpi_kit.queue.errors import InvalidJobError, ScheduleError, WorkerSettingsError
+from kpi_kit.queue.errors import InvalidJobError, LimitError, ScheduleError, WorkerSettingsError
 from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+
+# The largest number of PostgreSQL.
+_MOST = 2**63 - 1
 
 
 class Pusher:
@@ -137,7 +140,9 @@ class Queue(Pusher):
             return await self._driver.count()
 
     async def failed(self, *, limit: int = 100) -> list[FailedJob]:
-        """The jobs that were given up, the newest first."""
+        """The jobs that were given up, the newest first; LimitError for a limit that is no number of jobs."""
+        if not 0 <= limit <= _MOST:
+            raise LimitError("a limit is not negative, and fits into 63 bits")
         with observe(self._observer, "queue", "failed", self._name):
             return await self._driver.list_failed(limit)
 

@@ -12,6 +12,7 @@ from kpi_kit.queue import (
     InvalidJobError,
     Job,
     JobNameError,
+    LimitError,
     PayloadSizeError,
     Queue,
     QueueNotOpenError,
@@ -315,8 +316,16 @@ async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 41, "a#b"])
 async def test_a_queue_has_a_plain_name(queue: Queue, name: str) -> None:
-    with pytest.raises(JobNameError):
+    with pytest.raises(JobNameError) as raised:
         queue.on(name)
+    assert isinstance(raised.value, ValueError)
+
+
+async def test_a_limit_is_a_number_of_jobs(queue: Queue) -> None:
+    for limit in (-1, 2**63):
+        with pytest.raises(LimitError):
+            await queue.failed(limit=limit)
+    assert await queue.failed(limit=0) == await queue.failed(limit=2**63 - 1) == []
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"grace": timedelta(seconds=-1)}])

@@ -7,7 +7,7 @@ import procrastinate
 import psycopg
 import pytest
 from kpi_kit.errors import UrlError
-from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, Retry
+from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, Retry, RetryError
 from kpi_kit.queue.drivers.connecting import QueueConnector
 from kpi_kit.queue.drivers.managing import WorkerManager
 from kpi_kit.queue.handlers import Handlers
@@ -22,6 +22,14 @@ def test_pauses_grow_up_to_the_longest_and_are_spread() -> None:
         seconds = [pause.total_seconds() for pause in pauses if pause is not None]
         assert longest / 2 <= min(seconds) < max(seconds) <= longest
     assert retry.find_pause(100, ValueError()) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 0}, {"factor": -1}, {"first": timedelta(-1)}, {"longest": timedelta(-1)}]
+)
+def test_a_job_has_an_attempt_and_pauses_after_it(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RetryError):
+        Retry(**wrong)
 
 
 def test_a_job_holds_no_secret() -> None:

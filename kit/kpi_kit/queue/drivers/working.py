@@ -41,8 +41,11 @@ class PostgresWorker:
         self._manager.deadline = time.monotonic() + grace + _LAST_WORDS
         self._worker.stop()  # type: ignore[no-untyped-call]
         working, living = self._tasks
-        # Twice the last words, since a statement may be under way when they are over.
-        await asyncio.wait([working], timeout=grace + 2 * _LAST_WORDS)
+        # A worker without jobs waits for a statement at most, and a server that stands still would let it wait.
+        await asyncio.wait([working], timeout=_LAST_WORDS)
+        if self._worker._running_jobs:  # noqa: SLF001 it has no other name for them
+            # The last words once more, since a statement may be under way when they are over.
+            await asyncio.wait([working], timeout=grace + _LAST_WORDS)
         for task in (working, living):
             task.cancel()
         await asyncio.wait([working, living], timeout=_LAST_WORDS)
