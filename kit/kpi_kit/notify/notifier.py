@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -59,7 +60,7 @@ class Notifier:
         self._observer = observer
         self._is_open = False
         self._opened = AsyncExitStack()
-        self._places = {name: asyncio.Semaphore(_AT_ONCE) for name in self._channels}
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
         self._job_types = {name: make_job_type(name) for name in self._channels}
         if queue is not None:
             for job_type in self._job_types.values():
