@@ -4,7 +4,8 @@
 PYTHON ?= python3
 FILE ?=
 ARGS ?=
-WORKERS ?= auto
+# One more than there are cores: a quarter of the time a test waits for a process, a clock or a disk.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ONLY ?=
 ROUNDS ?= 5
 SEED ?= 1

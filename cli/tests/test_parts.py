@@ -1,6 +1,9 @@
 """The table of parts: a service is added by one row, and everything else follows."""
 
+import gc
+import importlib
 import json
+import pkgutil
 import shutil
 import signal
 from pathlib import Path
@@ -25,6 +28,18 @@ ROW = """    Part(
         needs_token_key=True,
     ),
 """
+
+
+@pytest.mark.parametrize("part", parts.PARTS, ids=lambda part: part.name)
+def test_each_command_of_a_part_is_a_function(part: parts.Part) -> None:
+    try:
+        program = importlib.import_module(f"{part.package}.__main__")
+    finally:
+        # The program suspends it.
+        gc.enable()
+    assert program.COMMANDS
+    for command, name in program.COMMANDS.items():
+        assert callable(pkgutil.resolve_name(name)), command
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from kpi_shared.http.openapi import ACCESS, METHODS
 from pydantic import TypeAdapter, ValidationError
 
+from kpi_gateway.app import create_pages
 from kpi_gateway.documents.merging import ServiceDocument, merge
 from kpi_gateway.documents.renaming import Json
 from kpi_gateway.routes import API, UNLIMITED, Route, RouteTable
@@ -34,9 +35,6 @@ def print_routes(settings: GatewaySettings) -> int:
 
 
 def _print(settings: GatewaySettings, make: Callable[[Json, RouteTable], Json]) -> int:
-    # `serve` imports this module too, and its parent process of several workers does not need the application.
-    from kpi_gateway.app import create_pages  # noqa: PLC0415
-
     table = RouteTable.of(settings)
     try:
         documents = _parse_documents(sys.stdin.buffer.read(), table.upstreams, settings.upstream_urls)

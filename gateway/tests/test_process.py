@@ -59,6 +59,8 @@ for name in {ABSENT!r}:
     sys.modules[name] = None
 import kpi_gateway.__main__
 import kpi_gateway.asgi
+import kpi_gateway.console
+import kpi_gateway.limits.redis
 """
     done = run("-c", script)
     assert done.returncode == 0, done.stderr

@@ -7,13 +7,13 @@ one call decides about all policies of all waiting requests (2026-11-27).
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from kpi_gateway.limits.memory import Hit, LimitOutcome, Usage
 
-STORE_ERRORS = (RedisError, OSError, TimeoutError)
 # The server does nothing else while a script runs; this many requests take it a few milliseconds.
 _MAX_BATCH = 500
 
@@ -64,6 +64,8 @@ class RedisWindows:
     all. ``timeout`` in seconds limits one call.
     """
 
+    errors: ClassVar[tuple[type[Exception], ...]] = (RedisError, OSError, TimeoutError)
+
     def __init__(self, url: str, *, timeout: float) -> None:
         self._client = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
         self._script = self._client.register_script(_TAKE)
@@ -72,7 +74,7 @@ class RedisWindows:
         self._sender: asyncio.Task[None] | None = None
 
     def take(self, hits: Sequence[Hit]) -> "asyncio.Future[LimitOutcome]":
-        """As MemoryWindows.take; fails with one of STORE_ERRORS if the store does not respond."""
+        """As MemoryWindows.take; fails with one of ``errors`` if the store does not respond."""
         future = asyncio.get_running_loop().create_future()
         self._waiters.append((hits, future))
         if self._sender is None:

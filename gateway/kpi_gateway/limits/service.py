@@ -9,7 +9,7 @@ import math
 from collections.abc import Awaitable, Iterable, Sequence
 from contextvars import Context
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 from kpi_shared.errors import ProblemError
@@ -17,10 +17,12 @@ from kpi_shared.tokens import TokenCodec
 
 from kpi_gateway.limits.memory import Hit, LimitOutcome, MemoryWindows, Usage
 from kpi_gateway.limits.policies import Policies, Policy, PolicyGroup
-from kpi_gateway.limits.redis import STORE_ERRORS, RedisWindows
 from kpi_gateway.limits.subjects import Subjects
 from kpi_gateway.setting_types import OWN, PolicySetting
 from kpi_gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from kpi_gateway.limits.redis import RedisWindows
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +61,7 @@ class RateLimits:
     """
 
     def __init__(
-        self, policies: Policies, *, shared: RedisWindows | None = None, tokens: TokenCodec | None = None
+        self, policies: Policies, *, shared: "RedisWindows | None" = None, tokens: TokenCodec | None = None
     ) -> None:
         self.policies = policies
         self.tokens = tokens
@@ -81,7 +83,7 @@ class RateLimits:
         url = settings.rate_limit_storage_url
         return cls(
             Policies(general, settings.rate_limit_policies, site_factor=settings.ipv6_site_factor),
-            shared=RedisWindows(url.get_secret_value(), timeout=STORE_TIMEOUT_SECONDS) if url else None,
+            shared=_connect(url.get_secret_value()) if url else None,
             tokens=TokenCodec.of(settings) if settings.has_token_keys else None,
         )
 
@@ -92,7 +94,7 @@ class RateLimits:
         if self._shared is not None:
             try:
                 await self._shared.take(())
-            except STORE_ERRORS as error:
+            except self._shared.errors as error:
                 self._note_store_failure(self._shared, error)
 
     def decision_counts(self) -> dict[tuple[str, ...], int]:
@@ -137,11 +139,11 @@ class RateLimits:
         return self._decide_by_store(self._shared, group, hits, method)
 
     async def _decide_by_store(
-        self, store: RedisWindows, group: PolicyGroup, hits: Sequence[Hit], method: str
+        self, store: "RedisWindows", group: PolicyGroup, hits: Sequence[Hit], method: str
     ) -> Decision:
         try:
             outcome = await store.take(hits)
-        except STORE_ERRORS as error:
+        except store.errors as error:
             self._note_store_failure(store, error)
             return self._decide_without_store(group, hits, method)
         return judge(group, outcome)
@@ -153,7 +155,7 @@ class RateLimits:
         if self._store_probe is None:
             try:
                 return await self._shared.take(hits)
-            except STORE_ERRORS as error:
+            except self._shared.errors as error:
                 self._note_store_failure(self._shared, error)
         if method in _SAFE_METHODS:
             self.unlimited += 1
@@ -161,7 +163,7 @@ class RateLimits:
         self.fallbacks += 1
         return self._local.take(hits)
 
-    def _note_store_failure(self, store: RedisWindows, error: Exception) -> None:
+    def _note_store_failure(self, store: "RedisWindows", error: Exception) -> None:
         self.store_errors += 1
         if self._store_probe is None:
             # Only the type: the text may contain the store's address.
@@ -169,7 +171,7 @@ class RateLimits:
             # An empty context: its log lines belong to no request.
             self._store_probe = asyncio.create_task(self._probe_store(store), context=Context())
 
-    async def _probe_store(self, store: RedisWindows) -> None:
+    async def _probe_store(self, store: "RedisWindows") -> None:
         while True:
             await asyncio.sleep(_STORE_PROBE_SECONDS)
             try:
@@ -187,6 +189,13 @@ class RateLimits:
             return Decision([])
         self.fallbacks += 1
         return judge(group, self._local.take(hits))
+
+
+def _connect(url: str) -> "RedisWindows":
+    # Its library takes a third of the time that the gateway needs to start, and most gateways have no shared store.
+    from kpi_gateway.limits.redis import RedisWindows  # noqa: PLC0415
+
+    return RedisWindows(url, timeout=STORE_TIMEOUT_SECONDS)
 
 
 def judge(group: PolicyGroup, outcome: LimitOutcome) -> Decision:

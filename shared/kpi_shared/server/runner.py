@@ -5,6 +5,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import signal
 import socket
 import sys
@@ -39,8 +40,9 @@ _OF_QUEUE = ("show-queues", "list-failed-jobs", "retry-failed-jobs", "forget-fai
 _ON_DATABASE = ("seed", "show-database", "renew-database", *_OF_QUEUE)
 _OF_SERVICES = ("migrate", "openapi", *_ON_DATABASE)
 
-# A command that only one part has: it gets the settings and returns the exit code.
-Command = Callable[[Any], int]
+# A command that only one part has: it gets the settings and returns the exit code. Named as "module:function", it is
+# imported when it runs: all commands of a part together take as long to import as the libraries below them.
+Command = Callable[[Any], int] | str
 Application = TypeVar("Application")
 
 
@@ -53,6 +55,9 @@ def main(
 ) -> int:
     """Run one command of a part and return its exit code; invalid settings are reported in one sentence."""
     options = _create_parser(part, settings, commands or {}).parse_args(argv)
+    own = (commands or {}).get(options.command)
+    if isinstance(own, str):
+        own = pkgutil.resolve_name(own)
     if options.environment:
         os.environ["APP_ENV"] = options.environment
     if options.log_level:
@@ -61,7 +66,7 @@ def main(
         # The programs suspend it (see swift_start), and here no application starts that resumes it.
         gc.enable()
     try:
-        return _dispatch(part, settings, options, commands or {})
+        return _dispatch(part, settings, options, own)
     except SettingsError as error:
         print(f"{part.program}: {error}", file=sys.stderr)
         return EX_CONFIG
@@ -109,7 +114,7 @@ def _parse_port(text: str) -> int:
 
 
 def _dispatch(
-    part: Part, settings: type[PartSettings], options: argparse.Namespace, commands: Mapping[str, Command]
+    part: Part, settings: type[PartSettings], options: argparse.Namespace, own: Callable[[Any], int] | None
 ) -> int:
     about_settings = {"check": partial(_check, part, settings), "settings": partial(_print_settings, settings)}
     if options.command in about_settings:
@@ -119,11 +124,11 @@ def _dispatch(
     if options.command in _ON_DATABASE:
         return _run_on_database(part, settings, options)
     # The gateway has a command of that name, which reads the documents of the services.
-    if options.command == "openapi" and options.command not in commands:
+    if options.command == "openapi" and own is None:
         return _print_openapi(part, settings)
     loaded = settings.load()
-    if options.command in commands:
-        return commands[options.command](loaded)
+    if own is not None:
+        return own(loaded)
     return _serve(part, loaded, options)
 
 

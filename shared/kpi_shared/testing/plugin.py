@@ -1,5 +1,6 @@
 """The pytest plugin of all parts: it starts one PostgreSQL for all workers."""
 
+import gc
 import os
 import secrets
 import sys
@@ -32,6 +33,15 @@ _SERVER = pytest.StashKey[TestServer]()
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Make the test helpers of every service importable; the setting ``pythonpath`` has no patterns."""
     sys.path[:0] = map(str, early_config.rootpath.glob("services/*/tests"))
+    # Collecting creates millions of objects and next to no garbage: looking for it takes two fifths of the time.
+    gc.disable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Resume garbage collection, which need not look at what lives until the end of the run."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

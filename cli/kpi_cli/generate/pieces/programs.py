@@ -72,12 +72,11 @@ def _settings_class(house: House) -> str:
 
 
 def _register(source: str, package: str, noun: str, function: str, command: str) -> str:
-    line = f"from {package}.{noun}.console import {function}"
-    with_import = editing.add_import(source, line)
-    if with_import != source and f'"{command}": ' in source:
+    # Named by its module, it is imported only when it runs.
+    entry = f'"{command}": "{package}.{noun}.console:{function}"'
+    if entry not in source and f'"{command}": ' in source:
         raise FailureError("make", f"there is a command {command} already", fix="choose another name", code=2)
-    source = with_import
-    return editing.add_to_list(source, "COMMANDS", f'"{command}": {function}')
+    return editing.add_to_list(source, "COMMANDS", entry)
 
 
 def plan_middleware(checkout: Path, *, name: str, service: str) -> Plan:

@@ -76,7 +76,7 @@ PIECES: dict[str, dict[str, str]] = {
     },
     "make command count-drafts --in posts": {
         f"{CONTENT}/posts/console.py": "def count_drafts(settings: ContentSettings) -> int:\n",
-        f"{CONTENT}/__main__.py": '    "count-drafts": count_drafts,\n',
+        f"{CONTENT}/__main__.py": '    "count-drafts": "kpi_content.posts.console:count_drafts",\n',
         "services/content/tests/posts/test_count_drafts.py": "def test_count_drafts_prints_one_object(",
     },
     "make command show-posts": {f"{CONTENT}/posts/console.py": "def show_posts(settings"},
