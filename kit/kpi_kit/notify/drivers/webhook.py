@@ -82,7 +82,7 @@ def create_driver(parts: Url, seconds: float) -> WebhookChannel:
         )
     if not parts.host and parts.path not in ("", "/"):
         raise UrlError("a webhook:// URL without a host has no path: the recipients have the addresses")
-    receiver = f"{scheme}://{parts.text.partition('?')[0].rpartition('@')[2]}" if parts.host else None
+    receiver = f"{scheme}://{parts.place}" if parts.host else None
     schemes = frozenset({"https", scheme})
     allowed = _read_networks(parts.options.get("allow", ""))
     return WebhookChannel(receiver, parts.password or "", schemes=schemes, allowed=allowed, seconds=seconds)
