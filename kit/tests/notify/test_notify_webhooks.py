@@ -167,6 +167,8 @@ async def test_a_channel_with_a_receiver_needs_no_address(service: Service, path
         "webhook://:not-base64!@receiver.example.com/",
         f"webhook://name:{SECRET}@receiver.example.com/",
         f"webhook://:{SECRET}@/path",
+        f"webhook://:{SECRET}@:8443",
+        f'webhook://:{SECRET}@receiver.example.com/h"x',
         f"webhook://:{SECRET}@receiver.example.com/?allow=everything",
         f"webhook://:{SECRET}@receiver.example.com/?other=1",
     ],
