@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from destination_support import FixedResolver, make_destinations
 from faulty_server import Behaviour, Connection, FaultyServer, respond, respond_raw, serving
+from kpi_kit.bounded_network import BoundedNetwork
 from kpi_kit.destinations import DestinationError, GoneError, RefusedDestinationError, UnavailableDestinationError
 from kpi_kit.posting import Poster, WebhookSender, _choose
 from kpi_kit.resolver import Resolver
@@ -228,22 +229,20 @@ async def trusted(folder: Path, monkeypatch: pytest.MonkeyPatch, *behaviours: Be
 
 
 @asynccontextmanager
-async def hanging(port: int, *hosts: str, hang: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
-    """Servers whose side of a TLS handshake never comes; the event is set when a client has gone."""
-    is_gone = asyncio.Event()
+async def hanging(port: int, *hosts: str, hang: Callable[[], None]) -> AsyncIterator[None]:
+    """Servers whose side of a TLS handshake never comes."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hang()
         with suppress(ConnectionError):
             while await reader.read(1024):
                 pass
-        is_gone.set()
         writer.close()
 
     async with AsyncExitStack() as servers:
         for host in hosts:
             await servers.enter_async_context(await asyncio.start_server(answer, host, port))
-        yield is_gone
+        yield
 
 
 async def test_addresses_that_do_not_respond_leave_time_for_the_next(
@@ -259,11 +258,29 @@ async def test_addresses_that_do_not_respond_leave_time_for_the_next(
         async with hanging(receiver.port, *dead, hang=lambda: passed.append(101)):
             await send(url, FixedResolver([*dead, "127.0.0.1"]), seconds=400)
             assert (len(passed), len(receiver.requests)) == (3, 1)
-        async with hanging(receiver.port, dead[0], hang=lambda: passed.append(101)) as is_gone:
-            error = await fail(url, FixedResolver(dead[:1]), seconds=100)
-            # The connection is closed now, and not when its frames, which this error holds, are deleted.
-            await asyncio.wait_for(is_gone.wait(), 30)
-    assert str(error) == "no connection in time"
+        async with hanging(receiver.port, dead[0], hang=lambda: passed.append(101)):
+            assert str(await fail(url, FixedResolver(dead[:1]), seconds=100)) == "no connection in time"
+
+
+async def test_a_connection_ends_with_its_cancelled_tls_handshake() -> None:
+    has_begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            has_begun.set()
+        has_ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        # Held, so that it is not closed because it is deleted.
+        stream = await BoundedNetwork().connect_tcp("127.0.0.1", server.sockets[0].getsockname()[1])
+        handshake = asyncio.create_task(stream.start_tls(ssl.create_default_context(), "hooks.example.com"))
+        await has_begun.wait()
+        handshake.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handshake
+        await asyncio.wait_for(has_ended.wait(), 30)
+        await stream.aclose()
 
 
 def test_addresses_of_both_families_are_tried_in_turn() -> None:
