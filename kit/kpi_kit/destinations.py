@@ -9,7 +9,7 @@ This module and kpi_kit.posting need httpx.
 import asyncio
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -19,6 +19,9 @@ from kpi_kit.errors import DriverUnavailableError, KitError
 from kpi_kit.resolver import Resolver
 
 MAX_URL = 2048
+# For URLs that the operator has written.
+EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 _LAST_PORT = 65_535
 
 
@@ -63,7 +66,7 @@ class Destinations:
 
     async def find(self, text: str, *, seconds: float) -> Destination:
         """Resolve the host of a URL; RefusedDestinationError, or UnavailableDestinationError if that fails now."""
-        url = self._parse(text)
+        url = parse_destination(text, self._schemes)
         host = _get_host(url)
         try:
             async with asyncio.timeout(seconds):
@@ -76,22 +79,6 @@ class Destinations:
             raise RefusedDestinationError(*_describe(host, "cannot be resolved")) from None
         return Destination(url, host, self._check(host, found))
 
-    def _parse(self, text: str) -> httpx.URL:
-        if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
-            raise RefusedDestinationError(f"at most {MAX_URL} characters that a URL may have are required")
-        try:
-            url = httpx.URL(text)
-            port = url.port
-        except (httpx.InvalidURL, ValueError):
-            raise RefusedDestinationError("this is not a URL") from None
-        if url.scheme not in self._schemes:
-            raise RefusedDestinationError(f"the URL must begin with {' or '.join(sorted(self._schemes))}")
-        if not _get_host(url) or b"%" in url.raw_host or port == 0 or (port or 0) > _LAST_PORT:
-            raise RefusedDestinationError("the URL has no host, or no port that can be used")
-        if url.userinfo or "@" in re.split(r"[/?#]", text.partition("//")[2])[0] or "#" in text:
-            raise RefusedDestinationError("the URL must have no credentials and no fragment")
-        return url
-
     def _check(self, host: str, found: Sequence[str]) -> tuple[Address, ...]:
         """One address that is not allowed refuses them all: which one is used would be chance."""
         addresses = tuple(dict.fromkeys(_parse_address(host, text) for text in found))
@@ -101,6 +88,27 @@ class Destinations:
             if not (is_public(address) or any(address in network for network in self._allowed)):
                 raise RefusedDestinationError(*_describe(host, "has an address that is not public"))
         return addresses
+
+
+def parse_destination(text: str, schemes: Collection[str]) -> httpx.URL:
+    """RefusedDestinationError if nothing can be sent to this URL, whatever its host."""
+    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
+        raise RefusedDestinationError(f"at most {MAX_URL} characters that a URL may have are required")
+    try:
+        url = httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError):
+        raise RefusedDestinationError("this is not a URL") from None
+    if url.scheme not in schemes:
+        raise RefusedDestinationError(f"the URL must begin with {' or '.join(sorted(schemes))}")
+    authority = re.split(r"[/?#]", text.partition("//")[2])[0]
+    if url.userinfo or "@" in authority or "#" in text:
+        raise RefusedDestinationError("the URL must have no credentials and no fragment")
+    # Python's int() takes more than digits: -1 and 8_0.
+    has_port = _AUTHORITY.fullmatch(authority) and port != 0 and (port or 0) <= _LAST_PORT
+    if not _get_host(url) or b"%" in url.raw_host or not has_port:
+        raise RefusedDestinationError("the URL has no host, or no port that can be used")
+    return url
 
 
 def _describe(host: str, fault: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Deliveries that run at the same time where there is no queue.
+# Deliveries through one channel that run at the same time where there is no queue.
 _AT_ONCE = 10
 
 
@@ -60,7 +61,7 @@ class Notifier:
         self._observer = observer
         self._is_open = False
         self._opened = AsyncExitStack()
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
         self._job_types = {name: make_job_type(name) for name in self._channels}
         if queue is not None:
             for job_type in self._job_types.values():
@@ -214,7 +215,7 @@ class Notifier:
         if receipt.outcome in (Outcome.SENT, Outcome.SKIPPED) or receipt.job_id is not None:
             return receipt
         try:
-            async with self._places:
+            async with self._places[receipt.delivery.channel]:
                 await self._attempt(receipt.delivery)
         except DeliveryError as error:
             return Receipt(receipt.delivery, Outcome.FAILED, error)

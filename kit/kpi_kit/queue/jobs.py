@@ -31,6 +31,8 @@ class Retry:
     longest: timedelta = timedelta(hours=1)
     # Errors after which no further run can help.
     never_after: tuple[type[Exception], ...] = ()
+    # After an error, the job starts behind those of its priority that have had none.
+    waits_behind: bool = False
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.factor < 0 or min(self.first, self.longest) < timedelta(0):
@@ -56,6 +58,13 @@ class JobOptions:
     retry: Retry = field(default_factory=Retry)
     # A run that takes longer is ended with TimeoutError, which is an error like any other. None: no limit.
     timeout: timedelta | None = timedelta(minutes=10)
+    # In each worker, jobs of this type have as many places as all types without ones of their own have together. So
+    # they never wait for jobs of other types, nor do those wait for them, however long they run.
+    own_places: bool = False
+
+    @property
+    def priority_after_error(self) -> int:
+        return self.priority - self.retry.waits_behind
 
 
 class Job(BaseModel):
@@ -75,10 +84,11 @@ class Job(BaseModel):
         priority: int = 0,
         retry: Retry | None = None,
         timeout: timedelta | None = JobOptions.timeout,
+        own_places: bool = False,
     ) -> None:
         super().__init_subclass__()
         cls.job_options = JobOptions(
-            check_name(name or cls.__name__), check_name(on), priority, retry or Retry(), timeout
+            check_name(name or cls.__name__), check_name(on), priority, retry or Retry(), timeout, own_places
         )
 
     @classmethod

@@ -127,6 +127,8 @@ class Queue(Pusher):
     ) -> AsyncIterator[None]:
         """Run jobs of these queues (of all, if none is named) in the background, inside the block.
 
+        ``concurrency`` jobs run at once, and as many again of each type with ``own_places``.
+
         At the end of the block no new job is started, running ones get ``grace`` to end, and what then still runs is
         cancelled and given back: it runs again elsewhere, and this run is no attempt.
         """

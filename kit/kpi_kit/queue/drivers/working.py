@@ -14,6 +14,7 @@ from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.drivers.connecting import Place, QueueConnector
 from kpi_kit.queue.drivers.managing import Decision, WorkerManager
 from kpi_kit.queue.handlers import Handlers
+from kpi_kit.queue.places import Places
 
 _logger = logging.getLogger(__name__)
 _RANDOM = random.SystemRandom()
@@ -29,8 +30,10 @@ class PostgresWorker:
     def __init__(self, connector: QueueConnector, handlers: Handlers, plan: WorkPlan, place: Place) -> None:
         self._plan = plan
         self._lost_after = place.lost_after
-        self._manager = WorkerManager(connector, handlers)
-        self._worker = _create_worker(connector, handlers, self._manager, plan, place.poll)
+        lanes = handlers.list_lanes()
+        self._manager = WorkerManager(connector, handlers, Places(lanes, each=plan.concurrency))
+        in_all = plan.concurrency * max(len(lanes), 1)
+        self._worker = _create_worker(connector, handlers, self._manager, plan, in_all, place.poll)
         self._stopping = asyncio.Event()
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._keep_alive())]
 
@@ -85,7 +88,7 @@ class PostgresWorker:
 
 
 def _create_worker(
-    connector: QueueConnector, handlers: Handlers, manager: WorkerManager, plan: WorkPlan, poll: float
+    connector: QueueConnector, handlers: Handlers, manager: WorkerManager, plan: WorkPlan, in_all: int, poll: float
 ) -> Worker:
     app = App(connector=connector)
     app.job_manager = manager
@@ -101,7 +104,7 @@ def _create_worker(
     return Worker(
         app,
         queues=list(plan.queues) or None,
-        concurrency=plan.concurrency,
+        concurrency=in_all,
         fetch_job_polling_interval=poll,
         abort_job_polling_interval=_NEVER,
         shutdown_graceful_timeout=plan.grace.total_seconds(),
