@@ -219,11 +219,11 @@ class _Lending:
         super()._put_conn(connection)  # type: ignore[misc]
 
 
-class _Pool(_Lending, AWSHTTPConnectionPool):  # type: ignore[misc]
+class _Pool(_Lending, AWSHTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(_Lending, AWSHTTPSConnectionPool):  # type: ignore[misc]
+class _TlsPool(_Lending, AWSHTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
