@@ -13,7 +13,7 @@ import httpcore
 
 # All of a response: its head, all interim ones before it, and what is read of its body.
 MOST_READ = 32 * 1024
-# h11 takes some milliseconds for the worst so many bytes.
+# h11 needs at most some milliseconds for this many bytes.
 _PIECE = 1024
 
 

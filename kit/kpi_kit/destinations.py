@@ -26,7 +26,7 @@ _LAST_PORT = 65_535
 
 
 class DestinationError(KitError):
-    """Nothing was sent there, or not accepted.
+    """Nothing was sent, or the receiver did not accept it.
 
     ``reason`` names no host and quotes nothing. The text of the error does, for those who have written the URL.
     """
@@ -93,21 +93,23 @@ class Destinations:
 def parse_destination(text: str, schemes: Collection[str]) -> httpx.URL:
     """RefusedDestinationError if nothing can be sent to this URL, whatever its host."""
     if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
-        raise RefusedDestinationError(f"at most {MAX_URL} characters that a URL may have are required")
+        raise RefusedDestinationError(
+            f"the URL must have at most {MAX_URL} characters, and only those that a URL may have"
+        )
     try:
         url = httpx.URL(text)
         port = url.port
     except (httpx.InvalidURL, ValueError):
-        raise RefusedDestinationError("this is not a URL") from None
+        raise RefusedDestinationError("the URL is not valid") from None
     if url.scheme not in schemes:
         raise RefusedDestinationError(f"the URL must begin with {' or '.join(sorted(schemes))}")
     authority = re.split(r"[/?#]", text.partition("//")[2])[0]
     if url.userinfo or "@" in authority or "#" in text:
         raise RefusedDestinationError("the URL must have no credentials and no fragment")
     # Python's int() takes more than digits: -1 and 8_0.
-    has_port = _AUTHORITY.fullmatch(authority) and port != 0 and (port or 0) <= _LAST_PORT
-    if not _get_host(url) or b"%" in url.raw_host or not has_port:
-        raise RefusedDestinationError("the URL has no host, or no port that can be used")
+    is_port_valid = _AUTHORITY.fullmatch(authority) and port != 0 and (port or 0) <= _LAST_PORT
+    if not _get_host(url) or b"%" in url.raw_host or not is_port_valid:
+        raise RefusedDestinationError("the URL must have a host, and a port from 1 to 65535 if it has one")
     return url
 
 

@@ -209,7 +209,9 @@ class _Builder:
 
         events = tuple(self.events)
         if not events:
-            raise NoEffectError("EVENTS_URL", "give the types of the events to open_kit, as events=[...]")
+            own = "events" in self.settings.in_own_database
+            setting = "in_own_database or EVENTS_URL" if own else "EVENTS_URL"
+            raise NoEffectError(setting, "give the types of the events to open_kit, as events=[...]")
         return EventBus.from_url(self.settings.events_url, events=events, observer=self.observer)
 
     def _build_queue(self) -> _Library | None:

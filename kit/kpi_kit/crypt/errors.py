@@ -12,10 +12,10 @@ class InvalidKeyError(CryptError, ValueError):
 
 
 class InvalidValueError(CryptError, ValueError):
-    """The value has no form in JSON."""
+    """The value cannot be written as JSON."""
 
     def __init__(self) -> None:
-        super().__init__("the value to encrypt has no form in JSON")
+        super().__init__("the value to encrypt cannot be written as JSON")
 
 
 class InvalidCiphertextError(CryptError, ValueError):

@@ -38,7 +38,7 @@ def normalize_shared(headers: Mapping[str, str]) -> dict[str, str]:
 def check_method(method: str) -> str:
     """In capitals; InvalidRequestError for what is no method."""
     if not method.isascii() or not _NAME.fullmatch(method.lower()):
-        raise InvalidRequestError("it is no method of HTTP, such as GET")
+        raise InvalidRequestError("the method is not one of HTTP, such as GET")
     return method.upper()
 
 
@@ -49,7 +49,7 @@ def bearer(token: str | SecretStr) -> dict[str, str]:
 def basic(username: str, password: str | SecretStr) -> dict[str, str]:
     """RFC 7617, in UTF-8."""
     if ":" in username:
-        raise InvalidRequestError("the name of basic authentication has no colon")
+        raise InvalidRequestError("a user name of basic authentication must have no colon (RFC 7617)")
     pair = f"{username}:{_reveal(password)}".encode()
     return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
 

@@ -25,13 +25,13 @@ def join_path(base: str, path: str) -> str:
     A path is often made of values: neither may ``..`` in one leave its place, nor ``?`` add parameters.
     """
     if not path.startswith("/") or path.startswith("//"):
-        raise InvalidRequestError("a path begins with one slash: the address of the host is the client's")
+        raise InvalidRequestError("a path must begin with exactly one slash: the host is that of the client")
     if "?" in path or "#" in path:
         raise InvalidRequestError(
-            "a path has no ? and #: encode them (urllib.parse.quote), or give the query as params"
+            "a path must have no ? and no #: encode them (urllib.parse.quote), or give the query as params"
         )
     if _has_dots(path) or not path.isprintable():
-        raise InvalidRequestError("a path has no segments . and .., and no control characters")
+        raise InvalidRequestError("a path must have no segments . and .., and no control characters")
     return quote(f"{base}{path}", safe=PATH)
 
 

@@ -53,8 +53,8 @@ class HttpChannel:
     async def _post(self, content: bytes) -> None:
         """Return once the service has accepted it; DeliveryRefusedError or ChannelUnavailableError otherwise."""
         if self._opened is None:
-            raise build_not_open()
-        with translating_errors():
+            raise create_not_open_error()
+        with translate_errors():
             response = await self._opened[1].post(self._url, content=content, headers=self._headers)
         self._check(response)
 
@@ -73,14 +73,14 @@ def check_url(text: str, form: str) -> str:
     try:
         parse_destination(text, _SCHEMES)
     except RefusedDestinationError as error:
-        raise UrlError(f"{form} is needed: {error.reason}") from None
+        raise UrlError(f"{error.reason}; the form is {form}") from None
     if not unquote(text).isprintable():
-        raise UrlError(f"{form} is needed, without encoded control characters")
+        raise UrlError(f"the URL must have no encoded control characters; the form is {form}")
     return text
 
 
 @contextmanager
-def translating_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     try:
         yield
     except RefusedDestinationError as error:
@@ -89,5 +89,5 @@ def translating_errors() -> Iterator[None]:
         raise ChannelUnavailableError(error.reason) from None
 
 
-def build_not_open() -> ChannelUnavailableError:
+def create_not_open_error() -> ChannelUnavailableError:
     return ChannelUnavailableError("the channel is not open")

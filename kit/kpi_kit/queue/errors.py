@@ -22,11 +22,11 @@ class KeyBusyError(QueueError, DriverUnavailableError):
 
 
 class InvalidJobError(QueueError, ValueError):
-    """A job cannot be stored as it is, or its key cannot, or a chain has no jobs."""
+    """A job or its unique key cannot be stored as it is, or a chain has no jobs."""
 
 
 class ScheduleError(QueueError, ValueError):
-    """A time at which a job starts is none, or an expression is none of cron."""
+    """The start time of a job or a cron expression is not valid."""
 
 
 class RetryError(QueueError, ValueError):

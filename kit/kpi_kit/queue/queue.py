@@ -57,11 +57,11 @@ class Pusher:
     ) -> Pushed:
         """Push a job that starts ``at`` a time (with its zone), or when ``delay`` has passed, or soon after."""
         if (at is None) == (delay is None) or (at is not None and at.tzinfo is None):
-            raise ScheduleError("later() needs either at, a time with its zone, or delay")
+            raise ScheduleError("later() needs exactly one of at (a time with its zone) and delay")
         try:
             when = (at or datetime.now(UTC) + (delay or timedelta(0))).astimezone(UTC)
         except OverflowError:
-            raise ScheduleError("a job starts before the year 10,000") from None
+            raise ScheduleError("a job must start before the year 10,000") from None
         return (await self._push([wrap(job, queue=self._queue, unique=unique, at=when)], connection))[0]
 
     async def chain(self, jobs: Sequence[Job], *, connection: object | None = None) -> Pushed:
@@ -70,7 +70,7 @@ class Pusher:
         If one is given up the rest does not start: the failed one names them, and they follow if it is retried.
         """
         if not jobs:
-            raise InvalidJobError("a chain has at least one job")
+            raise InvalidJobError("a chain must have at least one job")
         return (await self._push([wrap_chain(jobs, queue=self._queue)], connection))[0]
 
     async def _push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
@@ -133,7 +133,7 @@ class Queue(Pusher):
         cancelled and given back: it runs again elsewhere, and this run is no attempt.
         """
         if concurrency < 1 or grace < timedelta(0):
-            raise WorkerSettingsError("a worker runs at least one job at once, and its grace is not negative")
+            raise WorkerSettingsError("concurrency must be at least 1, and grace must not be negative")
         async with self._driver.work(WorkPlan(tuple(map(check_name, queues)), concurrency, grace)):
             yield
 
@@ -145,7 +145,7 @@ class Queue(Pusher):
     async def failed(self, *, limit: int = 100) -> list[FailedJob]:
         """The jobs that were given up, the newest first; LimitError for a limit that is no number of jobs."""
         if not 0 <= limit <= _MOST:
-            raise LimitError("a limit is not negative, and fits into 63 bits")
+            raise LimitError("limit must not be negative, and must fit into 63 bits")
         with observe(self._observer, "queue", "failed", self._name):
             return await self._driver.list_failed(limit)
 

@@ -13,7 +13,7 @@ from kpi_kit.destinations import Destinations
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, WebhookContent
 from kpi_kit.notify.contract import Delivery, Traits
-from kpi_kit.notify.http_channel import build_not_open, check_url, translating_errors
+from kpi_kit.notify.http_channel import check_url, create_not_open_error, translate_errors
 from kpi_kit.posting import WebhookSender
 from kpi_kit.resolver import SystemResolver
 from kpi_kit.signatures import read_key, sign
@@ -58,11 +58,11 @@ class WebhookChannel:
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
         if self._opened is None:
-            raise build_not_open()
+            raise create_not_open_error()
         body = _encode(delivery)
         # The time is that of the attempt: receivers refuse signatures that are older than some minutes.
         signed = sign(body, message_id=delivery.id, timestamp=int(time.time()), secrets=[self._secret])
-        with translating_errors():
+        with translate_errors():
             await self._opened[1].send(self._receiver or delivery.address, body, signed)
 
 
