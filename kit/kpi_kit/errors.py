@@ -3,8 +3,7 @@
 What a public call raises for a value, which may come from data or from settings, for what is stored, or for what
 another system does, is a KitError; for a value, it is a ValueError, too. A plain TypeError or RuntimeError is for a
 call that is wrong whatever the data: an argument of another type, or a client that is opened while it is open
-(AlreadyOpenError). What the caller's
-own code raises is passed on.
+(AlreadyOpenError). What the caller's own code raises is passed on.
 """
 
 

@@ -167,7 +167,8 @@ async def test_a_mailer_that_is_closed_sends_nothing(receiver: Receiver) -> None
     await receiver.mailer.send(message())
 
 
-async def test_it_is_opened_again_after_it_is_closed(receiver: Receiver) -> None:
+async def test_it_is_opened_again_after_it_is_closed(receiver: Receiver, request: pytest.FixtureRequest) -> None:
     await open_anew(receiver.mailer, lambda: receiver.mailer.send(message()))
-    await receiver.mailer.send(message(subject="Again"))
-    assert (await until_read(receiver, 1))[-1].message["Subject"] in {"Again", "Hello"}
+    # What is in memory is that of one opening.
+    count = 1 if "[memory]" in request.node.name else 4
+    assert len(await until_read(receiver, count)) == count
