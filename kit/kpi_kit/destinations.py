@@ -3,7 +3,7 @@
 Otherwise they could let a service call what only its own network reaches (SSRF: OWASP ASVS 5.0, 1.3.6). The
 connection then goes to an address that was checked, and not to what another look-up would find (DNS rebinding).
 
-This module and kpi_kit.posting need httpx.
+This module needs httpx; kpi_kit.posting needs httpx and httpcore.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """One POST to a service of others: no redirect is followed, no URL is logged, and all of it takes a bounded time.
 
-By httpcore, on which httpx stands: see kpi_kit.bounded_network. Not by kpi_kit.http: who sends has a queue that tries
-again, and does so much later.
+By httpcore, on which httpx stands: see kpi_kit.bounded_network. Not by kpi_kit.http: the callers have queues that try
+again, and much later.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class PostResponse:
         return httpx.codes.is_success(self.status)
 
     @property
-    def words(self) -> str:
+    def status_text(self) -> str:
         """The status, for people: "404 Not Found"."""
         if httpx.codes.is_redirect(self.status):
             return f"{self.status}: redirects are not followed"
@@ -142,7 +142,7 @@ class WebhookSender(Poster):
         if response.status == _GONE:
             raise GoneError("410 Gone: the receiver wants no further events")
         if not response.is_success:
-            raise UnavailableDestinationError(f"the receiver responded {response.words}", response.words)
+            raise UnavailableDestinationError(f"the receiver responded {response.status_text}", response.status_text)
 
 
 def _choose(addresses: Sequence[Address]) -> list[Address]:

@@ -11,7 +11,7 @@ class InvalidKeyError(CryptError, ValueError):
     """A key, its id or a secret does not have the form that it needs."""
 
 
-class InvalidValueError(CryptError, ValueError):
+class CryptValueError(CryptError, ValueError):
     """The value cannot be written as JSON."""
 
     def __init__(self) -> None:

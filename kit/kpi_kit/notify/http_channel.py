@@ -62,7 +62,7 @@ class HttpChannel:
         if response.is_success:
             return
         reason = self._read_reason(response.body)
-        words = f"the service responded {response.words}" + (f" ({reason})" if reason else "")
+        words = f"the service responded {response.status_text}" + (f" ({reason})" if reason else "")
         if response.status in _MAY_PASS or response.status >= _FIRST_SERVER_ERROR:
             raise ChannelUnavailableError(words)
         raise DeliveryRefusedError(words)

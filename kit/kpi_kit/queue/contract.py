@@ -15,7 +15,7 @@ from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 class WorkPlan:
     """Which queues a worker serves (all, if none is named), how many jobs at once, and how long it waits at its end.
 
-    ``concurrency`` is that of each lane of its handlers (``Handlers.list_lanes``).
+    ``concurrency`` is the number of places of each group of types (``Handlers.list_type_groups``).
     """
 
     queues: tuple[str, ...]

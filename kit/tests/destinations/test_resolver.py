@@ -92,6 +92,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     monkeypatch.setattr(resolver, "_look_up", look_up)
     yield hosts
     is_over.set()
+    for thread in threading.enumerate():
+        if thread.name == "kpi-kit-resolver":
+            thread.join(10)
 
 
 async def give_up(found: Destinations, *hosts: str) -> None:

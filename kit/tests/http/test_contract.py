@@ -14,7 +14,7 @@ from kpi_kit.http import (
     ConnectionFailedError,
     HttpClient,
     HttpFake,
-    InvalidRequestError,
+    HttpValueError,
     Limits,
     RedirectError,
     ResponseFormatError,
@@ -236,7 +236,7 @@ async def test_clients_at_fault_do_not_open_the_circuit(peer: Peer) -> None:
         with pytest.raises(StatusError):
             await peer.client.request("POST", "/x")
     for _ in range(LIMITS.open_after):
-        with pytest.raises(InvalidRequestError, match="the method is not"):
+        with pytest.raises(HttpValueError, match="the method is not"):
             await peer.client.request("GE T", "/x")
     assert peer.client.circuit is CircuitState.CLOSED
 
@@ -311,7 +311,7 @@ PATHS += ["/a/..%2f..%2Fb", "/a/%2e%2e%2fb", "/a/..%5cb", "/a/..;/b", "/a/%2E%2e
 
 @pytest.mark.parametrize("path", PATHS)
 async def test_a_path_made_of_values_stays_a_path(peer: Peer, path: str) -> None:
-    with pytest.raises(InvalidRequestError, match="a path"):
+    with pytest.raises(HttpValueError, match="a path"):
         await peer.client.get(path)
     assert peer.targets == []
     peer.answer("GET", "/a..b/..c%2Fd;e")
@@ -320,20 +320,20 @@ async def test_a_path_made_of_values_stays_a_path(peer: Peer, path: str) -> None
 
 async def test_half_a_character_is_not_sent(peer: Peer) -> None:
     for call in (peer.client.get("/x", params={"a": "\ud800"}), peer.client.post_json("/x", {"a": "\ud800"})):
-        with pytest.raises(InvalidRequestError, match="half of a surrogate pair") as caught:
+        with pytest.raises(HttpValueError, match="half of a surrogate pair") as caught:
             await call
-        assert type(caught.value) is InvalidRequestError
-    with pytest.raises(InvalidRequestError, match="object"):
+        assert type(caught.value) is HttpValueError
+    with pytest.raises(HttpValueError, match="object"):
         await peer.client.post_json("/x", object())
     assert peer.targets == []
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "hunter2\r\nX-B: b"}, {"X A": "hunter2"}, {"Host": "hunter2"}, {"X": "ö"}])
 async def test_a_header_cannot_begin_another_one(peer: Peer, headers: dict[str, str]) -> None:
-    with pytest.raises(InvalidRequestError, match="header field") as caught:
+    with pytest.raises(HttpValueError, match="header field") as caught:
         await peer.client.get("/x", headers=headers)
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(InvalidRequestError, match="header field"):
+    with pytest.raises(HttpValueError, match="header field"):
         peer.client.with_headers(headers)
     assert peer.targets == []
 

@@ -11,7 +11,7 @@ from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, 
 from kpi_kit.queue.drivers.connecting import QueueConnector
 from kpi_kit.queue.drivers.managing import WorkerManager
 from kpi_kit.queue.handlers import Handlers
-from kpi_kit.queue.places import Places
+from kpi_kit.queue.worker_places import WorkerPlaces
 from pydantic import BaseModel, Secret, SecretStr, create_model
 from queue_support import Hopeless, Note, Recorder, open_queue, until
 
@@ -108,7 +108,7 @@ async def test_a_period_is_pushed_in_its_order_and_not_when_it_has_passed(databa
     connector = QueueConnector(conninfo=database)
     await connector.open_async()
     try:
-        manager = WorkerManager(connector, handlers, Places(handlers.list_lanes(), each=1))
+        manager = WorkerManager(connector, handlers, WorkerPlaces(handlers.list_type_groups(), each=1))
         task = procrastinate.jobs.Job(id=None, lock=None, queueing_lock=None, task_name="Note", queue="default")
         now = int(datetime.now(UTC).timestamp())
         ends = [await manager.defer_periodic_job(task, "", now + shift) for shift in (-60, 60, 60, 59, 61)]

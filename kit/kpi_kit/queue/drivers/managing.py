@@ -24,7 +24,7 @@ from kpi_kit.queue.errors import TakenOverError, WorkerLostError
 from kpi_kit.queue.handlers import Handlers, name_error
 from kpi_kit.queue.jobs import Run
 from kpi_kit.queue.periods import find_next
-from kpi_kit.queue.places import Places
+from kpi_kit.queue.worker_places import WorkerPlaces
 from kpi_kit.transactions import find_psycopg
 
 _logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class QuietJob(Job):
 class WorkerManager(JobManager):
     """What one worker does to its jobs. While the database is away, it waits, and running jobs go on."""
 
-    def __init__(self, connector: QueueConnector, handlers: Handlers, places: Places) -> None:
+    def __init__(self, connector: QueueConnector, handlers: Handlers, places: WorkerPlaces) -> None:
         super().__init__(connector)
         self._queue_connector = connector
         self._handlers = handlers
@@ -101,12 +101,12 @@ class WorkerManager(JobManager):
         return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        async with self._leaving(job):
+        async with self._free_place_after(job):
             await self._finish(job, status)
 
     @asynccontextmanager
-    async def _leaving(self, job: Job) -> AsyncIterator[None]:
-        """At the end the place of the job is free, and the worker asks for another job if it had none to offer."""
+    async def _free_place_after(self, job: Job) -> AsyncIterator[None]:
+        """After the block the place of the job is free; if its group was full, the worker asks for another job."""
         try:
             yield
         finally:
@@ -129,7 +129,7 @@ class WorkerManager(JobManager):
         lock: str | None = None,
     ) -> None:
         self._errors.pop(_id_of(job), None)
-        async with self._leaving(job):
+        async with self._free_place_after(job):
             if _id_of(job) in self._given_back:
                 self._given_back.discard(_id_of(job))
                 await self._execute(statements.GIVE_BACK, job)

@@ -53,8 +53,8 @@ class MemoryQueue:
     @asynccontextmanager
     async def work(self, plan: WorkPlan) -> AsyncIterator[None]:
         periods, stopping = self.handlers.periods, asyncio.Event()
-        lanes = self.handlers.list_lanes()
-        workers = [asyncio.create_task(self._serve(plan, lane, stopping)) for lane in lanes * plan.concurrency]
+        groups = self.handlers.list_type_groups()
+        workers = [asyncio.create_task(self._serve(plan, group, stopping)) for group in groups * plan.concurrency]
         clocks = [asyncio.create_task(self._keep(period)) for period in periods]
         try:
             yield
@@ -92,15 +92,15 @@ class MemoryQueue:
             await self._notify()
         return entry is not None
 
-    async def _serve(self, plan: WorkPlan, lane: Sequence[str], stopping: asyncio.Event) -> None:
+    async def _serve(self, plan: WorkPlan, group: Sequence[str], stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            if not await self.run_next(plan.queues, due=datetime.now(UTC), names=lane):
-                await self._wait(plan, lane, stopping)
+            if not await self.run_next(plan.queues, due=datetime.now(UTC), names=group):
+                await self._wait(plan, group, stopping)
 
-    async def _wait(self, plan: WorkPlan, lane: Sequence[str], stopping: asyncio.Event) -> None:
+    async def _wait(self, plan: WorkPlan, group: Sequence[str], stopping: asyncio.Event) -> None:
         """Until a job may start, or the worker is to stop."""
         async with self._changed:
-            next_time = self._board.find_next_time(lane, plan.queues)
+            next_time = self._board.find_next_time(group, plan.queues)
             seconds = None if next_time is None else (next_time - datetime.now(UTC)).total_seconds()
             if stopping.is_set() or (seconds is not None and seconds <= 0):
                 return

@@ -11,10 +11,10 @@ from procrastinate import App, JobContext
 from procrastinate.worker import Worker
 
 from kpi_kit.queue.contract import WorkPlan
-from kpi_kit.queue.drivers.connecting import Place, QueueConnector
+from kpi_kit.queue.drivers.connecting import DatabaseTarget, QueueConnector
 from kpi_kit.queue.drivers.managing import Decision, WorkerManager
 from kpi_kit.queue.handlers import Handlers
-from kpi_kit.queue.places import Places
+from kpi_kit.queue.worker_places import WorkerPlaces
 
 _logger = logging.getLogger(__name__)
 _RANDOM = random.SystemRandom()
@@ -27,13 +27,13 @@ _NEVER = 10.0**8
 class PostgresWorker:
     """Runs until ``stop`` returns."""
 
-    def __init__(self, connector: QueueConnector, handlers: Handlers, plan: WorkPlan, place: Place) -> None:
+    def __init__(self, connector: QueueConnector, handlers: Handlers, plan: WorkPlan, target: DatabaseTarget) -> None:
         self._plan = plan
-        self._lost_after = place.lost_after
-        lanes = handlers.list_lanes()
-        self._manager = WorkerManager(connector, handlers, Places(lanes, each=plan.concurrency))
-        in_all = plan.concurrency * max(len(lanes), 1)
-        self._worker = _create_worker(connector, handlers, self._manager, plan, in_all, place.poll)
+        self._lost_after = target.lost_after
+        groups = handlers.list_type_groups()
+        self._manager = WorkerManager(connector, handlers, WorkerPlaces(groups, each=plan.concurrency))
+        in_all = plan.concurrency * max(len(groups), 1)
+        self._worker = _create_worker(connector, handlers, self._manager, plan, in_all, target.poll)
         self._stopping = asyncio.Event()
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._keep_alive())]
 
