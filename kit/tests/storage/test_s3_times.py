@@ -12,7 +12,7 @@ from kpi_kit.errors import UrlError
 from kpi_kit.storage import Storage, StorageUnavailableError
 from kpi_kit.storage.drivers import s3 as s3_driver
 from kpi_kit.storage.drivers import s3_threads
-from kpi_kit.storage.drivers.s3_threads import Call
+from kpi_kit.storage.drivers.s3_threads import ThreadCall
 from storage_support import MIB, RESPONSE, bucket_url, chunks, run_dripping_server
 
 pytestmark = pytest.mark.anyio
@@ -98,9 +98,9 @@ async def test_a_server_that_has_taken_all_threads_gives_them_back() -> None:
 
 
 async def test_a_call_that_ends_in_its_pause_leaves_the_connection_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Call] = []
+    calls: list[ThreadCall] = []
     pauses, is_paused, goes_on, is_closed = threading.Event(), threading.Event(), asyncio.Event(), asyncio.Event()
-    monkeypatch.setattr(s3_threads, "Call", lambda: calls.append(Call()) or calls[-1])
+    monkeypatch.setattr(s3_threads, "ThreadCall", lambda: calls.append(ThreadCall()) or calls[-1])
     monkeypatch.setattr(endpoint.time, "sleep", lambda _seconds: (is_paused.set(), pauses.wait(20)))
     connections = 0
 
@@ -137,11 +137,11 @@ async def test_a_call_that_ends_in_its_pause_leaves_the_connection_to_the_next(m
 
 async def test_a_file_may_be_read_for_longer_than_a_call(aws: str, prefix: str) -> None:
     """Each chunk has the time of a call."""
-    async with Storage.from_url(f"{bucket_url(aws, prefix)}&timeout=2") as storage:
+    async with Storage.from_url(f"{bucket_url(aws, prefix)}&timeout=3") as storage:
         await storage.put("a", b"x" * MIB)
         async with await storage.open("a") as file:
             size = len(await anext(aiter(file)))
-            await asyncio.sleep(2.1)
+            await asyncio.sleep(3.1)
             async for chunk in file:
                 size += len(chunk)
         assert size == MIB

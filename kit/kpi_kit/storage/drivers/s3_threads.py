@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 _LEAST_RATE = 64 * 1024
 
 
-class Call:
+class ThreadCall:
     """What one thread does. When it has ended, no connection gives it a byte any more."""
 
     def __init__(self) -> None:
@@ -78,16 +78,16 @@ class Call:
 
 
 class _Local(threading.local):
-    call: Call | None = None
+    call: ThreadCall | None = None
 
 
 _local = _Local()
 
 
-class Daemons:
-    """At most ``count`` threads, which wait for work. One that never comes back does not hold the end of the process.
+class DaemonThreads:
+    """At most ``count`` daemon threads, which are kept. A call that never returns does not delay the process's end.
 
-    Those of an executor would. Callers see to it that no more than ``count`` pieces of work are under way.
+    The caller takes ``free`` before ``do``, and releases it at the end of the work.
     """
 
     def __init__(self, count: int) -> None:
@@ -125,7 +125,7 @@ class Daemons:
 class TimedThreads(Threads):
     """A call has ``seconds``, with its wait for a free thread."""
 
-    def __init__(self, daemons: Daemons, seconds: float) -> None:
+    def __init__(self, daemons: DaemonThreads, seconds: float) -> None:
         self._daemons = daemons
         self._seconds = seconds
 
@@ -145,7 +145,7 @@ class TimedThreads(Threads):
         return asyncio.ensure_future(self._work(function))
 
     async def _work(self, function: Callable[[], Result]) -> Result:
-        call, reason = Call(), "NoFreeThread"
+        call, reason = ThreadCall(), "NoFreeThread"
         try:
             async with asyncio.timeout(self._seconds):
                 await self._daemons.free.acquire()
@@ -156,7 +156,7 @@ class TimedThreads(Threads):
         finally:
             call.end()
 
-    def _start(self, call: Call, function: Callable[[], Result]) -> "asyncio.Future[Result]":
+    def _start(self, call: ThreadCall, function: Callable[[], Result]) -> "asyncio.Future[Result]":
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
 
