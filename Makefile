@@ -4,7 +4,7 @@
 PYTHON ?= python3
 FILE ?=
 ARGS ?=
-# One more than there are cores: a quarter of the time a test waits for a process, a clock or a disk.
+# One more than the number of cores: tests wait for a process, a clock or a disk for a quarter of their time.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 ONLY ?=
 ROUNDS ?= 5

@@ -137,8 +137,16 @@ def test_all_log_lines_of_a_request_have_its_id(observed: Observed, client: http
     client.get("/nowhere", headers={"X-Request-ID": last})
     for part, count in {"auth": 1, "content": 1, "gateway": 3}.items():
         observed.wait_for(part, last, count)
-    # The mail worker runs outside of requests, and may or may not have sent this request's mail yet.
-    beside_requests = {"mail written", "mail sent", "housekeeping", "metrics served", "rate limits", NO_ADMIN}
+    # Workers run outside of requests, and may or may not have sent this request's mail yet.
+    beside_requests = {
+        "audit checkpoint",
+        "housekeeping",
+        "mail sent",
+        "mail written",
+        "metrics served",
+        "rate limits",
+        NO_ADMIN,
+    }
     for part in PARTS:
         lines = observed.lines(part)
         served = [line for line in lines if line["event"] == "request"]

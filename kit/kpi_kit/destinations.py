@@ -3,13 +3,13 @@
 Otherwise they could let a service call what only its own network reaches (SSRF: OWASP ASVS 5.0, 1.3.6). The
 connection then goes to an address that was checked, and not to what another look-up would find (DNS rebinding).
 
-This module and kpi_kit.posting need httpx.
+This module needs httpx; kpi_kit.posting needs httpx and httpcore.
 """
 
 import asyncio
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import httpx
@@ -19,11 +19,14 @@ from kpi_kit.errors import DriverUnavailableError, KitError
 from kpi_kit.resolver import Resolver
 
 MAX_URL = 2048
+# For URLs that the operator has written.
+EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(:[0-9]*)?")
 _LAST_PORT = 65_535
 
 
 class DestinationError(KitError):
-    """Nothing was sent there, or not accepted.
+    """Nothing was sent, or the receiver did not accept it.
 
     ``reason`` names no host and quotes nothing. The text of the error does, for those who have written the URL.
     """
@@ -63,7 +66,7 @@ class Destinations:
 
     async def find(self, text: str, *, seconds: float) -> Destination:
         """Resolve the host of a URL; RefusedDestinationError, or UnavailableDestinationError if that fails now."""
-        url = self._parse(text)
+        url = parse_destination(text, self._schemes)
         host = _get_host(url)
         try:
             async with asyncio.timeout(seconds):
@@ -76,22 +79,6 @@ class Destinations:
             raise RefusedDestinationError(*_describe(host, "cannot be resolved")) from None
         return Destination(url, host, self._check(host, found))
 
-    def _parse(self, text: str) -> httpx.URL:
-        if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
-            raise RefusedDestinationError(f"at most {MAX_URL} characters that a URL may have are required")
-        try:
-            url = httpx.URL(text)
-            port = url.port
-        except (httpx.InvalidURL, ValueError):
-            raise RefusedDestinationError("this is not a URL") from None
-        if url.scheme not in self._schemes:
-            raise RefusedDestinationError(f"the URL must begin with {' or '.join(sorted(self._schemes))}")
-        if not _get_host(url) or b"%" in url.raw_host or port == 0 or (port or 0) > _LAST_PORT:
-            raise RefusedDestinationError("the URL has no host, or no port that can be used")
-        if url.userinfo or "@" in re.split(r"[/?#]", text.partition("//")[2])[0] or "#" in text:
-            raise RefusedDestinationError("the URL must have no credentials and no fragment")
-        return url
-
     def _check(self, host: str, found: Sequence[str]) -> tuple[Address, ...]:
         """One address that is not allowed refuses them all: which one is used would be chance."""
         addresses = tuple(dict.fromkeys(_parse_address(host, text) for text in found))
@@ -101,6 +88,29 @@ class Destinations:
             if not (is_public(address) or any(address in network for network in self._allowed)):
                 raise RefusedDestinationError(*_describe(host, "has an address that is not public"))
         return addresses
+
+
+def parse_destination(text: str, schemes: Collection[str]) -> httpx.URL:
+    """RefusedDestinationError if nothing can be sent to this URL, whatever its host."""
+    if len(text) > MAX_URL or not text.isascii() or not text.isprintable() or set(text) & set(' \\"<>^`{|}'):
+        raise RefusedDestinationError(
+            f"the URL must have at most {MAX_URL} characters, and only those that a URL may have"
+        )
+    try:
+        url = httpx.URL(text)
+        port = url.port
+    except (httpx.InvalidURL, ValueError):
+        raise RefusedDestinationError("the URL is not valid") from None
+    if url.scheme not in schemes:
+        raise RefusedDestinationError(f"the URL must begin with {' or '.join(sorted(schemes))}")
+    authority = re.split(r"[/?#]", text.partition("//")[2])[0]
+    if url.userinfo or "@" in authority or "#" in text:
+        raise RefusedDestinationError("the URL must have no credentials and no fragment")
+    # Python's int() takes more than digits: -1 and 8_0.
+    is_port_valid = _AUTHORITY.fullmatch(authority) and port != 0 and (port or 0) <= _LAST_PORT
+    if not _get_host(url) or b"%" in url.raw_host or not is_port_valid:
+        raise RefusedDestinationError("the URL must have a host, and a port from 1 to 65535 if it has one")
+    return url
 
 
 def _describe(host: str, fault: str) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 What a public call raises for a value, which may come from data or from settings, for what is stored, or for what
 another system does, is a KitError; for a value, it is a ValueError, too. A plain TypeError or RuntimeError is for a
-call that is wrong whatever the data: an argument of another type, or a client that is opened twice. What the caller's
-own code raises is passed on.
+call that is wrong whatever the data: an argument of another type, or a client that is opened while it is open
+(AlreadyOpenError). What the caller's own code raises is passed on.
 """
 
 
@@ -52,6 +52,13 @@ class NotOpenError(KitError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the {what} is not open: use it inside `async with`")
+
+
+class AlreadyOpenError(RuntimeError):
+    """A client is opened while it is open: its users share it. Once closed, it may be opened again."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the {what} is open already: share it and what is made from it, without another `async with`")
 
 
 class KitNotOpenError(KitError):

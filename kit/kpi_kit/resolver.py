@@ -3,8 +3,10 @@
 import asyncio
 import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
+
+from kpi_kit.daemons import run_in_daemon
 
 # Threads for look-ups: of hosts that were resolved in time at their last look-up, and of others.
 _THREADS = {True: 32, False: 16}
@@ -21,14 +23,15 @@ class SystemResolver:
 
     A look-up cannot be ended: it holds its thread until the system gives up, perhaps for half a minute. So each host
     has one at most, and hosts whose last look-up was not in time leave two thirds of the threads to those whose was.
+    None of them holds the end of the process.
     """
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(sum(_THREADS.values()), thread_name_prefix="kpi-kit-resolver")
         self._places = {is_known: asyncio.Semaphore(count) for is_known, count in _THREADS.items()}
         self._lookups: dict[str, asyncio.Future[list[str]]] = {}
         # Hosts whose last look-up has succeeded before its callers gave up, or may yet do so; the latest at the end.
         self._known: dict[str, None] = {}
+        self._is_closed = False
 
     async def __call__(self, host: str) -> list[str]:
         try:
@@ -46,10 +49,14 @@ class SystemResolver:
             # Another caller has begun it in the meantime.
             places.release()
             return
+        try:
+            lookup = self._start(host)
+        except OSError:
+            places.release()
+            raise
         # For its next look-up: a caller who gives this one up, or its failure, ends that.
         self._known.pop(host, None)
         self._known[host] = None
-        lookup = asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host)
         self._lookups[host] = lookup
         lookup.add_done_callback(lambda done: self._end(host, places, done))
 
@@ -62,8 +69,17 @@ class SystemResolver:
         if len(self._known) > _MOST_KNOWN:
             del self._known[next(iter(self._known))]
 
+    def _start(self, host: str) -> "asyncio.Future[list[str]]":
+        if self._is_closed:
+            raise OSError("the resolver is closed")
+        try:
+            return run_in_daemon(partial(_look_up, host), name="kpi-kit-resolver")
+        except RuntimeError as error:
+            raise OSError("the system has no thread for a look-up") from error
+
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Look-ups that are under way go on; further ones raise OSError."""
+        self._is_closed = True
 
 
 def _look_up(host: str) -> list[str]:

@@ -22,7 +22,7 @@ class KitSettings(BaseModel):
     What a URL may be is in docs/kit/<library>.md, and printed by `kpi libs <library>`.
     """
 
-    # What is in the database of the service, DATABASE_URL, unless its own URL is set.
+    # Libraries that use the service's own database (DATABASE_URL) if their own URL is not set.
     in_own_database: ClassVar[tuple[Literal["queue", "events"], ...]] = ()
 
     http_url: SecretStr | None = Field(
@@ -80,7 +80,7 @@ class KitSettings(BaseModel):
     )
     events_url: SecretStr | None = Field(
         default=None,
-        description="The way of events: memory:// (within a process), postgresql:// or nats://. Not set: as for "
+        description="Where events are sent: memory:// (within a process), postgresql:// or nats://. Not set: as for "
         "QUEUE_URL.",
         examples=["nats://127.0.0.1:4222"],
     )

@@ -12,7 +12,10 @@ from kpi_kit.errors import UrlError
 
 @dataclass(frozen=True)
 class Url:
-    """The parts of a URL, decoded. ``options`` is the query; ``text`` is the whole, with its password."""
+    """The parts of a URL, decoded. ``options`` is the query; ``text`` is the whole, with its password.
+
+    ``place`` is its host, port and path as they are written.
+    """
 
     scheme: str
     host: str
@@ -22,6 +25,11 @@ class Url:
     path: str
     options: Mapping[str, str]
     text: str = field(repr=False)
+
+    @property
+    def place(self) -> str:
+        parts = urlsplit(self.text)
+        return parts.netloc.rpartition("@")[2] + parts.path
 
 
 def parse_url(url: str | SecretStr, *, forms: Mapping[str, str], options: Iterable[str] = ()) -> Url:

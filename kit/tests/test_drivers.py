@@ -117,7 +117,7 @@ def test_a_missing_package_is_an_error_that_names_the_extra() -> None:
 
 # Of each library that has a driver for it: open nothing, and return the parameters of its connections.
 POSTGRESQL: dict[str, Callable[[str], Any]] = {
-    "queue": lambda url: cast("Any", Queue.from_url(url))._driver._place.parameters,
+    "queue": lambda url: cast("Any", Queue.from_url(url))._driver._target.parameters,
     "events": lambda url: cast("Any", EventBus.from_url(url, events=[]))._driver._parameters,
     "notify": lambda url: cast("Any", Notifier.from_urls({"it": url}))._channels["it"]._own._parameters,
 }

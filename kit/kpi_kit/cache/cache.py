@@ -20,7 +20,7 @@ from kpi_kit.cache.locks import Lock, Releases
 from kpi_kit.cache.remembering import Plan, Rememberer
 from kpi_kit.cache.tags import Tags
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.urls import read_flag
 
@@ -85,6 +85,8 @@ class Cache:
         )
 
     async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            raise AlreadyOpenError("cache")
         async with AsyncExitStack() as stack:
             await self._driver.open()
             stack.push_async_callback(self._driver.close)

@@ -31,10 +31,12 @@ class LockLostError(CacheError):
 
 
 class RememberCycleError(CacheError):
-    """``remember`` was called for a key by its own ``make``, at once or by way of others, and would wait for itself."""
+    """``make`` called ``remember`` for its own key, directly or through other keys, and would wait for itself."""
 
     def __init__(self) -> None:
-        super().__init__("a value was asked for while it is made, by what makes it: remember() would wait for itself")
+        super().__init__(
+            "make called remember() for its own key, directly or through other keys: it would wait for itself"
+        )
 
 
 class UnknownStoreError(CacheError, LookupError):

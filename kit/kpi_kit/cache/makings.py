@@ -47,8 +47,8 @@ class Makings:
             making.is_outdated = making.is_outdated or matches(making.name, making.tags)
 
     @contextmanager
-    def waiting_for(self, name: str) -> Iterator[None]:
-        """Around a wait for this name; RememberCycleError if what makes it waits for what this code makes."""
+    def note_wait(self, name: str) -> Iterator[None]:
+        """Note, for the time of the block, that the running code waits for this name (see ``check_for_cycle``)."""
         making = _find_current()
         if making is None:
             yield
@@ -59,15 +59,15 @@ class Makings:
         finally:
             making.waits_for.remove((self, name))
 
-    def check(self, name: str) -> None:
+    def check_for_cycle(self, name: str) -> None:
         """RememberCycleError if a wait for this name would not end."""
         making = _find_current()
         if making is not None and _leads_to(making, self, name, set()):
             raise RememberCycleError
 
 
-def begin_apart() -> None:
-    """What this task makes from now on, nothing waits for."""
+def leave_making() -> None:
+    """Detach this task from the value whose code started it: no value waits for what it makes."""
     _current.set(None)
 
 

@@ -14,7 +14,7 @@ from kpi_kit.cache.entries import Entries
 from kpi_kit.cache.errors import CacheUnavailableError, CacheValueError
 from kpi_kit.cache.flights import Flights
 from kpi_kit.cache.locks import Lock, Releases, pause_before_retry
-from kpi_kit.cache.makings import Making, Makings, begin_apart
+from kpi_kit.cache.makings import Making, Makings, leave_making
 from kpi_kit.cache.tags import Tags
 
 _FIRST_PAUSE = 0.02
@@ -57,7 +57,7 @@ class Rememberer:
 
     async def remember(self, plan: Plan) -> Any:  # noqa: ANN401 what plan.decode returns
         with self._observe("remember"):
-            self._makings.check(plan.name)
+            self._makings.check_for_cycle(plan.name)
             entry = await self._entries.softly(lambda: self._entries.read(plan.name), None)
             found = MISS if entry is None else plan.decode(entry.body)
         if entry is None or found is MISS:
@@ -68,8 +68,8 @@ class Rememberer:
 
     async def _wait_for(self, plan: Plan) -> Any:  # noqa: ANN401 as above
         # Once more: another task may wait for this one since.
-        self._makings.check(plan.name)
-        with self._makings.waiting_for(plan.name):
+        self._makings.check_for_cycle(plan.name)
+        with self._makings.note_wait(plan.name):
             body = await self._flights.run(plan.name, lambda: self._fill(plan), tags=plan.tags)
         found = plan.decode(body)
         if found is MISS:
@@ -178,7 +178,7 @@ class Rememberer:
 
     async def _renew(self, plan: Plan) -> None:
         """Does nothing while another process does it."""
-        begin_apart()
+        leave_making()
         lock = self._lock(plan)
         try:
             if await self._try_take(lock):

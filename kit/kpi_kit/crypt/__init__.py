@@ -1,7 +1,7 @@
 """Encryption of values that are stored: AES-256-GCM with a ring of keys; reads what Fastpy and Laravel wrote."""
 
 from kpi_kit.crypt.crypt import Crypt
-from kpi_kit.crypt.errors import CryptError, InvalidCiphertextError, InvalidKeyError, InvalidValueError
+from kpi_kit.crypt.errors import CryptError, CryptValueError, InvalidCiphertextError, InvalidKeyError
 from kpi_kit.crypt.fake import CryptFake
 from kpi_kit.crypt.keys import MAX_PURPOSE_BYTES, derive_key, generate_key
 
@@ -10,9 +10,9 @@ __all__ = [
     "Crypt",
     "CryptError",
     "CryptFake",
+    "CryptValueError",
     "InvalidCiphertextError",
     "InvalidKeyError",
-    "InvalidValueError",
     "derive_key",
     "generate_key",
 ]

@@ -9,7 +9,7 @@ from pydantic import JsonValue, SecretStr
 
 from kpi_kit.crypt.contract import Form, WrittenForm
 from kpi_kit.crypt.drivers import DRIVERS
-from kpi_kit.crypt.errors import InvalidCiphertextError, InvalidValueError
+from kpi_kit.crypt.errors import CryptValueError, InvalidCiphertextError
 from kpi_kit.crypt.keys import read_ring
 from kpi_kit.observing import Observer, observe
 
@@ -60,11 +60,11 @@ class Crypt:
             return cipher.decrypt(text, associated_data)
 
     def encrypt_json(self, value: JsonValue, *, associated_data: bytes = b"") -> str:
-        """Encrypt any JSON value, such as a dict or a number; InvalidValueError for another. See ``encrypt``."""
+        """Encrypt any JSON value, such as a dict or a number; CryptValueError for another. See ``encrypt``."""
         try:
             data = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         except (ValueError, TypeError, RecursionError):
-            raise InvalidValueError from None
+            raise CryptValueError from None
         # As json.loads decodes bytes: JSON may have half of a surrogate pair.
         return self.encrypt(data.encode("utf-8", "surrogatepass"), associated_data=associated_data)
 

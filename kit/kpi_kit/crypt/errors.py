@@ -11,11 +11,11 @@ class InvalidKeyError(CryptError, ValueError):
     """A key, its id or a secret does not have the form that it needs."""
 
 
-class InvalidValueError(CryptError, ValueError):
-    """The value has no form in JSON."""
+class CryptValueError(CryptError, ValueError):
+    """The value cannot be written as JSON."""
 
     def __init__(self) -> None:
-        super().__init__("the value to encrypt has no form in JSON")
+        super().__init__("the value to encrypt cannot be written as JSON")
 
 
 class InvalidCiphertextError(CryptError, ValueError):

@@ -12,7 +12,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.events.after_commit import AfterCommit
 from kpi_kit.events.committed import CommittedEvents
 from kpi_kit.events.contract import EventDriver
@@ -80,6 +80,8 @@ class EventBus:
         return EventBus(driver, name=chosen.name, events=events, concurrent=concurrent, observer=observer)
 
     async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            raise AlreadyOpenError("event bus")
         async with AsyncExitStack() as stack:
             await self._driver.open(self._deliver)
             stack.push_async_callback(self._driver.close)

@@ -10,7 +10,7 @@ from typing import Self, TypeVar
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.hashing.ceilings import Ceilings
 from kpi_kit.hashing.drivers import DRIVERS
 from kpi_kit.hashing.errors import HasherBusyError
@@ -78,6 +78,8 @@ class Hasher:
         return self._functions.needs_rehash(stored)
 
     async def __aenter__(self) -> Self:
+        if self._pool is not None:
+            raise AlreadyOpenError("hasher")
         self._pool = ThreadPoolExecutor(self._workers, "kpi-hash")
         return self
 

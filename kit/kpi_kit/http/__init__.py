@@ -16,7 +16,7 @@ from kpi_kit.http.errors import (
     UnavailableStatusError,
 )
 from kpi_kit.http.fake import HttpFake
-from kpi_kit.http.invalid import InvalidRequestError
+from kpi_kit.http.invalid import HttpValueError
 from kpi_kit.http.limits import Limits
 from kpi_kit.http.messages import Problem, Request, Response
 
@@ -29,7 +29,7 @@ __all__ = [
     "HttpError",
     "HttpFake",
     "HttpTimeoutError",
-    "InvalidRequestError",
+    "HttpValueError",
     "Limits",
     "NoFreeConnectionError",
     "Options",

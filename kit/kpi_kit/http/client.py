@@ -139,7 +139,7 @@ class HttpClient:
     ) -> Response:
         """Send a request; ``json`` is written as JSON, ``content`` is sent as it is.
 
-        InvalidRequestError for a method, path, parameter or header that is none, and for what is no JSON.
+        HttpValueError for a method, path, parameter or header that is none, and for what is no JSON.
         """
         request = self._build(check_method(method), path, json, content, options)
         with self._observe(request):

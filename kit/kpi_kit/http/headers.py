@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import SecretStr
 
-from kpi_kit.http.invalid import InvalidRequestError
+from kpi_kit.http.invalid import HttpValueError
 
 # RFC 9110, section 5.6.2.
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
@@ -15,15 +15,13 @@ _FRAMING = frozenset({"connection", "content-length", "host", "te", "trailer", "
 
 
 def normalize(headers: Mapping[str, str]) -> dict[str, str]:
-    """With names in lower case; InvalidRequestError for what is no valid field, or not the caller's to set."""
+    """With names in lower case; HttpValueError for what is no valid field, or not the caller's to set."""
     found = {name.lower(): value for name, value in headers.items()}
     for name, value in found.items():
         if not _NAME.fullmatch(name) or name in _FRAMING:
-            raise InvalidRequestError(f"not a header field that can be set: {name!r}")
+            raise HttpValueError(f"not a header field that can be set: {name!r}")
         if not value.isascii() or not value.replace("\t", " ").isprintable():
-            raise InvalidRequestError(
-                f"the value of the header field {name} has characters that are not printable ASCII"
-            )
+            raise HttpValueError(f"the value of the header field {name} has characters that are not printable ASCII")
     return found
 
 
@@ -31,14 +29,14 @@ def normalize_shared(headers: Mapping[str, str]) -> dict[str, str]:
     """The same for fields of several requests, without the one that would make each POST repeatable."""
     found = normalize(headers)
     if "idempotency-key" in found:
-        raise InvalidRequestError("an Idempotency-Key belongs to one request: give it as idempotency_key")
+        raise HttpValueError("an Idempotency-Key belongs to one request: give it as idempotency_key")
     return found
 
 
 def check_method(method: str) -> str:
-    """In capitals; InvalidRequestError for what is no method."""
+    """In capitals; HttpValueError for what is no method."""
     if not method.isascii() or not _NAME.fullmatch(method.lower()):
-        raise InvalidRequestError("it is no method of HTTP, such as GET")
+        raise HttpValueError("the method is not one of HTTP, such as GET")
     return method.upper()
 
 
@@ -49,7 +47,7 @@ def bearer(token: str | SecretStr) -> dict[str, str]:
 def basic(username: str, password: str | SecretStr) -> dict[str, str]:
     """RFC 7617, in UTF-8."""
     if ":" in username:
-        raise InvalidRequestError("the name of basic authentication has no colon")
+        raise HttpValueError("a user name of basic authentication must have no colon (RFC 7617)")
     pair = f"{username}:{_reveal(password)}".encode()
     return {"authorization": f"Basic {b64encode(pair).decode('ascii')}"}
 

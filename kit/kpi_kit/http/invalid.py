@@ -3,5 +3,5 @@
 from kpi_kit.errors import KitError
 
 
-class InvalidRequestError(KitError, ValueError):
+class HttpValueError(KitError, ValueError):
     """The method, path, parameters, headers or body are none that can be sent. The text quotes no value of a header."""

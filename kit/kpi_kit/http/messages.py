@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from kpi_kit.http.invalid import InvalidRequestError
+from kpi_kit.http.invalid import HttpValueError
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ def _get_adapter(model: Hashable) -> TypeAdapter[Any]:
 
 
 def write_json(body: object) -> bytes:
-    """A JSON value, a model of pydantic, a dataclass, or a structure of them; InvalidRequestError for anything else.
+    """A JSON value, a model of pydantic, a dataclass, or a structure of them; HttpValueError for anything else.
 
     What is no number in JSON is null.
     """
@@ -101,4 +101,4 @@ def write_json(body: object) -> bytes:
         # Other texts of the library may quote values.
         is_type = str(error).startswith("Unable to serialize")
         reason = str(error) if is_type else "a text has half of a surrogate pair in it, or a serializer failed"
-        raise InvalidRequestError(f"what is to be sent is no JSON: {reason}") from None
+        raise HttpValueError(f"what is to be sent is no JSON: {reason}") from None

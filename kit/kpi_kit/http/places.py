@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from kpi_kit.http.invalid import InvalidRequestError
+from kpi_kit.http.invalid import HttpValueError
 
 Params = Mapping[str, "str | float | bool | Sequence[str | int] | None"]
 
@@ -20,18 +20,18 @@ def find_origin(url: str) -> tuple[str, str, int | None]:
 
 
 def join_path(base: str, path: str) -> str:
-    """``path`` below ``base``, encoded; InvalidRequestError for what could lead elsewhere.
+    """``path`` below ``base``, encoded; HttpValueError for what could lead elsewhere.
 
     A path is often made of values: neither may ``..`` in one leave its place, nor ``?`` add parameters.
     """
     if not path.startswith("/") or path.startswith("//"):
-        raise InvalidRequestError("a path begins with one slash: the address of the host is the client's")
+        raise HttpValueError("a path must begin with exactly one slash: the host is that of the client")
     if "?" in path or "#" in path:
-        raise InvalidRequestError(
-            "a path has no ? and #: encode them (urllib.parse.quote), or give the query as params"
+        raise HttpValueError(
+            "a path must have no ? and no #: encode them (urllib.parse.quote), or give the query as params"
         )
     if _has_dots(path) or not path.isprintable():
-        raise InvalidRequestError("a path has no segments . and .., and no control characters")
+        raise HttpValueError("a path must have no segments . and .., and no control characters")
     return quote(f"{base}{path}", safe=PATH)
 
 
@@ -42,12 +42,12 @@ def _has_dots(path: str) -> bool:
 
 
 def write_query(params: Params) -> str:
-    """Without those that are None; a sequence is several parameters of one name. InvalidRequestError if it is none."""
+    """Without those that are None; a sequence is several parameters of one name. HttpValueError if it is none."""
     pairs = [(name, _write(each)) for name, value in params.items() for each in _list(value)]
     try:
         return urlencode(pairs)
     except UnicodeEncodeError:
-        raise InvalidRequestError("a parameter has half of a surrogate pair in it, which is no character") from None
+        raise HttpValueError("a parameter has half of a surrogate pair in it, which is no character") from None
 
 
 def _list(value: object) -> Sequence[object]:

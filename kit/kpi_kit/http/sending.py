@@ -6,7 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import quote, urljoin, urlsplit
 
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.http.circuit import Circuit, CircuitState
 from kpi_kit.http.contract import Transport
 from kpi_kit.http.errors import (
@@ -53,7 +53,8 @@ class Sender:
 
     async def open(self) -> None:
         if self._is_open:
-            raise RuntimeError("the client is open already: what with_token and the like return needs no `async with`")
+            # Also by one from which with_token or the like made this one.
+            raise AlreadyOpenError("HTTP client")
         await self.transport.open()
         self._is_open = True
 

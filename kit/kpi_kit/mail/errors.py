@@ -18,7 +18,7 @@ class MailError(KitError):
 
 
 class MailSettingsError(MailError, ValueError):
-    """The sender of a mailer is no address, or there is no package with its templates."""
+    """The sender of a mailer is not a valid address, or the package of its templates cannot be found."""
 
 
 class InvalidMessageError(MailError, ValueError):

@@ -113,8 +113,9 @@ class MailFake(Mailer):
         return cls(sender=sender, named=named or (), templates=templates)
 
     async def __aenter__(self) -> Self:
+        await super().__aenter__()
         await self._jobs.__aenter__()
-        return await super().__aenter__()
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

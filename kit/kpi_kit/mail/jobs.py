@@ -20,7 +20,7 @@ _RETRY = Retry(
 )
 
 
-class SendMail(Job, name="kpi.mail.send", on="mails", retry=_RETRY):
+class SendMail(Job, name="kpi.mail.send", on="mails", retry=_RETRY, own_places=True):
     """The payload of a job. ``content`` is JSON of the recipients and the message, perhaps encrypted."""
 
     via: str

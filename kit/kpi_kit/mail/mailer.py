@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from kpi_kit.ciphers import Cipher
 from kpi_kit.drivers import Driver
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.mail.contract import Letter, Transport
 from kpi_kit.mail.drafting import Writer
 from kpi_kit.mail.errors import MailError, PartlySentError
@@ -112,6 +112,8 @@ class Mailer:
         return cls(choices, Writer.build(sender, templates), observer=observer)
 
     async def __aenter__(self) -> Self:
+        if self._pool.is_open:
+            raise AlreadyOpenError("mailer")
         self._pool.is_open = True
         return self
 

@@ -22,6 +22,8 @@ _RETRY = Retry(
     factor=4.0,
     longest=timedelta(hours=6),
     never_after=(DeliveryRefusedError,),
+    # A delivery to a receiver that hangs takes the time of all attempts. From the second one on, others come first.
+    waits_behind=True,
 )
 # More than a channel takes by its own bounds.
 _LONGEST = timedelta(minutes=5)
@@ -69,9 +71,12 @@ def unseal_delivery(job: DeliveryJob, cipher: Cipher | None) -> Delivery:
 
 
 def make_job_type(channel: str) -> type[DeliveryJob]:
-    """The jobs of one channel have a name of their own, so that ``kpi queue failed`` shows which channel failed."""
+    """The jobs of one channel have a name of their own, so that ``kpi queue failed`` shows which channel failed.
 
-    class ChannelJob(DeliveryJob, name=f"{PREFIX}{channel}", on=QUEUE, retry=_RETRY, timeout=_LONGEST):
+    They have places of their own in each worker, so that a receiver that hangs delays no other channel.
+    """
+
+    class ChannelJob(DeliveryJob, name=f"{PREFIX}{channel}", on=QUEUE, retry=_RETRY, timeout=_LONGEST, own_places=True):
         """A job of this channel."""
 
     return ChannelJob

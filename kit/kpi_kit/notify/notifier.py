@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from uuid import uuid4
 from pydantic import SecretStr
 
 from kpi_kit.ciphers import Cipher
+from kpi_kit.errors import AlreadyOpenError
 from kpi_kit.notify.channels import build_channels, check_names
 from kpi_kit.notify.contents import ContentKind
 from kpi_kit.notify.contract import SEND_SECONDS, Channel, Delivery, NotificationStore, Traits
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Deliveries that run at the same time where there is no queue.
+# Deliveries through one channel that run at the same time where there is no queue.
 _AT_ONCE = 10
 
 
@@ -59,7 +61,7 @@ class Notifier:
         self._observer = observer
         self._is_open = False
         self._opened = AsyncExitStack()
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(_AT_ONCE))
         self._job_types = {name: make_job_type(name) for name in self._channels}
         if queue is not None:
             for job_type in self._job_types.values():
@@ -92,6 +94,8 @@ class Notifier:
         return Recipient.on_demand(channel, address)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("notifier")
         async with AsyncExitStack() as stack:
             for channel in self._channels.values():
                 await channel.open()
@@ -211,7 +215,7 @@ class Notifier:
         if receipt.outcome in (Outcome.SENT, Outcome.SKIPPED) or receipt.job_id is not None:
             return receipt
         try:
-            async with self._places:
+            async with self._places[receipt.delivery.channel]:
                 await self._attempt(receipt.delivery)
         except DeliveryError as error:
             return Receipt(receipt.delivery, Outcome.FAILED, error)

@@ -1,7 +1,7 @@
 """Jobs in the memory of one process, with the rules that the database keeps elsewhere."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import count
@@ -60,8 +60,9 @@ class Board:
         if self._entries.pop(entry.id, None) and (following := entry.envelope.find_next()):
             self._add(following)
 
-    def fail(self, entry: Entry, error: str, pause: timedelta | None) -> None:
-        """Let a job wait for its next run, or give it up if there is no pause."""
+    def fail(self, entry: Entry, error: str, pause: timedelta | None, *, priority: int) -> None:
+        """Let a job wait for its next run, with this priority, or give it up if there is no pause."""
+        entry.envelope = replace(entry.envelope, priority=priority)
         entry.state = State.FAILED if pause is None else State.WAITING
         entry.error = error
         entry.at = datetime.now(UTC) + (pause or timedelta(0))

@@ -13,7 +13,10 @@ from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """Which queues a worker serves (all, if none is named), how many jobs at once, and how long it waits at its end."""
+    """Which queues a worker serves (all, if none is named), how many jobs at once, and how long it waits at its end.
+
+    ``concurrency`` is the number of places of each group of types (``Handlers.list_type_groups``).
+    """
 
     queues: tuple[str, ...]
     concurrency: int

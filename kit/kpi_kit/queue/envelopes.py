@@ -50,7 +50,7 @@ def wrap(job: Job, *, queue: str | None, unique: str | None = None, at: datetime
 def _check_key(key: str | None) -> str | None:
     if key is not None and (len(key) > _LONGEST_KEY or re.search("[\0\ud800-\udfff]", key)):
         raise InvalidJobError(
-            f"a unique key has at most {_LONGEST_KEY} characters, no NUL and no half of a surrogate pair"
+            f"a unique key must have at most {_LONGEST_KEY} characters, no NUL and no half of a surrogate pair"
         )
     return key
 

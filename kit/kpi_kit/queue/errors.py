@@ -22,11 +22,19 @@ class KeyBusyError(QueueError, DriverUnavailableError):
 
 
 class InvalidJobError(QueueError, ValueError):
-    """A job cannot be stored as it is, or its key cannot, or a chain has no jobs."""
+    """A job or its unique key cannot be stored as it is, or a chain has no jobs."""
 
 
 class ScheduleError(QueueError, ValueError):
-    """A time at which a job starts is none, or an expression is none of cron."""
+    """The start time of a job or a cron expression is not valid."""
+
+
+class RetryError(QueueError, ValueError):
+    """A job would never run, or its next run would be due before the one that failed."""
+
+
+class LimitError(QueueError, ValueError):
+    """A list of jobs would have fewer than none of them, or more than a database can count."""
 
 
 class WorkerSettingsError(QueueError, ValueError):
@@ -58,7 +66,7 @@ class QueueSchemaError(QueueError):
         )
 
 
-class JobNameError(QueueError):
+class JobNameError(QueueError, ValueError):
     """Two types of jobs have the same name, or the name has a form that is not allowed."""
 
 

@@ -60,6 +60,12 @@ class Handlers:
         """The jobs that this process can run."""
         return sorted(self._by_name)
 
+    def list_type_groups(self) -> list[list[str]]:
+        """The jobs that this process can run, in groups that take no places from each other; none is empty."""
+        own = [name for name in self.list_names() if self.find_options(name).own_places]
+        shared = [name for name in self.list_names() if name not in own]
+        return [group for group in (shared, *([name] for name in own)) if group]
+
     def find_options(self, name: str) -> JobOptions:
         """How jobs of this name are run, which has a handler."""
         return self._by_name[name][0].job_options

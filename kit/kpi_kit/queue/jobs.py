@@ -9,7 +9,7 @@ from typing import Any, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Secret, SecretBytes, SecretStr
 
-from kpi_kit.queue.errors import JobNameError
+from kpi_kit.queue.errors import JobNameError, RetryError
 
 # PostgreSQL's channel of a queue has its name after 23 other characters, and may have 63.
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
@@ -22,6 +22,7 @@ class Retry:
 
     ``attempts`` counts all runs, the first included. The pause before run n + 1 is ``first * factor ** (n - 1)``, at
     most ``longest``, less a random part of up to a half, so that jobs that failed together do not come back together.
+    RetryError for what has no meaning.
     """
 
     attempts: int = 5
@@ -30,6 +31,12 @@ class Retry:
     longest: timedelta = timedelta(hours=1)
     # Errors after which no further run can help.
     never_after: tuple[type[Exception], ...] = ()
+    # After an error, the job starts behind those of its priority that have had none.
+    waits_behind: bool = False
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1 or self.factor < 0 or min(self.first, self.longest) < timedelta(0):
+            raise RetryError("a job has at least one attempt, and a pause before the next that is not negative")
 
     def find_pause(self, attempt: int, error: BaseException) -> timedelta | None:
         """The pause after run ``attempt`` (from 1) ended with ``error``; None if the job is to be given up."""
@@ -51,6 +58,13 @@ class JobOptions:
     retry: Retry = field(default_factory=Retry)
     # A run that takes longer is ended with TimeoutError, which is an error like any other. None: no limit.
     timeout: timedelta | None = timedelta(minutes=10)
+    # In each worker, jobs of this type have as many places as all types without ones of their own have together. So
+    # they never wait for jobs of other types, nor do those wait for them, however long they run.
+    own_places: bool = False
+
+    @property
+    def priority_after_error(self) -> int:
+        return self.priority - self.retry.waits_behind
 
 
 class Job(BaseModel):
@@ -70,10 +84,11 @@ class Job(BaseModel):
         priority: int = 0,
         retry: Retry | None = None,
         timeout: timedelta | None = JobOptions.timeout,
+        own_places: bool = False,
     ) -> None:
         super().__init_subclass__()
         cls.job_options = JobOptions(
-            check_name(name or cls.__name__), check_name(on), priority, retry or Retry(), timeout
+            check_name(name or cls.__name__), check_name(on), priority, retry or Retry(), timeout, own_places
         )
 
     @classmethod

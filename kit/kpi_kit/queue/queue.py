@@ -9,14 +9,18 @@ from typing import Self
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
+from kpi_kit.errors import AlreadyOpenError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.queue.contract import QueueDriver, WorkPlan
 from kpi_kit.queue.drivers import DRIVERS
 from kpi_kit.queue.envelopes import Envelope, JobType, wrap, wrap_chain
-from kpi_kit.queue.errors import InvalidJobError, ScheduleError, WorkerSettingsError
+from kpi_kit.queue.errors import InvalidJobError, LimitError, ScheduleError, WorkerSettingsError
 from kpi_kit.queue.handlers import Handler, Handlers
 from kpi_kit.queue.jobs import Job, check_name
 from kpi_kit.queue.outcomes import FailedJob, Pushed, QueueStatus
+
+# The largest number of PostgreSQL.
+_MOST = 2**63 - 1
 
 
 class Pusher:
@@ -33,7 +37,8 @@ class Pusher:
 
         With ``connection`` (psycopg, or SQLAlchemy over it: see kpi_kit.transactions) it is written in the open
         transaction there, and exists if that commits. With ``unique``, a second push of this type of job with the same
-        key does nothing while the first one waits or runs: see ``Pushed.is_new``.
+        key does nothing while the first one waits or runs: see ``Pushed.is_new``. On a server that stands still, a call
+        with ``connection`` takes 5 s more than others, and the connection is then closed.
         """
         return (await self._push([wrap(job, queue=self._queue, unique=unique)], connection))[0]
 
@@ -52,11 +57,11 @@ class Pusher:
     ) -> Pushed:
         """Push a job that starts ``at`` a time (with its zone), or when ``delay`` has passed, or soon after."""
         if (at is None) == (delay is None) or (at is not None and at.tzinfo is None):
-            raise ScheduleError("later() needs either at, a time with its zone, or delay")
+            raise ScheduleError("later() needs exactly one of at (a time with its zone) and delay")
         try:
             when = (at or datetime.now(UTC) + (delay or timedelta(0))).astimezone(UTC)
         except OverflowError:
-            raise ScheduleError("a job starts before the year 10,000") from None
+            raise ScheduleError("a job must start before the year 10,000") from None
         return (await self._push([wrap(job, queue=self._queue, unique=unique, at=when)], connection))[0]
 
     async def chain(self, jobs: Sequence[Job], *, connection: object | None = None) -> Pushed:
@@ -65,7 +70,7 @@ class Pusher:
         If one is given up the rest does not start: the failed one names them, and they follow if it is retried.
         """
         if not jobs:
-            raise InvalidJobError("a chain has at least one job")
+            raise InvalidJobError("a chain must have at least one job")
         return (await self._push([wrap_chain(jobs, queue=self._queue)], connection))[0]
 
     async def _push(self, envelopes: Sequence[Envelope], connection: object | None) -> list[Pushed]:
@@ -79,6 +84,7 @@ class Queue(Pusher):
     def __init__(self, driver: QueueDriver, name: str, observer: Observer | None = None) -> None:
         super().__init__(driver, name, observer)
         self._handlers = Handlers(name, observer)
+        self._is_open = False
 
     @classmethod
     def from_url(cls, url: str | SecretStr, *, observer: Observer | None = None) -> "Queue":
@@ -87,12 +93,16 @@ class Queue(Pusher):
         return cls(driver.load().create_driver(parts), driver.name, observer)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("queue")
         await self._driver.open(self._handlers)
+        self._is_open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         await self._driver.close()
 
     def handle(self, job_type: type[JobType], handler: Handler[JobType]) -> None:
@@ -117,11 +127,13 @@ class Queue(Pusher):
     ) -> AsyncIterator[None]:
         """Run jobs of these queues (of all, if none is named) in the background, inside the block.
 
+        ``concurrency`` jobs run at once, and as many again of each type with ``own_places``.
+
         At the end of the block no new job is started, running ones get ``grace`` to end, and what then still runs is
         cancelled and given back: it runs again elsewhere, and this run is no attempt.
         """
         if concurrency < 1 or grace < timedelta(0):
-            raise WorkerSettingsError("a worker runs at least one job at once, and its grace is not negative")
+            raise WorkerSettingsError("concurrency must be at least 1, and grace must not be negative")
         async with self._driver.work(WorkPlan(tuple(map(check_name, queues)), concurrency, grace)):
             yield
 
@@ -131,7 +143,9 @@ class Queue(Pusher):
             return await self._driver.count()
 
     async def failed(self, *, limit: int = 100) -> list[FailedJob]:
-        """The jobs that were given up, the newest first."""
+        """The jobs that were given up, the newest first; LimitError for a limit that is no number of jobs."""
+        if not 0 <= limit <= _MOST:
+            raise LimitError("limit must not be negative, and must fit into 63 bits")
         with observe(self._observer, "queue", "failed", self._name):
             return await self._driver.list_failed(limit)
 

@@ -16,7 +16,7 @@ class PathError(StorageError, ValueError):
 
 
 class StorageValueError(StorageError, ValueError):
-    """A limit, a size or a time is out of its bounds, or a header has a character that no header has."""
+    """A limit, a size or a time is out of its bounds, or a header has a control character."""
 
 
 class NotStoredError(StorageError):
@@ -41,7 +41,10 @@ class StorageUnavailableError(StorageError, DriverUnavailableError):
 
 
 class StorageRefusedError(StorageError):
-    """The server or the system has refused the call: its rights, its credentials or its configuration are at fault."""
+    """The server or the system has refused the call, and will again.
+
+    Its rights, its credentials, its configuration or the path are at fault.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__("the storage has refused the call", reason=reason)
@@ -51,7 +54,9 @@ class PathConflictError(StorageRefusedError):
     """A file would have the path of a folder with files, or be in a folder that is a file. A bucket has no folders."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"there are files below {path!r}, or one of its folders is a file")
+        StorageError.__init__(
+            self, f"there are files below {path!r}, or one of its folders is a file", reason="PathConflict"
+        )
 
 
 class CannotSignError(StorageError):

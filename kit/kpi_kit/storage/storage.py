@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import SecretStr
 
 from kpi_kit.drivers import choose_driver
-from kpi_kit.errors import NotOpenError, UrlError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError, UrlError
 from kpi_kit.observing import Observer, observe
 from kpi_kit.storage.contract import FileInfo, OpenFile, Signature, StorageDriver, Stored
 from kpi_kit.storage.drivers import DRIVERS
@@ -50,6 +50,8 @@ class Storage:
         return cls(driver, name=chosen.name, public_url=public_url, observer=observer)
 
     async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise AlreadyOpenError("storage")
         await self._driver.start()
         self._is_open = True
         return self
@@ -127,7 +129,7 @@ class Storage:
         name that no path has is left out.
         """
         if limit is not None and limit < 0:
-            raise StorageValueError("a limit is not negative")
+            raise StorageValueError("limit must not be negative")
         prefix, after = check_prefix(prefix), check_path(after) if after else ""
         pages, count = self._driver.list(prefix, after=after), 0
         while count != limit and (page := await self._take_page(pages)):
@@ -193,11 +195,11 @@ class Storage:
     async def _sign(self, path: str, signature: Signature) -> str:
         check_path(path)
         if not timedelta(seconds=1) <= signature.expires_in <= _LONGEST_SIGNATURE:
-            raise StorageValueError("a signed URL expires in one second at least and seven days at most")
+            raise StorageValueError("a signed URL must expire in one second at least and seven days at most")
         if not f"{signature.content_type or ''}{signature.disposition or ''}".isprintable():
-            raise StorageValueError("a header has a line break or a control character")
+            raise StorageValueError("a header must have no line break and no control character")
         if signature.size is not None and signature.size < 0:
-            raise StorageValueError("a size is not negative")
+            raise StorageValueError("size must not be negative")
         with self._observe("sign"):
             return await self._driver.sign(path, signature)
 
@@ -207,7 +209,7 @@ class Storage:
         Such leftovers are in no listing. Call it once a day, with an age that no upload takes.
         """
         if not -_LONGEST_AGE <= age <= _LONGEST_AGE:
-            raise StorageValueError("an age has at most a thousand years")
+            raise StorageValueError("age must be at most 365,000 days")
         with self._observe("tidy"):
             return await self._driver.tidy(age)
 

@@ -17,6 +17,7 @@ from kpi_kit.cache import (
     UnknownStoreError,
 )
 from kpi_kit.errors import NotOpenError, UrlError
+from opening_support import open_anew
 from pydantic import BaseModel
 
 
@@ -388,3 +389,9 @@ async def test_a_flush_takes_more_than_one_batch(tmp_path: Path) -> None:
             await cache.put(f"key{number}", 1)
         await cache.flush()
         assert [await cache.has(f"key{number}") for number in (0, 500, 1099)] == [False] * 3
+
+
+async def test_it_is_opened_again_after_it_is_closed(cache: Cache) -> None:
+    await open_anew(cache, lambda: cache.put("a", 1))
+    assert await cache.remember("b", make_at_once(2), ttl=60) == 2
+    assert await cache.get("a") == 1

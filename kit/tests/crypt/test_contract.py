@@ -9,9 +9,9 @@ import pytest
 from kpi_kit.crypt import (
     Crypt,
     CryptFake,
+    CryptValueError,
     InvalidCiphertextError,
     InvalidKeyError,
-    InvalidValueError,
     derive_key,
     generate_key,
 )
@@ -53,7 +53,7 @@ def test_what_is_no_json_is_no_valid_value(crypt: Crypt) -> None:
     endless.append(endless)
     no_json: Any = object()
     for value in (float("nan"), no_json, endless):
-        with pytest.raises(InvalidValueError):
+        with pytest.raises(CryptValueError):
             crypt.encrypt_json(value)
 
 

@@ -1,17 +1,20 @@
 """One request to a receiver: where the connection goes, which response is a success, and how much of it is read."""
 
 import asyncio
+import os
+import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 
-import httpx
 import pytest
 from destination_support import FixedResolver, make_destinations
 from faulty_server import Behaviour, Connection, FaultyServer, respond, respond_raw, serving
+from kpi_kit.bounded_network import BoundedNetwork
 from kpi_kit.destinations import DestinationError, GoneError, RefusedDestinationError, UnavailableDestinationError
-from kpi_kit.posting import Poster, WebhookSender
+from kpi_kit.posting import Poster, WebhookSender, _choose
 from kpi_kit.resolver import Resolver
 from kpi_shared.testing.process import free_port
 from mail_servers import certificate
@@ -35,11 +38,7 @@ class Rebinding:
 
 async def send(url: str, resolver: Resolver = HERE, *, seconds: float = 30) -> None:
     destinations = make_destinations(resolver, "127.0.0.0/8")
-    sender = WebhookSender(destinations, seconds=seconds, user_agent="a-part/1.0")
-    try:
-        await sender.send(url, BODY, FIELDS)
-    finally:
-        await sender.close()
+    await WebhookSender(destinations, seconds=seconds, user_agent="a-part/1.0").send(url, BODY, FIELDS)
 
 
 async def fail(url: str, resolver: Resolver = HERE, *, seconds: float = 30) -> DestinationError:
@@ -75,6 +74,21 @@ async def send_endless_head(connection: Connection) -> None:
     await connection.send(b"HTTP/1.1 200 X\r\n")
     while True:
         await connection.send(b"X-Filler: " + b"x" * 8000 + b"\r\n")
+
+
+async def send_interim_for_ever(connection: Connection) -> None:
+    while True:
+        await connection.send(b"HTTP/1.1 103 Early Hints\r\n" + b"a: b\r\n" * 200 + b"\r\n")
+
+
+async def send_many_fields(connection: Connection) -> None:
+    await connection.send(b"HTTP/1.1 200 X\r\n" + b"a:b\r\n" * 18_000 + b"\r\n")
+
+
+async def send_tiny_chunks(connection: Connection) -> None:
+    await connection.send(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await connection.send(b"1\r\nx\r\n" * 10_000)
 
 
 async def test_the_receiver_gets_the_event_under_the_name_of_its_host() -> None:
@@ -122,7 +136,7 @@ async def test_410_says_that_no_more_is_wanted() -> None:
             await send(receiver.url)
 
 
-@pytest.mark.parametrize("behaviour", [send_huge, dribble])
+@pytest.mark.parametrize("behaviour", [send_huge, dribble, send_tiny_chunks])
 async def test_a_success_does_not_wait_for_the_end_of_a_body(behaviour: Behaviour) -> None:
     """Neither of these bodies ends: the attempt must, long before its time is over."""
     async with serving(behaviour) as receiver:
@@ -130,11 +144,19 @@ async def test_a_success_does_not_wait_for_the_end_of_a_body(behaviour: Behaviou
 
 
 @pytest.mark.parametrize(
-    "behaviour", [reset, send_endless_head, respond_raw(b"SSH-2.0-secret\r\n\r\n"), respond_raw(b"", close=True)]
+    "behaviour",
+    [
+        reset,
+        send_endless_head,
+        send_interim_for_ever,
+        send_many_fields,
+        respond_raw(b"SSH-2.0-secret\r\n\r\n"),
+        respond_raw(b"", close=True),
+    ],
 )
 async def test_a_broken_response_is_a_failure_and_is_not_quoted(behaviour: Behaviour) -> None:
     async with serving(behaviour) as receiver:
-        error = await fail(receiver.url)
+        error = await fail(receiver.url, seconds=600)
     assert "RemoteProtocol" in str(error) or "ReadError" in str(error)
     assert "secret" not in f"{error} {error.reason}"
 
@@ -152,26 +174,6 @@ async def test_a_closed_port_is_a_failure_and_the_next_address_is_tried() -> Non
         # Nothing listens at the first of these.
         await send(receiver.url, FixedResolver(["127.0.0.9", "127.0.0.1"]))
     assert len(receiver.requests) == 1
-
-
-async def test_an_address_that_does_not_respond_leaves_time_for_the_next() -> None:
-    """In the place of the network is a transport in which no connection comes about but to ``alive``."""
-    bounds, alive = [], "127.0.0.2"
-
-    def exchange(request: httpx.Request) -> httpx.Response:
-        bounds.append(request.extensions["timeout"]["connect"])
-        if request.url.host != alive:
-            raise httpx.ConnectTimeout("")
-        return httpx.Response(200)
-
-    destination = await make_destinations(FixedResolver(["127.0.0.1", alive]), "127.0.0.0/8").find(URL, seconds=5)
-    poster = Poster(seconds=10)
-    poster.__dict__["_transport"] = httpx.MockTransport(exchange)
-    response = await poster.post_to(destination, content=BODY, headers=FIELDS, until=poster.find_end())
-    assert (response.status, bounds) == (200, [5, 5])
-    alive = ""
-    with pytest.raises(UnavailableDestinationError, match=r"^no connection in time$"):
-        await poster.post_to(destination, content=BODY, headers=FIELDS, until=poster.find_end())
 
 
 async def test_a_second_address_is_not_tried_after_a_response() -> None:
@@ -217,13 +219,91 @@ async def test_no_log_has_the_url(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @asynccontextmanager
-async def trusted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultyServer]:
+async def trusted(folder: Path, monkeypatch: pytest.MonkeyPatch, *behaviours: Behaviour) -> AsyncIterator[FaultyServer]:
     """A receiver with TLS whose certificate is for 127.0.0.1, and trusted."""
     made = certificate(folder)
     context = ssl.create_default_context(cafile=str(made.file))
     monkeypatch.setattr(Poster, "_build_context", lambda _self: context)
-    async with serving(tls=made.context) as receiver:
+    async with serving(*behaviours, tls=made.context) as receiver:
         yield receiver
+
+
+@asynccontextmanager
+async def hanging(port: int, *hosts: str, hang: Callable[[], None]) -> AsyncIterator[None]:
+    """Servers whose side of a TLS handshake never comes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hang()
+        with suppress(ConnectionError):
+            while await reader.read(1024):
+                pass
+        writer.close()
+
+    async with AsyncExitStack() as servers:
+        for host in hosts:
+            await servers.enter_async_context(await asyncio.start_server(answer, host, port))
+        yield
+
+
+async def test_addresses_that_do_not_respond_leave_time_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock of the loop is moved on, so that no time passes. A connection is bounded with its TLS handshake."""
+    loop, passed = asyncio.get_running_loop(), []
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + sum(passed), raising=False)
+    dead = ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+    async with trusted(tmp_path, monkeypatch) as receiver:
+        url = f"https://127.0.0.1:{receiver.port}/"
+        async with hanging(receiver.port, *dead, hang=lambda: passed.append(101)):
+            await send(url, FixedResolver([*dead, "127.0.0.1"]), seconds=400)
+            assert (len(passed), len(receiver.requests)) == (3, 1)
+        async with hanging(receiver.port, dead[0], hang=lambda: passed.append(101)):
+            assert str(await fail(url, FixedResolver(dead[:1]), seconds=100)) == "no connection in time"
+
+
+async def test_a_connection_ends_with_its_cancelled_tls_handshake() -> None:
+    has_begun, has_ended = asyncio.Event(), asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            has_begun.set()
+        has_ended.set()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        # Held, so that it is not closed because it is deleted.
+        stream = await BoundedNetwork().connect_tcp("127.0.0.1", server.sockets[0].getsockname()[1])
+        handshake = asyncio.create_task(stream.start_tls(ssl.create_default_context(), "hooks.example.com"))
+        await has_begun.wait()
+        handshake.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await handshake
+        await asyncio.wait_for(has_ended.wait(), 30)
+        await stream.aclose()
+
+
+def test_addresses_of_both_families_are_tried_in_turn() -> None:
+    addresses = [ip_address(f"2606:4700::{n}") for n in range(4)] + [ip_address("1.1.1.1"), ip_address("1.1.1.2")]
+    assert _choose(addresses) == [addresses[0], addresses[4], addresses[1], addresses[5]]
+    assert _choose(addresses[4:]) == addresses[4:]
+
+
+async def break_tls(connection: Connection) -> None:
+    """After the status, what is no record of TLS."""
+    await connection.send(b"HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\nx")
+    sock = socket.socket(fileno=os.dup(connection.writer.get_extra_info("socket").fileno()))
+    with sock:
+        sock.send(b"\x17\x03\x03\x00\x20" + b"Z" * 32)
+    await connection.hang()
+
+
+async def test_an_event_that_was_accepted_has_arrived_though_its_connection_breaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with trusted(tmp_path, monkeypatch, break_tls) as receiver:
+        await send(f"https://127.0.0.1:{receiver.port}/")
+    assert len(receiver.requests) == 1
 
 
 async def test_the_certificate_is_checked_for_the_host_of_the_url(

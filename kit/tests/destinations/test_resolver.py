@@ -92,6 +92,9 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     monkeypatch.setattr(resolver, "_look_up", look_up)
     yield hosts
     is_over.set()
+    for thread in threading.enumerate():
+        if thread.name == "kpi-kit-resolver":
+            thread.join(10)
 
 
 async def give_up(found: Destinations, *hosts: str) -> None:
@@ -131,3 +134,17 @@ async def test_a_host_that_hangs_is_no_longer_known(
     hanging.update(dead)
     await give_up(found, *dead)
     await give_up(found, "fickle.example")
+
+
+async def test_a_closed_resolver_looks_nothing_up_and_keeps_no_place(system: SystemResolver, hanging: set[str]) -> None:
+    hanging.add("hanging.example")
+    lookup = asyncio.create_task(system("hanging.example"))
+    await asyncio.sleep(0)
+    # A process does not wait for such a thread at its end.
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "kpi-kit-resolver"] == [True]
+    system.close()
+    for n in range(20):
+        with pytest.raises(OSError, match="closed"):
+            await asyncio.wait_for(system(f"late{n}.example"), 30)
+    hanging.clear()
+    assert await lookup == [PUBLIC]

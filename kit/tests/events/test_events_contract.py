@@ -29,6 +29,7 @@ from kpi_kit.events import (
 )
 from kpi_kit.events.event import check_name, compile_pattern
 from kpi_kit.events.receiving import run_with_renewals
+from opening_support import open_anew
 
 ANNA = UserCreated(name="Änna\n")
 
@@ -326,3 +327,12 @@ async def test_the_fake_records_what_was_dispatched() -> None:
             bus.assert_dispatched(UserCreated(name="Bea"))
         with pytest.raises(AssertionError, match=r"user\.created"):
             bus.assert_nothing_dispatched()
+
+
+async def test_it_is_opened_again_after_it_is_closed(case: Case) -> None:
+    ear = Ear()
+    async with case.build() as bus:
+        bus.listen("*", ear)
+        await until_received(bus, ear)
+        await open_anew(bus, lambda: bus.dispatch(ANNA))
+        await until_received(bus, ear)

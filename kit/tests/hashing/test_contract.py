@@ -15,6 +15,7 @@ from kpi_kit.hashing import (
     RefusedPasswordError,
     UnknownHashError,
 )
+from opening_support import open_anew
 from pydantic import SecretStr
 
 OLD = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
@@ -160,3 +161,8 @@ async def test_the_fake_counts_its_calls() -> None:
         with pytest.raises(AssertionError, match="1 hashes were made, not 2"):
             hasher.assert_made(2)
     assert "a password" not in repr(vars(hasher))
+
+
+async def test_it_is_opened_again_after_it_is_closed(hasher: Hasher) -> None:
+    async with hasher:
+        await open_anew(hasher, lambda: hasher.make("a password"))

@@ -14,7 +14,7 @@ from kpi_kit.http import (
     HttpClient,
     HttpError,
     HttpTimeoutError,
-    InvalidRequestError,
+    HttpValueError,
     Limits,
     NoFreeConnectionError,
     Request,
@@ -331,5 +331,5 @@ async def test_the_headers_of_the_current_request_are_passed_on() -> None:
 async def test_no_key_is_passed_on_that_would_make_a_post_repeatable() -> None:
     passed_on = {"Idempotency-Key": "incoming"}
     async with HttpClient.from_url("http://127.0.0.1:1", context_headers=lambda: passed_on) as client:
-        with pytest.raises(InvalidRequestError, match="belongs to one request"):
+        with pytest.raises(HttpValueError, match="belongs to one request"):
             await client.post_json("/x", {})

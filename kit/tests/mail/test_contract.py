@@ -10,6 +10,7 @@ from kpi_kit.errors import NotOpenError
 from kpi_kit.mail import Attachment, InvalidMessageError, MailError, MailFake, Message
 from mail_hostile import EVE, list_hostile
 from mail_receivers import KEY, Receiver, receiving, until_read
+from opening_support import open_anew
 from pydantic import SecretStr
 
 KINDS = ["smtp", "ses", "sendgrid", "mailgun", "file", "memory", "fake"]
@@ -164,3 +165,10 @@ async def test_a_mailer_that_is_closed_sends_nothing(receiver: Receiver) -> None
         await receiver.mailer.send(message())
     await receiver.mailer.__aenter__()
     await receiver.mailer.send(message())
+
+
+async def test_it_is_opened_again_after_it_is_closed(receiver: Receiver, request: pytest.FixtureRequest) -> None:
+    await open_anew(receiver.mailer, lambda: receiver.mailer.send(message()))
+    # What is in memory is that of one opening.
+    count = 1 if "[memory]" in request.node.name else 4
+    assert len(await until_read(receiver, count)) == count

@@ -120,6 +120,11 @@ async def test_other_calls_of_the_same_libraries_are_logged_as_before(
     [
         "salck://hooks.slack.com/services/secret-token",
         "slack://hooks.slack.com",
+        "slack://user:secret-token@hooks.slack.com/services/T",
+        "slack://[v1.x]/secret-token",
+        "slack://hooks.slack.com/secret-token\x7f",
+        "slack://hooks.slack.com/secret-token" + "y" * 70_000,
+        "twilio://AC:secret-token@host/%0d%0aX?from=1",
         "twilio://AC000@api.twilio.com?from=secret-token",
         "twilio://AC000:secret-token@api.twilio.com",
         "apprise+nothing://secret-token",

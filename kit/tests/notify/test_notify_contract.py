@@ -7,6 +7,7 @@ from kpi_kit.notify import ChannelUnavailableError, Outcome
 from kpi_kit.notify.drivers.memory import MemoryChannel
 from notify_rigs import RIGS, STATES, Rig
 from notify_servers import InvoicePaid, log_everything
+from opening_support import open_anew
 
 
 @pytest.fixture(params=RIGS)
@@ -63,3 +64,9 @@ async def test_a_channel_that_fails_stops_no_other(rig: Rig) -> None:
     assert len(broken.deliveries) == 1
     async with rig.read() as found:
         assert found == ["Invoice 1 is paid"]
+
+
+async def test_it_is_opened_again_after_it_is_closed(rig: Rig) -> None:
+    await open_anew(rig.notifier, lambda: rig.notifier.send(paid(rig, 1), rig.recipient))
+    [receipt] = await rig.notifier.send(paid(rig, 2), rig.recipient)
+    assert receipt.outcome is Outcome.SENT

@@ -151,10 +151,12 @@ async def test_a_host_that_cannot_be_resolved_may_pass_and_is_not_named(monkeypa
     assert str(error) == "the host cannot be resolved"
 
 
-async def test_a_channel_with_a_receiver_needs_no_address(service: Service) -> None:
-    url = f"webhook+http://:{SECRET}@127.0.0.1:{service.port}/fixed?allow=127.0.0.1/32"
+@pytest.mark.parametrize("path", ["/fixed", "/users/anna@127.0.0.1:1/%20"])
+async def test_a_channel_with_a_receiver_needs_no_address(service: Service, path: str) -> None:
+    """What stands after a @ in the path is no host."""
+    url = f"webhook+http://:{SECRET}@127.0.0.1:{service.port}{path}?allow=127.0.0.1/32"
     assert (await send(url))[0] is Outcome.SENT
-    assert service.accepted[0].path == "/fixed"
+    assert service.accepted[0].path == path
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,8 @@ async def test_a_channel_with_a_receiver_needs_no_address(service: Service) -> N
         "webhook://:not-base64!@receiver.example.com/",
         f"webhook://name:{SECRET}@receiver.example.com/",
         f"webhook://:{SECRET}@/path",
+        f"webhook://:{SECRET}@:8443",
+        f'webhook://:{SECRET}@receiver.example.com/h"x',
         f"webhook://:{SECRET}@receiver.example.com/?allow=everything",
         f"webhook://:{SECRET}@receiver.example.com/?other=1",
     ],

@@ -12,6 +12,7 @@ from kpi_kit.queue import (
     InvalidJobError,
     Job,
     JobNameError,
+    LimitError,
     PayloadSizeError,
     Queue,
     QueueNotOpenError,
@@ -21,6 +22,7 @@ from kpi_kit.queue import (
     WorkerSettingsError,
 )
 from kpi_kit.queue.envelopes import LONGEST
+from opening_support import open_anew
 from queue_support import Aliased, Flaky, Hopeless, Note, Recorder, Slow, Urgent, open_queue, until, until_idle
 
 
@@ -314,8 +316,16 @@ async def test_a_name_has_one_handler_and_one_period(queue: Queue) -> None:
 
 @pytest.mark.parametrize("name", ["", "a b", "ä", "x" * 41, "a#b"])
 async def test_a_queue_has_a_plain_name(queue: Queue, name: str) -> None:
-    with pytest.raises(JobNameError):
+    with pytest.raises(JobNameError) as raised:
         queue.on(name)
+    assert isinstance(raised.value, ValueError)
+
+
+async def test_a_limit_is_a_number_of_jobs(queue: Queue) -> None:
+    for limit in (-1, 2**63):
+        with pytest.raises(LimitError):
+            await queue.failed(limit=limit)
+    assert await queue.failed(limit=0) == await queue.failed(limit=2**63 - 1) == []
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"grace": timedelta(seconds=-1)}])
@@ -390,3 +400,12 @@ async def test_a_queue_is_used_in_its_block(driver: str, database: str) -> None:
 @pytest.fixture(autouse=True)
 def log_everything(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
+
+
+async def test_it_is_opened_again_after_it_is_closed(queue: Queue) -> None:
+    handler = Recorder()
+    queue.handle(Note, handler)
+    await open_anew(queue, lambda: queue.push(Note(text="x")))
+    async with queue.work():
+        await until_idle(queue)
+    assert handler.texts == ["x"] * 4

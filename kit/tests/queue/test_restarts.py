@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
 
 import pytest
 from kpi_kit.queue import Pushed, Queue, QueueUnavailableError, Run
+from kpi_kit.queue.drivers import working
 from kpi_shared.testing.postgres import TestServer
 from kpi_shared.testing.silent_proxy import running_proxy
-from queue_support import Note, create_schema, until, until_idle, with_options
+from queue_support import Note, Recorder, create_schema, until, until_idle, with_options
 
 Control = Callable[..., Awaitable[None]]
 
@@ -105,6 +107,20 @@ def _run_pg_ctl(server: TestServer, *words: str) -> None:
     folder = str(inner.pgdata)
     place = ("-o", f'-h "" -k {folder}', "-l", f"{folder}/log") if words[0] == "start" else ()
     pgexec("pg_ctl", ("-w", "-D", folder, *place, *words), bin_path=inner.bin_path, user=inner.system_user)
+
+
+async def test_an_idle_worker_ends_on_a_server_that_stands_still(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(working, "_LAST_WORDS", 0.2)
+    with running_proxy(database) as proxy:
+        async with Queue.from_url(with_options(proxy.url, poll=0.1)) as queue, asyncio.timeout(25):
+            queue.handle(Note, Recorder())
+            async with queue.work(grace=timedelta(hours=1)):
+                await queue.push(Note(text="a"))
+                await until_idle(queue)
+                proxy.silence()
+        proxy.resume()
 
 
 async def test_a_server_that_stands_still_is_unavailable_in_time_and_recovers(database: str) -> None:

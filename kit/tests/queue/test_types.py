@@ -7,10 +7,11 @@ import procrastinate
 import psycopg
 import pytest
 from kpi_kit.errors import UrlError
-from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, Retry
+from kpi_kit.queue import InvalidJobError, Job, JobNameError, Queue, QueueFake, Retry, RetryError
 from kpi_kit.queue.drivers.connecting import QueueConnector
 from kpi_kit.queue.drivers.managing import WorkerManager
 from kpi_kit.queue.handlers import Handlers
+from kpi_kit.queue.worker_places import WorkerPlaces
 from pydantic import BaseModel, Secret, SecretStr, create_model
 from queue_support import Hopeless, Note, Recorder, open_queue, until
 
@@ -22,6 +23,14 @@ def test_pauses_grow_up_to_the_longest_and_are_spread() -> None:
         seconds = [pause.total_seconds() for pause in pauses if pause is not None]
         assert longest / 2 <= min(seconds) < max(seconds) <= longest
     assert retry.find_pause(100, ValueError()) is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 0}, {"factor": -1}, {"first": timedelta(-1)}, {"longest": timedelta(-1)}]
+)
+def test_a_job_has_an_attempt_and_pauses_after_it(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RetryError):
+        Retry(**wrong)
 
 
 def test_a_job_holds_no_secret() -> None:
@@ -99,7 +108,7 @@ async def test_a_period_is_pushed_in_its_order_and_not_when_it_has_passed(databa
     connector = QueueConnector(conninfo=database)
     await connector.open_async()
     try:
-        manager = WorkerManager(connector, handlers)
+        manager = WorkerManager(connector, handlers, WorkerPlaces(handlers.list_type_groups(), each=1))
         task = procrastinate.jobs.Job(id=None, lock=None, queueing_lock=None, task_name="Note", queue="default")
         now = int(datetime.now(UTC).timestamp())
         ends = [await manager.defer_periodic_job(task, "", now + shift) for shift in (-60, 60, 60, 59, 61)]

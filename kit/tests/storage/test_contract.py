@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from kpi_kit.storage import AlreadyStoredError, NotStoredError, PathConflictError, Storage, StorageValueError
+from opening_support import open_anew
 from storage_support import MIB, chunks
 
 pytestmark = pytest.mark.anyio
@@ -58,6 +59,7 @@ async def test_a_folder_with_files_is_no_place_for_a_file_except_in_a_bucket(sto
             storage.copy("c", "a", only_if_new=is_new),
             storage.move("c", "a", only_if_new=is_new),
             storage.move("c", "c/d", only_if_new=is_new),
+            storage.move("a/b", "a", only_if_new=is_new),
         ):
             with pytest.raises(PathConflictError, match="one of its folders"):
                 await use
@@ -244,4 +246,9 @@ async def test_a_public_url_is_made_of_the_path(storage: Storage) -> None:
 async def test_leftovers_are_tidied_and_files_stay(storage: Storage) -> None:
     await storage.put("a", b"x")
     assert await storage.tidy(age=timedelta(seconds=-5)) == 0
+    assert await storage.get("a") == b"x"
+
+
+async def test_it_is_opened_again_after_it_is_closed(storage: Storage) -> None:
+    await open_anew(storage, lambda: storage.put("a", chunks(b"x")))
     assert await storage.get("a") == b"x"

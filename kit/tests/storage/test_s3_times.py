@@ -3,12 +3,16 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore import endpoint
 from kpi_kit.errors import UrlError
 from kpi_kit.storage import Storage, StorageUnavailableError
 from kpi_kit.storage.drivers import s3 as s3_driver
+from kpi_kit.storage.drivers import s3_threads
+from kpi_kit.storage.drivers.s3_threads import ThreadCall
 from storage_support import MIB, RESPONSE, bucket_url, chunks, run_dripping_server
 
 pytestmark = pytest.mark.anyio
@@ -93,13 +97,51 @@ async def test_a_server_that_has_taken_all_threads_gives_them_back() -> None:
             assert await storage.get("a") == b""
 
 
+async def test_a_call_that_ends_in_its_pause_leaves_the_connection_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[ThreadCall] = []
+    pauses, is_paused, goes_on, is_closed = threading.Event(), threading.Event(), asyncio.Event(), asyncio.Event()
+    monkeypatch.setattr(s3_threads, "ThreadCall", lambda: calls.append(ThreadCall()) or calls[-1])
+    monkeypatch.setattr(endpoint.time, "sleep", lambda _seconds: (is_paused.set(), pauses.wait(20)))
+    connections = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n")
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(RESPONSE % (2 * MIB) + b"x" * MIB)
+            await goes_on.wait()
+            writer.write(b"x" * MIB)
+        writer.close()
+        await writer.wait_closed()
+        is_closed.set()
+
+    async with asyncio.timeout(30), await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Storage.from_url(bucket_url(url, "a")) as storage:
+            paused = asyncio.create_task(storage.get("a"))
+            await _until(is_paused.is_set)
+            async with await storage.open("b") as file:
+                # As at the end of its time.
+                calls[0].end()
+                goes_on.set()
+                assert sum([len(chunk) async for chunk in file]) == 2 * MIB
+            pauses.set()
+            with pytest.raises(StorageUnavailableError):
+                await paused
+        await is_closed.wait()
+    assert connections == 1
+
+
 async def test_a_file_may_be_read_for_longer_than_a_call(aws: str, prefix: str) -> None:
     """Each chunk has the time of a call."""
-    async with Storage.from_url(f"{bucket_url(aws, prefix)}&timeout=2") as storage:
+    async with Storage.from_url(f"{bucket_url(aws, prefix)}&timeout=3") as storage:
         await storage.put("a", b"x" * MIB)
         async with await storage.open("a") as file:
             size = len(await anext(aiter(file)))
-            await asyncio.sleep(2.1)
+            await asyncio.sleep(3.1)
             async for chunk in file:
                 size += len(chunk)
         assert size == MIB

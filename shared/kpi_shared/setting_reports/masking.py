@@ -21,6 +21,8 @@ def mask_secret(text: str, *, is_valid: bool) -> str:
     scheme, rest = match.groups()
     if scheme == "file://":
         return text
+    authority = re.split(r"[/?#]", rest)[0]
     _, at, place = rest.rpartition("@")
-    # A parameter may be a password, too.
-    return f"{scheme}{MASK}{at}{re.split(r'[?#]', place)[0]}" if at else f"{scheme}{MASK}"
+    # A parameter may be a password, too, and what stands after a further @ may belong to one, or to a path.
+    is_host = at and "@" not in rest[len(authority) :]
+    return f"{scheme}{MASK}{at}{re.split(r'[?#]', place)[0]}" if is_host else f"{scheme}{MASK}"

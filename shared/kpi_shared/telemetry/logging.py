@@ -62,7 +62,7 @@ def configure_logging(*, part: str, level: str, form: Literal["json", "console"]
     logging.getLogger("uvicorn.access").disabled = True
     # At INFO it logs each request that this process makes.
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # It names each of its own modules when it is imported, which an application is after this.
+    # It logs each of its modules at INFO when it is imported, and some parts import it only after this.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     # Warnings become log lines, too.
     logging.captureWarnings(capture=True)

@@ -169,4 +169,5 @@ def test_a_secret_that_is_no_address_is_masked_entirely() -> None:
     assert mask_secret("0123abc", is_valid=True) == "***"
     assert mask_secret("smtp://user:p@host", is_valid=False) == "***"
     assert mask_secret("smtp://host-or-password", is_valid=True) == "smtp://***"
+    assert mask_secret("twilio://AC:token@host?from=@secret", is_valid=True) == "twilio://***"
     assert mask_secret("file:///mails", is_valid=True) == "file:///mails"

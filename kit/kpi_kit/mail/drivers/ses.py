@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from kpi_kit.daemons import run_in_daemon
 from kpi_kit.mail.composing import list_recipients
 from kpi_kit.mail.contract import NO_HOOKS, SEND_SECONDS, Hooks, Letter
 from kpi_kit.mail.errors import MailUnavailableError, NotSentError, build_not_sent
@@ -41,7 +42,7 @@ class SesTransport:
         try:
             async with asyncio.timeout(self._seconds):
                 await self._free.acquire()
-                await self._start(letter)
+                await asyncio.shield(self._start(letter))
         except (ClientError, BotoCoreError, TimeoutError) as error:
             raise self._to_not_sent_error(error) from None
         await hooks.accept()
@@ -52,28 +53,18 @@ class SesTransport:
 
     def _start(self, letter: Letter) -> asyncio.Future[None]:
         """Send it in a thread, which lets the next mail begin at its end, even if this one is no longer waited for."""
-        loop = asyncio.get_running_loop()
-        sent = loop.create_future()
-
-        def end(error: BaseException | None) -> None:
+        try:
+            sent = run_in_daemon(partial(self._send, letter), name="kpi-mail-ses")
+        except BaseException:
             self._free.release()
-            if not sent.done() and error is not None:
-                sent.set_exception(error)
-            elif not sent.done():
-                sent.set_result(None)
-
-        def work() -> None:
-            error: BaseException | None = None
-            try:
-                self._send(letter)
-            except BaseException as raised:  # noqa: BLE001 it is raised where the mail is waited for
-                error = raised
-            # The loop is closed if the process ends meanwhile.
-            with suppress(RuntimeError):
-                loop.call_soon_threadsafe(end, error)
-
-        threading.Thread(target=work, name="kpi-mail-ses", daemon=True).start()
+            raise
+        sent.add_done_callback(self._end)
         return sent
+
+    def _end(self, sent: asyncio.Future[None]) -> None:
+        self._free.release()
+        # The exception is read also where its mail was given up: else the loop reports one that was not looked at.
+        sent.exception()
 
     def _send(self, letter: Letter) -> None:
         # Without a name of its own, the account's default set applies; the API takes no empty name.

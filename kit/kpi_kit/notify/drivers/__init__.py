@@ -32,7 +32,7 @@ DRIVERS = (
             "slack+http": "slack+http://mattermost:8065/hooks/token",
         },
         extra="notify",
-        packages=("httpx",),
+        packages=("httpcore", "httpx"),
     ),
     Driver(
         name="twilio",
@@ -44,7 +44,7 @@ DRIVERS = (
         },
         options=("from",),
         extra="notify",
-        packages=("httpx",),
+        packages=("httpcore", "httpx"),
     ),
     Driver(
         name="webhook",
@@ -56,7 +56,7 @@ DRIVERS = (
         },
         options=("allow",),
         extra="notify",
-        packages=("httpx",),
+        packages=("httpcore", "httpx"),
     ),
     Driver(
         name="apprise",

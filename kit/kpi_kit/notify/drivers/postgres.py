@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from psycopg_pool import AsyncConnectionPool
 from pydantic import JsonValue, SecretStr
 
-from kpi_kit.errors import NotOpenError
+from kpi_kit.errors import AlreadyOpenError, NotOpenError
 from kpi_kit.libpq import read_parameters
 from kpi_kit.notify.drivers.database import DatabaseChannel
 from kpi_kit.notify.inbox import StoredNotification
@@ -64,6 +64,8 @@ class PostgresStore:
         self._pool: AsyncConnectionPool[AsyncConnection[Any]] | None = None
 
     async def __aenter__(self) -> Self:
+        if self._pool is not None:
+            raise AlreadyOpenError("store of notifications")
         self._pool = AsyncConnectionPool(
             min_size=0,
             max_size=self._size,

@@ -7,22 +7,21 @@ be told from a service that is busy.
 import json
 import re
 
-import httpx
-
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, SlackContent
 from kpi_kit.notify.contract import Delivery, Traits
-from kpi_kit.notify.http_channel import HttpChannel
+from kpi_kit.notify.http_channel import HttpChannel, check_url
 from kpi_kit.urls import Url
 
 # Slack's own words, such as channel_is_archived.
 _REASON = re.compile(rb"[a-z_]{3,40}")
+_FORM = "slack://hooks.slack.com/services/..."
 
 
 class SlackChannel(HttpChannel):
     traits = Traits("slack", ContentKind.SLACK, needs_address=False)
 
-    def __init__(self, url: httpx.URL, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float) -> None:
         headers = {"Content-Type": "application/json"}
         super().__init__(url, seconds, headers=headers, read_reason=_read_reason)
 
@@ -38,8 +37,6 @@ def _read_reason(body: bytes) -> str:
 def create_driver(parts: Url, seconds: float) -> SlackChannel:
     """The address that Slack gives, with slack:// in the place of https://."""
     if not parts.host or parts.path in ("", "/"):
-        raise UrlError(
-            "slack:// is followed by the address of an incoming webhook: slack://hooks.slack.com/services/..."
-        )
+        raise UrlError(f"slack:// is followed by the address of an incoming webhook: {_FORM}")
     scheme = "http" if parts.scheme == "slack+http" else "https"
-    return SlackChannel(httpx.URL(f"{scheme}{parts.text[len(parts.scheme) :]}"), seconds)
+    return SlackChannel(check_url(f"{scheme}{parts.text[len(parts.scheme) :]}", _FORM), seconds)

@@ -10,23 +10,22 @@ import re
 from contextlib import suppress
 from urllib.parse import quote, urlencode
 
-import httpx
-
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, SmsContent
 from kpi_kit.notify.contract import Delivery, Traits
 from kpi_kit.notify.errors import DeliveryRefusedError
-from kpi_kit.notify.http_channel import HttpChannel
+from kpi_kit.notify.http_channel import HttpChannel, check_url
 from kpi_kit.urls import Url
 
 # E.164, the form of numbers that the API takes.
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+_FORM = "twilio://AC000:token@api.twilio.com?from=%2B15550100"
 
 
 class TwilioChannel(HttpChannel):
     traits = Traits("twilio", ContentKind.SMS)
 
-    def __init__(self, url: httpx.URL, auth: tuple[str, str], sender: str, seconds: float) -> None:
+    def __init__(self, url: str, auth: tuple[str, str], sender: str, seconds: float) -> None:
         headers = {
             "Content-Type": "application/x-www-form-urlencoded",
             "Authorization": f"Basic {base64.b64encode(':'.join(auth).encode()).decode()}",
@@ -53,13 +52,9 @@ def _read_code(body: bytes) -> str:
 
 def create_driver(parts: Url, seconds: float) -> TwilioChannel:
     if not (parts.host and parts.username and parts.password and parts.options.get("from")):
-        raise UrlError(
-            "an account, its token and a sender are needed: twilio://AC000:token@api.twilio.com?from=%2B15550100"
-        )
+        raise UrlError(f"an account, its token and a sender are needed: {_FORM}")
     scheme = "http" if parts.scheme == "twilio+http" else "https"
-    host = f"[{parts.host}]" if ":" in parts.host else parts.host
-    port = f":{parts.port}" if parts.port else ""
-    prefix = parts.path.rstrip("/")
-    path = f"{prefix}/2010-04-01/Accounts/{quote(parts.username, safe='')}/Messages.json"
-    url = httpx.URL(f"{scheme}://{host}{port}{path}")
-    return TwilioChannel(url, (parts.username, parts.password), parts.options["from"], seconds)
+    account = quote(parts.username, safe="")
+    url = f"{scheme}://{parts.place.rstrip('/')}/2010-04-01/Accounts/{account}/Messages.json"
+    auth = parts.username, parts.password
+    return TwilioChannel(check_url(url, _FORM), auth, parts.options["from"], seconds)

@@ -13,7 +13,7 @@ from kpi_kit.destinations import Destinations
 from kpi_kit.errors import UrlError
 from kpi_kit.notify.contents import ContentKind, WebhookContent
 from kpi_kit.notify.contract import Delivery, Traits
-from kpi_kit.notify.http_channel import build_not_open, translating_errors
+from kpi_kit.notify.http_channel import check_url, create_not_open_error, translate_errors
 from kpi_kit.posting import WebhookSender
 from kpi_kit.resolver import SystemResolver
 from kpi_kit.signatures import read_key, sign
@@ -21,6 +21,7 @@ from kpi_kit.urls import Url
 
 # The specification wants keys of 24 to 64 bytes.
 _KEY_BYTES = range(24, 65)
+_FORM = "webhook://:whsec_...@receiver.example.com/hooks"
 
 
 class WebhookChannel:
@@ -47,23 +48,21 @@ class WebhookChannel:
         resolver = SystemResolver()
         destinations = Destinations(resolver, schemes=self._schemes, allowed=self._allowed)
         sender = WebhookSender(destinations, seconds=self._seconds)
-        sender.load()
+        await sender.load()
         self._opened = resolver, sender
 
     async def close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            resolver, sender = opened
-            await sender.close()
-            resolver.close()
+            opened[0].close()
 
     async def deliver(self, delivery: Delivery, *, connection: object | None = None) -> None:  # noqa: ARG002 takes none
         if self._opened is None:
-            raise build_not_open()
+            raise create_not_open_error()
         body = _encode(delivery)
         # The time is that of the attempt: receivers refuse signatures that are older than some minutes.
         signed = sign(body, message_id=delivery.id, timestamp=int(time.time()), secrets=[self._secret])
-        with translating_errors():
+        with translate_errors():
             await self._opened[1].send(self._receiver or delivery.address, body, signed)
 
 
@@ -77,12 +76,10 @@ def create_driver(parts: Url, seconds: float) -> WebhookChannel:
     """``webhook://:SECRET@host/path``, or ``webhook://:SECRET@`` for the addresses of recipients."""
     scheme = "http" if parts.scheme == "webhook+http" else "https"
     if parts.username or not _is_key(parts.password or ""):
-        raise UrlError(
-            "a secret of 24 to 64 bytes in base64 is needed: webhook://:whsec_...@receiver.example.com/hooks"
-        )
-    if not parts.host and parts.path not in ("", "/"):
-        raise UrlError("a webhook:// URL without a host has no path: the recipients have the addresses")
-    receiver = f"{scheme}://{parts.text.partition('?')[0].rpartition('@')[2]}" if parts.host else None
+        raise UrlError(f"a secret of 24 to 64 bytes in base64 is needed: {_FORM}")
+    if not parts.host and parts.place.strip("/"):
+        raise UrlError("a webhook:// URL without a host has no port and no path: the recipients have the addresses")
+    receiver = check_url(f"{scheme}://{parts.place}", _FORM) if parts.host else None
     schemes = frozenset({"https", scheme})
     allowed = _read_networks(parts.options.get("allow", ""))
     return WebhookChannel(receiver, parts.password or "", schemes=schemes, allowed=allowed, seconds=seconds)

@@ -40,7 +40,7 @@ _LIMITS = (psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooCompl
 
 
 @dataclass(frozen=True)
-class Place:
+class DatabaseTarget:
     """What the URL says. ``parameters`` are those of libpq, with the password."""
 
     parameters: Mapping[str, Any] = field(repr=False)
@@ -55,20 +55,20 @@ class Place:
     timeout: float = 10.0
 
 
-def read_place(url: Url) -> Place:
+def read_target(url: Url) -> DatabaseTarget:
     """UrlError if libpq, or one of the queue's own options, cannot be read."""
     try:
-        pool_size = int(url.options.get("pool_size", Place.pool_size))
+        pool_size = int(url.options.get("pool_size", DatabaseTarget.pool_size))
         prepared = {"true": 5, "false": None}[url.options.get("prepared", "true")]
     except (KeyError, ValueError):
         raise UrlError("pool_size is a number, and prepared is true or false") from None
     if pool_size < 1:
         raise UrlError("pool_size is at least 1")
-    lost_after = read_number(url, "lost_after", default=Place.lost_after, least=1, most=_LONGEST)
-    poll = read_number(url, "poll", default=Place.poll, least=_SHORTEST_POLL, most=_LONGEST)
-    timeout = read_number(url, "timeout", default=Place.timeout, least=0.1, most=_LONGEST)
+    lost_after = read_number(url, "lost_after", default=DatabaseTarget.lost_after, least=1, most=_LONGEST)
+    poll = read_number(url, "poll", default=DatabaseTarget.poll, least=_SHORTEST_POLL, most=_LONGEST)
+    timeout = read_number(url, "timeout", default=DatabaseTarget.timeout, least=0.1, most=_LONGEST)
     parameters = read_parameters(url.text, {"application_name": "kpi-queue"}) | {"prepare_threshold": prepared}
-    return Place(parameters, pool_size, lost_after, poll, timeout)
+    return DatabaseTarget(parameters, pool_size, lost_after, poll, timeout)
 
 
 class _OncePerMinute(logging.Filter):
@@ -88,13 +88,13 @@ class _OncePerMinute(logging.Filter):
 _ONCE_PER_MINUTE = _OncePerMinute()
 
 
-def create_pool(place: Place) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
+def create_pool(target: DatabaseTarget) -> AsyncConnectionPool[psycopg.AsyncConnection[Any]]:
     """A pool that is not open yet."""
     logging.getLogger("psycopg.pool").addFilter(_ONCE_PER_MINUTE)
     return AsyncConnectionPool(
-        kwargs=dict(place.parameters),
+        kwargs=dict(target.parameters),
         min_size=1,
-        max_size=place.pool_size,
+        max_size=target.pool_size,
         timeout=PATIENCE,
         reconnect_timeout=PATIENCE,
         configure=_use_autocommit,

@@ -5,7 +5,8 @@ import json
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from kpi_kit.queue.errors import TakenOverError, WorkerLostError
 from kpi_kit.queue.handlers import Handlers, name_error
 from kpi_kit.queue.jobs import Run
 from kpi_kit.queue.periods import find_next
+from kpi_kit.queue.worker_places import WorkerPlaces
 from kpi_kit.transactions import find_psycopg
 
 _logger = logging.getLogger(__name__)
@@ -44,10 +46,12 @@ class QuietJob(Job):
 class WorkerManager(JobManager):
     """What one worker does to its jobs. While the database is away, it waits, and running jobs go on."""
 
-    def __init__(self, connector: QueueConnector, handlers: Handlers) -> None:
+    def __init__(self, connector: QueueConnector, handlers: Handlers, places: WorkerPlaces) -> None:
         super().__init__(connector)
         self._queue_connector = connector
         self._handlers = handlers
+        self._places = places
+        self._notify: NotificationCallback | None = None
         self.worker_id: int | None = None
         # After this time of the monotonic clock, nothing is waited for any more.
         self.deadline: float | None = None
@@ -77,18 +81,39 @@ class WorkerManager(JobManager):
         return None if pause is None else RetryDecision(retry_at=datetime.now(UTC) + pause)
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """The next job for which this process has a handler."""
-        wanted = {"queues": None if queues is None else list(queues), "names": self._handlers.list_names()}
+        """The next job for which this process has a handler, and this worker a place."""
+        wanted = {"queues": None if queues is None else list(queues), "worker_id": worker_id}
+        rows: list[dict[str, Any]] = []
+        names: list[str] = []
         try:
-            rows = await self.connector.execute_query_all_async(statements.FETCH, **wanted, worker_id=worker_id)
+            # The worker does not hear of a place that becomes free while it asks.
+            while not rows and names != (names := self._places.list_open()):
+                rows = await self.connector.execute_query_all_async(statements.FETCH, **wanted, names=names)
+                self._note_return()
         except ConnectorException as error:
             # The worker asks again in a second.
             self._note_outage(error)
             return None
-        self._note_return()
-        return QuietJob(**attr.asdict(Job.from_row(rows[0]), recurse=False)) if rows else None
+        if not rows:
+            return None
+        job = QuietJob(**attr.asdict(Job.from_row(rows[0]), recurse=False))
+        self._places.take(_id_of(job), job.task_name)
+        return job
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        async with self._free_place_after(job):
+            await self._finish(job, status)
+
+    @asynccontextmanager
+    async def _free_place_after(self, job: Job) -> AsyncIterator[None]:
+        """After the block the place of the job is free; if its group was full, the worker asks for another job."""
+        try:
+            yield
+        finally:
+            if self._places.give_back(_id_of(job)) and self._notify is not None:
+                await self._notify(channel="", notification={"type": "job_inserted", "job_id": _id_of(job)})
+
+    async def _finish(self, job: Job, status: Status) -> None:
         if status is Status.SUCCEEDED:
             arguments = _finish_arguments(job)
             await self._insist(lambda: self.connector.execute_query_all_async(**arguments))
@@ -104,11 +129,13 @@ class WorkerManager(JobManager):
         lock: str | None = None,
     ) -> None:
         self._errors.pop(_id_of(job), None)
-        if _id_of(job) in self._given_back:
-            self._given_back.discard(_id_of(job))
-            await self._execute(statements.GIVE_BACK, job)
-        else:
-            await self._execute(statements.RETRY, job, retry_at=retry_at)
+        async with self._free_place_after(job):
+            if _id_of(job) in self._given_back:
+                self._given_back.discard(_id_of(job))
+                await self._execute(statements.GIVE_BACK, job)
+            else:
+                priority = self._handlers.find_options(job.task_name).priority_after_error
+                await self._execute(statements.RETRY, job, retry_at=retry_at, priority=priority)
 
     async def register_worker(self) -> int:
         self.worker_id = await self._insist(super().register_worker)
@@ -140,8 +167,8 @@ class WorkerManager(JobManager):
             if pause is None:
                 await self.connector.execute_query_all_async(statements.GIVE_UP_LOST, **ends, error=name_error(error))
             else:
-                at = datetime.now(UTC) + pause
-                await self.connector.execute_query_all_async(statements.RETRY_LOST, **ends, retry_at=at)
+                again = {"retry_at": datetime.now(UTC) + pause, "priority": None}
+                await self.connector.execute_query_all_async(statements.RETRY_LOST, **ends, **again)
         await super().prune_stalled_workers(lost_after)
 
     async def prune_stalled_workers(self, seconds_since_heartbeat: float) -> list[int]:
@@ -152,6 +179,7 @@ class WorkerManager(JobManager):
         self, *, on_notification: NotificationCallback, queues: Iterable[str] | None = None
     ) -> None:
         """Until it is cancelled. Without notifications, the worker asks each second."""
+        self._notify = on_notification
         while True:
             try:
                 await super().listen_for_jobs(on_notification=on_notification, queues=queues)

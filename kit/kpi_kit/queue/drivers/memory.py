@@ -53,7 +53,8 @@ class MemoryQueue:
     @asynccontextmanager
     async def work(self, plan: WorkPlan) -> AsyncIterator[None]:
         periods, stopping = self.handlers.periods, asyncio.Event()
-        workers = [asyncio.create_task(self._serve(plan, stopping)) for _ in range(plan.concurrency)]
+        groups = self.handlers.list_type_groups()
+        workers = [asyncio.create_task(self._serve(plan, group, stopping)) for group in groups * plan.concurrency]
         clocks = [asyncio.create_task(self._keep(period)) for period in periods]
         try:
             yield
@@ -61,7 +62,8 @@ class MemoryQueue:
             stopping.set()
             await self._notify()
             await _end(clocks)
-            await asyncio.wait(workers, timeout=plan.grace.total_seconds())
+            if workers:
+                await asyncio.wait(workers, timeout=plan.grace.total_seconds())
             await _end(workers)
 
     async def count(self) -> list[QueueStatus]:
@@ -82,23 +84,23 @@ class MemoryQueue:
         _ = self.handlers
         return self._board.forget_failed(ids)
 
-    async def run_next(self, queues: Sequence[str], *, due: datetime) -> bool:
-        """Run the next job that may start at ``due``; whether there was one."""
-        entry = self._board.take(self.handlers.list_names(), queues, due=due)
+    async def run_next(self, queues: Sequence[str], *, due: datetime, names: Sequence[str] | None = None) -> bool:
+        """Run the next job, of these names if there are any, that may start at ``due``; whether there was one."""
+        entry = self._board.take(names or self.handlers.list_names(), queues, due=due)
         if entry is not None:
             await self._run(entry)
             await self._notify()
         return entry is not None
 
-    async def _serve(self, plan: WorkPlan, stopping: asyncio.Event) -> None:
+    async def _serve(self, plan: WorkPlan, group: Sequence[str], stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            if not await self.run_next(plan.queues, due=datetime.now(UTC)):
-                await self._wait(plan, stopping)
+            if not await self.run_next(plan.queues, due=datetime.now(UTC), names=group):
+                await self._wait(plan, group, stopping)
 
-    async def _wait(self, plan: WorkPlan, stopping: asyncio.Event) -> None:
+    async def _wait(self, plan: WorkPlan, group: Sequence[str], stopping: asyncio.Event) -> None:
         """Until a job may start, or the worker is to stop."""
         async with self._changed:
-            next_time = self._board.find_next_time(self.handlers.list_names(), plan.queues)
+            next_time = self._board.find_next_time(group, plan.queues)
             seconds = None if next_time is None else (next_time - datetime.now(UTC)).total_seconds()
             if stopping.is_set() or (seconds is not None and seconds <= 0):
                 return
@@ -111,7 +113,8 @@ class MemoryQueue:
     async def _run(self, entry: Entry) -> None:
         """Run a job once, and note how it ended. One that is cancelled is given back."""
         envelope, handlers = entry.envelope, self.handlers
-        is_last = entry.attempts >= handlers.find_options(envelope.name).retry.attempts
+        options = handlers.find_options(envelope.name)
+        is_last = entry.attempts >= options.retry.attempts
 
         async def finish(_connection: object) -> None:
             self._board.finish(entry)
@@ -123,7 +126,8 @@ class MemoryQueue:
             self._board.give_back(entry)
             raise
         except Exception as error:  # noqa: BLE001 any error of a handler is an error of its job
-            self._board.fail(entry, name_error(error), handlers.find_pause(envelope.name, run, error))
+            pause = handlers.find_pause(envelope.name, run, error)
+            self._board.fail(entry, name_error(error), pause, priority=options.priority_after_error)
         else:
             self._board.finish(entry)
 

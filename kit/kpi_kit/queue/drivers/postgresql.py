@@ -11,7 +11,14 @@ from psycopg_pool import AsyncConnectionPool
 
 from kpi_kit.queue.contract import WorkPlan
 from kpi_kit.queue.drivers import statements
-from kpi_kit.queue.drivers.connecting import Place, QueueConnector, create_pool, read_place, run_or_close, typed_errors
+from kpi_kit.queue.drivers.connecting import (
+    DatabaseTarget,
+    QueueConnector,
+    create_pool,
+    read_target,
+    run_or_close,
+    typed_errors,
+)
 from kpi_kit.queue.drivers.managing import to_json
 from kpi_kit.queue.drivers.working import PostgresWorker
 from kpi_kit.queue.envelopes import Envelope
@@ -29,8 +36,8 @@ _END_OF_IDS = 2**63
 class PostgresQueue:
     """``QueueDriver``. Its pool connects in the background, so a service can start before its database."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
+    def __init__(self, target: DatabaseTarget) -> None:
+        self._target = target
         self._connector = QueueConnector()
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] | None = None
         self._handlers: Handlers | None = None
@@ -38,7 +45,7 @@ class PostgresQueue:
     async def open(self, handlers: Handlers) -> None:
         self._handlers = handlers
         self._connector = QueueConnector()
-        self._pool = create_pool(self._place)
+        self._pool = create_pool(self._target)
         await self._pool.open(wait=False)
         await self._connector.open_async(pool=self._pool)
 
@@ -61,7 +68,7 @@ class PostgresQueue:
     async def work(self, plan: WorkPlan) -> AsyncIterator[None]:
         if self._handlers is None or self._pool is None:
             raise QueueNotOpenError
-        worker = PostgresWorker(self._connector, self._handlers, plan, self._place)
+        worker = PostgresWorker(self._connector, self._handlers, plan, self._target)
         try:
             yield
         finally:
@@ -96,7 +103,7 @@ class PostgresQueue:
         if self._pool is None:
             raise QueueNotOpenError
         run = self._connector.execute_query_all_async_with_connection
-        async with asyncio.timeout(self._place.timeout):
+        async with asyncio.timeout(self._target.timeout):
             if connection is not None:
                 return await run(await find_psycopg(connection), query, **arguments)
             async with self._pool.connection() as own:
@@ -116,4 +123,4 @@ def _read_failed(row: dict[str, Any]) -> FailedJob:
 
 
 def create_driver(url: Url) -> PostgresQueue:
-    return PostgresQueue(read_place(url))
+    return PostgresQueue(read_target(url))

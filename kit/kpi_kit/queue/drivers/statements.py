@@ -49,7 +49,7 @@ SELECT
     {SCHEMA}.procrastinate_finish_job_v1(id, 'succeeded', true),
     {_PUSH_ALL}
 FROM mine"""
-_RETRY = f"SELECT id, {SCHEMA}.procrastinate_retry_job_v2(id, %(retry_at)s, NULL, NULL, NULL) FROM mine"
+_RETRY = f"SELECT id, {SCHEMA}.procrastinate_retry_job_v2(id, %(retry_at)s, %(priority)s, NULL, NULL) FROM mine"
 RETRY = f"{_MINE} {_RETRY}"
 RETRY_LOST = f"{_LOST} {_RETRY}"
 _GIVE_UP = f""", failure AS (

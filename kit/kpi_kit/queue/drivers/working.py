@@ -11,9 +11,10 @@ from procrastinate import App, JobContext
 from procrastinate.worker import Worker
 
 from kpi_kit.queue.contract import WorkPlan
-from kpi_kit.queue.drivers.connecting import Place, QueueConnector
+from kpi_kit.queue.drivers.connecting import DatabaseTarget, QueueConnector
 from kpi_kit.queue.drivers.managing import Decision, WorkerManager
 from kpi_kit.queue.handlers import Handlers
+from kpi_kit.queue.worker_places import WorkerPlaces
 
 _logger = logging.getLogger(__name__)
 _RANDOM = random.SystemRandom()
@@ -26,11 +27,13 @@ _NEVER = 10.0**8
 class PostgresWorker:
     """Runs until ``stop`` returns."""
 
-    def __init__(self, connector: QueueConnector, handlers: Handlers, plan: WorkPlan, place: Place) -> None:
+    def __init__(self, connector: QueueConnector, handlers: Handlers, plan: WorkPlan, target: DatabaseTarget) -> None:
         self._plan = plan
-        self._lost_after = place.lost_after
-        self._manager = WorkerManager(connector, handlers)
-        self._worker = _create_worker(connector, handlers, self._manager, plan, place.poll)
+        self._lost_after = target.lost_after
+        groups = handlers.list_type_groups()
+        self._manager = WorkerManager(connector, handlers, WorkerPlaces(groups, each=plan.concurrency))
+        in_all = plan.concurrency * max(len(groups), 1)
+        self._worker = _create_worker(connector, handlers, self._manager, plan, in_all, target.poll)
         self._stopping = asyncio.Event()
         self._tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._keep_alive())]
 
@@ -41,8 +44,11 @@ class PostgresWorker:
         self._manager.deadline = time.monotonic() + grace + _LAST_WORDS
         self._worker.stop()  # type: ignore[no-untyped-call]
         working, living = self._tasks
-        # Twice the last words, since a statement may be under way when they are over.
-        await asyncio.wait([working], timeout=grace + 2 * _LAST_WORDS)
+        # A worker without jobs waits for a statement at most, and a server that stands still would let it wait.
+        await asyncio.wait([working], timeout=_LAST_WORDS)
+        if self._worker._running_jobs:  # noqa: SLF001 it has no other name for them
+            # The last words once more, since a statement may be under way when they are over.
+            await asyncio.wait([working], timeout=grace + _LAST_WORDS)
         for task in (working, living):
             task.cancel()
         await asyncio.wait([working, living], timeout=_LAST_WORDS)
@@ -82,7 +88,7 @@ class PostgresWorker:
 
 
 def _create_worker(
-    connector: QueueConnector, handlers: Handlers, manager: WorkerManager, plan: WorkPlan, poll: float
+    connector: QueueConnector, handlers: Handlers, manager: WorkerManager, plan: WorkPlan, in_all: int, poll: float
 ) -> Worker:
     app = App(connector=connector)
     app.job_manager = manager
@@ -98,7 +104,7 @@ def _create_worker(
     return Worker(
         app,
         queues=list(plan.queues) or None,
-        concurrency=plan.concurrency,
+        concurrency=in_all,
         fetch_job_polling_interval=poll,
         abort_job_polling_interval=_NEVER,
         shutdown_graceful_timeout=plan.grace.total_seconds(),

@@ -57,9 +57,9 @@ class LocalDriver:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._threads = Threads()
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self._threads = Threads()
 
     async def close(self) -> None:
         self._threads.close()
@@ -275,6 +275,9 @@ def _put_in_place(folder: int, name: str, root: Path, path: str, *, only_if_new:
         raise AlreadyStoredError(path) from None
     except (IsADirectoryError, NotADirectoryError):
         raise PathConflictError(path) from None
+    except OSError as error:
+        # Linux says so where the folder has the file that is to be moved.
+        raise (PathConflictError(path) if error.errno == errno.ENOTEMPTY else error) from None
 
 
 def _link(name: str, folder: int, last: str, target: int) -> None:

@@ -16,7 +16,7 @@ from botocore.config import Config
 from kpi_kit.errors import UrlError
 from kpi_kit.storage.contract import CHUNK, FileInfo, OpenFile, Signature
 from kpi_kit.storage.drivers.s3_calls import PART, Upload, create_error, name_missing, translate_errors
-from kpi_kit.storage.drivers.s3_threads import Daemons, TimedThreads, end_calls_in_time, end_read_in_time
+from kpi_kit.storage.drivers.s3_threads import DaemonThreads, TimedThreads, end_calls_in_time, end_read_in_time
 from kpi_kit.storage.errors import PathError, StorageError
 from kpi_kit.storage.paths import check_prefix, is_path
 from kpi_kit.storage.sniffing import LOOKED_AT, sniff
@@ -60,9 +60,9 @@ class S3Driver:
         self._region = region
         self._endpoint = endpoint
         self._seconds = seconds
-        self._threads = TimedThreads(Daemons(_THREADS), seconds)
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        self._threads = TimedThreads(DaemonThreads(_THREADS), self._seconds)
 
     async def close(self) -> None:
         self._threads.close()

@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 _LEAST_RATE = 64 * 1024
 
 
-class Call:
+class ThreadCall:
     """What one thread does. When it has ended, no connection gives it a byte any more."""
 
     def __init__(self) -> None:
@@ -65,8 +65,8 @@ class Call:
                 with suppress(OSError, ValueError, RuntimeError):
                     self._shut_down()
 
-    def close(self) -> None:
-        """Called by the thread, at its end."""
+    def leave(self) -> None:
+        """Called by the thread when it has done with a connection: the next call to use that one may be another's."""
         with self._lock:
             self._shut_down = None
         self._close_twin()
@@ -78,16 +78,16 @@ class Call:
 
 
 class _Local(threading.local):
-    call: Call | None = None
+    call: ThreadCall | None = None
 
 
 _local = _Local()
 
 
-class Daemons:
-    """At most ``count`` threads, which wait for work. One that never comes back does not hold the end of the process.
+class DaemonThreads:
+    """At most ``count`` daemon threads, which are kept. A call that never returns does not delay the process's end.
 
-    Those of an executor would. Callers see to it that no more than ``count`` pieces of work are under way.
+    The caller takes ``free`` before ``do``, and releases it at the end of the work.
     """
 
     def __init__(self, count: int) -> None:
@@ -125,7 +125,7 @@ class Daemons:
 class TimedThreads(Threads):
     """A call has ``seconds``, with its wait for a free thread."""
 
-    def __init__(self, daemons: Daemons, seconds: float) -> None:
+    def __init__(self, daemons: DaemonThreads, seconds: float) -> None:
         self._daemons = daemons
         self._seconds = seconds
 
@@ -145,7 +145,7 @@ class TimedThreads(Threads):
         return asyncio.ensure_future(self._work(function))
 
     async def _work(self, function: Callable[[], Result]) -> Result:
-        call, reason = Call(), "NoFreeThread"
+        call, reason = ThreadCall(), "NoFreeThread"
         try:
             async with asyncio.timeout(self._seconds):
                 await self._daemons.free.acquire()
@@ -156,7 +156,7 @@ class TimedThreads(Threads):
         finally:
             call.end()
 
-    def _start(self, call: Call, function: Callable[[], Result]) -> "asyncio.Future[Result]":
+    def _start(self, call: ThreadCall, function: Callable[[], Result]) -> "asyncio.Future[Result]":
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
 
@@ -171,7 +171,7 @@ class TimedThreads(Threads):
                 outcome = partial(done.set_result, function())
             except BaseException as error:  # noqa: BLE001 it is raised where the call is waited for
                 outcome = partial(done.set_exception, error)
-            call.close()
+            call.leave()
             self._daemons.note_idle()
             # The loop is closed if the process ends meanwhile.
             with suppress(RuntimeError):
@@ -210,11 +210,20 @@ class _TlsConnection(_Timed, AWSHTTPSConnection):  # type: ignore[misc]
     pass
 
 
-class _Pool(AWSHTTPConnectionPool):
+class _Lending:
+    """Before each pool of botocore: a call that waits for its next attempt has no connection."""
+
+    def _put_conn(self, connection: Any) -> None:  # noqa: ANN401 that of urllib3, or none
+        if _local.call is not None:
+            _local.call.leave()
+        super()._put_conn(connection)  # type: ignore[misc]
+
+
+class _Pool(_Lending, AWSHTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(AWSHTTPSConnectionPool):
+class _TlsPool(_Lending, AWSHTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 

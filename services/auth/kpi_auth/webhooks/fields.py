@@ -11,7 +11,6 @@ from sqlmodel import Field
 from kpi_auth.events.models import EventType
 
 ALL = "*"
-MAX_URL = 2048
 MAX_TYPES = 50
 _MAX_TYPE = 100
 

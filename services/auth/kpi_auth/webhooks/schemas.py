@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Self
 
+from kpi_kit.destinations import MAX_URL
 from kpi_shared.database import MAX_ID, AnyRow
 from kpi_shared.integers import Decimal, Integer
 from kpi_shared.times import Moment
@@ -11,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from sqlmodel import Field, SQLModel
 
 from kpi_auth.accounts.examples import with_examples
-from kpi_auth.webhooks.fields import MAX_URL, DeliveryState, Description, EventTypes, WebhookState
+from kpi_auth.webhooks.fields import DeliveryState, Description, EventTypes, WebhookState
 from kpi_auth.webhooks.filters import CURSOR_PATTERN
 
 MAX_GRACE = 7 * 24 * 3600

@@ -130,7 +130,6 @@ class WebhookWorker:
     async def finish(self) -> None:
         """Wait for the deliveries in flight for the grace period, then postpone those that are left."""
         await self._in_flight.finish(grace=self._times.grace)
-        await self._sender.close()
 
     async def _queue_events(self) -> bool:
         """Queue some events for the webhook that is furthest behind; True if there may be more."""
@@ -157,6 +156,7 @@ class WebhookWorker:
         places = self._lanes.allot(waiting)
         if not places:
             return False
+        await self._sender.load()
         lease = Lease.begin(self._times.lease)
         async with self._database.working() as connection:
             leased = await deliveries.lease(connection, places=places, seconds=self._times.lease)
