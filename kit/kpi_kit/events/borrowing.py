@@ -56,6 +56,14 @@ async def _run_or_close(connection: "AsyncConnection[Any]", call: Coroutine[Any,
 
 
 def to_text(connection: "AsyncConnection[Any]", payload: bytes) -> str:
-    """The JSON as the connection and its database can take it: with escapes where one of them is not in UTF-8."""
-    encodings = {connection.info.parameter_status(name) for name in ("client_encoding", "server_encoding")}
+    """The JSON as the connection and its database can take it: with escapes where one of them is not in UTF-8.
+
+    EventsUnavailableError if the connection is closed.
+    """
+    import psycopg  # noqa: PLC0415 only those who write in a transaction have the package
+
+    try:
+        encodings = {connection.info.parameter_status(name) for name in ("client_encoding", "server_encoding")}
+    except psycopg.OperationalError:
+        raise EventsUnavailableError("the connection of the transaction is closed") from None
     return payload.decode() if encodings == {"UTF8"} else json.dumps(json.loads(payload), separators=(",", ":"))

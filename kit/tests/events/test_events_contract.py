@@ -22,6 +22,7 @@ from kpi_kit.events import (
     EventBus,
     EventError,
     EventFake,
+    EventNameError,
     EventTooLargeError,
     Failure,
     UnknownEventError,
@@ -298,9 +299,10 @@ async def test_what_a_process_had_not_done_when_it_ended_comes_to_the_next(durab
 )
 def test_names_and_patterns_have_a_form(text: str) -> None:
     for check in (check_name, compile_pattern):
-        with pytest.raises(EventError):
+        with pytest.raises(EventNameError):
             check(text)
-    with pytest.raises(EventError):
+    assert issubclass(EventNameError, ValueError)
+    with pytest.raises(EventNameError):
         check_name("user.*")
 
 
