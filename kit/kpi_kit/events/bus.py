@@ -17,15 +17,14 @@ from kpi_kit.events.after_commit import AfterCommit
 from kpi_kit.events.committed import CommittedEvents
 from kpi_kit.events.contract import EventDriver
 from kpi_kit.events.drivers import DRIVERS
-from kpi_kit.events.errors import EventError, EventTooLargeError, InvalidEventError, UnknownEventError
-from kpi_kit.events.event import Event, check_name
+from kpi_kit.events.errors import EventError, UnknownEventError
+from kpi_kit.events.event import Event, check_name, encode_event
 from kpi_kit.events.listeners import Failure, Listener, build_listener, find_listeners, is_stopped_by
 from kpi_kit.events.receiving import Receiving
 from kpi_kit.observing import Observer, observe
-from kpi_kit.payloads import find_lost, read_json, write_json
+from kpi_kit.payloads import read_json
 from kpi_kit.transactions import find_psycopg
 
-MAX_PAYLOAD = 256 * 1024
 _PATIENCE_SECONDS = 30.0
 _KEPT_FAILURES = 100
 E = TypeVar("E", bound=Event)
@@ -163,13 +162,7 @@ class EventBus:
             raise NotOpenError("event bus")
         if self._events.get(event.event_name) is not type(event):
             raise UnknownEventError(f"{type(event).__name__} is not among the events of this bus")
-        text = write_json(event)
-        if text is not None and len(text.encode()) > MAX_PAYLOAD:
-            raise EventTooLargeError(MAX_PAYLOAD)
-        if text is None or (lost := find_lost(event, text)):
-            fields = "a value that JSON cannot have" if text is None else f"no way back for {', '.join(lost)}"
-            raise InvalidEventError(f"{type(event).__name__} does not come back from JSON: it has {fields}")
-        return text.encode()
+        return encode_event(event)
 
     async def _deliver(self, name: str, payload: bytes) -> None:
         matching = [listener for listener in self._listeners if listener.pattern.fullmatch(name)]
