@@ -9,15 +9,18 @@ import kpi_auth
 
 PACKAGE = Path(kpi_auth.__file__).parent
 _NAMES_TABLE = re.compile(r"\b(from|join|update|into|table)\s+users\b|\busers\.\w", re.IGNORECASE)
+# A command by its place: "kpi_auth.users.console:create_user".
+_PLACE = re.compile(r"kpi_auth(\.\w+)+:\w+")
 
 
 def statements(path: Path) -> Iterator[str]:
-    """Every string of the module except docstrings and the targets of foreign keys."""
+    """Every string of the module except docstrings, the targets of foreign keys, and the places of commands."""
     tree = ast.parse(path.read_text())
     kept = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     kept |= {id(call.args[0]) for call in ast.walk(tree) if isinstance(call, ast.Call) and _is_foreign_key(call)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in kept:
+        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in kept
+        if is_text and not _PLACE.fullmatch(node.value):
             yield node.value
 
 
