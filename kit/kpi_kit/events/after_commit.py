@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from kpi_kit.events.borrowing import run_in_transaction, to_text
-from kpi_kit.events.committed import CommittedEvents, Line
+from kpi_kit.events.committed import CommitOrder, CommittedEvents
 from kpi_kit.events.errors import EventTooLargeError
 
 if TYPE_CHECKING:
@@ -66,15 +66,15 @@ class AfterCommit:
     def _add_channel(self, connection: "AsyncConnection[Any]") -> "tuple[str, Callable[[Notify], None]]":
         channel = f"kpi_events_{token_hex(8)}"
         # Those of one transaction come together.
-        number, line = "", Line()
+        number, order = "", CommitOrder()
 
         def handle(notification: "Notify") -> None:
-            nonlocal number, line
+            nonlocal number, order
             if notification.channel == channel:
                 transaction, _, name, text = notification.payload.split("\n", 3)
                 if transaction != number and self._runs_listeners:
-                    number, line = transaction, Line()
-                self._committed.add(line, name, text.encode())
+                    number, order = transaction, CommitOrder()
+                self._committed.add(order, name, text.encode())
 
         connection.add_notify_handler(handle)
         self._channels[connection] = channel, handle

@@ -21,8 +21,11 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Line:
-    """Events that are sent one after another. The result of a task is why its event was lost."""
+class CommitOrder:
+    """Events that are sent one after another: each waits for the last one before it.
+
+    The result of the task is the error by which its event was lost, or None.
+    """
 
     last: "asyncio.Task[Exception | None] | None" = None
 
@@ -49,15 +52,15 @@ class CommittedEvents:
     def open(self) -> None:
         self._is_open = True
 
-    def add(self, line: Line, name: str, payload: bytes) -> None:
-        """Send it after those that are in the line. It has a task, and so the context, of its own."""
+    def add(self, order: CommitOrder, name: str, payload: bytes) -> None:
+        """Send it after those that are in the order. It has a task, and so the context, of its own."""
         if not self._is_open:
             self._lose(name, NotOpenError("event bus"))
             return
         if len(self._tasks) >= _MAX_WAITING:
             self._lose(name, EventsUnavailableError("too many events wait"))
             return
-        line.last = task = asyncio.create_task(self._send_or_lose(line.last, name, payload))
+        order.last = task = asyncio.create_task(self._send_or_lose(order.last, name, payload))
         self._tasks.add(task)
         task.add_done_callback(self._end)
 
@@ -108,7 +111,11 @@ class CommittedEvents:
             except EventsUnavailableError as error:
                 if self._is_over(until):
                     raise
-                log.warning("An event waits, after its commit: %s (%s)", name, type(error).__name__)
+                log.warning(
+                    "The event %s is committed and could not be sent; it is tried again (%s)",
+                    name,
+                    type(error).__name__,
+                )
             else:
                 return
             with suppress(TimeoutError):
@@ -124,5 +131,5 @@ class CommittedEvents:
         # For the metrics: those of the attempts do not say which one was the last.
         with suppress(type(error)), observe(self._observer, "events", "lose_after_commit", self._name):
             raise error.with_traceback(None)
-        log.error("An event is lost, after its commit: %s (%s)", name, kind)
+        log.error("The event %s was committed, and is lost (%s)", name, kind)
         self._note_loss(Failure("dispatch_after_commit", name, kind))

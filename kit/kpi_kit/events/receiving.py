@@ -56,7 +56,10 @@ class Receiving:
         try:
             await self._driver.subscribe()
         except EventsUnavailableError as error:
-            log.warning("A new group begins later: %s", error)
+            log.warning(
+                "The group of this event bus is not registered yet, and gets events only from when the server is back: %s",
+                error,
+            )
         except EventsSchemaError:
             # The receiving says so in the log, and begins when a migration has run.
             self._has_no_tables = True

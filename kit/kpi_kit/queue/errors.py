@@ -30,15 +30,15 @@ class ScheduleError(QueueError, ValueError):
 
 
 class RetryError(QueueError, ValueError):
-    """A job would never run, or its next run would be due before the one that failed."""
+    """``attempts`` is below 1, or a pause or ``factor`` is negative."""
 
 
 class LimitError(QueueError, ValueError):
-    """A list of jobs would have fewer than none of them, or more than a database can count."""
+    """A limit is negative, or does not fit into 63 bits."""
 
 
 class WorkerSettingsError(QueueError, ValueError):
-    """A worker would run no job at once, or have less than no time to end."""
+    """``concurrency`` is below 1, or ``grace`` is negative."""
 
 
 class PayloadSizeError(QueueError, ValueError):

@@ -36,7 +36,7 @@ class Retry:
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.factor < 0 or min(self.first, self.longest) < timedelta(0):
-            raise RetryError("a job has at least one attempt, and a pause before the next that is not negative")
+            raise RetryError("attempts must be at least 1, and no pause and no factor may be negative")
 
     def find_pause(self, attempt: int, error: BaseException) -> timedelta | None:
         """The pause after run ``attempt`` (from 1) ended with ``error``; None if the job is to be given up."""

@@ -244,6 +244,6 @@ async def test_what_is_given_up_after_the_commit_is_logged_and_counted(
         pass
     lost = Failure("dispatch_after_commit", "user.created", "EventsUnavailableError")
     assert list(bus.failures) == [lost] * 2
-    assert caplog.text.count("An event is lost, after its commit: user.created (EventsUnavailableError)") == 2
+    assert caplog.text.count("The event user.created was committed, and is lost (EventsUnavailableError)") == 2
     assert watch.seen.count(("events", "lose_after_commit", "fake", "EventsUnavailableError")) == 2
     assert not driver.published

@@ -180,7 +180,10 @@ class NatsDriver:
                 await stream.update_stream(config, max_age=age)
         except _FAULTS as error:
             # An account may have no right to it.
-            log.warning("The stream of events keeps them for less than keep_days (%s)", type(error).__name__)
+            log.warning(
+                "The stream of NATS keeps events for less than keep_days, and could not be changed (%s)",
+                type(error).__name__,
+            )
 
     async def _handle(self, message: Msg) -> None:
         assert self._deliver is not None  # noqa: S101 set by open
