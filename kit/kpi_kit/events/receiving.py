@@ -57,7 +57,7 @@ class Receiving:
             await self._driver.subscribe()
         except EventsUnavailableError as error:
             log.warning(
-                "The group of this event bus is not registered yet, and gets events only from when the server is back: %s",
+                "The group of this event bus is not registered yet: it gets events once the server is back (%s)",
                 error,
             )
         except EventsSchemaError:
