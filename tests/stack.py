@@ -72,19 +72,15 @@ def run_stack(
         mails = {"MAIL_URL": (folder / "mails").as_uri(), "PUBLIC_URL": f"http://127.0.0.1:{port}"}
         files = {"FILES_URL": (folder / "files").as_uri()}
         feed = feed_settings(settings)
-        # Other tests run beside these: what is slow for that reason is no failure.
-        patience = {"REQUEST_TIMEOUT": "20", "UPSTREAM_READ_TIMEOUT": "25"}
         services = {
             name: stack.enter_context(
-                start_part(
-                    f"kpi_{name}", {**patience, **mails, **files, **feed[name], **own}, log=folder / f"{name}.log"
-                )
+                start_part(f"kpi_{name}", {**mails, **files, **feed[name], **own}, log=folder / f"{name}.log")
             )
             for name, own in settings.items()
         }
         # The tests register more users from one address in a minute than the limits allow.
         upstreams = Stack("", services).upstreams
-        gateway_settings = {**patience, "RATE_LIMIT_ENABLED": "false", **upstreams, **(limits or {})}
+        gateway_settings = {"RATE_LIMIT_ENABLED": "false", **upstreams, **(limits or {})}
         gateway = stack.enter_context(
             start_part("kpi_gateway", gateway_settings, log=folder / "gateway.log", port=port)
         )

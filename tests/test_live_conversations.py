@@ -23,7 +23,6 @@ pytestmark = [
 ]
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "conversations.md"
-PATIENCE = {"REQUEST_TIMEOUT": "20", "UPSTREAM_READ_TIMEOUT": "25"}
 
 
 class House:
@@ -32,14 +31,14 @@ class House:
     def __init__(self, stack: ExitStack, settings: dict[str, dict[str, str]], folder: Path) -> None:
         feed = feed_settings(settings)
         auth = stack.enter_context(
-            start_part("kpi_auth", {**PATIENCE, **feed["auth"], **settings["auth"]}, log=folder / "auth.log")
+            start_part("kpi_auth", {**feed["auth"], **settings["auth"]}, log=folder / "auth.log")
         )
         self._folder = folder
-        self._content_settings = {**PATIENCE, **feed["content"], **settings["content"]}
+        self._content_settings = {**feed["content"], **settings["content"]}
         self._stacks = [stack.enter_context(ExitStack()) for _ in range(2)]
         self._contents = [self._start(number) for number in range(2)]
         addresses = ",".join(each.address for each in self._contents)
-        gateway = {**PATIENCE, "RATE_LIMIT_ENABLED": "false", "AUTH_URL": auth, "CONTENT_URL": addresses}
+        gateway = {"RATE_LIMIT_ENABLED": "false", "AUTH_URL": auth, "CONTENT_URL": addresses}
         self.gateway = stack.enter_context(start_part("kpi_gateway", gateway, log=folder / "gateway.log"))
 
     def _start(self, number: int, port: int | None = None) -> PartProcess:

@@ -100,11 +100,8 @@ def callers(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFacto
     settings["auth"] |= {"INTERNAL_PORT": str(port), "INTERNAL_KEY": internal_key, "FAILURES_PER_ADDRESS": "10000"}
     # Nothing here is about time: a busy machine must not change an answer.
     settings["auth"] |= {"ARGON2_MEMORY_KIB": "64", "ARGON2_TIME_COST": "1"}
-    for own in settings.values():
-        own["REQUEST_TIMEOUT"] = "30"
-    patient = {"UPSTREAM_READ_TIMEOUT": "30"}
     with (
-        run_stack(settings, folder, limits=patient) as stack,
+        run_stack(settings, folder) as stack,
         httpx.Client(base_url=f"{stack.gateway}/api/v1", timeout=30) as client,
     ):
         made = {"username": "root", "password": PASSWORD, "role": "admin"}

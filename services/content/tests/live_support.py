@@ -169,8 +169,13 @@ async def create_conversation(
 def environment_of(settings: ContentSettings, **more: str) -> dict[str, str]:
     url = settings.database_url.get_secret_value().replace("+psycopg", "")
     key = settings.paseto_secret_key.get_secret_value() if settings.paseto_secret_key else ""
-    patience = {"REQUEST_TIMEOUT": "20", "UPLOAD_SILENCE_TIMEOUT": "2", "DATABASE_STATEMENT_TIMEOUT": "15"}
-    return {"DATABASE_URL": url, "LISTEN_DATABASE_URL": url, "PASETO_SECRET_KEY": key, **patience, **more}
+    return {
+        "DATABASE_URL": url,
+        "LISTEN_DATABASE_URL": url,
+        "PASETO_SECRET_KEY": key,
+        "UPLOAD_SILENCE_TIMEOUT": "2",
+        **more,
+    }
 
 
 class Sending:

@@ -16,6 +16,17 @@ from pathlib import Path
 import httpx
 
 _TIMEOUT_SECONDS = 60.0
+# Other tests run beside a part: what is slow for that reason is no failure. A test of one of these times gives its own.
+PATIENCE = {
+    "REQUEST_TIMEOUT": "20",
+    "DATABASE_POOL_TIMEOUT": "15",
+    "DATABASE_STATEMENT_TIMEOUT": "15",
+    "HASH_PATIENCE": "15",
+    "SEARCH_PATIENCE": "15",
+    "UPSTREAM_CONNECT_TIMEOUT": "15",
+    "UPSTREAM_READ_TIMEOUT": "25",
+    "UPSTREAM_QUEUE_TIMEOUT": "15",
+}
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "VIRTUAL_ENV", "SSL_CERT_FILE", "TMPDIR", "CONFIG_DIR")
 
 
@@ -46,7 +57,10 @@ def run_command(package: str, *arguments: str, settings: Mapping[str, str], give
 def start_part(
     package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
 ) -> Iterator[str]:
-    """Run ``python -m package`` during the block; yields its address once /health/live responds."""
+    """Run ``python -m package`` during the block; yields its address once /health/live responds.
+
+    Its timeouts are those of ``PATIENCE``, except the ones in ``settings``.
+    """
     with launch_part(package, settings, *arguments, log=log, port=port) as part:
         yield part.address
 
@@ -59,7 +73,9 @@ def launch_part(
     port = port or free_port()
     command = [sys.executable, "-m", package, "--port", str(port), *arguments]
     with log.open("ab") as output:
-        process = subprocess.Popen(command, env=clean_environment(settings), stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, env=clean_environment({**PATIENCE, **settings}), stdout=output, stderr=output
+        )
     try:
         part = PartProcess(process, f"http://127.0.0.1:{port}", log)
         _wait_until_alive(process, part.address, log)
