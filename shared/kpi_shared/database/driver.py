@@ -54,6 +54,8 @@ class PoolState:
         self.host: int | None = None
         # Statements that wait for a locked table, and until when they are refused.
         self.refused: dict[Query, float] = {}
+        # Connections for whose statement the server did nothing at the last look, with the moment it was sent.
+        self.suspected: set[tuple[ServiceConnection, float]] = set()
 
     @property
     def has_answered_lately(self) -> bool:

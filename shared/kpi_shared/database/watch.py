@@ -1,6 +1,7 @@
 """Watching statements that take long: the server says over another connection what it does with each.
 
-- It does nothing: the statement or its result was lost on the way. The connection has gone silent, and is shut.
+- It does nothing: the statement or its result was lost on the way. The connection has gone silent, and is shut. That
+  takes two looks: after a pause of this process the statement may have left just before the first.
 - It waits for a lock: at most half of the connections of a pool may do so, since the other half serves requests that
   need another table. Further ones are cancelled, and while a whole table is locked the same statements are refused.
 - It works: the statement is left to its own bounds.
@@ -95,6 +96,7 @@ async def _watch_once(state: PoolState, engine: AsyncEngine) -> bool:
     waits = _Wait.find(state)
     if not waits:
         state.refused.clear()
+        state.suspected.clear()
         return False
     async with asyncio.timeout(_LOOK_SECONDS), engine.connect() as connection:
         await _handle(state, waits, connection)
@@ -106,9 +108,14 @@ async def _handle(state: PoolState, waits: list[_Wait], connection: AsyncConnect
     if (await get_direct(connection)).pgconn.backend_pid not in rows:
         return
     waits = [wait for wait in waits if not wait.is_over]
+    before, state.suspected = state.suspected, set()
     for wait in waits:
         row = rows.get(wait.pid)
-        if wait.seconds >= _LONG and (row is None or (row.is_idle and row.seconds >= _LOST)):
+        if wait.seconds < _LONG or (row is not None and not (row.is_idle and row.seconds >= _LOST)):
+            continue
+        suspicion = (wait.connection, wait.asked_at)
+        state.suspected.add(suspicion)
+        if suspicion in before:
             _shut(wait.connection)
     blocked = [wait for wait in waits if (row := rows.get(wait.pid)) is not None and row.is_blocked]
     for_table = {wait.pid for wait in blocked if rows[wait.pid].is_for_table}

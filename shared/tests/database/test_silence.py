@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from errno import EMFILE
@@ -9,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from kpi_shared.database import Database
+from kpi_shared.database import Database, watch
 from kpi_shared.errors import UnavailableError
 from kpi_shared.testing.silent_proxy import SilentProxy
 from sqlalchemy import text
@@ -113,6 +114,23 @@ async def test_when_established_connections_go_silent_each_fails_one_statement_a
     # Each of two connections in two pools fails one statement, and no statement waits for the deadline of 10 seconds.
     assert results["OperationalError"] <= 4
     assert results["done"] == len(uses) - results["OperationalError"]
+
+
+async def test_a_statement_that_the_server_has_not_seen_at_the_first_look_is_answered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "_BETWEEN_LOOKS", 60.0)
+    async with asyncio.timeout(30), database.direct() as connection:
+        process = connection.info.backend_pid
+        # As after a pause of our process, in which the statement waited to be sent.
+        os.kill(process, signal.SIGSTOP)
+        try:
+            statement = asyncio.create_task(connection.execute("SELECT 'answered'"))
+            while not database.state.suspected:  # noqa: ASYNC110 it is a set and has no event
+                await asyncio.sleep(0.01)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        assert await (await statement).fetchone() == ("answered",)
 
 
 async def test_a_question_finds_silent_connections_before_any_request_does(
