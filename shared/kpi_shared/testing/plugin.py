@@ -3,6 +3,7 @@
 import gc
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterable
 
@@ -45,6 +46,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that runs the tests in the background lets them ignore Ctrl-C, and with them each program that they start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     _clear_settings([f"{folder.name}_url" for folder in config.rootpath.glob("services/*")])
     # A worker of pytest-xdist inherits the variable from its parent process.
     if not hasattr(config, "workerinput") and URL_VARIABLE not in os.environ and not config.option.collectonly:
