@@ -79,7 +79,11 @@ async def test_failed_jobs_are_listed_and_retried(url: str) -> None:
 
 
 def test_a_retry_says_which_jobs() -> None:
-    for words, problem in ((["7"], "each service"), (["-s", "content"], "which jobs"), (["7", "--all"], "either")):
+    for words, problem in (
+        (["7"], "each service"),
+        (["-s", "content"], "no jobs are named"),
+        (["7", "--all"], "either"),
+    ):
         with pytest.raises(FailureError, match=problem) as caught:
             app(["retry", *words], standalone_mode=False)
         assert caught.value.code == 2

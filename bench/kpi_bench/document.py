@@ -75,4 +75,5 @@ _HEAD = """\
 `make bench` writes this page from the raw numbers in `bench/results/`; `make bench ONLY=gateway` measures one table
 again and leaves the others unchanged. The method and its reasons are in [ADR 21](adr/0021-benchmark.md). The contenders
 of a table took turns in one run, round after round; the figures are medians, with the lowest and the highest in
-brackets. The machine is a small, shared virtual one, so only the ratios are meaningful, not the absolute figures."""
+brackets. The machine is a small, shared virtual one, so only the ratios are meaningful, not the absolute figures. Below
+each table is the date: it measures the code of that day."""

@@ -18,11 +18,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", "-d", help="Show the plan onl
 
 
 def make_from_words(words: Words, *, execute: Execute = False, dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Turn words into a plan of kpi make commands, show it, and make it after a yes.
+    """Turn words into a plan of kpi make commands, show it, and make it after confirmation.
 
-    The words and the names of the tables that there are go to the endpoint of KPI_AI_URL, any that speaks as
+    The words and the names of the tables that there are go to the endpoint of KPI_AI_URL, any that has
 
-    OpenAI's chat completions do, for the model KPI_AI_MODEL, with the key KPI_AI_KEY.
+    OpenAI's API of chat completions, for the model KPI_AI_MODEL, with the key KPI_AI_KEY.
 
     An answer may contain nothing but commands of kpi make with valid arguments. All of them are made, or none.
     """

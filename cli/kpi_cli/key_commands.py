@@ -45,7 +45,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 @app.command("new")
 def print_new_key(*, as_json: Json = False) -> None:
-    """Print a new PASETO key: 64 hex digits from the system's generator."""
+    """Print a new secret key for a setting: 64 random hex digits. A key ring: kpi keys ring."""
     made = keys.generate()
     print(json.dumps({"key": made}) if as_json else made)
 
@@ -53,11 +53,15 @@ def print_new_key(*, as_json: Json = False) -> None:
 @app.command("ring")
 def make_ring(
     file: Annotated[Path, typer.Argument(help="Auth's key ring, which must not exist yet.")],
-    copy: Annotated[list[Path] | None, typer.Option("--copy", help="As of the other commands (repeatable).")] = None,
-    purpose: Annotated[Purpose, typer.Option(help="Which tokens the ring is for.")] = Purpose.LOCAL,
+    copy: Annotated[
+        list[Path] | None, typer.Option("--copy", help="A file for parts that only verify (repeatable).")
+    ] = None,
+    purpose: Annotated[
+        Purpose, typer.Option(help="local: all parts share the keys. public: auth alone can sign.")
+    ] = Purpose.LOCAL,
     from_hex_file: Annotated[
         list[Path] | None,
-        typer.Option("--from-hex-file", help="PASETO_SECRET_KEY of before, then PASETO_PREVIOUS_KEYS (repeatable)."),
+        typer.Option("--from-hex-file", help="A file with former keys, the last PASETO_SECRET_KEY first (repeatable)."),
     ] = None,
     *,
     as_json: Json = False,

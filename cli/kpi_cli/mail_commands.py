@@ -39,5 +39,5 @@ def show(number: Number = None, *, as_json: Json = False) -> None:
 
 @app.command("open")
 def open_in_browser(number: Number = None, *, as_json: Json = False) -> None:
-    """Open the HTML of a mail in the browser; where there is none, its file is printed."""
+    """Open the HTML of a mail in the browser, or print the path of its file if there is no browser."""
     mails.open_in_browser(layout.find(), number, as_json=as_json)

@@ -23,7 +23,7 @@ class _Group(TyperGroup):
 app = typer.Typer(
     name="make",
     cls=_Group,
-    help="Write code of this house: resources, services, and single pieces. It is yours from then on.",
+    help="Write code in the style of this project: resources, services and single pieces. You own it from then on.",
     no_args_is_help=True,
 )
 
@@ -39,11 +39,17 @@ def make_resource(  # noqa: PLR0913 each option is a parameter
     ] = "content",
     fields: Annotated[
         list[str] | None,
-        typer.Option("--field", "-f", metavar="NAME:KIND:RULES", help="As price:money:required,ge:0 (repeatable)."),
+        typer.Option(
+            "--field", "-f", metavar="NAME:KIND:RULES", help="A field, as price:money:required,ge:0 (repeatable)."
+        ),
     ] = None,
     belongs_to: Annotated[
         list[str] | None,
-        typer.Option("--belongs-to", metavar="TABLE", help="Its rows go with a row of this table (repeatable)."),
+        typer.Option(
+            "--belongs-to",
+            metavar="TABLE",
+            help="A table to which each row refers; rows are deleted with the row that they refer to (repeatable).",
+        ),
     ] = None,
     plural: Annotated[str | None, typer.Option(help="The plural, where the usual one is wrong.")] = None,
     *,

@@ -22,17 +22,23 @@ Service = Annotated[
 Fields = Annotated[
     list[str] | None,
     typer.Option(
-        "--field", "-f", metavar="NAME:TYPE:RULES", help="A field, as title:string:required,max:200; repeated."
+        "--field", "-f", metavar="NAME:KIND:RULES", help="A field, as title:string:required,max:200 (repeatable)."
     ),
 ]
 BelongsTo = Annotated[
     list[str] | None,
-    typer.Option("--belongs-to", metavar="TABLE", help="Its rows go with a row of this table; repeated."),
+    typer.Option(
+        "--belongs-to",
+        metavar="TABLE",
+        help="A table to which each row refers; rows are deleted with the row that they refer to (repeatable).",
+    ),
 ]
 SoftDeletes = Annotated[bool, typer.Option("--soft-deletes", help="Deleted rows are kept, and can be restored.")]
 In = Annotated[
     str | None,
-    typer.Option("--in", metavar="NOUN", help="The noun whose folder it goes into; by default the one it begins with."),
+    typer.Option(
+        "--in", metavar="NOUN", help="The noun whose folder it goes into; by default the one that NAME begins with."
+    ),
 ]
 
 
@@ -112,7 +118,7 @@ def _endpoint(  # noqa: PLR0913 each is an option
     ] = None,
     method: Annotated[str, typer.Option(help="get, post, put, patch or delete.")] = "get",
     path: Annotated[
-        str | None, typer.Option(help="Behind the address of the noun, as /{post_id}/archive; by default its name.")
+        str | None, typer.Option(help="What follows the path of the noun, as /{post_id}/archive; by default NAME.")
     ] = None,
     public: Annotated[bool, typer.Option("--public", help="It needs no token.")] = False,
     protected: Annotated[bool, typer.Option("--protected", "-p", help="It needs a token.")] = False,
@@ -156,10 +162,14 @@ def _command(name: Name, service: Service = "content", noun: In = None) -> None:
 
 
 def _test(name: Name, service: Service = "content", noun: In = None) -> None:
-    """A file of tests for a noun, with a first test that holds."""
+    """A file of tests for a noun, with a first test that passes."""
 
 
-def _event(name: Name, service: Service = "auth", fields: Fields = None) -> None:
+def _event(
+    name: Annotated[str, typer.Argument(help="What the event is about and what happened, as account.suspended.")],
+    service: Service = "auth",
+    fields: Fields = None,
+) -> None:
     """A type of event of auth, with its payload: kpi make event account.suspended -s auth -f reason:string:required."""
 
 

@@ -23,7 +23,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON
 
 @app.command("status")
 def print_status(service: Service = None, *, as_json: Json = False) -> None:
-    """Print how many jobs of each queue wait, wait for their time, run, and have failed."""
+    """Print how many jobs of each queue are waiting, scheduled, running and failed."""
     queues.print_status(layout.find(), service, as_json=as_json)
 
 

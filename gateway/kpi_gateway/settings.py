@@ -104,7 +104,8 @@ class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
     )
     internal_key: SecretKey | None = Field(
         default=None,
-        description="64 hex digits by which the gateway is known there, the same as INTERNAL_KEY in auth's settings.",
+        description="The key with which the gateway authenticates there: 64 hex digits, the same as INTERNAL_KEY in "
+        "auth's settings.",
     )
 
     upstreams: dict[str, UpstreamUrls] = Field(
@@ -229,18 +230,18 @@ class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
         default=4,
         ge=1,
         le=1000,
-        description="Costly requests without a token (searches and totals) in flight for each address of a service; "
-        "twice as many wait.",
+        description="Costly requests without credentials (searches and totals) in flight for each address of a "
+        "service; twice as many wait.",
     )
     upstream_probe_interval: float = Field(
         default=0.5,
         gt=0,
         le=60,
-        description="Of several addresses of an upstream, each is asked whether it is ready at this interval in "
-        "seconds.",
+        description="The interval in seconds at which each of several addresses of an upstream is probed for "
+        "readiness.",
     )
     upstream_max_failures: int = Field(
-        default=3, ge=1, le=1000, description="After this many failures in a row an address is asked at once."
+        default=3, ge=1, le=1000, description="After this many failures in a row an address is probed at once."
     )
 
     # They take no place of ordinary requests.
@@ -338,7 +339,9 @@ class GatewaySettings(ServiceAddresses, OptionalTokenSettings):
         if self.auth_internal_url is None:
             return self
         if self.internal_key is None:
-            raise ValueError("AUTH_INTERNAL_URL: set INTERNAL_KEY too, the key by which auth knows the gateway")
+            raise ValueError(
+                "AUTH_INTERNAL_URL: set INTERNAL_KEY too, the key with which the gateway authenticates there"
+            )
         if INTERNAL in self.upstreams:
             raise ValueError(f"UPSTREAMS: {INTERNAL} is the gateway's own name for AUTH_INTERNAL_URL")
         public = {url for urls in self.upstream_urls.values() for url in urls}

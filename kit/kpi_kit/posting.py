@@ -140,7 +140,7 @@ class WebhookSender(Poster):
         """
         response = await self.post(url, content=body, headers={"Content-Type": "application/json", **headers})
         if response.status == _GONE:
-            raise GoneError("410 Gone: the receiver wants no further events")
+            raise GoneError("410 Gone: the receiver accepts no further events")
         if not response.is_success:
             raise UnavailableDestinationError(f"the receiver responded {response.status_text}", response.status_text)
 

@@ -46,7 +46,7 @@ def require_admin(subject: Subject | None) -> None:
     if subject is None:
         raise UnauthenticatedError
     if not subject.is_admin:
-        raise ForbiddenError("Only an admin is allowed to do this")
+        raise ForbiddenError("Only an admin may do this")
 
 
 async def _tokens(request: Request) -> TokenCodec:

@@ -69,7 +69,7 @@ def renew(layout: Layout, service: str | None, *, by_downgrades: bool, consent: 
     for database, each in zip(databases, done, strict=True):
         print(f"kpi: {each['service']}: {database.address} is empty, at migration {each['to']}")
     if service is not None and databases[0].part.mints_tokens:
-        local_database.report("the other services keep what belonged to the accounts that are gone")
+        local_database.report("the other services keep the data of the deleted accounts")
 
 
 def _renew(layout: Layout, database: ServiceDatabase, consent: Consent, *, by_downgrades: bool) -> dict[str, Any]:

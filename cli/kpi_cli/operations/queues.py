@@ -32,7 +32,7 @@ def print_failed(layout: Layout, service: str | None, *, limit: int, as_json: bo
 def retry(layout: Layout, service: str | None, ids: Sequence[int], *, is_all: bool, as_json: bool) -> None:
     """Those of ``ids``, or all. A job that has not failed is no error: another may have retried it."""
     if bool(ids) == is_all:
-        problem = "either ids or --all" if ids else "which jobs?"
+        problem = "either ids or --all" if ids else "no jobs are named"
         raise FailureError("queue", problem, fix=f"give ids that {KPI} queue failed prints, or --all", code=2)
     service, done = _change(layout, service, "retry", None if is_all else ids)
     print(json.dumps(done) if as_json else f"kpi: {service}: jobs that start anew: {done['retried']}")

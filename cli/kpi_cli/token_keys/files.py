@@ -67,7 +67,7 @@ def make_first(path: Path, copies: Sequence[Path], purpose: Purpose, hex_files: 
     former = [key for file in hex_files for key in _read_list(file)]
     for key in former:
         if problem := keys.problem(key):
-            raise FailureError("keys", f"a key of before: {problem}", code=2)
+            raise FailureError("keys", f"a former key: {problem}", code=2)
     if former and purpose is not Purpose.LOCAL:
         raise FailureError("keys", f"keys in hex digits are of no {purpose} ring", fix="leave out one option", code=2)
     ring = adopt(former[0], former[1:], now()) if former else make_ring(purpose, now())

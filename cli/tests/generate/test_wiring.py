@@ -173,7 +173,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(options: dict[str, Any], sent
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"fields": ["size:int"]}, "'int' is no kind"),
+        ({"fields": ["size:int"]}, "'int' is not a kind of field"),
         ({"public": True, "admin": True}, "--public and --admin contradict each other"),
         ({"service": "content", "fields": ["a:text"]}, "there is no service 'content'"),
     ],

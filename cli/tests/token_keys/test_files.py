@@ -73,7 +73,7 @@ def test_the_first_ring_can_have_the_keys_of_before(tmp_path: Path) -> None:
     with pytest.raises(FailureError, match="keys in hex digits are of no public ring"):
         files.make_first(tmp_path / "other", [], Purpose.PUBLIC, former)
     former[0].write_text("k" * 64)
-    with pytest.raises(FailureError, match="a key of before: 64 hex digits are required"):
+    with pytest.raises(FailureError, match="a former key: 64 hex digits are required"):
         files.make_first(tmp_path / "other", [], Purpose.LOCAL, former)
 
 

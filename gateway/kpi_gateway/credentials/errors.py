@@ -6,7 +6,7 @@ from kpi_shared.errors import ForbiddenError, ProblemError, UnauthenticatedError
 class SeveralCredentialsError(ProblemError):
     status = 400
     type = "several-credentials"
-    title = "A request may have one credential"
+    title = "A request must not have more than one credential"
 
     def __init__(self) -> None:
         super().__init__("Send either an API key or an access token, and one API key only")

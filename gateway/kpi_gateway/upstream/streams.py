@@ -17,7 +17,7 @@ _RETRY_SECONDS = 5
 
 class StreamsBusyError(UnavailableError):
     type = "streams-busy"
-    title = "Too many streams are open at the gateway, in all or for this client"
+    title = "Too many streams are open at the gateway, in total or from this client"
 
     def __init__(self) -> None:
         super().__init__(retry_after=_RETRY_SECONDS)

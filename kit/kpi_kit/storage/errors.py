@@ -77,7 +77,7 @@ class NoDiskError(StorageError, KeyError):
     """No disk has this name."""
 
     def __init__(self, name: str, names: list[str]) -> None:
-        super().__init__(f"there is no disk {name!r}, only {', '.join(names) or 'none'}")
+        super().__init__(f"there is no disk {name!r}; there are: {', '.join(names) or 'none'}")
 
     def __str__(self) -> str:
         # KeyError would show the message in quotes.

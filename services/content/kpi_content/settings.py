@@ -24,8 +24,8 @@ class ContentSettings(FollowerSettings):
     listen_database_url: DatabaseUrl | None = Field(
         default=None,
         title="Conversations",
-        description="The database without a pooler in between: there this service hears what happens in "
-        "conversations. Not set: it looks twice a second.",
+        description="A direct address of the database, without a pooler, on which this service listens for "
+        "notifications about conversations. Not set: it only polls, twice a second.",
         examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
     )
     upload_silence_timeout: float = Field(

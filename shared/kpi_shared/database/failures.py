@@ -28,7 +28,7 @@ class StillReferencedError(ProblemError):
 
     status = 409
     type = "still-referenced"
-    title = "Something else still refers to this: delete that first"
+    title = "Other data still refers to this resource: delete that data first"
 
 
 def is_unavailable(error: Exception, *, is_certain: bool) -> bool:

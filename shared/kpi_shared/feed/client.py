@@ -118,7 +118,9 @@ def _check_status(response: httpx.Response) -> None:
     if response.status_code == HTTPStatus.GONE:
         raise EventsGoneError("events have been deleted")
     if response.status_code != HTTPStatus.OK:
-        reason = "it refused FEED_KEY" if response.status_code == HTTPStatus.UNAUTHORIZED else "it did not respond well"
+        reason = (
+            "it refused FEED_KEY" if response.status_code == HTTPStatus.UNAUTHORIZED else "it responded with an error"
+        )
         raise FeedError(f"{reason} (status {response.status_code})")
 
 

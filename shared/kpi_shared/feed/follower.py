@@ -116,7 +116,7 @@ class Follower:
         self._revocations.mark_known(until=hearing.note_heartbeat(heartbeat))
         self.seq = heartbeat.seq
         if hearing.delay > _TOLERATED_BEHIND:
-            raise FeedError("what it sends comes too late")
+            raise FeedError("its messages arrive too late")
         if heartbeat.behind > _TOLERATED_BEHIND and self._may_others_be_better(address):
             raise FeedError("it has not read its database for too long")
         self._was_good = hearing.is_good

@@ -38,7 +38,7 @@ class Hearing:
     def note_piece(self, now: float) -> None:
         """FeedError if it comes so late that it may have waited in this process's connection."""
         if now - self._heard > SILENCE_SECONDS:
-            raise FeedError("it was silent for too long, or this process stood still")
+            raise FeedError("it was silent for too long, or this process was suspended")
         self._now = now
 
     def note_heartbeat(self, heartbeat: Heartbeat) -> float:

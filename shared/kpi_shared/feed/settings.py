@@ -44,7 +44,8 @@ class FollowerSettings(ServiceSettings):
     )
     feed_key: SecretKey | None = Field(
         default=None,
-        description="64 hex digits by which this service is known there, the same as FEED_KEY in auth's settings.",
+        description="The key with which this service authenticates there: 64 hex digits, the same as FEED_KEY in "
+        "auth's settings.",
     )
     revocation_silence_limit: float = Field(
         default=10.0,

@@ -54,7 +54,7 @@ class ChangedMeanwhileError(ProblemError):
 
     status = 412
     type = "changed-meanwhile"
-    title = "It has changed since the version in If-Match: read it again"
+    title = "The resource has changed since the version in If-Match: read it again"
 
 
 class _Tag(NamedTuple):

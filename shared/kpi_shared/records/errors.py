@@ -24,6 +24,12 @@ class UnknownReferenceError(InvalidRequestError):
 
     def __init__(self, field: str) -> None:
         super().__init__(
-            f"{field} names nothing that exists",
-            errors=[{"pointer": f"#/body/{field}", "detail": "names nothing that exists", "type": "unknown_reference"}],
+            f"{field} refers to something that does not exist",
+            errors=[
+                {
+                    "pointer": f"#/body/{field}",
+                    "detail": "refers to something that does not exist",
+                    "type": "unknown_reference",
+                }
+            ],
         )

@@ -111,8 +111,8 @@ class ServiceSettings(DatabaseSettings, TokenSettings, FileSettings):
         gt=0,
         le=30,
         title="Requests",
-        description="The response to a complete request must begin within this many seconds, unless the gateway sets "
-        "another time for its route; then it is 503.",
+        description="The response to a complete request must begin within this many seconds, or within the time that "
+        "the gateway sets for its route; otherwise the response is 503.",
     )
 
     @property
@@ -127,7 +127,10 @@ class ServiceSettings(DatabaseSettings, TokenSettings, FileSettings):
     @model_validator(mode="after")
     def _require_lasting_secret(self) -> Self:
         if self.token_purpose is Purpose.PUBLIC and not self.lasting_secrets:
-            raise ValueError("TOKEN_PURPOSE: with public, cursors need a key of their own: set FEED_KEY too")
+            raise ValueError(
+                "TOKEN_PURPOSE: with public, cursors need a key of their own: set AUTH_SECRET_KEY in auth, or "
+                "AUTH_INTERNAL_URL and FEED_KEY in another service"
+            )
         return self
 
 

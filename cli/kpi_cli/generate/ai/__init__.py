@@ -1,1 +1,1 @@
-"""Words into a plan of ``kpi make`` commands, through any endpoint that speaks as OpenAI's chat completions do."""
+"""Words into a plan of ``kpi make`` commands, through any endpoint that has OpenAI's API of chat completions."""

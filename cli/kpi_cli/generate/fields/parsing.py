@@ -50,7 +50,7 @@ def parse_field(text: str) -> FieldSpec:
     _check_name(name)
     match = _KIND.fullmatch(rest)
     if not colon or not match or not match["kind"]:
-        raise _failure(name, "it has no kind", fix=_EXAMPLE)
+        raise _failure(name, "its kind is missing", fix=_EXAMPLE)
     kind = _parse_kind(name, match["kind"])
     if kind is Kind.OWNER:
         return _parse_owner(name, match["rules"])
@@ -84,7 +84,7 @@ def _parse_kind(name: str, text: str) -> Kind:
         return Kind(text)
     except ValueError:
         close = suggest(text, Kind, elsewhere=ELSEWHERE)
-        raise _failure(name, f"{text!r} is no kind{close}", fix=f"one of {', '.join(Kind)}") from None
+        raise _failure(name, f"{text!r} is not a kind of field{close}", fix=f"one of {', '.join(Kind)}") from None
 
 
 def _parse_owner(name: str, rules: str | None) -> FieldSpec:

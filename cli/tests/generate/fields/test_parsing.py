@@ -72,8 +72,8 @@ def test_defaults_may_contain_what_separates_rules(text: str, default: str) -> N
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("title", "it has no kind"),
-        ("title:", "it has no kind"),
+        ("title", "its kind is missing"),
+        ("title:", "its kind is missing"),
         ("Title:string", "'Title' is no name of a field"),
         ("ti-tle:string", "'ti-tle' is no name of a field"),
         ("t" * 25 + ":string", "its name is too long"),

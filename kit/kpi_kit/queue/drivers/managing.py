@@ -233,12 +233,12 @@ class WorkerManager(JobManager):
         if not may_pass(error):
             raise error
         if not self._is_away:
-            _logger.warning("The queue's database is away (%s): the worker waits for it", name_error(error))
+            _logger.warning("The queue's database is unavailable (%s): the worker waits for it", name_error(error))
         self._is_away = True
 
     def _note_return(self) -> None:
         if self._is_away:
-            _logger.info("The queue's database is back")
+            _logger.info("The queue's database is available again")
         self._is_away = False
 
 

@@ -76,7 +76,7 @@ class PostgresWorker:
                         await self._manager.rescue(self._lost_after)
                 pause = self._lost_after / 3
             except Exception as error:  # noqa: BLE001 the next attempt comes soon
-                _logger.debug("No sign of life could be given: %s", type(error).__name__)
+                _logger.debug("The worker's heartbeat could not be stored: %s", type(error).__name__)
                 pause, trusted_from = min(1.0, self._lost_after / 3), time.monotonic() + self._lost_after
 
     async def _pause(self, seconds: float) -> None:

@@ -43,10 +43,7 @@ from kpi_auth.tokens.errors import InvalidKeyError
 
 router = Router(prefix="/api-keys", tags=["api-keys"], dependencies=[Depends(no_store)])
 
-_CHANGED = problems(
-    *(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError),
-    *(KeyInUseError, ChangedMeanwhileError),
-)
+_CHANGED = problems(UnauthenticatedError, BeyondRightsError, ReplacedKeyError, KeyNotFoundError, ChangedMeanwhileError)
 
 
 @router.post(
@@ -84,7 +81,7 @@ async def list_api_keys(request: SentListRequest, cursors: Cursors, connection: 
 async def revoke_api_key(
     caller: OptionalReadAccess, context: CurrentContext, connection: Writer, sent: KeyRevocation | None = None
 ) -> None:
-    """End a key for good by possession alone: the key of the request or, without credentials, the one in the body.
+    """End a key for good by possession alone: the key in the body or, without a body, the key of the request.
 
     A key in the body ends in any state and from any network, so a leaked key can be ended where it is found.
     """
@@ -102,7 +99,12 @@ async def get_api_key(key_id: KeyId, caller: ReadAccess, connection: Reader) -> 
     return key_response(await service.get_visible_or_raise(connection, key_id=key_id, caller=caller))
 
 
-@router.patch("/{key_id}", response_model=ApiKeyPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
+@router.patch(
+    "/{key_id}",
+    response_model=ApiKeyPublic,
+    responses=_CHANGED | problems(KeyReplacedError),
+    openapi_extra=IF_MATCH,
+)
 async def update_api_key(
     wanted: ApiKeyUpdate, request: SentKeyRequest, context: CurrentContext, connection: Writer
 ) -> Response:
@@ -110,7 +112,7 @@ async def update_api_key(
     return key_response(await service.change(context, connection, request=request, wanted=wanted.columns))
 
 
-@router.delete("/{key_id}", status_code=204, responses=_CHANGED, openapi_extra=IF_MATCH)
+@router.delete("/{key_id}", status_code=204, responses=_CHANGED | problems(KeyInUseError), openapi_extra=IF_MATCH)
 async def delete_api_key(request: SentKeyRequest, context: CurrentContext, connection: Writer) -> None:
     """Delete a key: within 5 seconds it is refused everywhere."""
     await service.delete(context, connection, request=request)
@@ -136,7 +138,12 @@ async def rotate_api_key(
         return await once.keep(rotated_response(rotated))
 
 
-@router.post("/{key_id}/deactivate", response_model=ApiKeyPublic, responses=_CHANGED, openapi_extra=IF_MATCH)
+@router.post(
+    "/{key_id}/deactivate",
+    response_model=ApiKeyPublic,
+    responses=_CHANGED | problems(KeyInUseError),
+    openapi_extra=IF_MATCH,
+)
 async def deactivate_api_key(request: SentKeyRequest, context: CurrentContext, connection: Writer) -> Response:
     """Refuse a key until it is activated again."""
     return key_response(await service.set_active(context, connection, request=request, is_active=False))

@@ -31,7 +31,7 @@ class KeyInUseError(ProblemError):
 class KeyReplacedError(ProblemError):
     status = 409
     type = "api-key-replaced"
-    title = "This API key has already been rotated: rotate its successor"
+    title = "This API key has already been rotated: use its successor"
 
 
 class ReplacedKeyError(ForbiddenError):

@@ -190,7 +190,7 @@ async def _lock_caller(connection: AsyncConnection, caller: Subject) -> str:
     """The caller's current role. Since the token was verified, the account may have been closed or demoted."""
     account = await accounts.lock_open(connection, user_id=caller.id)
     if account is None:
-        raise UnauthenticatedError("The account of this token is closed", invalid=True)
+        raise UnauthenticatedError("The account of this token has been deactivated or deleted", invalid=True)
     if caller.is_admin and account.role != Role.ADMIN:
         raise ForbiddenError("Only an admin may do this")
     return str(account.role)
@@ -206,7 +206,9 @@ async def _get_own_key(connection: AsyncConnection, caller: Subject) -> AnyRow |
         return None
     own = await repository.get(connection, key_id=caller.api_key_id)
     if own is None or own.state != KeyState.ACTIVE:
-        raise UnauthenticatedError("The API key of this token has ended", invalid=True)
+        raise UnauthenticatedError(
+            "The API key of this token has been deleted or deactivated, or has expired", invalid=True
+        )
     if own.replaced_by is not None:
         raise ReplacedKeyError
     return own

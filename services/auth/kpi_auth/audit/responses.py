@@ -54,7 +54,7 @@ async def check_reader(request: Request, reader: Subject) -> None:
     if reader.token_key_id in request.app.state.tokens.ring.killed:
         raise InvalidTokenError
     if not (await check(request, reader)).is_admin:
-        raise ForbiddenError("Only an admin is allowed to do this")
+        raise ForbiddenError("Only an admin may do this")
 
 
 async def _render(
@@ -79,7 +79,7 @@ async def _break_off_unless(check_reader: ReaderCheck) -> None:
     try:
         await check_reader()
     except (InvalidTokenError, ForbiddenError) as error:
-        log.warning("audit export broken off, its reader is no longer allowed to read")
+        log.warning("audit export stopped: its reader is no longer an admin or is signed out")
         raise ClientDisconnect from error
 
 

@@ -49,13 +49,13 @@ class Chainer:
         self._waiting = 0.0
 
     def register_metrics(self, metrics: Metrics) -> None:
-        lag = "Seconds for which the oldest audit record without a place in the chain waited, at the last look"
+        lag = "Seconds for which the oldest audit record without a place in the chain waited, at the last measurement"
         metrics.add_gauge("kpi_auth_audit_chain_lag_seconds", lag, (), lambda: {(): self._waiting})
-        place = "The newest place of the chain of audit records, at the last look"
+        place = "The newest place of the chain of audit records, at the last measurement"
         metrics.add_gauge("kpi_auth_audit_chain_place", place, (), lambda: {(): self._known.seq})
         chained = "Audit records that this process has chained"
         metrics.add_counter("kpi_auth_audit_chained", chained, (), lambda: {(): self._chained})
-        breaks = "How often this process found records gone that it had seen in the chain"
+        breaks = "How often this process found that records which it had seen in the chain are missing"
         metrics.add_counter("kpi_auth_audit_chain_breaks", breaks, (), lambda: {(): self._breaks})
 
     async def run(self) -> None:
@@ -84,7 +84,7 @@ class Chainer:
         self._breaks += 1
         lost = self._known
         self._lost.append(lost)
-        log.error("audit records are gone from the chain", seq=lost.seq, hash=lost.hash.hex(), head=state.head.seq)
+        log.error("audit records are missing from the chain", seq=lost.seq, hash=lost.hash.hex(), head=state.head.seq)
 
     async def _sign_lost(self, state: State) -> None:
         """Put lost places among the checkpoints whenever they are not there: ``kpi audit verify`` finds them."""

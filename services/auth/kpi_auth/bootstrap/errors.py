@@ -6,7 +6,7 @@ from kpi_shared.errors import ProblemError
 class AlreadyBootstrappedError(ProblemError):
     status = 409
     type = "already-bootstrapped"
-    title = "This installation has an admin already, or another request is making it"
+    title = "This installation already has an admin, or another request is creating the first one"
 
 
 class InvalidBootstrapCodeError(ProblemError):
@@ -15,5 +15,5 @@ class InvalidBootstrapCodeError(ProblemError):
     status = 403
     type = "invalid-bootstrap-code"
     title = (
-        "The code that auth has written to its log is required; it is valid for an hour, and then there is another one"
+        "A valid bootstrap code is required: auth writes one to its log, and a new one when it expires after an hour"
     )

@@ -94,7 +94,7 @@ class Feed:
         return inf if self._known_until is None else monotonic() - self._known_until
 
     def register_metrics(self, metrics: Metrics) -> None:
-        waiting = "Seconds for which the oldest event without a place waited, at the last look"
+        waiting = "Seconds for which the oldest event without a place waited, at the last measurement"
         metrics.add_gauge("kpi_auth_events_waiting_seconds", waiting, (), lambda: {(): self._waiting})
         behind = "Seconds since the moment up to which this process knows all events"
         metrics.add_gauge("kpi_auth_events_behind_seconds", behind, (), lambda: {(): self.behind})

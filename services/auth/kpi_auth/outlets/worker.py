@@ -75,8 +75,13 @@ class OutletWorker:
 
         gauge, counter = metrics.add_gauge, metrics.add_counter
         add(gauge, "lag_events", "Events that the outlet has not acknowledged", lambda: self._lag.events)
-        add(gauge, "lag_seconds", "The age of the oldest of them", lambda: self._lag.seconds)
-        add(gauge, "connected", "Whether this process works the outlet now", lambda: self._is_connected)
+        add(
+            gauge,
+            "lag_seconds",
+            "Age in seconds of the oldest event that the outlet has not acknowledged",
+            lambda: self._lag.seconds,
+        )
+        add(gauge, "connected", "1 while this process delivers to the outlet", lambda: self._is_connected)
         add(counter, "delivered", "Events that were acknowledged to this process", lambda: self._delivered)
         add(counter, "errors", "How often this process could not deliver", lambda: self._errors)
 
@@ -201,7 +206,7 @@ class _Report:
             if lag.seconds < self._kept_seconds:
                 log.warning("events cannot be delivered", **facts)
             else:
-                log.error("events are deleted undelivered: the outlet has not worked for so long", **facts)
+                log.error("events are deleted undelivered: the outlet took none for EVENTS_KEEP_DAYS", **facts)
         self._reason = reason
 
     def succeed(self, seq: int) -> None:

@@ -10,7 +10,7 @@ class InvalidCredentialsError(ProblemError):
 
     status = 401
     type = "invalid-credentials"
-    title = "The username or the password is wrong"
+    title = "The username, e-mail address or password is wrong"
 
     def __init__(self) -> None:
         super().__init__(headers=CHALLENGE)

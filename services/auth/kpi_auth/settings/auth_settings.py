@@ -22,7 +22,7 @@ NO_AUTH_SECRET_KEY = "AUTH_SECRET_KEY is not set: sessions and API keys end with
 _SET_AUTH_SECRET_KEY = "set AUTH_SECRET_KEY to a new key: kpi keys new"  # noqa: S105 as above
 NO_INTERNAL_PORT = "INTERNAL_PORT and INTERNAL_KEY are not set: the gateway cannot accept API keys"
 _SET_INTERNAL_PORT = "set INTERNAL_PORT to a port that is not public, and INTERNAL_KEY to a new key: kpi keys new"
-NO_FEED_KEY = "FEED_KEY is not set: other parts trust tokens until they expire, whatever happens here"
+NO_FEED_KEY = "FEED_KEY is not set: other parts trust tokens until they expire, even if their session has ended"
 _SET_FEED_KEY = "set FEED_KEY to a new key, the same as in content's settings: kpi keys new"
 
 # Mails that only stay in the process's memory would be lost.
@@ -73,8 +73,8 @@ class AuthSettings(ServiceSettings):
     )
     auth_previous_secret_keys: SecretKeys = Field(
         default=(),
-        description="What was made with these is still accepted; separated by commas. A key of the tokens that was in "
-        "use before AUTH_SECRET_KEY was set can stand here too.",
+        description="Former values of AUTH_SECRET_KEY, separated by commas: what was made with them is still accepted. "
+        "A key of the tokens that was in use before AUTH_SECRET_KEY was set can stand here too.",
     )
 
     access_token_expire_minutes: int = Field(
@@ -94,8 +94,8 @@ class AuthSettings(ServiceSettings):
         ge=0,
         le=60,
         description="The last used refresh token is accepted again until its successor is used (a lost response, or "
-        "two tabs at once). For so many seconds such repeats are unsuspicious, however often they happen; 0: no "
-        "repeat is accepted.",
+        "two tabs at once). A repeat later than this many seconds is suspicious, and so is one from another network "
+        "or program; suspicious repeats end the session (docs/adr/0034-second-holders.md). 0: no repeat is accepted.",
     )
 
     failure_window: float = Field(
@@ -131,8 +131,8 @@ class AuthSettings(ServiceSettings):
     )
     bootstrap_from_loopback: bool = Field(
         default=False,
-        description="true: programs on this machine may make the first admin without the code in the log. Not behind "
-        "a proxy on it.",
+        description="true: programs on this machine may make the first admin without the code in the log. Do not set "
+        "it if a proxy runs on this machine.",
     )
     internal_port: int = Field(
         default=0,
@@ -145,25 +145,26 @@ class AuthSettings(ServiceSettings):
     internal_host: str = Field(default="127.0.0.1", description="The address of that port.")
     internal_key: SecretKey | None = Field(
         default=None,
-        description="64 hex digits by which the gateway is known there, the same as INTERNAL_KEY in its settings.",
+        description="The key with which the gateway authenticates at that port: 64 hex digits, the same as "
+        "INTERNAL_KEY in its settings.",
     )
 
     feed_key: SecretKey | None = Field(
         default=None,
         title="Events (docs/events.md)",
-        description="64 other hex digits, by which the readers of the feed are known on the internal port, the same "
-        "as FEED_KEY in the settings of content and of each service that follows auth. Not set: it cannot be read, and "
-        "they do not learn which sessions have ended.",
+        description="The key with which readers of the feed authenticate at the internal port: 64 other hex digits, "
+        "the same as FEED_KEY in the settings of content and of each service that follows auth. Not set: the feed "
+        "cannot be read, and they do not learn which sessions have ended.",
     )
     feed_previous_keys: SecretKeys = Field(
         default=(),
-        description="Former ones, separated by commas, that readers may still have while FEED_KEY is replaced.",
+        description="Former values of FEED_KEY, separated by commas, that readers may still send while it is replaced.",
     )
     # DATABASE_URL may lead through a pooler in transaction mode, which passes no notifications on.
     listen_database_url: DatabaseUrl | None = Field(
         default=None,
-        description="The database without a pooler in between: there this service waits for events. Not set: it looks "
-        "five times a second.",
+        description="A direct address of the database, without a pooler, on which this service listens for "
+        "notifications of new events. Not set: it only polls, five times a second.",
         examples=["postgresql://{part}:<password>@127.0.0.1:5432/{part}"],
     )
     # Except those that are to be known for ever.
@@ -209,7 +210,7 @@ class AuthSettings(ServiceSettings):
         title="Events for other teams: NATS (docs/nats.md)",
         description="NATS servers with JetStream: nats://user:password@host:4222, nats://token@host:4222 or "
         "tls://..., several separated by commas. Special characters in a password are percent-encoded. Not set: "
-        "events go nowhere.",
+        "no events are sent to NATS.",
         examples=["tls://user:<password>@nats.example.com:4222"],
     )
     events_nats_credentials: Annotated[SecretStr, AfterValidator(_check_nats_credentials)] | None = Field(
@@ -250,7 +251,9 @@ class AuthSettings(ServiceSettings):
         examples=['[{"preset": "supabase", "project_url": "https://<ref>.supabase.co"}]'],
     )
     supabase_url: ProjectUrl | None = Field(
-        default=None, description="A shorthand for that entry.", examples=["https://<ref>.supabase.co"]
+        default=None,
+        description="A shorthand for an entry of IDENTITY_PROVIDERS with the preset supabase.",
+        examples=["https://<ref>.supabase.co"],
     )
     supabase_jwt_secret: JwtSecret | None = Field(
         default=None, description="For projects that still sign with the older shared secret."
@@ -289,10 +292,13 @@ class AuthSettings(ServiceSettings):
         examples=["2"],
     )
     hash_queue: int = Field(
-        default=64, ge=0, le=10_000, description="How many wait for that; beyond it the response is 503."
+        default=64, ge=0, le=10_000, description="How many passwords may wait to be hashed; beyond that, 503."
     )
     hash_patience: float = Field(
-        default=1.5, gt=0, le=60, description="How long each may wait, in seconds, before the response is 503."
+        default=1.5,
+        gt=0,
+        le=60,
+        description="How long a password may wait to be hashed, in seconds, before the response is 503.",
     )
 
     @property
@@ -361,7 +367,7 @@ class AuthSettings(ServiceSettings):
     @model_validator(mode="after")
     def _require_internal_key(self) -> Self:
         if self.internal_port and self.internal_key is None:
-            raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key by which the gateway is known there")
+            raise ValueError("INTERNAL_PORT: set INTERNAL_KEY too, the key with which the gateway authenticates there")
         return self
 
     @model_validator(mode="after")

@@ -69,7 +69,7 @@ async def get_me(caller: ReadAccess, if_none_match: IfNoneMatch, connection: Rea
     """Return the signed-in user."""
     row = await repository.get(connection, user_id=caller.id)
     if row is None:
-        raise UnauthenticatedError("The account of this token is closed", invalid=True)
+        raise UnauthenticatedError("The account of this token has been deactivated or deleted", invalid=True)
     return user_response(caller, row, if_none_match=if_none_match)
 
 
@@ -112,8 +112,8 @@ async def replace_user(
 ) -> Response:
     """Replace username, full_name and bio of your own account, or of any account as an admin.
 
-    An admin may also set email, role and is_active; these stay unchanged if they are left out. Other services see a new
-    username within minutes.
+    An admin may also set email, role and is_active; these stay unchanged if they are left out. Other services
+    show a new username within about a second. A change of role or state ends the user's sessions.
     """
     return private_response(await service.change(context, connection, request=request, wanted=user.changes))
 

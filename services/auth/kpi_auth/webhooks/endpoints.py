@@ -82,7 +82,7 @@ async def update_webhook(
 async def delete_webhook(
     webhook_id: WebhookId, caller: AdminAccess, context: CurrentContext, connection: Writer
 ) -> None:
-    """Delete a webhook with what it has not got yet; admins only."""
+    """Delete a webhook and the events that wait to be sent to it; admins only."""
     await service.delete(context, connection, webhook_id=webhook_id, caller=caller)
 
 
@@ -120,7 +120,7 @@ async def replay_events(
 
 @router.get("/{webhook_id}/deliveries", responses=_FOUND | problems(InvalidCursorError))
 async def list_deliveries(request: SentDeliveryList, cursors: Cursors, connection: Reader) -> DeliveryPage:
-    """List the events that a webhook has not got yet, newest first, with the last error of each; admins only."""
+    """List the events that a webhook has not received yet, newest first, with the last error of each; admins only."""
     chosen, before, limit = request
     await service.get_or_raise(connection, webhook_id=chosen.webhook_id)
     rows = await delivery_repository.get_page(connection, delivery_filter=chosen, before=before, limit=limit + 1)

@@ -157,7 +157,10 @@ class ReplayStarted(SQLModel):
 
 
 class DeliveryPublic(SQLModel):
-    """An event that the webhook has not got. ``due_at`` is null while it waits for an earlier event of the account."""
+    """An event that the webhook has not received.
+
+    ``due_at`` is null while it waits for an earlier event of the account.
+    """
 
     seq: int
     message_id: str

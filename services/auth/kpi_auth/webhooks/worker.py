@@ -106,9 +106,9 @@ class WebhookWorker:
         )
         sending = "Events that are being sent to webhooks"
         metrics.add_gauge("kpi_auth_webhook_sending", sending, (), lambda: {(): len(self._in_flight)})
-        waiting = "Deliveries that wait at active webhooks, at the last look"
+        waiting = "Deliveries that wait at active webhooks, at the last measurement"
         metrics.add_gauge("kpi_auth_webhook_waiting", waiting, (), lambda: {(): self._backlog.waiting})
-        oldest = "Seconds for which the oldest of these deliveries waited, at the last look"
+        oldest = "Seconds for which the oldest waiting delivery has waited, at the last measurement"
         metrics.add_gauge("kpi_auth_webhook_oldest_seconds", oldest, (), lambda: {(): self._backlog.oldest})
 
     async def run(self) -> None:

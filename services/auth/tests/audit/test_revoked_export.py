@@ -37,7 +37,7 @@ class Service:
             connection.execute(statement, values)  # type: ignore[call-overload] it is no literal
 
     def count_broken_off(self) -> int:
-        return len(read_log(self.log, event="audit export broken off, its reader is no longer allowed to read"))
+        return len(read_log(self.log, event="audit export stopped: its reader is no longer an admin or is signed out"))
 
     def add_admin(self, username: str) -> "Admin":
         registered = httpx.post(f"{self.address}/users", json=registration(username))

@@ -215,6 +215,18 @@ def test_a_token_of_a_previous_key_is_still_genuine(settings: AuthSettings) -> N
     assert not refresh_tokens(paseto_secret_key=new).is_genuine(parse(made), secret=bytes(32))
 
 
+def test_a_secret_key_that_is_replaced_and_not_kept_ends_all_sessions(settings: AuthSettings) -> None:
+    old, new = (SecretStr(os.urandom(32).hex()) for _ in range(2))
+
+    def refresh_tokens(**keys: object) -> RefreshTokens:
+        return RefreshTokens(SecretKeys(settings.model_copy(update=keys)))
+
+    made = parse(refresh_tokens(auth_secret_key=old).make(session_id=7, counter=3, secret=bytes(32)))
+    kept = refresh_tokens(auth_secret_key=new, auth_previous_secret_keys=(old,))
+    assert kept.is_genuine(made, secret=bytes(32))
+    assert not refresh_tokens(auth_secret_key=new).is_genuine(made, secret=bytes(32))
+
+
 async def test_sessions_are_listed_with_address_and_user_agent(client: httpx.AsyncClient, accounts: Accounts) -> None:
     await accounts.add("anna")
     headers = {"User-Agent": "Phone/1", "X-Forwarded-For": "198.51.100.7"}

@@ -74,7 +74,7 @@ async def test_410_disables_at_once_and_keeps_the_event(
         await attempt_due(worker)
         row = await webhook_row(database, made.row.id)
         assert (row.state, row.pending) == ("disabled", 2)
-        assert row.disabled_reason == "410 Gone: the receiver wants no further events"
+        assert row.disabled_reason == "410 Gone: the receiver accepts no further events"
         assert len(receiver.messages) == 1
         receiver.answer = status(200)
         async with database.writing() as connection:

@@ -44,7 +44,7 @@ class AlreadyMemberError(ProblemError):
 class MemberLimitError(ProblemError):
     status = 409
     type = "too-many-members"
-    title = "The conversation has as many members as it may have"
+    title = "The conversation has the maximum number of members: remove one first"
 
 
 class LastOwnerError(ProblemError):
@@ -55,10 +55,10 @@ class LastOwnerError(ProblemError):
 
 class UnknownUserError(InvalidRequestError):
     type = "unknown-user"
-    title = "There is no such account, or it has not been seen here yet"
+    title = "There is no such account, or this service does not know it yet: try again in a moment"
 
     def __init__(self, field: str) -> None:
         """``field`` named it."""
         super().__init__(
-            errors=[{"pointer": f"#/body/{field}", "detail": "is no known account", "type": "unknown_user"}]
+            errors=[{"pointer": f"#/body/{field}", "detail": "is not a known account", "type": "unknown_user"}]
         )

@@ -48,7 +48,7 @@ async def read_page(database: Database, feed: FeedClient) -> Progress:
     try:
         page = await feed.ask_any(partial(feed.get_events, after=cursor))
     except EventsGoneError:
-        log.warning("events are gone, all accounts are read", after=cursor)
+        log.warning("events have been deleted, all accounts are read again", after=cursor)
         async with database.working() as connection:
             await repository.forget(connection, seq=cursor)
         return Progress(cursor, has_more=True)

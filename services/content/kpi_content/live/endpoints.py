@@ -55,7 +55,14 @@ async def _last_event(
         Header(alias="Last-Event-ID", ge=0, le=MAX_ID, description=_LAST),
         BeforeValidator(_strip),
     ] = None,
-    after: Annotated[Decimal | None, Query(ge=0, le=MAX_ID, description="As Last-Event-ID, which precedes it")] = None,
+    after: Annotated[
+        Decimal | None,
+        Query(
+            ge=0,
+            le=MAX_ID,
+            description="The same as Last-Event-ID, for clients that cannot send it; Last-Event-ID takes precedence",
+        ),
+    ] = None,
 ) -> int | None:
     return after if last_event_id is None else last_event_id
 

@@ -6,4 +6,4 @@ from kpi_shared.errors import ProblemError
 class TooManyStreamsError(ProblemError):
     status = 429
     type = "too-many-streams"
-    title = "The account is following as many conversations as it may"
+    title = "The account has too many streams of conversations open: close one first"

@@ -18,7 +18,9 @@ class OpenByAccount:
     def check(self, account_id: int) -> None:
         """The refusal, if the account may open no more."""
         if self._open[account_id] >= self._most:
-            raise self._refusal(f"An account may have {self._most} open at once", headers={"Retry-After": "1"})
+            raise self._refusal(
+                f"An account may have {self._most} open at once in each process", headers={"Retry-After": "1"}
+            )
 
     @contextmanager
     def holding(self, account_id: int) -> Iterator[None]:

@@ -334,7 +334,7 @@ async def _add(
 
 
 def _access_ended() -> UnauthenticatedError:
-    return UnauthenticatedError("The access token has ended", invalid=True)
+    return UnauthenticatedError("The access token has expired or was revoked", invalid=True)
 
 
 def _is_same(response: Response, message: MessageCreate) -> bool:

@@ -64,7 +64,7 @@ class MessageQuery(BaseModel):
     limit: Limit = 10
     after: Annotated[
         _Number | None,
-        Field(description="The messages that follow this number; without any of the three, the first ones"),
+        Field(description="The messages after this number; without after, before and cursor, from the first one on"),
     ] = None
     before: Annotated[
         _Number | None, Field(description="The messages before this number, from which the next pages go backwards")

@@ -33,14 +33,14 @@ _PARAMETERS = [
         "in": "query",
         "required": False,
         "schema": {"type": "boolean"},
-        "description": f"With `{QUERY}` the body is {LINES} or {EVENT_STREAM}, and is read as it comes",
+        "description": f"With `{QUERY}` the body is {LINES} or {EVENT_STREAM}, and is read as it arrives",
     },
     {
         "name": "role",
         "in": "query",
         "required": False,
         "schema": {"$ref": "#/components/schemas/MessageRole"},
-        "description": f"Of a message with `{QUERY}`, unless its first delta has one; without either, assistant",
+        "description": f"The role of a message with `{QUERY}`, unless its first delta has one; by default assistant",
     },
 ]
 

@@ -45,7 +45,7 @@ class RefusedUploadError(UploadError):
 
     status = 403
     type = "upload-refused"
-    title = "The author of the streamed message could not write in the conversation for a while"
+    title = "The author lost the right to write in the conversation while the message was streamed"
 
 
 class StoppedUploadError(UploadError, UnavailableError):
@@ -56,4 +56,4 @@ class StoppedUploadError(UploadError, UnavailableError):
 class TooManyUploadsError(ProblemError):
     status = 429
     type = "too-many-uploads"
-    title = "The account is streaming as many messages as it may"
+    title = "The account has too many streamed messages under way: wait until one ends"

@@ -139,7 +139,7 @@ async def test_without_auth_nothing_is_dropped(follow: Follow, following_setting
         await fill(service)
         before = await service.rows(ALL)
         service.feeds[0].status = 500
-        with pytest.raises(AssertionError, match="kpi-content: auth's feed: it did not respond well"):
+        with pytest.raises(AssertionError, match="kpi-content: auth's feed: it responded with an error"):
             await run(following_settings, service.feeds[0], "rebuild-inbox")
         assert await service.rows(ALL) == before
 
