@@ -29,8 +29,12 @@ from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_p
 # Kept between runs, so that the posts are loaded only once.
 HOME = REPOSITORY / ".kpi" / "bench-stack"
 POSTS = 20_100
-# A measurement is made by one client, whose rate limit would stop it.
-_UNLIMITED = {"RATE_LIMIT_ENABLED": "false", "RATE_LIMIT_REQUESTS": "1000000"}
+# A measurement is made by one client without a token, whose limits would stop it.
+_UNLIMITED = {
+    "RATE_LIMIT_ENABLED": "false",
+    "RATE_LIMIT_REQUESTS": "1000000",
+    "COSTLY_REQUESTS_PER_ADDRESS": "1000",
+}
 _START_SECONDS = 60.0
 
 

@@ -16,7 +16,7 @@ from kpi_bench.growth_data import BUILDING, BYTES_PER_POST, SIZES, build, databa
 from kpi_bench.harness import Rounds, figures, markdown_table, ratios, report, run_in_turn, spread, verdict
 from kpi_bench.options import BENCH, Options
 from kpi_bench.platform_stack import HOME, Database, Stack, open_loaded_database
-from kpi_bench.processes import BenchError, free_port, serve
+from kpi_bench.processes import BenchError, Program, free_port, serve
 from kpi_bench.query_plans import explain
 from kpi_bench.wrk import Wrk
 
@@ -88,9 +88,17 @@ def _run_services(database: Database, options: Options, sizes: Mapping[str, int]
         for name in sizes:
             port = free_port()
             urls[name] = f"http://127.0.0.1:{port}"
-            program = stack.program("content", port, database=database_name(name))
+            program = _without_feed(stack.program("content", port, database=database_name(name)))
             running.enter_context(serve(program, options.log(database_name(name)), ready=f"{urls[name]}/health/ready"))
         yield urls
+
+
+def _without_feed(program: Program) -> Program:
+    """The service alone: no auth runs whose events it could follow, and without them it would never be ready."""
+    own = {
+        name: value for name, value in program.environment.items() if not name.startswith(("FEED_", "AUTH_INTERNAL_"))
+    }
+    return replace(program, environment=own)
 
 
 def _reads() -> dict[str, str]:
