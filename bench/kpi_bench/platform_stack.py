@@ -30,7 +30,7 @@ from kpi_bench.processes import SERVER_CORE, BenchError, Program, Server, free_p
 HOME = REPOSITORY / ".kpi" / "bench-stack"
 POSTS = 20_100
 # A measurement is made by one client without a token, whose limits would stop it.
-_UNLIMITED = {
+UNLIMITED = {
     "RATE_LIMIT_ENABLED": "false",
     "RATE_LIMIT_REQUESTS": "1000000",
     "COSTLY_REQUESTS_PER_ADDRESS": "1000",
@@ -134,7 +134,7 @@ class Stack:
     def __init__(self, database: Database, options: Options, *, gateway: Mapping[str, str] | None = None) -> None:
         self.database = database
         self._options = options
-        self._gateway_settings = {**_UNLIMITED, **(gateway or {})}
+        self._gateway_settings = {**UNLIMITED, **(gateway or {})}
         own = {part.name: free_port() for part in parts.PARTS}
         self.ports = Ports({**own, "auth_internal": free_port(), "postgres": database.port})
         self.servers: dict[str, Server] = {}
