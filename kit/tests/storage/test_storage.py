@@ -84,7 +84,7 @@ async def test_disks_have_names(tmp_path: Path) -> None:
         await disks["invoices"].put("a", b"x")
         assert not await disks["cache"].exists("a")
         assert list(disks) == ["invoices", "cache"]
-        with pytest.raises(NoDiskError, match=r"no disk 'pictures', there are: cache, invoices$"):
+        with pytest.raises(NoDiskError, match=r"no disk 'pictures'; there are: cache, invoices$"):
             disks["pictures"]
         assert disks.get("pictures") is None
 
