@@ -292,7 +292,10 @@ class AuthSettings(ServiceSettings):
         examples=["2"],
     )
     hash_queue: int = Field(
-        default=64, ge=0, le=10_000, description="How many passwords may wait to be hashed; beyond that, 503."
+        default=64,
+        ge=0,
+        le=10_000,
+        description="How many passwords may wait to be hashed; beyond that the response is 503.",
     )
     hash_patience: float = Field(
         default=1.5,
