@@ -38,7 +38,7 @@ def test_the_first_admin_gets_a_key_and_manages_others(settings: dict[str, str])
     assert "keep both" in made.stderr
     again = run(settings, "bootstrap")
     assert again.returncode == 1
-    assert again.stderr.splitlines()[-1].startswith("kpi: auth: This installation has an admin already")
+    assert again.stderr.splitlines()[-1].startswith("kpi: auth: This installation already has an admin")
 
     key = run_json(settings, "api-key", "create", "root", "--name", "import", "--scopes", "read,write")
     assert (key["name"], key["scopes"]) == ("import", ["read", "write"])
