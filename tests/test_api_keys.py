@@ -300,7 +300,8 @@ def test_without_auth_keys_get_503_and_other_requests_go_on(worker: str, secret_
         content = stack.enter_context(start_part("kpi_content", services["content"], log=tmp_path / "content.log"))
         internal = {"AUTH_INTERNAL_URL": f"http://127.0.0.1:{port}", "INTERNAL_KEY": internal_key}
         urls = {"AUTH_URL": auth.address, "CONTENT_URL": content, "RATE_LIMIT_ENABLED": "false", **internal}
-        gateway = stack.enter_context(start_part("kpi_gateway", urls, log=tmp_path / "gateway.log"))
+        log = tmp_path / "gateway.log"
+        gateway = stack.enter_context(start_part("kpi_gateway", urls, log=log, is_patient=False))
         client = stack.enter_context(httpx.Client(base_url=gateway, timeout=30))
         platform = Platform((client,), settings)
         person = join(client)

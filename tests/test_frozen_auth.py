@@ -30,7 +30,7 @@ def settings(worker: str, secret_key: str) -> dict[str, str]:
 def replicas(settings: dict[str, str], tmp_path: Path) -> Iterator[list[PartProcess]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(launch_part("kpi_auth", settings, log=tmp_path / f"auth{number}.log"))
+            stack.enter_context(launch_part("kpi_auth", settings, log=tmp_path / f"auth{number}.log", is_patient=False))
             for number in range(2)
         ]
 
@@ -42,7 +42,7 @@ def gateway(replicas: list[PartProcess], tmp_path: Path) -> Iterator[str]:
         "CONTENT_URL": f"http://127.0.0.1:{free_port()}",
         "RATE_LIMIT_ENABLED": "false",
     }
-    with start_part("kpi_gateway", upstreams, log=tmp_path / "gateway.log") as address:
+    with start_part("kpi_gateway", upstreams, log=tmp_path / "gateway.log", is_patient=False) as address:
         yield address
 
 

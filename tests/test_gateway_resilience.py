@@ -28,7 +28,8 @@ READERS = 4
 def content(stack: Stack, folder: Path, port: int | None = None) -> Iterator[PartProcess]:
     """Run another content service on the stack's own database; its log has every request."""
     settings = {**stack.settings["content"], "DEBUG": "true"}
-    with launch_part("kpi_content", settings, log=folder / f"content_{port or free_port()}.log", port=port) as part:
+    log = folder / f"content_{port or free_port()}.log"
+    with launch_part("kpi_content", settings, log=log, port=port, is_patient=False) as part:
         yield part
 
 
@@ -40,7 +41,7 @@ def gateway(stack: Stack, folder: Path, content_url: str, **settings: str) -> It
     urls = {**stack.upstreams, "CONTENT_URL": content_url, "RATE_LIMIT_ENABLED": "false"}
     given = {**urls, "METRICS_PORT": str(metrics), **settings}
     with (
-        launch_part("kpi_gateway", given, log=folder / "gateway.log") as part,
+        launch_part("kpi_gateway", given, log=folder / "gateway.log", is_patient=False) as part,
         httpx.Client(base_url=part.address, timeout=60, trust_env=False) as client,
     ):
         yield Gateway(part, client, metrics)

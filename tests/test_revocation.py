@@ -70,7 +70,7 @@ def platform(worker: str, secret_key: str, tmp_path_factory: pytest.TempPathFact
     with ExitStack() as stack:
 
         def start(package: str, name: str, given: dict[str, str]) -> PartProcess:
-            return stack.enter_context(launch_part(package, given, log=folder / f"{name}.log"))
+            return stack.enter_context(launch_part(package, given, log=folder / f"{name}.log", is_patient=False))
 
         auths = [start("kpi_auth", f"auth{port}", {**settings["auth"], "INTERNAL_PORT": str(port)}) for port in ports]
         contents = [start("kpi_content", f"content{number}", settings["content"]) for number in range(2)]

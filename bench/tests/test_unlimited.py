@@ -42,7 +42,7 @@ def slow_posts() -> Iterator[str]:
 def test_searches_of_all_connections_at_once_are_served(slow_posts: str, tmp_path: Path) -> None:
     settings = {**UNLIMITED, "CONTENT_URL": slow_posts}
     with (
-        start_part("kpi_gateway", settings, log=tmp_path / "gateway.log") as address,
+        start_part("kpi_gateway", settings, log=tmp_path / "gateway.log", is_patient=False) as address,
         httpx.Client(base_url=address, timeout=30, limits=httpx.Limits(max_connections=CONNECTIONS)) as client,
         ThreadPoolExecutor(CONNECTIONS) as pool,
     ):

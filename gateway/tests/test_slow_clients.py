@@ -118,7 +118,7 @@ def attack(table: Table, address: str, kind: str, log: Path) -> None:
 def test_a_thousand_slow_clients_are_closed_and_others_are_served(kind: str, tmp_path: Path) -> None:
     with service(tmp_path) as upstream:
         settings = {"CONTENT_URL": upstream, "RATE_LIMIT_ENABLED": "false"}
-        with start_part("kpi_gateway", settings, log=tmp_path / "gateway.log") as address:
+        with start_part("kpi_gateway", settings, log=tmp_path / "gateway.log", is_patient=False) as address:
             port = urlsplit(address).port
             assert port is not None
             table, output = Table(port), tmp_path / "clients.log"

@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 
 _TIMEOUT_SECONDS = 60.0
-# Other tests run beside a part: what is slow for that reason is no failure. A test of one of these times gives its own.
-PATIENCE = {
+# Other tests run beside a part: what is slow for that reason is no failure.
+_PATIENCE = {
     "REQUEST_TIMEOUT": "20",
     "DATABASE_POOL_TIMEOUT": "15",
     "DATABASE_STATEMENT_TIMEOUT": "15",
@@ -55,27 +55,37 @@ def run_command(package: str, *arguments: str, settings: Mapping[str, str], give
 
 @contextmanager
 def start_part(
-    package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
+    package: str,
+    settings: Mapping[str, str],
+    *arguments: str,
+    log: Path,
+    port: int | None = None,
+    is_patient: bool = True,
 ) -> Iterator[str]:
     """Run ``python -m package`` during the block; yields its address once /health/live responds.
 
-    Its timeouts are those of ``PATIENCE``, except the ones in ``settings``.
+    Its timeouts are long enough for a busy machine, except those in ``settings``. With ``is_patient=False`` they are
+    the product's own: for tests of what a part does when another one fails or stands still.
     """
-    with launch_part(package, settings, *arguments, log=log, port=port) as part:
+    with launch_part(package, settings, *arguments, log=log, port=port, is_patient=is_patient) as part:
         yield part.address
 
 
 @contextmanager
 def launch_part(
-    package: str, settings: Mapping[str, str], *arguments: str, log: Path, port: int | None = None
+    package: str,
+    settings: Mapping[str, str],
+    *arguments: str,
+    log: Path,
+    port: int | None = None,
+    is_patient: bool = True,
 ) -> Iterator["PartProcess"]:
     """As ``start_part``, for tests that send signals to the process."""
     port = port or free_port()
     command = [sys.executable, "-m", package, "--port", str(port), *arguments]
+    environment = clean_environment({**(_PATIENCE if is_patient else {}), **settings})
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            command, env=clean_environment({**PATIENCE, **settings}), stdout=output, stderr=output
-        )
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     try:
         part = PartProcess(process, f"http://127.0.0.1:{port}", log)
         _wait_until_alive(process, part.address, log)

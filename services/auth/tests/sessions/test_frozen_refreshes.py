@@ -28,7 +28,7 @@ def auth(settings: AuthSettings, tmp_path: Path) -> Iterator[PartProcess]:
         "MAIL_WORKER": "false",
         "REQUEST_TIMEOUT": str(TIMEOUT),
     }
-    with launch_part("kpi_auth", environment, log=tmp_path / "log") as part:
+    with launch_part("kpi_auth", environment, log=tmp_path / "log", is_patient=False) as part:
         yield part
 
 

@@ -27,7 +27,7 @@ async def test_after_a_stop_the_age_is_the_real_one(
         "REVOCATION_SILENCE_LIMIT": str(LIMIT),
     }
     token = tokens.mint(user_id=1, username="eve", role=Role.USER, session_id="1", lifetime=timedelta(minutes=5))
-    start = launch_part("kpi_content", environment, log=tmp_path / "content.log")
+    start = launch_part("kpi_content", environment, log=tmp_path / "content.log", is_patient=False)
     part = await asyncio.to_thread(start.__enter__)
     try:
         async with httpx.AsyncClient(
